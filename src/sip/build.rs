@@ -1,0 +1,1 @@
+//! Writes messages into a reused buffer.

@@ -1,0 +1,61 @@
+//! Whom a message came from or goes to.
+
+use std::net::SocketAddr;
+
+/// How a message travels (RFC 3261 §18, RFC 7118).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    Udp,
+    Tcp,
+    Tls,
+    Ws,
+    Wss,
+}
+
+impl Transport {
+    /// Whether the transport itself repeats lost bytes, so that no transaction has to.
+    pub const fn is_reliable(self) -> bool {
+        !matches!(self, Transport::Udp)
+    }
+
+    /// As a Via header names it (RFC 3261 §25.1 `transport`).
+    pub const fn via_token(self) -> &'static str {
+        match self {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+            Transport::Ws => "WS",
+            Transport::Wss => "WSS",
+        }
+    }
+
+    /// As a URI's `transport` parameter and a metric's label name it.
+    pub const fn uri_token(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Ws => "ws",
+            Transport::Wss => "wss",
+        }
+    }
+}
+
+/// A connection, unique in the life of the node; the top byte names the shard that owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowId(pub u64);
+
+/// Which `[[listen]]` of the node, by its place in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u8);
+
+/// The far end of one hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer {
+    pub transport: Transport,
+    pub addr: SocketAddr,
+    /// The listener that received from it, or that we send from.
+    pub listener: ListenerId,
+    /// The connection it is reached by. `None` over UDP, and over a stream where none is open yet.
+    pub flow: Option<FlowId>,
+}

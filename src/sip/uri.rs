@@ -1,0 +1,1 @@
+//! URIs and addresses as views over their bytes.
