@@ -1,1 +1,4 @@
 //! call
+
+pub mod cdr;
+pub mod story;
