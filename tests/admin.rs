@@ -1,5 +1,7 @@
 //! `[admin]` over real HTTP, with a node that is made up here.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};

@@ -25,9 +25,9 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
                 check(root, target, value, at, found);
                 true
             }
-            "type" => match rule {
-                Value::Array(kinds) => kinds.iter().any(|kind| is_a(kind, value)),
-                kind => is_a(kind, value),
+            "type" => match rule.as_array() {
+                Some(kinds) => kinds.iter().any(|kind| is_a(kind, value)),
+                None => is_a(rule, value),
             },
             "const" => rule == value,
             "enum" => rule.as_array().unwrap().contains(value),
@@ -35,7 +35,7 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
             "oneOf" => matching(root, rule, value) == 1,
             "minimum" => value.as_f64().is_none_or(|number| number >= rule.as_f64().unwrap()),
             "maximum" => value.as_f64().is_none_or(|number| number <= rule.as_f64().unwrap()),
-            "pattern" => value.as_str().is_none_or(|text| is_time(text)),
+            "pattern" => value.as_str().is_none_or(is_time),
             "required" => {
                 let has = |key: &Value| value.get(key.as_str().unwrap()).is_some();
                 !value.is_object() || rule.as_array().unwrap().iter().all(has)
