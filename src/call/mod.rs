@@ -8,6 +8,7 @@ pub mod leg;
 pub mod outcome;
 pub mod presentation;
 pub mod refusal;
+pub mod story;
 
 mod hunt;
 mod record;
