@@ -2,6 +2,7 @@
 //! It knows legs, not messages: the exchange turns messages into its events and performs its actions.
 //! It never sees a socket, a clock or the table of numbers; its plan was taken at INVITE.
 
+pub mod caller;
 pub mod cdr;
 pub mod event;
 pub mod leg;
@@ -20,7 +21,6 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::number::E164;
 use crate::routing::{Agent, Plan};
 use crate::sip::body::Body;
 use crate::time::{Instant, Now};
@@ -30,7 +30,8 @@ use leg::{Leg, TargetId};
 use outcome::TargetEnd;
 use talk::Talk;
 
-pub use record::{Ending, refused};
+pub use caller::Caller;
+pub use record::{Ending, Refused, Seen, refused};
 
 /// Who is on a call now, counted over all calls of the node (R3.3, `max_calls`).
 pub trait Agents {
@@ -39,29 +40,11 @@ pub trait Agents {
     fn release(&self, agent: &Arc<Agent>);
 }
 
-/// Who calls, as we believe it (R2, R9).
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The number, where it is one.
-    pub number: Option<E164>,
-    /// The user part as it came, where it is no number.
-    pub text: Option<Box<str>>,
-    pub name: Option<Box<str>>,
-    /// The caller asked for privacy (`Privacy: id`, or anonymous).
-    pub withheld: bool,
-    /// Whom the call was diverted by before it reached us, latest first.
-    pub diversions: SmallVec<[E164; 1]>,
-}
-
 /// What the caller's INVITE left with us: enough for every leg to come, gone when one is bridged.
 #[derive(Debug)]
 pub struct Arrival {
     /// The call's id in records, events and URLs.
     pub id: Box<str>,
-    /// The caller's Call-ID.
-    pub sip_call_id: Box<str>,
-    /// Where it came from, as `transport:address`.
-    pub peer: Box<str>,
     /// The number as dialled.
     pub dialled: Box<str>,
     pub caller: Caller,
@@ -81,6 +64,7 @@ pub struct Call {
     state: State,
     ringing: Option<Instant>,
     answered: Option<Instant>,
+    ending: Option<(Ending, Instant)>,
 }
 
 /// Where a call stands.
@@ -104,6 +88,7 @@ impl Call {
             state: State::Ringing(Hunt::default()),
             ringing: None,
             answered: None,
+            ending: None,
         }
     }
 
