@@ -107,6 +107,8 @@ pub enum Action {
     Bye { leg: LegId, why: Why },
     /// 180 without SDP to the caller.
     Ring,
+    /// The first leg rings: those who follow the call hear of it.
+    Announce,
     /// A leg's own progress to the caller, in a dialog of its own.
     Progress { code: u16, leg: LegId, fork: Fork, body: Option<Body> },
     /// 200 to the caller.

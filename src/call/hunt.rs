@@ -180,6 +180,7 @@ impl Turn<'_> {
             (None, Heard::Ringing) => return State::Ringing(hunt),
         }
         if hunt.heard == Heard::Nothing {
+            self.out.push(Action::Announce);
             self.start(Timer::RepeatRinging, REPEAT_RINGING);
         }
         hunt.heard = Heard::Ringing;

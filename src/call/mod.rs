@@ -165,6 +165,29 @@ impl Call {
         }
     }
 
+    /// When our 200 went to the caller.
+    pub fn answered_at(&self) -> Option<Instant> {
+        self.answered
+    }
+
+    /// The SDP that a side was shown last: the other side's.
+    pub fn sdp_shown_to(&self, leg: LegId) -> Option<&Body> {
+        match &self.state {
+            State::Talking(talk) => talk.sdp_shown_to(leg),
+            State::Ringing(_) | State::Over => None,
+        }
+    }
+
+    /// Whether both sides talk and no offer is open.
+    pub fn is_settled(&self) -> bool {
+        matches!(&self.state, State::Talking(talk) if talk.is_stable())
+    }
+
+    /// Whether a bug in it was caught.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.ending, Some((Ending::Fault, _)))
+    }
+
     /// The leg that was bridged.
     pub fn winner(&self) -> Option<LegId> {
         match &self.state {

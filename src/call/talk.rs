@@ -46,6 +46,14 @@ impl Talk {
         }
     }
 
+    pub(super) fn sdp_shown_to(&self, leg: LegId) -> Option<&Body> {
+        self.sdp[self.side(self.other(leg))].as_ref()
+    }
+
+    pub(super) fn is_stable(&self) -> bool {
+        matches!(self.phase, Phase::Stable)
+    }
+
     fn other(&self, leg: LegId) -> LegId {
         if leg == LegId::CALLER { self.winner } else { LegId::CALLER }
     }

@@ -252,6 +252,7 @@ impl Exchange {
         }));
         self.slots.insert(Box::new(Slot {
             key,
+            delayed: arrival.offer.is_none(),
             call: Some(Box::new(Call::new(arrival, plan))),
             invite: Bytes::copy_from_slice(invite.raw()),
             caller: CallerSide {

@@ -36,6 +36,7 @@ use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
 
 pub use names::Router;
+use inspect::write_contact;
 use names::Namer;
 pub use slot::{Owner, SlotKey, Wake};
 use slot::Slot;
@@ -96,6 +97,8 @@ pub enum CallEvent {
 pub trait Desk: Send + Sync {
     /// Reserves the call record's slot on its way to disk (R12). False: no slot, no call.
     fn reserve_record(&self) -> bool;
+    /// Gives it back where no call came of it.
+    fn release_record(&self);
     /// The address that the kernel sends from to `towards` (for wildcard listeners without `advertise`).
     fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr;
     /// Takes one of the agent's calls (`max_calls`; 0 = no limit).

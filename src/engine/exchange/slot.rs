@@ -1,7 +1,5 @@
 //! Where a call and its dialogs live in the shard.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -78,6 +76,8 @@ pub struct Slot {
     pub key: SlotKey,
     /// `None` once its record is written.
     pub call: Option<Box<Call>>,
+    /// The caller left the offer to us (RFC 3261 §13.2.1).
+    pub delayed: bool,
     /// The caller's INVITE; empty once a leg is bridged.
     pub invite: Bytes,
     pub caller: CallerSide,
@@ -116,12 +116,28 @@ pub struct Side {
     /// CSeq of the INVITE that made the dialog, or of the last re-INVITE that we sent.
     pub invite_seq: u32,
     /// The ACK of the last 2xx that we got, to be repeated with it; the dialog that it belongs to.
-    pub ack: Option<(Fork, Peer, Box<[u8]>)>,
+    pub ack: Option<Acknowledgement>,
+    /// The fork that was answered.
+    pub fork: Fork,
+    /// The far side's offer that awaits an answer in our ACK (delayed offer).
+    pub offer: Option<Body>,
 }
+
+/// An ACK as it was sent, and where to.
+pub type Acknowledgement = (Fork, Peer, Box<[u8]>);
 
 impl Side {
     pub fn new(invite_seq: u32) -> Self {
-        Side { stage: Stage::Early, dialog: None, session: None, allows_update: false, invite_seq, ack: None }
+        Side {
+            stage: Stage::Early,
+            dialog: None,
+            session: None,
+            allows_update: false,
+            invite_seq,
+            ack: None,
+            fork: Fork(0),
+            offer: None,
+        }
     }
 }
 
@@ -175,9 +191,11 @@ pub struct CalledSide {
     pub side: Side,
     pub transaction: Option<transaction::Id>,
     pub call_id: CallIdText,
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The far side's dialogs by To tag.
     pub forks: SmallVec<[ForkSeen; 1]>,
+    /// The ACKs of 2xx that joined nobody, to be repeated with them.
+    pub stray_acks: SmallVec<[Acknowledgement; 0]>,
     /// A Min-SE of its own, after a 422 (RFC 4028 §7.4).
     pub min_se: Option<u32>,
 }
