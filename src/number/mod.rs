@@ -4,6 +4,7 @@
 mod country;
 mod prefix;
 
+pub(crate) use country::read_digits;
 pub use country::{Country, national, read};
 pub use prefix::Prefix;
 
