@@ -5,4 +5,5 @@ pub mod build;
 pub mod header;
 pub mod peer;
 pub mod uri;
+pub mod wheel;
 pub mod wire;
