@@ -50,7 +50,8 @@ pub enum Event {
     Replied { leg: LegId, method: Method, code: u16, body: Option<Body> },
     /// The ACK of a re-INVITE that `leg` sent.
     Settled { leg: LegId, answer: Option<Body> },
-    Timer(Timer),
+    /// A timer of its own.
+    Woke(Timer),
     /// An operator ends the call.
     OperatorHangsUp,
 }

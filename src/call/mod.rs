@@ -115,10 +115,10 @@ impl Call {
             (Ringing(_), CallerCancelled { reason }) => call.caller_gone(reason),
             (Ringing(_), CallerNeverPracked) => call.give_up(Ending::NeverPracked),
             (Ringing(_), OperatorHangsUp) => call.give_up(Ending::Operator),
-            (Ringing(hunt), Timer(Timer::RingTimeout)) => call.ring_timeout(hunt),
-            (Ringing(hunt), Timer(Timer::HeadStart)) => call.head_start_over(hunt),
-            (Ringing(hunt), Timer(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg),
-            (Ringing(hunt), Timer(Timer::RepeatRinging)) => call.repeat_ringing(hunt),
+            (Ringing(hunt), Woke(Timer::RingTimeout)) => call.ring_timeout(hunt),
+            (Ringing(hunt), Woke(Timer::HeadStart)) => call.head_start_over(hunt),
+            (Ringing(hunt), Woke(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg),
+            (Ringing(hunt), Woke(Timer::RepeatRinging)) => call.repeat_ringing(hunt),
             (Ringing(hunt), Asked { leg, method, body: None }) => {
                 call.out.push(Action::Reply { leg, method, code: 200, body: None });
                 Ringing(hunt)
@@ -131,7 +131,7 @@ impl Call {
             (Ringing(hunt), CallerAcknowledged { .. } | CallerNeverAcknowledged | Replied { .. } | Settled { .. }) => {
                 Ringing(hunt)
             }
-            (Ringing(hunt), Timer(Timer::MaxCall)) => Ringing(hunt),
+            (Ringing(hunt), Woke(Timer::MaxCall)) => Ringing(hunt),
 
             (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
             (Talking(talk), CallerNeverAcknowledged) => call.end(talk, Ending::NeverAcknowledged),
@@ -139,10 +139,10 @@ impl Call {
             (Talking(talk), Asked { leg, method, body }) => call.asked(talk, leg, method, body),
             (Talking(talk), Replied { leg, method, code, body }) => call.replied(talk, leg, method, code, body),
             (Talking(talk), Settled { leg, answer }) => call.settled(talk, leg, answer),
-            (Talking(talk), Timer(Timer::MaxCall)) => call.end(talk, Ending::MaxCall),
+            (Talking(talk), Woke(Timer::MaxCall)) => call.end(talk, Ending::MaxCall),
             (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),
             // A loser's last words, a CANCEL that our 200 crossed, a timer that was due in the same turn.
-            (Talking(talk), Leg(..) | CallerCancelled { .. } | CallerNeverPracked | Begin | Timer(_)) => {
+            (Talking(talk), Leg(..) | CallerCancelled { .. } | CallerNeverPracked | Begin | Woke(_)) => {
                 Talking(talk)
             }
 

@@ -129,6 +129,12 @@ impl<'o> Writer<'o> {
         self
     }
 
+    /// Whole header lines of our own, each with its CR LF.
+    pub fn lines(&mut self, lines: &[u8]) -> &mut Self {
+        self.out.extend_from_slice(lines);
+        self
+    }
+
     /// Ends the message with a body: `headers` are whole lines (`Content-Type: …\r\n`), as `Body` keeps them.
     /// Returns where the message stands in `out`.
     pub fn body(self, headers: &[u8], bytes: &[u8]) -> Range<usize> {

@@ -99,7 +99,9 @@ impl Session {
                 w.header(Name::Require, b"timer");
                 w.header_parts(Name::SessionExpires, &[interval, b";refresher=uac"]);
             }
-            Refresher::We => w.header_parts(Name::SessionExpires, &[interval, b";refresher=uas"]),
+            Refresher::We => {
+                w.header_parts(Name::SessionExpires, &[interval, b";refresher=uas"]);
+            }
         }
     }
 

@@ -21,6 +21,18 @@ pub enum Scheme {
     Other,
 }
 
+impl Scheme {
+    /// `sip:` or `sips:`.
+    pub const fn is_sip(self) -> bool {
+        matches!(self, Scheme::Sip | Scheme::Sips)
+    }
+
+    /// What a Request-URI of ours may be.
+    pub const fn is_dialable(self) -> bool {
+        matches!(self, Scheme::Sip | Scheme::Sips | Scheme::Tel)
+    }
+}
+
 /// Why bytes are no URI that we read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadUri {

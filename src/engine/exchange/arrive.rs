@@ -13,7 +13,7 @@ use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
 use crate::call::{Arrival, Call, Caller, Refused, Seen, caller, refused};
-use crate::routing::{DidFrom, Plan, Trunk};
+use crate::routing::{DidFrom, Plan, Trunk, Who};
 use crate::sip::body::Body;
 use crate::sip::build::{self, Writer};
 use crate::sip::header::{Method, Name};
@@ -48,9 +48,9 @@ impl Exchange {
         self.rejected.count(Refusal::Malformed.label());
         if known {
             let tag = self.names.stateless_tag(malformed.raw());
-            let to = transaction::reply_to_malformed(malformed, from);
+            // Its sent-by may be what is wrong with it: the answer goes to where it came from.
             if let Some(range) = build::answer_malformed(&mut out.out.wire, malformed, from.addr, &tag) {
-                out.out.send(to, range);
+                out.out.send_range(from, range);
             }
         }
     }
@@ -58,11 +58,10 @@ impl Exchange {
     fn request(&mut self, now: Now, from: Peer, request: &Message<'_>, age: Duration, out: &mut Effects) {
         match self.transactions.meet(request) {
             Meeting::Again(id) => self.transactions.repeat(now.mono, id, &mut out.out),
-            Meeting::Ack(_) => {}
-            Meeting::AckOfAccepted(_) => self.ack(now, request, out),
+            Meeting::Ack(id) => self.transactions.acked(now.mono, id),
+            Meeting::AckOfAccepted(_) | Meeting::AckOfDialog => self.ack(now, request, out),
             Meeting::Cancel { invite, key } => self.cancel(now, from, request, invite, key, out),
-            Meeting::Merged => self.refuse_statelessly(from, request, Refusal::Merged, out),
-            Meeting::New(_) if request.method() == Method::Ack => self.ack(now, request, out),
+            Meeting::Merged(_) => self.refuse_statelessly(from, request, Refusal::Merged, out),
             Meeting::New(key) if request.to().tag().is_some() => self.within(now, from, request, key, out),
             Meeting::New(key) => self.outside(now, from, request, key, age, out),
         }
@@ -125,7 +124,7 @@ impl Exchange {
         let mut w = build::answer(&mut out.out.wire, request, from.addr, code, phrase, Some(&tag));
         more(&mut w);
         let range = w.end();
-        out.out.send(transaction::reply_to(request, from), range);
+        out.out.send_range(transaction::reply_to(request, from), range);
     }
 
     /// An INVITE of a trunk.
@@ -208,7 +207,8 @@ impl Exchange {
             return Err(Refusal::Encoded);
         }
         let session = Session::of_request(invite).map_err(|_| Refusal::IntervalTooSmall)?;
-        let plan = self.table.plan(trunk, &arrival.dialled).map_err(|_| Refusal::UnknownNumber)?;
+        let draw = (self.names.draw() >> 32) as u32;
+        let plan = self.table.plan(trunk, &arrival.dialled, draw).map_err(|_| Refusal::UnknownNumber)?;
         if caller::loops(invite, plan.did, &self.settings.country) {
             return Err(Refusal::Loop);
         }
@@ -282,7 +282,7 @@ impl Exchange {
         /// How many ringing calls of one caller to one forwarded number are a loop, most likely.
         const LIKELY_LOOP: u32 = 10;
         let (of_caller, to_did) = self.desk.ringing_began(number, plan.did);
-        if to_did == LIKELY_LOOP && plan.is_forwarded() {
+        if to_did == LIKELY_LOOP && is_forwarded(plan) {
             out.notices.push(Notice::Said(CallEvent::LikelyLoop { caller: number, did: plan.did }));
         }
         plan.limits.max_ringing_per_caller == 0 || of_caller <= plan.limits.max_ringing_per_caller
@@ -308,11 +308,12 @@ impl Exchange {
         let mut w = build::answer(&mut self.scratch, invite, from.addr, code, build::phrase(code), Some(&tag));
         write_refusal(&mut w, invite, why, 0);
         let range = w.end();
-        self.transactions.disown(id, Owner::Nobody);
+        self.transactions.set_owner(id, Owner::Nobody);
         self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
         let seen: Seen = (std::str::from_utf8(invite.call_id()).ok().map(Into::into), Some(from.addr));
-        let known = self.table.number(trunk, &arrival.dialled);
-        let (account, did) = known.map_or_else(Default::default, |(account, did)| (account, Some(did.to_string().into())));
+        let known = self.table.plan(trunk, &arrival.dialled, 0).ok();
+        let did = known.as_ref().map(|plan| plan.did.to_string().into());
+        let account = known.map_or_else(|| "".into(), |plan| plan.account);
         let refused_call =
             Refused { arrival, refusal: why, trunk, generation: self.table.generation, account, did };
         let cdr = refused(refused_call, now, &self.settings.node, seen);
@@ -399,6 +400,11 @@ pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refu
         | Refusal::TooManyHops
         | Refusal::Version => {}
     }
+}
+
+/// Whether the number forwards to one outside.
+fn is_forwarded(plan: &Plan) -> bool {
+    plan.steps.iter().flat_map(|step| &step.targets).any(|target| matches!(target.who, Who::Number { .. }))
 }
 
 /// The option tags that a request requires and that we do not have.

@@ -14,7 +14,6 @@ use crate::sip::body::Body;
 use crate::sip::build;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::{Method, Name};
-use crate::sip::transaction::timers::{T1, T2};
 use crate::sip::wire::Message;
 use crate::time::Now;
 
@@ -22,6 +21,8 @@ use crate::time::Now;
 const MAX_TAGS: usize = 31;
 /// RFC 3262 §3: a reliable response that is not acknowledged for 64·T1 ends the INVITE.
 const GIVE_UP: Duration = Duration::from_millis(64 * 500);
+/// RFC 3261 §17.1.1.1.
+const T1: Duration = Duration::from_millis(500);
 
 impl Exchange {
     /// 180 without SDP.
@@ -88,7 +89,7 @@ impl Exchange {
             slot.caller.reliable = Some(Box::new(Reliable {
                 rseq: slot.caller.rseq,
                 bytes: bytes.into(),
-                to: self.transactions.reply_to(slot.caller.transaction).unwrap_or(slot.caller.peer),
+                to: self.transactions.peer(slot.caller.transaction).unwrap_or(slot.caller.peer),
                 began: now.mono,
                 interval: T1,
                 has_sdp,
@@ -106,9 +107,9 @@ impl Exchange {
             slot.caller.reliable = None;
             return self.happen(now, key, Event::CallerNeverPracked, out);
         }
-        open.interval = (open.interval * 2).min(T2 * 16);
+        open.interval = (open.interval * 2).min(GIVE_UP);
         let next = now.mono + open.interval.min(GIVE_UP - now.mono.since(open.began));
-        out.out.send_bytes(open.to, &open.bytes);
+        out.out.send(open.to, &open.bytes);
         self.arm(key, Wake::RepeatReliable, next);
     }
 
@@ -209,7 +210,7 @@ impl Exchange {
         slot.story.say(now.mono, Way::Out, LegId::CALLER, What::Response(code, Method::Invite));
         // Whether its ACK comes or not, nothing is owed to the caller any more.
         let transaction = slot.caller.transaction;
-        self.transactions.disown(transaction, super::Owner::Nobody);
+        self.transactions.set_owner(transaction, super::Owner::Nobody);
         self.unpin(key);
     }
 }

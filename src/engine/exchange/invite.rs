@@ -194,11 +194,17 @@ fn request_uri(leg: &Leg) -> Target {
             target.extend_from_slice(trunk.write_number(*number).as_bytes());
             if let Some(gateway) = trunk.gateways.get(usize::from(*gateway)) {
                 target.push(b'@');
-                target.extend_from_slice(gateway.host_and_params().as_bytes());
+                target.extend_from_slice(without_user(gateway.uri.as_bytes()));
             }
             target
         }
     }
+}
+
+/// A gateway's URI from its host on.
+fn without_user(uri: &[u8]) -> &[u8] {
+    let host = memchr::memchr(b'@', uri).or_else(|| memchr::memchr(b':', uri));
+    host.map_or(uri, |at| &uri[at + 1..])
 }
 
 impl Settings {

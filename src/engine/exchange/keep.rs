@@ -8,6 +8,7 @@ use super::story::What;
 use super::{Effects, Exchange, SlotKey, write_contact};
 use crate::call::event::{Answer, Event, Gone, LegId};
 use crate::call::story::Way;
+use crate::sip::body::Body;
 use crate::sip::header::{Method, Name};
 use crate::sip::session::Session;
 use crate::sip::transaction::Response;
@@ -57,7 +58,7 @@ impl Exchange {
         if !slot.asked.is_empty() || slot.call.as_deref().is_none_or(|call| !call.is_settled()) {
             return self.arm(key, Wake::Session(leg), now.mono + glare_pause(true, draw));
         }
-        let body = slot.call.as_deref().and_then(|call| call.sdp_shown_to(leg)).cloned();
+        let body: Option<Body> = slot.call.as_deref().and_then(|call| call.sdp_shown_to(leg).cloned());
         let Some(side) = slot.side(leg) else { return };
         let method = if side.allows_update { Method::Update } else { Method::Invite };
         let Ok((transaction, branch)) = self.transactions.reserve(Owner::Refresh(key, leg)) else { return };
@@ -102,7 +103,7 @@ impl Exchange {
             (Response::Provisional, _) => {}
             (Response::Success { first: false }, _) => {
                 if let Some((_, to, bytes)) = &side.ack {
-                    out.out.send_bytes(*to, bytes);
+                    out.out.send(*to, bytes);
                 }
             }
             (Response::Success { first: true }, _) => {

@@ -152,7 +152,6 @@ pub struct Exchange {
     desk: Arc<dyn Desk>,
     names: Namer,
     transactions: Transactions<Owner>,
-    heard: Vec<transaction::Event<Owner>>,
     timers: Wheel<(SlotKey, Wake)>,
     slots: Slots,
     /// Events that an action caused, for the same turn.
@@ -191,7 +190,6 @@ impl Exchange {
             settings,
             table,
             desk,
-            heard: Vec::new(),
             timers: Wheel::new(),
             slots: Slots::default(),
             pending: VecDeque::new(),
@@ -209,7 +207,7 @@ impl Exchange {
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
         match input {
             Input::Received { from, bytes, age } => self.received(now, from, bytes, age, out),
-            Input::Undeliverable { to } => self.transactions.undeliverable(now.mono, to, &mut self.heard),
+            Input::Undeliverable { to } => self.transactions.undeliverable(now.mono, to, &mut out.out),
             Input::Due => self.due(now, out),
             Input::Published(table) => self.table = table,
             Input::Drain => self.draining = true,
@@ -231,7 +229,8 @@ impl Exchange {
     }
 
     pub fn load(&self) -> Load {
-        Load { calls: self.calls, slots: self.slots.len(), legs: self.legs, transactions: self.transactions.len() }
+        let (servers, clients) = self.transactions.live();
+        Load { calls: self.calls, slots: self.slots.len(), legs: self.legs, transactions: servers + clients }
     }
 
     /// Requests that became no call since this was last read.
@@ -240,12 +239,12 @@ impl Exchange {
     }
 
     /// Messages repeated by us and to us since the start.
-    pub fn retransmissions(&self) -> (u64, u64) {
-        self.transactions.retransmissions()
+    pub fn traffic(&self) -> transaction::Traffic {
+        self.transactions.traffic()
     }
 
     fn due(&mut self, now: Now, out: &mut Effects) {
-        self.transactions.expire(now.mono, &mut out.out, &mut self.heard);
+        self.transactions.expire(now.mono, &mut out.out);
         while let Some((at, (key, wake))) = self.timers.pop_due(now.mono) {
             let Some(slot) = self.slots.get_mut(key) else { continue };
             let Some(place) = slot.armed.iter().position(|armed| *armed == (wake, at)) else { continue };
@@ -253,7 +252,7 @@ impl Exchange {
             match wake {
                 Wake::Call(timer) => {
                     slot.story.say(now.mono, crate::call::story::Way::Here, LegId::CALLER, story::What::Turn(wake.name().0));
-                    self.happen(now, key, Event::Timer(timer), out);
+                    self.happen(now, key, Event::Woke(timer), out);
                 }
                 Wake::Session(leg) => self.session_due(now, key, leg, out),
                 Wake::KeepAlive(leg) => self.keep_alive_due(now, key, leg, out),
@@ -264,14 +263,8 @@ impl Exchange {
 
     /// Works off what the transactions and actions of this turn brought up.
     fn settle(&mut self, now: Now, out: &mut Effects) {
-        while !self.heard.is_empty() {
-            let mut heard = std::mem::take(&mut self.heard);
-            for event in heard.drain(..) {
-                self.transaction_event(now, event, out);
-            }
-            if self.heard.is_empty() {
-                self.heard = heard;
-            }
+        while let Some(event) = self.transactions.next_event() {
+            self.transaction_event(now, event, out);
         }
     }
 

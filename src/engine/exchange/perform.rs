@@ -57,10 +57,8 @@ impl Exchange {
         side.side.stage = Stage::Abandoned(why);
         side.forks.iter_mut().for_each(|fork| fork.early = None);
         if let Some(transaction) = side.transaction {
-            let sent = self.transactions.cancel(now.mono, transaction, Some(&reason), &mut out.out);
-            if sent {
-                self.say(now, key, Way::Out, leg, What::Request(Method::Cancel));
-            }
+            self.transactions.cancel(now.mono, transaction, Some(&reason), &mut out.out);
+            self.say(now, key, Way::Out, leg, What::Request(Method::Cancel));
         }
     }
 
@@ -91,7 +89,7 @@ impl Exchange {
         if matches!(side.stage, Stage::Accepted { .. }) {
             side.stage = Stage::Confirmed;
         }
-        out.out.send(peer, range);
+        out.out.send_range(peer, range);
         slot.story.say(now.mono, Way::Out, leg, What::Request(Method::Ack));
     }
 
@@ -229,7 +227,7 @@ impl Exchange {
         code: u16,
         out: &mut Effects,
     ) {
-        let Some(to) = self.transactions.reply_to(transaction) else { return };
+        let Some(to) = self.transactions.peer(transaction) else { return };
         self.scratch.clear();
         let range = build::answer(&mut self.scratch, request, to.addr, code, build::phrase(code), None).end();
         self.transactions.respond(now.mono, transaction, code, &self.scratch[range], &mut out.out);

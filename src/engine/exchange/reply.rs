@@ -26,7 +26,7 @@ const MAX_CONTACTS: usize = 8;
 
 impl Exchange {
     pub(super) fn response(&mut self, now: Now, from: Peer, response: &Message<'_>, out: &mut Effects) {
-        let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out, &mut self.heard)
+        let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out)
         else {
             return;
         };
@@ -156,7 +156,7 @@ impl Exchange {
             // Repeated: our ACK was lost, or has not left yet.
             Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone if side.side.fork == fork && side.side.acks(fork) => {
                 if let Some((_, to, bytes)) = &side.side.ack {
-                    out.out.send_bytes(*to, bytes);
+                    out.out.send(*to, bytes);
                 }
             }
             Stage::Accepted { .. } if side.side.fork == fork => {}
@@ -189,7 +189,7 @@ impl Exchange {
         let Some(fork) = side.fork_of(tag) else { return };
         // Repeated after our ACK and BYE: the ACK again, the BYE repeats itself.
         if let Some((_, to, bytes)) = side.stray_acks.iter().find(|(known, ..)| *known == fork) {
-            out.out.send_bytes(*to, bytes);
+            out.out.send(*to, bytes);
             return;
         }
         let kept = std::mem::replace(
@@ -273,7 +273,7 @@ impl Exchange {
             Response::Success { first: false } => {
                 let ack = self.slots.get_mut(key).and_then(|slot| slot.side(leg)).and_then(|side| side.ack.as_ref());
                 if let Some((_, to, bytes)) = ack {
-                    out.out.send_bytes(*to, bytes);
+                    out.out.send(*to, bytes);
                 }
                 return;
             }
@@ -319,7 +319,7 @@ impl Exchange {
         let range =
             dialog.ack(&mut out.out.wire, response.cseq(), &super::perform::branch_of(draw), &host).end();
         let bytes: Box<[u8]> = out.out.wire[range.clone()].into();
-        out.out.send(dialog.peer(), range);
+        out.out.send_range(dialog.peer(), range);
         if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
             side.ack = Some((Fork(0), dialog.peer(), bytes));
         }

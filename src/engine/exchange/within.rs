@@ -261,7 +261,7 @@ impl Exchange {
         let transaction = caller.transaction;
         slot.story.say(now.mono, Way::In, leg, What::Request(Method::Ack));
         self.transactions.acked(now.mono, transaction);
-        self.transactions.disown(transaction, Owner::Nobody);
+        self.transactions.set_owner(transaction, Owner::Nobody);
         match bye {
             Some(why) => self.bye(now, key, LegId::CALLER, why, out),
             None => {
