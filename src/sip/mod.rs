@@ -4,6 +4,7 @@
 pub mod build;
 pub mod header;
 pub mod peer;
+pub mod transaction;
 pub mod uri;
 pub mod wheel;
 pub mod wire;
