@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId};
 use crate::call::story::CallStory;
-use crate::call::{Agents, Ending};
+use crate::call::Agents;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::peer::{ListenerId, Peer, Transport};
@@ -163,6 +163,8 @@ pub struct Exchange {
     calls: usize,
     legs: usize,
     rejected: Rejected,
+    /// The call that is being worked on, should it panic.
+    working: Option<SlotKey>,
 }
 
 /// Requests that became no call, by reason; read and cleared by the engine.
@@ -200,6 +202,7 @@ impl Exchange {
             calls: 0,
             legs: 0,
             rejected: Rejected::default(),
+            working: None,
         }
     }
 
@@ -275,29 +278,33 @@ impl Exchange {
             let Some(slot) = self.slots.get_mut(key) else { continue };
             let Some(call) = slot.call.as_mut() else { continue };
             let mut actions = std::mem::take(&mut self.actions);
-            let agents = Switchboard(&*self.desk);
-            let handled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                call.handle(now, event, &agents, &mut actions);
-            }));
-            if handled.is_err() {
-                actions.clear();
-                self.end_by_fault(now, key, out);
-            }
+            self.working = Some(key);
+            call.handle(now, event, &Switchboard(&*self.desk), &mut actions);
             for action in actions.drain(..) {
                 self.perform(now, key, action, out);
             }
+            self.working = None;
             self.actions = actions;
         }
         self.sweep(key);
     }
 
-    /// R12: a bug in one call ends that call from its dialogs, and no other.
+    /// A panic was caught in [`Exchange::handle`]: the call that it was about ends from its dialogs, with its
+    /// record, and no other does (R12).
+    pub fn panicked(&mut self, now: Now, out: &mut Effects) {
+        self.pending.clear();
+        self.actions.clear();
+        if let Some(key) = self.working.take() {
+            self.end_by_fault(now, key, out);
+            self.sweep(key);
+        }
+    }
+
     fn end_by_fault(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(call) = slot.call.as_mut() {
             call.abort(now);
         }
-        tracing::error!(ending = ?Ending::Fault, "a call failed and is ended");
         self.end_from_dialogs(now, key, out);
         self.perform(now, key, Action::Close, out);
     }
@@ -313,12 +320,6 @@ impl Exchange {
     fn disarm(&mut self, key: SlotKey, wake: Wake) {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.armed.retain(|(known, _)| *known != wake);
-        }
-    }
-
-    fn pin(&mut self, key: SlotKey) {
-        if let Some(slot) = self.slots.get_mut(key) {
-            slot.pins += 1;
         }
     }
 
