@@ -174,6 +174,16 @@ impl Turn<'_> {
         }
     }
 
+    pub(super) fn cancelled_before_the_answer_left(&mut self, talk: Talk) -> State {
+        self.call.answered = None;
+        self.acknowledge_the_winner(&talk);
+        self.out.push(Action::Bye { leg: talk.winner, why: Why::NoAnswer });
+        self.out.push(Action::Refuse { code: 487, q850: None });
+        self.stop(Timer::MaxCall);
+        self.end_leg(talk.winner, LegEnd::Cancelled, 0);
+        self.close(Ending::CallerCancelled)
+    }
+
     /// We end a bridged call: BYE to both sides.
     pub(super) fn end(&mut self, talk: Talk, ending: Ending) -> State {
         let cause = match ending {

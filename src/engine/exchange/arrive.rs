@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::slot::{CallerSide, Owner, Reliability, Side, Slot};
+use super::slot::{CallerSide, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
 use super::{CallEvent, Effects, Exchange, MAX_CALLS, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
@@ -163,6 +163,7 @@ impl Exchange {
         match self.admit(now, invite, trunk, hops, &arrival) {
             Ok((plan, session)) => {
                 self.begin(now, from, invite, id, slot, arrival, plan, session, out);
+                out.notices.push(Notice::SetUp { waited: age });
             }
             Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
         }
@@ -231,6 +232,7 @@ impl Exchange {
         session: Option<Session>,
         out: &mut Effects,
     ) {
+        let counted = arrival.caller.number.is_some();
         if let Some(number) = arrival.caller.number
             && !self.rings_not_too_often(number, &plan, out)
         {
@@ -272,6 +274,7 @@ impl Exchange {
             asked: SmallVec::new(),
             story,
             pins: 1,
+            counted,
         }));
         self.calls += 1;
         self.happen(now, key, Event::Begin, out);
@@ -350,8 +353,12 @@ impl Exchange {
             Owner::Caller(slot) => {
                 self.say(now, slot, Way::In, LegId::CALLER, What::Request(Method::Cancel));
                 self.say(now, slot, Way::Out, LegId::CALLER, What::Response(200, Method::Cancel));
-                let reason = cancel.get(Name::Reason).map(Into::into);
-                self.happen(now, slot, Event::CallerCancelled { reason }, out);
+                let rings = self.slots.get(slot).is_some_and(|slot| slot.caller.side.stage == Stage::Early);
+                // Once our 200 is out a CANCEL has no effect (RFC 3261 §9.2).
+                if rings {
+                    let reason = cancel.get(Name::Reason).map(Into::into);
+                    self.happen(now, slot, Event::CallerCancelled { reason }, out);
+                }
             }
             Owner::Asked(slot, _) => self.cancel_passed(now, slot, invite, out),
             Owner::Leg(..) | Owner::Passed(..) | Owner::Refresh(..) | Owner::KeepAlive(..) | Owner::Nobody => {}

@@ -78,6 +78,8 @@ pub enum Notice {
     Answered(Box<JournalEntry>),
     /// It is over.
     Ended(Box<Cdr>),
+    /// Its first INVITEs are out; the caller's had waited so long in our queues.
+    SetUp { waited: Duration },
     /// A line for the log.
     Said(CallEvent),
 }

@@ -11,6 +11,7 @@ use crate::call::story::Way;
 use crate::sip::body::Body;
 use crate::sip::build;
 use crate::sip::header::{Method, Name};
+use crate::sip::peer::Peer;
 use crate::sip::sdp;
 use crate::sip::wire::Message;
 use crate::time::Now;
@@ -181,7 +182,7 @@ impl Exchange {
         let place = if latest_first { slot.asked.iter().rposition(open) } else { slot.asked.iter().position(open) };
         let Some(place) = place else { return };
         let bytes = std::mem::take(&mut slot.asked[place].request);
-        let transaction = slot.asked[place].transaction;
+        let (transaction, from) = (slot.asked[place].transaction, slot.asked[place].from);
         let accepted = (200..300).contains(&code);
         // Its ACK is awaited (with the answer, where our 200 brought the offer).
         let awaits_ack = method == Method::Invite && accepted;
@@ -190,12 +191,18 @@ impl Exchange {
         }
         let Ok(request) = Message::parse(&bytes) else { return };
         let Some(side) = slot.side(leg) else { return };
+        if let Some(dialog) = side.dialog.as_deref_mut()
+            && accepted
+            && matches!(method, Method::Invite | Method::Update)
+        {
+            dialog.refresh_target(&request);
+        }
         let Some(peer) = side.dialog.as_deref().map(|dialog| dialog.peer()) else {
-            return self.reply_without_dialog(now, transaction, &request, code, out);
+            return self.reply_without_dialog(now, transaction, from, &request, code, out);
         };
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
-        let mut w = build::answer(&mut self.scratch, &request, peer.addr, code, build::phrase(code), None);
+        let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), None);
         if matches!(method, Method::Invite | Method::Update) && accepted {
             w.copy(&request, Name::RecordRoute);
             write_contact(&mut w, peer.transport, &host);
@@ -223,13 +230,13 @@ impl Exchange {
         &mut self,
         now: Now,
         transaction: crate::sip::transaction::Id,
+        from: Peer,
         request: &Message<'_>,
         code: u16,
         out: &mut Effects,
     ) {
-        let Some(to) = self.transactions.peer(transaction) else { return };
         self.scratch.clear();
-        let range = build::answer(&mut self.scratch, request, to.addr, code, build::phrase(code), None).end();
+        let range = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None).end();
         self.transactions.respond(now.mono, transaction, code, &self.scratch[range], &mut out.out);
     }
 
@@ -246,7 +253,9 @@ impl Exchange {
         let entry = call.journal_entry(now, &self.settings.node, seen);
         let (caller, did) = (call.arrival.caller.number, call.plan.did);
         out.notices.push(Notice::Answered(Box::new(entry)));
-        if let Some(caller) = caller {
+        if std::mem::take(&mut slot.counted)
+            && let Some(caller) = caller
+        {
             self.desk.ringing_ended(caller, did);
         }
     }
@@ -259,7 +268,7 @@ impl Exchange {
         let lines = super::inspect::story_of(now, slot, &call);
         slot.armed.retain(|(wake, _)| *wake == Wake::RepeatReliable);
         slot.invite = bytes::Bytes::new();
-        if call.answered_at().is_none()
+        if std::mem::take(&mut slot.counted)
             && let Some(caller) = call.arrival.caller.number
         {
             self.desk.ringing_ended(caller, call.plan.did);

@@ -151,6 +151,7 @@ impl Exchange {
                 side.side.session = Session::of_response(response);
                 side.side.allows_update = response.has_token(Name::Allow, "UPDATE");
                 self.happen(now, key, Event::Leg(leg, LegEvent::Answered { fork, body }), out);
+                self.end_unwanted(now, key, leg, out);
                 self.watch(now, key, leg);
             }
             // Repeated: our ACK was lost, or has not left yet.
@@ -165,6 +166,19 @@ impl Exchange {
                 self.end_stray(now, key, leg, from, response, &Why::Elsewhere, out);
             }
             Stage::Abandoned(why) => self.end_stray(now, key, leg, from, response, &why, out),
+        }
+    }
+
+    /// A leg that answered and was not bridged after all: nobody is to pay for it.
+    fn end_unwanted(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let (delayed, winner) = (slot.delayed, slot.call.as_deref().and_then(|call| call.winner()));
+        let unwanted = winner != Some(leg)
+            && slot.side(leg).is_some_and(|side| matches!(side.stage, Stage::Accepted { .. }));
+        if unwanted {
+            let answer = if delayed { Answer::RefuseAll } else { Answer::None };
+            self.acknowledge(now, key, leg, &answer, out);
+            self.bye(now, key, leg, Why::Elsewhere, out);
         }
     }
 
@@ -204,6 +218,8 @@ impl Exchange {
             let used = std::mem::replace(&mut side.side, kept);
             side.stray_acks.extend(used.ack);
         }
+        // The BYE stopped what watched the leg; the dialog that was bridged goes on.
+        self.watch(now, key, leg);
     }
 
     fn leg_refused(
@@ -281,7 +297,10 @@ impl Exchange {
                 let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) else { return };
                 side.ack = None;
                 match side.dialog.as_deref_mut() {
-                    Some(dialog) if matches!(method, Method::Invite | Method::Update) => dialog.refresh_target(response),
+                    Some(dialog) if matches!(method, Method::Invite | Method::Update) => {
+                        dialog.refresh_target(response);
+                        side.session = Session::of_response(response).or(side.session);
+                    }
                     Some(_) => {}
                     // RFC 3261 §13.2.2.4: a 2xx to a re-INVITE after our BYE wants its ACK all the same.
                     None if method == Method::Invite => return self.acknowledge_after_bye(now, key, leg, response, out),

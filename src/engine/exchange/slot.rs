@@ -88,6 +88,8 @@ pub struct Slot {
     pub story: Story,
     /// Transactions that can still bring something to do.
     pub pins: u16,
+    /// It counts among the ringing calls of its caller.
+    pub counted: bool,
 }
 
 /// How a side's INVITE transaction stands, and with it its dialog.
@@ -217,6 +219,8 @@ pub struct Asked {
     pub method: Method,
     pub transaction: transaction::Id,
     pub cseq: u32,
+    /// Where it came from.
+    pub from: Peer,
     /// The request itself, for the answer; empty once answered.
     pub request: Bytes,
     /// The transaction by which we passed it on.

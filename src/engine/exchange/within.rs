@@ -203,17 +203,16 @@ impl Exchange {
                 method,
                 transaction: id,
                 cseq: request.cseq(),
+                from,
                 request: Bytes::copy_from_slice(request.raw()),
                 passed: None,
             });
             if matches!(method, Method::Invite | Method::Update)
                 && let Some(side) = place.side(leg)
             {
-                if let Some(dialog) = side.dialog.as_deref_mut() {
-                    dialog.refresh_target(request);
-                }
                 if let Ok(Some(session)) = Session::of_request(request)
                     && side.session.is_some()
+                    && request.get(Name::SessionExpires).is_some()
                 {
                     side.session = Some(session);
                 }
