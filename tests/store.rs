@@ -1,5 +1,7 @@
 //! The store: nothing acknowledged is lost, whatever tears, fails or dies.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
