@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::core::{Census, Core, Maker};
 use super::layout;
-use super::manner::Habit;
+use super::manner::{CallerHabit, Habit};
 use super::run::for_each_seed;
 use super::world::{World, minutes};
 use crate::engine::exchange::{Effects, Input, Outgoing};
@@ -67,11 +67,13 @@ fn two_ends_come_to_rest_over_any_wire() {
         .into_iter()
         .filter(|habit| !matches!(habit, Habit::Unreachable | Habit::DiesMidCall | Habit::Redirects))
         .collect();
+    let callers: Vec<CallerHabit> =
+        CallerHabit::ALL.into_iter().filter(|habit| *habit != CallerHabit::Vanishes).collect();
     let seconds = for_each_seed(&relays(), 0..100, |world: &mut World| {
         world.check_nothing();
         world.draw_faults();
         world.phones(1..2, &habits);
-        world.callers(1..30);
+        world.callers_of(1..30, &callers);
         world.run(minutes(5));
         world.heal();
         world.run_until_quiet(minutes(80));

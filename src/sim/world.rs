@@ -188,9 +188,14 @@ impl World {
 
     /// Draws so many callers, who dial within the next four minutes.
     pub fn callers(&mut self, how_many: Range<u64>) {
+        self.callers_of(how_many, &CallerHabit::ALL);
+    }
+
+    /// The same, each of one of these habits.
+    pub fn callers_of(&mut self, how_many: Range<u64>, habits: &[CallerHabit]) {
         for _ in 0..self.dice.within(how_many) {
             let number = self.dice.below(layout::NUMBERS as u64) as usize;
-            let habit = *self.dice.pick(&CallerHabit::ALL);
+            let habit = *self.dice.pick(habits);
             let after = self.dice.millis(0..240_000);
             self.later(after, Happening::Dials { number, habit });
         }
