@@ -18,6 +18,7 @@ pub mod phone;
 pub mod queue;
 pub mod run;
 pub mod stack;
+pub mod story;
 #[cfg(test)]
 mod toy;
 pub mod trace;

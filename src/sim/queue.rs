@@ -27,6 +27,11 @@ impl<T> Queue<T> {
         self.waiting.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// When the last is due.
+    pub fn last_at(&self) -> Option<Instant> {
+        self.waiting.last_key_value().map(|((at, _), _)| *at)
+    }
+
     /// The next that is due at `now`, if one is.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, T)> {
         let entry = self.waiting.first_entry()?;

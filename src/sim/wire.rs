@@ -50,12 +50,24 @@ pub struct Wire {
     cut: BTreeMap<IpAddr, Instant>,
     /// Fates of coming datagrams, the first first.
     fates: Vec<(Way, IpAddr, Fate)>,
+    /// How many datagrams were put on the wire.
+    carried: usize,
+    /// The one among them, counted from 0, that is lost whatever else.
+    doomed: Option<usize>,
 }
 
 impl Wire {
     pub fn new(dice: Dice) -> Wire {
         let latency = (Duration::from_millis(5), Duration::from_millis(5));
-        Wire { dice, faults: Faults::default(), latency, cut: BTreeMap::new(), fates: Vec::new() }
+        Wire {
+            dice,
+            faults: Faults::default(),
+            latency,
+            cut: BTreeMap::new(),
+            fates: Vec::new(),
+            carried: 0,
+            doomed: None,
+        }
     }
 
     /// Draws which faults exist in this world, and how strong each is.
@@ -90,9 +102,23 @@ impl Wire {
         self.fates.push((way, end, fate));
     }
 
+    /// The datagram of that number is lost.
+    pub fn lose_number(&mut self, number: Option<usize>) {
+        self.doomed = number;
+    }
+
+    /// How many datagrams were put on the wire so far.
+    pub fn carried(&self) -> usize {
+        self.carried
+    }
+
     /// When the copies of a datagram sent at `now` arrive: none, one or two.
     pub fn carry(&mut self, now: Instant, way: Way, end: IpAddr) -> Vec<Instant> {
         let usual = now + self.usual();
+        self.carried += 1;
+        if self.doomed == Some(self.carried - 1) {
+            return Vec::new();
+        }
         if let Some(at) = self.fates.iter().position(|(to, whom, _)| (*to, *whom) == (way, end)) {
             return match self.fates.remove(at).2 {
                 Fate::Lost => Vec::new(),

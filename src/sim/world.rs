@@ -295,6 +295,11 @@ impl World {
         cores.chain(alarms).chain(self.queue.next_at()).min()
     }
 
+    /// When the last of what is on its way now arrives.
+    pub fn in_flight_until(&self) -> Option<Instant> {
+        self.queue.last_at()
+    }
+
     /// One thing happens, if it is due by then. What arrives comes before what was waited for.
     pub fn step(&mut self, until: Instant) -> bool {
         let Some(at) = self.next_at().filter(|at| *at <= until && self.broken.is_none()) else {
