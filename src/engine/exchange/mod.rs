@@ -143,6 +143,7 @@ pub struct Load {
     pub calls: usize,
     /// Slots that wait for an ACK or a late response, calls included.
     pub slots: usize,
+    /// The callers' included.
     pub legs: usize,
     pub transactions: usize,
 }

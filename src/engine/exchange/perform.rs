@@ -281,7 +281,7 @@ impl Exchange {
             }
         }
         self.calls -= 1;
-        self.legs -= slot.legs.iter().filter(|side| side.was_called()).count();
+        self.legs -= 1 + slot.legs.iter().filter(|side| side.was_called()).count();
         if self.ended.len() >= REMEMBERED {
             self.ended.pop_front();
         }
