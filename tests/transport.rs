@@ -438,11 +438,16 @@ fn measure_a_relay() {
     let shard = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| {
         let path = task.unwrap().path();
         let name = std::fs::read_to_string(path.join("comm")).ok()?;
-        (name.trim() == "shard-0").then(|| std::fs::read_to_string(path.join("schedstat")).unwrap())
+        (name.trim() == "shard-0").then_some(path)
     });
-    let schedstat: Vec<String> = shard.collect();
-    let nanos: u64 = schedstat[0].split(' ').next().unwrap().parse().unwrap();
-    println!("{moved} datagrams, {} ns of the shard's thread each", nanos / moved);
+    let path = shard.collect::<Vec<_>>().remove(0);
+    let number = |file: &str, place: usize| -> u64 {
+        let text = std::fs::read_to_string(path.join(file)).unwrap();
+        text.split(' ').nth(place).unwrap().trim().parse().unwrap()
+    };
+    let (user, system) = (number("stat", 13), number("stat", 14));
+    println!("{moved} datagrams, {} ns of the shard's thread each", number("schedstat", 0) / moved);
+    println!("of 100 ticks {} in the kernel", 100 * system / (user + system).max(1));
     node.stop();
 }
 
