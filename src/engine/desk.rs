@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use dashmap::DashMap;
 
 use super::exchange::Desk;
+use crate::number::E164;
+use crate::routing::{Agent, Trunk};
 use crate::sip::peer::ListenerId;
 use crate::time::Instant;
 
@@ -41,6 +43,13 @@ impl<K: Eq + Hash> Held<K> {
         let room = most == 0 || *held < most;
         *held += u32::from(room);
         room
+    }
+
+    /// Holds one more; how many are held now.
+    pub fn add(&self, key: K) -> u32 {
+        let mut held = self.0.entry(key).or_insert(0);
+        *held += 1;
+        *held
     }
 
     /// Gives one back.
@@ -120,8 +129,8 @@ pub struct SharedDesk {
     agents: Held<String>,
     trunks: Held<String>,
     paces: DashMap<String, Pace>,
-    callers: Held<String>,
-    loops: Held<(String, String)>,
+    callers: Held<u64>,
+    loops: Held<(u64, u64)>,
 }
 
 impl SharedDesk {
@@ -192,27 +201,6 @@ impl SharedDesk {
         self.trunks.count(name)
     }
 
-    /// Counts a ringing call of a caller; false: `max_ringing_per_caller` (0 = off) is reached (R11).
-    pub fn take_ringing(&self, caller: &str, most: u32) -> bool {
-        self.callers.take(caller, most)
-    }
-
-    pub fn free_ringing(&self, caller: &str) {
-        self.callers.give(caller);
-    }
-
-    /// Counts a ringing call of a caller to a forwarded number; how many there are now, this one included. Ten
-    /// are likely a loop (R11).
-    pub fn enter_forward(&self, caller: &str, did: &str) -> u32 {
-        let key = (caller.to_owned(), did.to_owned());
-        self.loops.take(&key, 0);
-        self.loops.count(&key)
-    }
-
-    pub fn leave_forward(&self, caller: &str, did: &str) {
-        self.loops.give(&(caller.to_owned(), did.to_owned()));
-    }
-
     /// What Via and Contact say to `towards`: `advertise`, else what the listener is bound to, else (bound to any
     /// address) what the kernel sends from to that peer.
     pub fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr {
@@ -243,8 +231,39 @@ impl Desk for SharedDesk {
         SharedDesk::reserve_record(self)
     }
 
+    fn release_record(&self) {
+        self.release_records(1);
+    }
+
     fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr {
         SharedDesk::local_address(self, listener, towards)
+    }
+
+    fn take_agent(&self, agent: &Agent) -> bool {
+        SharedDesk::take_agent(self, &agent.name, agent.max_calls)
+    }
+
+    fn free_agent(&self, agent: &Agent) {
+        SharedDesk::free_agent(self, &agent.name);
+    }
+
+    fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool {
+        SharedDesk::take_trunk(self, &trunk.name, now, trunk.max_calls, trunk.max_cps).is_ok()
+    }
+
+    fn free_trunk(&self, trunk: &Trunk) {
+        SharedDesk::free_trunk(self, &trunk.name);
+    }
+
+    fn ringing_began(&self, caller: E164, did: E164) -> (u32, u32) {
+        let (caller, did) = (caller.to_bits(), did.to_bits());
+        (self.callers.add(caller), self.loops.add((caller, did)))
+    }
+
+    fn ringing_ended(&self, caller: E164, did: E164) {
+        let (caller, did) = (caller.to_bits(), did.to_bits());
+        self.callers.give(&caller);
+        self.loops.give(&(caller, did));
     }
 }
 
@@ -321,15 +340,14 @@ mod tests {
 
     #[test]
     fn ringing_calls_are_counted_by_caller_and_by_forwarded_number() {
+        let number = |text| E164::parse_e164(text).unwrap();
+        let (caller, did) = (number("+12025550123"), number("+12015550101"));
         let desk = desk();
-        assert!(desk.take_ringing("+12025550123", 1));
-        assert!(!desk.take_ringing("+12025550123", 1));
-        desk.free_ringing("+12025550123");
-        assert!(desk.take_ringing("+12025550123", 1));
-        assert_eq!(desk.enter_forward("+12025550123", "+12015550101"), 1);
-        assert_eq!(desk.enter_forward("+12025550123", "+12015550101"), 2);
-        desk.leave_forward("+12025550123", "+12015550101");
-        assert_eq!(desk.enter_forward("+12025550123", "+12015550101"), 2);
+        assert_eq!(desk.ringing_began(caller, did), (1, 1));
+        assert_eq!(desk.ringing_began(caller, number("+12015550102")), (2, 1));
+        assert_eq!(desk.ringing_began(caller, did), (3, 2));
+        desk.ringing_ended(caller, did);
+        assert_eq!(desk.ringing_began(caller, did), (3, 2));
     }
 
     #[test]

@@ -12,11 +12,12 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::clock::{Clock, Reading};
-use super::exchange::{Effects, Input, Outgoing};
+use super::exchange::{Effects, Input};
 use super::inbox::{Full, Inbox, Order, Parcel, Slot};
 use super::rate::{Line, Rate};
 use super::tally::{Dir, Queue, Tally};
 use crate::sip::peer::{ListenerId, Peer, Transport};
+use crate::sip::transaction::Outgoing;
 use crate::time::{Instant, Now};
 use crate::transport::Event;
 use crate::transport::streams::Streams;
@@ -33,8 +34,8 @@ pub trait Core: 'static {
     /// When [`Input::Due`] is wanted next.
     fn next_deadline(&self) -> Option<Instant>;
 
-    /// Takes the turn's notices out of `out`, in order.
-    fn report(out: &mut Effects, to: &mut dyn Notices<Self::Notice>);
+    /// The turn's messages are sent: takes its notices out of `out`, in order. Once a turn.
+    fn report(&mut self, out: &mut Effects, to: &mut dyn Notices<Self::Notice>);
 
     /// `handle` panicked; what it had appended is gone. Ends the call that it was about (R12).
     fn panicked(&mut self, now: Now, out: &mut Effects);
@@ -173,7 +174,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
             self.mind.handle(now, Input::Due);
         }
         self.send();
-        C::report(&mut self.mind.effects, &mut *self.notices);
+        self.mind.core.report(&mut self.mind.effects, &mut *self.notices);
         self.publish();
         more |= !self.undelivered.is_empty();
         match inbox {
@@ -271,8 +272,8 @@ impl<C: Core, O: Owners> Shard<C, O> {
 
     /// Sends what the turn produced: one call for each socket and connection that has something.
     fn send(&mut self) {
-        let mut wire = std::mem::take(&mut self.mind.effects.wire);
-        let mut sends = std::mem::take(&mut self.mind.effects.sends);
+        let mut wire = std::mem::take(&mut self.mind.effects.out.wire);
+        let mut sends = std::mem::take(&mut self.mind.effects.out.sends);
         for Outgoing { to, range } in sends.drain(..) {
             let Some(bytes) = wire.get(range.clone()) else { continue };
             self.mind.tally.message(Dir::Out, to.transport, bytes);
@@ -299,8 +300,8 @@ impl<C: Core, O: Owners> Shard<C, O> {
         self.streams.flush();
         wire.clear();
         wire.shrink_to(KEPT_WIRE);
-        self.mind.effects.wire = wire;
-        self.mind.effects.sends = sends;
+        self.mind.effects.out.wire = wire;
+        self.mind.effects.out.sends = sends;
     }
 
     fn publish(&mut self) {
@@ -376,15 +377,15 @@ impl<C: Core, O: Owners> Mind<C, O> {
     /// A panic while the core works takes back what it had appended and ends that call alone (R12).
     fn guard(&mut self, now: Now, work: impl FnOnce(&mut C, &mut Effects)) {
         let Mind { core, effects, .. } = self;
-        let (wire, sends) = (effects.wire.len(), effects.sends.len());
+        let (wire, sends) = (effects.out.wire.len(), effects.out.sends.len());
         if catch_unwind(AssertUnwindSafe(|| work(core, effects))).is_err() {
             tracing::error!("a call's state machine panicked; the call is ended");
-            effects.wire.truncate(wire);
-            effects.sends.truncate(sends);
+            effects.out.wire.truncate(wire);
+            effects.out.sends.truncate(sends);
             if catch_unwind(AssertUnwindSafe(|| core.panicked(now, effects))).is_err() {
                 tracing::error!("ending a call after a panic panicked as well");
-                effects.wire.truncate(wire);
-                effects.sends.truncate(sends);
+                effects.out.wire.truncate(wire);
+                effects.out.sends.truncate(sends);
             }
         }
     }
