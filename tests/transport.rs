@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use strowger::engine::exchange::{Effects, Input, Outgoing};
+use strowger::engine::exchange::{Effects, Input};
 use strowger::engine::inbox::PARCELS;
 use strowger::engine::node::{Berth, Listen, Node, Options, StartError};
 use strowger::engine::shard::{Core, Notices, Owners};
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
+use strowger::sip::transaction::Outgoing;
 use strowger::time::{Instant, Now};
 
 /// Longer than anything here takes; reached only by a failure.
@@ -492,6 +493,7 @@ impl Core for Toy {
                 self.deadline = None;
                 Seen::Due { shard, at: now.mono }
             }
+            Input::Published(_) | Input::Drain | Input::HangUp { .. } => return,
         };
         let _test_over = self.seen.send(seen);
     }
@@ -500,7 +502,7 @@ impl Core for Toy {
         self.deadline
     }
 
-    fn report(_: &mut Effects, _: &mut dyn Notices<()>) {}
+    fn report(&mut self, _: &mut Effects, _: &mut dyn Notices<()>) {}
 
     fn panicked(&mut self, _: Now, _: &mut Effects) {}
 }
@@ -575,9 +577,9 @@ impl World {
 }
 
 fn send(out: &mut Effects, to: Peer, bytes: &[u8]) {
-    let start = out.wire.len();
-    out.wire.extend_from_slice(bytes);
-    out.sends.push(Outgoing { to, range: start..out.wire.len() });
+    let start = out.out.wire.len();
+    out.out.wire.extend_from_slice(bytes);
+    out.out.sends.push(Outgoing { to, range: start..out.out.wire.len() });
 }
 
 fn message(method: &str, id: &str) -> Vec<u8> {
