@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use crate::admin::metrics::Metrics;
 use crate::admin::operations::{NotPublished, Operations, Published};
 use crate::admin::{Admin, BindError};
-use crate::config::{self, Config, Finding, Loaded, Strangers};
+use crate::config::{self, Config, Dialled, Finding, Loaded, Strangers};
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::{Exchange, Input, Listener, Router, Settings};
 use crate::engine::node::{Berth, Listen, Node, Options, StartError as NodeError};
 use crate::engine::shard::Core;
+use crate::number::E164;
 use crate::routing::Table;
 use crate::sip::peer::Transport;
 use crate::store::{OpenError, Recorder, Store};
@@ -128,6 +129,17 @@ impl Running {
     /// How many calls were found that an earlier process had lost.
     pub fn lost(&self) -> usize {
         self.store.lost()
+    }
+
+    /// The first number that the files name and that is enabled: what can be tried.
+    pub fn first_number(&self) -> Option<E164> {
+        let config = self.front.publisher.config();
+        let table = self.table();
+        let trunk = table.trunks().first()?;
+        config.numbers.iter().find_map(|number| match number.did.value {
+            Dialled::Number(did) => table.plan_for(trunk, did, 0).is_ok().then_some(did),
+            Dialled::Block(_) => None,
+        })
     }
 
     /// The table that calls are planned with now.
