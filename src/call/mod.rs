@@ -1,1 +1,217 @@
-//! call
+//! PURE. One call: who rings, who wins, what either side is told, and when it ends (R3 to R8, R11, R12).
+//! It knows legs, not messages: the exchange turns messages into its events and performs its actions.
+//! It never sees a socket, a clock or the table of numbers; its plan was taken at INVITE.
+
+pub mod cdr;
+pub mod event;
+pub mod leg;
+pub mod outcome;
+pub mod presentation;
+pub mod refusal;
+pub mod story;
+
+mod hunt;
+mod record;
+mod talk;
+
+use std::mem::replace;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::number::E164;
+use crate::routing::{Agent, Plan};
+use crate::sip::body::Body;
+use crate::time::{Instant, Now};
+use event::{Action, Event, LegEvent, LegId, Timer};
+use hunt::Hunt;
+use leg::{Leg, TargetId};
+use outcome::TargetEnd;
+use talk::Talk;
+
+pub use record::{Ending, refused};
+
+/// Who is on a call now, counted over all calls of the node (R3.3, `max_calls`).
+pub trait Agents {
+    /// Takes one of the agent's calls; false when all are taken.
+    fn engage(&self, agent: &Arc<Agent>) -> bool;
+    fn release(&self, agent: &Arc<Agent>);
+}
+
+/// Who calls, as we believe it (R2, R9).
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The number, where it is one.
+    pub number: Option<E164>,
+    /// The user part as it came, where it is no number.
+    pub text: Option<Box<str>>,
+    pub name: Option<Box<str>>,
+    /// The caller asked for privacy (`Privacy: id`, or anonymous).
+    pub withheld: bool,
+    /// Whom the call was diverted by before it reached us, latest first.
+    pub diversions: SmallVec<[E164; 1]>,
+}
+
+/// What the caller's INVITE left with us: enough for every leg to come, gone when one is bridged.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The call's id in records, events and URLs.
+    pub id: Box<str>,
+    /// The caller's Call-ID.
+    pub sip_call_id: Box<str>,
+    /// Where it came from, as `transport:address`.
+    pub peer: Box<str>,
+    /// The number as dialled.
+    pub dialled: Box<str>,
+    pub caller: Caller,
+    /// The caller's offer; `None` when the INVITE left the offer to us (delayed offer).
+    pub offer: Option<Body>,
+    pub at: Now,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Call {
+    pub arrival: Arrival,
+    pub plan: Box<Plan>,
+    pub legs: SmallVec<[Leg; 1]>,
+    /// Targets that were not rung, and how they count.
+    unrung: SmallVec<[(TargetId, TargetEnd); 1]>,
+    state: State,
+    ringing: Option<Instant>,
+    answered: Option<Instant>,
+}
+
+/// Where a call stands.
+#[derive(Debug)]
+enum State {
+    /// Somebody is being rung.
+    Ringing(Hunt),
+    /// The caller has our 200.
+    Talking(Talk),
+    /// Its record is written.
+    Over,
+}
+
+impl Call {
+    pub fn new(arrival: Arrival, plan: Box<Plan>) -> Self {
+        Call {
+            arrival,
+            plan,
+            legs: SmallVec::new(),
+            unrung: SmallVec::new(),
+            state: State::Ringing(Hunt::default()),
+            ringing: None,
+            answered: None,
+        }
+    }
+
+    /// Takes one event and says, in order, what is to be done.
+    // A state table.
+    pub fn handle(&mut self, now: Now, event: Event, agents: &dyn Agents, out: &mut Vec<Action>) {
+        use Event::*;
+        use State::*;
+        let call = &mut Turn { call: self, now, agents, out };
+        let next = match (replace(&mut call.call.state, Over), event) {
+            (Ringing(hunt), Begin) => call.ring_step(hunt),
+            (Ringing(hunt), Leg(leg, LegEvent::Progress { code, fork, body })) => {
+                call.progress(hunt, leg, code, fork, body)
+            }
+            (Ringing(hunt), Leg(leg, LegEvent::Answered { fork, body })) => call.answered(hunt, leg, fork, body),
+            (Ringing(hunt), Leg(leg, LegEvent::Refused { code, q850, contacts })) => {
+                call.leg_refused(hunt, leg, code, q850, contacts)
+            }
+            (Ringing(hunt), Leg(leg, LegEvent::TimedOut)) => call.leg_failed(hunt, leg, 408),
+            (Ringing(hunt), Leg(leg, LegEvent::Undeliverable)) => call.leg_failed(hunt, leg, 503),
+            (Ringing(hunt), Leg(leg, LegEvent::NoCircuit)) => call.leg_failed(hunt, leg, 503),
+            (Ringing(hunt), HungUp { leg, .. }) if leg != LegId::CALLER => call.leg_failed(hunt, leg, 480),
+            (Ringing(_), HungUp { .. }) => call.caller_gone(None),
+            (Ringing(_), CallerCancelled { reason }) => call.caller_gone(reason),
+            (Ringing(_), CallerNeverPracked) => call.give_up(Ending::NeverPracked),
+            (Ringing(_), OperatorHangsUp) => call.give_up(Ending::Operator),
+            (Ringing(hunt), Timer(Timer::RingTimeout)) => call.ring_timeout(hunt),
+            (Ringing(hunt), Timer(Timer::HeadStart)) => call.head_start_over(hunt),
+            (Ringing(hunt), Timer(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg),
+            (Ringing(hunt), Timer(Timer::RepeatRinging)) => call.repeat_ringing(hunt),
+            (Ringing(hunt), Asked { leg, method, body: None }) => {
+                call.out.push(Action::Reply { leg, method, code: 200, body: None });
+                Ringing(hunt)
+            }
+            // An offer of ours to that side is still open (RFC 3311 §5.2).
+            (Ringing(hunt), Asked { leg, method, body: Some(_) }) => {
+                call.out.push(Action::Reply { leg, method, code: 491, body: None });
+                Ringing(hunt)
+            }
+            (Ringing(hunt), CallerAcknowledged { .. } | CallerNeverAcknowledged | Replied { .. } | Settled { .. }) => {
+                Ringing(hunt)
+            }
+            (Ringing(hunt), Timer(Timer::MaxCall)) => Ringing(hunt),
+
+            (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
+            (Talking(talk), CallerNeverAcknowledged) => call.end(talk, Ending::NeverAcknowledged),
+            (Talking(talk), HungUp { leg, why }) => call.hung_up(talk, leg, why),
+            (Talking(talk), Asked { leg, method, body }) => call.asked(talk, leg, method, body),
+            (Talking(talk), Replied { leg, method, code, body }) => call.replied(talk, leg, method, code, body),
+            (Talking(talk), Settled { leg, answer }) => call.settled(talk, leg, answer),
+            (Talking(talk), Timer(Timer::MaxCall)) => call.end(talk, Ending::MaxCall),
+            (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),
+            // A loser's last words, a CANCEL that our 200 crossed, a timer that was due in the same turn.
+            (Talking(talk), Leg(..) | CallerCancelled { .. } | CallerNeverPracked | Begin | Timer(_)) => {
+                Talking(talk)
+            }
+
+            // A request that was under way when the call ended is answered by the dialogs (481).
+            (Over, _) => Over,
+        };
+        self.state = next;
+    }
+
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// The state's name, for ladders and lists.
+    pub fn state_name(&self) -> &'static str {
+        match &self.state {
+            State::Ringing(_) => "ringing",
+            State::Talking(talk) => talk.name(),
+            State::Over => "over",
+        }
+    }
+
+    /// The leg that was bridged.
+    pub fn winner(&self) -> Option<LegId> {
+        match &self.state {
+            State::Talking(talk) => Some(talk.winner),
+            State::Ringing(_) | State::Over => None,
+        }
+    }
+
+    /// The called leg of that id.
+    pub fn leg(&self, id: LegId) -> Option<&Leg> {
+        self.legs.get(id.index().checked_sub(1)?)
+    }
+}
+
+/// A call in the hands of one event.
+struct Turn<'a> {
+    call: &'a mut Call,
+    now: Now,
+    agents: &'a dyn Agents,
+    out: &'a mut Vec<Action>,
+}
+
+impl Turn<'_> {
+    fn leg(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.call.legs.get_mut(id.index().checked_sub(1)?)
+    }
+
+    fn start(&mut self, timer: Timer, after: Duration) {
+        self.out.push(Action::Start(timer, after));
+    }
+
+    fn stop(&mut self, timer: Timer) {
+        self.out.push(Action::Stop(timer));
+    }
+}

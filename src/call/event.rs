@@ -1,0 +1,169 @@
+//! The door of a call: what can happen to it, what it wants done, and what can wake it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::number::E164;
+use crate::routing::Agent;
+use crate::sip::body::Body;
+use crate::sip::header::Method;
+
+/// A leg of a call, in the order of its record: 0 is the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LegId(pub u8);
+
+impl LegId {
+    pub const CALLER: LegId = LegId(0);
+
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One dialog of a leg whose far side forked: the order in which its To tags were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fork(pub u8);
+
+/// What can happen to a call.
+#[derive(Debug)]
+pub enum Event {
+    /// It has just been admitted: ring somebody.
+    Begin,
+    /// The caller's CANCEL, with the Reason that it carried.
+    CallerCancelled { reason: Option<Box<[u8]>> },
+    /// The caller's ACK of our 200, with the answer where ours was the offer.
+    CallerAcknowledged { answer: Option<Body> },
+    /// No ACK for 64·T1 (RFC 3261 §13.3.1.4).
+    CallerNeverAcknowledged,
+    /// A reliable provisional response was never PRACKed (RFC 3262 §3).
+    CallerNeverPracked,
+    /// A called leg.
+    Leg(LegId, LegEvent),
+    /// BYE of either side, with its Reason; or its dialog is gone.
+    HungUp { leg: LegId, why: Gone },
+    /// A request within the dialog of a bridged leg.
+    Asked { leg: LegId, method: Method, body: Option<Body> },
+    /// The final response to a request that we passed on to `leg`.
+    Replied { leg: LegId, method: Method, code: u16, body: Option<Body> },
+    /// The ACK of a re-INVITE that `leg` sent.
+    Settled { leg: LegId, answer: Option<Body> },
+    Timer(Timer),
+    /// An operator ends the call.
+    OperatorHangsUp,
+}
+
+/// What can happen to a called leg before it is bridged.
+#[derive(Debug)]
+pub enum LegEvent {
+    /// A provisional response above 100.
+    Progress { code: u16, fork: Fork, body: Option<Body> },
+    /// Its first 2xx.
+    Answered { fork: Fork, body: Option<Body> },
+    /// A final response of 300 or above, with its own Q.850 cause.
+    Refused { code: u16, q850: Option<u8>, contacts: Contacts },
+    /// No response by Timer B, or no final one after our CANCEL.
+    TimedOut,
+    /// The transport refused the INVITE, or the connection died.
+    Undeliverable,
+    /// It was not called at all: a limit of its trunk.
+    NoCircuit,
+}
+
+/// Where a 3xx points to, best first.
+pub type Contacts = SmallVec<[Redirect; 1]>;
+
+/// One Contact of a 3xx, read against what we know.
+#[derive(Clone, Debug)]
+pub enum Redirect {
+    /// A number, and the address that the Contact names, where that is an address.
+    Number { number: E164, host: Option<SocketAddr> },
+    /// An agent of ours by name.
+    Agent(Arc<Agent>),
+}
+
+/// How a dialog of a bridged call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// BYE, with the Q.850 cause of its Reason.
+    Bye { q850: Option<u8> },
+    /// It answered 408 or 481, or nothing (RFC 3261 §12.2.1.2, RFC 4028 §10).
+    Lost,
+}
+
+/// What a call wants done, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Send the leg's INVITE; its entry in the call says where to and as whom.
+    Invite(LegId),
+    /// End a leg that has not answered: CANCEL after its first 1xx (RFC 3261 §9.1); a 200 that crosses it
+    /// is acknowledged and ended with BYE.
+    Cancel { leg: LegId, why: Why },
+    /// Acknowledge the leg's 2xx.
+    Acknowledge { leg: LegId, answer: Answer },
+    /// End the leg's dialog.
+    Bye { leg: LegId, why: Why },
+    /// 180 without SDP to the caller.
+    Ring,
+    /// A leg's own progress to the caller, in a dialog of its own.
+    Progress { code: u16, leg: LegId, fork: Fork, body: Option<Body> },
+    /// 200 to the caller.
+    Accept { leg: LegId, fork: Fork, body: Option<Body> },
+    /// A final response to the caller.
+    Refuse { code: u16, q850: Option<u8> },
+    /// Send a request within the dialog of `leg`.
+    PassOn { leg: LegId, method: Method, body: Option<Body> },
+    /// Answer the request that `leg` sent.
+    Reply { leg: LegId, method: Method, code: u16, body: Option<Body> },
+    /// ACK the 2xx of a re-INVITE that we passed on to `leg`.
+    Settle { leg: LegId, answer: Option<Body> },
+    Start(Timer, Duration),
+    Stop(Timer),
+    /// The 200 is on its way: the journal hears of it before the disk does (R12).
+    Journal,
+    /// The call is over: write its record.
+    Close,
+}
+
+/// What the ACK of a leg's 2xx says.
+#[derive(Debug)]
+pub enum Answer {
+    /// Nothing: the 2xx answered our offer.
+    None,
+    /// The caller's answer to the leg's offer.
+    Of(Body),
+    /// Every stream of the leg's offer refused (RFC 3264 §6).
+    RefuseAll,
+}
+
+/// Why we end a leg: its Reason header (RFC 3326).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Another leg of this call was bridged.
+    Elsewhere,
+    /// Ring timeout, voicemail, or the caller is gone.
+    NoAnswer,
+    /// The caller's own Reason, carried on.
+    Carried(Box<[u8]>),
+    /// The other side hung up, with this Q.850 cause.
+    Normal(u8),
+    /// A limit of ours, an operator, or a peer that is lost.
+    Ours(u8),
+}
+
+/// What can wake a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Timer {
+    /// The step's `timeout`, counted from its first INVITE (R8).
+    RingTimeout,
+    /// `assigned_head_start` is over: the others ring too (R3.2).
+    HeadStart,
+    /// No 1xx from this gateway within `try_timeout` while another is left (R14).
+    TryTimeout(LegId),
+    /// The caller's 180 is repeated every 60 s (RFC 3261 §13.3.1.1).
+    RepeatRinging,
+    /// `max_call_seconds` after the bridge (R12).
+    MaxCall,
+}

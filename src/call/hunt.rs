@@ -1,0 +1,443 @@
+//! Ringing: the steps, their targets and gateways, and how it ends (R3, R4, R5, R8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::{Action, Answer, Contacts, Fork, LegId, Redirect, Timer, Why};
+use super::leg::{Destination, Leg, LegState, Shown, TargetId};
+use super::outcome::{self, TargetEnd};
+use super::record::Ending;
+use super::talk::Talk;
+use super::{State, Turn};
+use crate::call::cdr::LegEnd;
+use crate::number::E164;
+use crate::routing::{Agent, ForeignCallerId, Trunk, Who};
+use crate::sip::body::Body;
+
+/// How often the caller's 180 is repeated (RFC 3261 §13.3.1.1; R4).
+const REPEAT_RINGING: Duration = Duration::from_secs(60);
+/// How many 3xx one leg follows (R8).
+const MAX_REDIRECTS: u8 = 5;
+
+/// What is being rung.
+#[derive(Debug, Default)]
+pub(super) struct Hunt {
+    /// The step of the plan.
+    step: u8,
+    /// Whether some targets of this step still wait for the head start to end.
+    held_back: bool,
+    heard: Heard,
+}
+
+/// What the caller has heard so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Heard {
+    #[default]
+    Nothing,
+    /// Our 180.
+    Ringing,
+}
+
+impl Turn<'_> {
+    /// Rings the targets of the hunt's step, or of the first one after it where there is somebody to ring.
+    pub(super) fn ring_step(&mut self, mut hunt: Hunt) -> State {
+        while let Some(step) = self.call.plan.steps.get(usize::from(hunt.step)) {
+            let timeout = step.timeout;
+            let head_start = step.targets.iter().map(|target| target.delay).max().unwrap_or_default();
+            self.ring_targets(hunt.step, |delay| delay.is_zero());
+            hunt.held_back = !head_start.is_zero();
+            if hunt.held_back && !self.somebody_rings() {
+                self.ring_the_others(&mut hunt);
+            }
+            if self.somebody_rings() {
+                self.start(Timer::RingTimeout, timeout);
+                if hunt.held_back {
+                    self.start(Timer::HeadStart, head_start);
+                }
+                return State::Ringing(hunt);
+            }
+            hunt.step += 1;
+        }
+        self.nobody_answered()
+    }
+
+    pub(super) fn head_start_over(&mut self, mut hunt: Hunt) -> State {
+        self.ring_the_others(&mut hunt);
+        self.go_on(hunt)
+    }
+
+    fn ring_the_others(&mut self, hunt: &mut Hunt) {
+        if std::mem::take(&mut hunt.held_back) {
+            self.stop(Timer::HeadStart);
+            self.ring_targets(hunt.step, |delay| !delay.is_zero());
+        }
+    }
+
+    fn ring_targets(&mut self, step: u8, due: impl Fn(Duration) -> bool) {
+        let Some(targets) = self.call.plan.steps.get(usize::from(step)).map(|step| step.targets.clone()) else {
+            return;
+        };
+        for (place, target) in (0u8..).zip(targets).filter(|(_, target)| due(target.delay)) {
+            let id = TargetId { step, place };
+            match target.who {
+                Who::Agent(agent) => self.ring_agent(id, agent),
+                Who::Number { number, trunk } => self.ring_number(id, number, trunk),
+                Who::Unreachable(_) => self.call.unrung.push((id, TargetEnd::Other)),
+            }
+        }
+    }
+
+    fn ring_agent(&mut self, target: TargetId, agent: Arc<Agent>) {
+        if agent.contact.is_none() {
+            self.call.unrung.push((target, TargetEnd::Other));
+        } else if agent.dnd || self.no_more_legs() || !self.agents.engage(&agent) {
+            self.call.unrung.push((target, TargetEnd::Busy));
+        } else {
+            self.ring(Leg::new(target, Destination::Contact(agent), Shown::Caller, self.now.mono));
+        }
+    }
+
+    fn ring_number(&mut self, target: TargetId, number: E164, trunk: Arc<Trunk>) {
+        if self.no_more_legs() || trunk.gateways.is_empty() {
+            self.call.unrung.push((target, TargetEnd::Other));
+            return;
+        }
+        let shown = match (self.call.plan.pass_called_number, trunk.foreign_caller_id) {
+            (true, _) | (false, ForeignCallerId::Replace) => Shown::Did,
+            (false, ForeignCallerId::Pass | ForeignCallerId::Retry) => Shown::Caller,
+        };
+        self.ring(Leg::new(target, Destination::Gateway { number, trunk, gateway: 0 }, shown, self.now.mono));
+    }
+
+    fn ring(&mut self, leg: Leg) {
+        self.call.legs.push(leg);
+        let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
+        self.out.push(Action::Invite(id));
+        if let Some((trunk, true)) = self.leg(id).and_then(|leg| Some((leg.trunk()?.clone(), leg.has_another_gateway())))
+        {
+            self.start(Timer::TryTimeout(id), trunk.try_timeout);
+        }
+    }
+
+    /// R3.6: at most `max_legs`, whatever led to them.
+    fn no_more_legs(&self) -> bool {
+        self.call.legs.len() >= usize::from(self.call.plan.limits.max_legs)
+    }
+
+    fn somebody_rings(&self) -> bool {
+        self.call.legs.iter().any(Leg::is_live)
+    }
+
+    /// After a leg ended: the next targets, the next step, or the end.
+    fn go_on(&mut self, mut hunt: Hunt) -> State {
+        if self.somebody_rings() {
+            return State::Ringing(hunt);
+        }
+        self.ring_the_others(&mut hunt);
+        if self.somebody_rings() {
+            return State::Ringing(hunt);
+        }
+        self.stop(Timer::RingTimeout);
+        hunt.step += 1;
+        self.ring_step(hunt)
+    }
+
+    pub(super) fn progress(
+        &mut self,
+        mut hunt: Hunt,
+        id: LegId,
+        code: u16,
+        fork: Fork,
+        body: Option<Body>,
+    ) -> State {
+        let now = self.now.mono;
+        let plain = self.is_single_plain_target();
+        self.stop(Timer::TryTimeout(id));
+        let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
+        if code == 100 {
+            return State::Ringing(hunt);
+        }
+        leg.state = LegState::Ringing;
+        leg.ringing.get_or_insert(now);
+        let sdp = body.filter(Body::is_sdp);
+        if let Some(sdp) = &sdp
+            && leg.first_sdp(fork).is_none()
+        {
+            leg.early.push((fork, sdp.clone()));
+        }
+        let passed_before = leg.first_sdp(fork).is_some() && plain;
+        self.call.ringing.get_or_insert(now);
+        // With a delayed offer no SDP reaches the caller before our 200 (R4).
+        let early = sdp.filter(|_| plain && self.call.arrival.offer.is_some());
+        match (early, hunt.heard) {
+            (Some(sdp), _) => {
+                self.out.push(Action::Progress { code, leg: id, fork, body: Some(sdp) });
+            }
+            (None, _) if passed_before && code == 180 => {
+                self.out.push(Action::Progress { code, leg: id, fork, body: None });
+            }
+            (None, Heard::Nothing) => self.out.push(Action::Ring),
+            (None, Heard::Ringing) => return State::Ringing(hunt),
+        }
+        if hunt.heard == Heard::Nothing {
+            self.start(Timer::RepeatRinging, REPEAT_RINGING);
+        }
+        hunt.heard = Heard::Ringing;
+        State::Ringing(hunt)
+    }
+
+    pub(super) fn repeat_ringing(&mut self, hunt: Hunt) -> State {
+        self.out.push(Action::Ring);
+        self.start(Timer::RepeatRinging, REPEAT_RINGING);
+        State::Ringing(hunt)
+    }
+
+    /// R4: early SDP passes from a single plain target only.
+    fn is_single_plain_target(&self) -> bool {
+        let one_leg = self.call.legs.iter().filter(|leg| leg.is_live()).count() == 1;
+        let steps = &self.call.plan.steps;
+        one_leg && steps.len() == 1 && steps.iter().all(|step| step.targets.len() == 1)
+    }
+
+    /// The first leg to answer wins (R5).
+    pub(super) fn answered(&mut self, hunt: Hunt, id: LegId, fork: Fork, body: Option<Body>) -> State {
+        let now = self.now.mono;
+        let offered = self.call.arrival.offer.is_some();
+        let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
+        leg.code = 200;
+        leg.answered = Some(now);
+        // A leg's first SDP is repeated unchanged in its 200 (R4).
+        let sdp = leg.first_sdp(fork).cloned().filter(|_| offered).or(body.filter(Body::is_sdp));
+        let Some(sdp) = sdp else {
+            // A 2xx that answers no offer, or makes none, joins nobody (RFC 3261 §13.2.1).
+            self.out.push(Action::Acknowledge { leg: id, answer: Answer::None });
+            self.out.push(Action::Bye { leg: id, why: Why::Ours(outcome::q850_of(488)) });
+            self.end_leg(id, LegEnd::Failed, 200);
+            return self.go_on(hunt);
+        };
+        leg.state = LegState::Bridged;
+        leg.early.clear();
+        self.call.answered = Some(now);
+        if offered {
+            self.out.push(Action::Acknowledge { leg: id, answer: Answer::None });
+        }
+        self.out.push(Action::Accept { leg: id, fork, body: Some(sdp.clone()) });
+        self.end_ringing(LegEnd::Elsewhere, Why::Elsewhere);
+        self.start(Timer::MaxCall, self.call.plan.limits.max_call);
+        self.out.push(Action::Journal);
+        State::Talking(Talk::new(id, self.call.arrival.offer.take(), sdp))
+    }
+
+    pub(super) fn leg_refused(
+        &mut self,
+        hunt: Hunt,
+        id: LegId,
+        code: u16,
+        q850: Option<u8>,
+        contacts: Contacts,
+    ) -> State {
+        let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
+        leg.q850 = q850;
+        if let 300..=399 = code {
+            let (target, depth) = (leg.target, leg.depth + 1);
+            self.end_leg(id, LegEnd::Failed, code);
+            self.follow(target, depth, contacts);
+            return self.go_on(hunt);
+        }
+        if let Some(again) = leg.with_the_did_shown(code) {
+            self.end_leg(id, outcome::end_of(code), code);
+            self.ring_instead(again);
+            return self.go_on(hunt);
+        }
+        self.leg_failed(hunt, id, code)
+    }
+
+    /// A leg ended without an answer: its next gateway, its redirect's next contact, or nothing.
+    pub(super) fn leg_failed(&mut self, hunt: Hunt, id: LegId, code: u16) -> State {
+        let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
+        let next_gateway = leg.at_the_next_gateway(code);
+        let (target, depth) = (leg.target, leg.depth);
+        let alternates = std::mem::take(&mut leg.alternates);
+        self.end_leg(id, outcome::end_of(code), code);
+        match next_gateway {
+            Some(mut next) => {
+                next.alternates = alternates;
+                self.ring_instead(next);
+            }
+            // 6xx: nobody else of that target is to be tried (RFC 3261 §21.6).
+            None if code < 600 => self.follow(target, depth, alternates),
+            None => self.end_target(target),
+        }
+        self.go_on(hunt)
+    }
+
+    /// R14: no 1xx from a gateway while another is left.
+    pub(super) fn try_timeout(&mut self, hunt: Hunt, id: LegId) -> State {
+        let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
+        if leg.has_another_gateway() {
+            self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
+            return self.leg_failed(hunt, id, 408);
+        }
+        State::Ringing(hunt)
+    }
+
+    fn ring_instead(&mut self, leg: Leg) {
+        if self.no_more_legs() {
+            return;
+        }
+        let leg = Leg { started: self.now.mono, ..leg };
+        self.ring(leg);
+    }
+
+    /// Follows a 3xx to its best allowed contact; the others wait behind it.
+    fn follow(&mut self, target: TargetId, depth: u8, mut contacts: Contacts) {
+        if depth > MAX_REDIRECTS {
+            return;
+        }
+        while !contacts.is_empty() && !self.no_more_legs() {
+            let to = match contacts.remove(0) {
+                Redirect::Number { number, host } => match self.call.plan.outbound(number, 0) {
+                    Ok(trunk) => {
+                        let gateway = trunk.gateways.iter().position(|gateway| gateway.addr == host);
+                        let gateway = gateway.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
+                        Destination::Gateway { number, trunk, gateway }
+                    }
+                    Err(_) => continue,
+                },
+                Redirect::Agent(agent) if agent.contact.is_none() || agent.dnd => continue,
+                Redirect::Agent(agent) if !self.agents.engage(&agent) => continue,
+                Redirect::Agent(agent) => Destination::Contact(agent),
+            };
+            let shown = if self.call.plan.pass_called_number && matches!(to, Destination::Gateway { .. }) {
+                Shown::Did
+            } else {
+                Shown::Caller
+            };
+            let mut leg = Leg::new(target, to, shown, self.now.mono);
+            leg.depth = depth;
+            leg.alternates = contacts;
+            self.ring(leg);
+            return;
+        }
+    }
+
+    /// Ends the other legs of a target (its 6xx speaks for all of them).
+    fn end_target(&mut self, target: TargetId) {
+        for at in 0..self.call.legs.len() {
+            if self.call.legs[at].target == target && self.call.legs[at].is_live() {
+                let id = LegId(at as u8 + 1);
+                self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
+                self.end_leg(id, LegEnd::Declined, 0);
+            }
+        }
+    }
+
+    pub(super) fn ring_timeout(&mut self, mut hunt: Hunt) -> State {
+        hunt.held_back = false;
+        self.stop(Timer::HeadStart);
+        self.end_legs(LegEnd::Timeout, &Why::NoAnswer);
+        hunt.step += 1;
+        self.ring_step(hunt)
+    }
+
+    /// The caller's CANCEL or early BYE.
+    pub(super) fn caller_gone(&mut self, reason: Option<Box<[u8]>>) -> State {
+        let why = reason.map_or(Why::NoAnswer, Why::Carried);
+        self.end_ringing(LegEnd::Cancelled, why);
+        self.out.push(Action::Refuse { code: 487, q850: None });
+        self.close(Ending::CallerCancelled)
+    }
+
+    /// We end it while it rings.
+    pub(super) fn give_up(&mut self, ending: Ending) -> State {
+        self.end_ringing(LegEnd::Cancelled, Why::NoAnswer);
+        let code = match ending {
+            Ending::NeverPracked => 504,
+            _ => 480,
+        };
+        self.out.push(Action::Refuse { code, q850: None });
+        self.close(ending)
+    }
+
+    fn nobody_answered(&mut self) -> State {
+        let verdict = outcome::verdict(&self.call.legs, &self.call.unrung);
+        self.stop(Timer::RepeatRinging);
+        self.out.push(Action::Refuse { code: verdict.code, q850: verdict.q850 });
+        self.close(Ending::NobodyAnswered(verdict))
+    }
+
+    fn end_ringing(&mut self, end: LegEnd, why: Why) {
+        self.stop(Timer::RingTimeout);
+        self.stop(Timer::HeadStart);
+        self.stop(Timer::RepeatRinging);
+        self.end_legs(end, &why);
+    }
+
+    fn end_legs(&mut self, end: LegEnd, why: &Why) {
+        for at in 0..self.call.legs.len() {
+            if self.call.legs[at].is_live() {
+                let id = LegId(at as u8 + 1);
+                self.out.push(Action::Cancel { leg: id, why: why.clone() });
+                if end == LegEnd::Timeout && self.call.legs[at].q850.is_none() {
+                    self.call.legs[at].q850 = Some(outcome::NO_ANSWER);
+                }
+                self.end_leg(id, end, 0);
+            }
+        }
+    }
+
+    /// The leg is out of the hunt, with its final code (0: it sent none).
+    pub(super) fn end_leg(&mut self, id: LegId, end: LegEnd, code: u16) {
+        let now = self.now.mono;
+        self.stop(Timer::TryTimeout(id));
+        let Some(leg) = self.leg(id) else { return };
+        leg.state = LegState::Ended(end);
+        leg.ended = Some(now);
+        leg.early.clear();
+        if code != 0 {
+            leg.code = code;
+            if code >= 300 {
+                leg.q850.get_or_insert(outcome::q850_of(code));
+            }
+        }
+        if let Some(agent) = leg.agent().cloned() {
+            self.agents.release(&agent);
+        }
+    }
+}
+
+impl Leg {
+    /// Whether a further gateway of its trunk could be tried.
+    fn has_another_gateway(&self) -> bool {
+        match &self.to {
+            Destination::Gateway { trunk, gateway, .. } => usize::from(*gateway) + 1 < trunk.gateways.len(),
+            Destination::Contact(_) => false,
+        }
+    }
+
+    /// The same call at the next gateway, where this final response allows it (R14).
+    fn at_the_next_gateway(&self, code: u16) -> Option<Leg> {
+        let Destination::Gateway { number, trunk, gateway } = &self.to else { return None };
+        if self.state != LegState::Calling
+            || !outcome::tries_the_next_gateway(code)
+            || !self.has_another_gateway()
+        {
+            return None;
+        }
+        let to = Destination::Gateway { number: *number, trunk: trunk.clone(), gateway: gateway + 1 };
+        Some(Leg { depth: self.depth, ..Leg::new(self.target, to, self.shown, self.started) })
+    }
+
+    /// `foreign_caller_id = "retry"`: once more with the DID, where the carrier refused the caller's number.
+    fn with_the_did_shown(&self, code: u16) -> Option<Leg> {
+        let trunk = self.trunk()?;
+        let may = trunk.foreign_caller_id == ForeignCallerId::Retry
+            && self.shown == Shown::Caller
+            && self.state == LegState::Calling
+            && outcome::refuses_the_shown_number(code);
+        may.then(|| Leg {
+            depth: self.depth,
+            ..Leg::new(self.target, self.to.clone(), Shown::Did, self.started)
+        })
+    }
+}

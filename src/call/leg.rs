@@ -1,0 +1,119 @@
+//! One called party of a call: where its INVITE goes, as whom, and how far it got.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::event::{Contacts, Fork};
+use crate::call::cdr::LegEnd;
+use crate::number::E164;
+use crate::routing::{Agent, Trunk};
+use crate::sip::body::Body;
+use crate::time::Instant;
+
+/// Which target of the plan: its step, and its place in the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetId {
+    pub step: u8,
+    pub place: u8,
+}
+
+/// Where one INVITE goes.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// An agent's fixed contact.
+    Contact(Arc<Agent>),
+    /// A number, through one gateway of a trunk.
+    Gateway { number: E164, trunk: Arc<Trunk>, gateway: u8 },
+}
+
+/// Whom a leg shows (R9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Caller,
+    /// The number that was dialled.
+    Did,
+}
+
+/// How far a leg got. A leg that has ended is never revived: what comes after belongs to the dialogs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LegState {
+    /// INVITE sent; no 18x yet.
+    Calling,
+    /// An 18x came.
+    Ringing,
+    /// Answered, and joined with the caller.
+    Bridged,
+    Ended(LegEnd),
+}
+
+/// A called leg.
+#[derive(Debug)]
+pub struct Leg {
+    pub target: TargetId,
+    pub to: Destination,
+    pub shown: Shown,
+    /// How many 3xx led here (R8: at most 5).
+    pub depth: u8,
+    pub state: LegState,
+    /// Contacts of the same 3xx that are tried if this one fails.
+    pub alternates: Contacts,
+    /// The first SDP of each dialog of this leg, to be repeated unchanged in its 200 (R4).
+    pub early: SmallVec<[(Fork, Body); 1]>,
+    pub started: Instant,
+    pub ringing: Option<Instant>,
+    pub answered: Option<Instant>,
+    pub ended: Option<Instant>,
+    /// Its final response; 0 while there is none.
+    pub code: u16,
+    pub q850: Option<u8>,
+}
+
+impl Leg {
+    pub fn new(target: TargetId, to: Destination, shown: Shown, now: Instant) -> Self {
+        Leg {
+            target,
+            to,
+            shown,
+            depth: 0,
+            state: LegState::Calling,
+            alternates: Contacts::new(),
+            early: SmallVec::new(),
+            started: now,
+            ringing: None,
+            answered: None,
+            ended: None,
+            code: 0,
+            q850: None,
+        }
+    }
+
+    /// Whether it may still answer.
+    pub fn is_live(&self) -> bool {
+        match self.state {
+            LegState::Calling | LegState::Ringing => true,
+            LegState::Bridged | LegState::Ended(_) => false,
+        }
+    }
+
+    /// The agent whose phone this is.
+    pub fn agent(&self) -> Option<&Arc<Agent>> {
+        match &self.to {
+            Destination::Contact(agent) => Some(agent),
+            Destination::Gateway { .. } => None,
+        }
+    }
+
+    /// The trunk that it goes through.
+    pub fn trunk(&self) -> Option<&Arc<Trunk>> {
+        match &self.to {
+            Destination::Contact(_) => None,
+            Destination::Gateway { trunk, .. } => Some(trunk),
+        }
+    }
+
+    /// The SDP that this dialog of the leg showed first.
+    pub fn first_sdp(&self, fork: Fork) -> Option<&Body> {
+        self.early.iter().find(|(seen, _)| *seen == fork).map(|(_, body)| body)
+    }
+}

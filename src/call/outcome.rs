@@ -1,0 +1,104 @@
+//! What a final response means: failover, Q.850 causes, and the one answer that the caller gets (R8).
+
+use super::leg::{Leg, LegState, TargetId};
+use crate::call::cdr::LegEnd;
+
+/// The Q.850 cause of a final response that carries none itself (RFC 3398 §8.2.6.1).
+pub const fn q850_of(code: u16) -> u8 {
+    match code {
+        404 | 485 | 604 => 1,
+        486 | 600 => 17,
+        480 => 18,
+        401 | 402 | 403 | 407 | 603 => 21,
+        410 => 22,
+        482 | 483 => 25,
+        484 => 28,
+        502 => 38,
+        400 | 481 | 500 | 503 => 41,
+        405 => 63,
+        406 | 415 | 501 => 79,
+        408 | 504 => 102,
+        _ => 127,
+    }
+}
+
+/// No answer from the user, though alerted (Q.850).
+pub const NO_ANSWER: u8 = 19;
+/// Normal call clearing (Q.850).
+pub const NORMAL: u8 = 16;
+/// Recovery on timer expiry (Q.850).
+pub const TIMER: u8 = 102;
+
+/// Whether the next gateway is tried after this final response, before the first 18x (R14).
+pub const fn tries_the_next_gateway(code: u16) -> bool {
+    matches!(code, 408 | 500 | 502 | 503 | 504)
+}
+
+/// Whether a carrier refuses the number that we show rather than the call (`foreign_caller_id = "retry"`).
+pub const fn refuses_the_shown_number(code: u16) -> bool {
+    matches!(code, 403 | 603 | 606 | 608)
+}
+
+/// How a leg ended that sent this final response.
+pub const fn end_of(code: u16) -> LegEnd {
+    match code {
+        486 | 600 => LegEnd::Busy,
+        603 => LegEnd::Declined,
+        408 | 480 | 500 | 502 | 503 | 504 => LegEnd::Unreachable,
+        _ => LegEnd::Failed,
+    }
+}
+
+/// How one target ended: an agent who was not rung at all counts as well (R3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetEnd {
+    Busy,
+    Declined,
+    Other,
+}
+
+/// What the caller is told when every target has ended without an answer (R8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub code: u16,
+    pub q850: Option<u8>,
+}
+
+/// The verdict over all targets of all steps.
+pub fn verdict(legs: &[Leg], unrung: &[(TargetId, TargetEnd)]) -> Verdict {
+    let ends = legs.iter().enumerate().filter(|(at, leg)| is_last_of_its_target(legs, *at, leg));
+    let ends = ends.map(|(_, leg)| target_end(leg)).chain(unrung.iter().map(|(_, end)| *end));
+    let mut tally = (0usize, 0usize, 0usize);
+    for end in ends {
+        tally.0 += 1;
+        match end {
+            TargetEnd::Busy => tally.1 += 1,
+            TargetEnd::Declined => tally.2 += 1,
+            TargetEnd::Other => {}
+        }
+    }
+    let code = match tally {
+        (all, busy, _) if all > 0 && busy == all => 486,
+        (all, _, declined) if all > 0 && declined == all => 603,
+        _ => 480,
+    };
+    Verdict { code, q850: furthest(legs).and_then(|leg| leg.q850) }
+}
+
+/// The leg that got furthest; of several, the first.
+pub fn furthest(legs: &[Leg]) -> Option<&Leg> {
+    legs.iter().rev().max_by_key(|leg| (leg.ringing.is_some(), leg.code != 0))
+}
+
+fn is_last_of_its_target(legs: &[Leg], at: usize, leg: &Leg) -> bool {
+    !legs[at + 1..].iter().any(|later| later.target == leg.target)
+}
+
+fn target_end(leg: &Leg) -> TargetEnd {
+    match (leg.state, leg.code) {
+        (LegState::Ended(LegEnd::Timeout), _) => TargetEnd::Other,
+        (_, 486 | 600) => TargetEnd::Busy,
+        (_, 603) => TargetEnd::Declined,
+        (_, _) => TargetEnd::Other,
+    }
+}

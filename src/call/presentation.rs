@@ -1,0 +1,182 @@
+//! As whom a leg rings: From, P-Asserted-Identity, Privacy, Diversion, History-Info (R9).
+
+use smallvec::SmallVec;
+
+use super::Caller;
+use super::leg::{Destination, Leg, Shown};
+use crate::number::E164;
+use crate::routing::{Plan, ShownIdentity, Trunk};
+use crate::sip::build::Writer;
+use crate::sip::header::Name;
+use crate::sip::uri;
+use crate::sip::wire::Message;
+
+/// How many earlier diversions we carry on and how many a call may have (R11).
+pub const MAX_DIVERSIONS: usize = 5;
+
+/// What a leg is told of the caller.
+#[derive(Debug)]
+pub struct Presentation<'a> {
+    caller: &'a Caller,
+    did: E164,
+    shown: Shown,
+    /// The trunk that the leg goes through; `None` for an agent's phone.
+    trunk: Option<&'a Trunk>,
+    /// Our own address as URIs name it.
+    host: &'a [u8],
+}
+
+/// The user part that a leg shows; a number is written as its trunk wants it.
+type User = SmallVec<[u8; 24]>;
+
+impl<'a> Presentation<'a> {
+    pub fn of(leg: &'a Leg, plan: &'a Plan, caller: &'a Caller, host: &'a [u8]) -> Self {
+        let trunk = match &leg.to {
+            Destination::Gateway { trunk, .. } => Some(&**trunk),
+            Destination::Contact(_) => None,
+        };
+        Presentation { caller, did: plan.did, shown: leg.shown, trunk, host }
+    }
+
+    /// Whether the caller is to stay unknown to this leg.
+    fn is_anonymous(&self) -> bool {
+        self.shown == Shown::Caller && self.caller.withheld
+    }
+
+    /// The number that the called side sees, for the record; `None` when withheld.
+    pub fn number(shown: Shown, caller: &Caller, did: E164) -> Option<Box<str>> {
+        match shown {
+            Shown::Did => Some(did.to_string().into()),
+            Shown::Caller if caller.withheld => None,
+            Shown::Caller => match (caller.number, &caller.text) {
+                (Some(number), _) => Some(number.to_string().into()),
+                (None, text) => text.clone(),
+            },
+        }
+    }
+
+    /// The From header, with our tag.
+    pub fn write_from(&self, w: &mut Writer<'_>, tag: &[u8]) {
+        if self.is_anonymous() {
+            w.header_parts(
+                Name::From,
+                &[b"\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=", tag],
+            );
+            return;
+        }
+        let name = match (self.shown, &self.caller.name) {
+            (Shown::Caller, Some(name)) => quoted(name),
+            (Shown::Caller | Shown::Did, _) => SmallVec::new(),
+        };
+        w.header_parts(Name::From, &[&name, b"<sip:", &self.user(), b"@", self.host, b">;tag=", tag]);
+    }
+
+    /// The identity that we assert, Privacy, and the numbers that the call was diverted by.
+    /// `target` is the leg's Request-URI, `invite` the caller's.
+    pub fn write_identity(&self, w: &mut Writer<'_>, target: &[u8], invite: &Message<'_>) {
+        if self.is_anonymous() {
+            w.header(Name::Privacy, b"id");
+        }
+        let Some(trunk) = self.trunk else {
+            if !self.is_anonymous() {
+                w.header_parts(Name::PAssertedIdentity, &[b"<sip:", &self.user(), b"@", self.host, b">"]);
+            }
+            return;
+        };
+        self.write_asserted(w, trunk);
+        if trunk.diversion {
+            self.write_diversion(w, trunk);
+        }
+        if trunk.history_info {
+            self.write_history(w, trunk, target, invite);
+        }
+    }
+
+    fn write_asserted(&self, w: &mut Writer<'_>, trunk: &Trunk) {
+        let user = match trunk.pai {
+            ShownIdentity::None => return,
+            ShownIdentity::Did => number_user(self.did, Some(trunk)),
+            ShownIdentity::Caller if !self.is_anonymous() => self.user(),
+            // A withheld number goes to those alone who keep it to themselves (RFC 3325 §5).
+            ShownIdentity::Caller if trunk.trusted_identity && self.caller.number.is_some() => self.user(),
+            ShownIdentity::Caller => return,
+        };
+        w.header_parts(Name::PAssertedIdentity, &[b"<sip:", &user, b"@", self.host, b">"]);
+    }
+
+    /// Diversion (RFC 5806): the DID diverted this call, those before it stay, normalised.
+    fn write_diversion(&self, w: &mut Writer<'_>, trunk: &Trunk) {
+        let did = number_user(self.did, Some(trunk));
+        let ours: [&[u8]; 5] = [b"<sip:", &did, b"@", self.host, b">;reason=unconditional;privacy=off;counter=1"];
+        w.header_parts(Name::Diversion, &ours);
+        if self.is_anonymous() {
+            return;
+        }
+        for earlier in self.caller.diversions.iter().take(MAX_DIVERSIONS) {
+            let user = number_user(*earlier, Some(trunk));
+            w.header_parts(
+                Name::Diversion,
+                &[b"<sip:", &user, b"@", self.host, b">;reason=unconditional;privacy=off;counter=1"],
+            );
+        }
+    }
+
+    /// History-Info (RFC 7044): the DID, then whom it was forwarded to, after whatever came with the call.
+    fn write_history(&self, w: &mut Writer<'_>, trunk: &Trunk, target: &[u8], invite: &Message<'_>) {
+        let mut last: SmallVec<[u8; 16]> = SmallVec::new();
+        if !self.is_anonymous() {
+            for entry in invite.list(Name::HistoryInfo).take(MAX_DIVERSIONS) {
+                w.header(Name::HistoryInfo, entry);
+                if let Some(index) = uri::Address::parse(entry).ok().and_then(|entry| entry.param("index")) {
+                    last = index.iter().copied().take(64).collect();
+                }
+            }
+        }
+        let did = number_user(self.did, Some(trunk));
+        let (first, dot): (&[u8], &[u8]) = if last.is_empty() { (b"1", b"") } else { (&last, b".1") };
+        w.header_parts(
+            Name::HistoryInfo,
+            &[b"<sip:", &did, b"@", self.host, b">;index=", first, dot, b",<", target, b";cause=302>;index=", first, dot, b".1;mp=", first, dot],
+        );
+    }
+
+    fn user(&self) -> User {
+        match (self.shown, self.caller.number, &self.caller.text) {
+            (Shown::Did, _, _) => number_user(self.did, self.trunk),
+            (Shown::Caller, Some(number), _) => number_user(number, self.trunk),
+            (Shown::Caller, None, Some(text)) => text.bytes().filter(|byte| is_user_byte(*byte)).collect(),
+            (Shown::Caller, None, None) => User::from_slice(b"anonymous"),
+        }
+    }
+}
+
+fn number_user(number: E164, trunk: Option<&Trunk>) -> User {
+    let mut user = User::new();
+    match trunk {
+        Some(trunk) => user.extend_from_slice(trunk.write_number(number).as_bytes()),
+        None => {
+            user.push(b'+');
+            user.extend_from_slice(number.digits().as_bytes());
+        }
+    }
+    user
+}
+
+/// A display name as a quoted string, with a space behind it.
+fn quoted(name: &str) -> SmallVec<[u8; 48]> {
+    let mut out = SmallVec::new();
+    out.push(b'"');
+    for byte in name.bytes().filter(|byte| *byte >= b' ' && *byte != 0x7f) {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out.extend_from_slice(b"\" ");
+    out
+}
+
+/// What may stand in a user part as it is (RFC 3261 §25.1 `user`).
+fn is_user_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&byte)
+}

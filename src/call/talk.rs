@@ -1,0 +1,197 @@
+//! A bridged call: what one side asks within the dialog is asked of the other (R11), until one is gone (R12).
+
+use super::event::{Action, Answer, Gone, LegId, Timer, Why};
+use super::leg::LegState;
+use super::outcome;
+use super::record::Ending;
+use super::{State, Turn};
+use crate::call::cdr::LegEnd;
+use crate::sip::body::Body;
+use crate::sip::header::Method;
+
+/// Two sides that talk.
+#[derive(Debug)]
+pub(super) struct Talk {
+    pub(super) winner: LegId,
+    /// The SDP that each side sent last: the caller's, the winner's.
+    sdp: [Option<Body>; 2],
+    phase: Phase,
+}
+
+/// Which offer is open.
+#[derive(Debug)]
+enum Phase {
+    /// Our 200 awaits the caller's ACK. `delayed`: that ACK carries the answer to the winner's offer.
+    AwaitsAck { delayed: bool },
+    /// Nothing is open.
+    Stable,
+    /// `by` asked to change the session; the other side's answer is awaited.
+    Asked { by: LegId, method: Method, offer: Option<Body> },
+    /// The other side's offer went back to `by` in a 200; its ACK brings the answer (delayed offer).
+    AwaitsAnswer { by: LegId },
+}
+
+impl Talk {
+    pub(super) fn new(winner: LegId, offer: Option<Body>, answer: Body) -> Self {
+        let delayed = offer.is_none();
+        Talk { winner, sdp: [offer, Some(answer)], phase: Phase::AwaitsAck { delayed } }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self.phase {
+            Phase::AwaitsAck { .. } => "answered, awaits ACK",
+            Phase::Stable => "talking",
+            Phase::Asked { .. } => "talking, offer open",
+            Phase::AwaitsAnswer { .. } => "talking, awaits answer in ACK",
+        }
+    }
+
+    fn other(&self, leg: LegId) -> LegId {
+        if leg == LegId::CALLER { self.winner } else { LegId::CALLER }
+    }
+
+    fn side(&self, leg: LegId) -> usize {
+        usize::from(leg != LegId::CALLER)
+    }
+}
+
+impl Turn<'_> {
+    pub(super) fn caller_acknowledged(&mut self, mut talk: Talk, answer: Option<Body>) -> State {
+        let Phase::AwaitsAck { delayed } = talk.phase else { return State::Talking(talk) };
+        talk.phase = Phase::Stable;
+        match answer.filter(Body::is_sdp) {
+            Some(answer) if delayed => {
+                talk.sdp[0] = Some(answer.clone());
+                self.out.push(Action::Acknowledge { leg: talk.winner, answer: Answer::Of(answer) });
+            }
+            None if delayed => {
+                // The offer stays unanswered: nobody can talk (RFC 3261 §13.2.1).
+                talk.phase = Phase::AwaitsAck { delayed };
+                return self.end(talk, Ending::NeverAcknowledged);
+            }
+            Some(_) | None => {}
+        }
+        State::Talking(talk)
+    }
+
+    // A state table.
+    pub(super) fn asked(&mut self, mut talk: Talk, leg: LegId, method: Method, body: Option<Body>) -> State {
+        if leg != LegId::CALLER && leg != talk.winner {
+            self.out.push(Action::Reply { leg, method, code: 481, body: None });
+            return State::Talking(talk);
+        }
+        let other = talk.other(leg);
+        let body_is_last = body.is_some() && body == talk.sdp[talk.side(leg)];
+        match (&talk.phase, method, body) {
+            (_, Method::Info, body) => self.out.push(Action::PassOn { leg: other, method, body }),
+            (_, Method::Update, None) => self.out.push(Action::Reply { leg, method, code: 200, body: None }),
+            // A refresh is answered by us (R11).
+            (Phase::Stable, Method::Invite | Method::Update, Some(_)) if body_is_last => {
+                let body = talk.sdp[talk.side(other)].clone();
+                self.out.push(Action::Reply { leg, method, code: 200, body });
+            }
+            (Phase::Stable, _, body) => {
+                self.out.push(Action::PassOn { leg: other, method, body: body.clone() });
+                talk.phase = Phase::Asked { by: leg, method, offer: body };
+            }
+            // RFC 3261 §14.2: a second one of the same side is too early, one of the other side is glare.
+            (Phase::Asked { by, .. } | Phase::AwaitsAnswer { by }, _, _) if *by == leg => {
+                self.out.push(Action::Reply { leg, method, code: 500, body: None });
+            }
+            (Phase::Asked { .. } | Phase::AwaitsAnswer { .. } | Phase::AwaitsAck { .. }, _, _) => {
+                self.out.push(Action::Reply { leg, method, code: 491, body: None });
+            }
+        }
+        State::Talking(talk)
+    }
+
+    pub(super) fn replied(
+        &mut self,
+        mut talk: Talk,
+        leg: LegId,
+        method: Method,
+        code: u16,
+        body: Option<Body>,
+    ) -> State {
+        let asker = talk.other(leg);
+        self.out.push(Action::Reply { leg: asker, method, code, body: body.clone() });
+        if method == Method::Info {
+            return State::Talking(talk);
+        }
+        let accepted = (200..300).contains(&code);
+        match std::mem::replace(&mut talk.phase, Phase::Stable) {
+            Phase::Asked { by, method: Method::Invite, offer: None } if accepted => {
+                talk.sdp[talk.side(leg)] = body;
+                talk.phase = Phase::AwaitsAnswer { by };
+            }
+            Phase::Asked { by, method: asked, offer } if accepted => {
+                if asked == Method::Invite {
+                    self.out.push(Action::Settle { leg, answer: None });
+                }
+                talk.sdp[talk.side(by)] = offer;
+                talk.sdp[talk.side(leg)] = body;
+            }
+            Phase::Asked { .. } => {}
+            phase @ (Phase::AwaitsAck { .. } | Phase::Stable | Phase::AwaitsAnswer { .. }) => talk.phase = phase,
+        }
+        // RFC 3261 §12.2.1.2: that dialog is gone.
+        if matches!(code, 408 | 481) { self.hung_up(talk, leg, Gone::Lost) } else { State::Talking(talk) }
+    }
+
+    /// The ACK of a re-INVITE; where that had no offer it brings the answer.
+    pub(super) fn settled(&mut self, mut talk: Talk, leg: LegId, answer: Option<Body>) -> State {
+        if let Phase::AwaitsAnswer { by } = talk.phase
+            && by == leg
+        {
+            talk.phase = Phase::Stable;
+            talk.sdp[talk.side(leg)] = answer.clone();
+            self.out.push(Action::Settle { leg: talk.other(leg), answer });
+        }
+        State::Talking(talk)
+    }
+
+    pub(super) fn hung_up(&mut self, talk: Talk, leg: LegId, why: Gone) -> State {
+        if leg != LegId::CALLER && leg != talk.winner {
+            return State::Talking(talk);
+        }
+        match why {
+            Gone::Lost => self.end(talk, Ending::Lost),
+            Gone::Bye { q850 } => {
+                self.acknowledge_the_winner(&talk);
+                let why = Why::Normal(q850.unwrap_or(outcome::NORMAL));
+                self.out.push(Action::Bye { leg: talk.other(leg), why });
+                let ending = if leg == LegId::CALLER { Ending::CallerHungUp } else { Ending::CalleeHungUp };
+                self.finish(&talk, q850.unwrap_or(outcome::NORMAL), ending)
+            }
+        }
+    }
+
+    /// We end a bridged call: BYE to both sides.
+    pub(super) fn end(&mut self, talk: Talk, ending: Ending) -> State {
+        let cause = match ending {
+            Ending::Operator => outcome::NORMAL,
+            _ => outcome::TIMER,
+        };
+        self.acknowledge_the_winner(&talk);
+        self.out.push(Action::Bye { leg: LegId::CALLER, why: Why::Ours(cause) });
+        self.out.push(Action::Bye { leg: talk.winner, why: Why::Ours(cause) });
+        self.finish(&talk, cause, ending)
+    }
+
+    /// A delayed offer that nobody will answer any more is refused stream by stream, then BYE (R4).
+    fn acknowledge_the_winner(&mut self, talk: &Talk) {
+        if let Phase::AwaitsAck { delayed: true } = talk.phase {
+            self.out.push(Action::Acknowledge { leg: talk.winner, answer: Answer::RefuseAll });
+        }
+    }
+
+    fn finish(&mut self, talk: &Talk, q850: u8, ending: Ending) -> State {
+        self.stop(Timer::MaxCall);
+        self.end_leg(talk.winner, LegEnd::Won, 0);
+        if let Some(leg) = self.leg(talk.winner) {
+            leg.q850 = Some(q850);
+            debug_assert_eq!(leg.state, LegState::Ended(LegEnd::Won));
+        }
+        self.close(ending)
+    }
+}

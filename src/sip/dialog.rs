@@ -1,0 +1,266 @@
+//! One dialog: what identifies it, where its requests go, and in which order they come (RFC 3261 §12).
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use super::build::Writer;
+use super::header::{Method, Name};
+use super::peer::Peer;
+use super::uri::{self, Uri};
+use super::wire::Message;
+
+/// The most bytes of identity, target and route set that a dialog keeps; a far side that needs more is broken.
+const MAX_TEXT: usize = 16 * 1024;
+
+/// A dialog of ours, early or confirmed. One allocation holds its texts.
+#[derive(Debug)]
+pub struct Dialog {
+    text: Box<[u8]>,
+    marks: Marks,
+    /// CSeq of the last request that we sent.
+    local_seq: u32,
+    /// CSeq of the last request that came, if any.
+    remote_seq: Option<u32>,
+    /// The next hop.
+    peer: Peer,
+}
+
+/// Where each text ends; they stand one after another.
+#[derive(Clone, Copy, Debug)]
+struct Marks {
+    call_id: u16,
+    local: u16,
+    remote: u16,
+    target: u16,
+    /// Where the remote tag stands in `remote`.
+    remote_tag: (u16, u16),
+    /// The first route is a strict router (RFC 2543): it takes the Request-URI (RFC 3261 §12.2.1.1).
+    strict: bool,
+}
+
+/// A message that cannot make a dialog: no usable Contact, or texts without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDialog {
+    #[error("no Contact with a sip: or sips: URI (RFC 3261 §12.1)")]
+    NoContact,
+    #[error("its identity, Contact and Record-Route exceed {MAX_TEXT} bytes")]
+    TooLong,
+}
+
+impl Dialog {
+    /// The dialog of an INVITE that came, as its UAS (RFC 3261 §12.1.1). `tag` is our To tag.
+    ///
+    /// # Errors
+    /// When the INVITE has no usable Contact or its texts are too long.
+    pub fn of_request(invite: &Message<'_>, tag: &[u8], from: Peer) -> Result<Dialog, NoDialog> {
+        let to = invite.get(Name::To).unwrap_or_default();
+        let local: [&[u8]; 3] = [to, b";tag=", tag];
+        let routes = invite.list(Name::RecordRoute);
+        Dialog::new(invite, &local, invite.get(Name::From).unwrap_or_default(), routes, 0, Some(invite.cseq()), from)
+    }
+
+    /// The dialog that a response to our INVITE makes, as its UAC (RFC 3261 §12.1.2).
+    ///
+    /// # Errors
+    /// When the response has no usable Contact or its texts are too long.
+    pub fn of_response(response: &Message<'_>, from: Peer) -> Result<Dialog, NoDialog> {
+        let mut routes: smallvec::SmallVec<[&[u8]; 4]> = response.list(Name::RecordRoute).collect();
+        routes.reverse();
+        let local = response.get(Name::From).unwrap_or_default();
+        let remote = response.get(Name::To).unwrap_or_default();
+        Dialog::new(response, &[local], remote, routes.into_iter(), response.cseq(), None, from)
+    }
+
+    fn new<'m>(
+        message: &Message<'m>,
+        local: &[&[u8]],
+        remote: &[u8],
+        routes: impl Iterator<Item = &'m [u8]>,
+        local_seq: u32,
+        remote_seq: Option<u32>,
+        from: Peer,
+    ) -> Result<Dialog, NoDialog> {
+        let contact = message.contact().ok_or(NoDialog::NoContact)?;
+        if !contact.uri.scheme.is_sip() {
+            return Err(NoDialog::NoContact);
+        }
+        let mut text = Vec::with_capacity(512);
+        text.extend_from_slice(message.call_id());
+        let call_id = mark(&text)?;
+        local.iter().for_each(|part| push_unfolded(&mut text, part));
+        let local_end = mark(&text)?;
+        push_unfolded(&mut text, remote);
+        let remote_end = mark(&text)?;
+        text.extend_from_slice(contact.uri_raw);
+        let target = mark(&text)?;
+        let mut first_hop = None;
+        for route in routes {
+            text.extend_from_slice(b"Route: ");
+            let at = text.len();
+            push_unfolded(&mut text, route);
+            first_hop.get_or_insert(at..text.len());
+            text.extend_from_slice(b"\r\n");
+        }
+        mark(&text)?;
+        let remote_text = &text[usize::from(local_end)..usize::from(remote_end)];
+        let tag = uri::Address::parse(remote_text).ok().and_then(|address| address.tag()).unwrap_or_default();
+        let remote_tag = place(remote_text, tag, local_end);
+        let (strict, hop) = match first_hop.map(|at| hop_of(&text, at)) {
+            Some(hop) => hop,
+            None => (false, contact.uri.socket_addr()),
+        };
+        let peer = next_hop(from, hop);
+        let marks = Marks { call_id, local: local_end, remote: remote_end, target, remote_tag, strict };
+        Ok(Dialog { text: text.into_boxed_slice(), marks, local_seq, remote_seq, peer })
+    }
+
+    pub fn call_id(&self) -> &[u8] {
+        &self.text[..usize::from(self.marks.call_id)]
+    }
+
+    /// Our side as the header value shows it, tag included.
+    pub fn local(&self) -> &[u8] {
+        self.between(self.marks.call_id, self.marks.local)
+    }
+
+    /// The far side as the header value shows it, tag included.
+    pub fn remote(&self) -> &[u8] {
+        self.between(self.marks.local, self.marks.remote)
+    }
+
+    pub fn remote_tag(&self) -> &[u8] {
+        self.between(self.marks.remote_tag.0, self.marks.remote_tag.1)
+    }
+
+    /// The remote target: the far side's Contact URI.
+    pub fn target(&self) -> &[u8] {
+        self.between(self.marks.remote, self.marks.target)
+    }
+
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Whether a request or response with this Call-ID and this tag of the far side belongs here.
+    pub fn matches(&self, call_id: &[u8], remote_tag: &[u8]) -> bool {
+        self.call_id() == call_id && self.remote_tag() == remote_tag
+    }
+
+    /// Takes a request's CSeq; false when it is out of order (RFC 3261 §12.2.2: answer 500).
+    pub fn takes(&mut self, cseq: u32) -> bool {
+        let in_order = self.remote_seq.is_none_or(|last| cseq > last);
+        if in_order {
+            self.remote_seq = Some(cseq);
+        }
+        in_order
+    }
+
+    /// Begins a new request within the dialog: Request-URI, Via, route set, identities, next CSeq, Max-Forwards.
+    pub fn request<'o>(&mut self, out: &'o mut Vec<u8>, method: Method, branch: &[u8], via: &[u8]) -> Writer<'o> {
+        self.local_seq += 1;
+        self.write(out, method, self.local_seq, branch, via)
+    }
+
+    /// Begins the ACK of the 2xx to the INVITE with this CSeq: a request of its own (RFC 3261 §13.2.2.4).
+    pub fn ack<'o>(&self, out: &'o mut Vec<u8>, cseq: u32, branch: &[u8], via: &[u8]) -> Writer<'o> {
+        self.write(out, Method::Ack, cseq, branch, via)
+    }
+
+    pub fn local_seq(&self) -> u32 {
+        self.local_seq
+    }
+
+    fn write<'o>(&self, out: &'o mut Vec<u8>, method: Method, cseq: u32, branch: &[u8], via: &[u8]) -> Writer<'o> {
+        let routes = &self.text[usize::from(self.marks.target)..];
+        let (uri, routes, last) = match self.marks.strict.then(|| split_first_route(routes)).flatten() {
+            Some((first, rest)) => (first, rest, Some(self.target())),
+            None => (self.target(), routes, None),
+        };
+        let mut writer = Writer::request(out, method.token(), uri);
+        writer.via(self.peer.transport, via, branch);
+        writer.lines(routes);
+        if let Some(target) = last {
+            writer.header_parts("Route", &[b"<", target, b">"]);
+        }
+        writer.header(Name::From, self.local());
+        writer.header(Name::To, self.remote());
+        writer.header(Name::CallId, self.call_id());
+        writer.cseq(cseq, method.token());
+        writer.number(Name::MaxForwards, 70);
+        writer
+    }
+
+    /// A target refresh: re-INVITE, UPDATE or their 2xx names a new Contact (RFC 3261 §12.2.2, RFC 3311 §5.2).
+    pub fn refresh_target(&mut self, message: &Message<'_>) {
+        let Some(contact) = message.contact().filter(|contact| contact.uri.scheme.is_sip()) else { return };
+        let delta = contact.uri_raw.len() as isize - self.target().len() as isize;
+        let length = self.text.len() as isize + delta;
+        if contact.uri_raw == self.target() || length > MAX_TEXT as isize {
+            return;
+        }
+        let mut text = Vec::with_capacity(self.text.len() + contact.uri_raw.len());
+        text.extend_from_slice(&self.text[..usize::from(self.marks.remote)]);
+        text.extend_from_slice(contact.uri_raw);
+        let target = text.len();
+        text.extend_from_slice(&self.text[usize::from(self.marks.target)..]);
+        self.marks.target = u16::try_from(target).unwrap_or(u16::MAX);
+        self.text = text.into_boxed_slice();
+        if self.text.len() == usize::from(self.marks.target) {
+            self.peer = next_hop(self.peer, contact.uri.socket_addr());
+        }
+    }
+
+    /// The connection is gone: the next request opens a new one (RFC 3261 §18.4).
+    pub fn forget_flow(&mut self) {
+        self.peer.flow = None;
+    }
+
+    fn between(&self, from: u16, to: u16) -> &[u8] {
+        &self.text[usize::from(from)..usize::from(to)]
+    }
+}
+
+/// Where requests go: the address that the route set or target names, else (a host name) where we heard it from.
+fn next_hop(from: Peer, named: Option<SocketAddr>) -> Peer {
+    match named {
+        Some(addr) if addr.is_ipv4() == from.addr.is_ipv4() => Peer { addr, ..from },
+        Some(_) | None => from,
+    }
+}
+
+fn hop_of(text: &[u8], route: Range<usize>) -> (bool, Option<SocketAddr>) {
+    match uri::Address::parse(&text[route]) {
+        Ok(hop) => (hop.uri.param("lr").is_none(), hop.uri.socket_addr()),
+        Err(_) => (false, None),
+    }
+}
+
+fn split_first_route(routes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr::memmem::find(routes, b"\r\n")?;
+    let value = routes.get(b"Route: ".len()..end)?;
+    let hop = uri::Address::parse(value).ok()?;
+    Uri::parse(hop.uri_raw).ok()?;
+    Some((hop.uri_raw, &routes[end + 2..]))
+}
+
+fn mark(text: &[u8]) -> Result<u16, NoDialog> {
+    if text.len() > MAX_TEXT { Err(NoDialog::TooLong) } else { u16::try_from(text.len()).map_err(|_| NoDialog::TooLong) }
+}
+
+fn place(text: &[u8], part: &[u8], base: u16) -> (u16, u16) {
+    if part.is_empty() {
+        return (base, base);
+    }
+    let at = memchr::memmem::rfind(text, part).and_then(|at| u16::try_from(at).ok()).unwrap_or(0) + base;
+    (at, at + u16::try_from(part.len()).unwrap_or(0))
+}
+
+/// Copies a header value with every fold turned into one space (RFC 3261 §7.3.1).
+fn push_unfolded(out: &mut Vec<u8>, value: &[u8]) {
+    let clean = memchr::memchr2(b'\r', b'\n', value).is_none();
+    if clean {
+        out.extend_from_slice(value);
+    } else {
+        out.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+    }
+}
