@@ -50,7 +50,8 @@ pub enum Event {
     Replied { leg: LegId, method: Method, code: u16, body: Option<Body> },
     /// The ACK of a re-INVITE that `leg` sent.
     Settled { leg: LegId, answer: Option<Body> },
-    Timer(Timer),
+    /// A timer of its own.
+    Woke(Timer),
     /// An operator ends the call.
     OperatorHangsUp,
 }
@@ -107,6 +108,8 @@ pub enum Action {
     Bye { leg: LegId, why: Why },
     /// 180 without SDP to the caller.
     Ring,
+    /// The first leg rings: those who follow the call hear of it.
+    Announce,
     /// A leg's own progress to the caller, in a dialog of its own.
     Progress { code: u16, leg: LegId, fork: Fork, body: Option<Body> },
     /// 200 to the caller.

@@ -2,6 +2,7 @@
 //! It knows legs, not messages: the exchange turns messages into its events and performs its actions.
 //! It never sees a socket, a clock or the table of numbers; its plan was taken at INVITE.
 
+pub mod caller;
 pub mod cdr;
 pub mod event;
 pub mod leg;
@@ -20,7 +21,6 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::number::E164;
 use crate::routing::{Agent, Plan};
 use crate::sip::body::Body;
 use crate::time::{Instant, Now};
@@ -30,7 +30,8 @@ use leg::{Leg, TargetId};
 use outcome::TargetEnd;
 use talk::Talk;
 
-pub use record::{Ending, refused};
+pub use caller::Caller;
+pub use record::{Ending, Refused, Seen, refused};
 
 /// Who is on a call now, counted over all calls of the node (R3.3, `max_calls`).
 pub trait Agents {
@@ -39,29 +40,11 @@ pub trait Agents {
     fn release(&self, agent: &Arc<Agent>);
 }
 
-/// Who calls, as we believe it (R2, R9).
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The number, where it is one.
-    pub number: Option<E164>,
-    /// The user part as it came, where it is no number.
-    pub text: Option<Box<str>>,
-    pub name: Option<Box<str>>,
-    /// The caller asked for privacy (`Privacy: id`, or anonymous).
-    pub withheld: bool,
-    /// Whom the call was diverted by before it reached us, latest first.
-    pub diversions: SmallVec<[E164; 1]>,
-}
-
 /// What the caller's INVITE left with us: enough for every leg to come, gone when one is bridged.
 #[derive(Debug)]
 pub struct Arrival {
     /// The call's id in records, events and URLs.
     pub id: Box<str>,
-    /// The caller's Call-ID.
-    pub sip_call_id: Box<str>,
-    /// Where it came from, as `transport:address`.
-    pub peer: Box<str>,
     /// The number as dialled.
     pub dialled: Box<str>,
     pub caller: Caller,
@@ -81,6 +64,7 @@ pub struct Call {
     state: State,
     ringing: Option<Instant>,
     answered: Option<Instant>,
+    ending: Option<(Ending, Instant)>,
 }
 
 /// Where a call stands.
@@ -104,6 +88,7 @@ impl Call {
             state: State::Ringing(Hunt::default()),
             ringing: None,
             answered: None,
+            ending: None,
         }
     }
 
@@ -125,15 +110,15 @@ impl Call {
             (Ringing(hunt), Leg(leg, LegEvent::TimedOut)) => call.leg_failed(hunt, leg, 408),
             (Ringing(hunt), Leg(leg, LegEvent::Undeliverable)) => call.leg_failed(hunt, leg, 503),
             (Ringing(hunt), Leg(leg, LegEvent::NoCircuit)) => call.leg_failed(hunt, leg, 503),
-            (Ringing(hunt), HungUp { leg, .. }) if leg != LegId::CALLER => call.leg_failed(hunt, leg, 480),
+            (Ringing(hunt), HungUp { leg, .. }) if leg != LegId::CALLER => call.leg_hung_up(hunt, leg),
             (Ringing(_), HungUp { .. }) => call.caller_gone(None),
             (Ringing(_), CallerCancelled { reason }) => call.caller_gone(reason),
             (Ringing(_), CallerNeverPracked) => call.give_up(Ending::NeverPracked),
             (Ringing(_), OperatorHangsUp) => call.give_up(Ending::Operator),
-            (Ringing(hunt), Timer(Timer::RingTimeout)) => call.ring_timeout(hunt),
-            (Ringing(hunt), Timer(Timer::HeadStart)) => call.head_start_over(hunt),
-            (Ringing(hunt), Timer(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg),
-            (Ringing(hunt), Timer(Timer::RepeatRinging)) => call.repeat_ringing(hunt),
+            (Ringing(hunt), Woke(Timer::RingTimeout)) => call.ring_timeout(hunt),
+            (Ringing(hunt), Woke(Timer::HeadStart)) => call.head_start_over(hunt),
+            (Ringing(hunt), Woke(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg),
+            (Ringing(hunt), Woke(Timer::RepeatRinging)) => call.repeat_ringing(hunt),
             (Ringing(hunt), Asked { leg, method, body: None }) => {
                 call.out.push(Action::Reply { leg, method, code: 200, body: None });
                 Ringing(hunt)
@@ -146,20 +131,21 @@ impl Call {
             (Ringing(hunt), CallerAcknowledged { .. } | CallerNeverAcknowledged | Replied { .. } | Settled { .. }) => {
                 Ringing(hunt)
             }
-            (Ringing(hunt), Timer(Timer::MaxCall)) => Ringing(hunt),
+            (Ringing(hunt), Woke(Timer::MaxCall)) => Ringing(hunt),
 
             (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
             (Talking(talk), CallerNeverAcknowledged) => call.end(talk, Ending::NeverAcknowledged),
+            // A PRACK holds our 200 up: the caller never had it.
+            (Talking(talk), CallerCancelled { .. }) => call.cancelled_before_the_answer_left(talk),
+            (Talking(talk), CallerNeverPracked) => call.end(talk, Ending::NeverPracked),
             (Talking(talk), HungUp { leg, why }) => call.hung_up(talk, leg, why),
             (Talking(talk), Asked { leg, method, body }) => call.asked(talk, leg, method, body),
             (Talking(talk), Replied { leg, method, code, body }) => call.replied(talk, leg, method, code, body),
             (Talking(talk), Settled { leg, answer }) => call.settled(talk, leg, answer),
-            (Talking(talk), Timer(Timer::MaxCall)) => call.end(talk, Ending::MaxCall),
+            (Talking(talk), Woke(Timer::MaxCall)) => call.end(talk, Ending::MaxCall),
             (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),
-            // A loser's last words, a CANCEL that our 200 crossed, a timer that was due in the same turn.
-            (Talking(talk), Leg(..) | CallerCancelled { .. } | CallerNeverPracked | Begin | Timer(_)) => {
-                Talking(talk)
-            }
+            // A loser's last words, a timer that was due in the same turn.
+            (Talking(talk), Leg(..) | Begin | Woke(_)) => Talking(talk),
 
             // A request that was under way when the call ended is answered by the dialogs (481).
             (Over, _) => Over,
@@ -178,6 +164,29 @@ impl Call {
             State::Talking(talk) => talk.name(),
             State::Over => "over",
         }
+    }
+
+    /// When our 200 went to the caller.
+    pub fn answered_at(&self) -> Option<Instant> {
+        self.answered
+    }
+
+    /// The SDP that a side was shown last: the other side's.
+    pub fn sdp_shown_to(&self, leg: LegId) -> Option<&Body> {
+        match &self.state {
+            State::Talking(talk) => talk.sdp_shown_to(leg),
+            State::Ringing(_) | State::Over => None,
+        }
+    }
+
+    /// Whether both sides talk and no offer is open.
+    pub fn is_settled(&self) -> bool {
+        matches!(&self.state, State::Talking(talk) if talk.is_stable())
+    }
+
+    /// Whether a bug in it was caught.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.ending, Some((Ending::Fault, _)))
     }
 
     /// The leg that was bridged.

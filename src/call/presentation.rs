@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::Caller;
 use super::leg::{Destination, Leg, Shown};
 use crate::number::E164;
-use crate::routing::{Plan, ShownIdentity, Trunk};
+use crate::routing::{Pai, Plan, Trunk};
 use crate::sip::build::Writer;
 use crate::sip::header::Name;
 use crate::sip::uri;
@@ -94,12 +94,12 @@ impl<'a> Presentation<'a> {
 
     fn write_asserted(&self, w: &mut Writer<'_>, trunk: &Trunk) {
         let user = match trunk.pai {
-            ShownIdentity::None => return,
-            ShownIdentity::Did => number_user(self.did, Some(trunk)),
-            ShownIdentity::Caller if !self.is_anonymous() => self.user(),
+            Pai::None => return,
+            Pai::Did => number_user(self.did, Some(trunk)),
+            Pai::Caller if !self.is_anonymous() => self.user(),
             // A withheld number goes to those alone who keep it to themselves (RFC 3325 §5).
-            ShownIdentity::Caller if trunk.trusted_identity && self.caller.number.is_some() => self.user(),
-            ShownIdentity::Caller => return,
+            Pai::Caller if trunk.trusted_identity && self.caller.number.is_some() => self.user(),
+            Pai::Caller => return,
         };
         w.header_parts(Name::PAssertedIdentity, &[b"<sip:", &user, b"@", self.host, b">"]);
     }

@@ -46,6 +46,14 @@ impl Talk {
         }
     }
 
+    pub(super) fn sdp_shown_to(&self, leg: LegId) -> Option<&Body> {
+        self.sdp[self.side(self.other(leg))].as_ref()
+    }
+
+    pub(super) fn is_stable(&self) -> bool {
+        matches!(self.phase, Phase::Stable)
+    }
+
     fn other(&self, leg: LegId) -> LegId {
         if leg == LegId::CALLER { self.winner } else { LegId::CALLER }
     }
@@ -164,6 +172,16 @@ impl Turn<'_> {
                 self.finish(&talk, q850.unwrap_or(outcome::NORMAL), ending)
             }
         }
+    }
+
+    pub(super) fn cancelled_before_the_answer_left(&mut self, talk: Talk) -> State {
+        self.call.answered = None;
+        self.acknowledge_the_winner(&talk);
+        self.out.push(Action::Bye { leg: talk.winner, why: Why::NoAnswer });
+        self.out.push(Action::Refuse { code: 487, q850: None });
+        self.stop(Timer::MaxCall);
+        self.end_leg(talk.winner, LegEnd::Cancelled, 0);
+        self.close(Ending::CallerCancelled)
     }
 
     /// We end a bridged call: BYE to both sides.

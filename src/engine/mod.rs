@@ -1,3 +1,11 @@
 //! The edge: the pure shard core (`exchange`), and the threads, sockets and clocks that drive it.
 
+pub mod clock;
+pub mod core;
+pub mod desk;
 pub mod exchange;
+pub mod inbox;
+pub mod node;
+pub mod rate;
+pub mod shard;
+pub mod tally;

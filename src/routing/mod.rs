@@ -1,1 +1,20 @@
-//! routing
+//! PURE. From the configuration to one call's plan: the table of numbers, trunks and agents of one generation,
+//! and what a call copies out of it. Owns no call; reads no file, clock or socket. `call` and `engine` read
+//! plans, `config` is read when a table is built and never after.
+
+mod build;
+mod outbound;
+mod plan;
+mod table;
+mod trunk;
+
+pub use build::BadTable;
+pub use outbound::{NoWay, Outbound};
+pub use plan::{Agent, CallLimits, Contact, Plan, Prompt, Step, Target, Text, Voicemail, Who};
+pub use table::{NoPlan, Table};
+pub use trunk::{Auth, Gateway, Trunk};
+
+pub use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, TrunkTransport};
+
+#[cfg(test)]
+mod tests;

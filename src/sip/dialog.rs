@@ -166,6 +166,12 @@ impl Dialog {
         self.write(out, Method::Ack, cseq, branch, via)
     }
 
+    /// Goes on where the early dialog of the same tags stopped: its CSeqs.
+    pub fn go_on_from(&mut self, early: &Dialog) {
+        self.local_seq = self.local_seq.max(early.local_seq);
+        self.remote_seq = early.remote_seq;
+    }
+
     pub fn local_seq(&self) -> u32 {
         self.local_seq
     }

@@ -71,6 +71,11 @@ impl Session {
         self.interval
     }
 
+    /// The same with a longer interval, where the far side wants one (RFC 4028 §7.4).
+    pub fn at_least(self, seconds: u32) -> Session {
+        Session { interval: self.interval.max(seconds.min(MAX_SE)), ..self }
+    }
+
     pub fn we_refresh(self) -> bool {
         self.who == Refresher::We
     }
@@ -94,7 +99,9 @@ impl Session {
                 w.header(Name::Require, b"timer");
                 w.header_parts(Name::SessionExpires, &[interval, b";refresher=uac"]);
             }
-            Refresher::We => w.header_parts(Name::SessionExpires, &[interval, b";refresher=uas"]),
+            Refresher::We => {
+                w.header_parts(Name::SessionExpires, &[interval, b";refresher=uas"]);
+            }
         }
     }
 

@@ -1,1 +1,346 @@
 //! A zero-copy view of one SIP message: an index of header names and value ranges, made in one pass.
+//!
+//! `Message::parse` checks what every layer relies on (start line, line ends, the required headers, the body's
+//! length); everything else is read when asked for. Bytes that it does not understand are kept as they came.
+
+mod fault;
+mod frame;
+mod scan;
+mod via;
+
+use smallvec::SmallVec;
+
+pub use fault::{Fault, Malformed, Salvage};
+pub use frame::{BadFrame, Frame, MAX_HEAD, frame};
+pub use via::{MAGIC_COOKIE, Via};
+
+use super::header::{List, Method, Name, chars};
+use super::uri::{Address, BadUri, Uri};
+use scan::{Head, Start};
+
+/// The longest message: what fits a UDP datagram's length, and what an index of 16 bits reaches.
+pub const MAX_MESSAGE: usize = 65_535;
+
+/// The most header fields of a message. Real ones have under 60; more is an attack on whoever walks them.
+pub const MAX_FIELDS: usize = 256;
+
+/// How many fields stand in the message itself; more go to the heap.
+const INLINE_FIELDS: usize = 32;
+
+/// One header field, as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    pub name: Name,
+    pub raw_name: &'a [u8],
+    /// Without white space around it; folding inside is left in.
+    pub value: &'a [u8],
+}
+
+/// Where a field stands in the message.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    name: Name,
+    name_at: u16,
+    name_end: u16,
+    value_at: u16,
+    value_end: u16,
+}
+
+/// One message over the bytes that it came in. Costs no allocation up to 32 header fields.
+#[derive(Clone, Debug)]
+pub struct Message<'a> {
+    raw: &'a [u8],
+    body_at: u16,
+    start: Start<'a>,
+    method: Method,
+    cseq: u32,
+    fields: SmallVec<[Entry; INLINE_FIELDS]>,
+    via: Via<'a>,
+    from: Address<'a>,
+    to: Address<'a>,
+    call_id: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// Reads a whole message: a datagram, or what `frame` cut out of a stream. Blank lines before it are
+    /// skipped; bytes after the body that Content-Length gives are left out (RFC 3261 §18.3).
+    ///
+    /// # Errors
+    /// What is wrong, and what of the message can serve to answer it.
+    pub fn parse(datagram: &'a [u8]) -> Result<Message<'a>, Malformed<'a>> {
+        let raw = scan::skip_blank_lines(datagram);
+        Message::read(raw).map_err(|fault| Malformed::new(fault, raw))
+    }
+
+    fn read(raw: &'a [u8]) -> Result<Message<'a>, Fault> {
+        let Head { start, fields, body_at } = scan::head(raw)?;
+        let mut required = Required::default();
+        for entry in &fields {
+            required.take(entry, raw)?;
+        }
+        let (cseq, cseq_method) = read_cseq(required.cseq.ok_or(Fault::Missing(Name::CSeq))?)?;
+        let method = match start {
+            Start::Request { method, .. } if method == cseq_method => Method::parse(method),
+            Start::Request { .. } => return Err(Fault::CSeqMethod),
+            Start::Response { .. } => Method::parse(cseq_method),
+        };
+        let via = List::new(required.via.ok_or(Fault::Missing(Name::Via))?).next();
+        let call_id = required.call_id.ok_or(Fault::Missing(Name::CallId))?;
+        if call_id.is_empty() || !call_id.iter().all(u8::is_ascii_graphic) {
+            return Err(Fault::Bad(Name::CallId));
+        }
+        let body_length = match required.content_length {
+            Some(value) => content_length(value)?,
+            None => raw.len() - body_at,
+        };
+        let end = body_at + body_length;
+        Ok(Message {
+            raw: raw.get(..end).ok_or(Fault::Truncated)?,
+            body_at: scan::offset(body_at)?,
+            start,
+            method,
+            cseq,
+            via: via.and_then(Via::parse).ok_or(Fault::Bad(Name::Via))?,
+            from: address(required.from, Name::From)?,
+            to: address(required.to, Name::To)?,
+            call_id,
+            fields,
+        })
+    }
+
+    /// The message's bytes, from its first line to the end of its body.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    pub fn body(&self) -> &'a [u8] {
+        &self.raw[usize::from(self.body_at)..]
+    }
+
+    pub fn is_request(&self) -> bool {
+        matches!(self.start, Start::Request { .. })
+    }
+
+    /// The request's method, or the one that a response's CSeq names.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The method's token as it came, unknown ones included.
+    pub fn method_token(&self) -> &'a str {
+        let token = match self.start {
+            Start::Request { method, .. } => method,
+            Start::Response { .. } => self.get(Name::CSeq).map(cseq_token).unwrap_or_default(),
+        };
+        std::str::from_utf8(token).unwrap_or_default()
+    }
+
+    /// The Request-URI as it came; empty for a response.
+    pub fn uri_raw(&self) -> &'a [u8] {
+        match self.start {
+            Start::Request { uri, .. } => uri.raw,
+            Start::Response { .. } => &[],
+        }
+    }
+
+    /// The Request-URI. `parse` has read it, so every request has one.
+    ///
+    /// # Errors
+    /// `BadUri::NotARequest` for a response.
+    pub fn uri(&self) -> Result<Uri<'a>, BadUri> {
+        match self.start {
+            Start::Request { uri, .. } => Ok(uri),
+            Start::Response { .. } => Err(BadUri::NotARequest),
+        }
+    }
+
+    /// 100 to 699; 0 for a request.
+    pub fn status(&self) -> u16 {
+        match self.start {
+            Start::Request { .. } => 0,
+            Start::Response { status, .. } => status,
+        }
+    }
+
+    /// The reason phrase as it came; empty for a request.
+    pub fn phrase(&self) -> &'a [u8] {
+        match self.start {
+            Start::Request { .. } => &[],
+            Start::Response { phrase, .. } => phrase,
+        }
+    }
+
+    /// Every header field in order.
+    pub fn fields(&self) -> impl Iterator<Item = Field<'a>> {
+        let raw = self.raw;
+        self.fields.iter().map(move |entry| entry.field(raw))
+    }
+
+    /// The value of the first field of that name.
+    pub fn get(&self, name: Name) -> Option<&'a [u8]> {
+        self.fields.iter().find(|entry| entry.name == name).map(|entry| entry.value(self.raw))
+    }
+
+    /// The values of all fields of that name, in order, each as it stands in its line.
+    pub fn all(&self, name: Name) -> impl Iterator<Item = &'a [u8]> {
+        let raw = self.raw;
+        self.fields.iter().filter(move |entry| entry.name == name).map(move |entry| entry.value(raw))
+    }
+
+    /// The values of the fields that are not known by name (`Name::Other`), by their spelling in any case.
+    pub fn all_named<'n>(&self, spelling: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'_, 'n, 'a> {
+        let wanted = Name::parse(spelling.as_bytes());
+        let hit = move |field: &Field<'a>| {
+            field.name == wanted
+                && (wanted != Name::Other || field.raw_name.eq_ignore_ascii_case(spelling.as_bytes()))
+        };
+        self.fields().filter(hit).map(|field| field.value)
+    }
+
+    /// The comma-separated values of all fields of that name, each trimmed; commas in quoted strings and in
+    /// angle brackets separate nothing.
+    pub fn list(&self, name: Name) -> impl Iterator<Item = &'a [u8]> {
+        self.all(name).flat_map(List::new)
+    }
+
+    /// Whether the list of that name has the token, in whatever case (option tags, methods of Allow).
+    pub fn has_token(&self, name: Name, token: &str) -> bool {
+        self.list(name).any(|value| value.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// The topmost Via.
+    pub fn via(&self) -> Via<'a> {
+        self.via
+    }
+
+    pub fn from(&self) -> Address<'a> {
+        self.from
+    }
+
+    pub fn to(&self) -> Address<'a> {
+        self.to
+    }
+
+    pub fn call_id(&self) -> &'a [u8] {
+        self.call_id
+    }
+
+    /// The sequence number, below 2³¹ (RFC 3261 §8.1.1.5).
+    pub fn cseq(&self) -> u32 {
+        self.cseq
+    }
+
+    /// Hops left. `None` where the header is missing (RFC 2543 peers; RFC 3261 §16.6 then sets 70).
+    ///
+    /// # Errors
+    /// `Fault::Bad` where it is no number from 0 to 255 (RFC 3261 §20.22).
+    pub fn max_forwards(&self) -> Result<Option<u32>, Fault> {
+        let Some(value) = self.get(Name::MaxForwards) else { return Ok(None) };
+        let hops = chars::number(value).and_then(|hops| u8::try_from(hops).ok());
+        hops.map(|hops| Some(u32::from(hops))).ok_or(Fault::Bad(Name::MaxForwards))
+    }
+
+    /// The first Contact that can be read. `None` for `*` and where there is none.
+    pub fn contact(&self) -> Option<Address<'a>> {
+        self.list(Name::Contact).next().and_then(|value| Address::parse(value).ok())
+    }
+
+    /// The addresses of a list header (Contact, Route, Record-Route, Diversion …) in order, each read or not.
+    pub fn addresses(&self, name: Name) -> impl Iterator<Item = Result<Address<'a>, BadUri>> {
+        self.list(name).map(Address::parse)
+    }
+
+    /// The value of a header that holds one number in seconds or a count (Expires, Min-SE, Session-Expires,
+    /// RSeq), parameters after it left out. `None` where it is missing or no number below 2³².
+    pub fn number(&self, name: Name) -> Option<u32> {
+        let value = self.get(name)?;
+        let end = memchr::memchr2(b';', b' ', value).unwrap_or(value.len());
+        chars::number(chars::trim(&value[..end])).and_then(|number| u32::try_from(number).ok())
+    }
+}
+
+impl Entry {
+    fn value<'a>(&self, raw: &'a [u8]) -> &'a [u8] {
+        &raw[usize::from(self.value_at)..usize::from(self.value_end)]
+    }
+
+    fn field<'a>(&self, raw: &'a [u8]) -> Field<'a> {
+        let raw_name = &raw[usize::from(self.name_at)..usize::from(self.name_end)];
+        Field { name: self.name, raw_name, value: self.value(raw) }
+    }
+}
+
+/// The headers that must, or may, stand there once.
+#[derive(Default)]
+struct Required<'a> {
+    via: Option<&'a [u8]>,
+    from: Option<&'a [u8]>,
+    to: Option<&'a [u8]>,
+    call_id: Option<&'a [u8]>,
+    cseq: Option<&'a [u8]>,
+    max_forwards: Option<&'a [u8]>,
+    content_length: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+}
+
+impl<'a> Required<'a> {
+    fn take(&mut self, entry: &Entry, raw: &'a [u8]) -> Result<(), Fault> {
+        let name = entry.name;
+        let place = if name == Name::Via {
+            self.via.get_or_insert_with(|| entry.value(raw));
+            return Ok(());
+        } else if name == Name::From {
+            &mut self.from
+        } else if name == Name::To {
+            &mut self.to
+        } else if name == Name::CallId {
+            &mut self.call_id
+        } else if name == Name::CSeq {
+            &mut self.cseq
+        } else if name == Name::MaxForwards {
+            &mut self.max_forwards
+        } else if name == Name::ContentLength {
+            &mut self.content_length
+        } else if name == Name::ContentType {
+            &mut self.content_type
+        } else {
+            return Ok(());
+        };
+        match place.replace(entry.value(raw)) {
+            Some(_) => Err(Fault::Repeated(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn address(value: Option<&[u8]>, name: Name) -> Result<Address<'_>, Fault> {
+    let value = value.ok_or(Fault::Missing(name))?;
+    let address = Address::parse(value).map_err(|_| Fault::Bad(name))?;
+    Ok(address)
+}
+
+fn read_cseq(value: &[u8]) -> Result<(u32, &[u8]), Fault> {
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let number = chars::number(&value[..digits]).filter(|&number| number < 1 << 31);
+    let number = number.and_then(|number| u32::try_from(number).ok());
+    let token = cseq_token(value);
+    let parted = value.get(digits).copied().is_some_and(chars::is_lws);
+    match number {
+        Some(number) if parted && chars::is_token(token) => Ok((number, token)),
+        Some(_) | None => Err(Fault::Bad(Name::CSeq)),
+    }
+}
+
+fn cseq_token(value: &[u8]) -> &[u8] {
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    chars::trim_start(&value[digits..])
+}
+
+/// Content-Length as written; whether so much is there is for the caller to see.
+fn content_length(value: &[u8]) -> Result<usize, Fault> {
+    let length = chars::number(value).ok_or(Fault::Bad(Name::ContentLength))?;
+    usize::try_from(length).ok().filter(|&length| length <= MAX_MESSAGE).ok_or(Fault::Truncated)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,28 @@
-//! transport
+//! Bytes in, bytes out: UDP in batches, TCP as framed streams whose connections are reused. Owns sockets and
+//! connections, their limits and their ends. Never looks into a message beyond where it ends, and never decides
+//! who gets it: whole messages and dead connections go up to the shard's loop (`engine::shard`).
+
+use bytes::Bytes;
+
+use crate::sip::peer::Peer;
+
+pub mod frame;
+pub mod guests;
+pub mod icmp;
+pub mod streams;
+pub mod tcp;
+pub mod udp;
+
+/// What the transports of one shard tell its loop, through a bounded queue inside the shard's thread.
+#[derive(Debug)]
+pub enum Event {
+    /// A whole message from a stream.
+    Message { from: Peer, bytes: Bytes },
+    /// A connection is gone, or could not be opened.
+    ///
+    /// `peer.flow` is the dead connection. `lost`: messages that were sent to the address alone (no flow), went
+    /// over this connection within the last [`streams::UNANSWERED`], and may not have arrived.
+    Ended { peer: Peer, lost: bool },
+    /// The error queue of this UDP port (by its place in the shard) has something to read.
+    PortError(usize),
+}

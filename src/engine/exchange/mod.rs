@@ -1,11 +1,52 @@
 //! PURE. One shard's exchange: it owns its calls, dialogs, transactions and timers. A message, a moment or
-//! an operator's question comes in; bytes to send and notices come out. No socket, clock, task or lock.
+//! an operator's wish comes in; bytes to send and notices come out. No socket, clock, task or lock.
+//!
+//! - [`arrive`]: requests outside a dialog, and how a call begins.
+//! - [`within`]: requests within a dialog.
+//! - [`reply`]: responses to what we sent.
+//! - [`perform`]: a call's actions become messages; [`invite`] and [`caller`] write the long ones.
+//! - [`keep`]: session timers and keep-alive.
 
+mod arrive;
+mod caller;
+mod inspect;
+mod invite;
+mod keep;
+mod names;
+mod perform;
+mod reply;
+mod slot;
+mod story;
+mod within;
+
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sip::peer::{ListenerId, Peer};
+use crate::call::cdr::{Cdr, JournalEntry};
+use crate::call::event::{Action, Event, LegId};
+use crate::call::story::CallStory;
+use crate::call::Agents;
+use crate::number::{Country, E164};
+use crate::routing::{Agent, Table, Trunk};
+use crate::sip::peer::{ListenerId, Peer, Transport};
+use crate::sip::transaction::{self, Outbox, Transactions};
+use crate::sip::wheel::Wheel;
+use crate::time::{Instant, Now};
+
+pub use names::Router;
+use inspect::write_contact;
+use names::Namer;
+pub use slot::{Owner, SlotKey, Wake};
+use slot::Slot;
+
+/// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
+pub const MAX_CALLS: usize = 100_000;
+/// A new INVITE that lay longer than this in our queues is refused: its caller's Timer A has repeated it.
+pub const STALE: Duration = Duration::from_millis(200);
+/// How many ended calls keep their ladder for `call <id>`.
+const REMEMBERED: usize = 256;
 
 /// What can happen to a shard.
 pub enum Input<'a> {
@@ -15,28 +56,344 @@ pub enum Input<'a> {
     Undeliverable { to: Peer },
     /// Timers that are due.
     Due,
+    /// A new table was published; calls in progress keep their plan.
+    Published(Arc<Table>),
+    /// From now on no new calls (503).
+    Drain,
+    /// An operator ends a call.
+    HangUp { call: &'a str },
 }
 
 /// What the shard wants done, in order. The engine drains it every turn and gives the buffers back.
 #[derive(Default)]
 pub struct Effects {
-    /// The bytes of every message of this turn, one after another.
-    pub wire: Vec<u8>,
-    pub sends: Vec<Outgoing>,
+    pub out: Outbox,
+    pub notices: Vec<Notice>,
 }
 
-/// One message to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing {
-    pub to: Peer,
-    /// Where it stands in the buffer of its turn.
-    pub range: Range<usize>,
+/// What others hear of a call.
+#[derive(Debug)]
+pub enum Notice {
+    /// It was answered: into the journal (R12).
+    Answered(Box<JournalEntry>),
+    /// It is over.
+    Ended(Box<Cdr>),
+    /// Its first INVITEs are out; the caller's had waited so long in our queues.
+    SetUp { waited: Duration },
+    /// A line for the log.
+    Said(CallEvent),
+}
+
+/// One event of a call, for the log.
+#[derive(Clone, Debug)]
+pub enum CallEvent {
+    Started { call: Box<str>, trunk: Arc<str>, dialled: Box<str> },
+    Ringing { call: Box<str> },
+    /// Refused before it was a call.
+    Rejected { reason: &'static str, from: SocketAddr },
+    /// Ten ringing calls of one caller to one forwarded number: a loop, most likely (R11).
+    LikelyLoop { caller: E164, did: E164 },
 }
 
 /// What shards share and the core may not own: counts across shards, the record's slot, our own addresses.
 pub trait Desk: Send + Sync {
     /// Reserves the call record's slot on its way to disk (R12). False: no slot, no call.
     fn reserve_record(&self) -> bool;
+    /// Gives it back where no call came of it.
+    fn release_record(&self);
     /// The address that the kernel sends from to `towards` (for wildcard listeners without `advertise`).
     fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr;
+    /// Takes one of the agent's calls (`max_calls`; 0 = no limit).
+    fn take_agent(&self, agent: &Agent) -> bool;
+    fn free_agent(&self, agent: &Agent);
+    /// Takes one of the trunk's calls (`max_calls`, `max_cps`), at `now`.
+    fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool;
+    fn free_trunk(&self, trunk: &Trunk);
+    /// A caller's call to a DID begins to ring: how many ring now from that caller, and of them to that DID.
+    fn ringing_began(&self, caller: E164, did: E164) -> (u32, u32);
+    fn ringing_ended(&self, caller: E164, did: E164);
+}
+
+/// One address that we listen on.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub transport: Transport,
+    pub addr: SocketAddr,
+    /// What Via and Contact say instead.
+    pub advertise: Option<Box<str>>,
+}
+
+/// What a shard is told once.
+#[derive(Clone)]
+pub struct Settings {
+    /// The node's name.
+    pub node: Arc<str>,
+    pub country: Country,
+    pub listeners: Vec<Listener>,
+    /// 403 to a stranger's INVITE rather than silence.
+    pub answer_strangers: bool,
+    pub shard: u8,
+    pub router: Router,
+    pub seed: [u8; 16],
+}
+
+/// How much a shard holds now, for metrics and for proof that nothing is left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    pub calls: usize,
+    /// Slots that wait for an ACK or a late response, calls included.
+    pub slots: usize,
+    pub legs: usize,
+    pub transactions: usize,
+}
+
+/// One shard's exchange.
+pub struct Exchange {
+    settings: Settings,
+    table: Arc<Table>,
+    desk: Arc<dyn Desk>,
+    names: Namer,
+    transactions: Transactions<Owner>,
+    timers: Wheel<(SlotKey, Wake)>,
+    slots: Slots,
+    /// Events that an action caused, for the same turn.
+    pending: VecDeque<(SlotKey, Event)>,
+    actions: Vec<Action>,
+    scratch: Vec<u8>,
+    ended: VecDeque<CallStory>,
+    draining: bool,
+    calls: usize,
+    legs: usize,
+    rejected: Rejected,
+    /// The call that is being worked on, should it panic.
+    working: Option<SlotKey>,
+}
+
+/// Requests that became no call, by reason; read and cleared by the engine.
+#[derive(Clone, Debug, Default)]
+pub struct Rejected(Vec<(&'static str, u64)>);
+
+impl Rejected {
+    fn count(&mut self, reason: &'static str) {
+        match self.0.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((reason, 1)),
+        }
+    }
+
+    pub fn drain(&mut self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.drain(..)
+    }
+}
+
+impl Exchange {
+    pub fn new(settings: Settings, table: Arc<Table>, desk: Arc<dyn Desk>) -> Exchange {
+        Exchange {
+            names: Namer::new(settings.router, settings.shard),
+            transactions: Transactions::new(settings.seed),
+            settings,
+            table,
+            desk,
+            timers: Wheel::new(),
+            slots: Slots::default(),
+            pending: VecDeque::new(),
+            actions: Vec::new(),
+            scratch: Vec::with_capacity(2048),
+            ended: VecDeque::new(),
+            draining: false,
+            calls: 0,
+            legs: 0,
+            rejected: Rejected::default(),
+            working: None,
+        }
+    }
+
+    /// Takes one input and appends what follows from it to `out`.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
+        match input {
+            Input::Received { from, bytes, age } => self.received(now, from, bytes, age, out),
+            Input::Undeliverable { to } => self.transactions.undeliverable(now.mono, to, &mut out.out),
+            Input::Due => self.due(now, out),
+            Input::Published(table) => self.table = table,
+            Input::Drain => self.draining = true,
+            Input::HangUp { call } => {
+                if let Some(key) = self.find(call) {
+                    self.happen(now, key, Event::OperatorHangsUp, out);
+                }
+            }
+        }
+        self.settle(now, out);
+    }
+
+    /// When [`Input::Due`] is wanted next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match (self.timers.next_deadline(), self.transactions.next_deadline()) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        }
+    }
+
+    pub fn load(&self) -> Load {
+        let (servers, clients) = self.transactions.live();
+        Load { calls: self.calls, slots: self.slots.len(), legs: self.legs, transactions: servers + clients }
+    }
+
+    /// Requests that became no call since this was last read.
+    pub fn rejected(&mut self) -> &mut Rejected {
+        &mut self.rejected
+    }
+
+    /// Messages repeated by us and to us since the start.
+    pub fn traffic(&self) -> transaction::Traffic {
+        self.transactions.traffic()
+    }
+
+    fn due(&mut self, now: Now, out: &mut Effects) {
+        self.transactions.expire(now.mono, &mut out.out);
+        while let Some((at, (key, wake))) = self.timers.pop_due(now.mono) {
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            let Some(place) = slot.armed.iter().position(|armed| *armed == (wake, at)) else { continue };
+            slot.armed.swap_remove(place);
+            match wake {
+                Wake::Call(timer) => {
+                    slot.story.say(now.mono, crate::call::story::Way::Here, LegId::CALLER, story::What::Turn(wake.name().0));
+                    self.happen(now, key, Event::Woke(timer), out);
+                }
+                Wake::Session(leg) => self.session_due(now, key, leg, out),
+                Wake::KeepAlive(leg) => self.keep_alive_due(now, key, leg, out),
+                Wake::RepeatReliable => self.repeat_reliable(now, key, out),
+            }
+        }
+    }
+
+    /// Works off what the transactions and actions of this turn brought up.
+    fn settle(&mut self, now: Now, out: &mut Effects) {
+        while let Some(event) = self.transactions.next_event() {
+            self.transaction_event(now, event, out);
+        }
+    }
+
+    /// Hands one event to a call and performs what it wants, until nothing follows.
+    fn happen(&mut self, now: Now, key: SlotKey, event: Event, out: &mut Effects) {
+        self.pending.push_back((key, event));
+        while let Some((key, event)) = self.pending.pop_front() {
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            let Some(call) = slot.call.as_mut() else { continue };
+            let mut actions = std::mem::take(&mut self.actions);
+            self.working = Some(key);
+            call.handle(now, event, &Switchboard(&*self.desk), &mut actions);
+            for action in actions.drain(..) {
+                self.perform(now, key, action, out);
+            }
+            self.working = None;
+            self.actions = actions;
+        }
+        self.sweep(key);
+    }
+
+    /// A panic was caught in [`Exchange::handle`]: the call that it was about ends from its dialogs, with its
+    /// record, and no other does (R12).
+    pub fn panicked(&mut self, now: Now, out: &mut Effects) {
+        self.pending.clear();
+        self.actions.clear();
+        if let Some(key) = self.working.take() {
+            self.end_by_fault(now, key, out);
+            self.sweep(key);
+        }
+    }
+
+    fn end_by_fault(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if let Some(call) = slot.call.as_mut() {
+            call.abort(now);
+        }
+        self.end_from_dialogs(now, key, out);
+        self.perform(now, key, Action::Close, out);
+    }
+
+    fn arm(&mut self, key: SlotKey, wake: Wake, at: Instant) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.armed.retain(|(known, _)| *known != wake);
+        // The wheel wakes on whole milliseconds: what it gives back is what was armed.
+        slot.armed.push((wake, at));
+        self.timers.insert(at, (key, wake));
+    }
+
+    fn disarm(&mut self, key: SlotKey, wake: Wake) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.armed.retain(|(known, _)| *known != wake);
+        }
+    }
+
+    fn unpin(&mut self, key: SlotKey) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.pins = slot.pins.saturating_sub(1);
+        }
+        self.sweep(key);
+    }
+
+    /// Frees a slot to which nothing can come any more.
+    fn sweep(&mut self, key: SlotKey) {
+        if self.slots.get_mut(key).is_some_and(|slot| slot.is_done()) {
+            self.slots.remove(key);
+        }
+    }
+}
+
+/// The agents' calls, as a call sees them.
+struct Switchboard<'a>(&'a dyn Desk);
+
+impl Agents for Switchboard<'_> {
+    fn engage(&self, agent: &Arc<Agent>) -> bool {
+        self.0.take_agent(agent)
+    }
+
+    fn release(&self, agent: &Arc<Agent>) {
+        self.0.free_agent(agent);
+    }
+}
+
+/// The slab of slots. A nonce tells a slot's tenants apart.
+#[derive(Default)]
+struct Slots {
+    places: Vec<Option<Box<Slot>>>,
+    free: Vec<u32>,
+}
+
+impl Slots {
+    fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// The key that the next tenant gets.
+    fn next_key(&self, draw: u64) -> SlotKey {
+        let index = self.free.last().copied().unwrap_or(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
+        SlotKey { index, nonce: (draw >> 8) as u32 }
+    }
+
+    fn insert(&mut self, slot: Box<Slot>) {
+        match self.free.pop() {
+            Some(index) => self.places[index as usize] = Some(slot),
+            None => self.places.push(Some(slot)),
+        }
+    }
+
+    fn get(&self, key: SlotKey) -> Option<&Slot> {
+        self.places.get(key.index as usize)?.as_deref().filter(|slot| slot.key == key)
+    }
+
+    fn get_mut(&mut self, key: SlotKey) -> Option<&mut Slot> {
+        self.places.get_mut(key.index as usize)?.as_deref_mut().filter(|slot| slot.key == key)
+    }
+
+    fn remove(&mut self, key: SlotKey) {
+        if self.get(key).is_some() {
+            self.places[key.index as usize] = None;
+            self.free.push(key.index);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.places.iter().filter_map(|place| place.as_deref())
+    }
 }

@@ -5,8 +5,14 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
+use super::Effects;
 use super::slot::SlotKey;
 use crate::call::event::LegId;
+use crate::sip::build;
+use crate::sip::header::{Method, Name};
+use crate::sip::peer::Peer;
+use crate::sip::transaction::reply_to;
+use crate::sip::wire::Message;
 use crate::time::Wall;
 
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
@@ -52,6 +58,26 @@ impl Router {
             return Some(0);
         }
         find_call_id(message).map(|call_id| self.owner(call_id))
+    }
+
+    /// 503 to a new INVITE whose owner's queue is full; anything else is dropped. Keeps no state.
+    pub fn refuse_overloaded(&self, request: &Message<'_>, from: Peer, out: &mut Effects) {
+        if !request.is_request() || request.method() != Method::Invite || request.to().tag().is_some() {
+            return;
+        }
+        let branch = request.via().branch.unwrap_or(request.call_id());
+        let tag = self.stateless_tag(branch);
+        let mut w = build::answer(&mut out.out.wire, request, from.addr, 503, build::phrase(503), Some(&tag));
+        w.number(Name::RetryAfter, self.hash(branch, 4) % 5 + 1);
+        let range = w.end();
+        out.out.send_range(reply_to(request, from), range);
+    }
+
+    /// The To tag of an answer that keeps no state: the same for a repeated request.
+    pub fn stateless_tag(&self, branch: &[u8]) -> [u8; 12] {
+        let mut text = [0u8; 12];
+        write_base32(self.hash(branch, 3), &mut text);
+        text
     }
 
     fn named(&self, call_id: &[u8]) -> Option<u8> {
@@ -110,11 +136,8 @@ impl Namer {
         std::str::from_utf8(&text).unwrap_or_default().into()
     }
 
-    /// The To tag of an answer that keeps no state: the same for a repeated request.
     pub fn stateless_tag(&self, branch: &[u8]) -> [u8; 12] {
-        let mut text = [0u8; 12];
-        write_base32(self.router.hash(branch, 3), &mut text);
-        text
+        self.router.stateless_tag(branch)
     }
 }
 

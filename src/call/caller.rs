@@ -1,0 +1,124 @@
+//! Who calls, read from an INVITE and believed as far as its trunk is trusted (R2, R9, R11).
+
+use smallvec::SmallVec;
+
+use super::presentation::MAX_DIVERSIONS;
+use crate::number::{self, Country, E164};
+use crate::routing::Trunk;
+use crate::sip::header::Name;
+use crate::sip::uri::{Address, Scheme, Uri};
+use crate::sip::wire::Message;
+
+/// The longest caller text that we carry where it is no number, in bytes.
+const MAX_TEXT: usize = 64;
+
+/// Who calls, as we believe it (R2, R9).
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The number, where it is one.
+    pub number: Option<E164>,
+    /// The user part as it came, where it is no number.
+    pub text: Option<Box<str>>,
+    pub name: Option<Box<str>>,
+    /// The caller asked for privacy (`Privacy: id`, or anonymous).
+    pub withheld: bool,
+    /// Whom the call was diverted by before it reached us, latest first.
+    pub diversions: SmallVec<[E164; 1]>,
+}
+
+impl Caller {
+    pub fn of(invite: &Message<'_>, trunk: &Trunk, country: &Country) -> Caller {
+        let from = invite.from();
+        // Identity headers of a sender are believed only from trunks with `trusted_identity` (R9).
+        let asserted = trunk.trusted_identity.then(|| asserted(invite)).flatten();
+        let withheld = is_withheld(invite, &from);
+        let shown = asserted.unwrap_or(from);
+        let user = user_of(&shown.uri);
+        let number = number::read(&user, country);
+        let text = (number.is_none() && !withheld && !user.is_empty()).then(|| cut(&user).into());
+        Caller { number, text, name: display(&shown).or_else(|| display(&from)), withheld, diversions: diversions(invite, country) }
+    }
+}
+
+/// Whether `did` diverted this call before, or it was diverted too often: a loop (R11).
+pub fn loops(invite: &Message<'_>, did: E164, country: &Country) -> bool {
+    let diverted = |address: &Address<'_>| number::read(&user_of(&address.uri), country) == Some(did);
+    let mut count = 0usize;
+    for value in invite.list(Name::Diversion) {
+        count += 1;
+        if Address::parse(value).is_ok_and(|address| diverted(&address)) {
+            return true;
+        }
+    }
+    // The last entry names where the call goes now, not who diverted it (RFC 7044 §5).
+    let mut history = invite.list(Name::HistoryInfo).peekable();
+    let mut hops = 0usize;
+    while let Some(value) = history.next() {
+        if history.peek().is_none() {
+            break;
+        }
+        hops += 1;
+        if Address::parse(value).is_ok_and(|address| diverted(&address)) {
+            return true;
+        }
+    }
+    count > MAX_DIVERSIONS || hops > MAX_DIVERSIONS
+}
+
+fn asserted<'m>(invite: &Message<'m>) -> Option<Address<'m>> {
+    let by_name = |name| invite.list(name).find_map(|value| Address::parse(value).ok());
+    by_name(Name::PAssertedIdentity).or_else(|| by_name(Name::RemotePartyId))
+}
+
+/// RFC 3323 `id`, `user` and `header`; RFC 3261 §8.1.1.3 anonymous; the privacy of an older Remote-Party-ID.
+fn is_withheld(invite: &Message<'_>, from: &Address<'_>) -> bool {
+    let asked = invite.all(Name::Privacy).any(|value| {
+        value.split(|byte| matches!(byte, b';' | b',')).any(|token| {
+            [&b"id"[..], b"user", b"header", b"full"].iter().any(|name| token.trim_ascii().eq_ignore_ascii_case(name))
+        })
+    });
+    let anonymous = from.uri.user.is_some_and(|user| user.eq_ignore_ascii_case(b"anonymous"))
+        || from.uri.host.eq_ignore_ascii_case(b"anonymous.invalid");
+    let old = invite.list(Name::RemotePartyId).any(|value| {
+        Address::parse(value).is_ok_and(|address| {
+            address.param("privacy").is_some_and(|privacy| !privacy.eq_ignore_ascii_case(b"off"))
+        })
+    });
+    asked || anonymous || old
+}
+
+fn diversions(invite: &Message<'_>, country: &Country) -> SmallVec<[E164; 1]> {
+    invite
+        .list(Name::Diversion)
+        .take(MAX_DIVERSIONS)
+        .filter_map(|value| number::read(&user_of(&Address::parse(value).ok()?.uri), country))
+        .collect()
+}
+
+/// The user part of a sip: URI, or a tel: URI's number, unescaped.
+pub fn user_of(uri: &Uri<'_>) -> String {
+    match uri.scheme {
+        Scheme::Sip | Scheme::Sips | Scheme::Tel => String::from_utf8_lossy(&uri.user_unescaped()).into_owned(),
+        Scheme::Other => String::new(),
+    }
+}
+
+fn display(address: &Address<'_>) -> Option<Box<str>> {
+    let raw = address.display?.trim_ascii();
+    let bare = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\"")).unwrap_or(raw);
+    let mut text = String::with_capacity(bare.len());
+    let mut letters = std::str::from_utf8(bare).ok()?.chars();
+    while let Some(letter) = letters.next() {
+        let letter = if letter == '\\' { letters.next()? } else { letter };
+        if !letter.is_control() {
+            text.push(letter);
+        }
+    }
+    let text = cut(text.trim());
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn cut(text: &str) -> &str {
+    let end = (0..=MAX_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..end]
+}

@@ -1,0 +1,346 @@
+//! The record of a call: its end, and what became of each leg (contract "CDR", R12).
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::cdr::{Cdr, CdrLeg, Direction, EndedBy, JournalEntry, LegEnd, Outcome, Role};
+use super::event::{Action, LegId};
+use super::leg::{Destination, Leg, LegState};
+use super::outcome::{self, Verdict};
+use super::presentation::Presentation;
+use super::refusal::Refusal;
+use super::{Arrival, Call, State, Turn};
+use crate::time::{Instant, Now, Wall};
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The caller hung up a bridged call.
+    CallerHungUp,
+    /// The called side hung up a bridged call.
+    CalleeHungUp,
+    /// The caller gave up while it rang.
+    CallerCancelled,
+    /// All steps ended without an answer.
+    NobodyAnswered(Verdict),
+    /// The caller never acknowledged our 200 (R12).
+    NeverAcknowledged,
+    /// The caller never acknowledged a reliable provisional response (RFC 3262 §3).
+    NeverPracked,
+    /// `max_call_seconds`.
+    MaxCall,
+    /// A side answered an in-dialog request with 408 or 481, or not at all (R12).
+    Lost,
+    /// An operator hung it up.
+    Operator,
+    /// A bug in this call was caught (R12).
+    Fault,
+}
+
+impl Ending {
+    /// Why, in a word or two.
+    const fn cause(self) -> &'static str {
+        match self {
+            Ending::CallerHungUp | Ending::CalleeHungUp => "hang-up",
+            Ending::CallerCancelled => "cancelled",
+            Ending::NobodyAnswered(_) => "nobody answered",
+            Ending::NeverAcknowledged => "the caller never acknowledged the answer",
+            Ending::NeverPracked => "the caller never acknowledged a reliable response",
+            Ending::MaxCall => "max_call_seconds",
+            Ending::Lost => "a side no longer answered",
+            Ending::Operator => "an operator hung up",
+            Ending::Fault => "a fault in this call",
+        }
+    }
+
+    const fn ended_by(self) -> EndedBy {
+        match self {
+            Ending::CallerHungUp | Ending::CallerCancelled => EndedBy::Caller,
+            Ending::CalleeHungUp => EndedBy::Callee,
+            Ending::NobodyAnswered(Verdict { code: 486 | 603, .. }) => EndedBy::Callee,
+            Ending::NobodyAnswered(_)
+            | Ending::NeverAcknowledged
+            | Ending::NeverPracked
+            | Ending::MaxCall
+            | Ending::Lost
+            | Ending::Operator
+            | Ending::Fault => EndedBy::Us,
+        }
+    }
+}
+
+/// What only the dialogs know of a leg: its Call-ID and its far side.
+pub type Seen = (Option<Box<str>>, Option<SocketAddr>);
+
+impl Turn<'_> {
+    pub(super) fn close(&mut self, ending: Ending) -> State {
+        self.call.ending = Some((ending, self.now.mono));
+        self.out.push(Action::Close);
+        State::Over
+    }
+}
+
+impl Call {
+    /// Ends a call whose own logic failed: nothing further will come from it (R12).
+    pub fn abort(&mut self, now: Now) {
+        self.state = State::Over;
+        self.ending = Some((Ending::Fault, now.mono));
+    }
+
+    /// The record. `seen` tells what the dialogs know of a leg.
+    pub fn record(&self, now: Now, node: &Arc<str>, seen: impl Fn(LegId) -> Seen) -> Cdr {
+        let (ending, ended) = self.ending.unwrap_or((Ending::Fault, now.mono));
+        let (outcome, sip_code, q850) = self.result(ending);
+        let winner = self.legs.iter().position(|leg| leg.answered.is_some() && leg.state == LegState::Ended(LegEnd::Won));
+        let shown = winner.map_or(self.legs.first(), |at| self.legs.get(at));
+        let legs = std::iter::once(self.callers_leg(ended, ending, sip_code, q850, seen(LegId::CALLER)))
+            .chain(self.legs.iter().enumerate().map(|(at, leg)| self.called_leg(at, leg, ended, &seen)))
+            .collect();
+        let until = self.answered.unwrap_or(ended);
+        Cdr {
+            v: Cdr::VERSION,
+            id: self.arrival.id.clone(),
+            node: node.clone(),
+            generation: self.plan.generation,
+            account: self.plan.account.clone(),
+            direction: Direction::Inbound,
+            trunk: Some(self.plan.trunk.name.clone()),
+            did: Some(self.plan.did.to_string().into()),
+            dialled: self.arrival.dialled.clone(),
+            caller: self.arrival.shown_caller(self.plan.trunk.trusted_identity),
+            caller_name: self.arrival.caller.name.clone().filter(|_| !self.arrival.caller.withheld),
+            withheld: self.arrival.caller.withheld,
+            presented: shown.and_then(|leg| self.presented(leg)),
+            diversions: self.arrival.diversions(),
+            started: self.arrival.at.wall,
+            ringing: self.ringing.map(|at| self.wall(at)),
+            answered: self.answered.map(|at| self.wall(at)),
+            ended: self.wall(ended),
+            ring_ms: self.ringing.map_or(0, |at| millis(at, until)),
+            talk_ms: self.answered.map_or(0, |at| millis(at, ended)),
+            outcome,
+            sip_code,
+            q850,
+            ended_by: Some(ending.ended_by()),
+            cause: Some(Cow::Borrowed(ending.cause())),
+            winner: winner.and_then(|at| u16::try_from(at + 1).ok()),
+            legs,
+            recording: None,
+            voicemail: None,
+            attribution: None,
+            verstat: None,
+        }
+    }
+
+    /// What the journal keeps from the answer on.
+    pub fn journal_entry(&self, now: Now, node: &Arc<str>, seen: Seen) -> JournalEntry {
+        let winner = self.legs.iter().find(|leg| leg.state == LegState::Bridged);
+        JournalEntry {
+            id: self.arrival.id.clone(),
+            node: node.clone(),
+            generation: self.plan.generation,
+            account: self.plan.account.clone(),
+            direction: Direction::Inbound,
+            trunk: Some(self.plan.trunk.name.clone()),
+            did: Some(self.plan.did.to_string().into()),
+            dialled: self.arrival.dialled.clone(),
+            caller: self.arrival.shown_caller(self.plan.trunk.trusted_identity),
+            withheld: self.arrival.caller.withheld,
+            presented: winner.and_then(|leg| self.presented(leg)),
+            sip_call_id: seen.0,
+            peer: seen.1,
+            started: self.arrival.at.wall,
+            ringing: self.ringing.map(|at| self.wall(at)),
+            answered: self.answered.map_or(now.wall, |at| self.wall(at)),
+        }
+    }
+
+    fn result(&self, ending: Ending) -> (Outcome, u16, Option<u8>) {
+        if self.answered.is_some() {
+            let cause = self.legs.iter().find(|leg| leg.state == LegState::Ended(LegEnd::Won)).and_then(|leg| leg.q850);
+            return (Outcome::Answered, 200, cause);
+        }
+        match ending {
+            Ending::CallerCancelled => (Outcome::Cancelled, 487, None),
+            Ending::NobodyAnswered(Verdict { code, q850 }) => {
+                let outcome = match code {
+                    486 => Outcome::Busy,
+                    603 => Outcome::Declined,
+                    _ if self.legs.iter().any(|leg| leg.ringing.is_some()) => Outcome::NoAnswer,
+                    _ => Outcome::Unreachable,
+                };
+                (outcome, code, q850)
+            }
+            Ending::NeverPracked => (Outcome::Failed, 504, Some(outcome::TIMER)),
+            Ending::CallerHungUp
+            | Ending::CalleeHungUp
+            | Ending::NeverAcknowledged
+            | Ending::MaxCall
+            | Ending::Lost
+            | Ending::Operator
+            | Ending::Fault => (Outcome::Failed, 480, None),
+        }
+    }
+
+    fn callers_leg(&self, ended: Instant, ending: Ending, sip_code: u16, q850: Option<u8>, seen: Seen) -> CdrLeg {
+        let end = match (self.answered, ending) {
+            (Some(_), _) => LegEnd::Normal,
+            (None, Ending::CallerCancelled) => LegEnd::Cancelled,
+            (None, _) => LegEnd::Failed,
+        };
+        CdrLeg {
+            ringing: self.ringing.map(|at| self.wall(at)),
+            answered: self.answered.map(|at| self.wall(at)),
+            sip_code: Some(sip_code),
+            q850,
+            ..self.arrival.leg(Some(self.plan.trunk.name.clone()), end, self.wall(ended), seen)
+        }
+    }
+
+    fn called_leg(&self, at: usize, leg: &Leg, ended: Instant, seen: &impl Fn(LegId) -> Seen) -> CdrLeg {
+        let id = LegId(u8::try_from(at + 1).unwrap_or(u8::MAX));
+        let (sip_call_id, peer) = seen(id);
+        let (role, target) = match &leg.to {
+            Destination::Contact(agent) => (Role::Agent, agent.name.clone()),
+            Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
+        };
+        CdrLeg {
+            id: u16::from(id.0),
+            role,
+            target: Some(target),
+            trunk: leg.trunk().map(|trunk| trunk.name.clone()),
+            sip_call_id,
+            peer,
+            presented: self.presented(leg),
+            started: self.wall(leg.started),
+            ringing: leg.ringing.map(|at| self.wall(at)),
+            answered: leg.answered.map(|at| self.wall(at)),
+            confirmed: None,
+            ended: self.wall(leg.ended.unwrap_or(ended)),
+            sip_code: (leg.code != 0).then_some(leg.code),
+            q850: leg.q850,
+            end: match leg.state {
+                LegState::Ended(end) => end,
+                LegState::Bridged => LegEnd::Won,
+                LegState::Calling | LegState::Ringing => LegEnd::Failed,
+            },
+            attest: None,
+            attest_reason: None,
+            codec: None,
+            rtp: None,
+        }
+    }
+
+    fn presented(&self, leg: &Leg) -> Option<Box<str>> {
+        Presentation::number(leg.shown, &self.arrival.caller, self.plan.did)
+    }
+
+    fn wall(&self, at: Instant) -> Wall {
+        self.arrival.wall(at)
+    }
+}
+
+impl Arrival {
+    /// The wall time of a monotonic moment of this call.
+    pub fn wall(&self, at: Instant) -> Wall {
+        Wall(self.at.wall.0 + millis(self.at.mono, at))
+    }
+
+    /// The caller for records: a withheld number is kept from them unless the sender is trusted with it.
+    pub fn shown_caller(&self, trusted: bool) -> Option<Box<str>> {
+        if self.caller.withheld && !trusted {
+            return None;
+        }
+        self.caller.number.map(|number| number.to_string().into()).or_else(|| self.caller.text.clone())
+    }
+
+    fn diversions(&self) -> Vec<Box<str>> {
+        self.caller.diversions.iter().map(|number| number.to_string().into()).collect()
+    }
+
+    fn leg(&self, trunk: Option<Arc<str>>, end: LegEnd, ended: Wall, (sip_call_id, peer): Seen) -> CdrLeg {
+        CdrLeg {
+            id: 0,
+            role: Role::Caller,
+            target: None,
+            trunk,
+            sip_call_id,
+            peer,
+            presented: None,
+            started: self.at.wall,
+            ringing: None,
+            answered: None,
+            confirmed: None,
+            ended,
+            sip_code: None,
+            q850: None,
+            end,
+            attest: None,
+            attest_reason: None,
+            codec: None,
+            rtp: None,
+        }
+    }
+}
+
+/// Where a refused call came in, and what for.
+pub struct Refused<'a> {
+    pub arrival: &'a Arrival,
+    pub refusal: Refusal,
+    pub trunk: &'a crate::routing::Trunk,
+    pub generation: u64,
+    pub account: Arc<str>,
+    /// Our number, where it is one.
+    pub did: Option<Box<str>>,
+}
+
+/// The record of a call that we refused at once.
+pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> Cdr {
+    let Refused { arrival, refusal, trunk, generation, account, did } = refused;
+    let outcome = match refusal {
+        Refusal::TooManyRinging | Refusal::TrunkLimit => Outcome::Blocked,
+        _ => Outcome::Failed,
+    };
+    let leg = CdrLeg {
+        sip_code: Some(refusal.code()),
+        ..arrival.leg(Some(trunk.name.clone()), LegEnd::Failed, now.wall, seen)
+    };
+    Cdr {
+        v: Cdr::VERSION,
+        id: arrival.id.clone(),
+        node: node.clone(),
+        generation,
+        account,
+        direction: Direction::Inbound,
+        trunk: Some(trunk.name.clone()),
+        did,
+        dialled: arrival.dialled.clone(),
+        caller: arrival.shown_caller(trunk.trusted_identity),
+        caller_name: arrival.caller.name.clone().filter(|_| !arrival.caller.withheld),
+        withheld: arrival.caller.withheld,
+        presented: None,
+        diversions: arrival.diversions(),
+        started: arrival.at.wall,
+        ringing: None,
+        answered: None,
+        ended: now.wall,
+        ring_ms: 0,
+        talk_ms: 0,
+        outcome,
+        sip_code: refusal.code(),
+        q850: None,
+        ended_by: Some(EndedBy::Us),
+        cause: Some(Cow::Borrowed(refusal.label())),
+        winner: None,
+        legs: vec![leg],
+        recording: None,
+        voicemail: None,
+        attribution: None,
+        verstat: None,
+    }
+}
+
+fn millis(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,364 @@
+//! What the shards share: the records' slots, the calls of agents and trunks, ringing calls by caller, and our
+//! own addresses. Counts behind sharded maps and atomics; nothing here waits.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+
+use super::exchange::Desk;
+use crate::number::E164;
+use crate::routing::{Agent, Trunk};
+use crate::sip::peer::ListenerId;
+use crate::time::Instant;
+
+/// Own addresses remembered by destination. Past this many destinations all are asked again, which also lets a
+/// changed route in.
+const ADDRESSES: usize = 4096;
+
+/// How often something is held now, by key; a key that nothing holds takes no room.
+#[derive(Debug)]
+pub struct Held<K: Eq + Hash>(DashMap<K, u32>);
+
+impl<K: Eq + Hash> Default for Held<K> {
+    fn default() -> Self {
+        Held(DashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Held<K> {
+    /// Holds one more, unless `most` are held; 0 is no limit. True: held, to be given back.
+    pub fn take<Q: Hash + Eq + ToOwned<Owned = K> + ?Sized>(&self, key: &Q, most: u32) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(mut held) = self.0.get_mut(key) {
+            let room = most == 0 || *held < most;
+            *held += u32::from(room);
+            return room;
+        }
+        let mut held = self.0.entry(key.to_owned()).or_insert(0);
+        let room = most == 0 || *held < most;
+        *held += u32::from(room);
+        room
+    }
+
+    /// Holds one more; how many are held now.
+    pub fn add(&self, key: K) -> u32 {
+        let mut held = self.0.entry(key).or_insert(0);
+        *held += 1;
+        *held
+    }
+
+    /// Gives one back.
+    pub fn give<Q: Hash + Eq + ?Sized>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(mut held) = self.0.get_mut(key) {
+            *held = held.saturating_sub(1);
+        }
+        self.0.remove_if(key, |_, held| *held == 0);
+    }
+
+    /// How many are held.
+    pub fn count<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> u32
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get(key).map_or(0, |held| *held)
+    }
+}
+
+/// Calls per second, as a token bucket that holds one second's worth: so many at once after a quiet second, then
+/// one each time a token has come.
+///
+/// Kept as one number, the point in time (µs) at which the bucket will be full again.
+#[derive(Debug, Default)]
+pub struct Pace(AtomicU64);
+
+impl Pace {
+    /// Takes a token at `now`, where `per_second` come each second; 0 is no limit.
+    pub fn take(&self, now: Instant, per_second: u32) -> bool {
+        let Some(token) = 1_000_000_u64.checked_div(u64::from(per_second)) else { return true };
+        let (now, capacity) = (now.as_micros(), token * u64::from(per_second));
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            let after = full_at.max(now) + token;
+            (after <= now + capacity).then_some(after)
+        });
+        taken.is_ok()
+    }
+
+    /// Puts a token back that was taken in vain.
+    pub fn give(&self, per_second: u32) {
+        if let Some(token) = 1_000_000_u64.checked_div(u64::from(per_second)) {
+            let _before = self
+                .0
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| Some(at.saturating_sub(token)));
+        }
+    }
+}
+
+/// Which of a trunk's limits refuses a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Limit {
+    #[error("the trunk carries as many calls as it may (max_calls)")]
+    Calls,
+    #[error("the trunk takes no more calls this second (max_cps)")]
+    Pace,
+}
+
+/// A listener as the desk knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// What it is bound to, its real port included.
+    pub bound: SocketAddr,
+    /// What the operator wants Via and Contact to say.
+    pub advertise: Option<SocketAddr>,
+}
+
+/// The node's shared counts.
+#[derive(Debug)]
+pub struct SharedDesk {
+    /// Call records that may still be on their way to disk.
+    records: AtomicUsize,
+    places: Vec<Place>,
+    addresses: DashMap<(ListenerId, IpAddr), SocketAddr>,
+    agents: Held<String>,
+    trunks: Held<String>,
+    paces: DashMap<String, Pace>,
+    callers: Held<u64>,
+    loops: Held<(u64, u64)>,
+}
+
+impl SharedDesk {
+    /// `records`: how many call records may be under way at once (R12). `places`: the listeners in order.
+    pub fn new(records: usize, places: Vec<Place>) -> SharedDesk {
+        SharedDesk {
+            records: AtomicUsize::new(records),
+            places,
+            addresses: DashMap::new(),
+            agents: Held::default(),
+            trunks: Held::default(),
+            paces: DashMap::new(),
+            callers: Held::default(),
+            loops: Held::default(),
+        }
+    }
+
+    /// Reserves a call record's slot (R12). False: no slot, no call.
+    pub fn reserve_record(&self) -> bool {
+        let taken = |slots: usize| slots.checked_sub(1);
+        self.records.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    /// So many records are stored, or were never written: their slots are free again.
+    pub fn release_records(&self, count: usize) {
+        self.records.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes a place among an agent's calls (R3.3); false: the agent is busy.
+    pub fn take_agent(&self, name: &str, max_calls: u32) -> bool {
+        self.agents.take(name, max_calls)
+    }
+
+    pub fn free_agent(&self, name: &str) {
+        self.agents.give(name);
+    }
+
+    /// Calls that an agent has now.
+    pub fn agent_calls(&self, name: &str) -> u32 {
+        self.agents.count(name)
+    }
+
+    /// Takes a place among a trunk's calls (R14); 0 is no limit.
+    pub fn take_trunk(&self, name: &str, now: Instant, max_calls: u32, max_cps: u32) -> Result<(), Limit> {
+        if !self.trunks.take(name, max_calls) {
+            return Err(Limit::Calls);
+        }
+        if max_cps == 0 {
+            return Ok(());
+        }
+        let in_pace = match self.paces.get(name) {
+            Some(pace) => pace.take(now, max_cps),
+            None => self.paces.entry(name.to_owned()).or_default().take(now, max_cps),
+        };
+        if !in_pace {
+            self.trunks.give(name);
+            return Err(Limit::Pace);
+        }
+        Ok(())
+    }
+
+    pub fn free_trunk(&self, name: &str) {
+        self.trunks.give(name);
+    }
+
+    /// Calls that a trunk carries now.
+    pub fn trunk_calls(&self, name: &str) -> u32 {
+        self.trunks.count(name)
+    }
+
+    /// What Via and Contact say to `towards`: `advertise`, else what the listener is bound to, else (bound to any
+    /// address) what the kernel sends from to that peer.
+    pub fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr {
+        let Some(place) = self.places.get(usize::from(listener.0)) else {
+            return SocketAddr::new(unspecified(towards), 0);
+        };
+        if let Some(advertise) = place.advertise {
+            return advertise;
+        }
+        if !place.bound.ip().is_unspecified() {
+            return place.bound;
+        }
+        if let Some(known) = self.addresses.get(&(listener, towards)) {
+            return *known;
+        }
+        let Some(ip) = sends_from(towards) else { return place.bound };
+        if self.addresses.len() >= ADDRESSES {
+            self.addresses.clear();
+        }
+        let addr = SocketAddr::new(ip, place.bound.port());
+        self.addresses.insert((listener, towards), addr);
+        addr
+    }
+}
+
+impl Desk for SharedDesk {
+    fn reserve_record(&self) -> bool {
+        SharedDesk::reserve_record(self)
+    }
+
+    fn release_record(&self) {
+        self.release_records(1);
+    }
+
+    fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr {
+        SharedDesk::local_address(self, listener, towards)
+    }
+
+    fn take_agent(&self, agent: &Agent) -> bool {
+        SharedDesk::take_agent(self, &agent.name, agent.max_calls)
+    }
+
+    fn free_agent(&self, agent: &Agent) {
+        SharedDesk::free_agent(self, &agent.name);
+    }
+
+    fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool {
+        SharedDesk::take_trunk(self, &trunk.name, now, trunk.max_calls, trunk.max_cps).is_ok()
+    }
+
+    fn free_trunk(&self, trunk: &Trunk) {
+        SharedDesk::free_trunk(self, &trunk.name);
+    }
+
+    fn ringing_began(&self, caller: E164, did: E164) -> (u32, u32) {
+        let (caller, did) = (caller.to_bits(), did.to_bits());
+        (self.callers.add(caller), self.loops.add((caller, did)))
+    }
+
+    fn ringing_ended(&self, caller: E164, did: E164) {
+        let (caller, did) = (caller.to_bits(), did.to_bits());
+        self.callers.give(&caller);
+        self.loops.give(&(caller, did));
+    }
+}
+
+/// The address that the kernel would send from: connecting a UDP socket sends nothing and asks the routing table.
+fn sends_from(towards: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(SocketAddr::new(unspecified(towards), 0)).ok()?;
+    socket.connect(SocketAddr::new(towards, 5060)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desk() -> SharedDesk {
+        let bound = |text: &str| Place { bound: text.parse().unwrap(), advertise: None };
+        let advertised =
+            Place { advertise: Some("203.0.113.5:5060".parse().unwrap()), ..bound("0.0.0.0:5060") };
+        SharedDesk::new(
+            2,
+            vec![bound("127.0.0.1:5060"), bound("0.0.0.0:5070"), advertised, bound("[::]:5080")],
+        )
+    }
+
+    #[test]
+    fn a_record_slot_is_given_out_once() {
+        let desk = desk();
+        assert!(desk.reserve_record() && desk.reserve_record());
+        assert!(!desk.reserve_record());
+        desk.release_records(1);
+        assert!(desk.reserve_record());
+    }
+
+    #[test]
+    fn r03_an_agent_with_max_calls_is_busy_until_one_ends() {
+        let desk = desk();
+        assert!(desk.take_agent("alice", 2) && desk.take_agent("alice", 2));
+        assert!(!desk.take_agent("alice", 2));
+        desk.free_agent("alice");
+        assert_eq!(desk.agent_calls("alice"), 1);
+        assert!(desk.take_agent("alice", 2));
+        desk.free_agent("alice");
+        desk.free_agent("alice");
+        assert!(desk.agents.0.is_empty(), "nothing held, nothing kept");
+    }
+
+    #[test]
+    fn r14_a_trunk_has_a_limit_of_calls_and_one_of_pace() {
+        let desk = desk();
+        let at = |ms: u64| Instant::from_micros(ms * 1000);
+        let take = |ms| desk.take_trunk("carrier", at(ms), 6, 4);
+        assert_eq!([take(0), take(0), take(0), take(0)], [Ok(()); 4]);
+        assert_eq!(take(1), Err(Limit::Pace));
+        assert_eq!(take(250), Ok(()), "a token comes each quarter of a second");
+        assert_eq!(take(251), Err(Limit::Pace));
+        assert_eq!(take(5000), Ok(()));
+        assert_eq!(take(5000), Err(Limit::Calls));
+        assert_eq!(desk.trunk_calls("carrier"), 6);
+    }
+
+    #[test]
+    fn after_a_long_silence_no_more_than_one_seconds_calls_come_at_once() {
+        let pace = Pace::default();
+        let now = Instant::from_micros(3_600_000_000);
+        assert_eq!((0..100).filter(|_| pace.take(now, 7)).count(), 7);
+    }
+
+    #[test]
+    fn ringing_calls_are_counted_by_caller_and_by_forwarded_number() {
+        let number = |text| E164::parse_e164(text).unwrap();
+        let (caller, did) = (number("+12025550123"), number("+12015550101"));
+        let desk = desk();
+        assert_eq!(desk.ringing_began(caller, did), (1, 1));
+        assert_eq!(desk.ringing_began(caller, number("+12015550102")), (2, 1));
+        assert_eq!(desk.ringing_began(caller, did), (3, 2));
+        desk.ringing_ended(caller, did);
+        assert_eq!(desk.ringing_began(caller, did), (3, 2));
+    }
+
+    #[test]
+    fn our_address_is_what_is_advertised_else_bound_else_what_the_kernel_sends_from() {
+        let desk = desk();
+        let to = IpAddr::from([127, 0, 0, 7]);
+        let text = |id, to| desk.local_address(ListenerId(id), to).to_string();
+        assert_eq!(text(0, to), "127.0.0.1:5060");
+        assert_eq!(text(1, to), "127.0.0.1:5070");
+        assert_eq!(text(1, to), "127.0.0.1:5070", "from memory");
+        assert_eq!(text(2, to), "203.0.113.5:5060");
+        assert_eq!(text(3, Ipv6Addr::LOCALHOST.into()), "[::1]:5080");
+    }
+}

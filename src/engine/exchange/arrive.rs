@@ -1,0 +1,451 @@
+//! Requests outside a dialog: who sent it, what it wants, and how a call begins (R1, R2, R14).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::slot::{CallerSide, Owner, Reliability, Side, Slot, Stage};
+use super::story::{Story, What};
+use super::{CallEvent, Effects, Exchange, MAX_CALLS, Notice, STALE, names};
+use crate::call::event::{Event, LegId};
+use crate::call::refusal::Refusal;
+use crate::call::story::Way;
+use crate::call::{Arrival, Call, Caller, Refused, Seen, caller, refused};
+use crate::routing::{DidFrom, Plan, Trunk, Who};
+use crate::sip::body::Body;
+use crate::sip::build::{self, Writer};
+use crate::sip::header::{Method, Name};
+use crate::sip::peer::Peer;
+use crate::sip::session::Session;
+use crate::sip::transaction::{self, Key, Meeting};
+use crate::sip::uri::Address;
+use crate::sip::wire::{Malformed, Message};
+use crate::time::Now;
+
+/// What we allow (RFC 3261 §20.5).
+pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO";
+/// What we support.
+pub(super) const SUPPORTED: &[u8] = b"timer, 100rel";
+/// The option tags that a request may require of us.
+const EXTENSIONS: [&str; 2] = ["timer", "100rel"];
+
+impl Exchange {
+    pub(super) fn received(&mut self, now: Now, from: Peer, bytes: &[u8], age: Duration, out: &mut Effects) {
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.request(now, from, &message, age, out),
+            Ok(message) => self.response(now, from, &message, out),
+            Err(malformed) => self.malformed(from, &malformed, out),
+        }
+    }
+
+    fn malformed(&mut self, from: Peer, malformed: &Malformed<'_>, out: &mut Effects) {
+        if malformed.is_keep_alive() {
+            return;
+        }
+        let known = self.table.trunk_of(from.addr).is_some();
+        self.rejected.count(Refusal::Malformed.label());
+        if known {
+            let tag = self.names.stateless_tag(malformed.raw());
+            // Its sent-by may be what is wrong with it: the answer goes to where it came from.
+            if let Some(range) = build::answer_malformed(&mut out.out.wire, malformed, from.addr, &tag) {
+                out.out.send_range(from, range);
+            }
+        }
+    }
+
+    fn request(&mut self, now: Now, from: Peer, request: &Message<'_>, age: Duration, out: &mut Effects) {
+        match self.transactions.meet(request) {
+            Meeting::Again(id) => self.transactions.repeat(now.mono, id, &mut out.out),
+            Meeting::Ack(id) => self.transactions.acked(now.mono, id),
+            Meeting::AckOfAccepted(_) | Meeting::AckOfDialog => self.ack(now, request, out),
+            Meeting::Cancel { invite, key } => self.cancel(now, from, request, invite, key, out),
+            Meeting::Merged(_) => self.refuse_statelessly(from, request, Refusal::Merged, out),
+            Meeting::New(key) if request.to().tag().is_some() => self.within(now, from, request, key, out),
+            Meeting::New(key) => self.outside(now, from, request, key, age, out),
+        }
+    }
+
+    fn outside(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, age: Duration, out: &mut Effects) {
+        let Some(trunk) = self.table.trunk_of(from.addr).cloned() else {
+            return self.stranger(from, request, out);
+        };
+        match request.method() {
+            Method::Invite => self.invited(now, from, request, key, age, &trunk, out),
+            Method::Options if self.draining => self.refuse_statelessly(from, request, Refusal::Overload, out),
+            Method::Options => self.answer_statelessly(from, request, 200, out, |w| {
+                w.header(Name::Allow, ALLOW);
+                w.header(Name::Accept, b"application/sdp");
+                w.header(Name::Supported, SUPPORTED);
+            }),
+            // These exist only within a dialog (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2).
+            Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Cancel => {
+                self.refuse_statelessly(from, request, Refusal::NoDialog, out);
+            }
+            Method::Ack => {}
+            Method::Register
+            | Method::Refer
+            | Method::Notify
+            | Method::Subscribe
+            | Method::Publish
+            | Method::Message
+            | Method::Other => self.refuse_statelessly(from, request, Refusal::MethodNotAllowed, out),
+        }
+    }
+
+    /// R1e: nobody. 403 to an INVITE, silence to the rest.
+    fn stranger(&mut self, from: Peer, request: &Message<'_>, out: &mut Effects) {
+        if request.method() == Method::Invite && self.settings.answer_strangers {
+            self.refuse_statelessly(from, request, Refusal::Stranger, out);
+        } else {
+            self.rejected.count(Refusal::Stranger.label());
+        }
+        out.notices.push(Notice::Said(CallEvent::Rejected { reason: Refusal::Stranger.label(), from: from.addr }));
+    }
+
+    /// Refuses without keeping anything: a repetition gets the same answer again, tag included.
+    pub(super) fn refuse_statelessly(&mut self, from: Peer, request: &Message<'_>, why: Refusal, out: &mut Effects) {
+        self.rejected.count(why.label());
+        let retry_after = u64::from((self.names.draw() % 5) as u32) + 1;
+        self.answer_statelessly(from, request, why.code(), out, |w| write_refusal(w, request, why, retry_after));
+    }
+
+    fn answer_statelessly(
+        &mut self,
+        from: Peer,
+        request: &Message<'_>,
+        code: u16,
+        out: &mut Effects,
+        more: impl FnOnce(&mut Writer<'_>),
+    ) {
+        let tag = self.names.stateless_tag(request.via().branch.unwrap_or(request.call_id()));
+        let phrase = build::phrase(code);
+        let mut w = build::answer(&mut out.out.wire, request, from.addr, code, phrase, Some(&tag));
+        more(&mut w);
+        let range = w.end();
+        out.out.send_range(transaction::reply_to(request, from), range);
+    }
+
+    /// An INVITE of a trunk.
+    fn invited(
+        &mut self,
+        now: Now,
+        from: Peer,
+        invite: &Message<'_>,
+        key: Key,
+        age: Duration,
+        trunk: &Arc<Trunk>,
+        out: &mut Effects,
+    ) {
+        // True overload and draining: nothing is kept, no record is written (R12, R14).
+        if self.draining || age > STALE || self.calls >= MAX_CALLS {
+            return self.refuse_statelessly(from, invite, Refusal::Overload, out);
+        }
+        let Some(contact) = invite.contact().filter(|contact| contact.uri.scheme.is_sip()) else {
+            return self.refuse_statelessly(from, invite, Refusal::Malformed, out);
+        };
+        let hops = match invite.max_forwards() {
+            Ok(hops) => hops,
+            Err(_) => return self.refuse_statelessly(from, invite, Refusal::Malformed, out),
+        };
+        debug_assert!(!contact.uri_raw.is_empty());
+        if !self.desk.reserve_record() {
+            return self.refuse_statelessly(from, invite, Refusal::Overload, out);
+        }
+        let slot = self.slots.next_key(self.names.draw());
+        let Ok(id) = self.transactions.accept(now.mono, key, invite, from, Owner::Caller(slot)) else {
+            self.desk.release_record();
+            return self.refuse_statelessly(from, invite, Refusal::Overload, out);
+        };
+        self.respond_trying(now, from, invite, id, out);
+        let arrival = self.arrival(now, invite, trunk);
+        match self.admit(now, invite, trunk, hops, &arrival) {
+            Ok((plan, session)) => {
+                self.begin(now, from, invite, id, slot, arrival, plan, session, out);
+                out.notices.push(Notice::SetUp { waited: age });
+            }
+            Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
+        }
+    }
+
+    fn respond_trying(&mut self, now: Now, from: Peer, invite: &Message<'_>, id: transaction::Id, out: &mut Effects) {
+        self.scratch.clear();
+        let range =
+            build::answer(&mut self.scratch, invite, from.addr, 100, build::phrase(100), None).end();
+        self.transactions.respond(now.mono, id, 100, &self.scratch[range], &mut out.out);
+    }
+
+    fn arrival(&mut self, now: Now, invite: &Message<'_>, trunk: &Trunk) -> Arrival {
+        Arrival {
+            id: self.names.record_id(now.wall),
+            dialled: dialled(invite, trunk).into(),
+            caller: Caller::of(invite, trunk, &self.settings.country),
+            offer: Body::of(invite).filter(Body::is_sdp),
+            at: now,
+        }
+    }
+
+    /// Whether the call may begin, and by which plan.
+    fn admit(
+        &mut self,
+        now: Now,
+        invite: &Message<'_>,
+        trunk: &Arc<Trunk>,
+        hops: Option<u32>,
+        arrival: &Arrival,
+    ) -> Result<(Box<Plan>, Option<Session>), Refusal> {
+        if !invite.uri().is_ok_and(|uri| uri.scheme.is_dialable()) {
+            return Err(Refusal::Scheme);
+        }
+        if hops == Some(0) {
+            return Err(Refusal::TooManyHops);
+        }
+        if unsupported(invite).next().is_some() {
+            return Err(Refusal::Extension);
+        }
+        if is_encoded(invite) {
+            return Err(Refusal::Encoded);
+        }
+        let session = Session::of_request(invite).map_err(|_| Refusal::IntervalTooSmall)?;
+        let draw = (self.names.draw() >> 32) as u32;
+        let plan = self.table.plan(trunk, &arrival.dialled, draw).map_err(|_| Refusal::UnknownNumber)?;
+        if caller::loops(invite, plan.did, &self.settings.country) {
+            return Err(Refusal::Loop);
+        }
+        if !self.desk.take_trunk(trunk, now.mono) {
+            return Err(Refusal::TrunkLimit);
+        }
+        Ok((Box::new(plan), session))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what an INVITE brings is what a call begins with")]
+    fn begin(
+        &mut self,
+        now: Now,
+        from: Peer,
+        invite: &Message<'_>,
+        id: transaction::Id,
+        key: super::SlotKey,
+        arrival: Arrival,
+        plan: Box<Plan>,
+        session: Option<Session>,
+        out: &mut Effects,
+    ) {
+        let counted = arrival.caller.number.is_some();
+        if let Some(number) = arrival.caller.number
+            && !self.rings_not_too_often(number, &plan, out)
+        {
+            self.desk.ringing_ended(number, plan.did);
+            self.desk.free_trunk(&plan.trunk);
+            let trunk = plan.trunk.clone();
+            return self.refuse_call(now, from, invite, id, &arrival, &trunk, Refusal::TooManyRinging, out);
+        }
+        let mut side = Side::new(invite.cseq());
+        side.session = session;
+        side.allows_update = invite.has_token(Name::Allow, "UPDATE");
+        let mut story = Story::new(now.mono);
+        story.say(now.mono, Way::In, LegId::CALLER, What::Request(Method::Invite));
+        story.say(now.mono, Way::Out, LegId::CALLER, What::Response(100, Method::Invite));
+        out.notices.push(Notice::Said(CallEvent::Started {
+            call: arrival.id.clone(),
+            trunk: plan.trunk.name.clone(),
+            dialled: arrival.dialled.clone(),
+        }));
+        self.slots.insert(Box::new(Slot {
+            key,
+            delayed: arrival.offer.is_none(),
+            call: Some(Box::new(Call::new(arrival, plan))),
+            invite: Bytes::copy_from_slice(invite.raw()),
+            caller: CallerSide {
+                side,
+                transaction: id,
+                peer: from,
+                call_id: invite.call_id().into(),
+                remote_tag: invite.from().tag().unwrap_or_default().into(),
+                tags: SmallVec::new(),
+                reliability: reliability(invite),
+                rseq: 0,
+                remote_seq: invite.cseq(),
+                reliable: None,
+            },
+            legs: SmallVec::new(),
+            armed: SmallVec::new(),
+            asked: SmallVec::new(),
+            story,
+            pins: 1,
+            counted,
+        }));
+        self.calls += 1;
+        self.happen(now, key, Event::Begin, out);
+    }
+
+    /// R11: `max_ringing_per_caller`, and the warning that names the likely loop.
+    fn rings_not_too_often(&mut self, number: crate::number::E164, plan: &Plan, out: &mut Effects) -> bool {
+        /// How many ringing calls of one caller to one forwarded number are a loop, most likely.
+        const LIKELY_LOOP: u32 = 10;
+        let (of_caller, to_did) = self.desk.ringing_began(number, plan.did);
+        if to_did == LIKELY_LOOP && is_forwarded(plan) {
+            out.notices.push(Notice::Said(CallEvent::LikelyLoop { caller: number, did: plan.did }));
+        }
+        plan.limits.max_ringing_per_caller == 0 || of_caller <= plan.limits.max_ringing_per_caller
+    }
+
+    /// Refuses a call that exists: its record is written (R12).
+    #[expect(clippy::too_many_arguments, reason = "a refusal is answered, counted and recorded")]
+    fn refuse_call(
+        &mut self,
+        now: Now,
+        from: Peer,
+        invite: &Message<'_>,
+        id: transaction::Id,
+        arrival: &Arrival,
+        trunk: &Arc<Trunk>,
+        why: Refusal,
+        out: &mut Effects,
+    ) {
+        self.rejected.count(why.label());
+        let tag = self.names.stateless_tag(invite.via().branch.unwrap_or(invite.call_id()));
+        let code = if why == Refusal::TrunkLimit { trunk.limit_code } else { why.code() };
+        self.scratch.clear();
+        let mut w = build::answer(&mut self.scratch, invite, from.addr, code, build::phrase(code), Some(&tag));
+        write_refusal(&mut w, invite, why, 0);
+        let range = w.end();
+        self.transactions.set_owner(id, Owner::Nobody);
+        self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
+        let seen: Seen = (std::str::from_utf8(invite.call_id()).ok().map(Into::into), Some(from.addr));
+        let known = self.table.plan(trunk, &arrival.dialled, 0).ok();
+        let did = known.as_ref().map(|plan| plan.did.to_string().into());
+        let account = known.map_or_else(|| "".into(), |plan| plan.account);
+        let refused_call =
+            Refused { arrival, refusal: why, trunk, generation: self.table.generation, account, did };
+        let cdr = refused(refused_call, now, &self.settings.node, seen);
+        out.notices.push(Notice::Ended(Box::new(cdr)));
+    }
+
+    /// R1a: a CANCEL that matches a transaction of ours.
+    fn cancel(
+        &mut self,
+        now: Now,
+        from: Peer,
+        cancel: &Message<'_>,
+        invite: Option<transaction::Id>,
+        key: Key,
+        out: &mut Effects,
+    ) {
+        let Some(invite) = invite else {
+            if self.table.trunk_of(from.addr).is_some() {
+                self.refuse_statelessly(from, cancel, Refusal::NoDialog, out);
+            }
+            return;
+        };
+        let owner = self.transactions.owner(invite).unwrap_or(Owner::Nobody);
+        let Ok(id) = self.transactions.accept(now.mono, key, cancel, from, Owner::Nobody) else { return };
+        let tag = match owner {
+            Owner::Caller(slot) => names::tag(slot, LegId::CALLER, 0),
+            Owner::Asked(slot, leg) => names::tag(slot, leg, 0),
+            _ => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
+        };
+        self.scratch.clear();
+        let range = build::answer(&mut self.scratch, cancel, from.addr, 200, build::phrase(200), Some(&tag)).end();
+        self.transactions.respond(now.mono, id, 200, &self.scratch[range], &mut out.out);
+        match owner {
+            Owner::Caller(slot) => {
+                self.say(now, slot, Way::In, LegId::CALLER, What::Request(Method::Cancel));
+                self.say(now, slot, Way::Out, LegId::CALLER, What::Response(200, Method::Cancel));
+                let rings = self.slots.get(slot).is_some_and(|slot| slot.caller.side.stage == Stage::Early);
+                // Once our 200 is out a CANCEL has no effect (RFC 3261 §9.2).
+                if rings {
+                    let reason = cancel.get(Name::Reason).map(Into::into);
+                    self.happen(now, slot, Event::CallerCancelled { reason }, out);
+                }
+            }
+            Owner::Asked(slot, _) => self.cancel_passed(now, slot, invite, out),
+            Owner::Leg(..) | Owner::Passed(..) | Owner::Refresh(..) | Owner::KeepAlive(..) | Owner::Nobody => {}
+        }
+    }
+
+    pub(super) fn say(&mut self, now: Now, key: super::SlotKey, way: Way, leg: LegId, what: What) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.story.say(now.mono, way, leg, what);
+        }
+    }
+}
+
+/// What a refusal says beside its status.
+pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refusal, retry_after: u64) {
+    match why {
+        Refusal::MethodNotAllowed => {
+            w.header(Name::Allow, ALLOW);
+        }
+        Refusal::Extension => {
+            for tag in unsupported(request) {
+                w.header(Name::Unsupported, tag);
+            }
+        }
+        Refusal::Encoded => {
+            w.header(Name::AcceptEncoding, b"identity");
+        }
+        Refusal::IntervalTooSmall => {
+            w.number(Name::MinSe, u64::from(crate::sip::session::MIN_SE));
+        }
+        Refusal::Overload => {
+            w.number(Name::RetryAfter, retry_after);
+        }
+        // Retry-After would stop everything that the carrier sends (RFC 3261 §21.5.4).
+        Refusal::TrunkLimit => {
+            w.header(Name::Reason, b"Q.850;cause=34");
+        }
+        Refusal::Malformed
+        | Refusal::Stranger
+        | Refusal::UnknownNumber
+        | Refusal::Scheme
+        | Refusal::NoDialog
+        | Refusal::Loop
+        | Refusal::Merged
+        | Refusal::TooManyRinging
+        | Refusal::TooManyHops
+        | Refusal::Version => {}
+    }
+}
+
+/// Whether the number forwards to one outside.
+fn is_forwarded(plan: &Plan) -> bool {
+    plan.steps.iter().flat_map(|step| &step.targets).any(|target| matches!(target.who, Who::Number { .. }))
+}
+
+/// The option tags that a request requires and that we do not have.
+pub(super) fn unsupported<'m>(request: &'m Message<'_>) -> impl Iterator<Item = &'m [u8]> {
+    request
+        .list(Name::Require)
+        .filter(|tag| !EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes())))
+}
+
+fn is_encoded(invite: &Message<'_>) -> bool {
+    !invite.body().is_empty()
+        && invite.list(Name::ContentEncoding).any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+fn reliability(invite: &Message<'_>) -> Reliability {
+    if invite.has_token(Name::Require, "100rel") {
+        Reliability::Required
+    } else if invite.has_token(Name::Supported, "100rel") {
+        Reliability::Supported
+    } else {
+        Reliability::No
+    }
+}
+
+/// R2: the dialled number stands in the Request-URI unless the trunk says otherwise.
+fn dialled(invite: &Message<'_>, trunk: &Trunk) -> String {
+    let other = |name| {
+        let value = invite.list(name).next()?;
+        Address::parse(value).ok().map(|address| caller::user_of(&address.uri))
+    };
+    let own = || invite.uri().map(|uri| caller::user_of(&uri)).unwrap_or_default();
+    match trunk.did_from {
+        DidFrom::RequestUri => own(),
+        DidFrom::To => other(Name::To).unwrap_or_else(own),
+        DidFrom::PCalledPartyId => other(Name::PCalledPartyId).unwrap_or_else(own),
+    }
+}

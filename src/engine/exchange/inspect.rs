@@ -1,0 +1,226 @@
+//! What an operator sees of a shard's calls, and the small things that several rooms of the exchange ask.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::net::SocketAddr;
+
+use smallvec::SmallVec;
+
+use super::slot::{Asked, CalledSide, CallerSide, ForkSeen, Side, Slot, Stage};
+use super::{Desk, Exchange, Settings, SlotKey};
+use crate::call::cdr::{Direction, Role};
+use crate::call::event::{Fork, LegId};
+use crate::call::leg::{Destination, LegState};
+use crate::call::story::{CallStory, LiveCall, StoryLeg, StoryTimer};
+use crate::call::{Call, Seen};
+use crate::sip::build::Writer;
+use crate::sip::dialog::Dialog;
+use crate::sip::header::{Method, Name};
+use crate::sip::peer::{Peer, Transport};
+use crate::sip::wire::Message;
+use crate::time::Now;
+
+/// Our own address as Via and Contact name it: `host:port`.
+pub(super) type Host = SmallVec<[u8; 48]>;
+
+impl Exchange {
+    /// The calls in progress.
+    pub fn live_calls(&self) -> impl Iterator<Item = LiveCall> + '_ {
+        self.slots.iter().filter_map(|slot| slot.call.as_deref()).map(live)
+    }
+
+    /// All that is known of a call: one in progress, or one of the last that ended.
+    pub fn story(&self, now: Now, call: &str) -> Option<CallStory> {
+        let live = self.slots.iter().find_map(|slot| {
+            let found = slot.call.as_deref().filter(|known| &*known.arrival.id == call)?;
+            Some(story_of(now, slot, found))
+        });
+        live.or_else(|| self.ended.iter().find(|story| &*story.call.id == call).cloned())
+    }
+
+    pub(super) fn find(&self, call: &str) -> Option<SlotKey> {
+        let is_it = |slot: &&Slot| slot.call.as_deref().is_some_and(|known| &*known.arrival.id == call);
+        self.slots.iter().find(is_it).map(|slot| slot.key)
+    }
+}
+
+fn live(call: &Call) -> LiveCall {
+    LiveCall {
+        id: call.arrival.id.clone(),
+        direction: Direction::Inbound,
+        state: Cow::Borrowed(call.state_name()),
+        generation: call.plan.generation,
+        account: call.plan.account.clone(),
+        trunk: Some(call.plan.trunk.name.clone()),
+        did: Some(call.plan.did.to_string().into()),
+        dialled: call.arrival.dialled.clone(),
+        caller: call.arrival.shown_caller(call.plan.trunk.trusted_identity),
+        started: call.arrival.at.wall,
+        answered: call.answered_at().map(|at| call.arrival.wall(at)),
+    }
+}
+
+pub(super) fn story_of(now: Now, slot: &Slot, call: &Call) -> CallStory {
+    let (ladder, ladder_dropped) = slot.story.ladder();
+    let (sip_call_id, peer) = slot.seen(LegId::CALLER);
+    let caller = StoryLeg {
+        id: 0,
+        role: Role::Caller,
+        name: "caller".into(),
+        state: Cow::Borrowed(stage_name(&slot.caller.side.stage)),
+        peer,
+        sip_call_id,
+    };
+    let legs = call.legs.iter().zip(1u8..).map(|(leg, id)| {
+        let (role, name) = match &leg.to {
+            Destination::Contact(agent) => (Role::Agent, agent.name.clone()),
+            Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
+        };
+        let (sip_call_id, peer) = slot.seen(LegId(id));
+        let state = match leg.state {
+            LegState::Calling => "calling",
+            LegState::Ringing => "ringing",
+            LegState::Bridged => "bridged",
+            LegState::Ended(_) => "ended",
+        };
+        StoryLeg { id: u16::from(id), role, name, state: Cow::Borrowed(state), peer, sip_call_id }
+    });
+    let mut timers: Vec<StoryTimer> = slot
+        .armed
+        .iter()
+        .map(|(wake, at)| {
+            let (name, leg) = wake.name();
+            let due_ms = u64::try_from(at.since(now.mono).as_millis()).unwrap_or(u64::MAX);
+            StoryTimer { name: Cow::Borrowed(name), leg: leg.map(|leg| u16::from(leg.0)), due_ms }
+        })
+        .collect();
+    timers.sort_by_key(|timer| timer.due_ms);
+    CallStory {
+        call: live(call),
+        legs: std::iter::once(caller).chain(legs).collect(),
+        timers,
+        ladder,
+        ladder_dropped,
+    }
+}
+
+const fn stage_name(stage: &Stage) -> &'static str {
+    match stage {
+        Stage::Early => "early",
+        Stage::Abandoned(_) => "given up",
+        Stage::Accepted { .. } => "awaits ACK",
+        Stage::Confirmed => "confirmed",
+        Stage::Gone => "ended",
+    }
+}
+
+impl Slot {
+    pub fn side_ref(&self, leg: LegId) -> Option<&Side> {
+        match leg {
+            LegId::CALLER => Some(&self.caller.side),
+            leg => self.legs.get(leg.index() - 1).map(|leg| &leg.side),
+        }
+    }
+
+    /// What a record says of a leg's dialog.
+    pub fn seen(&self, leg: LegId) -> Seen {
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Into::into);
+        match leg {
+            LegId::CALLER => (text(&self.caller.call_id), Some(self.caller.peer.addr)),
+            leg => match self.legs.get(leg.index() - 1) {
+                Some(side) if side.was_called() => (text(&side.call_id), Some(side.peer.addr)),
+                Some(_) | None => (None, None),
+            },
+        }
+    }
+
+    /// Where a side is reached.
+    pub fn peer_of(&self, leg: LegId) -> Option<Peer> {
+        match leg {
+            LegId::CALLER => Some(self.caller.peer),
+            leg => self.legs.get(leg.index() - 1).map(|side| side.peer),
+        }
+    }
+
+    /// The early dialog of a leg that a request names.
+    pub fn early_fork(&mut self, leg: LegId, call_id: &[u8], remote_tag: &[u8]) -> Option<&mut Dialog> {
+        let side = self.called(leg).filter(|side| side.side.stage == Stage::Early)?;
+        let early = side.forks.iter_mut().filter_map(|fork: &mut ForkSeen| fork.early.as_deref_mut());
+        early.into_iter().find(|dialog| dialog.matches(call_id, remote_tag))
+    }
+
+    /// The method of the request that we passed on to a side.
+    pub fn passed_method(&self, to: LegId) -> Option<Method> {
+        self.asked.iter().find(|asked| asked.leg != to && asked.passed.is_some()).map(|asked| asked.method)
+    }
+}
+
+impl Asked {
+    /// Whether this ACK is what it waits for.
+    pub fn awaits_ack(&self, leg: LegId, cseq: u32) -> bool {
+        self.leg == leg && self.cseq == cseq && self.method == Method::Invite && self.request.is_empty()
+    }
+}
+
+impl CallerSide {
+    /// Whether a PRACK's RAck names the reliable response that is open.
+    pub fn matches_rack(&self, prack: &Message<'_>) -> bool {
+        let open = self.reliable.as_deref().map(|open| (open.rseq, self.side.invite_seq));
+        open.is_some() && prack.get(Name::RAck).and_then(super::caller::read_rack) == open
+    }
+}
+
+impl CalledSide {
+    /// A leg that a limit kept from being called.
+    pub fn never_called(peer: Peer) -> Self {
+        CalledSide {
+            side: Side { stage: Stage::Gone, ..Side::new(0) },
+            transaction: None,
+            call_id: [b'-'; super::names::CALL_ID_LEN],
+            peer,
+            forks: SmallVec::new(),
+            stray_acks: SmallVec::new(),
+            min_se: None,
+        }
+    }
+
+    pub fn was_called(&self) -> bool {
+        self.transaction.is_some()
+    }
+}
+
+impl Side {
+    /// Whether the ACK for this fork's 2xx has left.
+    pub fn acks(&self, fork: Fork) -> bool {
+        self.ack.as_ref().is_some_and(|(acked, ..)| *acked == fork)
+    }
+}
+
+impl Settings {
+    /// How Via and Contact name us towards a peer.
+    pub(super) fn host_of(&self, desk: &dyn Desk, peer: Peer) -> Host {
+        let mut host = Host::new();
+        let Some(listener) = self.listeners.get(usize::from(peer.listener.0)) else { return host };
+        match &listener.advertise {
+            Some(advertise) => host.extend_from_slice(advertise.as_bytes()),
+            None if listener.addr.ip().is_unspecified() => {
+                push_addr(&mut host, desk.local_address(peer.listener, peer.addr.ip()));
+            }
+            None => push_addr(&mut host, listener.addr),
+        }
+        host
+    }
+}
+
+fn push_addr(host: &mut Host, addr: SocketAddr) {
+    // Writing to memory cannot fail.
+    let _ = write!(host, "{addr}");
+}
+
+/// Our Contact.
+pub(super) fn write_contact(w: &mut Writer<'_>, transport: Transport, host: &[u8]) {
+    match transport {
+        Transport::Udp => w.header_parts(Name::Contact, &[b"<sip:", host, b">"]),
+        other => w.header_parts(Name::Contact, &[b"<sip:", host, b";transport=", other.uri_token().as_bytes(), b">"]),
+    };
+}

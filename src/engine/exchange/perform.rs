@@ -1,0 +1,334 @@
+//! A call's actions become messages.
+
+use std::time::Duration;
+
+use super::slot::{Asked, Owner, Stage, Wake};
+use super::story::What;
+use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, write_contact};
+use crate::call::event::{Action, Answer, LegId, Why};
+use crate::call::leg::LegState;
+use crate::call::story::Way;
+use crate::sip::body::Body;
+use crate::sip::build;
+use crate::sip::header::{Method, Name};
+use crate::sip::peer::Peer;
+use crate::sip::sdp;
+use crate::sip::wire::Message;
+use crate::time::Now;
+
+use super::arrive::{ALLOW, SUPPORTED};
+use super::caller::cause_digits;
+
+impl Exchange {
+    // A state table.
+    pub(super) fn perform(&mut self, now: Now, key: SlotKey, action: Action, out: &mut Effects) {
+        match action {
+            Action::Invite(leg) => self.invite(now, key, leg, out),
+            Action::Cancel { leg, why } => self.abandon(now, key, leg, why, out),
+            Action::Acknowledge { leg, answer } => self.acknowledge(now, key, leg, &answer, out),
+            Action::Bye { leg, why } => self.bye(now, key, leg, why, out),
+            Action::Ring => self.ring_caller(now, key, out),
+            Action::Announce => self.announce(key, out),
+            Action::Progress { code, leg, fork, body } => {
+                self.progress_to_caller(now, key, code, leg, fork, body, out);
+            }
+            Action::Accept { leg, fork, body } => self.accept_caller(now, key, leg, fork, body, out),
+            Action::Refuse { code, q850 } => self.refuse_caller(now, key, code, q850, out),
+            Action::PassOn { leg, method, body } => self.pass_on(now, key, leg, method, body, out),
+            Action::Reply { leg, method, code, body } => self.reply(now, key, leg, method, code, body.as_ref(), out),
+            Action::Settle { leg, answer } => {
+                let answer = answer.map_or(Answer::None, Answer::Of);
+                self.acknowledge(now, key, leg, &answer, out);
+            }
+            Action::Start(timer, after) => self.arm(key, Wake::Call(timer), now.mono + after),
+            Action::Stop(timer) => self.disarm(key, Wake::Call(timer)),
+            Action::Journal => self.journal(now, key, out),
+            Action::Close => self.close(now, key, out),
+        }
+    }
+
+    /// Gives a leg up before its answer.
+    pub(super) fn abandon(&mut self, now: Now, key: SlotKey, leg: LegId, why: Why, out: &mut Effects) {
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
+        if side.side.stage != Stage::Early {
+            return;
+        }
+        let mut reason = Vec::new();
+        write_reason(&mut reason, &why);
+        side.side.stage = Stage::Abandoned(why);
+        side.forks.iter_mut().for_each(|fork| fork.early = None);
+        if let Some(transaction) = side.transaction {
+            self.transactions.cancel(now.mono, transaction, Some(&reason), &mut out.out);
+            self.say(now, key, Way::Out, leg, What::Request(Method::Cancel));
+        }
+    }
+
+    /// ACK of a 2xx that we got; kept, to be repeated with it (RFC 3261 §13.2.2.4).
+    pub(super) fn acknowledge(&mut self, now: Now, key: SlotKey, leg: LegId, answer: &Answer, out: &mut Effects) {
+        let draw = self.names.draw();
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(side) = slot.side(leg) else { return };
+        let Some(dialog) = side.dialog.as_deref() else { return };
+        let peer = dialog.peer();
+        let host = self.settings.host_of(&*self.desk, peer);
+        let start = out.out.wire.len();
+        let w = dialog.ack(&mut out.out.wire, side.invite_seq, &branch_of(draw), &host);
+        let range = match answer {
+            Answer::None => w.end(),
+            Answer::Of(body) => w.body(body.header_lines(), body.bytes()),
+            Answer::RefuseAll => {
+                self.scratch.clear();
+                if let Some(offer) = &side.offer {
+                    sdp::refuse_all(offer.sdp().unwrap_or_default(), &mut self.scratch);
+                }
+                w.body(b"Content-Type: application/sdp\r\n", &self.scratch)
+            }
+        };
+        debug_assert_eq!(range.start, start);
+        side.offer = None;
+        side.ack = Some((side.fork, peer, out.out.wire[range.clone()].into()));
+        if matches!(side.stage, Stage::Accepted { .. }) {
+            side.stage = Stage::Confirmed;
+        }
+        out.out.send_range(peer, range);
+        slot.story.say(now.mono, Way::Out, leg, What::Request(Method::Ack));
+    }
+
+    /// BYE; to a caller whose ACK is outstanding it waits for that (RFC 3261 §15).
+    pub(super) fn bye(&mut self, now: Now, key: SlotKey, leg: LegId, why: Why, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        // A 200 that a PRACK held up never left: the INVITE is refused instead.
+        if leg == LegId::CALLER && slot.caller.side.stage == Stage::Early {
+            return self.refuse_caller(now, key, 480, None, out);
+        }
+        let Some(side) = slot.side(leg) else { return };
+        if leg == LegId::CALLER && matches!(side.stage, Stage::Accepted { .. }) {
+            side.stage = Stage::Accepted { bye: Some(why) };
+            return;
+        }
+        let Some(mut dialog) = side.dialog.take() else { return };
+        side.stage = Stage::Gone;
+        let peer = dialog.peer();
+        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Nobody) else { return };
+        let host = self.settings.host_of(&*self.desk, peer);
+        self.scratch.clear();
+        let mut w = dialog.request(&mut self.scratch, Method::Bye, branch.as_ref(), &host);
+        let mut reason = Vec::new();
+        write_reason(&mut reason, &why);
+        w.header(Name::Reason, &reason);
+        let range = w.end();
+        self.transactions.send(now.mono, transaction, Method::Bye, &self.scratch[range], peer, &mut out.out);
+        self.say(now, key, Way::Out, leg, What::Request(Method::Bye));
+        self.disarm(key, Wake::Session(leg));
+        self.disarm(key, Wake::KeepAlive(leg));
+    }
+
+    /// A request that one side sent goes to the other.
+    fn pass_on(&mut self, now: Now, key: SlotKey, leg: LegId, method: Method, body: Option<Body>, out: &mut Effects) {
+        let reserved = self.transactions.reserve(Owner::Passed(key, leg));
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let extra = slot.asked.iter().rev().find(|asked| asked.leg != leg && asked.method == method);
+        let request = extra.map(|asked| asked.request.clone()).unwrap_or_default();
+        let Some(side) = slot.side(leg) else { return };
+        let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else { return };
+        let peer = dialog.peer();
+        let host = self.settings.host_of(&*self.desk, peer);
+        self.scratch.clear();
+        let mut w = dialog.request(&mut self.scratch, method, branch.as_ref(), &host);
+        if matches!(method, Method::Invite | Method::Update) {
+            write_contact(&mut w, peer.transport, &host);
+            w.header(Name::Allow, ALLOW);
+            w.header(Name::Supported, SUPPORTED);
+            if let Some(session) = side.session {
+                session.write_refresh(&mut w);
+            }
+        }
+        if let Ok(request) = Message::parse(&request) {
+            for value in request.all_named("Info-Package") {
+                w.header("Info-Package", value);
+            }
+        }
+        let range = match &body {
+            Some(body) => w.body(body.header_lines(), body.bytes()),
+            None => w.end(),
+        };
+        if method == Method::Invite {
+            side.invite_seq = dialog.local_seq();
+        }
+        self.transactions.send(now.mono, transaction, method, &self.scratch[range], peer, &mut out.out);
+        if let Some(asked) = slot.asked.iter_mut().rev().find(|asked| asked.leg != leg && asked.method == method) {
+            asked.passed = Some(transaction);
+        }
+        slot.pins += 1;
+        slot.story.say(now.mono, Way::Out, leg, What::Request(method));
+    }
+
+    /// Answers the request that a side sent within its dialog.
+    pub(super) fn reply(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        method: Method,
+        code: u16,
+        body: Option<&Body>,
+        out: &mut Effects,
+    ) {
+        let retry_after = self.names.draw() % 10;
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let open = |asked: &Asked| asked.leg == leg && asked.method == method && !asked.request.is_empty();
+        // Of two at once, the later one is refused first and the earlier answered when the other side has.
+        let latest_first = code == 491 || code == 500;
+        let place = if latest_first { slot.asked.iter().rposition(open) } else { slot.asked.iter().position(open) };
+        let Some(place) = place else { return };
+        let bytes = std::mem::take(&mut slot.asked[place].request);
+        let (transaction, from) = (slot.asked[place].transaction, slot.asked[place].from);
+        let accepted = (200..300).contains(&code);
+        // Its ACK is awaited (with the answer, where our 200 brought the offer).
+        let awaits_ack = method == Method::Invite && accepted;
+        if !awaits_ack {
+            slot.asked.remove(place);
+        }
+        let Ok(request) = Message::parse(&bytes) else { return };
+        let Some(side) = slot.side(leg) else { return };
+        if let Some(dialog) = side.dialog.as_deref_mut()
+            && accepted
+            && matches!(method, Method::Invite | Method::Update)
+        {
+            dialog.refresh_target(&request);
+        }
+        let Some(peer) = side.dialog.as_deref().map(|dialog| dialog.peer()) else {
+            return self.reply_without_dialog(now, transaction, from, &request, code, out);
+        };
+        let host = self.settings.host_of(&*self.desk, peer);
+        self.scratch.clear();
+        let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), None);
+        if matches!(method, Method::Invite | Method::Update) && accepted {
+            w.copy(&request, Name::RecordRoute);
+            write_contact(&mut w, peer.transport, &host);
+            w.header(Name::Allow, ALLOW);
+            w.header(Name::Supported, SUPPORTED);
+            if let Some(session) = side.session {
+                session.write_answer(&mut w);
+            }
+        }
+        if code == 500 {
+            w.number(Name::RetryAfter, retry_after);
+        }
+        let range = match body {
+            Some(body) => w.body(body.header_lines(), body.bytes()),
+            None => w.end(),
+        };
+        self.transactions.respond(now.mono, transaction, code, &self.scratch[range], &mut out.out);
+        slot.story.say(now.mono, Way::Out, leg, What::Response(code, method));
+        if awaits_ack {
+            slot.pins += 1;
+        }
+    }
+
+    fn reply_without_dialog(
+        &mut self,
+        now: Now,
+        transaction: crate::sip::transaction::Id,
+        from: Peer,
+        request: &Message<'_>,
+        code: u16,
+        out: &mut Effects,
+    ) {
+        self.scratch.clear();
+        let range = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None).end();
+        self.transactions.respond(now.mono, transaction, code, &self.scratch[range], &mut out.out);
+    }
+
+    fn announce(&self, key: SlotKey, out: &mut Effects) {
+        if let Some(call) = self.slots.get(key).and_then(|slot| slot.call.as_deref()) {
+            out.notices.push(Notice::Said(CallEvent::Ringing { call: call.arrival.id.clone() }));
+        }
+    }
+
+    fn journal(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let seen = slot.seen(LegId::CALLER);
+        let Some(call) = slot.call.as_deref() else { return };
+        let entry = call.journal_entry(now, &self.settings.node, seen);
+        let (caller, did) = (call.arrival.caller.number, call.plan.did);
+        out.notices.push(Notice::Answered(Box::new(entry)));
+        if std::mem::take(&mut slot.counted)
+            && let Some(caller) = caller
+        {
+            self.desk.ringing_ended(caller, did);
+        }
+    }
+
+    /// The call is over: its record is written, whatever its dialogs still owe (R12).
+    fn close(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(call) = slot.call.take() else { return };
+        let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
+        let lines = super::inspect::story_of(now, slot, &call);
+        slot.armed.retain(|(wake, _)| *wake == Wake::RepeatReliable);
+        slot.invite = bytes::Bytes::new();
+        if std::mem::take(&mut slot.counted)
+            && let Some(caller) = call.arrival.caller.number
+        {
+            self.desk.ringing_ended(caller, call.plan.did);
+        }
+        self.desk.free_trunk(&call.plan.trunk);
+        for (leg, side) in call.legs.iter().zip(&slot.legs) {
+            debug_assert!(!matches!(leg.state, LegState::Calling | LegState::Ringing) || call.has_failed());
+            if let (Some(trunk), true) = (leg.trunk(), side.was_called()) {
+                self.desk.free_trunk(trunk);
+            }
+        }
+        self.calls -= 1;
+        self.legs -= slot.legs.iter().filter(|side| side.was_called()).count();
+        if self.ended.len() >= REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(lines);
+        out.notices.push(Notice::Ended(Box::new(cdr)));
+    }
+
+    /// Ends whatever dialogs and INVITEs a call has, without asking it.
+    pub(super) fn end_from_dialogs(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let legs = slot.legs.len();
+        for at in 0..legs {
+            let leg = LegId(u8::try_from(at + 1).unwrap_or(u8::MAX));
+            self.abandon(now, key, leg, Why::NoAnswer, out);
+            self.bye(now, key, leg, Why::Ours(crate::call::outcome::q850_of(500)), out);
+        }
+        self.refuse_caller(now, key, 500, None, out);
+        self.bye(now, key, LegId::CALLER, Why::Ours(crate::call::outcome::q850_of(500)), out);
+    }
+}
+
+/// The branch of a request that is no transaction: the ACK of a 2xx.
+pub(super) fn branch_of(draw: u64) -> [u8; 23] {
+    let mut branch = *b"z9hG4bK0000000000000000";
+    for (at, place) in branch[7..].iter_mut().enumerate() {
+        let digit = (draw >> (4 * at) & 15) as u8;
+        *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+    }
+    branch
+}
+
+/// The value of a Reason header (RFC 3326).
+pub(super) fn write_reason(out: &mut Vec<u8>, why: &Why) {
+    match why {
+        Why::Elsewhere => out.extend_from_slice(b"SIP;cause=200;text=\"Call completed elsewhere\""),
+        Why::Carried(reason) => build::push_clean(out, reason),
+        Why::NoAnswer => out.extend_from_slice(b"Q.850;cause=19"),
+        Why::Normal(cause) | Why::Ours(cause) => {
+            let mut digits = [0u8; 3];
+            out.extend_from_slice(b"Q.850;cause=");
+            out.extend_from_slice(cause_digits(*cause, &mut digits));
+        }
+    }
+}
+
+/// How long a glare is waited out (RFC 3261 §14.1): 2.1 to 4 s for the one who chose the Call-ID, else up to 2 s.
+pub(super) fn glare_pause(owns_call_id: bool, draw: u64) -> Duration {
+    let range = if owns_call_id { 2_100..4_000 } else { 0..2_000 };
+    Duration::from_millis(range.start + draw % (range.end - range.start))
+}

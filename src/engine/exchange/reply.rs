@@ -1,0 +1,456 @@
+//! Responses to what we sent, and what became of it where none came.
+
+use smallvec::SmallVec;
+
+use super::slot::{CalledSide, ForkSeen, Owner, Stage};
+use super::story::What;
+use super::{Effects, Exchange, SlotKey};
+use crate::call::caller;
+use crate::call::event::{Answer, Contacts, Event, Fork, Gone, LegEvent, LegId, Redirect, Why};
+use crate::call::story::Way;
+use crate::number;
+use crate::sip::body::Body;
+use crate::sip::dialog::Dialog;
+use crate::sip::header::{Method, Name};
+use crate::sip::peer::Peer;
+use crate::sip::session::Session;
+use crate::sip::transaction::{self, Response};
+use crate::sip::uri::{Address, Scheme};
+use crate::sip::wire::Message;
+use crate::time::Now;
+
+/// How many To tags of one leg we tell apart; a far side that forks wider is cut off.
+const MAX_FORKS: usize = 16;
+/// How many Contacts of a 3xx are looked at.
+const MAX_CONTACTS: usize = 8;
+
+impl Exchange {
+    pub(super) fn response(&mut self, now: Now, from: Peer, response: &Message<'_>, out: &mut Effects) {
+        let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out)
+        else {
+            return;
+        };
+        let code = response.status();
+        if let Some((key, leg)) = owner.place() {
+            self.say(now, key, Way::In, leg, What::Response(code, response.method()));
+        }
+        match owner {
+            Owner::Leg(key, leg) => match kind {
+                Response::Provisional => self.leg_progress(now, key, leg, from, response, out),
+                Response::Success { .. } => self.leg_answered(now, key, leg, from, response, out),
+                Response::Failure => self.leg_refused(now, key, leg, id, response, out),
+            },
+            Owner::Passed(key, leg) => self.passed_answered(now, key, leg, kind, response, out),
+            Owner::Refresh(key, leg) => self.refreshed(now, key, leg, kind, response, out),
+            Owner::KeepAlive(key, leg) => match kind {
+                Response::Provisional => {}
+                Response::Success { .. } | Response::Failure => self.kept_alive(now, key, leg, code, out),
+            },
+            Owner::Caller(_) | Owner::Asked(..) | Owner::Nobody => {}
+        }
+    }
+
+    fn leg_progress(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        from: Peer,
+        response: &Message<'_>,
+        out: &mut Effects,
+    ) {
+        let code = response.status();
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
+        // A leg that has ended gets no PRACK (R4).
+        if side.side.stage != Stage::Early {
+            return;
+        }
+        let tag = response.to().tag();
+        let fork = match (code, tag) {
+            (100, _) | (_, None) => Fork(0),
+            (_, Some(tag)) => {
+                let Some(at) = side.fork_of(tag) else { return };
+                if response.has_token(Name::Require, "100rel")
+                    && let Some(rseq) = response.number(Name::RSeq)
+                    && !self.prack(now, key, leg, at, rseq, from, response, out)
+                {
+                    return;
+                }
+                at
+            }
+        };
+        let body = Body::of(response).filter(|_| code != 100);
+        self.happen(now, key, Event::Leg(leg, LegEvent::Progress { code, fork, body }), out);
+    }
+
+    /// Acknowledges a reliable response; false when it is a repetition or out of order (RFC 3262 §4).
+    #[expect(clippy::too_many_arguments, reason = "a PRACK names its response, dialog and leg")]
+    fn prack(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        fork: Fork,
+        rseq: u32,
+        from: Peer,
+        response: &Message<'_>,
+        out: &mut Effects,
+    ) -> bool {
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return false };
+        let cseq = side.side.invite_seq;
+        let Some(seen) = side.forks.get_mut(usize::from(fork.0)) else { return false };
+        if seen.rseq != 0 && rseq != seen.rseq.wrapping_add(1) {
+            return false;
+        }
+        if seen.early.is_none() {
+            seen.early = Dialog::of_response(response, from).ok().map(Box::new);
+        }
+        let Some(dialog) = seen.early.as_deref_mut() else { return false };
+        seen.rseq = rseq;
+        let peer = dialog.peer();
+        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Nobody) else { return true };
+        let host = self.settings.host_of(&*self.desk, peer);
+        self.scratch.clear();
+        let mut w = dialog.request(&mut self.scratch, Method::Prack, branch.as_ref(), &host);
+        let rack = format!("{rseq} {cseq} INVITE");
+        w.header(Name::RAck, rack.as_bytes());
+        let range = w.end();
+        self.transactions.send(now.mono, transaction, Method::Prack, &self.scratch[range], peer, &mut out.out);
+        self.say(now, key, Way::Out, leg, What::Request(Method::Prack));
+        true
+    }
+
+    fn leg_answered(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        from: Peer,
+        response: &Message<'_>,
+        out: &mut Effects,
+    ) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let delayed = slot.delayed;
+        let Some(side) = slot.called(leg) else { return };
+        let Some(fork) = side.fork_of(response.to().tag().unwrap_or_default()) else { return };
+        match side.side.stage.clone() {
+            Stage::Early => {
+                let early = side.forks[usize::from(fork.0)].early.take();
+                side.forks.iter_mut().for_each(|fork| fork.early = None);
+                let Some(dialog) = confirmed(early, response, from) else {
+                    // It answered in a way that nothing can follow (no Contact): the leg is lost.
+                    side.side.stage = Stage::Gone;
+                    let event = LegEvent::Refused { code: 502, q850: None, contacts: Contacts::new() };
+                    return self.happen(now, key, Event::Leg(leg, event), out);
+                };
+                let body = Body::of(response);
+                side.side.dialog = Some(Box::new(dialog));
+                side.side.fork = fork;
+                side.side.offer = body.clone().filter(|_| delayed);
+                side.side.stage = Stage::Accepted { bye: None };
+                side.side.session = Session::of_response(response);
+                side.side.allows_update = response.has_token(Name::Allow, "UPDATE");
+                self.happen(now, key, Event::Leg(leg, LegEvent::Answered { fork, body }), out);
+                self.end_unwanted(now, key, leg, out);
+                self.watch(now, key, leg);
+            }
+            // Repeated: our ACK was lost, or has not left yet.
+            Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone if side.side.fork == fork && side.side.acks(fork) => {
+                if let Some((_, to, bytes)) = &side.side.ack {
+                    out.out.send(*to, bytes);
+                }
+            }
+            Stage::Accepted { .. } if side.side.fork == fork => {}
+            // Another branch of a far side that forked answered too, or a leg that we gave up.
+            Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone => {
+                self.end_stray(now, key, leg, from, response, &Why::Elsewhere, out);
+            }
+            Stage::Abandoned(why) => self.end_stray(now, key, leg, from, response, &why, out),
+        }
+    }
+
+    /// A leg that answered and was not bridged after all: nobody is to pay for it.
+    fn end_unwanted(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let (delayed, winner) = (slot.delayed, slot.call.as_deref().and_then(|call| call.winner()));
+        let unwanted = winner != Some(leg)
+            && slot.side(leg).is_some_and(|side| matches!(side.stage, Stage::Accepted { .. }));
+        if unwanted {
+            let answer = if delayed { Answer::RefuseAll } else { Answer::None };
+            self.acknowledge(now, key, leg, &answer, out);
+            self.bye(now, key, leg, Why::Elsewhere, out);
+        }
+    }
+
+    /// A 2xx that joins nobody: ACK (refusing its offer), and BYE (R5).
+    #[expect(clippy::too_many_arguments, reason = "a dialog is made only to be ended")]
+    fn end_stray(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        from: Peer,
+        response: &Message<'_>,
+        why: &Why,
+        out: &mut Effects,
+    ) {
+        let Ok(dialog) = Dialog::of_response(response, from) else { return };
+        let body = Body::of(response);
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let delayed = slot.delayed;
+        let Some(side) = slot.called(leg) else { return };
+        let tag = response.to().tag().unwrap_or_default();
+        let Some(fork) = side.fork_of(tag) else { return };
+        // Repeated after our ACK and BYE: the ACK again, the BYE repeats itself.
+        if let Some((_, to, bytes)) = side.stray_acks.iter().find(|(known, ..)| *known == fork) {
+            out.out.send(*to, bytes);
+            return;
+        }
+        let kept = std::mem::replace(
+            &mut side.side,
+            super::slot::Side { dialog: Some(Box::new(dialog)), offer: body, fork, ..super::slot::Side::new(response.cseq()) },
+        );
+        side.side.stage = Stage::Accepted { bye: None };
+        let answer = if delayed { Answer::RefuseAll } else { Answer::None };
+        self.acknowledge(now, key, leg, &answer, out);
+        self.bye(now, key, leg, why.clone(), out);
+        if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) {
+            let used = std::mem::replace(&mut side.side, kept);
+            side.stray_acks.extend(used.ack);
+        }
+        // The BYE stopped what watched the leg; the dialog that was bridged goes on.
+        self.watch(now, key, leg);
+    }
+
+    fn leg_refused(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        id: transaction::Id,
+        response: &Message<'_>,
+        out: &mut Effects,
+    ) {
+        let code = response.status();
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
+        if side.transaction != Some(id) || side.side.stage != Stage::Early {
+            return;
+        }
+        side.forks.clear();
+        if code == 422
+            && side.min_se.is_none()
+            && let Some(wanted) = Session::wanted(response)
+            && self.invite_again(now, key, leg, wanted, out)
+        {
+            return;
+        }
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
+        side.side.stage = Stage::Gone;
+        let contacts = if (300..400).contains(&code) { self.redirects(response) } else { Contacts::new() };
+        let q850 = response.all(Name::Reason).find_map(q850_of);
+        self.happen(now, key, Event::Leg(leg, LegEvent::Refused { code, q850, contacts }), out);
+    }
+
+    /// Where a 3xx points to, best `q` first (RFC 3261 §8.1.3.4); what is neither a number nor an agent of
+    /// ours is left out.
+    fn redirects(&self, response: &Message<'_>) -> Contacts {
+        let mut found: SmallVec<[(u16, Redirect); 2]> = SmallVec::new();
+        for value in response.list(Name::Contact).take(MAX_CONTACTS) {
+            let Ok(address) = Address::parse(value) else { continue };
+            let user = caller::user_of(&address.uri);
+            let host = match address.uri.scheme {
+                Scheme::Sip | Scheme::Sips => address.uri.socket_addr(),
+                Scheme::Tel | Scheme::Other => None,
+            };
+            let redirect = match (self.table.agent(&user), number::read(&user, &self.settings.country)) {
+                (Some(agent), _) => Redirect::Agent(agent.clone()),
+                (None, Some(number)) => Redirect::Number { number, host },
+                (None, None) => continue,
+            };
+            found.push((address.param("q").map_or(1000, thousandths), redirect));
+        }
+        found.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
+        found.into_iter().map(|(_, redirect)| redirect).collect()
+    }
+
+    /// What a side answered to a request that the other side had sent.
+    fn passed_answered(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        kind: Response,
+        response: &Message<'_>,
+        out: &mut Effects,
+    ) {
+        let method = response.method();
+        match kind {
+            Response::Provisional => return,
+            Response::Success { first: false } => {
+                let ack = self.slots.get_mut(key).and_then(|slot| slot.side(leg)).and_then(|side| side.ack.as_ref());
+                if let Some((_, to, bytes)) = ack {
+                    out.out.send(*to, bytes);
+                }
+                return;
+            }
+            Response::Success { first: true } => {
+                let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) else { return };
+                side.ack = None;
+                match side.dialog.as_deref_mut() {
+                    Some(dialog) if matches!(method, Method::Invite | Method::Update) => {
+                        dialog.refresh_target(response);
+                        side.session = Session::of_response(response).or(side.session);
+                    }
+                    Some(_) => {}
+                    // RFC 3261 §13.2.2.4: a 2xx to a re-INVITE after our BYE wants its ACK all the same.
+                    None if method == Method::Invite => return self.acknowledge_after_bye(now, key, leg, response, out),
+                    None => {}
+                }
+                self.watch(now, key, leg);
+            }
+            Response::Failure => {}
+        }
+        let code = response.status();
+        let event = Event::Replied { leg, method, code, body: Body::of(response) };
+        self.happen(now, key, event, out);
+        // The call ended before it could acknowledge.
+        if method == Method::Invite && kind == (Response::Success { first: true }) && self.is_unacknowledged(key, leg) {
+            self.acknowledge_after_bye(now, key, leg, response, out);
+        }
+    }
+
+    fn is_unacknowledged(&self, key: SlotKey, leg: LegId) -> bool {
+        self.slots.get(key).is_some_and(|slot| slot.call.is_none() && slot.side_ref(leg).is_some_and(|side| side.ack.is_none()))
+    }
+
+    fn acknowledge_after_bye(
+        &mut self,
+        _now: Now,
+        key: SlotKey,
+        leg: LegId,
+        response: &Message<'_>,
+        out: &mut Effects,
+    ) {
+        let draw = self.names.draw();
+        let Some(peer) = self.slots.get(key).and_then(|slot| slot.peer_of(leg)) else { return };
+        let Ok(dialog) = Dialog::of_response(response, peer) else { return };
+        let host = self.settings.host_of(&*self.desk, dialog.peer());
+        let range =
+            dialog.ack(&mut out.out.wire, response.cseq(), &super::perform::branch_of(draw), &host).end();
+        let bytes: Box<[u8]> = out.out.wire[range.clone()].into();
+        out.out.send_range(dialog.peer(), range);
+        if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
+            side.ack = Some((Fork(0), dialog.peer(), bytes));
+        }
+    }
+
+    /// What the transactions found out by themselves.
+    pub(super) fn transaction_event(&mut self, now: Now, event: transaction::Event<Owner>, out: &mut Effects) {
+        match event {
+            transaction::Event::TimedOut(_, owner) => self.unanswered(now, owner, LegEvent::TimedOut, 408, out),
+            transaction::Event::Undeliverable(_, owner) => {
+                self.unanswered(now, owner, LegEvent::Undeliverable, 503, out);
+            }
+            transaction::Event::AckMissing(_, Owner::Caller(key)) => {
+                self.happen(now, key, Event::CallerNeverAcknowledged, out);
+                self.release_caller(now, key, out);
+            }
+            transaction::Event::AckMissing(id, Owner::Asked(key, leg)) => {
+                self.forget_asked(key, id);
+                self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
+                self.unpin(key);
+            }
+            transaction::Event::AckMissing(..) => {}
+            transaction::Event::Gone(_, owner) => {
+                if let Owner::Leg(key, _) | Owner::Passed(key, _) | Owner::Refresh(key, _) | Owner::KeepAlive(key, _) =
+                    owner
+                {
+                    self.unpin(key);
+                }
+            }
+        }
+    }
+
+    fn unanswered(&mut self, now: Now, owner: Owner, event: LegEvent, code: u16, out: &mut Effects) {
+        match owner {
+            Owner::Leg(key, leg) => {
+                let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
+                if side.side.stage == Stage::Early {
+                    side.side.stage = Stage::Gone;
+                    self.happen(now, key, Event::Leg(leg, event), out);
+                }
+            }
+            Owner::Passed(key, leg) => {
+                let method = self.slots.get(key).and_then(|slot| slot.passed_method(leg));
+                if let Some(method) = method {
+                    self.happen(now, key, Event::Replied { leg, method, code: 408, body: None }, out);
+                }
+            }
+            Owner::Refresh(key, leg) | Owner::KeepAlive(key, leg) => {
+                debug_assert!(code >= 400);
+                self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
+            }
+            Owner::Caller(_) | Owner::Asked(..) | Owner::Nobody => {}
+        }
+    }
+}
+
+impl Owner {
+    /// The leg that a message of this transaction belongs to.
+    pub(super) fn place(self) -> Option<(SlotKey, LegId)> {
+        match self {
+            Owner::Caller(key) => Some((key, LegId::CALLER)),
+            Owner::Asked(key, leg)
+            | Owner::Leg(key, leg)
+            | Owner::Passed(key, leg)
+            | Owner::Refresh(key, leg)
+            | Owner::KeepAlive(key, leg) => Some((key, leg)),
+            Owner::Nobody => None,
+        }
+    }
+}
+
+impl CalledSide {
+    /// The fork with this To tag, a new one where there is room.
+    fn fork_of(&mut self, tag: &[u8]) -> Option<Fork> {
+        let at = match self.forks.iter().position(|fork| fork.tag[..] == *tag) {
+            Some(at) => at,
+            None if self.forks.len() < MAX_FORKS => {
+                self.forks.push(ForkSeen { tag: SmallVec::from_slice(tag), early: None, rseq: 0 });
+                self.forks.len() - 1
+            }
+            None => return None,
+        };
+        u8::try_from(at).ok().map(Fork)
+    }
+}
+
+/// The dialog that a 2xx confirms: the early one goes on with its CSeq and the final Contact and route set.
+fn confirmed(early: Option<Box<Dialog>>, response: &Message<'_>, from: Peer) -> Option<Dialog> {
+    let mut dialog = Dialog::of_response(response, from).ok()?;
+    if let Some(early) = early {
+        dialog.go_on_from(&early);
+    }
+    Some(dialog)
+}
+
+/// The Q.850 cause of a Reason value (RFC 3326).
+pub(super) fn q850_of(reason: &[u8]) -> Option<u8> {
+    let text = std::str::from_utf8(reason).ok()?;
+    text.split(',').find_map(|value| {
+        let mut parts = value.split(';').map(str::trim);
+        if !parts.next()?.eq_ignore_ascii_case("Q.850") {
+            return None;
+        }
+        parts.find_map(|part| {
+            let (name, cause) = part.split_once('=')?;
+            if name.trim().eq_ignore_ascii_case("cause") { cause.trim().parse().ok() } else { None }
+        })
+    })
+}
+
+/// A q-value in thousandths (RFC 3261 §25.1 `qvalue`).
+fn thousandths(q: &[u8]) -> u16 {
+    let text = std::str::from_utf8(q).ok().and_then(|text| text.parse::<f32>().ok());
+    text.map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16)
+}

@@ -1,0 +1,246 @@
+//! Where a call and its dialogs live in the shard.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::names::CallIdText;
+use super::story::Story;
+use crate::call::Call;
+use crate::call::event::{Fork, LegId, Timer, Why};
+use crate::sip::body::Body;
+use crate::sip::dialog::Dialog;
+use crate::sip::header::Method;
+use crate::sip::peer::Peer;
+use crate::sip::session::Session;
+use crate::sip::transaction;
+use crate::time::Instant;
+
+/// A slot of the slab, and which of its tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotKey {
+    pub index: u32,
+    pub nonce: u32,
+}
+
+/// Whom a transaction belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The caller's INVITE.
+    Caller(SlotKey),
+    /// A request that a side sent within its dialog.
+    Asked(SlotKey, LegId),
+    /// Our INVITE to a leg.
+    Leg(SlotKey, LegId),
+    /// A request that we passed on to a side.
+    Passed(SlotKey, LegId),
+    /// Our session refresh.
+    Refresh(SlotKey, LegId),
+    /// Our in-dialog OPTIONS.
+    KeepAlive(SlotKey, LegId),
+    /// Nobody waits for its end: BYE, PRACK, refusals.
+    Nobody,
+}
+
+/// What wakes a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wake {
+    /// A timer of the call itself.
+    Call(Timer),
+    /// The session timer of a side: our refresh, or its end (RFC 4028 §10).
+    Session(LegId),
+    /// In-dialog OPTIONS to a side without session timers (R12).
+    KeepAlive(LegId),
+    /// A reliable provisional response is repeated (RFC 3262 §3).
+    RepeatReliable,
+}
+
+impl Wake {
+    /// As ladders and `call <id>` print it.
+    pub const fn name(self) -> (&'static str, Option<LegId>) {
+        match self {
+            Wake::Call(Timer::RingTimeout) => ("RingTimeout", None),
+            Wake::Call(Timer::HeadStart) => ("HeadStart", None),
+            Wake::Call(Timer::TryTimeout(leg)) => ("TryTimeout", Some(leg)),
+            Wake::Call(Timer::RepeatRinging) => ("RepeatRinging", None),
+            Wake::Call(Timer::MaxCall) => ("MaxCall", None),
+            Wake::Session(leg) => ("Session", Some(leg)),
+            Wake::KeepAlive(leg) => ("KeepAlive", Some(leg)),
+            Wake::RepeatReliable => ("RepeatReliable", None),
+        }
+    }
+}
+
+/// One call of the shard, and what its dialogs still owe after it is over.
+#[derive(Debug)]
+pub struct Slot {
+    pub key: SlotKey,
+    /// `None` once its record is written.
+    pub call: Option<Box<Call>>,
+    /// The caller left the offer to us (RFC 3261 §13.2.1).
+    pub delayed: bool,
+    /// The caller's INVITE; empty once a leg is bridged.
+    pub invite: Bytes,
+    pub caller: CallerSide,
+    pub legs: SmallVec<[CalledSide; 1]>,
+    pub armed: SmallVec<[(Wake, Instant); 4]>,
+    /// Requests that a side sent and that await our answer, or the ACK of it.
+    pub asked: SmallVec<[Asked; 1]>,
+    pub story: Story,
+    /// Transactions that can still bring something to do.
+    pub pins: u16,
+    /// It counts among the ringing calls of its caller.
+    pub counted: bool,
+}
+
+/// How a side's INVITE transaction stands, and with it its dialog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No final response yet.
+    Early,
+    /// A leg that we gave up: whatever 2xx comes is acknowledged and ended.
+    Abandoned(Why),
+    /// 2xx sent or received, its ACK outstanding. A BYE of ours to the caller waits for that ACK
+    /// (RFC 3261 §15).
+    Accepted { bye: Option<Why> },
+    Confirmed,
+    /// Ended: BYE sent or received, or a final response of 300 or above.
+    Gone,
+}
+
+/// What either side of a call has.
+#[derive(Debug)]
+pub struct Side {
+    pub stage: Stage,
+    pub dialog: Option<Box<Dialog>>,
+    pub session: Option<Session>,
+    /// UPDATE in its Allow (RFC 3311).
+    pub allows_update: bool,
+    /// CSeq of the INVITE that made the dialog, or of the last re-INVITE that we sent.
+    pub invite_seq: u32,
+    /// The ACK of the last 2xx that we got, to be repeated with it; the dialog that it belongs to.
+    pub ack: Option<Acknowledgement>,
+    /// The fork that was answered.
+    pub fork: Fork,
+    /// The far side's offer that awaits an answer in our ACK (delayed offer).
+    pub offer: Option<Body>,
+}
+
+/// An ACK as it was sent, and where to.
+pub type Acknowledgement = (Fork, Peer, Box<[u8]>);
+
+impl Side {
+    pub fn new(invite_seq: u32) -> Self {
+        Side {
+            stage: Stage::Early,
+            dialog: None,
+            session: None,
+            allows_update: false,
+            invite_seq,
+            ack: None,
+            fork: Fork(0),
+            offer: None,
+        }
+    }
+}
+
+/// The caller.
+#[derive(Debug)]
+pub struct CallerSide {
+    pub side: Side,
+    pub transaction: transaction::Id,
+    pub peer: Peer,
+    pub call_id: Box<[u8]>,
+    pub remote_tag: Box<[u8]>,
+    /// Which leg's SDP each To tag of ours stands for, by its number.
+    pub tags: SmallVec<[(LegId, Fork); 1]>,
+    /// RFC 3262: whether the caller can, or insists.
+    pub reliability: Reliability,
+    pub rseq: u32,
+    /// CSeq of the caller's last request in an early dialog.
+    pub remote_seq: u32,
+    pub reliable: Option<Box<Reliable>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reliability {
+    No,
+    Supported,
+    Required,
+}
+
+/// A reliable provisional response that awaits its PRACK, and what waits behind it.
+#[derive(Debug)]
+pub struct Reliable {
+    pub rseq: u32,
+    pub bytes: Box<[u8]>,
+    pub to: Peer,
+    pub began: Instant,
+    pub interval: std::time::Duration,
+    pub has_sdp: bool,
+    pub waiting: SmallVec<[Waiting; 1]>,
+}
+
+/// A response to the caller that a PRACK holds up (RFC 3262 §3).
+#[derive(Debug)]
+pub enum Waiting {
+    Provisional { code: u16, tag: u8, body: Option<Body> },
+    Accept { tag: u8, body: Option<Body> },
+}
+
+/// A called leg.
+#[derive(Debug)]
+pub struct CalledSide {
+    pub side: Side,
+    pub transaction: Option<transaction::Id>,
+    pub call_id: CallIdText,
+    pub peer: Peer,
+    /// The far side's dialogs by To tag.
+    pub forks: SmallVec<[ForkSeen; 1]>,
+    /// The ACKs of 2xx that joined nobody, to be repeated with them.
+    pub stray_acks: SmallVec<[Acknowledgement; 0]>,
+    /// A Min-SE of its own, after a 422 (RFC 4028 §7.4).
+    pub min_se: Option<u32>,
+}
+
+/// One To tag of a leg that may fork.
+#[derive(Debug)]
+pub struct ForkSeen {
+    pub tag: SmallVec<[u8; 32]>,
+    /// Made for a reliable response: PRACK needs it.
+    pub early: Option<Box<Dialog>>,
+    /// RSeq of the last reliable response (RFC 3262 §4).
+    pub rseq: u32,
+}
+
+/// A request within a dialog that we have not answered, or whose answer is not acknowledged.
+#[derive(Debug)]
+pub struct Asked {
+    pub leg: LegId,
+    pub method: Method,
+    pub transaction: transaction::Id,
+    pub cseq: u32,
+    /// Where it came from.
+    pub from: Peer,
+    /// The request itself, for the answer; empty once answered.
+    pub request: Bytes,
+    /// The transaction by which we passed it on.
+    pub passed: Option<transaction::Id>,
+}
+
+impl Slot {
+    pub fn side(&mut self, leg: LegId) -> Option<&mut Side> {
+        if leg == LegId::CALLER {
+            return Some(&mut self.caller.side);
+        }
+        self.legs.get_mut(leg.index() - 1).map(|leg| &mut leg.side)
+    }
+
+    pub fn called(&mut self, leg: LegId) -> Option<&mut CalledSide> {
+        self.legs.get_mut(leg.index().checked_sub(1)?)
+    }
+
+    /// Nothing can come to it any more.
+    pub fn is_done(&self) -> bool {
+        self.call.is_none() && self.pins == 0
+    }
+}

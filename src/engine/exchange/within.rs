@@ -1,0 +1,293 @@
+//! Requests within a dialog: BYE, re-INVITE, UPDATE, INFO, PRACK, OPTIONS, and the ACK of our 2xx (R11).
+
+use bytes::Bytes;
+
+use super::arrive::{ALLOW, unsupported, write_refusal};
+use super::slot::{Asked, Owner, Stage};
+use super::story::What;
+use super::{Effects, Exchange, SlotKey, names};
+use crate::call::event::{Event, Gone, LegId};
+use crate::call::refusal::Refusal;
+use crate::call::story::Way;
+use crate::sip::body::Body;
+use crate::sip::build;
+use crate::sip::header::{Method, Name};
+use crate::sip::peer::Peer;
+use crate::sip::session::Session;
+use crate::sip::transaction::{self, Key};
+use crate::sip::wire::Message;
+use crate::time::Now;
+
+/// How many requests of one call may await their answer at once.
+const MAX_ASKED: usize = 8;
+
+/// Whether a request belongs to a dialog of ours, and what its CSeq says.
+enum Place {
+    In(SlotKey, LegId),
+    /// It came out of order (RFC 3261 §12.2.2).
+    Late(SlotKey, LegId),
+    Nowhere,
+}
+
+impl Exchange {
+    pub(super) fn within(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, out: &mut Effects) {
+        let (slot, leg) = match self.place_of(request) {
+            Place::In(slot, leg) => (slot, leg),
+            Place::Late(slot, leg) => {
+                self.say(now, slot, Way::In, leg, What::Request(request.method()));
+                return self.answer_once(now, from, request, key, slot, leg, 500, out);
+            }
+            Place::Nowhere => return self.refuse_statelessly(from, request, Refusal::NoDialog, out),
+        };
+        self.say(now, slot, Way::In, leg, What::Request(request.method()));
+        match request.method() {
+            Method::Bye => {
+                self.answer_once(now, from, request, key, slot, leg, 200, out);
+                self.bye_received(now, slot, leg, request, out);
+            }
+            Method::Prack => {
+                // A PRACK ends here (R4); an offer in it cannot go on.
+                let code = match Body::of(request).is_some_and(|body| body.is_sdp()) {
+                    true => 488,
+                    false => 200,
+                };
+                let matches = leg == LegId::CALLER && self.has_reliable(slot, request);
+                self.answer_once(now, from, request, key, slot, leg, if matches { code } else { 481 }, out);
+                if matches {
+                    self.pracked(now, slot, request, out);
+                }
+            }
+            Method::Options => self.answer_once(now, from, request, key, slot, leg, 200, out),
+            Method::Invite | Method::Update | Method::Info => self.asked(now, from, request, key, slot, leg, out),
+            // Only an agent's leg may send it, and no leg of this version is one that may (R11).
+            Method::Refer => self.answer_once(now, from, request, key, slot, leg, 403, out),
+            Method::Notify => self.answer_once(now, from, request, key, slot, leg, 481, out),
+            Method::Cancel | Method::Ack => {}
+            Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other => {
+                self.answer_once(now, from, request, key, slot, leg, 405, out);
+            }
+        }
+        self.sweep(slot);
+    }
+
+    /// The dialog that a request names by its To tag; Call-ID and From tag must agree.
+    fn place_of(&mut self, request: &Message<'_>) -> Place {
+        let Some((key, leg, _)) = request.to().tag().and_then(names::read_tag) else { return Place::Nowhere };
+        let Some(slot) = self.slots.get_mut(key) else { return Place::Nowhere };
+        let remote_tag = request.from().tag().unwrap_or_default();
+        let cseq = request.cseq();
+        if leg == LegId::CALLER && slot.caller.side.stage == Stage::Early {
+            let caller = &mut slot.caller;
+            if *caller.call_id != *request.call_id() || *caller.remote_tag != *remote_tag {
+                return Place::Nowhere;
+            }
+            if cseq <= caller.remote_seq {
+                return Place::Late(key, leg);
+            }
+            caller.remote_seq = cseq;
+            return Place::In(key, leg);
+        }
+        if leg != LegId::CALLER
+            && let Some(fork) = slot.early_fork(leg, request.call_id(), remote_tag)
+        {
+            return if fork.takes(cseq) { Place::In(key, leg) } else { Place::Late(key, leg) };
+        }
+        let Some(dialog) = slot.side(leg).and_then(|side| side.dialog.as_deref_mut()) else { return Place::Nowhere };
+        if !dialog.matches(request.call_id(), remote_tag) {
+            return Place::Nowhere;
+        }
+        if dialog.takes(cseq) { Place::In(key, leg) } else { Place::Late(key, leg) }
+    }
+
+    /// Answers at once, by a transaction so that a repetition gets the same.
+    #[expect(clippy::too_many_arguments, reason = "an answer names its request, transaction and place")]
+    fn answer_once(
+        &mut self,
+        now: Now,
+        from: Peer,
+        request: &Message<'_>,
+        key: Key,
+        slot: SlotKey,
+        leg: LegId,
+        code: u16,
+        out: &mut Effects,
+    ) {
+        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else { return };
+        let retry_after = self.names.draw() % 10;
+        self.scratch.clear();
+        let mut w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None);
+        match code {
+            405 => {
+                w.header(Name::Allow, ALLOW);
+            }
+            500 => {
+                w.number(Name::RetryAfter, retry_after);
+            }
+            200 if request.method() == Method::Options => {
+                w.header(Name::Allow, ALLOW);
+            }
+            _ => {}
+        }
+        let range = w.end();
+        self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
+        self.say(now, slot, Way::Out, leg, What::Response(code, request.method()));
+    }
+
+    fn bye_received(&mut self, now: Now, key: SlotKey, leg: LegId, bye: &Message<'_>, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let q850 = bye.all(Name::Reason).find_map(super::reply::q850_of);
+        let was_accepted = leg == LegId::CALLER && matches!(slot.caller.side.stage, Stage::Accepted { .. });
+        if let Some(side) = slot.side(leg).filter(|side| side.stage != Stage::Early) {
+            side.dialog = None;
+            side.stage = Stage::Gone;
+        }
+        slot.armed.retain(|(wake, _)| {
+            *wake != super::Wake::Session(leg) && *wake != super::Wake::KeepAlive(leg)
+        });
+        let transaction = slot.caller.transaction;
+        self.happen(now, key, Event::HungUp { leg, why: Gone::Bye { q850 } }, out);
+        if was_accepted {
+            // The BYE says that the 200 arrived: it needs no repeating.
+            self.transactions.acked(now.mono, transaction);
+            self.unpin(key);
+        }
+    }
+
+    fn has_reliable(&self, key: SlotKey, prack: &Message<'_>) -> bool {
+        self.slots.get(key).is_some_and(|slot| slot.caller.matches_rack(prack))
+    }
+
+    /// A request that concerns the other side too.
+    #[expect(clippy::too_many_arguments, reason = "a request names its transaction and place")]
+    fn asked(
+        &mut self,
+        now: Now,
+        from: Peer,
+        request: &Message<'_>,
+        key: Key,
+        slot: SlotKey,
+        leg: LegId,
+        out: &mut Effects,
+    ) {
+        let method = request.method();
+        let refusal = if unsupported(request).next().is_some() {
+            Some(Refusal::Extension)
+        } else if Session::of_request(request).is_err() {
+            Some(Refusal::IntervalTooSmall)
+        } else {
+            None
+        };
+        if let Some(why) = refusal {
+            let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else { return };
+            self.scratch.clear();
+            let code = why.code();
+            let mut w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None);
+            write_refusal(&mut w, request, why, 0);
+            let range = w.end();
+            self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
+            return self.say(now, slot, Way::Out, leg, What::Response(code, method));
+        }
+        let full = self.slots.get(slot).is_none_or(|slot| slot.asked.len() >= MAX_ASKED || slot.call.is_none());
+        if full {
+            return self.answer_once(now, from, request, key, slot, leg, 500, out);
+        }
+        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Asked(slot, leg)) else { return };
+        if method == Method::Invite {
+            self.scratch.clear();
+            let range = build::answer(&mut self.scratch, request, from.addr, 100, build::phrase(100), None).end();
+            self.transactions.respond(now.mono, id, 100, &self.scratch[range], &mut out.out);
+        }
+        if let Some(place) = self.slots.get_mut(slot) {
+            place.asked.push(Asked {
+                leg,
+                method,
+                transaction: id,
+                cseq: request.cseq(),
+                from,
+                request: Bytes::copy_from_slice(request.raw()),
+                passed: None,
+            });
+            if matches!(method, Method::Invite | Method::Update)
+                && let Some(side) = place.side(leg)
+            {
+                if let Ok(Some(session)) = Session::of_request(request)
+                    && side.session.is_some()
+                    && request.get(Name::SessionExpires).is_some()
+                {
+                    side.session = Some(session);
+                }
+            }
+        }
+        if matches!(method, Method::Invite | Method::Update) {
+            self.watch(now, slot, leg);
+        }
+        self.happen(now, slot, Event::Asked { leg, method, body: Body::of(request) }, out);
+    }
+
+    /// The caller gave up its re-INVITE: so do we on the other side.
+    pub(super) fn cancel_passed(&mut self, now: Now, key: SlotKey, asked: transaction::Id, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let passed = slot.asked.iter().find(|known| known.transaction == asked).and_then(|known| known.passed);
+        if let Some(passed) = passed {
+            self.transactions.cancel(now.mono, passed, None, &mut out.out);
+        }
+    }
+
+    /// An ACK that is no transaction's: of the 2xx to an INVITE or re-INVITE.
+    pub(super) fn ack(&mut self, now: Now, ack: &Message<'_>, out: &mut Effects) {
+        let Some((key, leg, _)) = ack.to().tag().and_then(names::read_tag) else { return };
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let cseq = ack.cseq();
+        let remote_tag = ack.from().tag().unwrap_or_default();
+        if let Some(at) = slot.asked.iter().position(|asked| asked.awaits_ack(leg, cseq)) {
+            let asked = slot.asked.remove(at);
+            slot.story.say(now.mono, Way::In, leg, What::Request(Method::Ack));
+            self.transactions.acked(now.mono, asked.transaction);
+            self.happen(now, key, Event::Settled { leg, answer: Body::of(ack) }, out);
+            return self.unpin(key);
+        }
+        let caller = &mut slot.caller;
+        let ours = leg == LegId::CALLER
+            && caller.side.invite_seq == cseq
+            && *caller.call_id == *ack.call_id()
+            && *caller.remote_tag == *remote_tag;
+        let Stage::Accepted { bye } = &mut caller.side.stage else { return };
+        if !ours {
+            return;
+        }
+        let bye = bye.take();
+        caller.side.stage = Stage::Confirmed;
+        let transaction = caller.transaction;
+        slot.story.say(now.mono, Way::In, leg, What::Request(Method::Ack));
+        self.transactions.acked(now.mono, transaction);
+        self.transactions.set_owner(transaction, Owner::Nobody);
+        match bye {
+            Some(why) => self.bye(now, key, LegId::CALLER, why, out),
+            None => {
+                self.watch(now, key, LegId::CALLER);
+                self.happen(now, key, Event::CallerAcknowledged { answer: Body::of(ack) }, out);
+            }
+        }
+        self.unpin(key);
+    }
+
+    /// The ACK of our 200 will not come: a BYE that waited for it goes out (RFC 3261 §15).
+    pub(super) fn release_caller(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        if let Some(slot) = self.slots.get_mut(key)
+            && let Stage::Accepted { bye } = &mut slot.caller.side.stage
+        {
+            let bye = bye.take();
+            slot.caller.side.stage = Stage::Confirmed;
+            if let Some(why) = bye {
+                self.bye(now, key, LegId::CALLER, why, out);
+            }
+        }
+        self.unpin(key);
+    }
+
+    pub(super) fn forget_asked(&mut self, key: SlotKey, id: transaction::Id) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.asked.retain(|asked| asked.transaction != id);
+        }
+    }
+}

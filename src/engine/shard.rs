@@ -1,0 +1,473 @@
+//! The loop of one shard's thread. A turn: at most 64 datagrams a socket → what the streams and other threads
+//! handed over → timers that are due → one batched send → sleep until something comes or the next deadline.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+use super::clock::{Clock, Reading};
+use super::exchange::{Effects, Input};
+use super::inbox::{Full, Inbox, Order, Parcel, Slot};
+use super::rate::{Line, Rate};
+use super::tally::{Dir, Queue, Tally};
+use crate::sip::peer::{ListenerId, Peer, Transport};
+use crate::sip::transaction::Outgoing;
+use crate::time::{Instant, Now};
+use crate::transport::Event;
+use crate::transport::streams::Streams;
+use crate::transport::udp;
+
+/// The pure core that a shard drives: `exchange::Exchange`, or a toy in tests.
+pub trait Core: 'static {
+    /// What the core has to tell beside the wire: call records, journal entries, events.
+    type Notice: Send + 'static;
+
+    /// Takes one input; what is to be done is appended to `out`.
+    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects);
+
+    /// When [`Input::Due`] is wanted next.
+    fn next_deadline(&self) -> Option<Instant>;
+
+    /// The turn's messages are sent: takes its notices out of `out`, in order. Once a turn.
+    fn report(&mut self, out: &mut Effects, to: &mut dyn Notices<Self::Notice>);
+
+    /// `handle` panicked; what it had appended is gone. Ends the call that it was about (R12).
+    fn panicked(&mut self, now: Now, out: &mut Effects);
+}
+
+/// Where a shard's notices go. Never waits: a full queue is the taker's to count.
+pub trait Notices<N>: Send {
+    fn take(&mut self, notice: N);
+}
+
+impl<N, F: FnMut(N) + Send> Notices<N> for F {
+    fn take(&mut self, notice: N) {
+        self(notice);
+    }
+}
+
+/// Who owns a message, read from its bytes. The same on every shard.
+pub trait Owners: Copy + Send + 'static {
+    /// The shard that owns the message, by its Call-ID; `None` where it has none that can be read: then it is
+    /// whose socket received it.
+    fn owner(&self, message: &[u8]) -> Option<usize>;
+
+    /// The owner's inbox is full. Answers a new INVITE with 503 and Retry-After, without any state; anything
+    /// else is dropped.
+    fn refuse(&self, message: &[u8], from: Peer, out: &mut Effects);
+}
+
+/// Parcels and stream messages of one turn, each: as many as datagrams.
+const A_TURN: usize = udp::BATCH;
+
+/// Wake-ups for timers stand on a grid of this width, so that thousands of timers share one. SIP's shortest timer
+/// is 500 ms (T1).
+const GRID: Duration = Duration::from_millis(8);
+
+/// The longest sleep. Past any clock's arithmetic, nobody waits so long for anything.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// Bytes of a turn that are kept for the next one; a burst's buffer is given back.
+const KEPT_WIRE: usize = 1 << 20;
+
+/// What a listener is to the shard, by its [`ListenerId`].
+pub struct Seat {
+    /// The place of its UDP port; `None` for a stream.
+    pub port: Option<usize>,
+    /// What it is bound to: where connections that we open come from.
+    pub addr: SocketAddr,
+}
+
+/// What the shard needs of its surroundings.
+pub struct Surroundings<C: Core, O> {
+    pub index: usize,
+    pub clock: Clock,
+    pub owners: O,
+    /// Every shard's slot, in order, its own included.
+    pub slots: Vec<Slot<C>>,
+    pub seats: Vec<Seat>,
+    pub ports: Vec<(ListenerId, udp::Port)>,
+    pub streams: Streams,
+    pub events: mpsc::Receiver<Event>,
+    pub inbox: Inbox<C>,
+    pub notices: Box<dyn Notices<C::Notice>>,
+}
+
+/// One shard.
+pub struct Shard<C: Core, O> {
+    mind: Mind<C, O>,
+    clock: Clock,
+    seats: Vec<Seat>,
+    ports: Vec<(ListenerId, udp::Port)>,
+    streams: Streams,
+    events: mpsc::Receiver<Event>,
+    /// Taken out of the queue by the poll that woke us.
+    event: Option<Event>,
+    inbox: Inbox<C>,
+    notices: Box<dyn Notices<C::Notice>>,
+    /// Told to the core at the next turn.
+    undelivered: Vec<Peer>,
+    refused: Vec<SocketAddr>,
+    timer: Timer,
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There is more to do.
+    More,
+    Done,
+    /// The node wants the loop to end.
+    Stop,
+}
+
+impl<C: Core, O: Owners> Shard<C, O> {
+    pub fn new(around: Surroundings<C, O>, core: C) -> Self {
+        let Surroundings { index, clock, owners, slots, seats, ports, streams, events, inbox, notices } =
+            around;
+        let (effects, tally) = (Effects::default(), Tally::new());
+        Shard {
+            mind: Mind { core, effects, index, owners, slots, tally, dropping: Rate::default() },
+            clock,
+            seats,
+            ports,
+            streams,
+            events,
+            event: None,
+            inbox,
+            notices,
+            undelivered: Vec::new(),
+            refused: Vec::new(),
+            timer: Timer::new(),
+        }
+    }
+
+    /// Turns until the node stops it. Runs as a task of the shard's own runtime: a task of the same thread wakes
+    /// it without a system call.
+    pub async fn run(mut self) {
+        loop {
+            match self.turn() {
+                // The runtime looks at its sockets and runs the streams' tasks in between.
+                Turn::More => tokio::task::yield_now().await,
+                Turn::Done => self.sleep().await,
+                Turn::Stop => return,
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Turn {
+        let reading = self.clock.read();
+        let now = reading.now;
+        let mut more = self.receive(&reading);
+        more |= self.take_events(&reading);
+        let inbox = self.open_inbox(&reading);
+        for to in std::mem::take(&mut self.undelivered) {
+            self.mind.handle(now, Input::Undeliverable { to });
+        }
+        if self.mind.core.next_deadline().is_some_and(|at| at <= now.mono) {
+            self.mind.handle(now, Input::Due);
+        }
+        self.send();
+        self.mind.core.report(&mut self.mind.effects, &mut *self.notices);
+        self.publish();
+        more |= !self.undelivered.is_empty();
+        match inbox {
+            Turn::Stop => Turn::Stop,
+            Turn::More => Turn::More,
+            Turn::Done if more => Turn::More,
+            Turn::Done => Turn::Done,
+        }
+    }
+
+    /// One receive for each socket that has something. True: one of them may have more.
+    fn receive(&mut self, reading: &Reading) -> bool {
+        let mut more = false;
+        for (listener, port) in &mut self.ports {
+            more |= port.receive();
+            for datagram in port.datagrams() {
+                if !is_padding(datagram.bytes) {
+                    let from = udp_peer(datagram.from, *listener);
+                    self.mind.receive(reading, from, datagram.bytes, reading.age(datagram.stamp));
+                }
+            }
+        }
+        more
+    }
+
+    /// What the streams of this shard brought. True: there is more.
+    fn take_events(&mut self, reading: &Reading) -> bool {
+        for _ in 0..A_TURN {
+            let next = self.event.take().or_else(|| self.events.try_recv().ok());
+            match next {
+                Some(Event::Message { from, bytes }) => {
+                    self.mind.receive(reading, from, &bytes, Duration::ZERO)
+                }
+                Some(Event::Ended { peer, lost }) => {
+                    self.undelivered.push(peer);
+                    if lost {
+                        self.undelivered.push(Peer { flow: None, ..peer });
+                    }
+                }
+                Some(Event::PortError(port)) => self.read_errors(port),
+                None => break,
+            }
+        }
+        self.mind.tally.depth(Queue::Streams, self.events.len());
+        !self.events.is_empty()
+    }
+
+    /// ICMP's news of one port, for every shard: of the sockets that share an address the kernel tells any one.
+    fn read_errors(&mut self, port: usize) {
+        let Some((listener, port)) = self.ports.get_mut(port) else { return };
+        port.read_errors(&mut self.refused);
+        for addr in self.refused.drain(..) {
+            let to = udp_peer(addr, *listener);
+            self.undelivered.push(to);
+            for (index, slot) in self.mind.slots.iter().enumerate() {
+                if index != self.mind.index && slot.unreachable(to).is_err() {
+                    self.mind.tally.full(Queue::Inbox, 1);
+                }
+            }
+        }
+    }
+
+    /// Parcels of other shards and questions of operators.
+    fn open_inbox(&mut self, reading: &Reading) -> Turn {
+        if self.inbox.is_empty() {
+            self.mind.tally.depth(Queue::Inbox, 0);
+            return Turn::Done;
+        }
+        let now = reading.now;
+        for _ in 0..A_TURN {
+            match self.inbox.parcel() {
+                Some(Parcel::Message { from, arrived, bytes }) => {
+                    let age = now.mono.since(arrived);
+                    self.mind.handle(now, Input::Received { from, bytes: &bytes, age });
+                }
+                Some(Parcel::Send { to, bytes }) => {
+                    if self.streams.send(&to, &bytes, None).is_err() {
+                        self.undelivered.push(to);
+                    }
+                }
+                Some(Parcel::Unreachable { to }) => self.undelivered.push(to),
+                None => break,
+            }
+        }
+        for _ in 0..A_TURN {
+            match self.inbox.order() {
+                Some(Order::Ask(question)) => self.mind.guard(now, |core, out| question(core, now, out)),
+                Some(Order::Stop) => return Turn::Stop,
+                None => break,
+            }
+        }
+        self.mind.tally.depth(Queue::Inbox, self.inbox.depth());
+        if self.inbox.is_empty() { Turn::Done } else { Turn::More }
+    }
+
+    /// Sends what the turn produced: one call for each socket and connection that has something.
+    fn send(&mut self) {
+        let mut wire = std::mem::take(&mut self.mind.effects.out.wire);
+        let mut sends = std::mem::take(&mut self.mind.effects.out.sends);
+        for Outgoing { to, range } in sends.drain(..) {
+            let Some(bytes) = wire.get(range.clone()) else { continue };
+            self.mind.tally.message(Dir::Out, to.transport, bytes);
+            let seat = self.seats.get(usize::from(to.listener.0));
+            let gone = match to.transport {
+                Transport::Udp => {
+                    let port = seat.and_then(|seat| seat.port).and_then(|place| self.ports.get_mut(place));
+                    let port = port.filter(|(_, port)| port.reaches(to.addr));
+                    port.map(|(_, port)| port.push(to.addr, range)).is_some()
+                }
+                Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                    self.mind.send_stream(&self.streams, to, seat.map(|seat| seat.addr), bytes)
+                }
+            };
+            if !gone {
+                self.undelivered.push(to);
+            }
+        }
+        for (listener, port) in &mut self.ports {
+            let listener = *listener;
+            port.flush(&wire, &mut self.refused);
+            self.undelivered.extend(self.refused.drain(..).map(|addr| udp_peer(addr, listener)));
+        }
+        self.streams.flush();
+        wire.clear();
+        wire.shrink_to(KEPT_WIRE);
+        self.mind.effects.out.wire = wire;
+        self.mind.effects.out.sends = sends;
+    }
+
+    fn publish(&mut self) {
+        let mut kept = 0;
+        for (_, port) in &mut self.ports {
+            let counts = port.take_counts();
+            self.mind.tally.dropped(counts.dropped);
+            self.mind.tally.full(Queue::UdpSend, counts.overflowed);
+            kept += port.kept();
+        }
+        self.mind.tally.depth(Queue::UdpSend, kept);
+        self.mind.tally.publish();
+    }
+
+    /// Waits for a socket, a stream, another thread or the next deadline.
+    async fn sleep(&mut self) {
+        let deadline = self.mind.core.next_deadline();
+        poll_fn(|cx| self.poll(cx, deadline)).await;
+        self.inbox.awake();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
+        let mut ready = self.inbox.poll(cx).is_ready();
+        for (_, port) in &mut self.ports {
+            ready |= port.poll(cx).is_ready();
+        }
+        if let Poll::Ready(event) = self.events.poll_recv(cx) {
+            self.event = event;
+            ready = true;
+        }
+        ready |= self.timer.poll(cx, &self.clock, deadline).is_ready();
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// The core, what it wants done, and where messages of other shards go.
+struct Mind<C, O> {
+    core: C,
+    effects: Effects,
+    index: usize,
+    owners: O,
+    slots: Vec<Slot<C>>,
+    tally: Tally,
+    dropping: Rate,
+}
+
+impl<C: Core, O: Owners> Mind<C, O> {
+    /// Gives a received message to its owner: the core here, or another shard's inbox, once.
+    fn receive(&mut self, reading: &Reading, from: Peer, bytes: &[u8], age: Duration) {
+        let now = reading.now;
+        self.tally.message(Dir::In, from.transport, bytes);
+        // With one shard nobody has to ask.
+        let owner = if self.slots.len() > 1 { self.owners.owner(bytes) } else { None };
+        let other = owner.filter(|owner| *owner != self.index).and_then(|owner| self.slots.get(owner));
+        let Some(slot) = other else {
+            self.handle(now, Input::Received { from, bytes, age });
+            return;
+        };
+        if slot.pass(from, reading.before(age), bytes).is_err() {
+            self.tally.full(Queue::Inbox, 1);
+            if let Line::Log { more } = self.dropping.occur(now.mono) {
+                tracing::warn!(more, "a shard's inbox is full: messages are dropped, new calls get 503");
+            }
+            let owners = self.owners;
+            self.guard(now, |_, out| owners.refuse(bytes, from, out));
+        }
+    }
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.guard(now, |core, out| core.handle(now, input, out));
+    }
+
+    /// A panic while the core works takes back what it had appended and ends that call alone (R12).
+    fn guard(&mut self, now: Now, work: impl FnOnce(&mut C, &mut Effects)) {
+        let Mind { core, effects, .. } = self;
+        let (wire, sends) = (effects.out.wire.len(), effects.out.sends.len());
+        if catch_unwind(AssertUnwindSafe(|| work(core, effects))).is_err() {
+            tracing::error!("a call's state machine panicked; the call is ended");
+            effects.out.wire.truncate(wire);
+            effects.out.sends.truncate(sends);
+            if catch_unwind(AssertUnwindSafe(|| core.panicked(now, effects))).is_err() {
+                tracing::error!("ending a call after a panic panicked as well");
+                effects.out.wire.truncate(wire);
+                effects.out.sends.truncate(sends);
+            }
+        }
+    }
+
+    /// Hands a message to the connection that takes it, here or on the shard that owns its flow.
+    fn send_stream(&self, streams: &Streams, to: Peer, source: Option<SocketAddr>, bytes: &[u8]) -> bool {
+        match to.flow.map(Streams::owner) {
+            Some(owner) if owner != self.index => {
+                match self.slots.get(owner).map(|slot| slot.send(to, bytes)) {
+                    Some(Ok(())) => true,
+                    Some(Err(Full)) => {
+                        self.tally.full(Queue::Inbox, 1);
+                        false
+                    }
+                    None => false,
+                }
+            }
+            Some(_) | None => streams.send(&to, bytes, source).is_ok(),
+        }
+    }
+}
+
+/// The shard's one timer of the runtime; set anew only when its place on the grid changes.
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    at: Instant,
+}
+
+impl Timer {
+    fn new() -> Timer {
+        Timer { sleep: None, at: Instant::ZERO }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock, deadline: Option<Instant>) -> Poll<()> {
+        let Some(deadline) = deadline else { return Poll::Pending };
+        let at = on_grid(deadline.min(clock.read().now.mono + LONGEST_SLEEP));
+        let time = clock.runtime_time(at);
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(time)));
+        if self.at != at {
+            self.at = at;
+            sleep.as_mut().reset(time);
+        }
+        sleep.as_mut().poll(cx)
+    }
+}
+
+/// The first point of the grid at or after a deadline.
+fn on_grid(deadline: Instant) -> Instant {
+    let grid = GRID.as_micros() as u64;
+    Instant::from_micros(deadline.as_micros().div_ceil(grid).saturating_mul(grid))
+}
+
+fn udp_peer(addr: SocketAddr, listener: ListenerId) -> Peer {
+    Peer { transport: Transport::Udp, addr, listener, flow: None }
+}
+
+/// Keep-alives over UDP: line ends or zeros and nothing else. Nobody answers them.
+fn is_padding(bytes: &[u8]) -> bool {
+    match bytes.first() {
+        None => true,
+        Some(b'\r' | b'\n' | 0) => bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | b' ' | 0)),
+        Some(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wake_ups_stand_on_a_grid_and_never_come_early() {
+        for (deadline, wake) in [(0, 0), (1, 8_000), (8_000, 8_000), (8_001, 16_000)] {
+            assert_eq!(on_grid(Instant::from_micros(deadline)), Instant::from_micros(wake));
+        }
+    }
+
+    #[test]
+    fn only_line_ends_and_zeros_are_padding() {
+        for padding in [&b""[..], b"\r\n\r\n", b"\0\0\0\0", b"\n"] {
+            assert!(is_padding(padding), "{padding:?}");
+        }
+        assert!(!is_padding(b"\r\n\r\nOPTIONS sip:a SIP/2.0\r\n"));
+        assert!(!is_padding(b"x"));
+    }
+}

@@ -1,0 +1,151 @@
+//! What one call takes with it. The R-rules are read from here alone; nothing in it holds the table.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::{NoWay, Outbound, Trunk};
+use crate::number::{Country, E164};
+use crate::sip::peer::Transport;
+
+/// A text that many calls share.
+pub type Text = Arc<str>;
+
+/// Everything that one call needs of the configuration, as it was when its INVITE came.
+///
+/// Building one costs reference counts and, past one step or two targets, one allocation each.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Of the table that it was taken from.
+    pub generation: u64,
+    /// The number's label in records, events and filters; empty when it has none.
+    pub account: Text,
+    /// What the operator calls the number; empty when it has no name.
+    pub label: Text,
+    /// The number that was dialled, in a block too.
+    pub did: E164,
+    pub country: Country,
+    /// Where the call came from.
+    pub trunk: Arc<Trunk>,
+    /// Who rings: the number's own step, then its `overflow` in order (R3). A step may have no target; a plan
+    /// whose steps have none at all is nobody to ring (R3.5).
+    pub steps: SmallVec<[Step; 1]>,
+    /// The forwarded leg shows the DID, not the caller (R9).
+    pub pass_called_number: bool,
+    /// How long a forwarded leg may take to press 1, from the first "press 1" on (R6). None: no confirmation.
+    pub call_connect: Option<Duration>,
+    /// What a forwarded leg hears before it is bridged (R6).
+    pub whisper: Option<Prompt>,
+    /// Agents hear the whisper too.
+    pub whisper_agents: bool,
+    pub record: bool,
+    /// Said to both sides before a recording begins (R7).
+    pub record_notice: Option<Prompt>,
+    /// Takes the call that nobody answered (R10).
+    pub voicemail: Option<Arc<Voicemail>>,
+    /// A verified external number, shown on outbound calls from this DID (R9).
+    pub caller_id: Option<E164>,
+    pub limits: CallLimits,
+    pub(super) ways: Arc<Outbound>,
+    /// The number's own `trunk`, which serves all its calls to external numbers (R13).
+    pub(super) forced: Option<Arc<Trunk>>,
+}
+
+impl Plan {
+    /// The trunk for a call to an external number that the table does not name, such as a redirect's (R8, R13).
+    ///
+    /// The number's own trunk, else the `outbound` trunk with the longest prefix, then the lowest priority; among
+    /// equals `draw` (any random number) chooses by weight. `[dial]` is asked first.
+    pub fn outbound(&self, number: E164, draw: u32) -> Result<Arc<Trunk>, NoWay> {
+        self.ways.choose(number, self.forced.as_ref(), draw)
+    }
+}
+
+/// Those that ring together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// How long they ring, from the step's first INVITE on (R8).
+    pub timeout: Duration,
+    pub targets: SmallVec<[Target; 2]>,
+}
+
+/// One that rings in a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// How long after the step's begin: `assigned_head_start` holds back all but `assigned_to` (R3.2). It is void
+    /// when the assigned agent is not rung.
+    pub delay: Duration,
+    pub who: Who,
+}
+
+/// Whom a target reaches.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Who {
+    Agent(Arc<Agent>),
+    /// An external number, and the trunk that carries the call to it (R13).
+    Number {
+        number: E164,
+        trunk: Arc<Trunk>,
+    },
+    /// An external number that no trunk serves: the leg ends as unreachable at once.
+    Unreachable(E164),
+}
+
+/// Somebody with a phone of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    pub name: Text,
+    /// Where the phone always is, beside where it registers.
+    pub contact: Option<Contact>,
+    /// Calls at once; with so many the agent counts as busy (R3.3). 0: no limit.
+    pub max_calls: u32,
+    /// Do not disturb: counts as busy.
+    pub dnd: bool,
+    /// The number that the agent's outbound calls show.
+    pub number: Option<E164>,
+    /// Empty when unset.
+    pub account: Text,
+}
+
+/// A fixed address of a phone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// As it was written; the Request-URI of the leg.
+    pub uri: Text,
+    /// Where it is sent, when the host is an IP literal. A name is not resolved yet.
+    pub addr: Option<std::net::SocketAddr>,
+    pub transport: Transport,
+}
+
+/// Bounds of one call, from `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// From our 200 to the caller until the call is ended (R12).
+    pub max_call: Duration,
+    /// Legs in all, the caller's not counted (R3.6).
+    pub max_legs: u8,
+    /// Calls that may ring at once for one caller; 0: no limit (R11).
+    pub max_ringing_per_caller: u32,
+    /// Without RTP in both directions for so long, the call ends (R12).
+    pub rtp_timeout: Duration,
+}
+
+/// Something to be said.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Prompt {
+    Text(Text),
+    /// A sound file, its path absolute or relative to the working directory.
+    File(Arc<Path>),
+}
+
+/// How a message is taken (R10).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Voicemail {
+    pub greeting: Option<Prompt>,
+    /// Counted from the tone's end.
+    pub max_message: Duration,
+    /// A message with less sound is not kept.
+    pub min_message: Duration,
+}

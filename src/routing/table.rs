@@ -1,0 +1,250 @@
+//! All numbers, trunks and agents of one generation. Immutable; published as a whole behind an `ArcSwap`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::plan::{Agent, CallLimits, Plan, Prompt, Step, Target, Text, Voicemail, Who};
+use super::trunk::Trunk;
+use super::{NoWay, Outbound};
+use crate::config::{Dialled, Net};
+use crate::number::{Country, E164, MAX_DIGITS, Prefix};
+
+/// One generation of the configuration, as calls look it up. A lookup is one hash and one compare, and one more
+/// for each length of block that is configured.
+#[derive(Debug)]
+pub struct Table {
+    /// Rises by one with each publication and survives restarts.
+    pub generation: u64,
+    pub(super) country: Country,
+    pub(super) limits: CallLimits,
+    pub(super) ways: Arc<Outbound>,
+    /// In the order of the files.
+    pub(super) trunks: Vec<Arc<Trunk>>,
+    /// Of every trunk, the longest first.
+    pub(super) nets: Vec<(Net, Arc<Trunk>)>,
+    /// By name.
+    pub(super) agents: Vec<Arc<Agent>>,
+    /// Whole numbers and blocks by their packed digits (which tell the two apart by their count), to `entries`.
+    pub(super) index: HashMap<Dialled, u32, Scatter>,
+    /// Bit n: there is a block of n digits.
+    pub(super) block_lengths: u16,
+    /// In the order of the configuration's numbers.
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One `[[number]]`, its profile and the defaults merged into it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub enabled: bool,
+    pub label: Text,
+    pub steps: Box<[StepEntry]>,
+    /// Numbers with equal features share them.
+    pub features: Arc<Features>,
+}
+
+#[derive(Debug)]
+pub(super) struct StepEntry {
+    pub seconds: u32,
+    pub targets: Box<[TargetEntry]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TargetEntry {
+    pub delay_seconds: u32,
+    pub who: WhoEntry,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WhoEntry {
+    /// By its place in `agents`.
+    Agent(u32),
+    Number(E164),
+}
+
+/// What a number asks for beyond who rings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(super) struct Features {
+    pub account: Text,
+    pub pass_called_number: bool,
+    pub call_connect: Option<Duration>,
+    pub whisper: Option<Prompt>,
+    pub whisper_agents: bool,
+    pub record: bool,
+    pub record_notice: Option<Prompt>,
+    pub voicemail: Option<Arc<Voicemail>>,
+    pub caller_id: Option<E164>,
+    pub trunk: Option<Arc<Trunk>>,
+}
+
+/// Why a dialled number has no plan. Each is a 404 (R2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlan {
+    #[error("what was dialled is no number")]
+    NotANumber,
+    #[error("the dialled number is not ours")]
+    UnknownNumber(E164),
+    #[error("the dialled number is disabled")]
+    Disabled(E164),
+}
+
+impl Table {
+    /// The trunk whose `from` matches the source with the longest net (R1d).
+    pub fn trunk_of(&self, source: SocketAddr) -> Option<&Arc<Trunk>> {
+        self.nets.iter().find(|(net, _)| net.holds(source)).map(|(_, trunk)| trunk)
+    }
+
+    /// The plan of a call that came on this trunk, for the text that was dialled (see [`Trunk::read_dialled`]).
+    /// `draw` is any random number: it chooses among outbound trunks of equal rank (R13).
+    pub fn plan(&self, trunk: &Arc<Trunk>, dialled: &str, draw: u32) -> Result<Plan, NoPlan> {
+        let did = trunk.read_dialled(dialled).ok_or(NoPlan::NotANumber)?;
+        self.plan_for(trunk, did, draw)
+    }
+
+    /// [`Table::plan`] for a number that is read already.
+    pub fn plan_for(&self, trunk: &Arc<Trunk>, did: E164, draw: u32) -> Result<Plan, NoPlan> {
+        let entry = self.entry(did).ok_or(NoPlan::UnknownNumber(did))?;
+        if !entry.enabled {
+            return Err(NoPlan::Disabled(did));
+        }
+        let features = &*entry.features;
+        Ok(Plan {
+            generation: self.generation,
+            account: Arc::clone(&features.account),
+            label: Arc::clone(&entry.label),
+            did,
+            country: self.country,
+            trunk: Arc::clone(trunk),
+            steps: entry.steps.iter().map(|step| self.step(step, features.trunk.as_ref(), draw)).collect(),
+            pass_called_number: features.pass_called_number,
+            call_connect: features.call_connect,
+            whisper: features.whisper.clone(),
+            whisper_agents: features.whisper_agents,
+            record: features.record,
+            record_notice: features.record_notice.clone(),
+            voicemail: features.voicemail.clone(),
+            caller_id: features.caller_id,
+            limits: self.limits,
+            ways: Arc::clone(&self.ways),
+            forced: features.trunk.clone(),
+        })
+    }
+
+    /// Whether it is a DID of ours, disabled ones and blocks included. Such a number is routed inside, never
+    /// through a trunk (R2).
+    pub fn is_ours(&self, number: E164) -> bool {
+        self.entry(number).is_some()
+    }
+
+    pub fn agent(&self, name: &str) -> Option<&Arc<Agent>> {
+        let place = self.agents.binary_search_by(|agent| (*agent.name).cmp(name)).ok()?;
+        self.agents.get(place)
+    }
+
+    pub fn trunk(&self, name: &str) -> Option<&Arc<Trunk>> {
+        self.trunks.iter().find(|trunk| &*trunk.name == name)
+    }
+
+    /// In the order of the files.
+    pub fn trunks(&self) -> &[Arc<Trunk>] {
+        &self.trunks
+    }
+
+    /// By name.
+    pub fn agents(&self) -> &[Arc<Agent>] {
+        &self.agents
+    }
+
+    pub fn country(&self) -> Country {
+        self.country
+    }
+
+    pub fn limits(&self) -> CallLimits {
+        self.limits
+    }
+
+    /// How many `[[number]]`s, a block counting once.
+    pub fn numbers(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether `[dial]` allows it, and the trunk that carries it when no number forces another (R13).
+    pub fn outbound(&self, number: E164, draw: u32) -> Result<Arc<Trunk>, NoWay> {
+        self.ways.choose(number, None, draw)
+    }
+
+    fn entry(&self, did: E164) -> Option<&Entry> {
+        self.entries.get(self.place(did)?)
+    }
+
+    /// Where the number that serves this DID stands among `entries`: itself, else the longest block.
+    pub(super) fn place(&self, did: E164) -> Option<usize> {
+        let at = |key| self.index.get(&key).map(|place| *place as usize);
+        if let Some(place) = at(Dialled::Number(did)) {
+            return Some(place);
+        }
+        if self.block_lengths == 0 {
+            return None;
+        }
+        (1..=MAX_DIGITS.min(did.len()))
+            .rev()
+            .filter(|len| self.block_lengths >> len & 1 == 1)
+            .find_map(|len| at(Dialled::Block(Prefix::of(did, len))))
+    }
+
+    fn step(&self, step: &StepEntry, forced: Option<&Arc<Trunk>>, draw: u32) -> Step {
+        Step {
+            timeout: Duration::from_secs(step.seconds.into()),
+            targets: step.targets.iter().filter_map(|target| self.target(*target, forced, draw)).collect(),
+        }
+    }
+
+    /// None only for a place that no agent stands at, which the builder never writes.
+    fn target(&self, target: TargetEntry, forced: Option<&Arc<Trunk>>, draw: u32) -> Option<Target> {
+        let who = match target.who {
+            WhoEntry::Agent(place) => Who::Agent(Arc::clone(self.agents.get(place as usize)?)),
+            WhoEntry::Number(number) => match forced.or_else(|| self.ways.way(number, draw)) {
+                Some(trunk) => Who::Number { number, trunk: Arc::clone(trunk) },
+                None => Who::Unreachable(number),
+            },
+        };
+        Some(Target { delay: Duration::from_secs(target.delay_seconds.into()), who })
+    }
+}
+
+/// Scatters packed digits over the map: one multiplication. A sender can choose what is looked up, but not what
+/// is in the table, so that a seed would protect nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scatter;
+
+impl std::hash::BuildHasher for Scatter {
+    type Hasher = Scattered;
+
+    fn build_hasher(&self) -> Scattered {
+        Scattered(0)
+    }
+}
+
+pub(super) struct Scattered(u64);
+
+impl std::hash::Hasher for Scattered {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let wide = u128::from(self.0 ^ value) * 0x9E37_79B9_7F4A_7C15;
+        self.0 = (wide >> 64) as u64 ^ wide as u64;
+    }
+
+    /// The tag that derived hashing writes for an enum.
+    fn write_isize(&mut self, value: isize) {
+        self.0 ^= value as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,105 @@
+//! At most one leg of a call is up, and none beyond the call: every other answer gets its BYE at once, and no
+//! leg is rung for a call that is answered or over (R5, R8).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::family::{Family, Side};
+use super::{Check, Verdict, breach};
+use crate::sim::core::Census;
+use crate::sim::trace::Crossing;
+use crate::sim::wire::Way;
+use crate::time::Instant;
+
+#[derive(Default)]
+pub struct OneWinner {
+    family: Family,
+    calls: BTreeMap<String, Call>,
+    /// Calls that something happened to in this turn.
+    touched: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct Call {
+    /// Leg dialogs that are up: Call-ID and far tag.
+    up: BTreeSet<(String, String)>,
+    /// Leg dialogs that have been up, so that a repeated 200 opens none anew.
+    known: BTreeSet<(String, String)>,
+    /// Branches of the legs' INVITEs.
+    rung: BTreeSet<String>,
+    caller: Caller,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Caller {
+    #[default]
+    Waits,
+    Answered,
+    /// Refused, gone, or hung up.
+    Over,
+}
+
+impl Check for OneWinner {
+    fn name(&self) -> &'static str {
+        "one_winner"
+    }
+
+    fn saw(&mut self, crossing: &Crossing) -> Verdict {
+        let message = &crossing.message;
+        let (call_id, method) = (message.call_id(), message.method());
+        let status = message.status();
+        match self.family.place(crossing) {
+            Side::Unknown => (),
+            Side::Caller { call: first } => {
+                self.touched.insert(first.to_owned());
+                let call = self.calls.entry(first.to_owned()).or_default();
+                match (crossing.way, method, status) {
+                    (Way::Out, "INVITE", 200..300) if call.caller == Caller::Waits => {
+                        call.caller = Caller::Answered;
+                    }
+                    (Way::Out, "INVITE", 300..) if call.caller == Caller::Waits => call.caller = Caller::Over,
+                    (_, "BYE", 0) if call.caller == Caller::Answered => call.caller = Caller::Over,
+                    _ => (),
+                }
+            }
+            Side::Leg { call: first } => {
+                self.touched.insert(first.to_owned());
+                let call = self.calls.entry(first.to_owned()).or_default();
+                let far = match (crossing.way, message.is_request()) {
+                    (Way::In, true) => message.from_tag(),
+                    (Way::In, false) | (Way::Out, _) => message.to_tag(),
+                };
+                let dialog = (call_id.to_owned(), far.unwrap_or_default().to_owned());
+                match (crossing.way, method, status) {
+                    (Way::In, "INVITE", 200..300) if call.known.insert(dialog.clone()) => {
+                        call.up.insert(dialog);
+                    }
+                    (_, "BYE", 0) => drop(call.up.remove(&dialog)),
+                    (Way::Out, "INVITE", 0) if far.is_none() => {
+                        let is_new = call.rung.insert(message.branch().to_owned());
+                        if is_new && call.caller != Caller::Waits {
+                            let sentence = format!("{} is rung for a call that is decided", crossing.peer);
+                            return breach(first, sentence);
+                        }
+                    }
+                    _ => (),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn turn_over(&mut self, _now: Instant, _census: Census) -> Verdict {
+        for first in std::mem::take(&mut self.touched) {
+            let Some(call) = self.calls.get(&first) else { continue };
+            if call.up.len() > 1 {
+                return breach(&first, format!("{} legs are up at once: {:?}", call.up.len(), call.up));
+            }
+            if call.caller == Caller::Over
+                && let Some((leg, _)) = call.up.first()
+            {
+                return breach(&first, format!("the caller is gone, and leg {leg} stays up"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! What the world holds in its middle: the real exchange, one per shard, or whatever else answers like it.
+
+use serde_json::Value;
+
+use crate::engine::exchange::{Effects, Input};
+use crate::time::{Instant, Now};
+
+/// A shard's core, as the world drives it.
+pub trait Core {
+    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects);
+
+    /// When it wants to be woken.
+    fn next_deadline(&self) -> Option<Instant>;
+
+    /// What it holds.
+    fn census(&self) -> Census;
+
+    /// Takes the records of ended calls (CDR, version 1) out of the effects of a turn.
+    fn records(&mut self, effects: &mut Effects) -> Vec<Value>;
+
+    /// Another routing configuration is published, as the text of an operator's file.
+    fn publish(&mut self, now: Now, generation: u64, routing: &str, out: &mut Effects);
+}
+
+/// How many of everything a core holds. All zero once the world is at rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    pub calls: usize,
+    pub legs: usize,
+    pub transactions: usize,
+    pub timers: usize,
+}
+
+impl Census {
+    pub fn is_empty(&self) -> bool {
+        *self == Census::default()
+    }
+}
+
+impl std::ops::Add for Census {
+    type Output = Census;
+
+    fn add(self, other: Census) -> Census {
+        Census {
+            calls: self.calls + other.calls,
+            legs: self.legs + other.legs,
+            transactions: self.transactions + other.transactions,
+            timers: self.timers + other.timers,
+        }
+    }
+}
+
+/// Makes the cores of a world, one per shard, and says which of them owns a message.
+pub trait Maker {
+    fn cores(&self, shards: usize, seed: u64, routing: &str) -> Vec<Box<dyn Core>>;
+
+    /// The shard of a Call-ID; below `shards`.
+    fn owner(&self, call_id: &[u8], shards: usize) -> usize;
+}

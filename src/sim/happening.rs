@@ -1,0 +1,105 @@
+//! What can happen in a world, as one enum. Seeds, property tests and fuzzers draw the same ones in the same
+//! way: from a seed's numbers or from the bytes at hand.
+
+use std::time::Duration;
+
+use super::dice::Dice;
+use super::manner::{Act, CallerHabit};
+use super::wire::{Fate, Way};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A caller dials the number at that place.
+    Dials { number: usize, habit: CallerHabit },
+    /// An end does something in one of its calls. Places count round.
+    Acts { host: usize, call: usize, act: Act },
+    /// The fate of the next datagram to or from an end.
+    Next { way: Way, host: usize, fate: Fate },
+    /// An end is cut off for so long.
+    Cut { host: usize, lasting: Duration },
+    /// A datagram of the last seconds arrives once more.
+    Replayed { back: usize },
+    /// The same with one byte changed.
+    Mangled { back: usize, at: usize, byte: u8 },
+    /// Bytes from somewhere.
+    Stray { host: usize, bytes: Vec<u8> },
+    /// The operator publishes another configuration.
+    Published,
+    /// Time passes.
+    Passes(Duration),
+}
+
+/// No more bytes of a fuzzer in one datagram than this.
+const STRAY_BYTES: usize = 2_000;
+
+impl Happening {
+    /// Draws one. A fuzzer's bytes and a seed lead through the same choices.
+    pub fn draw(dice: &mut Dice) -> Happening {
+        match dice.below(16) {
+            0..=3 => {
+                Happening::Dials { number: dice.below(16) as usize, habit: *dice.pick(&CallerHabit::ALL) }
+            }
+            4..=7 => Happening::Acts {
+                host: dice.below(256) as usize,
+                call: dice.below(256) as usize,
+                act: draw_act(dice),
+            },
+            8 => Happening::Next {
+                way: if dice.chance(500) { Way::In } else { Way::Out },
+                host: dice.below(256) as usize,
+                fate: match dice.below(3) {
+                    0 => Fate::Lost,
+                    1 => Fate::Twice,
+                    _ => Fate::Late(dice.millis(0..4_000)),
+                },
+            },
+            9 => Happening::Cut { host: dice.below(256) as usize, lasting: dice.millis(0..40_000) },
+            10 => Happening::Replayed { back: dice.below(256) as usize },
+            11 => Happening::Mangled {
+                back: dice.below(256) as usize,
+                at: dice.below(2_048) as usize,
+                byte: dice.below(256) as u8,
+            },
+            12 => Happening::Stray { host: dice.below(256) as usize, bytes: dice.bytes(STRAY_BYTES) },
+            13 => Happening::Published,
+            _ => Happening::Passes(match dice.below(4) {
+                0 => Duration::ZERO,
+                1 => dice.millis(0..100),
+                2 => dice.millis(0..2_000),
+                _ => dice.millis(0..40_000),
+            }),
+        }
+    }
+
+    /// All that a fuzzer's bytes hold, at most `most`.
+    pub fn decode(bytes: &[u8], most: usize) -> Vec<Happening> {
+        let mut dice = Dice::from_bytes(bytes);
+        let mut all = Vec::new();
+        while !dice.is_spent() && all.len() < most {
+            all.push(Happening::draw(&mut dice));
+        }
+        all
+    }
+}
+
+fn draw_act(dice: &mut Dice) -> Act {
+    match dice.below(20) {
+        0 | 1 => Act::Rings,
+        2 => Act::RingsWithMedia,
+        3 => Act::RingsReliably,
+        4..=6 => Act::Answers,
+        7 => Act::AnswersTwice,
+        8 => Act::Refuses(*dice.pick(&[404, 480, 486, 500, 503, 600, 603])),
+        9 => Act::Redirects("sip:+13125550199@127.0.3.1:5060".to_owned()),
+        10 => Act::Cancels,
+        11 => Act::HangsUp,
+        12 => Act::HangsUpEarly,
+        13 => Act::Holds,
+        14 => Act::Resumes,
+        15 => Act::AsksForOffer,
+        16 => Act::Refreshes,
+        17 => Act::UpdatesMedia,
+        18 => Act::Informs,
+        _ => Act::Dies,
+    }
+}

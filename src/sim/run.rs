@@ -1,0 +1,68 @@
+//! Runs many worlds, one per seed, and one from a fuzzer's bytes.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::core::Maker;
+use super::happening::Happening;
+use super::manner::Habit;
+use super::world::{World, minutes};
+
+/// No fuzzer's input becomes more happenings than this.
+const HAPPENINGS: usize = 400;
+
+/// Runs the same story in one world per seed; the number of simulated call-seconds. Every third world has
+/// three shards.
+///
+/// # Panics
+/// At the first broken sentence, with the seed, the time, the sentence and the ladder.
+pub fn for_each_seed(maker: &Rc<dyn Maker>, seeds: Range<u64>, story: impl Fn(&mut World)) -> f64 {
+    seeds.map(|seed| one_seed(maker, seed, &story)).sum()
+}
+
+/// One world.
+///
+/// # Panics
+/// As `for_each_seed`.
+pub fn one_seed(maker: &Rc<dyn Maker>, seed: u64, story: impl Fn(&mut World)) -> f64 {
+    let shards = if seed % 3 == 2 { 3 } else { 1 };
+    let mut world = World::new(seed, shards, Rc::clone(maker));
+    story(&mut world);
+    assert_verdict(&world);
+    world.call_seconds
+}
+
+/// What a fuzzer's bytes make happen, then peace: whatever came in, the world must come to rest.
+///
+/// # Panics
+/// As `for_each_seed`.
+pub fn of_bytes(maker: &Rc<dyn Maker>, bytes: &[u8]) {
+    let happenings = Happening::decode(bytes, HAPPENINGS);
+    let mut world = World::new(1, 1, Rc::clone(maker));
+    world.phones(3..4, &[Habit::Answers, Habit::Ignores, Habit::Forks]);
+    for happening in happenings {
+        world.happens(happening);
+    }
+    world.heal();
+    world.run_until_quiet(minutes(30));
+    world.must_be_empty();
+    assert_verdict(&world);
+}
+
+/// The usual world: everybody, every fault, five minutes, then peace.
+pub fn usual(world: &mut World) {
+    world.draw_faults();
+    world.phones(2..6, &Habit::ALL);
+    world.callers(1..50);
+    world.troubles(0..6);
+    world.run(minutes(5));
+    world.heal();
+    world.run_until_quiet(minutes(10));
+    world.must_be_empty();
+}
+
+fn assert_verdict(world: &World) {
+    if let Err(broken) = world.verdict() {
+        panic!("{broken}");
+    }
+}

@@ -1,0 +1,558 @@
+//! A world: ends, a wire, one clock, one seed, and the server's core in the middle.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::check::{self, Breach, Check};
+use super::core::{Census, Core, Maker};
+use super::dice::Dice;
+use super::happening::Happening;
+use super::host::Host;
+use super::layout;
+use super::manner::{CallerHabit, Habit, Manner, Oddity};
+use super::message::Message;
+use super::queue::Queue;
+use super::trace::{Crossing, Trace};
+use super::wire::{Way, Wire};
+use crate::engine::exchange::{Effects, Input};
+use crate::sip::peer::{ListenerId, Peer, Transport};
+use crate::time::{Instant, Now, Wall};
+
+/// Wall time at the world's beginning: 2026-11-01T10:00:00Z.
+const BEGINNING: u64 = 1_793_527_200_000;
+/// A core that is woken so often within one moment is going round in circles.
+const WAKES_PER_MOMENT: u32 = 1_000;
+/// How old a datagram may be that arrives once more: a transaction remembers for T4 = 5 s.
+const REPLAY_WITHIN: Duration = Duration::from_secs(4);
+
+pub const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
+
+pub const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// What is on its way.
+#[derive(Debug)]
+enum Event {
+    ToCore {
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    ToHost {
+        host: usize,
+        bytes: Vec<u8>,
+    },
+    /// This peer's port is closed.
+    Refused(Peer),
+    Happens(Happening),
+}
+
+/// A sentence that did not hold, and when.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    pub seed: u64,
+    pub at: Instant,
+    pub check: &'static str,
+    pub sentence: String,
+    pub ladder: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.at.as_micros() as f64 / 1e6;
+        let Broken { seed, check, sentence, ladder, .. } = self;
+        write!(f, "seed {seed}, at {at:.6} s, {check}: {sentence}\n{ladder}")
+    }
+}
+
+pub struct World {
+    pub seed: u64,
+    pub now: Instant,
+    /// The carrier, the stranger, the agents, the gateways.
+    pub hosts: Vec<Host>,
+    pub wire: Wire,
+    pub trace: Trace,
+    /// The records of ended calls, in order.
+    pub records: Vec<Value>,
+    /// Seconds of simulated calls, each from its INVITE to its record.
+    pub call_seconds: f64,
+    dice: Dice,
+    maker: Rc<dyn Maker>,
+    shards: usize,
+    cores: Vec<Box<dyn Core>>,
+    queue: Queue<Event>,
+    /// When each host wants to be woken.
+    alarms: Vec<Option<Instant>>,
+    effects: Effects,
+    checks: Vec<Box<dyn Check>>,
+    broken: Option<Broken>,
+    generation: u64,
+    agents: usize,
+    gateways: usize,
+    /// Calls dialled so far.
+    serial: u64,
+    /// How often cores were woken at this moment.
+    wakes: u32,
+    /// Calls without a record, and when their INVITE arrived.
+    open: BTreeMap<String, Instant>,
+}
+
+impl World {
+    /// A world where nobody lives yet.
+    pub fn new(seed: u64, shards: usize, maker: Rc<dyn Maker>) -> World {
+        let mut dice = Dice::seeded(seed);
+        World {
+            seed,
+            now: Instant::from_micros(1_000_000),
+            hosts: Vec::new(),
+            wire: Wire::new(dice.fork()),
+            trace: Trace::default(),
+            records: Vec::new(),
+            call_seconds: 0.0,
+            dice,
+            maker,
+            shards,
+            cores: Vec::new(),
+            queue: Queue::default(),
+            alarms: Vec::new(),
+            effects: Effects::default(),
+            checks: check::all(),
+            broken: None,
+            generation: 1,
+            agents: 0,
+            gateways: 0,
+            serial: 0,
+            wakes: 0,
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// Leaves the wire unread: only the ends are on trial.
+    #[cfg(test)]
+    pub fn check_nothing(&mut self) {
+        self.checks.clear();
+    }
+
+    /// Draws which faults the wire has, and how strong each is.
+    pub fn draw_faults(&mut self) {
+        let mut dice = self.dice.fork();
+        self.wire.draw(&mut dice);
+    }
+
+    /// Draws so many agents, each of one habit, one or two gateways that show any of them, and the operator's
+    /// file. The server starts.
+    pub fn phones(&mut self, how_many: Range<u64>, habits: &[Habit]) {
+        let agents = self.dice.within(how_many).max(1) as usize;
+        let gateways = self.dice.within(1..3) as usize;
+        let routing = layout::draw(&mut self.dice.fork(), self.generation, agents, gateways);
+        self.settle(agents, gateways, &routing);
+        let elsewhere: Vec<String> = (0..agents)
+            .map(|index| format!("sip:{}@{}", layout::agent_name(index), layout::agent_addr(index)))
+            .chain([
+                format!("sip:+13125550199@{}", layout::gateway_addr(0)),
+                "sip:+19005550100@127.0.3.1".to_owned(),
+                "sip:nobody@192.0.2.1".to_owned(),
+            ])
+            .collect();
+        for host in &mut self.hosts[2..2 + agents] {
+            host.habits = vec![*self.dice.pick(habits)];
+            host.elsewhere.clone_from(&elsewhere);
+        }
+        let reachable: Vec<Habit> =
+            habits.iter().copied().filter(|habit| *habit != Habit::Unreachable).collect();
+        for host in &mut self.hosts[2 + agents..] {
+            host.habits.clone_from(&reachable);
+            host.elsewhere.clone_from(&elsewhere);
+        }
+    }
+
+    /// So many agents and gateways that do nothing of their own accord, and this configuration.
+    pub fn settle(&mut self, agents: usize, gateways: usize, routing: &str) {
+        let mut host = |name: &str, addr| Host::new(name, addr, layout::SERVER, self.dice.fork());
+        let mut hosts = vec![host("caller", layout::CARRIER), host("stranger", layout::STRANGER)];
+        hosts.extend((0..agents).map(|at| host(&layout::agent_name(at), layout::agent_addr(at))));
+        hosts.extend((0..gateways).map(|at| host(&format!("gateway{}", at + 1), layout::gateway_addr(at))));
+        self.alarms = vec![None; hosts.len()];
+        self.hosts = hosts;
+        (self.agents, self.gateways) = (agents, gateways);
+        self.cores = self.maker.cores(self.shards, self.seed, routing);
+    }
+
+    /// Draws so many callers, who dial within the next four minutes.
+    pub fn callers(&mut self, how_many: Range<u64>) {
+        self.callers_of(how_many, &CallerHabit::ALL);
+    }
+
+    /// The same, each of one of these habits.
+    pub fn callers_of(&mut self, how_many: Range<u64>, habits: &[CallerHabit]) {
+        for _ in 0..self.dice.within(how_many) {
+            let number = self.dice.below(layout::NUMBERS as u64) as usize;
+            let habit = *self.dice.pick(habits);
+            let after = self.dice.millis(0..240_000);
+            self.later(after, Happening::Dials { number, habit });
+        }
+    }
+
+    /// Draws so many ends that are cut off for a while, and publications, within the next four minutes.
+    pub fn troubles(&mut self, how_many: Range<u64>) {
+        for _ in 0..self.dice.within(how_many) {
+            let after = self.dice.millis(0..240_000);
+            let what = match self.dice.below(4) {
+                0 => Happening::Published,
+                1 => Happening::Replayed { back: self.dice.below(64) as usize },
+                _ => Happening::Cut {
+                    host: self.dice.below(self.hosts.len() as u64) as usize,
+                    lasting: self.dice.millis(0..40_000),
+                },
+            };
+            self.later(after, what);
+        }
+    }
+
+    pub fn later(&mut self, after: Duration, what: Happening) {
+        self.queue.push(self.now + after, Event::Happens(what));
+    }
+
+    /// Lets so much time pass, or stops at the first broken sentence.
+    pub fn run(&mut self, lasting: Duration) {
+        let until = self.now + lasting;
+        while self.step(until) {}
+        self.now = self.now.max(until);
+    }
+
+    /// From now on the wire is perfect, and whoever still calls hangs up within a minute.
+    pub fn heal(&mut self) {
+        self.wire.heal();
+        for (host, alarm) in self.hosts.iter_mut().zip(&mut self.alarms) {
+            host.wind_up(self.now);
+            *alarm = host.next_at();
+        }
+    }
+
+    /// Runs until nothing is due any more. Within so much time the world must have come to rest.
+    pub fn run_until_quiet(&mut self, at_most: Duration) {
+        let until = self.now + at_most;
+        while self.step(until) {}
+        if self.broken.is_none() && self.next_at().is_some() {
+            let census = self.census();
+            let calls: Vec<&String> = self.open.keys().collect();
+            let call_id = calls.first().map(|call_id| (*call_id).clone()).unwrap_or_default();
+            let sentence = format!("after {at_most:?} it is not quiet: {census:?}, no record of {calls:?}");
+            self.breaks("quiet", Breach { call_id, sentence });
+        }
+    }
+
+    /// Nothing is left: no call, leg, transaction or timer of the server, no end that still talks.
+    pub fn must_be_empty(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
+        let census = self.census();
+        let waiting = self.cores.iter().filter_map(|core| core.next_deadline()).min();
+        let talking = self.hosts.iter().find_map(|host| {
+            let call = host.open_calls().first().map(|call_id| (*call_id).to_owned())?;
+            Some((host.name.clone(), call))
+        });
+        let call_id = self.open.keys().next().cloned().unwrap_or_default();
+        if !census.is_empty() || waiting.is_some() {
+            let sentence = format!("the server holds {census:?}, next timer {waiting:?}");
+            self.breaks("must_be_empty", Breach { call_id, sentence });
+        } else if let Some((name, call_id)) = talking {
+            let sentence = format!("{name} still believes in {call_id}");
+            self.breaks("must_be_empty", Breach { call_id, sentence });
+        }
+        let mut checks = std::mem::take(&mut self.checks);
+        for check in &mut checks {
+            if let Err(breach) = check.at_end(self.now) {
+                self.breaks(check.name(), breach);
+            }
+        }
+        self.checks = checks;
+    }
+
+    /// The first broken sentence.
+    pub fn verdict(&self) -> Result<(), Box<Broken>> {
+        self.broken.clone().map_or(Ok(()), |broken| Err(Box::new(broken)))
+    }
+
+    /// What all shards hold.
+    pub fn census(&self) -> Census {
+        self.cores.iter().fold(Census::default(), |sum, core| sum + core.census())
+    }
+
+    /// The next moment at which something happens.
+    pub fn next_at(&self) -> Option<Instant> {
+        let cores = self.cores.iter().filter_map(|core| core.next_deadline());
+        let alarms = self.alarms.iter().flatten().copied();
+        cores.chain(alarms).chain(self.queue.next_at()).min()
+    }
+
+    /// When the last of what is on its way now arrives.
+    pub fn in_flight_until(&self) -> Option<Instant> {
+        self.queue.last_at()
+    }
+
+    /// One thing happens, if it is due by then. What arrives comes before what was waited for.
+    pub fn step(&mut self, until: Instant) -> bool {
+        let Some(at) = self.next_at().filter(|at| *at <= until && self.broken.is_none()) else {
+            return false;
+        };
+        if at > self.now {
+            self.now = at;
+            self.wakes = 0;
+        }
+        if let Some((_, event)) = self.queue.pop_due(self.now) {
+            self.takes_place(event);
+        } else if let Some(host) = due(&self.alarms, self.now) {
+            self.hosts[host].tick(self.now);
+            self.post(host);
+        } else if let Some(shard) =
+            self.cores.iter().position(|core| core.next_deadline().is_some_and(|at| at <= self.now))
+        {
+            self.wakes += 1;
+            if self.wakes > WAKES_PER_MOMENT {
+                let sentence = format!("shard {shard} wants to be woken without end");
+                self.breaks("bounded", Breach { call_id: String::new(), sentence });
+            }
+            self.feed(shard, Input::Due);
+        }
+        true
+    }
+
+    /// Something happens now.
+    pub fn happens(&mut self, what: Happening) {
+        let hosts = self.hosts.len();
+        match what {
+            Happening::Dials { number, habit } => {
+                let manner = habit.manner(&mut self.dice);
+                self.dials(&layout::did(number % layout::NUMBERS), manner);
+            }
+            Happening::Acts { host, call, act } => {
+                let calls = &self.hosts[host % hosts].parties;
+                let known = calls.keys().nth(call % calls.len().max(1)).cloned();
+                if let Some(call_id) = known {
+                    self.acts(host % hosts, &call_id, &act);
+                }
+            }
+            Happening::Next { way, host, fate } => {
+                self.wire.next_one(way, self.hosts[host % hosts].stack.addr.ip(), fate);
+            }
+            Happening::Cut { host, lasting } => {
+                self.wire.cut(self.hosts[host % hosts].stack.addr.ip(), self.now + lasting);
+            }
+            Happening::Replayed { back } => {
+                if let Some((from, bytes)) = self.earlier(back) {
+                    self.arrives(from, &bytes);
+                }
+            }
+            Happening::Mangled { back, at, byte } => {
+                if let Some((from, mut bytes)) = self.earlier(back) {
+                    let length = bytes.len();
+                    bytes[at % length] = byte;
+                    self.checks.retain(|check| check.stands_anything());
+                    self.arrives(from, &bytes);
+                }
+            }
+            Happening::Stray { host, bytes } => {
+                self.checks.retain(|check| check.stands_anything());
+                self.arrives(self.hosts[host % hosts].stack.addr, &bytes);
+            }
+            Happening::Published => self.publish(None),
+            Happening::Passes(lasting) => self.run(lasting),
+        }
+    }
+
+    /// Somebody dials; returns the Call-ID.
+    pub fn dials(&mut self, dialled: &str, manner: Manner) -> String {
+        self.serial += 1;
+        let from = format!("+1415555{:04}", self.serial % 10_000);
+        let (host, dialled) = match manner.oddity {
+            Oddity::Stranger => (1, dialled),
+            Oddity::WrongNumber => (0, "+12019990000"),
+            _ => (0, dialled),
+        };
+        let call_id = self.hosts[host].dial(self.now, &from, dialled, manner);
+        self.post(host);
+        call_id
+    }
+
+    pub fn acts(&mut self, host: usize, call_id: &str, act: &super::manner::Act) {
+        self.hosts[host].act(self.now, call_id, act);
+        self.post(host);
+    }
+
+    /// Publishes a configuration: this one, or a newly drawn one.
+    pub fn publish(&mut self, routing: Option<&str>) {
+        self.generation += 1;
+        let drawn = layout::draw(&mut self.dice.fork(), self.generation, self.agents.max(1), self.gateways);
+        for shard in 0..self.cores.len() {
+            let mut effects = std::mem::take(&mut self.effects);
+            let now = self.clock();
+            self.cores[shard].publish(now, self.generation, routing.unwrap_or(&drawn), &mut effects);
+            self.turn_ends(shard, effects);
+        }
+        for check in &mut self.checks {
+            check.published(self.generation);
+        }
+    }
+
+    /// An inward datagram of the last seconds, counted back from now.
+    fn earlier(&self, back: usize) -> Option<(SocketAddr, Vec<u8>)> {
+        let recent = |crossing: &&Crossing| self.now.since(crossing.at) < REPLAY_WITHIN;
+        let inward = self.trace.crossings.iter().rev().take_while(recent);
+        let inward: Vec<&Crossing> = inward.filter(|crossing| crossing.way == Way::In).collect();
+        let crossing = inward.get(back % inward.len().max(1))?;
+        Some((crossing.peer, crossing.message.bytes()))
+    }
+
+    fn takes_place(&mut self, event: Event) {
+        match event {
+            Event::ToCore { from, bytes } => self.arrives(from, &bytes),
+            Event::ToHost { host, bytes } => {
+                if let Err(why) = self.hosts[host].receive(self.now, &bytes) {
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    let sentence =
+                        format!("{} cannot read what we sent: {why}\n{text}", self.hosts[host].name);
+                    self.breaks("readable", Breach { call_id: String::new(), sentence });
+                }
+                self.post(host);
+            }
+            Event::Refused(to) => {
+                for shard in 0..self.cores.len() {
+                    self.feed(shard, Input::Undeliverable { to });
+                }
+            }
+            Event::Happens(what) => self.happens(what),
+        }
+    }
+
+    /// A datagram reaches the server.
+    fn arrives(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let mut shard = 0;
+        if let Ok(message) = Message::parse(bytes) {
+            shard = self.maker.owner(message.call_id().as_bytes(), self.shards);
+            if check::begins_call(from, &message) {
+                self.open.entry(message.call_id().to_owned()).or_insert(self.now);
+            }
+            self.crosses(Crossing { at: self.now, way: Way::In, peer: from, message });
+        }
+        let peer = Peer { transport: Transport::Udp, addr: from, listener: ListenerId(0), flow: None };
+        self.feed(shard, Input::Received { from: peer, bytes, age: Duration::ZERO });
+    }
+
+    fn feed(&mut self, shard: usize, input: Input<'_>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        let now = self.clock();
+        self.cores[shard].handle(now, input, &mut effects);
+        self.turn_ends(shard, effects);
+    }
+
+    /// What a turn of a core brought about.
+    fn turn_ends(&mut self, shard: usize, mut effects: Effects) {
+        let records = self.cores[shard].records(&mut effects);
+        for send in effects.sends.drain(..) {
+            let bytes = effects.wire.get(send.range).unwrap_or_default();
+            self.leaves(send.to, bytes);
+        }
+        effects.wire.clear();
+        self.effects = effects;
+        for record in records {
+            self.recorded(record);
+        }
+        let (now, census) = (self.now, self.census());
+        self.check(|check| check.turn_over(now, census));
+    }
+
+    /// The server sends a datagram.
+    fn leaves(&mut self, to: Peer, bytes: &[u8]) {
+        match Message::parse(bytes) {
+            Ok(message) => {
+                self.crosses(Crossing { at: self.now, way: Way::Out, peer: to.addr, message });
+            }
+            Err(why) => {
+                let sentence = format!("we sent to {}: {why}\n{}", to.addr, String::from_utf8_lossy(bytes));
+                self.breaks("readable", Breach { call_id: String::new(), sentence });
+            }
+        }
+        let Some(host) = self.host_at(to.addr.ip()) else { return };
+        for at in self.wire.carry(self.now, Way::Out, to.addr.ip()) {
+            let event = match self.hosts[host].is_closed() {
+                true => Event::Refused(to),
+                false => Event::ToHost { host, bytes: bytes.to_vec() },
+            };
+            self.queue.push(at, event);
+        }
+    }
+
+    fn crosses(&mut self, crossing: Crossing) {
+        self.check(|check| check.saw(&crossing));
+        self.trace.crossings.push(crossing);
+    }
+
+    fn recorded(&mut self, record: Value) {
+        let call_id = record["legs"][0]["sip_call_id"].as_str().unwrap_or_default();
+        if let Some(began) = self.open.remove(call_id) {
+            self.call_seconds += self.now.since(began).as_secs_f64();
+        }
+        self.check(|check| check.recorded(&record));
+        self.records.push(record);
+    }
+
+    /// Puts what a host has to say on the wire.
+    fn post(&mut self, host: usize) {
+        for parcel in std::mem::take(&mut self.hosts[host].stack.outbox) {
+            for at in self.wire.carry(self.now, Way::In, parcel.from.ip()) {
+                self.queue.push(at, Event::ToCore { from: parcel.from, bytes: parcel.bytes.clone() });
+            }
+        }
+        self.alarms[host] = self.hosts[host].next_at();
+    }
+
+    fn check(&mut self, mut ask: impl FnMut(&mut dyn Check) -> Result<(), Breach>) {
+        let mut checks = std::mem::take(&mut self.checks);
+        for check in &mut checks {
+            if let Err(breach) = ask(check.as_mut()) {
+                self.breaks(check.name(), breach);
+            }
+        }
+        self.checks = checks;
+    }
+
+    fn breaks(&mut self, check: &'static str, breach: Breach) {
+        if self.broken.is_none() {
+            let ladder = self.ladder_of(&breach.call_id, true);
+            let (seed, at) = (self.seed, self.now);
+            self.broken = Some(Broken { seed, at, check, sentence: breach.sentence, ladder });
+        }
+    }
+
+    /// The picture of the call that this Call-ID belongs to, the caller's or a leg's.
+    pub fn ladder_of(&self, call_id: &str, exact: bool) -> String {
+        let family = self.trace.family(call_id);
+        let name = |ip: IpAddr| {
+            self.host_at(ip).map_or_else(|| ip.to_string(), |host| self.hosts[host].name.clone())
+        };
+        self.trace.ladder(&family, &name, exact)
+    }
+
+    fn host_at(&self, ip: IpAddr) -> Option<usize> {
+        self.hosts.iter().position(|host| host.stack.addr.ip() == ip)
+    }
+
+    fn clock(&self) -> Now {
+        Now { mono: self.now, wall: Wall(BEGINNING + self.now.as_micros() / 1_000) }
+    }
+}
+
+/// The first host whose alarm rings.
+fn due(alarms: &[Option<Instant>], now: Instant) -> Option<usize> {
+    alarms.iter().position(|alarm| alarm.is_some_and(|at| at <= now))
+}

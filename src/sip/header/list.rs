@@ -1,0 +1,70 @@
+//! Several values in one line (RFC 3261 §7.3.1).
+
+use super::chars;
+
+/// The comma-separated values of one field, each trimmed. Commas in quoted strings and between `<` and `>`
+/// separate nothing; empty values are passed over.
+#[derive(Clone, Debug)]
+pub struct List<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> List<'a> {
+    pub const fn new(value: &'a [u8]) -> Self {
+        List { rest: value }
+    }
+
+    /// What stands after the values that were taken so far.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for List<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while !self.rest.is_empty() {
+            let end = element_end(self.rest);
+            let (element, rest) = self.rest.split_at(end);
+            self.rest = rest.get(1..).unwrap_or_default();
+            let element = chars::trim(element);
+            if !element.is_empty() {
+                return Some(element);
+            }
+        }
+        None
+    }
+}
+
+fn element_end(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr3(b',', b'"', b'<', &bytes[at..]) {
+        at += found;
+        let skipped = match bytes[at] {
+            b',' => return at,
+            b'"' => chars::quoted_run(&bytes[at..]),
+            _ => memchr::memchr(b'>', &bytes[at..]).map(|close| close + 1),
+        };
+        match skipped {
+            Some(length) => at += length,
+            // Never closed: the rest is one value, whose own reader will refuse it.
+            None => return bytes.len(),
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::List;
+
+    #[test]
+    fn commas_in_quotes_and_brackets_do_not_separate() {
+        let value = b" \"Watson, Th\\\"omas\" <sip:a,b@c;x=1,2> ;q=0.1 ,, <sip:d@e>,\r\n plain";
+        let values: Vec<_> = List::new(value).map(String::from_utf8_lossy).collect();
+        assert_eq!(values, ["\"Watson, Th\\\"omas\" <sip:a,b@c;x=1,2> ;q=0.1", "<sip:d@e>", "plain"]);
+        assert_eq!(List::new(b" , ,").count(), 0);
+        assert_eq!(List::new(b"\"open, a").collect::<Vec<_>>(), [b"\"open, a"]);
+    }
+}

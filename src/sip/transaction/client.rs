@@ -1,0 +1,358 @@
+//! Client transactions: our requests, and the answers of others (RFC 3261 §17.1, §9.1, RFC 6026 §8.4).
+
+use std::mem::replace as take;
+
+use super::actions::{Actions, Verdict};
+use super::{Id, Response, Timer, derived};
+use crate::sip::header::Method;
+use crate::sip::peer::Peer;
+use crate::sip::wire::Message;
+
+/// A client transaction. What lingers after the end of its call is this, and over UDP the ACK of a failure.
+#[derive(Debug)]
+pub(super) struct Client<O> {
+    pub owner: O,
+    pub role: Role,
+}
+
+#[derive(Debug)]
+pub(super) enum Role {
+    /// Its branch is given out, its request is being written.
+    Reserved,
+    Invite {
+        to: Peer,
+        state: Invite,
+        /// The transaction of its CANCEL, which lives no longer than this.
+        cancel: Option<Id>,
+    },
+    Other {
+        to: Peer,
+        state: Other,
+        method: Method,
+    },
+    /// The CANCEL of an INVITE: nobody above hears of it.
+    Cancel {
+        to: Peer,
+        state: Other,
+    },
+}
+
+impl Role {
+    /// Sends the request.
+    pub fn send(method: Method, bytes: &[u8], to: Peer, act: &mut Actions<'_>) -> Role {
+        if method == Method::Invite {
+            Role::Invite { to, state: Invite::send(bytes, act), cancel: None }
+        } else {
+            Role::Other { to, state: Other::send(bytes, act), method }
+        }
+    }
+
+    /// Whether that was its end.
+    pub fn step(&mut self, happening: Happening<'_>, act: &mut Actions<'_>) -> bool {
+        match self {
+            Role::Reserved => false,
+            Role::Invite { state, .. } => {
+                *state = take(state, Invite::Terminated).step(happening, act);
+                matches!(state, Invite::Terminated)
+            }
+            Role::Other { state, .. } | Role::Cancel { state, .. } => {
+                *state = take(state, Other::Terminated).step(happening, act);
+                matches!(state, Other::Terminated)
+            }
+        }
+    }
+
+    pub fn is_cancel(&self) -> bool {
+        matches!(self, Role::Cancel { .. })
+    }
+
+    /// Whom the request went to.
+    pub fn peer(&self) -> Option<Peer> {
+        match self {
+            Role::Reserved => None,
+            Role::Invite { to, .. } | Role::Other { to, .. } | Role::Cancel { to, .. } => Some(*to),
+        }
+    }
+
+    /// Whether it waits for a final response over that connection, or from that address where it has none.
+    pub fn waits_for(&self, peer: &Peer) -> bool {
+        let is_pending = match self {
+            Role::Reserved => false,
+            Role::Invite { state, .. } => state.is_pending(),
+            Role::Other { state, .. } | Role::Cancel { state, .. } => state.is_pending(),
+        };
+        is_pending
+            && self.peer().is_some_and(|to| match (to.flow, peer.flow) {
+                (None, None) => (to.transport, to.addr) == (peer.transport, peer.addr),
+                (mine, theirs) => mine == theirs,
+            })
+    }
+}
+
+/// What happens to a client transaction.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Happening<'m> {
+    /// 100 to 199.
+    Provisional,
+    /// 200 to 299.
+    Success,
+    /// 300 to 699.
+    Failure(&'m Message<'m>),
+    /// The owner gives the INVITE up; the value of a Reason header goes along.
+    Cancel(Option<&'m [u8]>),
+    /// The transport could not deliver (RFC 3261 §17.1.4).
+    Undeliverable,
+    Timer(Timer),
+}
+
+/// RFC 3261 Figure 5 as RFC 6026 Figure 3 changes it, with CANCEL (§9.1) in states of its own.
+#[derive(Debug)]
+pub(super) enum Invite {
+    /// Sent; nothing came back.
+    Calling {
+        request: Box<[u8]>,
+        repeats: u8,
+    },
+    /// The same, and given up: the CANCEL waits for the first response.
+    GivenUp {
+        request: Box<[u8]>,
+        repeats: u8,
+        cancel: Box<[u8]>,
+    },
+    /// A provisional response came.
+    Proceeding {
+        request: Box<[u8]>,
+    },
+    /// A provisional response came, and our CANCEL went.
+    Cancelling {
+        request: Box<[u8]>,
+    },
+    /// A failure came and got its ACK, which its repeats get again.
+    Completed {
+        ack: Box<[u8]>,
+    },
+    /// A success came; the same one again, and those of other branches, may follow.
+    Accepted,
+    Terminated,
+}
+
+/// RFC 3261 Figure 6.
+#[derive(Debug)]
+pub(super) enum Other {
+    Trying {
+        request: Box<[u8]>,
+        repeats: u8,
+    },
+    Proceeding {
+        request: Box<[u8]>,
+    },
+    /// A final response came; repeats of it may follow.
+    Completed,
+    Terminated,
+}
+
+impl Invite {
+    pub fn send(request: &[u8], act: &mut Actions<'_>) -> Invite {
+        act.send(request);
+        if !act.is_reliable() {
+            act.start(Timer::A, act.timers().doubled(0));
+        }
+        act.start(Timer::B, act.timers().patience());
+        Invite::Calling { request: request.into(), repeats: 0 }
+    }
+
+    pub fn step(self, happening: Happening<'_>, act: &mut Actions<'_>) -> Invite {
+        use Happening::{Cancel, Failure, Provisional, Success, Timer as Fired, Undeliverable};
+        use Invite::{Accepted, Calling, Cancelling, Completed, GivenUp, Proceeding, Terminated};
+        match (self, happening) {
+            (Calling { request, repeats }, Fired(Timer::A)) => {
+                Calling { repeats: repeat_invite(&request, repeats, act), request }
+            }
+            (GivenUp { request, repeats, cancel }, Fired(Timer::A)) => {
+                GivenUp { repeats: repeat_invite(&request, repeats, act), request, cancel }
+            }
+            (Calling { .. } | GivenUp { .. }, Fired(Timer::B)) => {
+                act.tell(Verdict::TimedOut);
+                Terminated
+            }
+            (Calling { request, .. } | Proceeding { request }, Provisional) => {
+                act.hand_up(Response::Provisional);
+                Proceeding { request }
+            }
+            (GivenUp { request, cancel, .. }, Provisional) => {
+                act.hand_up(Response::Provisional);
+                send_cancel(cancel, act);
+                Cancelling { request }
+            }
+            (Cancelling { request }, Provisional) => {
+                act.hand_up(Response::Provisional);
+                Cancelling { request }
+            }
+
+            (Calling { request, repeats }, Cancel(reason)) => {
+                GivenUp { cancel: derived::cancel(&request, reason), request, repeats }
+            }
+            (Proceeding { request }, Cancel(reason)) => {
+                send_cancel(derived::cancel(&request, reason), act);
+                Cancelling { request }
+            }
+            (Cancelling { .. }, Fired(Timer::CancelUnheard)) => {
+                act.tell(Verdict::TimedOut);
+                Terminated
+            }
+
+            (Calling { .. } | GivenUp { .. } | Proceeding { .. } | Cancelling { .. }, Success) => {
+                act.hand_up(Response::Success { first: true });
+                act.start(Timer::M, act.timers().patience());
+                Accepted
+            }
+            (
+                Calling { request, .. }
+                | GivenUp { request, .. }
+                | Proceeding { request }
+                | Cancelling { request },
+                Failure(response),
+            ) => {
+                act.hand_up(Response::Failure);
+                let ack = derived::ack(&request, response);
+                act.send(&ack);
+                if act.is_reliable() {
+                    return Terminated;
+                }
+                act.start(Timer::D, act.timers().patience());
+                Completed { ack }
+            }
+            (Calling { .. } | GivenUp { .. } | Proceeding { .. } | Cancelling { .. }, Undeliverable) => {
+                act.tell(Verdict::Undeliverable);
+                Terminated
+            }
+            (
+                state @ (Calling { .. } | GivenUp { .. } | Proceeding { .. } | Cancelling { .. }),
+                Cancel(_) | Fired(_),
+            ) => state,
+
+            (Completed { ack }, Failure(_)) => {
+                act.heard_again();
+                act.repeat(&ack);
+                Completed { ack }
+            }
+            // A proxy that forked passes every 2xx on, after a failure too (RFC 3261 §16.7 step 5). Its owner
+            // ends what it began.
+            (Completed { ack }, Success) => {
+                act.hand_up(Response::Success { first: true });
+                Completed { ack }
+            }
+            (Completed { .. }, Fired(Timer::D)) => Terminated,
+            (state @ Completed { .. }, Provisional | Cancel(_) | Undeliverable | Fired(_)) => state,
+
+            (Accepted, Success) => {
+                act.heard_again();
+                act.hand_up(Response::Success { first: false });
+                Accepted
+            }
+            (Accepted, Fired(Timer::M)) => Terminated,
+            (Accepted, Provisional | Failure(_) | Cancel(_) | Undeliverable | Fired(_)) => Accepted,
+
+            (Terminated, _) => Terminated,
+        }
+    }
+
+    /// Whether no final response came yet.
+    pub fn is_pending(&self) -> bool {
+        match self {
+            Invite::Calling { .. }
+            | Invite::GivenUp { .. }
+            | Invite::Proceeding { .. }
+            | Invite::Cancelling { .. } => true,
+            Invite::Completed { .. } | Invite::Accepted | Invite::Terminated => false,
+        }
+    }
+}
+
+/// Timer A: once more, and in twice the time again. Returns how often it was repeated.
+fn repeat_invite(request: &[u8], repeats: u8, act: &mut Actions<'_>) -> u8 {
+    act.repeat(request);
+    let repeats = repeats.saturating_add(1);
+    act.start(Timer::A, act.timers().doubled(repeats));
+    repeats
+}
+
+fn send_cancel(cancel: Box<[u8]>, act: &mut Actions<'_>) {
+    act.start(Timer::CancelUnheard, act.timers().patience());
+    act.cancel = Some(cancel);
+}
+
+impl Other {
+    pub fn send(request: &[u8], act: &mut Actions<'_>) -> Other {
+        act.send(request);
+        if !act.is_reliable() {
+            act.start(Timer::E, act.timers().doubled_to_t2(0));
+        }
+        act.start(Timer::F, act.timers().patience());
+        Other::Trying { request: request.into(), repeats: 0 }
+    }
+
+    pub fn step(self, happening: Happening<'_>, act: &mut Actions<'_>) -> Other {
+        use Happening::{Cancel, Failure, Provisional, Success, Timer as Fired, Undeliverable};
+        use Other::{Completed, Proceeding, Terminated, Trying};
+        match (self, happening) {
+            (Trying { request, repeats }, Fired(Timer::E)) => {
+                act.repeat(&request);
+                let repeats = repeats.saturating_add(1);
+                act.start(Timer::E, act.timers().doubled_to_t2(repeats));
+                Trying { request, repeats }
+            }
+            (Proceeding { request }, Fired(Timer::E)) => {
+                act.repeat(&request);
+                act.start(Timer::E, act.timers().t2);
+                Proceeding { request }
+            }
+            (Trying { .. } | Proceeding { .. }, Fired(Timer::F)) => {
+                act.tell(Verdict::TimedOut);
+                Terminated
+            }
+            (Trying { request, .. } | Proceeding { request }, Provisional) => {
+                act.hand_up(Response::Provisional);
+                Proceeding { request }
+            }
+            (Trying { .. } | Proceeding { .. }, Success) => {
+                act.hand_up(Response::Success { first: true });
+                answered(act)
+            }
+            (Trying { .. } | Proceeding { .. }, Failure(_)) => {
+                act.hand_up(Response::Failure);
+                answered(act)
+            }
+            (Trying { .. } | Proceeding { .. }, Undeliverable) => {
+                act.tell(Verdict::Undeliverable);
+                Terminated
+            }
+            (state @ (Trying { .. } | Proceeding { .. }), Cancel(_) | Fired(_)) => state,
+
+            (Completed, Success | Failure(_)) => {
+                act.heard_again();
+                Completed
+            }
+            (Completed, Fired(Timer::K)) => Terminated,
+            (Completed, Provisional | Cancel(_) | Undeliverable | Fired(_)) => Completed,
+
+            (Terminated, _) => Terminated,
+        }
+    }
+
+    /// Whether no final response came yet.
+    pub fn is_pending(&self) -> bool {
+        match self {
+            Other::Trying { .. } | Other::Proceeding { .. } => true,
+            Other::Completed | Other::Terminated => false,
+        }
+    }
+}
+
+fn answered(act: &mut Actions<'_>) -> Other {
+    if act.is_reliable() {
+        return Other::Terminated;
+    }
+    act.start(Timer::K, act.timers().t4);
+    Other::Completed
+}

@@ -1,0 +1,73 @@
+//! The transport fails (RFC 3261 §17.1.4, §18.2.2, §18.4).
+
+use insta::assert_snapshot;
+
+use super::*;
+
+#[test]
+fn a_dead_connection_ends_what_waits_for_a_final_response_over_it() {
+    let mut bench = Bench::tcp();
+    let calling = bench.sends(Method::Invite);
+    let ringing = bench.sends(Method::Invite);
+    bench.gets(&ringing, 180);
+    bench.cancels(&ringing);
+    let answered = bench.sends(Method::Invite);
+    bench.gets(&answered, 200);
+    bench.sends(Method::Bye);
+    bench.story();
+    let elsewhere = Peer { flow: Some(FlowId(8)), ..peer(Transport::Tcp) };
+    bench.tx.undeliverable(bench.now, elsewhere, &mut bench.out);
+    assert_eq!(bench.settle().len(), 0);
+    assert_eq!(bench.story(), "");
+    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), &mut bench.out);
+    bench.settle();
+    assert_eq!(bench.tx.owner(calling.id), None);
+    assert_snapshot!(bench.silence().story(), @r"
+         0 ! undeliverable
+         0 ! gone
+         0 ! undeliverable
+         0 ! gone
+         0 ! undeliverable
+         0 ! gone
+     32000 ! gone
+    ");
+}
+
+#[test]
+fn over_udp_the_address_counts() {
+    let mut bench = Bench::udp();
+    bench.sends(Method::Options);
+    let other = Peer { addr: ([192, 0, 2, 10], 5062).into(), ..peer(Transport::Udp) };
+    bench.tx.undeliverable(bench.now, other, &mut bench.out);
+    assert_eq!(bench.tx.live(), (0, 1));
+    bench.tx.undeliverable(bench.now, peer(Transport::Udp), &mut bench.out);
+    bench.settle();
+    assert_snapshot!(bench.silence().story(), @r"
+         0 > OPTIONS
+         0 ! undeliverable
+         0 ! gone
+    ");
+}
+
+#[test]
+fn one_transaction_alone_can_fail() {
+    let mut bench = Bench::udp();
+    let first = bench.sends(Method::Invite);
+    bench.sends(Method::Invite);
+    bench.tx.failed(bench.now, first.id, &mut bench.out);
+    bench.settle();
+    assert_eq!(bench.tx.live(), (0, 1));
+}
+
+#[test]
+fn responses_go_by_a_new_connection_when_theirs_is_dead() {
+    let mut bench = Bench::tcp();
+    let (invite, _) = invite_and_ack(Transport::Tcp);
+    let id = bench.begins(&invite);
+    let home = bench.tx.peer(id).expect("it lives");
+    assert_eq!((home.flow, home.addr), (Some(FlowId(7)), ([192, 0, 2, 9], 5060).into()));
+    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), &mut bench.out);
+    bench.answers(id, 200);
+    let home = bench.tx.peer(id).expect("it lives");
+    assert_eq!((home.flow, home.addr), (None, ([192, 0, 2, 9], 5060).into()));
+}

@@ -1,0 +1,134 @@
+use super::{BadUri, Uri};
+use crate::sip::header::{Params, chars};
+
+/// A `name-addr` or `addr-spec` with its header parameters: From, To, Contact, Route, Diversion …
+/// (RFC 3261 §20.10, §25.1).
+#[derive(Clone, Copy, Debug)]
+pub struct Address<'a> {
+    /// As it came: a quoted string keeps its quotes. `None` where there is none; may be empty quotes.
+    pub display: Option<&'a [u8]>,
+    pub uri: Uri<'a>,
+    /// The URI without its angle brackets.
+    pub uri_raw: &'a [u8],
+    /// What follows the URI, from the first semicolon on.
+    pub params: &'a [u8],
+    /// The whole value as it came.
+    pub raw: &'a [u8],
+}
+
+impl<'a> Address<'a> {
+    /// Reads one value (not a list; see `List`).
+    ///
+    /// # Errors
+    /// The part that is not as RFC 3261 §25.1 wants it. Unquoted display names may have UTF-8, which phones
+    /// send.
+    pub fn parse(value: &'a [u8]) -> Result<Address<'a>, BadUri> {
+        let raw = chars::trim(value);
+        if raw.first() == Some(&b'"') {
+            let end = chars::quoted_run(raw).ok_or(BadUri::Display)?;
+            let rest = chars::trim_start(&raw[end..]);
+            let rest = rest.strip_prefix(b"<").ok_or(BadUri::Display)?;
+            return bracketed(raw, Some(&raw[..end]), rest);
+        }
+        match memchr::memchr2(b'<', b';', raw) {
+            Some(at) if raw[at] == b'<' => {
+                let display = chars::trim(&raw[..at]);
+                if !display.iter().all(|&byte| chars::is_display_byte(byte)) {
+                    return Err(BadUri::Display);
+                }
+                bracketed(raw, (!display.is_empty()).then_some(display), &raw[at + 1..])
+            }
+            Some(at) => bare(raw, at),
+            None => bare(raw, raw.len()),
+        }
+    }
+
+    /// The `tag` of a From or To.
+    pub fn tag(&self) -> Option<&'a [u8]> {
+        self.param("tag")
+    }
+
+    /// A header parameter's value (not one of the URI), empty for one without a value.
+    pub fn param(&self, name: &str) -> Option<&'a [u8]> {
+        Params::new(self.params).get(name)
+    }
+
+    pub fn params(&self) -> Params<'a> {
+        Params::new(self.params)
+    }
+}
+
+fn bracketed<'a>(raw: &'a [u8], display: Option<&'a [u8]>, rest: &'a [u8]) -> Result<Address<'a>, BadUri> {
+    let close = memchr::memchr(b'>', rest).ok_or(BadUri::Bracket)?;
+    let uri_raw = &rest[..close];
+    let params = chars::trim(&rest[close + 1..]);
+    finish(raw, display, uri_raw, params)
+}
+
+fn bare(raw: &[u8], end: usize) -> Result<Address<'_>, BadUri> {
+    let uri_raw = chars::trim(&raw[..end]);
+    if memchr::memchr2(b',', b'?', uri_raw).is_some() {
+        return Err(BadUri::NeedsBrackets);
+    }
+    finish(raw, None, uri_raw, &raw[end..])
+}
+
+fn finish<'a>(
+    raw: &'a [u8],
+    display: Option<&'a [u8]>,
+    uri_raw: &'a [u8],
+    params: &'a [u8],
+) -> Result<Address<'a>, BadUri> {
+    let uri = Uri::parse(uri_raw)?;
+    if !Params::are_well_formed(params) {
+        return Err(BadUri::AddressParams);
+    }
+    Ok(Address { display, uri, uri_raw, params, raw })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address<'_> {
+        Address::parse(text.as_bytes()).unwrap_or_else(|bad| panic!("{text}: {bad}"))
+    }
+
+    #[test]
+    fn all_the_ways_to_write_one() {
+        let quoted = address("\"J Rosenberg \\\\\\\"\"   <sip:jdrosen@example.com>\r\n ;\r\n tag = 98asjd8");
+        assert_eq!(quoted.display, Some(&b"\"J Rosenberg \\\\\\\"\""[..]));
+        assert_eq!(quoted.uri_raw, b"sip:jdrosen@example.com");
+        assert_eq!(quoted.tag(), Some(&b"98asjd8"[..]));
+
+        let close = address("caller<sip:caller@example.com>;tag=323");
+        assert_eq!(close.display, Some(&b"caller"[..]));
+        let tokens = address("Agent  Smith <sip:smith@example.com;user=phone>");
+        assert_eq!(tokens.display, Some(&b"Agent  Smith"[..]));
+        assert_eq!(tokens.uri.param("user"), Some(&b"phone"[..]));
+        assert_eq!(tokens.param("user"), None);
+
+        let bare = address("sip:a@b.example ;   tag    = 1918181833n");
+        assert_eq!(bare.display, None);
+        assert_eq!(bare.tag(), Some(&b"1918181833n"[..]));
+        assert_eq!(bare.uri.param("tag"), None);
+        assert_eq!(address("tel:+12015550101;tag=9").tag(), Some(&b"9"[..]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_for_sure_is_refused() {
+        for (text, why) in [
+            ("\"Mr. J. User <sip:j.user@example.com>", BadUri::Display),
+            ("Bell, Alexander <sip:a.g.bell@example.com>;tag=43", BadUri::Display),
+            ("\"Watson, Thomas\" < sip:t.watson@example.org >", BadUri::Scheme),
+            ("sip:user@example.com?Route=%3Csip:sip.example.com%3E", BadUri::NeedsBrackets),
+            ("<sip:a@b", BadUri::Bracket),
+            ("<sip:a@b>;;tag=1", BadUri::AddressParams),
+            ("<sip:a@b> tag=1", BadUri::AddressParams),
+            ("\"x\" sip:a@b", BadUri::Display),
+            ("", BadUri::Scheme),
+        ] {
+            assert_eq!(Address::parse(text.as_bytes()).err(), Some(why), "{text}");
+        }
+    }
+}

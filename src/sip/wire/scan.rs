@@ -1,0 +1,195 @@
+//! The one pass over the head.
+
+use memchr::memchr3;
+use smallvec::SmallVec;
+
+use super::{Entry, Fault, INLINE_FIELDS, MAX_FIELDS, MAX_MESSAGE};
+use crate::sip::header::{Name, chars};
+use crate::sip::uri::{BadUri, Uri};
+
+/// What the first line says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start<'a> {
+    Request { method: &'a [u8], uri: Uri<'a> },
+    Response { status: u16, phrase: &'a [u8] },
+}
+
+pub(super) struct Head<'a> {
+    pub start: Start<'a>,
+    pub fields: SmallVec<[Entry; INLINE_FIELDS]>,
+    pub body_at: usize,
+}
+
+/// RFC 3261 §7.5: empty lines before the start line are ignored.
+pub(super) fn skip_blank_lines(mut bytes: &[u8]) -> &[u8] {
+    while let [b'\r', b'\n', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+pub(super) fn head(raw: &[u8]) -> Result<Head<'_>, Fault> {
+    let (line, mut lines) = start_line(raw)?;
+    let start = read_start(line)?;
+    let mut fields = SmallVec::new();
+    while let Some(entry) = lines.next_field()? {
+        if fields.len() == MAX_FIELDS {
+            return Err(Fault::TooManyFields);
+        }
+        fields.push(entry);
+    }
+    Ok(Head { start, fields, body_at: lines.at })
+}
+
+/// The first line without its line end, and the lines after it.
+pub(super) fn start_line(raw: &[u8]) -> Result<(&[u8], Lines<'_>), Fault> {
+    if raw.is_empty() {
+        return Err(Fault::Empty);
+    }
+    if raw.len() > MAX_MESSAGE {
+        return Err(Fault::TooLong);
+    }
+    let end = line_end(raw, 0)?;
+    Ok((&raw[..end], Lines { raw, at: end + 2 }))
+}
+
+/// The header fields, one after another.
+pub(super) struct Lines<'a> {
+    raw: &'a [u8],
+    /// Where the next line begins; once `next_field` has given `None`, the body.
+    pub at: usize,
+}
+
+impl Lines<'_> {
+    /// The next field, or `None` at the empty line that ends the head.
+    pub fn next_field(&mut self) -> Result<Option<Entry>, Fault> {
+        let rest = self.raw.get(self.at..).unwrap_or_default();
+        let name_length = chars::token_run(rest);
+        if name_length == 0 {
+            return match rest {
+                [b'\r', b'\n', ..] => {
+                    self.at += 2;
+                    Ok(None)
+                }
+                [] | [b'\r'] => Err(Fault::NoEmptyLine),
+                _ => Err(Fault::HeaderName),
+            };
+        }
+        let name_end = self.at + name_length;
+        let mut colon = name_end;
+        while matches!(self.raw.get(colon), Some(b' ' | b'\t')) {
+            colon += 1;
+        }
+        if self.raw.get(colon) != Some(&b':') {
+            return Err(Fault::HeaderName);
+        }
+        let end = self.value_end(colon + 1)?;
+        let value = chars::trim_start(&self.raw[colon + 1..end]);
+        let value_at = end - value.len();
+        let value_end = value_at + chars::trim(value).len();
+        let entry = Entry {
+            name: Name::parse(&self.raw[self.at..name_end]),
+            name_at: offset(self.at)?,
+            name_end: offset(name_end)?,
+            value_at: offset(value_at)?,
+            value_end: offset(value_end)?,
+        };
+        self.at = end + 2;
+        Ok(Some(entry))
+    }
+
+    /// Passes over a field that `next_field` refused, for a reader that wants what can be had of the rest.
+    /// `false` when there is no further line.
+    pub fn skip(&mut self) -> bool {
+        let rest = self.raw.get(self.at..).unwrap_or_default();
+        match memchr::memchr(b'\n', rest) {
+            Some(found) => {
+                self.at += found + 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Where the line end of a value stands, over all its folded lines (RFC 3261 §7.3.1).
+    fn value_end(&self, mut at: usize) -> Result<usize, Fault> {
+        loop {
+            at = line_end(self.raw, at)?;
+            if !matches!(self.raw.get(at + 2), Some(b' ' | b'\t')) {
+                return Ok(at);
+            }
+            at += 2;
+        }
+    }
+}
+
+/// Where the CRLF of the line stands that `from` is in. A CR or LF alone is refused, since the next element
+/// might see a line end where we see none; so is a NUL, except as a quoted pair (RFC 3261 §25.1).
+fn line_end(raw: &[u8], from: usize) -> Result<usize, Fault> {
+    let mut at = from;
+    loop {
+        let rest = raw.get(at..).unwrap_or_default();
+        at += memchr3(b'\r', b'\n', 0, rest).ok_or(Fault::NoEmptyLine)?;
+        match (raw[at], raw.get(at + 1)) {
+            (b'\r', Some(b'\n')) => return Ok(at),
+            (0, _) if at > from && raw[at - 1] == b'\\' => at += 1,
+            _ => return Err(Fault::LineEnd),
+        }
+    }
+}
+
+pub(super) fn offset(at: usize) -> Result<u16, Fault> {
+    u16::try_from(at).map_err(|_| Fault::TooLong)
+}
+
+fn read_start(line: &[u8]) -> Result<Start<'_>, Fault> {
+    match line.get(..8) {
+        Some(version) if version.eq_ignore_ascii_case(b"SIP/2.0 ") => read_status(&line[8..]),
+        Some(version) if version[..4].eq_ignore_ascii_case(b"SIP/") => Err(Fault::Version),
+        Some(_) | None => read_request_line(line),
+    }
+}
+
+/// `Method SP Request-URI SP SIP-Version` (RFC 3261 §7.1), with one space each.
+fn read_request_line(line: &[u8]) -> Result<Start<'_>, Fault> {
+    let (method, uri, version) = split_request_line(line).ok_or(Fault::StartLine)?;
+    if !version.eq_ignore_ascii_case(b"SIP/2.0") {
+        return Err(if is_sip_version(version) { Fault::Version } else { Fault::StartLine });
+    }
+    let uri = Uri::parse(uri).map_err(Fault::RequestUri)?;
+    if !uri.headers.is_empty() {
+        return Err(Fault::RequestUri(BadUri::Headers));
+    }
+    Ok(Start::Request { method, uri })
+}
+
+/// Splits at the first two spaces; the third part may have more.
+pub(super) fn split_request_line(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let first = chars::token_run(line);
+    let rest = line[first..].strip_prefix(b" ")?;
+    let second = memchr::memchr(b' ', rest)?;
+    (first > 0).then(|| (&line[..first], &rest[..second], &rest[second + 1..]))
+}
+
+/// `SIP/` digits `.` digits.
+pub(super) fn is_sip_version(version: &[u8]) -> bool {
+    let Some((name, numbers)) = version.split_at_checked(4) else { return false };
+    let mut parts = numbers.split(|&byte| byte == b'.');
+    let is_number = |part: Option<&[u8]>| part.is_some_and(|digits| chars::number(digits).is_some());
+    name.eq_ignore_ascii_case(b"SIP/")
+        && is_number(parts.next())
+        && is_number(parts.next())
+        && parts.next().is_none()
+}
+
+/// `Status-Code SP Reason-Phrase` (RFC 3261 §7.2); the phrase may be empty, and its space missing then.
+fn read_status(rest: &[u8]) -> Result<Start<'_>, Fault> {
+    let (digits, phrase) = rest.split_at_checked(3).ok_or(Fault::Status)?;
+    let status = chars::number(digits).and_then(|status| u16::try_from(status).ok());
+    let status = status.filter(|status| (100..700).contains(status)).ok_or(Fault::Status)?;
+    match phrase {
+        [] => Ok(Start::Response { status, phrase }),
+        [b' ', phrase @ ..] => Ok(Start::Response { status, phrase }),
+        _ => Err(Fault::Status),
+    }
+}

@@ -1,0 +1,185 @@
+use std::net::IpAddr;
+
+use crate::sip::header::{Params, chars};
+use crate::sip::peer::Transport;
+use crate::sip::uri;
+
+/// One Via value (RFC 3261 §20.42, RFC 3581).
+#[derive(Clone, Copy, Debug)]
+pub struct Via<'a> {
+    /// `None` for one that we do not speak (SCTP, an unknown token).
+    pub transport: Option<Transport>,
+    /// An IPv6 reference keeps its brackets.
+    pub host: &'a [u8],
+    pub port: Option<u16>,
+    pub branch: Option<&'a [u8]>,
+    /// `Some(None)`: asked for and not filled in.
+    pub rport: Option<Option<u16>>,
+    pub received: Option<IpAddr>,
+    pub maddr: Option<&'a [u8]>,
+    pub ttl: Option<u8>,
+    /// Everything after sent-by, from the first semicolon on.
+    pub params: &'a [u8],
+    /// The whole value.
+    pub raw: &'a [u8],
+}
+
+/// What the branch of an RFC 3261 peer begins with (§8.1.1.7).
+pub const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
+
+impl<'a> Via<'a> {
+    /// Reads one value. `None` where it is not as RFC 3261 §25.1 wants it; white space may stand around its
+    /// separators, and the version is not compared, so that a 505 can be sent.
+    pub fn parse(raw: &'a [u8]) -> Option<Via<'a>> {
+        let mut via = Via::read_sent_by(raw)?;
+        if !Params::are_well_formed(via.params) {
+            return None;
+        }
+        for param in Params::new(via.params) {
+            via.take(param.name, param.value)?;
+        }
+        Some(via)
+    }
+
+    /// Reads what says where an answer goes, and of the parameters those that can be read: enough to answer a
+    /// request whose Via is the fault.
+    pub(super) fn parse_loosely(raw: &'a [u8]) -> Option<Via<'a>> {
+        let mut via = Via::read_sent_by(raw)?;
+        for param in Params::new(via.params) {
+            via.take(param.name, param.value);
+        }
+        Some(via)
+    }
+
+    fn read_sent_by(raw: &'a [u8]) -> Option<Via<'a>> {
+        let rest = match raw.strip_prefix(b"SIP/2.0/") {
+            Some(rest) => rest,
+            None => after_slash(after_slash(raw)?)?,
+        };
+        let (transport, rest) = rest.split_at(chars::token_run(rest));
+        if transport.is_empty() || !rest.first().copied().is_some_and(chars::is_lws) {
+            return None;
+        }
+        let rest = chars::trim_start(rest);
+        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+        let (sent_by, params) = rest.split_at(end);
+        let (host, port) = read_sent_by(chars::trim(sent_by))?;
+        Some(Via {
+            transport: read_transport(transport),
+            host,
+            port,
+            branch: None,
+            rport: None,
+            received: None,
+            maddr: None,
+            ttl: None,
+            params,
+            raw,
+        })
+    }
+
+    /// The branch's part after the magic cookie. `None` for a peer of RFC 2543, and for a cookie alone.
+    pub fn branch_3261(&self) -> Option<&'a [u8]> {
+        self.branch?.strip_prefix(MAGIC_COOKIE).filter(|id| !id.is_empty())
+    }
+
+    fn take(&mut self, name: &[u8], value: Option<&'a [u8]>) -> Option<()> {
+        let text = value.unwrap_or_default();
+        if name.eq_ignore_ascii_case(b"branch") {
+            self.branch = Some(value?);
+        } else if name.eq_ignore_ascii_case(b"rport") {
+            self.rport = Some(match value {
+                Some(digits) => Some(number(digits)?),
+                None => None,
+            });
+        } else if name.eq_ignore_ascii_case(b"received") {
+            self.received = Some(uri::host_ip(text)?);
+        } else if name.eq_ignore_ascii_case(b"maddr") {
+            self.maddr = Some(value?);
+        } else if name.eq_ignore_ascii_case(b"ttl") {
+            self.ttl = Some(number(text)?);
+        }
+        Some(())
+    }
+}
+
+/// Takes `token LWS "/" LWS` off the front.
+fn after_slash(bytes: &[u8]) -> Option<&[u8]> {
+    let run = chars::token_run(bytes);
+    let rest = chars::trim_start(&bytes[run..]).strip_prefix(b"/")?;
+    (run > 0).then(|| chars::trim_start(rest))
+}
+
+/// `host [ COLON port ]`, where white space may stand around the colon.
+fn read_sent_by(sent_by: &[u8]) -> Option<(&[u8], Option<u16>)> {
+    let (host, port, rest) = uri::host_port(sent_by).ok().or_else(|| {
+        let host = &sent_by[..memchr::memrchr(b':', sent_by)?];
+        uri::host_port(host).ok().map(|(host, port, _)| (host, port, &sent_by[host.len()..]))
+    })?;
+    match (port, chars::trim(rest)) {
+        (port, []) => Some((host, port)),
+        (None, [b':', digits @ ..]) => Some((host, Some(number(chars::trim_start(digits))?))),
+        (_, _) => None,
+    }
+}
+
+fn read_transport(token: &[u8]) -> Option<Transport> {
+    [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss]
+        .into_iter()
+        .find(|transport| token.eq_ignore_ascii_case(transport.via_token().as_bytes()))
+}
+
+fn number<N: TryFrom<u64>>(digits: &[u8]) -> Option<N> {
+    chars::number(digits).and_then(|number| N::try_from(number).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_read() {
+        let via = Via::parse(
+            b"SIP/2.0/UDP pc33.example.com:5066;branch=z9hG4bK776;rport=9;received=192.0.2.1;ttl=16;maddr=224.2.0.1;x",
+        )
+        .expect("a Via");
+        assert_eq!(via.transport, Some(Transport::Udp));
+        assert_eq!((via.host, via.port), (&b"pc33.example.com"[..], Some(5066)));
+        assert_eq!(via.branch_3261(), Some(&b"776"[..]));
+        assert_eq!(via.rport, Some(Some(9)));
+        assert_eq!(via.received, Some(IpAddr::from([192, 0, 2, 1])));
+        assert_eq!((via.ttl, via.maddr), (Some(16), Some(&b"224.2.0.1"[..])));
+    }
+
+    #[test]
+    fn white_space_may_stand_around_every_separator() {
+        let via =
+            Via::parse(b"SIP  / 2.0\r\n /  TCP     [2001:db8::9] : 5080 ;\r\n  branch  =   z9hG4bK9 ;rport")
+                .expect("a Via");
+        assert_eq!(via.transport, Some(Transport::Tcp));
+        assert_eq!((via.host, via.port), (&b"[2001:db8::9]"[..], Some(5080)));
+        assert_eq!(via.branch, Some(&b"z9hG4bK9"[..]));
+        assert_eq!(via.rport, Some(None));
+        let old = Via::parse(b"SIP/2.0/SCTP h;branch=390skdjuw").expect("a Via");
+        assert_eq!((old.transport, old.branch_3261()), (None, None));
+    }
+
+    #[test]
+    fn what_is_not_well_formed_is_refused() {
+        for bad in [
+            "",
+            "SIP/2.0/UDP",
+            "SIP/2.0/UDP ",
+            "SIP/2.0 UDP host",
+            "SIP/2.0/UDP host;;branch=x",
+            "SIP/2.0/UDP host;branch",
+            "SIP/2.0/UDP host:70000",
+            "SIP/2.0/UDP host;rport=x",
+            "SIP/2.0/UDP host;received=nowhere",
+            "SIP/2.0/UDP ho st",
+            "SIP/2.0/UDP [::1;branch=a",
+        ] {
+            assert!(Via::parse(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+}

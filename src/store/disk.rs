@@ -1,0 +1,254 @@
+//! The disk thread: beginnings to the journal, records to their files, in groups.
+//!
+//! Few syncs: at most one for the records in 50 ms and one for the journal in 150 ms, and none for a call
+//! that began and ended within a group of the journal. When the disk fails, everything stays in memory (the
+//! slots bound it) and is tried again with a growing pause.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::cdrs::{Reader, Writer};
+use super::cursor::Day;
+use super::inbox::{Appetite, Inbox, Item};
+use super::journal::Journal;
+use super::slots::Slots;
+use crate::call::cdr::{Cdr, JournalEntry};
+use crate::time::Wall;
+
+/// Records are synced at most so often (R12).
+const RECORDS_EVERY: Duration = Duration::from_millis(50);
+/// A beginning waits at most so long for its group; with the sync itself it is on disk within 200 ms (R12).
+const STARTS_WITHIN: Duration = Duration::from_millis(150);
+/// The pause after a failure: the first, doubling up to the last.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// More bytes of records than these wait only when the disk fails; then no call is admitted.
+const BACKLOG: usize = 64 << 20;
+/// How often the journal is told that the node lives, while calls are in it.
+const TOUCH_EVERY: Duration = Duration::from_secs(30);
+/// How often old files are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// How often a failing disk is tried again when the store closes.
+const LAST_TRIES: u32 = 3;
+
+/// The wall clock, for names of days and marks of life.
+pub(super) fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+pub(super) struct DiskThread {
+    inbox: Arc<Inbox>,
+    slots: Arc<Slots>,
+    cdrs: Writer,
+    reader: Reader,
+    journal: Journal,
+    /// How many days files of records are kept; 0 = for ever.
+    cdr_days: u32,
+    /// Answered calls that are not in the journal yet.
+    starts: HashMap<Box<str>, Box<JournalEntry>>,
+    /// When the first of `starts` came.
+    first_start: Option<Instant>,
+    /// How many records wait.
+    waiting: u32,
+    /// When they may be synced.
+    records_due: Option<Instant>,
+    /// The calls among them that are in the journal.
+    journalled: Vec<Box<str>>,
+    last_sync: Option<Instant>,
+    health: Health,
+    last_touch: Instant,
+    next_sweep: Instant,
+}
+
+/// How the disk is doing.
+enum Health {
+    Well,
+    /// The last write failed; the next is tried at `again`.
+    Failing {
+        again: Instant,
+        pause: Duration,
+    },
+}
+
+impl DiskThread {
+    pub fn new(
+        inbox: Arc<Inbox>,
+        slots: Arc<Slots>,
+        (cdrs, reader): (Writer, Reader),
+        journal: Journal,
+        cdr_days: u32,
+    ) -> DiskThread {
+        let now = Instant::now();
+        DiskThread {
+            inbox,
+            slots,
+            cdrs,
+            reader,
+            journal,
+            cdr_days,
+            starts: HashMap::new(),
+            first_start: None,
+            waiting: 0,
+            records_due: None,
+            journalled: Vec::new(),
+            last_sync: None,
+            health: Health::Well,
+            last_touch: now,
+            next_sweep: now,
+        }
+    }
+
+    /// Works until the store is closed and all is written, or the disk refused it too often.
+    pub fn run(mut self) {
+        let mut items = Vec::new();
+        let mut last_tries = 0;
+        loop {
+            let (appetite, until) = self.sleep();
+            let taken = self.inbox.take(appetite, Some(until), &mut items);
+            let now = Instant::now();
+            for item in items.drain(..) {
+                self.receive(item, now);
+            }
+            let hurry = taken.closing || taken.flush.is_some();
+            if matches!(self.health, Health::Failing { again, .. } if now < again) {
+                if hurry {
+                    std::thread::sleep(PAUSE.0);
+                }
+                if !taken.closing {
+                    continue;
+                }
+            }
+            self.turn(now, hurry);
+            metrics::gauge!("strowger_queue_depth", "queue" => "store").set(f64::from(self.waiting));
+            let all_written = self.waiting == 0 && self.starts.is_empty();
+            if let Some(ticket) = taken.flush.filter(|_| all_written) {
+                self.inbox.flush_done(ticket);
+            }
+            if taken.closing {
+                last_tries += 1;
+                if all_written {
+                    return;
+                }
+                if last_tries == LAST_TRIES {
+                    tracing::error!(
+                        records = self.waiting,
+                        "the disk failed to the end: call records are lost"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, item: Item, now: Instant) {
+        match item {
+            Item::Started(entry) => {
+                self.first_start.get_or_insert(now);
+                self.starts.insert(entry.id.clone(), entry);
+            }
+            Item::Ended(cdr) => self.ended(&cdr, now),
+        }
+    }
+
+    fn ended(&mut self, cdr: &Cdr, now: Instant) {
+        if self.starts.remove(&cdr.id).is_none() && self.journal.holds(&cdr.id) {
+            self.journalled.push(cdr.id.clone());
+        }
+        if self.starts.is_empty() {
+            self.first_start = None;
+        }
+        self.cdrs.add(cdr);
+        self.waiting += 1;
+        let last_sync = self.last_sync;
+        self.records_due.get_or_insert_with(|| last_sync.map_or(now, |last| now.max(last + RECORDS_EVERY)));
+        self.slots.clog(self.cdrs.waiting_bytes() > BACKLOG);
+    }
+
+    /// How long to sleep, and what for.
+    fn sleep(&self) -> (Appetite, Instant) {
+        let records = self.records_due;
+        let starts = self.first_start.map(|first| first + STARTS_WITHIN);
+        if let Health::Failing { again, .. } = self.health {
+            return (Appetite::Nothing, again);
+        }
+        let touch = (!self.journal.is_empty()).then_some(self.last_touch + TOUCH_EVERY);
+        let until = [records, starts, touch].into_iter().flatten().fold(self.next_sweep, Instant::min);
+        let appetite = match (records, starts) {
+            (Some(_), _) => Appetite::Nothing,
+            (None, Some(_)) => Appetite::Records,
+            (None, None) => Appetite::Anything,
+        };
+        (appetite, until)
+    }
+
+    /// Does what is due; in a hurry, all that waits.
+    fn turn(&mut self, now: Instant, hurry: bool) {
+        let records = self.records_due.is_some_and(|due| hurry || due <= now);
+        let starts = self.first_start.is_some_and(|first| hurry || first + STARTS_WITHIN <= now);
+        let done = self.write(now, records, starts);
+        match (done, &self.health) {
+            (Ok(()), Health::Failing { .. }) => {
+                tracing::info!("the disk takes call records again");
+                self.health = Health::Well;
+            }
+            (Ok(()), Health::Well) => {}
+            (Err(error), health) => self.health = self.failed(now, health, &error),
+        }
+        if now >= self.last_touch + TOUCH_EVERY && !self.journal.is_empty() {
+            self.journal.touch();
+            self.last_touch = now;
+        }
+        if now >= self.next_sweep {
+            self.sweep();
+            self.next_sweep = now + SWEEP_EVERY;
+        }
+    }
+
+    fn write(&mut self, now: Instant, records: bool, starts: bool) -> io::Result<()> {
+        if records {
+            let bytes = self.cdrs.commit()?;
+            self.last_sync = Some(now);
+            self.journal.records_grew(bytes);
+            self.journal.ended(self.journalled.iter().map(|id| &**id));
+            self.journalled.clear();
+            self.slots.clog(false);
+            self.slots.release(self.waiting);
+            self.waiting = 0;
+            self.records_due = None;
+        }
+        if starts {
+            self.journal.write(self.starts.values().map(|entry| &**entry))?;
+            self.starts.clear();
+            self.first_start = None;
+        }
+        if self.journal.is_long() {
+            self.journal.begin_anew(self.reader.end())?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, now: Instant, before: &Health, error: &io::Error) -> Health {
+        metrics::counter!("strowger_store_errors_total").increment(1);
+        let pause = match before {
+            Health::Well => {
+                tracing::error!(%error, "the disk takes no call records; they stay in memory until it does");
+                PAUSE.0
+            }
+            Health::Failing { pause, .. } => (*pause * 2).min(PAUSE.1),
+        };
+        Health::Failing { again: now + pause, pause }
+    }
+
+    fn sweep(&mut self) {
+        if self.cdr_days == 0 {
+            return;
+        }
+        match self.cdrs.forget_before(Day::of(wall()).before(self.cdr_days)) {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "files of old call records were removed"),
+            Err(error) => tracing::warn!(%error, "a file of old call records could not be removed"),
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! One UDP socket of one listener and one shard: at most 64 datagrams a receive, the whole turn's datagrams in
+//! one send. System calls are what a datagram costs, so a turn makes one of each kind and none to hear `EAGAIN`.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg, sendmmsg,
+    setsockopt, sockopt,
+};
+use nix::sys::time::TimeSpec;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::icmp;
+
+/// Datagrams of one receive or send call: one turn of a shard takes no more before it looks at its inbox and
+/// its timers.
+pub const BATCH: usize = 64;
+
+/// The longest datagram (the 16-bit length of UDP).
+const LONGEST: usize = 65_535;
+
+/// The distance between two slots of the receive buffer. Not a power of two: with slots 64 KiB apart the first
+/// lines of all of them would compete for the same few lines of the processor's caches.
+const STRIDE: usize = LONGEST + 1 + 17 * 64;
+
+/// Asked of the kernel for each socket: about 3,500 datagrams of 1 KB, with the kernel's own overhead.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// Datagrams kept when the kernel's send buffer is full: two turns' worth at the most usual two datagrams out
+/// for one in. UDP may lose, and SIP repeats: what does not fit is dropped and counted.
+pub const KEPT: usize = 256;
+
+/// Opens and binds a socket: own buffers, timestamps and the drop counter asked for, errors by ICMP reported.
+///
+/// `shared`: several shards bind the same address and the kernel spreads the peers over them (`SO_REUSEPORT`).
+/// `addr` may have port 0; an IPv6 socket never takes IPv4 traffic.
+pub fn bind(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+        setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+    } else {
+        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    // Forcing it past `net.core.rmem_max` needs CAP_NET_ADMIN; otherwise the kernel gives what it allows.
+    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    }
+    setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+/// One received datagram, still in its slot of the receive buffer.
+struct Arrival {
+    len: usize,
+    from: SocketAddr,
+    /// When the kernel got it, in µs of wall time since 1970; 0 when it did not say.
+    stamp: u64,
+}
+
+/// One datagram as the shard's loop reads it. The bytes do not outlive the turn.
+pub struct Datagram<'a> {
+    pub from: SocketAddr,
+    pub bytes: &'a [u8],
+    /// When the kernel got it, in µs of wall time since 1970; 0 when it did not say.
+    pub stamp: u64,
+}
+
+/// What a port did since it was last asked; the loop publishes it once a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Receive and send calls into the kernel, those that only heard `EAGAIN` included.
+    pub receives: u64,
+    pub sends: u64,
+    /// Datagrams that the kernel dropped because our receive buffer was full (`SO_RXQ_OVFL`).
+    pub dropped: u64,
+    /// Datagrams dropped because the kernel's send buffer and ours were full.
+    pub overflowed: u64,
+}
+
+/// One UDP socket with its buffers. Lives on its shard's thread.
+pub struct Port {
+    socket: Rc<AsyncFd<UdpSocket>>,
+    kernel: Kernel,
+    /// 64 slots of 64 KiB; the kernel gives a page only once a datagram has touched it.
+    buffer: Vec<u8>,
+    arrivals: Vec<Arrival>,
+    /// This turn's datagrams: where to, and where they stand in the turn's bytes.
+    outgoing: Vec<(SocketAddr, Range<usize>)>,
+    kept: VecDeque<(SocketAddr, Box<[u8]>)>,
+    /// Waits until the kernel takes more. Only then: a socket registered for writing all the time would wake
+    /// us whenever a datagram has left.
+    writable: Option<AsyncFd<UdpSocket>>,
+    overflow_total: u32,
+    counts: Counts,
+}
+
+impl Port {
+    /// Takes a socket of [`bind`] into the tokio runtime of this thread.
+    pub fn new(socket: UdpSocket) -> io::Result<Port> {
+        let kernel = match socket.local_addr()? {
+            SocketAddr::V4(_) => Kernel::V4(Headers::new()),
+            SocketAddr::V6(_) => Kernel::V6(Headers::new()),
+        };
+        Ok(Port {
+            socket: Rc::new(register(socket, Interest::READABLE | Interest::ERROR)?),
+            kernel,
+            buffer: vec![0; BATCH * STRIDE],
+            arrivals: Vec::with_capacity(BATCH),
+            outgoing: Vec::with_capacity(2 * BATCH),
+            kept: VecDeque::new(),
+            writable: None,
+            overflow_total: 0,
+            counts: Counts::default(),
+        })
+    }
+
+    /// The socket, for the task that waits for its error queue ([`icmp::watch`]).
+    pub fn socket(&self) -> Rc<AsyncFd<UdpSocket>> {
+        Rc::clone(&self.socket)
+    }
+
+    /// Whether this port can send to `addr` at all (same address family).
+    pub fn reaches(&self, addr: SocketAddr) -> bool {
+        matches!(
+            (&self.kernel, addr),
+            (Kernel::V4(_), SocketAddr::V4(_)) | (Kernel::V6(_), SocketAddr::V6(_))
+        )
+    }
+
+    /// Ready when there is something to receive, or when kept datagrams can go.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let readable = self.socket.poll_read_ready(cx).is_ready();
+        let writable = self.writable.as_ref().is_some_and(|w| w.poll_write_ready(cx).is_ready());
+        if readable || writable { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Receives up to 64 datagrams with one system call, if the kernel said that there are some. True: there
+    /// may be more.
+    pub fn receive(&mut self) -> bool {
+        self.arrivals.clear();
+        let mut full = false;
+        let Port { socket, kernel, buffer, arrivals, overflow_total, counts, .. } = self;
+        let outcome = socket.try_io(Interest::READABLE, |socket| {
+            counts.receives += 1;
+            let overflow = kernel.receive(socket.as_raw_fd(), buffer, arrivals)?;
+            if let Some(total) = overflow {
+                counts.dropped += u64::from(total.wrapping_sub(*overflow_total));
+                *overflow_total = total;
+            }
+            full = arrivals.len() == BATCH;
+            // Fewer than asked for: the queue is empty. The driver is told so without another call.
+            if full { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        });
+        match outcome {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            // An error of some earlier datagram (ICMP), taken by this call; datagrams may still wait.
+            Err(_) => true,
+        }
+    }
+
+    /// The datagrams of the last [`Port::receive`].
+    pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+        self.buffer.chunks_exact(STRIDE).zip(&self.arrivals).map(|(slot, arrival)| Datagram {
+            from: arrival.from,
+            bytes: &slot[..arrival.len],
+            stamp: arrival.stamp,
+        })
+    }
+
+    /// Notes a datagram of this turn; [`Port::flush`] sends it.
+    pub fn push(&mut self, to: SocketAddr, range: Range<usize>) {
+        self.outgoing.push((to, range));
+    }
+
+    /// Sends what was pushed, 64 a call. What the kernel refuses for its destination goes to `failed`.
+    pub fn flush(&mut self, wire: &[u8], failed: &mut Vec<SocketAddr>) {
+        if !self.kept.is_empty() {
+            self.resume(failed);
+        }
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        let mut rest = outgoing.as_slice();
+        while !rest.is_empty() && self.kept.is_empty() {
+            let batch = &rest[..rest.len().min(BATCH)];
+            let datagrams = batch.iter().map(|(to, range)| (*to, &wire[range.clone()]));
+            match self.kernel.deliver(self.socket.get_ref().as_raw_fd(), datagrams, &mut self.counts, failed)
+            {
+                Delivery::Done(sent) => rest = &rest[sent..],
+                Delivery::Blocked(sent) => {
+                    rest = &rest[sent..];
+                    break;
+                }
+            }
+        }
+        for (to, range) in rest {
+            self.keep(*to, &wire[range.clone()]);
+        }
+        outgoing.clear();
+        self.outgoing = outgoing;
+    }
+
+    /// What was counted since the last call.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Datagrams that wait for the kernel to take them.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    fn keep(&mut self, to: SocketAddr, bytes: &[u8]) {
+        if self.writable.is_none() {
+            let again = self.socket.get_ref().try_clone();
+            self.writable = again.and_then(|socket| register(socket, Interest::WRITABLE)).ok();
+        }
+        if self.kept.len() >= KEPT || self.writable.is_none() {
+            self.counts.overflowed += 1;
+        } else {
+            self.kept.push_back((to, bytes.into()));
+        }
+    }
+
+    /// Sends what was kept, once the kernel takes more.
+    fn resume(&mut self, failed: &mut Vec<SocketAddr>) {
+        let fd = self.socket.get_ref().as_raw_fd();
+        while !self.kept.is_empty() {
+            let datagrams = self.kept.iter().take(BATCH).map(|(to, bytes)| (*to, &**bytes));
+            match self.kernel.deliver(fd, datagrams, &mut self.counts, failed) {
+                Delivery::Done(sent) => drop(self.kept.drain(..sent)),
+                Delivery::Blocked(sent) => {
+                    self.kept.drain(..sent);
+                    if let Some(writable) = &self.writable {
+                        // Nothing is written here: it only tells the driver that the buffer is full again.
+                        let _blocked = writable.try_io(Interest::WRITABLE, |_| -> io::Result<()> {
+                            Err(io::ErrorKind::WouldBlock.into())
+                        });
+                    }
+                    return;
+                }
+            }
+        }
+        self.writable = None;
+    }
+
+    /// Reads the error queue: destinations that ICMP says cannot be reached (RFC 3261 §18.4).
+    pub fn read_errors(&mut self, unreachable: &mut Vec<SocketAddr>) {
+        let fd = self.socket.get_ref().as_raw_fd();
+        match self.kernel {
+            Kernel::V4(_) => icmp::read::<SockaddrIn>(fd, unreachable),
+            Kernel::V6(_) => icmp::read::<SockaddrIn6>(fd, unreachable),
+        }
+    }
+}
+
+/// Registers a socket with the runtime of this thread, for these events alone: `tokio::net::UdpSocket` would
+/// always be told that there is room to send, which is a wake-up for each datagram that has left.
+#[expect(
+    deprecated,
+    reason = "its successor is an unsafe fn, for descriptors that may change; a UdpSocket's does not"
+)]
+fn register(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
+/// The outcome of one attempt to send a batch; the number counts what is settled, sent or refused.
+enum Delivery {
+    Done(usize),
+    Blocked(usize),
+}
+
+/// The kernel's view of one socket: its address family decides the shape of every address.
+enum Kernel {
+    V4(Headers<SockaddrIn>),
+    V6(Headers<SockaddrIn6>),
+}
+
+impl Kernel {
+    fn receive(
+        &mut self,
+        fd: RawFd,
+        buffer: &mut [u8],
+        arrivals: &mut Vec<Arrival>,
+    ) -> nix::Result<Option<u32>> {
+        match self {
+            Kernel::V4(headers) => headers.receive(fd, buffer, arrivals),
+            Kernel::V6(headers) => headers.receive(fd, buffer, arrivals),
+        }
+    }
+
+    /// Sends up to 64 datagrams. The call stops at the first one that the kernel refuses; that one is tried
+    /// once more, because the first refusal may belong to an earlier datagram (ICMP), and then given up.
+    fn deliver<'a>(
+        &mut self,
+        fd: RawFd,
+        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+        counts: &mut Counts,
+        failed: &mut Vec<SocketAddr>,
+    ) -> Delivery {
+        let batch: smallvec::SmallVec<[(SocketAddr, &[u8]); BATCH]> = datagrams.collect();
+        let mut settled = 0;
+        let mut refused = false;
+        while settled < batch.len() {
+            counts.sends += 1;
+            let outcome = match self {
+                Kernel::V4(headers) => headers.send(fd, &batch[settled..]),
+                Kernel::V6(headers) => headers.send(fd, &batch[settled..]),
+            };
+            match outcome {
+                Ok(sent) if sent > 0 => {
+                    settled += sent;
+                    refused = false;
+                }
+                Err(Errno::EAGAIN) => return Delivery::Blocked(settled),
+                Err(Errno::EINTR) => {}
+                Ok(_) | Err(_) if !refused => refused = true,
+                Ok(_) | Err(_) => {
+                    failed.push(batch[settled].0);
+                    settled += 1;
+                    refused = false;
+                }
+            }
+        }
+        Delivery::Done(settled)
+    }
+}
+
+/// An address of one family, as the kernel and as we write it.
+pub(super) trait Address: SockaddrLike + Copy {
+    fn of(addr: SocketAddr) -> Option<Self>;
+    fn plain(self) -> SocketAddr;
+}
+
+impl Address for SockaddrIn {
+    fn of(addr: SocketAddr) -> Option<Self> {
+        if let SocketAddr::V4(v4) = addr { Some(v4.into()) } else { None }
+    }
+
+    fn plain(self) -> SocketAddr {
+        SocketAddr::V4(self.into())
+    }
+}
+
+impl Address for SockaddrIn6 {
+    fn of(addr: SocketAddr) -> Option<Self> {
+        if let SocketAddr::V6(v6) = addr { Some(v6.into()) } else { None }
+    }
+
+    fn plain(self) -> SocketAddr {
+        SocketAddr::V6(self.into())
+    }
+}
+
+/// The headers that both calls reuse.
+struct Headers<S> {
+    receive: MultiHeaders<S>,
+    send: MultiHeaders<S>,
+}
+
+impl<S: Address> Headers<S> {
+    fn new() -> Self {
+        Headers { receive: receive_headers(), send: MultiHeaders::preallocate(BATCH, None) }
+    }
+
+    /// One `recvmmsg`; gives the kernel's running count of drops when it sent one along.
+    fn receive(
+        &mut self,
+        fd: RawFd,
+        buffer: &mut [u8],
+        arrivals: &mut Vec<Arrival>,
+    ) -> nix::Result<Option<u32>> {
+        let mut slots = buffer.chunks_exact_mut(STRIDE);
+        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] = std::array::from_fn(|_| {
+            [IoSliceMut::new(slots.next().map_or(&mut [], |slot| &mut slot[..LONGEST]))]
+        });
+        let mut overflow = None;
+        let mut truncated = false;
+        let received = recvmmsg(fd, &mut self.receive, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+        for message in received {
+            let mut stamp = 0;
+            match message.cmsgs() {
+                Ok(extras) => {
+                    for extra in extras {
+                        match extra {
+                            ControlMessageOwned::ScmTimestampns(at) => stamp = micros(at),
+                            ControlMessageOwned::RxqOvfl(total) => overflow = Some(total),
+                            // Nothing else was asked for; the enum is the crate's and not exhaustive.
+                            _ => {}
+                        }
+                    }
+                }
+                Err(_) => truncated = true,
+            }
+            let Some(from) = message.address.map(S::plain) else { continue };
+            arrivals.push(Arrival { len: message.bytes, from, stamp });
+        }
+        if truncated {
+            // The crate gives the kernel as much room for control data as the call before used. The drop
+            // count comes only once something was dropped, so then the headers are made anew, with full room;
+            // the count is a running total, so none is missed.
+            self.receive = receive_headers();
+        }
+        Ok(overflow)
+    }
+
+    /// One `sendmmsg`; how many the kernel took.
+    fn send(&mut self, fd: RawFd, batch: &[(SocketAddr, &[u8])]) -> nix::Result<usize> {
+        let slices: [[IoSlice<'_>; 1]; BATCH] =
+            std::array::from_fn(|i| [IoSlice::new(batch.get(i).map_or(&[], |(_, bytes)| bytes))]);
+        let addrs: [Option<S>; BATCH] = std::array::from_fn(|i| batch.get(i).and_then(|(to, _)| S::of(*to)));
+        let count = batch.len().min(BATCH);
+        let sent = sendmmsg(fd, &mut self.send, slices[..count].iter(), addrs, [], MsgFlags::MSG_DONTWAIT)?;
+        Ok(sent.count())
+    }
+}
+
+fn receive_headers<S: Address>() -> MultiHeaders<S> {
+    MultiHeaders::preallocate(BATCH, Some(cmsg_space!(TimeSpec, u32)))
+}
+
+fn micros(at: TimeSpec) -> u64 {
+    let seconds = u64::try_from(at.tv_sec()).unwrap_or(0);
+    seconds * 1_000_000 + u64::try_from(at.tv_nsec()).unwrap_or(0) / 1_000
+}
