@@ -171,7 +171,8 @@ fn of_a_gateway_that_forks_one_phone_is_bridged() -> Outcome {
 #[test]
 fn a_number_that_is_not_ours_is_404_and_recorded() -> Outcome {
     let world = World::start(FORWARD)?;
-    let caller = world.caller("caller_is_refused", world.carrier, &["-s", "+12015550102", "-key", "hops", "70"])?;
+    let caller =
+        world.caller("caller_is_refused", world.carrier, &["-s", "+12015550102", "-key", "hops", "70"])?;
     holds(&caller.finish()?, "final 404")?;
     let cdr = world.cdr()?;
     is(&cdr, "dialled", "+12015550102")?;

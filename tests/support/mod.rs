@@ -3,12 +3,12 @@
 pub mod process;
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use process::{Program, free_port, is_bound, own_host, until};
+use process::{Program, free_port, until};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -37,7 +37,8 @@ pub struct World {
     pub gateway: u16,
     pub alice: u16,
     pub bob: u16,
-    folder: TempDir,
+    /// Where the files of this test's programs are.
+    pub folder: TempDir,
     node: Program,
 }
 
@@ -80,11 +81,6 @@ impl World {
         Ok(World { host, sip, carrier, gateway, alice, bob, folder, node })
     }
 
-    /// Where the files of this test's programs are.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// A SIPp that plays `tests/sipp/<scenario>.xml` on `port` once it is called.
     pub fn phone(&self, scenario: &str, port: u16, more: &[&str]) -> Result<Sipp, String> {
         let phone = self.sipp(scenario, port, more, None)?;
@@ -92,7 +88,7 @@ impl World {
         if until(START, || is_bound(protocol, port)) {
             return Ok(phone);
         }
-        Err(format!("{scenario} does not listen: {}", phone.program.printed()))
+        Err(format!("{scenario} does not listen: {}", phone.program.last_words()))
     }
 
     /// A SIPp that calls the node from `port` and plays `tests/sipp/<scenario>.xml`.
@@ -112,7 +108,7 @@ impl World {
         command.arg("-trace_err").arg("-error_file").arg(file("errors"));
         command.arg("-trace_msg").arg("-message_file").arg(file("messages"));
         command.arg("-trace_logs").arg("-log_file").arg(file("said"));
-        command.args(more).args(to);
+        command.args(["-s", DID]).args(more).args(to);
         let program = Program::start(&name, &mut command, self.folder.path())?;
         Ok(Sipp { program, said: file("said"), errors: file("errors"), messages: file("messages") })
     }
@@ -128,7 +124,11 @@ impl World {
         until(RECORD, || lines().len() >= count);
         let lines = lines();
         if lines.len() != count {
-            return Err(format!("{} call records, not {count}: {lines:#?}\n{}", lines.len(), self.node.printed()));
+            return Err(format!(
+                "{} call records, not {count}: {lines:#?}\n{}",
+                lines.len(),
+                self.node.last_words()
+            ));
         }
         lines.iter().map(|line| serde_json::from_str(line).map_err(|e| format!("{e}: {line}"))).collect()
     }
@@ -167,5 +167,21 @@ impl Sipp {
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).and_then(|()| fs::write(path, text)).map_err(|e| format!("{}: {e}", path.display()))
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, text))
+        .map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// A loopback address of this process alone, so that no other test takes a port between its choice and its use.
+fn own_host() -> IpAddr {
+    let [.., b, c] = std::process::id().to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(127, 64 | b >> 2, b, c.clamp(1, 254)))
+}
+
+/// Whether somebody on this machine holds `port`, by the kernel's own list (`udp` or `tcp`).
+fn is_bound(protocol: &str, port: u16) -> bool {
+    let wanted = format!(":{port:04X}");
+    fs::read_to_string(format!("/proc/net/{protocol}")).is_ok_and(|list| {
+        list.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&wanted))
+    })
 }

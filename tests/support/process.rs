@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -17,6 +17,9 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// How long an ended program may take to go before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Lines of a program's log that an error repeats.
+const LAST_WORDS: usize = 30;
 
 /// A running program.
 pub struct Program {
@@ -53,13 +56,20 @@ impl Program {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// The end of that, for an error.
+    pub fn last_words(&self) -> String {
+        let printed = self.printed();
+        let lines: Vec<&str> = printed.lines().collect();
+        lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")
+    }
+
     /// Waits until `done` is true of what it has printed; an early end is an error.
     pub fn wait_until(&mut self, limit: Duration, done: impl Fn(&str) -> bool) -> Result<(), String> {
         until(limit, || done(&self.printed()) || !matches!(self.child.try_wait(), Ok(None)));
         if done(&self.printed()) {
             return Ok(());
         }
-        Err(format!("{} did not get so far; it printed:\n{}", self.name, self.printed()))
+        Err(format!("{} did not get so far; it printed:\n{}", self.name, self.last_words()))
     }
 
     /// Waits for its end.
@@ -69,12 +79,14 @@ impl Program {
             end = self.child.try_wait().ok().flatten();
             end.is_some()
         });
-        end.ok_or_else(|| format!("{} still runs after {limit:?}; it printed:\n{}", self.name, self.printed()))
+        end.ok_or_else(|| {
+            format!("{} still runs after {limit:?}; it printed:\n{}", self.name, self.last_words())
+        })
     }
 
     /// Asks it to end, twice (a server that drains ends at the second), then kills it.
     pub fn end(&mut self) {
-        let id = Pid::from_raw(self.child.id().cast_signed());
+        let id = Pid::from_raw(self.id().cast_signed());
         for limit in [GRACE / 10, GRACE] {
             if !matches!(self.child.try_wait(), Ok(None)) || kill(id, Signal::SIGTERM).is_err() {
                 return;
@@ -107,12 +119,6 @@ pub fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// A loopback address of this process alone, so that no other test takes a port between its choice and its use.
-pub fn own_host() -> IpAddr {
-    let [.., b, c] = std::process::id().to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(127, 64 | b >> 2, b, c.clamp(1, 254)))
-}
-
 /// A port of `host` that is free for UDP and TCP, chosen by the system.
 pub fn free_port(host: IpAddr) -> Result<u16, String> {
     let free = || -> io::Result<u16> {
@@ -124,12 +130,4 @@ pub fn free_port(host: IpAddr) -> Result<u16, String> {
         }
     };
     free().map_err(|e| format!("no free port on {host}: {e}"))
-}
-
-/// Whether somebody on this machine holds `port`, by the kernel's own list (`udp` or `tcp`).
-pub fn is_bound(protocol: &str, port: u16) -> bool {
-    let wanted = format!(":{port:04X}");
-    fs::read_to_string(format!("/proc/net/{protocol}")).is_ok_and(|list| {
-        list.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&wanted))
-    })
 }
