@@ -458,11 +458,11 @@ impl World {
     /// What a turn of a core brought about.
     fn turn_ends(&mut self, shard: usize, mut effects: Effects) {
         let records = self.cores[shard].records(&mut effects);
-        for send in effects.sends.drain(..) {
-            let bytes = effects.wire.get(send.range).unwrap_or_default();
+        for send in effects.out.sends.drain(..) {
+            let bytes = effects.out.wire.get(send.range).unwrap_or_default();
             self.leaves(send.to, bytes);
         }
-        effects.wire.clear();
+        effects.out.wire.clear();
         self.effects = effects;
         for record in records {
             self.recorded(record);
