@@ -26,7 +26,10 @@ impl Clock {
         let mono = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_micros = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
-        Reading { now: Now { mono: Instant::from_micros(mono), wall: Wall(wall_micros / 1_000) }, wall_micros }
+        Reading {
+            now: Now { mono: Instant::from_micros(mono), wall: Wall(wall_micros / 1_000) },
+            wall_micros,
+        }
     }
 
     /// The same point on the runtime's clock.
@@ -38,7 +41,11 @@ impl Clock {
 impl Reading {
     /// How long ago `stamp` was (µs of wall time since 1970; 0: unknown, taken as just now).
     pub fn age(&self, stamp: u64) -> Duration {
-        if stamp == 0 { Duration::ZERO } else { Duration::from_micros(self.wall_micros.saturating_sub(stamp)) }
+        if stamp == 0 {
+            Duration::ZERO
+        } else {
+            Duration::from_micros(self.wall_micros.saturating_sub(stamp))
+        }
     }
 
     /// The point on the monotonic clock that lies `age` before this reading.

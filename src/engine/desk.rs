@@ -94,7 +94,9 @@ impl Pace {
     /// Puts a token back that was taken in vain.
     pub fn give(&self, per_second: u32) {
         if let Some(token) = 1_000_000_u64.checked_div(u64::from(per_second)) {
-            let _before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| Some(at.saturating_sub(token)));
+            let _before = self
+                .0
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| Some(at.saturating_sub(token)));
         }
     }
 }
@@ -285,8 +287,12 @@ mod tests {
 
     fn desk() -> SharedDesk {
         let bound = |text: &str| Place { bound: text.parse().unwrap(), advertise: None };
-        let advertised = Place { advertise: Some("203.0.113.5:5060".parse().unwrap()), ..bound("0.0.0.0:5060") };
-        SharedDesk::new(2, vec![bound("127.0.0.1:5060"), bound("0.0.0.0:5070"), advertised, bound("[::]:5080")])
+        let advertised =
+            Place { advertise: Some("203.0.113.5:5060".parse().unwrap()), ..bound("0.0.0.0:5060") };
+        SharedDesk::new(
+            2,
+            vec![bound("127.0.0.1:5060"), bound("0.0.0.0:5070"), advertised, bound("[::]:5080")],
+        )
     }
 
     #[test]

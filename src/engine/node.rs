@@ -140,20 +140,24 @@ impl<C: Core> Node<C> {
         }
         let mut sockets = bind_all(&options.listeners, shards)?;
         let bound: Vec<SocketAddr> = sockets[0].iter().map(|socket| socket.addr).collect();
-        let listening = options.listeners.iter().map(|listen| listen.transport).zip(bound.iter().copied()).collect();
+        let listening =
+            options.listeners.iter().map(|listen| listen.transport).zip(bound.iter().copied()).collect();
         let places = options.listeners.iter().zip(&bound);
-        let places = places.map(|(listen, bound)| Place { bound: *bound, advertise: listen.advertise }).collect();
+        let places =
+            places.map(|(listen, bound)| Place { bound: *bound, advertise: listen.advertise }).collect();
         let desk = Arc::new(SharedDesk::new(options.records, places));
         let guests = Guests::new(options.connections, options.connections_per_stranger, options.known);
         let clock = Clock::start();
-        let back = Builder::new_multi_thread().worker_threads(BACK_THREADS).thread_name("back").enable_all().build();
+        let back =
+            Builder::new_multi_thread().worker_threads(BACK_THREADS).thread_name("back").enable_all().build();
         let back = back.map_err(StartError::Thread)?;
         let (slots, inboxes): (Vec<Slot<C>>, Vec<Inbox<C>>) = (0..shards).map(|_| inbox()).unzip();
         let (ended_to, ended) = watch::channel(0);
         let make = Arc::new(make);
         let mut node = Node { slots, threads: Vec::new(), ended, listening, desk, guests, clock, back };
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let berth = Berth { shard: index, shards, clock, desk: Arc::clone(&node.desk), bound: bound.clone() };
+            let berth =
+                Berth { shard: index, shards, clock, desk: Arc::clone(&node.desk), bound: bound.clone() };
             let thread = Thread {
                 index,
                 clock,
@@ -325,7 +329,11 @@ fn bind_all(listeners: &[Listen], shards: usize) -> Result<Vec<Vec<Bound>>, Star
     Ok(sockets)
 }
 
-fn bind(listen: &Listen, addr: SocketAddr, shared: bool) -> Result<io::Result<(Kind, SocketAddr)>, StartError> {
+fn bind(
+    listen: &Listen,
+    addr: SocketAddr,
+    shared: bool,
+) -> Result<io::Result<(Kind, SocketAddr)>, StartError> {
     match listen.transport {
         Transport::Udp => Ok(udp::bind(addr, shared).and_then(|socket| {
             let bound = socket.local_addr()?;
@@ -355,7 +363,8 @@ struct Thread<C: Core, O> {
 impl<C: Core, O: Owners> Thread<C, O> {
     /// The thread's life: its runtime, its sockets and the loop.
     fn run(self, make: impl FnOnce() -> C) -> io::Result<()> {
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
+        let runtime =
+            Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
         runtime.block_on(async move {
             let core = make();
             let (to_events, events) = mpsc::channel(STREAM_EVENTS);

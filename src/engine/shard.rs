@@ -129,7 +129,8 @@ enum Turn {
 
 impl<C: Core, O: Owners> Shard<C, O> {
     pub fn new(around: Surroundings<C, O>, core: C) -> Self {
-        let Surroundings { index, clock, owners, slots, seats, ports, streams, events, inbox, notices } = around;
+        let Surroundings { index, clock, owners, slots, seats, ports, streams, events, inbox, notices } =
+            around;
         let (effects, tally) = (Effects::default(), Tally::new());
         Shard {
             mind: Mind { core, effects, index, owners, slots, tally, dropping: Rate::default() },
@@ -204,7 +205,9 @@ impl<C: Core, O: Owners> Shard<C, O> {
         for _ in 0..A_TURN {
             let next = self.event.take().or_else(|| self.events.try_recv().ok());
             match next {
-                Some(Event::Message { from, bytes }) => self.mind.receive(reading, from, &bytes, Duration::ZERO),
+                Some(Event::Message { from, bytes }) => {
+                    self.mind.receive(reading, from, &bytes, Duration::ZERO)
+                }
                 Some(Event::Ended { peer, lost }) => {
                     self.undelivered.push(peer);
                     if lost {
@@ -390,14 +393,16 @@ impl<C: Core, O: Owners> Mind<C, O> {
     /// Hands a message to the connection that takes it, here or on the shard that owns its flow.
     fn send_stream(&self, streams: &Streams, to: Peer, source: Option<SocketAddr>, bytes: &[u8]) -> bool {
         match to.flow.map(Streams::owner) {
-            Some(owner) if owner != self.index => match self.slots.get(owner).map(|slot| slot.send(to, bytes)) {
-                Some(Ok(())) => true,
-                Some(Err(Full)) => {
-                    self.tally.full(Queue::Inbox, 1);
-                    false
+            Some(owner) if owner != self.index => {
+                match self.slots.get(owner).map(|slot| slot.send(to, bytes)) {
+                    Some(Ok(())) => true,
+                    Some(Err(Full)) => {
+                        self.tally.full(Queue::Inbox, 1);
+                        false
+                    }
+                    None => false,
                 }
-                None => false,
-            },
+            }
             Some(_) | None => streams.send(&to, bytes, source).is_ok(),
         }
     }

@@ -36,8 +36,26 @@ impl Queue {
 
 /// The kinds of `sip_messages_total`: methods by name, responses by class.
 const KINDS: [&str; 20] = [
-    "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE",
-    "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "MESSAGE", "other",
+    "1xx",
+    "2xx",
+    "3xx",
+    "4xx",
+    "5xx",
+    "6xx",
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "OPTIONS",
+    "REGISTER",
+    "PRACK",
+    "UPDATE",
+    "INFO",
+    "REFER",
+    "NOTIFY",
+    "SUBSCRIBE",
+    "MESSAGE",
+    "other",
 ];
 
 const OTHER: usize = KINDS.len() - 1;
@@ -109,9 +127,11 @@ impl Tally {
     pub fn depth(&mut self, queue: Queue, depth: usize) {
         let known = &mut self.depths[queue as usize];
         if *known < depth {
-            self.depth[queue as usize].increment(f64::from(u32::try_from(depth - *known).unwrap_or(u32::MAX)));
+            self.depth[queue as usize]
+                .increment(f64::from(u32::try_from(depth - *known).unwrap_or(u32::MAX)));
         } else if *known > depth {
-            self.depth[queue as usize].decrement(f64::from(u32::try_from(*known - depth).unwrap_or(u32::MAX)));
+            self.depth[queue as usize]
+                .decrement(f64::from(u32::try_from(*known - depth).unwrap_or(u32::MAX)));
         }
         *known = depth;
     }

@@ -40,7 +40,9 @@ impl Body {
         whole.extend_from_slice(message.body());
         let kind = match message.get(Name::ContentType) {
             Some(kind) if is_type(kind, b"application/sdp") => Kind::Sdp,
-            Some(kind) if kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/")) => Kind::Multipart,
+            Some(kind) if kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/")) => {
+                Kind::Multipart
+            }
             // RFC 3261 §7.4.1: a body must say what it is; an INVITE's is SDP if it looks like one.
             None if message.method() == Method::Invite && message.body().starts_with(b"v=0") => Kind::Sdp,
             Some(_) | None => Kind::Other,
@@ -75,7 +77,11 @@ impl Body {
 fn belongs_to_body(name: Name) -> bool {
     matches!(
         name,
-        Name::ContentType | Name::ContentEncoding | Name::ContentDisposition | Name::ContentLanguage | Name::MimeVersion
+        Name::ContentType
+            | Name::ContentEncoding
+            | Name::ContentDisposition
+            | Name::ContentLanguage
+            | Name::MimeVersion
     )
 }
 

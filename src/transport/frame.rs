@@ -96,7 +96,8 @@ fn content_length(head: &[u8]) -> Result<usize, Unframed> {
         let Some(colon) = memchr::memchr(b':', line) else { continue };
         let name = line[..colon].trim_ascii();
         if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"l") {
-            let value = std::str::from_utf8(line[colon + 1..].trim_ascii()).map_err(|_| Unframed::BadLength)?;
+            let value =
+                std::str::from_utf8(line[colon + 1..].trim_ascii()).map_err(|_| Unframed::BadLength)?;
             return value.parse().map_err(|_| Unframed::BadLength);
         }
     }

@@ -42,7 +42,8 @@ pub(super) fn read<S: Address>(fd: RawFd, unreachable: &mut Vec<SocketAddr>) {
         let Some(to) = message.address.map(S::plain) else { continue };
         let Ok(extras) = message.cmsgs() else { continue };
         for extra in extras {
-            if let ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) = extra
+            if let ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) =
+                extra
                 && says_unreachable(&error)
             {
                 unreachable.push(to);

@@ -349,7 +349,12 @@ impl Streams {
     }
 
     /// One read, and every frame that it made whole.
-    async fn read(&self, connection: &Connection, stream: &TcpStream, reading: &mut Reading) -> Result<(), End> {
+    async fn read(
+        &self,
+        connection: &Connection,
+        stream: &TcpStream,
+        reading: &mut Reading,
+    ) -> Result<(), End> {
         reading.buffer.reserve(READ);
         match stream.try_read_buf(&mut reading.buffer) {
             Ok(0) => return Err(End::FarEnd),

@@ -65,7 +65,9 @@ pub async fn accept(
 /// Opens a connection, from the address of `source` if given (its port is the kernel's choice).
 pub(super) async fn connect(to: SocketAddr, source: Option<SocketAddr>) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(source) = source.filter(|source| source.is_ipv4() == to.is_ipv4() && !source.ip().is_unspecified()) {
+    if let Some(source) =
+        source.filter(|source| source.is_ipv4() == to.is_ipv4() && !source.ip().is_unspecified())
+    {
         socket.bind(SocketAddr::new(source.ip(), 0))?;
     }
     let stream = socket.connect(to).await?;

@@ -12,8 +12,8 @@ use std::task::{Context, Poll};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg, sendmmsg, setsockopt,
-    sockopt,
+    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg, sendmmsg,
+    setsockopt, sockopt,
 };
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -138,7 +138,10 @@ impl Port {
 
     /// Whether this port can send to `addr` at all (same address family).
     pub fn reaches(&self, addr: SocketAddr) -> bool {
-        matches!((&self.kernel, addr), (Kernel::V4(_), SocketAddr::V4(_)) | (Kernel::V6(_), SocketAddr::V6(_)))
+        matches!(
+            (&self.kernel, addr),
+            (Kernel::V4(_), SocketAddr::V4(_)) | (Kernel::V6(_), SocketAddr::V6(_))
+        )
     }
 
     /// Ready when there is something to receive, or when kept datagrams can go.
@@ -197,7 +200,8 @@ impl Port {
         while !rest.is_empty() && self.kept.is_empty() {
             let batch = &rest[..rest.len().min(BATCH)];
             let datagrams = batch.iter().map(|(to, range)| (*to, &wire[range.clone()]));
-            match self.kernel.deliver(self.socket.get_ref().as_raw_fd(), datagrams, &mut self.counts, failed) {
+            match self.kernel.deliver(self.socket.get_ref().as_raw_fd(), datagrams, &mut self.counts, failed)
+            {
                 Delivery::Done(sent) => rest = &rest[sent..],
                 Delivery::Blocked(sent) => {
                     rest = &rest[sent..];
@@ -268,7 +272,10 @@ impl Port {
 
 /// Registers a socket with the runtime of this thread, for these events alone: `tokio::net::UdpSocket` would
 /// always be told that there is room to send, which is a wake-up for each datagram that has left.
-#[expect(deprecated, reason = "its successor is an unsafe fn, for descriptors that may change; a UdpSocket's does not")]
+#[expect(
+    deprecated,
+    reason = "its successor is an unsafe fn, for descriptors that may change; a UdpSocket's does not"
+)]
 fn register(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
     AsyncFd::with_interest(socket, interest)
 }
@@ -286,7 +293,12 @@ enum Kernel {
 }
 
 impl Kernel {
-    fn receive(&mut self, fd: RawFd, buffer: &mut [u8], arrivals: &mut Vec<Arrival>) -> nix::Result<Option<u32>> {
+    fn receive(
+        &mut self,
+        fd: RawFd,
+        buffer: &mut [u8],
+        arrivals: &mut Vec<Arrival>,
+    ) -> nix::Result<Option<u32>> {
         match self {
             Kernel::V4(headers) => headers.receive(fd, buffer, arrivals),
             Kernel::V6(headers) => headers.receive(fd, buffer, arrivals),
@@ -368,10 +380,16 @@ impl<S: Address> Headers<S> {
     }
 
     /// One `recvmmsg`; gives the kernel's running count of drops when it sent one along.
-    fn receive(&mut self, fd: RawFd, buffer: &mut [u8], arrivals: &mut Vec<Arrival>) -> nix::Result<Option<u32>> {
+    fn receive(
+        &mut self,
+        fd: RawFd,
+        buffer: &mut [u8],
+        arrivals: &mut Vec<Arrival>,
+    ) -> nix::Result<Option<u32>> {
         let mut slots = buffer.chunks_exact_mut(STRIDE);
-        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
-            std::array::from_fn(|_| [IoSliceMut::new(slots.next().map_or(&mut [], |slot| &mut slot[..LONGEST]))]);
+        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] = std::array::from_fn(|_| {
+            [IoSliceMut::new(slots.next().map_or(&mut [], |slot| &mut slot[..LONGEST]))]
+        });
         let mut overflow = None;
         let mut truncated = false;
         let received = recvmmsg(fd, &mut self.receive, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;

@@ -34,7 +34,9 @@ impl Exchange {
             Action::Accept { leg, fork, body } => self.accept_caller(now, key, leg, fork, body, out),
             Action::Refuse { code, q850 } => self.refuse_caller(now, key, code, q850, out),
             Action::PassOn { leg, method, body } => self.pass_on(now, key, leg, method, body, out),
-            Action::Reply { leg, method, code, body } => self.reply(now, key, leg, method, code, body.as_ref(), out),
+            Action::Reply { leg, method, code, body } => {
+                self.reply(now, key, leg, method, code, body.as_ref(), out)
+            }
             Action::Settle { leg, answer } => {
                 let answer = answer.map_or(Answer::None, Answer::Of);
                 self.acknowledge(now, key, leg, &answer, out);
@@ -63,7 +65,14 @@ impl Exchange {
     }
 
     /// ACK of a 2xx that we got; kept, to be repeated with it (RFC 3261 §13.2.2.4).
-    pub(super) fn acknowledge(&mut self, now: Now, key: SlotKey, leg: LegId, answer: &Answer, out: &mut Effects) {
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        answer: &Answer,
+        out: &mut Effects,
+    ) {
         let draw = self.names.draw();
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(side) = slot.side(leg) else { return };
@@ -123,13 +132,23 @@ impl Exchange {
     }
 
     /// A request that one side sent goes to the other.
-    fn pass_on(&mut self, now: Now, key: SlotKey, leg: LegId, method: Method, body: Option<Body>, out: &mut Effects) {
+    fn pass_on(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        method: Method,
+        body: Option<Body>,
+        out: &mut Effects,
+    ) {
         let reserved = self.transactions.reserve(Owner::Passed(key, leg));
         let Some(slot) = self.slots.get_mut(key) else { return };
         let extra = slot.asked.iter().rev().find(|asked| asked.leg != leg && asked.method == method);
         let request = extra.map(|asked| asked.request.clone()).unwrap_or_default();
         let Some(side) = slot.side(leg) else { return };
-        let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else { return };
+        let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else {
+            return;
+        };
         let peer = dialog.peer();
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
@@ -155,7 +174,9 @@ impl Exchange {
             side.invite_seq = dialog.local_seq();
         }
         self.transactions.send(now.mono, transaction, method, &self.scratch[range], peer, &mut out.out);
-        if let Some(asked) = slot.asked.iter_mut().rev().find(|asked| asked.leg != leg && asked.method == method) {
+        if let Some(asked) =
+            slot.asked.iter_mut().rev().find(|asked| asked.leg != leg && asked.method == method)
+        {
             asked.passed = Some(transaction);
         }
         slot.pins += 1;
@@ -178,7 +199,8 @@ impl Exchange {
         let open = |asked: &Asked| asked.leg == leg && asked.method == method && !asked.request.is_empty();
         // Of two at once, the later one is refused first and the earlier answered when the other side has.
         let latest_first = code == 491 || code == 500;
-        let place = if latest_first { slot.asked.iter().rposition(open) } else { slot.asked.iter().position(open) };
+        let place =
+            if latest_first { slot.asked.iter().rposition(open) } else { slot.asked.iter().position(open) };
         let Some(place) = place else { return };
         let bytes = std::mem::take(&mut slot.asked[place].request);
         let transaction = slot.asked[place].transaction;

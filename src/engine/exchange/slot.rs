@@ -99,7 +99,9 @@ pub enum Stage {
     Abandoned(Why),
     /// 2xx sent or received, its ACK outstanding. A BYE of ours to the caller waits for that ACK
     /// (RFC 3261 §15).
-    Accepted { bye: Option<Why> },
+    Accepted {
+        bye: Option<Why>,
+    },
     Confirmed,
     /// Ended: BYE sent or received, or a final response of 300 or above.
     Gone,
