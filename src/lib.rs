@@ -7,6 +7,8 @@
 pub mod admin;
 /// PURE. What one call does: R1 to R14 of the call rules.
 pub mod call;
+/// The command line.
+pub mod cli;
 /// What an operator writes, and every mistake in it with its place.
 pub mod config;
 /// The edge: the shard (pure), and the threads and sockets that drive it.

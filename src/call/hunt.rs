@@ -74,8 +74,7 @@ impl Turn<'_> {
     }
 
     fn ring_targets(&mut self, step: u8, due: impl Fn(Duration) -> bool) {
-        let Some(targets) = self.call.plan.steps.get(usize::from(step)).map(|step| step.targets.clone())
-        else {
+        let Some(targets) = self.call.plan.steps.get(usize::from(step)).map(|step| step.targets.clone()) else {
             return;
         };
         for (place, target) in (0u8..).zip(targets).filter(|(_, target)| due(target.delay)) {
@@ -114,8 +113,7 @@ impl Turn<'_> {
         self.call.legs.push(leg);
         let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         self.out.push(Action::Invite(id));
-        if let Some((trunk, true)) =
-            self.leg(id).and_then(|leg| Some((leg.trunk()?.clone(), leg.has_another_gateway())))
+        if let Some((trunk, true)) = self.leg(id).and_then(|leg| Some((leg.trunk()?.clone(), leg.has_another_gateway())))
         {
             self.start(Timer::TryTimeout(id), trunk.try_timeout);
         }
@@ -153,7 +151,8 @@ impl Turn<'_> {
         body: Option<Body>,
     ) -> State {
         let now = self.now.mono;
-        let plain = self.is_single_plain_target();
+        // With a delayed offer no SDP reaches the caller before our 200 (R4).
+        let plain = self.is_single_plain_target() && self.call.arrival.offer.is_some();
         self.stop(Timer::TryTimeout(id));
         let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
         if code == 100 {
@@ -169,8 +168,7 @@ impl Turn<'_> {
         }
         let passed_before = leg.first_sdp(fork).is_some() && plain;
         self.call.ringing.get_or_insert(now);
-        // With a delayed offer no SDP reaches the caller before our 200 (R4).
-        let early = sdp.filter(|_| plain && self.call.arrival.offer.is_some());
+        let early = sdp.filter(|_| plain);
         match (early, hunt.heard) {
             (Some(sdp), _) => {
                 self.out.push(Action::Progress { code, leg: id, fork, body: Some(sdp) });
@@ -253,6 +251,12 @@ impl Turn<'_> {
             return self.go_on(hunt);
         }
         self.leg_failed(hunt, id, code)
+    }
+
+    /// BYE in an early dialog: whatever the leg still answers is unwanted.
+    pub(super) fn leg_hung_up(&mut self, hunt: Hunt, id: LegId) -> State {
+        self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
+        self.leg_failed(hunt, id, 480)
     }
 
     /// A leg ended without an answer: its next gateway, its redirect's next contact, or nothing.

@@ -103,16 +103,14 @@ impl Call {
             (Ringing(hunt), Leg(leg, LegEvent::Progress { code, fork, body })) => {
                 call.progress(hunt, leg, code, fork, body)
             }
-            (Ringing(hunt), Leg(leg, LegEvent::Answered { fork, body })) => {
-                call.answered(hunt, leg, fork, body)
-            }
+            (Ringing(hunt), Leg(leg, LegEvent::Answered { fork, body })) => call.answered(hunt, leg, fork, body),
             (Ringing(hunt), Leg(leg, LegEvent::Refused { code, q850, contacts })) => {
                 call.leg_refused(hunt, leg, code, q850, contacts)
             }
             (Ringing(hunt), Leg(leg, LegEvent::TimedOut)) => call.leg_failed(hunt, leg, 408),
             (Ringing(hunt), Leg(leg, LegEvent::Undeliverable)) => call.leg_failed(hunt, leg, 503),
             (Ringing(hunt), Leg(leg, LegEvent::NoCircuit)) => call.leg_failed(hunt, leg, 503),
-            (Ringing(hunt), HungUp { leg, .. }) if leg != LegId::CALLER => call.leg_failed(hunt, leg, 480),
+            (Ringing(hunt), HungUp { leg, .. }) if leg != LegId::CALLER => call.leg_hung_up(hunt, leg),
             (Ringing(_), HungUp { .. }) => call.caller_gone(None),
             (Ringing(_), CallerCancelled { reason }) => call.caller_gone(reason),
             (Ringing(_), CallerNeverPracked) => call.give_up(Ending::NeverPracked),
@@ -130,26 +128,24 @@ impl Call {
                 call.out.push(Action::Reply { leg, method, code: 491, body: None });
                 Ringing(hunt)
             }
-            (
-                Ringing(hunt),
-                CallerAcknowledged { .. } | CallerNeverAcknowledged | Replied { .. } | Settled { .. },
-            ) => Ringing(hunt),
+            (Ringing(hunt), CallerAcknowledged { .. } | CallerNeverAcknowledged | Replied { .. } | Settled { .. }) => {
+                Ringing(hunt)
+            }
             (Ringing(hunt), Woke(Timer::MaxCall)) => Ringing(hunt),
 
             (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
             (Talking(talk), CallerNeverAcknowledged) => call.end(talk, Ending::NeverAcknowledged),
+            // A PRACK holds our 200 up: the caller never had it.
+            (Talking(talk), CallerCancelled { .. }) => call.cancelled_before_the_answer_left(talk),
+            (Talking(talk), CallerNeverPracked) => call.end(talk, Ending::NeverPracked),
             (Talking(talk), HungUp { leg, why }) => call.hung_up(talk, leg, why),
             (Talking(talk), Asked { leg, method, body }) => call.asked(talk, leg, method, body),
-            (Talking(talk), Replied { leg, method, code, body }) => {
-                call.replied(talk, leg, method, code, body)
-            }
+            (Talking(talk), Replied { leg, method, code, body }) => call.replied(talk, leg, method, code, body),
             (Talking(talk), Settled { leg, answer }) => call.settled(talk, leg, answer),
             (Talking(talk), Woke(Timer::MaxCall)) => call.end(talk, Ending::MaxCall),
             (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),
-            // A loser's last words, a CANCEL that our 200 crossed, a timer that was due in the same turn.
-            (Talking(talk), Leg(..) | CallerCancelled { .. } | CallerNeverPracked | Begin | Woke(_)) => {
-                Talking(talk)
-            }
+            // A loser's last words, a timer that was due in the same turn.
+            (Talking(talk), Leg(..) | Begin | Woke(_)) => Talking(talk),
 
             // A request that was under way when the call ended is answered by the dialogs (481).
             (Over, _) => Over,

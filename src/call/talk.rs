@@ -140,9 +140,7 @@ impl Turn<'_> {
                 talk.sdp[talk.side(leg)] = body;
             }
             Phase::Asked { .. } => {}
-            phase @ (Phase::AwaitsAck { .. } | Phase::Stable | Phase::AwaitsAnswer { .. }) => {
-                talk.phase = phase
-            }
+            phase @ (Phase::AwaitsAck { .. } | Phase::Stable | Phase::AwaitsAnswer { .. }) => talk.phase = phase,
         }
         // RFC 3261 §12.2.1.2: that dialog is gone.
         if matches!(code, 408 | 481) { self.hung_up(talk, leg, Gone::Lost) } else { State::Talking(talk) }
@@ -174,6 +172,16 @@ impl Turn<'_> {
                 self.finish(&talk, q850.unwrap_or(outcome::NORMAL), ending)
             }
         }
+    }
+
+    pub(super) fn cancelled_before_the_answer_left(&mut self, talk: Talk) -> State {
+        self.call.answered = None;
+        self.acknowledge_the_winner(&talk);
+        self.out.push(Action::Bye { leg: talk.winner, why: Why::NoAnswer });
+        self.out.push(Action::Refuse { code: 487, q850: None });
+        self.stop(Timer::MaxCall);
+        self.end_leg(talk.winner, LegEnd::Cancelled, 0);
+        self.close(Ending::CallerCancelled)
     }
 
     /// We end a bridged call: BYE to both sides.

@@ -1,1 +1,74 @@
-//! config
+//! What an operator writes, and every mistake in it with its place. Reads files and the environment, once, when
+//! asked; knows no call and no socket. `routing` builds its table from a [`Config`]; a `Config` that exists has
+//! passed every check.
+
+mod agent;
+mod check;
+mod choices;
+mod diff;
+mod fields;
+mod load;
+mod net;
+mod node;
+mod number;
+mod number_json;
+mod place;
+mod pool;
+mod render;
+mod row;
+mod schema;
+mod served;
+mod source;
+mod trunk;
+mod uri;
+
+pub use agent::Agent;
+pub use choices::{
+    Anchor, DidFrom, ForeignCallerId, ListenTransport, NumberFormat, Pai, Strangers, TrunkTransport,
+    WhenExhausted,
+};
+pub use diff::{Counts, Diff, diff};
+pub use load::{Loaded, load, parse};
+pub use net::Net;
+pub use node::{
+    Admin, Capture, Limits, Listen, Media, Node, NodeSection, Ports, Public, Retention, Secret, Speech,
+};
+pub use number::{Dialled, Keys, Number, Overflow, Profile, Prompt, Voicemail};
+pub use place::{At, Files, Finding, MAX_FINDINGS, Place};
+pub use pool::{CallerId, Dial, Emergency, Pool};
+pub use render::{findings_json, plain, pretty};
+pub use schema::schemas;
+pub use trunk::{Auth, Gateway, Trunk};
+pub use uri::SipUri;
+
+/// A whole configuration that has passed every check.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub node: Node,
+    pub defaults: Keys,
+    pub profiles: Vec<Profile>,
+    pub trunks: Vec<Trunk>,
+    pub agents: Vec<Agent>,
+    pub numbers: Vec<Number>,
+    pub caller_ids: Vec<CallerId>,
+    pub pools: Vec<Pool>,
+    pub emergency: Emergency,
+    pub dial: Dial,
+    /// What every [`Place`] in it refers to.
+    pub files: Files,
+}
+
+impl Config {
+    /// A number's keys with its profile and the defaults merged into them.
+    pub fn merged(&self, number: &Number) -> Keys {
+        let named = number.keys.profile.as_ref().or(self.defaults.profile.as_ref());
+        match named.and_then(|at| at.value.as_deref()).and_then(|name| self.profile(name)) {
+            Some(profile) => number.keys.over(&profile.keys).over(&self.defaults),
+            None => number.keys.over(&self.defaults),
+        }
+    }
+
+    pub fn profile(&self, name: &str) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| &**profile.name == name)
+    }
+}

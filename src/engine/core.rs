@@ -1,28 +1,66 @@
-//! The exchange as the shards' loop drives it.
+//! The exchange as the shards' loop drives it, with what it counts.
 
-use super::exchange::{Effects, Exchange, Input, Notice, Router};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use super::clock::Clock;
+use super::exchange::{Effects, Exchange, Input, Load, Notice, Router};
 use super::shard::{Core, Notices, Owners};
+use crate::call::cdr::Cdr;
 use crate::sip::peer::Peer;
+use crate::sip::transaction::Traffic;
 use crate::sip::wire::Message;
 use crate::time::{Instant, Now};
 
-impl Core for Exchange {
+/// A shard's exchange and its meters.
+pub struct Metered {
+    pub exchange: Exchange,
+    meters: Meters,
+    clock: Clock,
+    /// When the turn began, once it took something in.
+    turn: Option<Instant>,
+}
+
+impl Metered {
+    pub fn new(exchange: Exchange, clock: Clock) -> Self {
+        Metered { exchange, meters: Meters::new(), clock, turn: None }
+    }
+}
+
+impl Core for Metered {
     type Notice = Notice;
 
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
-        Exchange::handle(self, now, input, out);
+        self.turn.get_or_insert(now.mono);
+        self.exchange.handle(now, input, out);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        Exchange::next_deadline(self)
+        self.exchange.next_deadline()
     }
 
-    fn report(out: &mut Effects, to: &mut dyn Notices<Notice>) {
-        out.notices.drain(..).for_each(|notice| to.take(notice));
+    fn report(&mut self, out: &mut Effects, to: &mut dyn Notices<Notice>) {
+        let began = self.turn.take();
+        for notice in out.notices.drain(..) {
+            match &notice {
+                Notice::Ended(cdr) => self.meters.ended(cdr),
+                Notice::Answered(entry) => {
+                    let waited = entry.answered.0.saturating_sub(entry.started.0);
+                    self.meters.answer.record(waited as f64 / 1e3);
+                }
+                Notice::SetUp { waited } => {
+                    let worked = began.map(|began| self.clock.read().now.mono.since(began)).unwrap_or_default();
+                    self.meters.setup.record((*waited + worked).as_secs_f64());
+                    continue;
+                }
+                Notice::Said(_) => {}
+            }
+            to.take(notice);
+        }
+        self.meters.publish(&mut self.exchange);
     }
 
     fn panicked(&mut self, now: Now, out: &mut Effects) {
-        Exchange::panicked(self, now, out);
+        self.exchange.panicked(now, out);
     }
 }
 
@@ -34,6 +72,68 @@ impl Owners for Router {
     fn refuse(&self, message: &[u8], from: Peer, out: &mut Effects) {
         if let Ok(request) = Message::parse(message) {
             self.refuse_overloaded(&request, from, out);
+        }
+    }
+}
+
+/// One shard's share of the node's metrics. A turn costs a comparison where nothing changed.
+struct Meters {
+    load: Load,
+    traffic: Traffic,
+    calls: Gauge,
+    legs: Gauge,
+    transactions: Gauge,
+    repeats_out: Counter,
+    repeats_in: Counter,
+    setup: Histogram,
+    answer: Histogram,
+    answered: Counter,
+}
+
+impl Meters {
+    fn new() -> Self {
+        Meters {
+            load: Load::default(),
+            traffic: Traffic::default(),
+            calls: gauge!("strowger_calls_active"),
+            legs: gauge!("strowger_legs_active"),
+            transactions: gauge!("strowger_transactions_active"),
+            repeats_out: counter!("strowger_sip_retransmissions_total", "dir" => "out"),
+            repeats_in: counter!("strowger_sip_retransmissions_total", "dir" => "in"),
+            setup: histogram!("strowger_setup_seconds"),
+            answer: histogram!("strowger_answer_seconds"),
+            answered: counter!("strowger_calls_total", "direction" => "inbound", "outcome" => "answered"),
+        }
+    }
+
+    fn ended(&self, cdr: &Cdr) {
+        use crate::call::cdr::{Direction, Outcome};
+        match (cdr.direction, cdr.outcome) {
+            (Direction::Inbound, Outcome::Answered) => self.answered.increment(1),
+            (direction, outcome) => {
+                counter!("strowger_calls_total", "direction" => direction.label(), "outcome" => outcome.label())
+                    .increment(1);
+            }
+        }
+    }
+
+    fn publish(&mut self, exchange: &mut Exchange) {
+        let load = exchange.load();
+        if load != self.load {
+            let change = |gauge: &Gauge, now: usize, then: usize| gauge.increment(now as f64 - then as f64);
+            change(&self.calls, load.calls, self.load.calls);
+            change(&self.legs, load.legs, self.load.legs);
+            change(&self.transactions, load.transactions, self.load.transactions);
+            self.load = load;
+        }
+        let traffic = exchange.traffic();
+        if traffic != self.traffic {
+            self.repeats_out.increment(traffic.repeats_out - self.traffic.repeats_out);
+            self.repeats_in.increment(traffic.repeats_in - self.traffic.repeats_in);
+            self.traffic = traffic;
+        }
+        for (reason, count) in exchange.rejected().drain() {
+            counter!("strowger_rejected_total", "reason" => reason).increment(count);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The edge: the pure shard core (`exchange`), and the threads, sockets and clocks that drive it.
 
 pub mod clock;
-mod core;
+pub mod core;
 pub mod desk;
 pub mod exchange;
 pub mod inbox;

@@ -34,8 +34,8 @@ pub trait Core: 'static {
     /// When [`Input::Due`] is wanted next.
     fn next_deadline(&self) -> Option<Instant>;
 
-    /// Takes the turn's notices out of `out`, in order.
-    fn report(out: &mut Effects, to: &mut dyn Notices<Self::Notice>);
+    /// The turn's messages are sent: takes its notices out of `out`, in order. Once a turn.
+    fn report(&mut self, out: &mut Effects, to: &mut dyn Notices<Self::Notice>);
 
     /// `handle` panicked; what it had appended is gone. Ends the call that it was about (R12).
     fn panicked(&mut self, now: Now, out: &mut Effects);
@@ -174,7 +174,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
             self.mind.handle(now, Input::Due);
         }
         self.send();
-        C::report(&mut self.mind.effects, &mut *self.notices);
+        self.mind.core.report(&mut self.mind.effects, &mut *self.notices);
         self.publish();
         more |= !self.undelivered.is_empty();
         match inbox {

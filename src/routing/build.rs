@@ -1,1 +1,313 @@
+//! From a checked configuration to a table.
 
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::outbound::Outbound;
+use super::plan::{Agent, CallLimits, Contact, Prompt, Text, Voicemail};
+use super::table::{Entry, Features, Scatter, StepEntry, Table, TargetEntry, WhoEntry};
+use super::trunk::{Auth, Gateway, Trunk};
+use crate::config::{self, At, Config, Dialled, Finding, Keys, Overflow, TrunkTransport};
+use crate::number::{Country, E164};
+use crate::sip::peer::Transport;
+
+/// How long a step rings when nothing says.
+const DEFAULT_TIMEOUT: u32 = 20;
+/// The window of a confirmation when nothing says.
+const DEFAULT_CONNECT: u32 = 10;
+
+/// A text that is no configuration, with all its mistakes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", config::plain(findings, &[]))]
+pub struct BadTable {
+    pub findings: Vec<Finding>,
+}
+
+impl Table {
+    /// Builds the table of a checked configuration. Trunks and agents that `before` has alike are taken from
+    /// there, so that what is counted for them goes on.
+    pub fn new(config: &Config, generation: u64, before: Option<&Table>) -> Table {
+        let country = config.node.node.country;
+        let trunks: Vec<Arc<Trunk>> = config
+            .trunks
+            .iter()
+            .map(|trunk| kept(compile_trunk(trunk, country), |name| before?.trunk(name)))
+            .collect();
+        let mut agents: Vec<Arc<Agent>> = config
+            .agents
+            .iter()
+            .map(|agent| kept(compile_agent(agent), |name| before?.agent(name)))
+            .collect();
+        agents.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut nets: Vec<_> =
+            trunks.iter().flat_map(|trunk| trunk.from.iter().map(|net| (*net, Arc::clone(trunk)))).collect();
+        nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.rank()));
+        let mut table = Table {
+            generation,
+            country,
+            limits: limits(&config.node.limits),
+            ways: Arc::new(Outbound::new(&config.dial.allow, &config.dial.deny, &trunks)),
+            trunks,
+            nets,
+            agents,
+            index: HashMap::with_capacity_and_hasher(config.numbers.len(), Scatter),
+            block_lengths: 0,
+            entries: Vec::with_capacity(config.numbers.len()),
+        };
+        let mut shared = Shared::default();
+        for (place, number) in (0u32..).zip(&config.numbers) {
+            let entry = compile_number(&config.merged(number), &table, &mut shared);
+            table.entries.push(entry);
+            table.index.insert(number.did.value, place);
+            if let Dialled::Block(prefix) = number.did.value {
+                table.block_lengths |= 1 << prefix.len();
+            }
+        }
+        table
+    }
+
+    /// The table of a text that holds the node's sections and the routing's together: for tests, where a few
+    /// lines say what is configured. Generation 1, an empty environment.
+    pub fn from_toml(text: &str) -> Result<Table, BadTable> {
+        let loaded = config::parse(text, &|_| None).map_err(|findings| BadTable { findings })?;
+        Ok(Table::new(&loaded.config, 1, None))
+    }
+}
+
+/// What many numbers have alike, kept once.
+#[derive(Default)]
+struct Shared {
+    features: HashSet<Arc<Features>, RandomState>,
+    texts: HashSet<Text, RandomState>,
+}
+
+impl Shared {
+    fn text(&mut self, text: &str) -> Text {
+        match self.texts.get(text) {
+            Some(text) => Arc::clone(text),
+            None => {
+                let text: Text = text.into();
+                self.texts.insert(Arc::clone(&text));
+                text
+            }
+        }
+    }
+
+    fn features(&mut self, features: Features) -> Arc<Features> {
+        match self.features.get(&features) {
+            Some(features) => Arc::clone(features),
+            None => {
+                let features = Arc::new(features);
+                self.features.insert(Arc::clone(&features));
+                features
+            }
+        }
+    }
+}
+
+/// Has a name that it is found by.
+trait Named {
+    fn name(&self) -> &str;
+}
+
+impl Named for Trunk {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Named for Agent {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The one of the table before, when it is alike.
+fn kept<'t, T: Named + PartialEq + 't>(new: T, before: impl Fn(&str) -> Option<&'t Arc<T>>) -> Arc<T> {
+    match before(new.name()) {
+        Some(old) if **old == new => Arc::clone(old),
+        Some(_) | None => Arc::new(new),
+    }
+}
+
+fn compile_trunk(trunk: &config::Trunk, country: Country) -> Trunk {
+    let fallback = match trunk.transport {
+        TrunkTransport::Auto | TrunkTransport::Udp => Transport::Udp,
+        TrunkTransport::Tcp => Transport::Tcp,
+        TrunkTransport::Tls => Transport::Tls,
+    };
+    let mut gateways: Vec<Gateway> = trunk
+        .gateways
+        .iter()
+        .map(|gateway| Gateway {
+            uri: (&*gateway.uri.text).into(),
+            addr: gateway.uri.addr,
+            transport: gateway.uri.transport.unwrap_or(fallback),
+            priority: gateway.priority,
+            weight: gateway.weight,
+        })
+        .collect();
+    gateways.sort_by_key(|gateway| gateway.priority);
+    let auth = trunk.auth.as_ref().map(|auth| Auth {
+        username: (&*auth.username).into(),
+        password: auth.password.as_ref().map(|secret| secret.reveal().into()),
+    });
+    Trunk {
+        name: (&*trunk.name.value).into(),
+        from: trunk.from.iter().map(|at| at.value).collect(),
+        gateways,
+        outbound: trunk.outbound,
+        prefixes: trunk.prefixes.clone(),
+        priority: trunk.priority,
+        transport: trunk.transport,
+        auth,
+        register: trunk.register,
+        options_interval: Some(trunk.options_interval).filter(|interval| !interval.is_zero()),
+        try_timeout: trunk.try_timeout,
+        max_calls: trunk.max_calls,
+        max_cps: trunk.max_cps,
+        limit_code: trunk.limit_code,
+        did_from: trunk.did_from,
+        numbers: trunk.numbers,
+        strip: trunk.strip,
+        prefix: (&*trunk.prefix).into(),
+        foreign_caller_id: trunk.foreign_caller_id,
+        pai: trunk.pai,
+        diversion: trunk.diversion,
+        history_info: trunk.history_info,
+        carry: trunk.carry.iter().map(|name| Text::from(&**name)).collect(),
+        x_cid: trunk.x_cid,
+        trusted_identity: trunk.trusted_identity,
+        nat: trunk.nat,
+        country,
+    }
+}
+
+fn compile_agent(agent: &config::Agent) -> Agent {
+    Agent {
+        name: (&*agent.name.value).into(),
+        contact: agent.contact.as_ref().map(|uri| Contact {
+            uri: (&*uri.text).into(),
+            addr: uri.addr,
+            transport: uri.transport.unwrap_or(Transport::Udp),
+        }),
+        max_calls: agent.max_calls,
+        dnd: agent.dnd,
+        number: agent.number.map(|at| at.value),
+        account: (&*agent.account).into(),
+    }
+}
+
+fn limits(limits: &config::Limits) -> CallLimits {
+    CallLimits {
+        max_call: limits.max_call_seconds,
+        max_legs: limits.max_legs,
+        max_ringing_per_caller: limits.max_ringing_per_caller,
+        rtp_timeout: limits.rtp_timeout,
+    }
+}
+
+fn compile_number(keys: &Keys, table: &Table, shared: &mut Shared) -> Entry {
+    let timeout = keys.timeout.map_or(DEFAULT_TIMEOUT, |at| at.value);
+    let mut steps = vec![first_step(keys, timeout, &table.agents)];
+    let overflow = keys.overflow.iter().flat_map(|steps| &steps.value);
+    steps.extend(overflow.map(|step| overflow_step(step, timeout, &table.agents)));
+    let trunk = keys.trunk.as_ref().and_then(|at| at.value.as_deref());
+    let features = Features {
+        account: shared.text(keys.account.as_ref().map_or("", |at| &at.value)),
+        pass_called_number: is(&keys.pass_called_number),
+        call_connect: is(&keys.call_connect)
+            .then(|| seconds(keys.call_connect_seconds.map_or(DEFAULT_CONNECT, |at| at.value))),
+        whisper: prompt(&keys.whisper),
+        whisper_agents: is(&keys.whisper_agents),
+        record: is(&keys.record),
+        record_notice: prompt(&keys.record_notice),
+        voicemail: voicemail(keys.voicemail.as_ref().map_or(&config::Voicemail::PLAIN, |at| &at.value)),
+        caller_id: keys.caller_id.and_then(|at| at.value),
+        trunk: trunk.and_then(|name| table.trunk(name)).cloned(),
+    };
+    Entry {
+        enabled: keys.enabled.is_none_or(|at| at.value),
+        label: shared.text(keys.label.as_ref().map_or("", |at| &at.value)),
+        steps: steps.into(),
+        features: shared.features(features),
+    }
+}
+
+/// R3.1 and R3.2: `forward_to` and `ring` together, `assigned_to` where neither is set. Beside `ring` it rings
+/// too, before all others by its head start; beside `forward_to` alone it does not.
+fn first_step(keys: &Keys, timeout: u32, agents: &[Arc<Agent>]) -> StepEntry {
+    let ring: &[At<Box<str>>] = keys.ring.as_ref().map_or(&[], |at| &at.value);
+    let forward = keys.forward_to.and_then(|at| at.value);
+    let assigned = keys.assigned_to.as_ref().and_then(|at| at.value.as_deref());
+    let assigned = assigned.filter(|_| !ring.is_empty() || forward.is_none());
+    let head_start = keys.assigned_head_start.map_or(0, |at| at.value);
+    let mut targets = Vec::new();
+    if let Some(place) = assigned.and_then(|name| agent_place(agents, name)) {
+        targets.push(TargetEntry { delay_seconds: 0, who: WhoEntry::Agent(place) });
+    }
+    let delay = if targets.is_empty() { 0 } else { head_start };
+    push_targets(&mut targets, forward, ring, delay, agents);
+    StepEntry { seconds: timeout, targets: targets.into() }
+}
+
+/// R3.4: its own `ring`, `forward_to` and `timeout`.
+fn overflow_step(step: &Overflow, timeout: u32, agents: &[Arc<Agent>]) -> StepEntry {
+    let mut targets = Vec::new();
+    push_targets(&mut targets, step.forward_to.map(|at| at.value), &step.ring, 0, agents);
+    StepEntry { seconds: step.timeout.map_or(timeout, |at| at.value), targets: targets.into() }
+}
+
+/// Nobody rings twice in a step.
+fn push_targets(
+    targets: &mut Vec<TargetEntry>,
+    forward: Option<E164>,
+    ring: &[At<Box<str>>],
+    delay_seconds: u32,
+    agents: &[Arc<Agent>],
+) {
+    let places = ring.iter().filter_map(|name| agent_place(agents, name));
+    for who in forward.map(WhoEntry::Number).into_iter().chain(places.map(WhoEntry::Agent)) {
+        if !targets.iter().any(|target| target.who == who) {
+            targets.push(TargetEntry { delay_seconds, who });
+        }
+    }
+}
+
+fn agent_place(agents: &[Arc<Agent>], name: &str) -> Option<u32> {
+    let place = agents.binary_search_by(|agent| (*agent.name).cmp(name)).ok()?;
+    u32::try_from(place).ok()
+}
+
+fn is(key: &Option<At<bool>>) -> bool {
+    key.is_some_and(|at| at.value)
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count.into())
+}
+
+fn prompt(key: &Option<At<Option<config::Prompt>>>) -> Option<Prompt> {
+    key.as_ref().and_then(|at| at.value.as_ref()).map(compile_prompt)
+}
+
+fn compile_prompt(prompt: &config::Prompt) -> Prompt {
+    match prompt {
+        config::Prompt::Text(text) => Prompt::Text((&**text).into()),
+        config::Prompt::File { path, .. } => Prompt::File(path.as_path().into()),
+    }
+}
+
+fn voicemail(voicemail: &config::Voicemail) -> Option<Arc<Voicemail>> {
+    match voicemail {
+        config::Voicemail::Off => None,
+        config::Voicemail::On { greeting, max_seconds, min_seconds } => Some(Arc::new(Voicemail {
+            greeting: greeting.as_ref().map(compile_prompt),
+            max_message: seconds(*max_seconds),
+            min_message: seconds(*min_seconds),
+        })),
+    }
+}

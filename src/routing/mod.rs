@@ -8,7 +8,13 @@ mod plan;
 mod table;
 mod trunk;
 
+pub use build::BadTable;
 pub use outbound::{NoWay, Outbound};
 pub use plan::{Agent, CallLimits, Contact, Plan, Prompt, Step, Target, Text, Voicemail, Who};
 pub use table::{NoPlan, Table};
-pub use trunk::{Auth, DidFrom, ForeignCallerId, Gateway, Net, NumberFormat, Pai, Trunk, TrunkTransport};
+pub use trunk::{Auth, Gateway, Trunk};
+
+pub use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, TrunkTransport};
+
+#[cfg(test)]
+mod tests;

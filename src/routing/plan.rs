@@ -133,7 +133,7 @@ pub struct CallLimits {
 }
 
 /// Something to be said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Prompt {
     Text(Text),
     /// A sound file, its path absolute or relative to the working directory.
@@ -141,7 +141,7 @@ pub enum Prompt {
 }
 
 /// How a message is taken (R10).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Voicemail {
     pub greeting: Option<Prompt>,
     /// Counted from the tone's end.

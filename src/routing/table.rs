@@ -7,8 +7,9 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use super::plan::{Agent, CallLimits, Plan, Prompt, Step, Target, Text, Voicemail, Who};
-use super::trunk::{Net, Trunk};
+use super::trunk::Trunk;
 use super::{NoWay, Outbound};
+use crate::config::{Dialled, Net};
 use crate::number::{Country, E164, MAX_DIGITS, Prefix};
 
 /// One generation of the configuration, as calls look it up. A lookup is one hash and one compare, and one more
@@ -30,14 +31,8 @@ pub struct Table {
     pub(super) index: HashMap<Dialled, u32, Scatter>,
     /// Bit n: there is a block of n digits.
     pub(super) block_lengths: u16,
+    /// In the order of the configuration's numbers.
     pub(super) entries: Vec<Entry>,
-}
-
-/// A `did`: one number, or a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Dialled {
-    Number(E164),
-    Block(Prefix),
 }
 
 /// One `[[number]]`, its profile and the defaults merged into it.
@@ -70,7 +65,7 @@ pub(super) enum WhoEntry {
 }
 
 /// What a number asks for beyond who rings.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(super) struct Features {
     pub account: Text,
     pub pass_called_number: bool,
@@ -180,10 +175,15 @@ impl Table {
         self.ways.choose(number, None, draw)
     }
 
-    pub(super) fn entry(&self, did: E164) -> Option<&Entry> {
-        let at = |key| self.index.get(&key).and_then(|place| self.entries.get(*place as usize));
-        if let Some(entry) = at(Dialled::Number(did)) {
-            return Some(entry);
+    fn entry(&self, did: E164) -> Option<&Entry> {
+        self.entries.get(self.place(did)?)
+    }
+
+    /// Where the number that serves this DID stands among `entries`: itself, else the longest block.
+    pub(super) fn place(&self, did: E164) -> Option<usize> {
+        let at = |key| self.index.get(&key).map(|place| *place as usize);
+        if let Some(place) = at(Dialled::Number(did)) {
+            return Some(place);
         }
         if self.block_lengths == 0 {
             return None;

@@ -1,10 +1,11 @@
 //! A carrier's side: who sends calls in on it, where calls go out to, and how numbers are written on it.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Text;
+use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, TrunkTransport};
 use crate::number::{self, Country, E164, Prefix};
 use crate::sip::peer::Transport;
 
@@ -102,85 +103,16 @@ impl Trunk {
     }
 }
 
+/// By its name, which is unique in a table.
+impl std::hash::Hash for Trunk {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
 /// What stands before the first user parameter (`;npdi`, `;rn=`, `;phone-context=`, `;ext=`).
 fn without_parameters(user: &str) -> &str {
     user.split_once(';').map_or(user, |(number, _)| number)
-}
-
-/// An address, or all of a net; of one port, or of all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Net {
-    /// Its host bits are zero.
-    pub addr: IpAddr,
-    /// How many leading bits of an address must equal.
-    pub bits: u8,
-    pub port: Option<u16>,
-}
-
-impl Net {
-    /// Reads `192.0.2.0/24`, `192.0.2.1`, `192.0.2.1:5060`, `192.0.2.0/24:5060`, `2001:db8::/32`,
-    /// `[2001:db8::1]:5060` or `[2001:db8::]/32:5060`. Host bits behind the mask are refused.
-    pub fn parse(text: &str) -> Option<Net> {
-        let (addr, rest) = match text.strip_prefix('[') {
-            Some(rest) => rest.split_once(']')?,
-            None if text.parse::<std::net::Ipv6Addr>().is_ok() => (text, ""),
-            None => match text.find('/') {
-                Some(slash) => text.split_at(slash),
-                None => text.split_at(text.find(':').unwrap_or(text.len())),
-            },
-        };
-        let addr: IpAddr = addr.parse().ok()?;
-        let whole: u8 = if addr.is_ipv4() { 32 } else { 128 };
-        let (bits, port) = match rest.strip_prefix('/') {
-            Some(rest) => match rest.split_once(':') {
-                Some((bits, port)) => (number_in(bits)?, Some(number_in(port)?)),
-                None => (number_in(rest)?, None),
-            },
-            None if rest.is_empty() => (whole, None),
-            None => (whole, Some(number_in(rest.strip_prefix(':')?)?)),
-        };
-        let net = Net { addr, bits, port };
-        (bits <= whole && port != Some(0) && masked(addr, bits) == addr).then_some(net)
-    }
-
-    /// Whether a message from there is from this net. An IPv4 address mapped into IPv6 counts as IPv4.
-    pub fn holds(&self, source: SocketAddr) -> bool {
-        self.port.is_none_or(|port| port == source.port())
-            && masked(source.ip().to_canonical(), self.bits) == self.addr
-    }
-
-    /// Longer nets come first; of equally long ones, the one that names the port.
-    pub(super) const fn rank(&self) -> u16 {
-        self.bits as u16 * 2 + self.port.is_some() as u16
-    }
-}
-
-impl std::fmt::Display for Net {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.addr, self.port) {
-            (IpAddr::V6(addr), Some(port)) => write!(f, "[{addr}]/{}:{port}", self.bits),
-            (addr, Some(port)) => write!(f, "{addr}/{}:{port}", self.bits),
-            (addr, None) => write!(f, "{addr}/{}", self.bits),
-        }
-    }
-}
-
-fn number_in<T: std::str::FromStr>(text: &str) -> Option<T> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-/// The address with all but its first `bits` bits zero. Of an address with fewer bits than that, nothing goes.
-fn masked(addr: IpAddr, bits: u8) -> IpAddr {
-    match addr {
-        IpAddr::V4(addr) => {
-            let mask = u32::MAX.checked_shl(32u32.saturating_sub(bits.into())).unwrap_or(0);
-            IpAddr::V4((addr.to_bits() & mask).into())
-        }
-        IpAddr::V6(addr) => {
-            let mask = u128::MAX.checked_shl(128u32.saturating_sub(bits.into())).unwrap_or(0);
-            IpAddr::V6((addr.to_bits() & mask).into())
-        }
-    }
 }
 
 /// One place that calls go out to.
@@ -194,54 +126,6 @@ pub struct Gateway {
     pub transport: Transport,
     pub priority: u16,
     pub weight: u16,
-}
-
-/// How requests travel to the gateways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrunkTransport {
-    /// UDP, and TCP for requests above 1,300 bytes.
-    Auto,
-    Udp,
-    Tcp,
-    Tls,
-}
-
-/// Which part of an INVITE names the dialled number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DidFrom {
-    RequestUri,
-    To,
-    PCalledPartyId,
-}
-
-/// How numbers are written on a trunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NumberFormat {
-    /// `+12015550101`
-    E164,
-    /// `12015550101`; digits that it sends are the whole number too.
-    Digits,
-    /// As people of the node's country dial.
-    National,
-}
-
-/// What a forwarded call shows when the caller's number is not ours (R9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForeignCallerId {
-    /// The caller.
-    Pass,
-    /// The DID.
-    Replace,
-    /// The caller, and once more with the DID after 403, 603, 606 or 608 before the first 18x.
-    Retry,
-}
-
-/// Whom P-Asserted-Identity names (R9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pai {
-    Caller,
-    Did,
-    None,
 }
 
 /// How we answer the carrier's challenges.

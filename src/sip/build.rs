@@ -77,12 +77,7 @@ impl<'o> Writer<'o> {
     pub fn header_parts(&mut self, name: impl Spelling, parts: &[&[u8]]) -> &mut Self {
         let name = name.spelling().as_bytes();
         if chars::is_token(name) {
-            self.out.extend_from_slice(name);
-            self.out.extend_from_slice(b": ");
-            for part in parts {
-                push_clean(self.out, part);
-            }
-            self.out.extend_from_slice(b"\r\n");
+            push_header(self.out, name, parts);
         }
         self
     }
@@ -110,10 +105,7 @@ impl<'o> Writer<'o> {
     pub fn field(&mut self, field: &Field<'_>) -> &mut Self {
         match field.name {
             Name::Other => {
-                self.out.extend_from_slice(field.raw_name);
-                self.out.extend_from_slice(b": ");
-                push_clean(self.out, field.value);
-                self.out.extend_from_slice(b"\r\n");
+                push_header(self.out, field.raw_name, &[field.value]);
                 self
             }
             name => self.header(name, field.value),
@@ -154,6 +146,16 @@ impl<'o> Writer<'o> {
         self.out.extend_from_slice(body);
         self.start..self.out.len()
     }
+}
+
+/// Appends a header line; the name must be a token.
+pub(super) fn push_header(out: &mut Vec<u8>, name: &[u8], parts: &[&[u8]]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    for part in parts {
+        push_clean(out, part);
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a header value. Runs of white space that hold a CR or LF become one space, so a value can neither

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub use address::Address;
 pub use compare::eq;
 
-use super::header::{Params, chars};
+use super::header::{Param, Params, chars};
 
 /// What kind of URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +46,9 @@ pub enum BadUri {
     Port,
     #[error("bad URI parameters")]
     Params,
+    /// RFC 3261 §19.1.1: header fields in a Request-URI.
+    #[error("header fields in a Request-URI")]
+    Headers,
     #[error("bad telephone number")]
     Number,
     #[error("bad display name")]
@@ -102,9 +105,11 @@ impl<'a> Uri<'a> {
         other(raw)
     }
 
-    /// A URI parameter's value, empty for one without a value (`;lr`).
+    /// A URI parameter's value, empty for one without a value (`;lr`). Escapes in its name are read
+    /// (RFC 3261 §19.1.4), those in its value are left to `unescaped`.
     pub fn param(&self, name: &str) -> Option<&'a [u8]> {
-        Params::new(self.params).get(name)
+        let is_it = |param: &Param<'_>| unescaped(param.name).eq_ignore_ascii_case(name.as_bytes());
+        self.params().find(is_it).map(|param| param.value.unwrap_or_default())
     }
 
     pub fn params(&self) -> Params<'a> {

@@ -52,6 +52,8 @@ pub(super) struct DiskThread {
     first_start: Option<Instant>,
     /// How many records wait.
     waiting: u32,
+    /// When they may be synced.
+    records_due: Option<Instant>,
     /// The calls among them that are in the journal.
     journalled: Vec<Box<str>>,
     last_sync: Option<Instant>,
@@ -89,6 +91,7 @@ impl DiskThread {
             starts: HashMap::new(),
             first_start: None,
             waiting: 0,
+            records_due: None,
             journalled: Vec::new(),
             last_sync: None,
             health: Health::Well,
@@ -145,11 +148,11 @@ impl DiskThread {
                 self.first_start.get_or_insert(now);
                 self.starts.insert(entry.id.clone(), entry);
             }
-            Item::Ended(cdr) => self.ended(&cdr),
+            Item::Ended(cdr) => self.ended(&cdr, now),
         }
     }
 
-    fn ended(&mut self, cdr: &Cdr) {
+    fn ended(&mut self, cdr: &Cdr, now: Instant) {
         if self.starts.remove(&cdr.id).is_none() && self.journal.holds(&cdr.id) {
             self.journalled.push(cdr.id.clone());
         }
@@ -158,12 +161,14 @@ impl DiskThread {
         }
         self.cdrs.add(cdr);
         self.waiting += 1;
+        let last_sync = self.last_sync;
+        self.records_due.get_or_insert_with(|| last_sync.map_or(now, |last| now.max(last + RECORDS_EVERY)));
         self.slots.clog(self.cdrs.waiting_bytes() > BACKLOG);
     }
 
     /// How long to sleep, and what for.
     fn sleep(&self) -> (Appetite, Instant) {
-        let records = self.records_due();
+        let records = self.records_due;
         let starts = self.first_start.map(|first| first + STARTS_WITHIN);
         if let Health::Failing { again, .. } = self.health {
             return (Appetite::Nothing, again);
@@ -178,15 +183,9 @@ impl DiskThread {
         (appetite, until)
     }
 
-    /// When the records that wait may be synced.
-    fn records_due(&self) -> Option<Instant> {
-        let now = Instant::now();
-        (self.waiting > 0).then(|| self.last_sync.map_or(now, |last| last + RECORDS_EVERY))
-    }
-
     /// Does what is due; in a hurry, all that waits.
     fn turn(&mut self, now: Instant, hurry: bool) {
-        let records = self.records_due().is_some_and(|due| hurry || due <= now);
+        let records = self.records_due.is_some_and(|due| hurry || due <= now);
         let starts = self.first_start.is_some_and(|first| hurry || first + STARTS_WITHIN <= now);
         let done = self.write(now, records, starts);
         match (done, &self.health) {
@@ -217,6 +216,7 @@ impl DiskThread {
             self.slots.clog(false);
             self.slots.release(self.waiting);
             self.waiting = 0;
+            self.records_due = None;
         }
         if starts {
             self.journal.write(self.starts.values().map(|entry| &**entry))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::slot::{CallerSide, Owner, Reliability, Side, Slot};
+use super::slot::{CallerSide, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
 use super::{CallEvent, Effects, Exchange, MAX_CALLS, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
@@ -67,23 +67,13 @@ impl Exchange {
         }
     }
 
-    fn outside(
-        &mut self,
-        now: Now,
-        from: Peer,
-        request: &Message<'_>,
-        key: Key,
-        age: Duration,
-        out: &mut Effects,
-    ) {
+    fn outside(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, age: Duration, out: &mut Effects) {
         let Some(trunk) = self.table.trunk_of(from.addr).cloned() else {
             return self.stranger(from, request, out);
         };
         match request.method() {
             Method::Invite => self.invited(now, from, request, key, age, &trunk, out),
-            Method::Options if self.draining => {
-                self.refuse_statelessly(from, request, Refusal::Overload, out)
-            }
+            Method::Options if self.draining => self.refuse_statelessly(from, request, Refusal::Overload, out),
             Method::Options => self.answer_statelessly(from, request, 200, out, |w| {
                 w.header(Name::Allow, ALLOW);
                 w.header(Name::Accept, b"application/sdp");
@@ -111,23 +101,14 @@ impl Exchange {
         } else {
             self.rejected.count(Refusal::Stranger.label());
         }
-        out.notices
-            .push(Notice::Said(CallEvent::Rejected { reason: Refusal::Stranger.label(), from: from.addr }));
+        out.notices.push(Notice::Said(CallEvent::Rejected { reason: Refusal::Stranger.label(), from: from.addr }));
     }
 
     /// Refuses without keeping anything: a repetition gets the same answer again, tag included.
-    pub(super) fn refuse_statelessly(
-        &mut self,
-        from: Peer,
-        request: &Message<'_>,
-        why: Refusal,
-        out: &mut Effects,
-    ) {
+    pub(super) fn refuse_statelessly(&mut self, from: Peer, request: &Message<'_>, why: Refusal, out: &mut Effects) {
         self.rejected.count(why.label());
         let retry_after = u64::from((self.names.draw() % 5) as u32) + 1;
-        self.answer_statelessly(from, request, why.code(), out, |w| {
-            write_refusal(w, request, why, retry_after)
-        });
+        self.answer_statelessly(from, request, why.code(), out, |w| write_refusal(w, request, why, retry_after));
     }
 
     fn answer_statelessly(
@@ -182,21 +163,16 @@ impl Exchange {
         match self.admit(now, invite, trunk, hops, &arrival) {
             Ok((plan, session)) => {
                 self.begin(now, from, invite, id, slot, arrival, plan, session, out);
+                out.notices.push(Notice::SetUp { waited: age });
             }
             Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
         }
     }
 
-    fn respond_trying(
-        &mut self,
-        now: Now,
-        from: Peer,
-        invite: &Message<'_>,
-        id: transaction::Id,
-        out: &mut Effects,
-    ) {
+    fn respond_trying(&mut self, now: Now, from: Peer, invite: &Message<'_>, id: transaction::Id, out: &mut Effects) {
         self.scratch.clear();
-        let range = build::answer(&mut self.scratch, invite, from.addr, 100, build::phrase(100), None).end();
+        let range =
+            build::answer(&mut self.scratch, invite, from.addr, 100, build::phrase(100), None).end();
         self.transactions.respond(now.mono, id, 100, &self.scratch[range], &mut out.out);
     }
 
@@ -256,6 +232,7 @@ impl Exchange {
         session: Option<Session>,
         out: &mut Effects,
     ) {
+        let counted = arrival.caller.number.is_some();
         if let Some(number) = arrival.caller.number
             && !self.rings_not_too_often(number, &plan, out)
         {
@@ -297,6 +274,7 @@ impl Exchange {
             asked: SmallVec::new(),
             story,
             pins: 1,
+            counted,
         }));
         self.calls += 1;
         self.happen(now, key, Event::Begin, out);
@@ -330,8 +308,7 @@ impl Exchange {
         let tag = self.names.stateless_tag(invite.via().branch.unwrap_or(invite.call_id()));
         let code = if why == Refusal::TrunkLimit { trunk.limit_code } else { why.code() };
         self.scratch.clear();
-        let mut w =
-            build::answer(&mut self.scratch, invite, from.addr, code, build::phrase(code), Some(&tag));
+        let mut w = build::answer(&mut self.scratch, invite, from.addr, code, build::phrase(code), Some(&tag));
         write_refusal(&mut w, invite, why, 0);
         let range = w.end();
         self.transactions.set_owner(id, Owner::Nobody);
@@ -370,22 +347,21 @@ impl Exchange {
             _ => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
         };
         self.scratch.clear();
-        let range =
-            build::answer(&mut self.scratch, cancel, from.addr, 200, build::phrase(200), Some(&tag)).end();
+        let range = build::answer(&mut self.scratch, cancel, from.addr, 200, build::phrase(200), Some(&tag)).end();
         self.transactions.respond(now.mono, id, 200, &self.scratch[range], &mut out.out);
         match owner {
             Owner::Caller(slot) => {
                 self.say(now, slot, Way::In, LegId::CALLER, What::Request(Method::Cancel));
                 self.say(now, slot, Way::Out, LegId::CALLER, What::Response(200, Method::Cancel));
-                let reason = cancel.get(Name::Reason).map(Into::into);
-                self.happen(now, slot, Event::CallerCancelled { reason }, out);
+                let rings = self.slots.get(slot).is_some_and(|slot| slot.caller.side.stage == Stage::Early);
+                // Once our 200 is out a CANCEL has no effect (RFC 3261 §9.2).
+                if rings {
+                    let reason = cancel.get(Name::Reason).map(Into::into);
+                    self.happen(now, slot, Event::CallerCancelled { reason }, out);
+                }
             }
             Owner::Asked(slot, _) => self.cancel_passed(now, slot, invite, out),
-            Owner::Leg(..)
-            | Owner::Passed(..)
-            | Owner::Refresh(..)
-            | Owner::KeepAlive(..)
-            | Owner::Nobody => {}
+            Owner::Leg(..) | Owner::Passed(..) | Owner::Refresh(..) | Owner::KeepAlive(..) | Owner::Nobody => {}
         }
     }
 

@@ -221,9 +221,6 @@ fn push_addr(host: &mut Host, addr: SocketAddr) {
 pub(super) fn write_contact(w: &mut Writer<'_>, transport: Transport, host: &[u8]) {
     match transport {
         Transport::Udp => w.header_parts(Name::Contact, &[b"<sip:", host, b">"]),
-        other => w.header_parts(
-            Name::Contact,
-            &[b"<sip:", host, b";transport=", other.uri_token().as_bytes(), b">"],
-        ),
+        other => w.header_parts(Name::Contact, &[b"<sip:", host, b";transport=", other.uri_token().as_bytes(), b">"]),
     };
 }

@@ -24,10 +24,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Agents;
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId};
 use crate::call::story::CallStory;
+use crate::call::Agents;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::peer::{ListenerId, Peer, Transport};
@@ -35,11 +35,11 @@ use crate::sip::transaction::{self, Outbox, Transactions};
 use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
 
+pub use names::Router;
 use inspect::write_contact;
 use names::Namer;
-pub use names::Router;
-use slot::Slot;
 pub use slot::{Owner, SlotKey, Wake};
+use slot::Slot;
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
 pub const MAX_CALLS: usize = 100_000;
@@ -78,6 +78,8 @@ pub enum Notice {
     Answered(Box<JournalEntry>),
     /// It is over.
     Ended(Box<Cdr>),
+    /// Its first INVITEs are out; the caller's had waited so long in our queues.
+    SetUp { waited: Duration },
     /// A line for the log.
     Said(CallEvent),
 }
@@ -85,24 +87,12 @@ pub enum Notice {
 /// One event of a call, for the log.
 #[derive(Clone, Debug)]
 pub enum CallEvent {
-    Started {
-        call: Box<str>,
-        trunk: Arc<str>,
-        dialled: Box<str>,
-    },
-    Ringing {
-        call: Box<str>,
-    },
+    Started { call: Box<str>, trunk: Arc<str>, dialled: Box<str> },
+    Ringing { call: Box<str> },
     /// Refused before it was a call.
-    Rejected {
-        reason: &'static str,
-        from: SocketAddr,
-    },
+    Rejected { reason: &'static str, from: SocketAddr },
     /// Ten ringing calls of one caller to one forwarded number: a loop, most likely (R11).
-    LikelyLoop {
-        caller: E164,
-        did: E164,
-    },
+    LikelyLoop { caller: E164, did: E164 },
 }
 
 /// What shards share and the core may not own: counts across shards, the record's slot, our own addresses.
@@ -266,12 +256,7 @@ impl Exchange {
             slot.armed.swap_remove(place);
             match wake {
                 Wake::Call(timer) => {
-                    slot.story.say(
-                        now.mono,
-                        crate::call::story::Way::Here,
-                        LegId::CALLER,
-                        story::What::Turn(wake.name().0),
-                    );
+                    slot.story.say(now.mono, crate::call::story::Way::Here, LegId::CALLER, story::What::Turn(wake.name().0));
                     self.happen(now, key, Event::Woke(timer), out);
                 }
                 Wake::Session(leg) => self.session_due(now, key, leg, out),

@@ -11,6 +11,7 @@ use crate::call::story::Way;
 use crate::sip::body::Body;
 use crate::sip::build;
 use crate::sip::header::{Method, Name};
+use crate::sip::peer::Peer;
 use crate::sip::sdp;
 use crate::sip::wire::Message;
 use crate::time::Now;
@@ -34,9 +35,7 @@ impl Exchange {
             Action::Accept { leg, fork, body } => self.accept_caller(now, key, leg, fork, body, out),
             Action::Refuse { code, q850 } => self.refuse_caller(now, key, code, q850, out),
             Action::PassOn { leg, method, body } => self.pass_on(now, key, leg, method, body, out),
-            Action::Reply { leg, method, code, body } => {
-                self.reply(now, key, leg, method, code, body.as_ref(), out)
-            }
+            Action::Reply { leg, method, code, body } => self.reply(now, key, leg, method, code, body.as_ref(), out),
             Action::Settle { leg, answer } => {
                 let answer = answer.map_or(Answer::None, Answer::Of);
                 self.acknowledge(now, key, leg, &answer, out);
@@ -65,14 +64,7 @@ impl Exchange {
     }
 
     /// ACK of a 2xx that we got; kept, to be repeated with it (RFC 3261 §13.2.2.4).
-    pub(super) fn acknowledge(
-        &mut self,
-        now: Now,
-        key: SlotKey,
-        leg: LegId,
-        answer: &Answer,
-        out: &mut Effects,
-    ) {
+    pub(super) fn acknowledge(&mut self, now: Now, key: SlotKey, leg: LegId, answer: &Answer, out: &mut Effects) {
         let draw = self.names.draw();
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(side) = slot.side(leg) else { return };
@@ -132,23 +124,13 @@ impl Exchange {
     }
 
     /// A request that one side sent goes to the other.
-    fn pass_on(
-        &mut self,
-        now: Now,
-        key: SlotKey,
-        leg: LegId,
-        method: Method,
-        body: Option<Body>,
-        out: &mut Effects,
-    ) {
+    fn pass_on(&mut self, now: Now, key: SlotKey, leg: LegId, method: Method, body: Option<Body>, out: &mut Effects) {
         let reserved = self.transactions.reserve(Owner::Passed(key, leg));
         let Some(slot) = self.slots.get_mut(key) else { return };
         let extra = slot.asked.iter().rev().find(|asked| asked.leg != leg && asked.method == method);
         let request = extra.map(|asked| asked.request.clone()).unwrap_or_default();
         let Some(side) = slot.side(leg) else { return };
-        let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else {
-            return;
-        };
+        let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else { return };
         let peer = dialog.peer();
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
@@ -174,9 +156,7 @@ impl Exchange {
             side.invite_seq = dialog.local_seq();
         }
         self.transactions.send(now.mono, transaction, method, &self.scratch[range], peer, &mut out.out);
-        if let Some(asked) =
-            slot.asked.iter_mut().rev().find(|asked| asked.leg != leg && asked.method == method)
-        {
+        if let Some(asked) = slot.asked.iter_mut().rev().find(|asked| asked.leg != leg && asked.method == method) {
             asked.passed = Some(transaction);
         }
         slot.pins += 1;
@@ -199,11 +179,10 @@ impl Exchange {
         let open = |asked: &Asked| asked.leg == leg && asked.method == method && !asked.request.is_empty();
         // Of two at once, the later one is refused first and the earlier answered when the other side has.
         let latest_first = code == 491 || code == 500;
-        let place =
-            if latest_first { slot.asked.iter().rposition(open) } else { slot.asked.iter().position(open) };
+        let place = if latest_first { slot.asked.iter().rposition(open) } else { slot.asked.iter().position(open) };
         let Some(place) = place else { return };
         let bytes = std::mem::take(&mut slot.asked[place].request);
-        let transaction = slot.asked[place].transaction;
+        let (transaction, from) = (slot.asked[place].transaction, slot.asked[place].from);
         let accepted = (200..300).contains(&code);
         // Its ACK is awaited (with the answer, where our 200 brought the offer).
         let awaits_ack = method == Method::Invite && accepted;
@@ -212,12 +191,18 @@ impl Exchange {
         }
         let Ok(request) = Message::parse(&bytes) else { return };
         let Some(side) = slot.side(leg) else { return };
+        if let Some(dialog) = side.dialog.as_deref_mut()
+            && accepted
+            && matches!(method, Method::Invite | Method::Update)
+        {
+            dialog.refresh_target(&request);
+        }
         let Some(peer) = side.dialog.as_deref().map(|dialog| dialog.peer()) else {
-            return self.reply_without_dialog(now, transaction, &request, code, out);
+            return self.reply_without_dialog(now, transaction, from, &request, code, out);
         };
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
-        let mut w = build::answer(&mut self.scratch, &request, peer.addr, code, build::phrase(code), None);
+        let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), None);
         if matches!(method, Method::Invite | Method::Update) && accepted {
             w.copy(&request, Name::RecordRoute);
             write_contact(&mut w, peer.transport, &host);
@@ -245,13 +230,13 @@ impl Exchange {
         &mut self,
         now: Now,
         transaction: crate::sip::transaction::Id,
+        from: Peer,
         request: &Message<'_>,
         code: u16,
         out: &mut Effects,
     ) {
-        let Some(to) = self.transactions.peer(transaction) else { return };
         self.scratch.clear();
-        let range = build::answer(&mut self.scratch, request, to.addr, code, build::phrase(code), None).end();
+        let range = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None).end();
         self.transactions.respond(now.mono, transaction, code, &self.scratch[range], &mut out.out);
     }
 
@@ -268,7 +253,9 @@ impl Exchange {
         let entry = call.journal_entry(now, &self.settings.node, seen);
         let (caller, did) = (call.arrival.caller.number, call.plan.did);
         out.notices.push(Notice::Answered(Box::new(entry)));
-        if let Some(caller) = caller {
+        if std::mem::take(&mut slot.counted)
+            && let Some(caller) = caller
+        {
             self.desk.ringing_ended(caller, did);
         }
     }
@@ -281,7 +268,7 @@ impl Exchange {
         let lines = super::inspect::story_of(now, slot, &call);
         slot.armed.retain(|(wake, _)| *wake == Wake::RepeatReliable);
         slot.invite = bytes::Bytes::new();
-        if call.answered_at().is_none()
+        if std::mem::take(&mut slot.counted)
             && let Some(caller) = call.arrival.caller.number
         {
             self.desk.ringing_ended(caller, call.plan.did);

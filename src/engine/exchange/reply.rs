@@ -26,7 +26,8 @@ const MAX_CONTACTS: usize = 8;
 
 impl Exchange {
     pub(super) fn response(&mut self, now: Now, from: Peer, response: &Message<'_>, out: &mut Effects) {
-        let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out) else {
+        let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out)
+        else {
             return;
         };
         let code = response.status();
@@ -114,14 +115,7 @@ impl Exchange {
         let rack = format!("{rseq} {cseq} INVITE");
         w.header(Name::RAck, rack.as_bytes());
         let range = w.end();
-        self.transactions.send(
-            now.mono,
-            transaction,
-            Method::Prack,
-            &self.scratch[range],
-            peer,
-            &mut out.out,
-        );
+        self.transactions.send(now.mono, transaction, Method::Prack, &self.scratch[range], peer, &mut out.out);
         self.say(now, key, Way::Out, leg, What::Request(Method::Prack));
         true
     }
@@ -157,12 +151,11 @@ impl Exchange {
                 side.side.session = Session::of_response(response);
                 side.side.allows_update = response.has_token(Name::Allow, "UPDATE");
                 self.happen(now, key, Event::Leg(leg, LegEvent::Answered { fork, body }), out);
+                self.end_unwanted(now, key, leg, out);
                 self.watch(now, key, leg);
             }
             // Repeated: our ACK was lost, or has not left yet.
-            Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone
-                if side.side.fork == fork && side.side.acks(fork) =>
-            {
+            Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone if side.side.fork == fork && side.side.acks(fork) => {
                 if let Some((_, to, bytes)) = &side.side.ack {
                     out.out.send(*to, bytes);
                 }
@@ -173,6 +166,19 @@ impl Exchange {
                 self.end_stray(now, key, leg, from, response, &Why::Elsewhere, out);
             }
             Stage::Abandoned(why) => self.end_stray(now, key, leg, from, response, &why, out),
+        }
+    }
+
+    /// A leg that answered and was not bridged after all: nobody is to pay for it.
+    fn end_unwanted(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let (delayed, winner) = (slot.delayed, slot.call.as_deref().and_then(|call| call.winner()));
+        let unwanted = winner != Some(leg)
+            && slot.side(leg).is_some_and(|side| matches!(side.stage, Stage::Accepted { .. }));
+        if unwanted {
+            let answer = if delayed { Answer::RefuseAll } else { Answer::None };
+            self.acknowledge(now, key, leg, &answer, out);
+            self.bye(now, key, leg, Why::Elsewhere, out);
         }
     }
 
@@ -202,12 +208,7 @@ impl Exchange {
         }
         let kept = std::mem::replace(
             &mut side.side,
-            super::slot::Side {
-                dialog: Some(Box::new(dialog)),
-                offer: body,
-                fork,
-                ..super::slot::Side::new(response.cseq())
-            },
+            super::slot::Side { dialog: Some(Box::new(dialog)), offer: body, fork, ..super::slot::Side::new(response.cseq()) },
         );
         side.side.stage = Stage::Accepted { bye: None };
         let answer = if delayed { Answer::RefuseAll } else { Answer::None };
@@ -217,6 +218,8 @@ impl Exchange {
             let used = std::mem::replace(&mut side.side, kept);
             side.stray_acks.extend(used.ack);
         }
+        // The BYE stopped what watched the leg; the dialog that was bridged goes on.
+        self.watch(now, key, leg);
     }
 
     fn leg_refused(
@@ -284,11 +287,7 @@ impl Exchange {
         match kind {
             Response::Provisional => return,
             Response::Success { first: false } => {
-                let ack = self
-                    .slots
-                    .get_mut(key)
-                    .and_then(|slot| slot.side(leg))
-                    .and_then(|side| side.ack.as_ref());
+                let ack = self.slots.get_mut(key).and_then(|slot| slot.side(leg)).and_then(|side| side.ack.as_ref());
                 if let Some((_, to, bytes)) = ack {
                     out.out.send(*to, bytes);
                 }
@@ -299,13 +298,12 @@ impl Exchange {
                 side.ack = None;
                 match side.dialog.as_deref_mut() {
                     Some(dialog) if matches!(method, Method::Invite | Method::Update) => {
-                        dialog.refresh_target(response)
+                        dialog.refresh_target(response);
+                        side.session = Session::of_response(response).or(side.session);
                     }
                     Some(_) => {}
                     // RFC 3261 §13.2.2.4: a 2xx to a re-INVITE after our BYE wants its ACK all the same.
-                    None if method == Method::Invite => {
-                        return self.acknowledge_after_bye(now, key, leg, response, out);
-                    }
+                    None if method == Method::Invite => return self.acknowledge_after_bye(now, key, leg, response, out),
                     None => {}
                 }
                 self.watch(now, key, leg);
@@ -316,18 +314,13 @@ impl Exchange {
         let event = Event::Replied { leg, method, code, body: Body::of(response) };
         self.happen(now, key, event, out);
         // The call ended before it could acknowledge.
-        if method == Method::Invite
-            && kind == (Response::Success { first: true })
-            && self.is_unacknowledged(key, leg)
-        {
+        if method == Method::Invite && kind == (Response::Success { first: true }) && self.is_unacknowledged(key, leg) {
             self.acknowledge_after_bye(now, key, leg, response, out);
         }
     }
 
     fn is_unacknowledged(&self, key: SlotKey, leg: LegId) -> bool {
-        self.slots.get(key).is_some_and(|slot| {
-            slot.call.is_none() && slot.side_ref(leg).is_some_and(|side| side.ack.is_none())
-        })
+        self.slots.get(key).is_some_and(|slot| slot.call.is_none() && slot.side_ref(leg).is_some_and(|side| side.ack.is_none()))
     }
 
     fn acknowledge_after_bye(
@@ -352,16 +345,9 @@ impl Exchange {
     }
 
     /// What the transactions found out by themselves.
-    pub(super) fn transaction_event(
-        &mut self,
-        now: Now,
-        event: transaction::Event<Owner>,
-        out: &mut Effects,
-    ) {
+    pub(super) fn transaction_event(&mut self, now: Now, event: transaction::Event<Owner>, out: &mut Effects) {
         match event {
-            transaction::Event::TimedOut(_, owner) => {
-                self.unanswered(now, owner, LegEvent::TimedOut, 408, out)
-            }
+            transaction::Event::TimedOut(_, owner) => self.unanswered(now, owner, LegEvent::TimedOut, 408, out),
             transaction::Event::Undeliverable(_, owner) => {
                 self.unanswered(now, owner, LegEvent::Undeliverable, 503, out);
             }
@@ -376,10 +362,8 @@ impl Exchange {
             }
             transaction::Event::AckMissing(..) => {}
             transaction::Event::Gone(_, owner) => {
-                if let Owner::Leg(key, _)
-                | Owner::Passed(key, _)
-                | Owner::Refresh(key, _)
-                | Owner::KeepAlive(key, _) = owner
+                if let Owner::Leg(key, _) | Owner::Passed(key, _) | Owner::Refresh(key, _) | Owner::KeepAlive(key, _) =
+                    owner
                 {
                     self.unpin(key);
                 }

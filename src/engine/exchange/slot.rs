@@ -88,6 +88,8 @@ pub struct Slot {
     pub story: Story,
     /// Transactions that can still bring something to do.
     pub pins: u16,
+    /// It counts among the ringing calls of its caller.
+    pub counted: bool,
 }
 
 /// How a side's INVITE transaction stands, and with it its dialog.
@@ -99,9 +101,7 @@ pub enum Stage {
     Abandoned(Why),
     /// 2xx sent or received, its ACK outstanding. A BYE of ours to the caller waits for that ACK
     /// (RFC 3261 §15).
-    Accepted {
-        bye: Option<Why>,
-    },
+    Accepted { bye: Option<Why> },
     Confirmed,
     /// Ended: BYE sent or received, or a final response of 300 or above.
     Gone,
@@ -219,6 +219,8 @@ pub struct Asked {
     pub method: Method,
     pub transaction: transaction::Id,
     pub cseq: u32,
+    /// Where it came from.
+    pub from: Peer,
     /// The request itself, for the answer; empty once answered.
     pub request: Bytes,
     /// The transaction by which we passed it on.

@@ -46,7 +46,12 @@ pub fn answer_malformed(
 ) -> Option<Range<usize>> {
     let salvage = malformed.salvage()?;
     let mut w = Writer::response(out, malformed.fault.code(), &malformed.fault.to_string());
-    write_vias(&mut w, salvage.vias.iter().copied(), source);
+    w.out.extend_from_slice(b"Via: ");
+    write_via_received(w.out, &salvage.via, source);
+    w.out.extend_from_slice(b"\r\n");
+    for via in salvage.further_vias {
+        w.header(Name::Via, via);
+    }
     if let Some(from) = salvage.from {
         w.header(Name::From, from);
     }

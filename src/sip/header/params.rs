@@ -23,13 +23,12 @@ impl<'a> Params<'a> {
 
     /// The value of the first parameter of that name, in whatever case; empty for one without a value.
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
-        self.find(name).map(|value| value.unwrap_or_default())
+        self.named(name).map(|param| param.value.unwrap_or_default())
     }
 
-    /// As `get`, telling one without a value (`Some(None)`) from an empty one.
-    pub fn find(mut self, name: &str) -> Option<Option<&'a [u8]>> {
-        let found = Iterator::find(&mut self, |param| param.name.eq_ignore_ascii_case(name.as_bytes()))?;
-        Some(found.value)
+    /// The first parameter of that name, in whatever case.
+    pub fn named(mut self, name: &str) -> Option<Param<'a>> {
+        self.find(|param| param.name.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// Whether the bytes after a header value are well formed parameters (RFC 3261 §25.1 `generic-param`):
@@ -106,13 +105,13 @@ fn is_value(value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Params;
+    use super::{Param, Params};
 
     #[test]
     fn parameters_are_read_with_space_folding_and_quotes() {
         let params = Params::new(b";\r\n tag = 98;lr; Text=\"a;b=\\\"c\" ;q=0.3");
         assert_eq!(params.get("TAG"), Some(&b"98"[..]));
-        assert_eq!(params.find("lr"), Some(None));
+        assert_eq!(params.named("lr"), Some(Param { name: b"lr", value: None }));
         assert_eq!(params.get("text"), Some(&b"\"a;b=\\\"c\""[..]));
         assert_eq!(params.get("q"), Some(&b"0.3"[..]));
         assert_eq!(params.get("a"), None);

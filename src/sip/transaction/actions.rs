@@ -78,6 +78,11 @@ impl<'t> Actions<'t> {
         }
     }
 
+    /// A response that is known came again.
+    pub fn heard_again(&mut self) {
+        self.clockwork.traffic.repeats_in += 1;
+    }
+
     pub fn start(&mut self, timer: Timer, after: Duration) {
         self.clockwork.wheel.insert(self.now + after, Due { id: self.id, timer });
     }

@@ -232,6 +232,7 @@ impl Invite {
             ) => state,
 
             (Completed { ack }, Failure(_)) => {
+                act.heard_again();
                 act.repeat(&ack);
                 Completed { ack }
             }
@@ -245,6 +246,7 @@ impl Invite {
             (state @ Completed { .. }, Provisional | Cancel(_) | Undeliverable | Fired(_)) => state,
 
             (Accepted, Success) => {
+                act.heard_again();
                 act.hand_up(Response::Success { first: false });
                 Accepted
             }
@@ -327,10 +329,12 @@ impl Other {
             }
             (state @ (Trying { .. } | Proceeding { .. }), Cancel(_) | Fired(_)) => state,
 
-            (Completed, Fired(Timer::K)) => Terminated,
-            (Completed, Provisional | Success | Failure(_) | Cancel(_) | Undeliverable | Fired(_)) => {
+            (Completed, Success | Failure(_)) => {
+                act.heard_again();
                 Completed
             }
+            (Completed, Fired(Timer::K)) => Terminated,
+            (Completed, Provisional | Cancel(_) | Undeliverable | Fired(_)) => Completed,
 
             (Terminated, _) => Terminated,
         }

@@ -104,7 +104,7 @@ pub struct Full;
 pub struct Traffic {
     /// Requests, responses and ACKs of ours that went out once more.
     pub repeats_out: u64,
-    /// Requests and final responses of others that came once more.
+    /// Requests and final responses of others that came once more; of several 2xx to an INVITE all but the first.
     pub repeats_in: u64,
     /// Responses that match no transaction.
     pub strays: u64,
@@ -273,9 +273,6 @@ impl<O: Copy> Transactions<O> {
             _ => client::Happening::Failure(response),
         };
         let up = self.step_client(now, id, happening, out);
-        if up.is_none() && response.status() >= 200 {
-            self.clockwork.traffic.repeats_in += 1;
-        }
         up.map(|up| (id, owner, up))
     }
 
@@ -448,6 +445,8 @@ impl<O: Copy> Transactions<O> {
         let mut act = Actions::new(now, id, peer, &mut self.clockwork, out);
         let is_over = client.role.step(happening, &mut act);
         let Actions { up, cancel, verdict, .. } = act;
+        // The owner has heard of the INVITE what there is to hear.
+        let up = up.filter(|_| !client.role.is_cancel());
         if let Some(verdict) = verdict.filter(|_| !client.role.is_cancel()) {
             self.events.push_back(verdict.event(id, client.owner));
         }

@@ -80,8 +80,10 @@ pub struct Malformed<'a> {
 #[derive(Clone, Debug)]
 pub struct Salvage<'a> {
     pub method: &'a [u8],
-    /// The first can be read; there is at least one.
-    pub vias: SmallVec<[&'a [u8]; 4]>,
+    /// The topmost, with those of its parameters that can be read.
+    pub via: Via<'a>,
+    /// The values after the topmost that can be read.
+    pub further_vias: SmallVec<[&'a [u8]; 4]>,
     pub from: Option<&'a [u8]>,
     pub to: Option<&'a [u8]>,
     pub call_id: Option<&'a [u8]>,
@@ -115,18 +117,20 @@ impl<'a> Malformed<'a> {
         if method == b"ACK" {
             return None;
         }
-        let mut salvage =
-            Salvage { method, vias: SmallVec::new(), from: None, to: None, call_id: None, cseq: None };
+        let mut kept = Kept::default();
         for _ in 0..MAX_FIELDS {
             match lines.next_field() {
-                Ok(Some(entry)) => salvage.keep(entry.name, entry.value(self.raw)),
+                Ok(Some(entry)) => kept.keep(entry.name, entry.value(self.raw)),
                 Ok(None) => break,
                 Err(_) if lines.skip() => {}
                 Err(_) => break,
             }
         }
-        let top = List::new(salvage.vias.first()?).next()?;
-        Via::parse(top).map(|_| salvage)
+        let Kept { vias, from, to, call_id, cseq } = kept;
+        let mut vias = vias.into_iter();
+        let via = Via::parse_loosely(vias.next()?)?;
+        let further_vias = vias.filter(|value| Via::parse(value).is_some()).collect();
+        Some(Salvage { method, via, further_vias, from, to, call_id, cseq })
     }
 
     fn request_line(&self) -> Option<(&'a [u8], Lines<'a>)> {
@@ -137,10 +141,19 @@ impl<'a> Malformed<'a> {
     }
 }
 
-impl<'a> Salvage<'a> {
+#[derive(Default)]
+struct Kept<'a> {
+    vias: SmallVec<[&'a [u8]; 4]>,
+    from: Option<&'a [u8]>,
+    to: Option<&'a [u8]>,
+    call_id: Option<&'a [u8]>,
+    cseq: Option<&'a [u8]>,
+}
+
+impl<'a> Kept<'a> {
     fn keep(&mut self, name: Name, value: &'a [u8]) {
         if name == Name::Via {
-            self.vias.push(value);
+            self.vias.extend(List::new(value));
         } else if name == Name::From {
             self.from.get_or_insert(value);
         } else if name == Name::To {

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::{Entry, Fault, INLINE_FIELDS, MAX_FIELDS, MAX_MESSAGE};
 use crate::sip::header::{Name, chars};
-use crate::sip::uri::Uri;
+use crate::sip::uri::{BadUri, Uri};
 
 /// What the first line says.
 #[derive(Clone, Copy, Debug)]
@@ -157,6 +157,9 @@ fn read_request_line(line: &[u8]) -> Result<Start<'_>, Fault> {
         return Err(if is_sip_version(version) { Fault::Version } else { Fault::StartLine });
     }
     let uri = Uri::parse(uri).map_err(Fault::RequestUri)?;
+    if !uri.headers.is_empty() {
+        return Err(Fault::RequestUri(BadUri::Headers));
+    }
     Ok(Start::Request { method, uri })
 }
 

@@ -31,6 +31,27 @@ impl<'a> Via<'a> {
     /// Reads one value. `None` where it is not as RFC 3261 §25.1 wants it; white space may stand around its
     /// separators, and the version is not compared, so that a 505 can be sent.
     pub fn parse(raw: &'a [u8]) -> Option<Via<'a>> {
+        let mut via = Via::read_sent_by(raw)?;
+        if !Params::are_well_formed(via.params) {
+            return None;
+        }
+        for param in Params::new(via.params) {
+            via.take(param.name, param.value)?;
+        }
+        Some(via)
+    }
+
+    /// Reads what says where an answer goes, and of the parameters those that can be read: enough to answer a
+    /// request whose Via is the fault.
+    pub(super) fn parse_loosely(raw: &'a [u8]) -> Option<Via<'a>> {
+        let mut via = Via::read_sent_by(raw)?;
+        for param in Params::new(via.params) {
+            via.take(param.name, param.value);
+        }
+        Some(via)
+    }
+
+    fn read_sent_by(raw: &'a [u8]) -> Option<Via<'a>> {
         let rest = match raw.strip_prefix(b"SIP/2.0/") {
             Some(rest) => rest,
             None => after_slash(after_slash(raw)?)?,
@@ -43,7 +64,7 @@ impl<'a> Via<'a> {
         let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
         let (sent_by, params) = rest.split_at(end);
         let (host, port) = read_sent_by(chars::trim(sent_by))?;
-        let mut via = Via {
+        Some(Via {
             transport: read_transport(transport),
             host,
             port,
@@ -54,14 +75,7 @@ impl<'a> Via<'a> {
             ttl: None,
             params,
             raw,
-        };
-        if !Params::are_well_formed(params) {
-            return None;
-        }
-        for param in Params::new(params) {
-            via.take(param.name, param.value)?;
-        }
-        Some(via)
+        })
     }
 
     /// The branch's part after the magic cookie. `None` for a peer of RFC 2543, and for a cookie alone.

@@ -96,6 +96,7 @@ fn the_cancel_repeats_by_timer_e_and_the_invite_waits_64_t1_for_its_final() {
 
 #[test]
 fn a_200_that_crosses_the_cancel_is_handed_up() {
+    insta::allow_duplicates! {
     for mut bench in [Bench::udp(), Bench::tcp()] {
         let invite = bench.sends(Method::Invite);
         bench.gets(&invite, 180);
@@ -113,6 +114,7 @@ fn a_200_that_crosses_the_cancel_is_handed_up() {
             20 < 200 CANCEL
          32005 ! gone
         ");
+    }
     }
 }
 
@@ -182,10 +184,8 @@ fn r01_a_cancel_finds_its_invite_whatever_its_sent_by() {
     let cancel = text(&request("CANCEL", "z9hG4bK776", Transport::Udp, ""))
         .replace("192.0.2.1:5060", "203.0.113.77:61234")
         .replace('\n', "\r\n");
-    match bench.comes(cancel.as_bytes()) {
-        Meeting::Cancel { invite, .. } => assert_eq!(invite, Some(id)),
-        other => panic!("{other:?}"),
-    }
+    let met = bench.comes(cancel.as_bytes());
+    assert!(matches!(met, Meeting::Cancel { invite, .. } if invite == Some(id)), "{met:?}");
     let elsewhere = cancel.replace("a84b4c76e66710", "another");
     assert!(matches!(bench.comes(elsewhere.as_bytes()), Meeting::Cancel { invite: None, .. }));
     let unknown = cancel.replace("z9hG4bK776", "z9hG4bK777");

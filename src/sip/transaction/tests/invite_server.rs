@@ -113,6 +113,7 @@ fn a_second_final_response_is_ignored() {
 
 #[test]
 fn accepted_repeats_the_2xx_on_any_transport_until_it_is_acknowledged() {
+    insta::allow_duplicates! {
     for (mut bench, transport) in [(Bench::udp(), Transport::Udp), (Bench::tcp(), Transport::Tcp)] {
         let (invite, _) = invite_and_ack(transport);
         let id = bench.begins(&invite);
@@ -131,6 +132,7 @@ fn accepted_repeats_the_2xx_on_any_transport_until_it_is_acknowledged() {
           9000 < INVITE
          32000 ! gone
         ");
+    }
     }
 }
 

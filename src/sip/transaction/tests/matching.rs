@@ -49,10 +49,8 @@ fn another_branch_of_a_known_request_is_merged() {
     let (invite, _) = invite_and_ack(Transport::Udp);
     let id = bench.begins(&invite);
     let branch = edited(&invite, &[("z9hG4bK776", "z9hG4bK777")]);
-    let second = match bench.comes(&branch) {
-        Meeting::Merged(_) => bench.begins(&branch),
-        other => panic!("{other:?}"),
-    };
+    assert!(matches!(bench.comes(&branch), Meeting::Merged(_)));
+    let second = bench.begins(&branch);
     bench.answers(second, 482);
     assert_eq!(bench.comes(&branch), Meeting::Again(second));
     // Its CANCEL finds its own branch, not the first.

@@ -155,7 +155,10 @@ impl Bench {
     fn begins(&mut self, bytes: &[u8]) -> Id {
         let key = match self.comes(bytes) {
             Meeting::New(key) | Meeting::Cancel { key, .. } | Meeting::Merged(key) => key,
-            other => panic!("not new: {other:?}"),
+            met
+            @ (Meeting::Again(_) | Meeting::Ack(_) | Meeting::AckOfAccepted(_) | Meeting::AckOfDialog) => {
+                panic!("not new: {met:?}")
+            }
         };
         let message = Message::parse(bytes).expect("a request");
         self.tx.accept(self.now, key, &message, peer(self.transport), 1).expect("room")

@@ -1,0 +1,309 @@
+//! The paths of `[admin]` and what each answers.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::metrics::Metrics;
+use super::operations::{
+    Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
+};
+use super::problem::{Asked, Problem};
+use crate::call::cdr::Cdr;
+use crate::call::story::{CallStory, LiveCall};
+use crate::store::{Cursor, ReadError};
+
+/// What every path works with.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub node: Arc<dyn Operations>,
+    pub metrics: Metrics,
+    pub openapi: Arc<std::sync::OnceLock<String>>,
+}
+
+/// Items of a page when the request names no limit, and at most.
+const CDRS: Limit = Limit { usual: 100, most: 1_000 };
+const CALLS: Limit = Limit { usual: 1_000, most: 10_000 };
+
+struct Limit {
+    usual: usize,
+    most: usize,
+}
+
+impl Limit {
+    fn of(&self, asked: Option<usize>) -> Result<usize, Problem> {
+        match asked {
+            None => Ok(self.usual),
+            Some(limit) if (1..=self.most).contains(&limit) => Ok(limit),
+            Some(_) => Err(bad_request(format!("`limit` is 1 to {}", self.most))),
+        }
+    }
+}
+
+fn bad_request(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+fn no_such_call(id: &str) -> Problem {
+    // Foreign text goes back shortened.
+    let id: String = id.chars().take(64).collect();
+    Problem::new(StatusCode::NOT_FOUND, format!("no call {id} is in progress or ended a moment ago"))
+}
+
+pub(super) fn router() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics))
+        .routes(routes!(openapi))
+        .routes(routes!(calls))
+        .routes(routes!(call, hang_up))
+        .routes(routes!(cdrs))
+        .routes(routes!(reload))
+        .routes(routes!(generations))
+        .routes(routes!(route))
+}
+
+/// The schemas that the paths refer to, by name. They come from the types that are sent, as those in
+/// `config/schema/` do.
+pub(super) fn schemas() -> serde_json::Map<String, serde_json::Value> {
+    let settings = schemars::generate::SchemaSettings::draft2020_12()
+        .for_serialize()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut generator = settings.into_generator();
+    generator.subschema_for::<Problem>();
+    generator.subschema_for::<CallList>();
+    generator.subschema_for::<CallStory>();
+    generator.subschema_for::<CdrList>();
+    generator.subschema_for::<Published>();
+    generator.subschema_for::<GenerationList>();
+    generator.subschema_for::<Explanation>();
+    generator.take_definitions(true)
+}
+
+/// Calls in progress, in the order in which they began.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub struct CallList {
+    pub items: Vec<LiveCall>,
+    /// `after` of the next page; null when there is none.
+    pub next: Option<String>,
+}
+
+/// Call records, in the order in which they were written.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub struct CdrList {
+    pub items: Vec<Cdr>,
+    /// `after` of the next page; null when nothing follows yet: keep the one that led here.
+    pub next: Option<String>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub struct GenerationList {
+    pub items: Vec<GenerationLine>,
+    pub next: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PageQuery {
+    /// The `next` of an earlier answer; left out, the list begins at its beginning.
+    after: Option<String>,
+    /// How many items at most.
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ReloadQuery {
+    /// `1` or `true`: only say what would change.
+    dry_run: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RouteQuery {
+    /// The caller's number.
+    from: Option<String>,
+}
+
+/// The process lives.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "the process lives")))]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether calls are taken.
+#[utoipa::path(get, path = "/readyz", responses(
+    (status = 200, description = "calls are taken"),
+    (status = 503, description = "starting, draining, or no room for call records",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn readyz(State(desk): State<Desk>) -> Response {
+    let reason = match desk.node.readiness() {
+        Readiness::Taking => return "ready\n".into_response(),
+        Readiness::Starting => "the node is starting",
+        Readiness::Draining => "the node is draining: calls in progress go on, new ones are refused",
+        Readiness::NoRoom => "no room is left for call records: the disk is full or failing",
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+}
+
+/// Metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "metrics", body = String)))]
+async fn metrics(State(desk): State<Desk>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], desk.metrics.render())
+        .into_response()
+}
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI 3.1")))]
+async fn openapi(State(desk): State<Desk>) -> Response {
+    let text = desk.openapi.get().cloned().unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// Calls in progress.
+#[utoipa::path(get, path = "/v1/calls", params(PageQuery), responses(
+    (status = 200, description = "calls in progress", body = ref("#/components/schemas/CallList")),
+    (status = 400, description = "a parameter is wrong",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn calls(State(desk): State<Desk>, Asked(page): Asked<PageQuery>) -> Result<Json<CallList>, Problem> {
+    let limit = CALLS.of(page.limit)?;
+    let after = page.after.as_deref().map(call_cursor).transpose()?;
+    let mut items = desk.node.calls().await;
+    let place = |call: &LiveCall| (call.started.0, call.id.clone());
+    if let Some(after) = after {
+        items.retain(|call| place(call) > after);
+    }
+    items.sort_by_cached_key(place);
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|last| format!("{}-{}", last.started.0, last.id));
+    Ok(Json(CallList { items, next }))
+}
+
+/// Where a page of calls ended: `<started, ms>-<id>`.
+fn call_cursor(text: &str) -> Result<(u64, Box<str>), Problem> {
+    let parts = text.split_once('-').and_then(|(started, id)| Some((started.parse().ok()?, id.into())));
+    parts.ok_or_else(|| bad_request(crate::store::BadCursor.to_string()))
+}
+
+/// One call: its legs, timers, and the ladder of its messages.
+#[utoipa::path(get, path = "/v1/calls/{id}", params(("id" = String, Path, description = "the call's id")), responses(
+    (status = 200, description = "the call", body = ref("#/components/schemas/CallStory")),
+    (status = 404, description = "no such call",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn call(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<CallStory>, Problem> {
+    desk.node.call(&id).await.map(Json).ok_or_else(|| no_such_call(&id))
+}
+
+/// Hangs up.
+#[utoipa::path(delete, path = "/v1/calls/{id}", params(("id" = String, Path, description = "the call's id")), responses(
+    (status = 204, description = "the call is being ended"),
+    (status = 404, description = "no such call",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn hang_up(State(desk): State<Desk>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    if desk.node.hang_up(&id).await { Ok(StatusCode::NO_CONTENT) } else { Err(no_such_call(&id)) }
+}
+
+/// Call records.
+#[utoipa::path(get, path = "/v1/cdrs", params(PageQuery), responses(
+    (status = 200, description = "call records that are safely on disk", body = ref("#/components/schemas/CdrList")),
+    (status = 400, description = "a parameter is wrong",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn cdrs(State(desk): State<Desk>, Asked(page): Asked<PageQuery>) -> Result<Response, Problem> {
+    let limit = CDRS.of(page.limit)?;
+    let after: Cursor = match &page.after {
+        None => Cursor::default(),
+        Some(text) => {
+            text.parse().map_err(|error: crate::store::BadCursor| bad_request(error.to_string()))?
+        }
+    };
+    let records = desk.node.records();
+    let failed = |detail: String| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail);
+    let page = tokio::task::spawn_blocking(move || records.page(after, limit)).await;
+    let page = match page {
+        Ok(Ok(page)) => page,
+        Ok(Err(ReadError::BadCursor(error))) => return Err(bad_request(error.to_string())),
+        Ok(Err(ReadError::Io(error))) => return Err(failed(format!("the records cannot be read: {error}"))),
+        Err(_) => return Err(failed("reading the records failed".to_owned())),
+    };
+    // The lines are JSON already, and were checked when they were read.
+    let next = if page.lines.is_empty() { "null".to_owned() } else { format!("\"{}\"", page.next) };
+    let body = format!("{{\"items\":[{}],\"next\":{next}}}", page.lines.join(","));
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Reads the configuration anew and publishes it, all or nothing.
+#[utoipa::path(post, path = "/v1/reload", params(ReloadQuery), responses(
+    (status = 200, description = "published, or what would be", body = ref("#/components/schemas/Published")),
+    (status = 409, description = "another reload runs",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    (status = 422, description = "the configuration does not check; what was served still is",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn reload(
+    State(desk): State<Desk>,
+    Asked(asked): Asked<ReloadQuery>,
+) -> Result<Json<Published>, Problem> {
+    let dry_run = match asked.dry_run.as_deref() {
+        Some("1" | "true") => true,
+        None | Some("0" | "false") => false,
+        Some(_) => return Err(bad_request("`dry_run` is 1 or 0")),
+    };
+    match desk.node.reload(dry_run).await {
+        Ok(published) => Ok(Json(published)),
+        Err(NotPublished::Busy) => Err(Problem::new(StatusCode::CONFLICT, "another reload runs; try again")),
+        Err(NotPublished::Wrong(errors)) => {
+            let detail = "the configuration does not check; what was served before still is";
+            Err(Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) })
+        }
+    }
+}
+
+/// The generations of the configuration, the latest first.
+#[utoipa::path(get, path = "/v1/generations", responses(
+    (status = 200, description = "generations", body = ref("#/components/schemas/GenerationList")),
+))]
+async fn generations(State(desk): State<Desk>) -> Json<GenerationList> {
+    Json(GenerationList { items: desk.node.generations(), next: None })
+}
+
+/// What a call to a number would do now.
+#[utoipa::path(get, path = "/v1/numbers/{did}/route",
+    params(("did" = String, Path, description = "`%2B1201…` or its bare digits"), RouteQuery), responses(
+    (status = 200, description = "whom it rings, for how long, as whom", body = ref("#/components/schemas/Explanation")),
+    (status = 400, description = "no number",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    (status = 404, description = "the number is none of ours, or disabled",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn route(
+    State(desk): State<Desk>,
+    Path(did): Path<String>,
+    Asked(asked): Asked<RouteQuery>,
+) -> Result<Json<Explanation>, Problem> {
+    let did = if did.starts_with('+') { did } else { format!("+{did}") };
+    match desk.node.route(&did, asked.from.as_deref()).await {
+        Ok(explanation) => Ok(Json(explanation)),
+        Err(NotRouted::UnknownNumber) => {
+            Err(Problem::new(StatusCode::NOT_FOUND, "the number is not served here, or is disabled (R2)"))
+        }
+        Err(NotRouted::BadNumber(detail)) => Err(bad_request(detail)),
+    }
+}

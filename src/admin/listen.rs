@@ -1,0 +1,150 @@
+//! Connections of `[admin]`: a bounded number, none for ever.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
+
+/// Connections at the same time; what comes beyond waits in the kernel's queue.
+pub const CONNECTIONS: usize = 64;
+/// How long a request may take to arrive and be answered, from its first byte to the answer's first.
+const REQUEST: Duration = Duration::from_secs(20);
+/// How long a connection may be idle between requests.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long to wait when the process has no file descriptor left.
+const RETRY: Duration = Duration::from_millis(100);
+
+pub(super) struct Listener {
+    listener: TcpListener,
+    room: Arc<Semaphore>,
+}
+
+impl Listener {
+    pub fn new(listener: TcpListener) -> Listener {
+        Listener { listener, room: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            let Ok(permit) = self.room.clone().acquire_owned().await else {
+                // Nobody closes the semaphore.
+                std::future::pending::<()>().await;
+                continue;
+            };
+            match self.listener.accept().await {
+                Ok((stream, from)) => {
+                    // Answers are small and complete; a delay only costs time.
+                    stream.set_nodelay(true).ok();
+                    return (Connection::new(stream, permit), from);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a connection to [admin] could not be accepted");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that ends when a request dawdles. One byte now and then does not extend it.
+pub(super) struct Connection {
+    stream: TcpStream,
+    phase: Phase,
+    deadline: Pin<Box<Sleep>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing of the next request has come.
+    Idle,
+    /// A request comes or is being answered.
+    Request,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Connection {
+        let deadline = Box::pin(tokio::time::sleep(REQUEST));
+        Connection { stream, phase: Phase::Request, deadline, _permit: permit }
+    }
+
+    fn enter(&mut self, phase: Phase, limit: Duration) {
+        self.phase = phase;
+        self.deadline.as_mut().reset(Instant::now() + limit);
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if polled.is_ready() && buf.filled().len() > before && self.phase == Phase::Idle {
+            self.enter(Phase::Request, REQUEST);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        match polled {
+            Poll::Ready(_) => self.enter(Phase::Idle, IDLE),
+            // The far end reads nothing: the deadline holds for that too.
+            Poll::Pending if self.deadline.as_mut().poll(cx).is_ready() => {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        if polled.is_ready() {
+            self.enter(Phase::Idle, IDLE);
+        } else if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

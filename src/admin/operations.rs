@@ -1,0 +1,135 @@
+//! What operators may ask of a node, and what it answers. The node implements `Operations`; HTTP, and through
+//! it the command line, speak these types.
+
+use futures::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::call::cdr::rfc3339;
+use crate::call::story::{CallStory, LiveCall};
+use crate::store::Reader;
+use crate::time::Wall;
+
+/// A running node, seen from outside. Nothing here is called on the call path; a question that a shard must
+/// answer is a future that ends when the shard has.
+pub trait Operations: Send + Sync + 'static {
+    /// Whether calls are taken.
+    fn readiness(&self) -> Readiness;
+
+    /// Every call in progress, in any order.
+    fn calls(&self) -> BoxFuture<'_, Vec<LiveCall>>;
+
+    /// One call, in progress or ended a moment ago.
+    fn call<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<CallStory>>;
+
+    /// Ends a call as by `ended_by: us`. False: there is no such call.
+    fn hang_up<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool>;
+
+    /// Reads the configuration anew and publishes it, or with `dry_run` only says what would change.
+    fn reload(&self, dry_run: bool) -> BoxFuture<'_, Result<Published, NotPublished>>;
+
+    /// The generations that are remembered, the latest first.
+    fn generations(&self) -> Vec<GenerationLine>;
+
+    /// What a call to `did` (E.164 with `+`) from `from` would do now.
+    fn route<'a>(
+        &'a self,
+        did: &'a str,
+        from: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Explanation, NotRouted>>;
+
+    /// The durable call records.
+    fn records(&self) -> Reader;
+}
+
+/// Whether a node takes calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Starting,
+    Taking,
+    /// Calls in progress go on, new ones are refused.
+    Draining,
+    /// No room is left for another call record: the disk is full or failing (R12).
+    NoRoom,
+}
+
+/// What a reload did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Published {
+    /// The generation that calls are planned with from now on; of a dry run, the one that is served.
+    pub generation: u64,
+    /// How many numbers, agents, trunks and profiles were added …
+    pub added: u64,
+    pub changed: u64,
+    pub removed: u64,
+    pub unchanged: u64,
+    #[serde(default)]
+    pub warnings: Vec<Finding>,
+    pub took_ms: u64,
+    /// Calls in progress whose number, agent or trunk changed. They keep the plan that they began with.
+    #[serde(default)]
+    pub affects_calls: Vec<String>,
+    /// Keys of `strowger.toml` that changed and wait for a restart.
+    #[serde(default)]
+    pub restart_needed: Vec<String>,
+}
+
+/// Why nothing was published; what was served before still is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotPublished {
+    /// The configuration does not check.
+    Wrong(Vec<Finding>),
+    /// Another reload runs.
+    Busy,
+}
+
+/// Why no route can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotRouted {
+    /// The number is none of ours, or disabled (R2).
+    UnknownNumber,
+    /// `did` or `from` is no number; what would be right.
+    BadNumber(String),
+}
+
+/// A mistake in the configuration and its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    pub file: String,
+    /// From 1.
+    pub line: u32,
+    /// From 1, in characters.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right; may be empty.
+    #[serde(default)]
+    pub remedy: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, "; {}", self.remedy) }
+    }
+}
+
+/// One publication of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GenerationLine {
+    pub generation: u64,
+    #[serde(with = "rfc3339")]
+    #[schemars(with = "rfc3339::Text")]
+    pub published: Wall,
+    /// How many numbers it has.
+    pub numbers: u64,
+}
+
+/// What a call would do, for people and for programs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Explanation {
+    /// In plain words, several lines.
+    pub text: String,
+    /// The same as data.
+    pub plan: serde_json::Value,
+}

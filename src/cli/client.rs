@@ -1,0 +1,184 @@
+//! How a command speaks to the node that runs: where it is, and one request.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::admin::problem::Problem;
+use crate::store::read_node;
+
+/// How long a node may take: a reload of a large configuration is the longest question.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The largest answer that is read.
+const ANSWER: u64 = 256 << 20;
+
+/// Why a command got no answer that it can show.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// Exit 3.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The node refused; exit 1.
+    #[error("{}", refusal(.0))]
+    Refused(Problem),
+    /// Exit 1.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+fn refusal(problem: &Problem) -> String {
+    let mut text = if problem.detail.is_empty() { problem.title.clone() } else { problem.detail.clone() };
+    for finding in &problem.errors {
+        text.push('\n');
+        text.push_str(&finding.to_string());
+    }
+    text
+}
+
+/// The keys of `strowger.toml` that lead to a node. Read leniently: a configuration that does not check must
+/// not keep an operator from the node that runs.
+#[derive(Default, Deserialize)]
+struct Node {
+    #[serde(default)]
+    node: NodeSection,
+    admin: Option<AdminSection>,
+}
+
+#[derive(Default, Deserialize)]
+struct NodeSection {
+    data_dir: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AdminSection {
+    addr: Option<String>,
+    token_env: Option<String>,
+}
+
+/// The running node.
+pub struct Client {
+    addr: SocketAddr,
+    token: Option<String>,
+    agent: ureq::Agent,
+}
+
+impl Client {
+    /// Finds the node of a configuration: by `node.json` where one runs, else by `[admin]`.
+    pub fn of(config: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Client, Failed> {
+        let path = config.join("strowger.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                return Err(Failed::Wrong(format!(
+                    "{}: {error}; name the folder with --config",
+                    path.display()
+                )));
+            }
+        };
+        let node: Node =
+            toml::from_str(&text).map_err(|error| Failed::Wrong(format!("{}: {error}", path.display())))?;
+        let Some(admin) = node.admin else {
+            let said = format!("{} has no [admin]: this node cannot be asked anything", path.display());
+            return Err(Failed::Unreachable(said));
+        };
+        let data_dir = node.node.data_dir.unwrap_or_else(|| "data".to_owned());
+        let running = read_node(Path::new(&data_dir)).ok().flatten().and_then(|node| node.admin);
+        let written = admin.addr.unwrap_or_else(|| "127.0.0.1:8060".to_owned());
+        let addr = match running {
+            Some(addr) => addr,
+            None => written.parse().map_err(|_| {
+                Failed::Wrong(format!(
+                    "{}: [admin] addr = \"{written}\" is no address with a port",
+                    path.display()
+                ))
+            })?,
+        };
+        let token = admin.token_env.and_then(|name| env(&name)).filter(|token| !token.is_empty());
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .timeout_global(Some(PATIENCE))
+            .build();
+        Ok(Client { addr: reachable(addr), token, agent: agent.into() })
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
+        self.ask("GET", path)
+    }
+
+    pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
+        self.ask("POST", path)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, method: &str, path: &str) -> Result<T, Failed> {
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.addr));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(()).map_err(|error| Failed::Wrong(error.to_string()))?;
+        let mut answer = self.agent.run(request).map_err(|error| self.unreachable(error))?;
+        let body = answer.body_mut().with_config().limit(ANSWER).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(error))?;
+        if answer.status().is_success() {
+            return serde_json::from_slice(&body)
+                .map_err(|error| Failed::Wrong(format!("the node's answer is not understood: {error}")));
+        }
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => Err(Failed::Refused(problem)),
+            Err(_) => Err(Failed::Wrong(format!("the node answered {}", answer.status()))),
+        }
+    }
+
+    fn unreachable(&self, error: ureq::Error) -> Failed {
+        let why = match error {
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                "nobody listens there".to_owned()
+            }
+            other => other.to_string(),
+        };
+        Failed::Unreachable(format!("no node answers at {}: {why}; `strowger serve` starts one", self.addr))
+    }
+}
+
+/// Where to connect to reach what is bound to `addr`.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+/// A text as one part of a path or a query (RFC 3986 §2.1).
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            other => {
+                out.push('%');
+                for digit in [other >> 4, other & 15] {
+                    out.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+                }
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_escaped_in_a_path() {
+        assert_eq!(escaped("+1201 5550101/ü"), "%2B1201%205550101%2F%C3%BC");
+    }
+}

@@ -1,0 +1,203 @@
+//! The command line: what can be written, and what each command does. Results go to stdout, messages to stderr.
+//!
+//! Commands that concern a running node speak to its `[admin]`; the others work on the files alone.
+
+mod client;
+pub mod logging;
+mod show;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::admin::operations::{Explanation, Published};
+use crate::admin::{CallList, GenerationList};
+use crate::call::story::CallStory;
+use client::{Client, Failed, escaped};
+
+/// A real-time telephony call-routing engine.
+#[derive(Debug, Parser)]
+#[command(name = "strowger", version, max_term_width = 100)]
+pub struct CommandLine {
+    /// The folder of strowger.toml and routing/.
+    #[arg(long, global = true, value_name = "DIR", default_value = "config")]
+    pub config: PathBuf,
+    /// Results as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How the log is written.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub log: logging::Format,
+    /// What is logged: error, warn, info, debug, trace; also by STROWGER_LOG.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tells what a call to a number would do: whom it rings, for how long, as whom.
+    Route(Route),
+    /// Publishes the configuration anew, all or nothing; calls in progress keep their plan.
+    Reload {
+        /// Only say what would change.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Lists the generations of the configuration, the latest first.
+    Generations,
+    /// Lists the calls in progress.
+    Calls,
+    /// Shows one call: its legs, timers, and the ladder of its messages.
+    Call { id: String },
+}
+
+#[derive(Debug, Args)]
+pub struct Route {
+    /// The number that is called.
+    pub did: String,
+    /// The caller's number.
+    #[arg(long, value_name = "NUMBER")]
+    pub from: Option<String>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, with warnings or without.
+    Done = 0,
+    /// Refused, or wrong input.
+    Refused = 1,
+    /// The command line is not understood.
+    Usage = 2,
+    /// No node could be reached.
+    Unreachable = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Does what the command line says.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let line = match CommandLine::try_parse_from(args) {
+        Ok(line) => line,
+        Err(error) => {
+            // Help and version are results, and no mistake.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // A closed terminal has nobody to tell.
+            error.print().ok();
+            return exit;
+        }
+    };
+    let out = Out { json: line.json };
+    match perform(&line, out) {
+        Ok(exit) => exit,
+        Err(failed) => out.failed(&failed),
+    }
+}
+
+fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
+    let client = || Client::of(&line.config, |name| std::env::var(name).ok());
+    match &line.command {
+        None => Ok(Exit::Usage),
+        Some(Command::Route(route)) => {
+            let from =
+                route.from.as_deref().map(|from| format!("?from={}", escaped(from))).unwrap_or_default();
+            let told: Explanation =
+                client()?.get(&format!("/v1/numbers/{}/route{from}", escaped(&route.did)))?;
+            out.result(&told, || ended_by_newline(&told.text))
+        }
+        Some(Command::Reload { dry_run }) => {
+            let path = if *dry_run { "/v1/reload?dry_run=1" } else { "/v1/reload" };
+            let published: Published = client()?.post(path)?;
+            for warning in &published.warnings {
+                out.message(format_args!("warning: {warning}"));
+            }
+            out.result(&published, || show::published(&published, *dry_run))
+        }
+        Some(Command::Generations) => {
+            let list: GenerationList = client()?.get("/v1/generations")?;
+            out.result(&list, || show::generations(&list.items))
+        }
+        Some(Command::Calls) => {
+            let calls = all_calls(&client()?)?;
+            out.result(&calls, || show::calls(&calls.items))
+        }
+        Some(Command::Call { id }) => {
+            let story: CallStory = client()?.get(&format!("/v1/calls/{}", escaped(id)))?;
+            out.result(&story, || show::call(&story))
+        }
+    }
+}
+
+/// All pages of the list.
+fn all_calls(client: &Client) -> Result<CallList, Failed> {
+    let mut all = CallList { items: Vec::new(), next: None };
+    loop {
+        let after = all.next.as_deref().map(|next| format!("&after={}", escaped(next))).unwrap_or_default();
+        let page: CallList = client.get(&format!("/v1/calls?limit=10000{after}"))?;
+        all.items.extend(page.items);
+        all.next = page.next;
+        if all.next.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+fn ended_by_newline(text: &str) -> String {
+    if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
+}
+
+/// Where results and messages go.
+#[derive(Clone, Copy)]
+struct Out {
+    json: bool,
+}
+
+impl Out {
+    /// Writes a result: as JSON where that is asked for.
+    fn result<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> Result<Exit, Failed> {
+        let text = if self.json {
+            let json =
+                serde_json::to_string_pretty(value).map_err(|error| Failed::Wrong(error.to_string()))?;
+            ended_by_newline(&json)
+        } else {
+            text()
+        };
+        match io::stdout().lock().write_all(text.as_bytes()) {
+            // Whoever read it has read enough.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failed::Wrong(format!("the result cannot be written: {error}")))
+            }
+            Ok(()) | Err(_) => Ok(Exit::Done),
+        }
+    }
+
+    fn message(self, message: impl fmt::Display) {
+        // Without a stderr nobody can be told that there is none.
+        let _unheard = writeln!(io::stderr().lock(), "{message}");
+    }
+
+    fn failed(self, failed: &Failed) -> Exit {
+        if let (true, Failed::Refused(problem)) = (self.json, failed) {
+            return match self.result(problem, String::new) {
+                Ok(_) => Exit::Refused,
+                Err(unwritten) => self.failed(&unwritten),
+            };
+        }
+        self.message(failed);
+        match failed {
+            Failed::Unreachable(_) => Exit::Unreachable,
+            Failed::Refused(_) | Failed::Wrong(_) => Exit::Refused,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Answers as text for people.
+
+use std::fmt::Write;
+
+use crate::admin::operations::{GenerationLine, Published};
+use crate::call::cdr::rfc3339;
+use crate::call::story::{CallStory, Clock, LiveCall};
+
+/// Rows in columns, each as wide as its widest text; the last column is not padded.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (text, width) in row.iter().zip(&widths) {
+            line.push_str(text);
+            line.extend(std::iter::repeat_n(' ', width + 2 - text.chars().count()));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// `strowger calls`.
+pub fn calls(calls: &[LiveCall]) -> String {
+    if calls.is_empty() {
+        return "no call in progress\n".to_owned();
+    }
+    let head = ["ID", "STARTED", "STATE", "FROM", "TO", "TRUNK"].map(str::to_owned).to_vec();
+    let row = |call: &LiveCall| {
+        let caller = call.caller.as_deref().unwrap_or("withheld");
+        let trunk = call.trunk.as_deref().unwrap_or("");
+        let started = rfc3339::to_string(call.started);
+        [&*call.id, &started, &*call.state, caller, &*call.dialled, trunk].map(str::to_owned).to_vec()
+    };
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(calls.iter().map(row)).collect();
+    table(&rows)
+}
+
+/// `strowger call <id>`: who, the legs and what they wait for, and the ladder.
+pub fn call(story: &CallStory) -> String {
+    let mut out = String::new();
+    let call = &story.call;
+    let caller = call.caller.as_deref().unwrap_or("withheld");
+    let _infallible = writeln!(
+        out,
+        "{}: {} from {caller} to {}, began {}, generation {}\n",
+        call.id,
+        call.state,
+        call.dialled,
+        rfc3339::to_string(call.started),
+        call.generation,
+    );
+    let mut rows = vec![["LEG", "STATE", "PEER", "CALL-ID"].map(str::to_owned).to_vec()];
+    for leg in &story.legs {
+        let peer = leg.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let call_id = leg.sip_call_id.as_deref().unwrap_or_default();
+        rows.push([&*leg.name, &*leg.state, &peer, call_id].map(str::to_owned).to_vec());
+    }
+    out.push_str(&table(&rows));
+    if !story.timers.is_empty() {
+        out.push('\n');
+        let mut rows = vec![["TIMER", "LEG", "IN"].map(str::to_owned).to_vec()];
+        for timer in &story.timers {
+            let leg = story.legs.iter().find(|leg| Some(leg.id) == timer.leg);
+            let leg = leg.map(|leg| leg.name.to_string()).unwrap_or_default();
+            rows.push(vec![timer.name.to_string(), leg, seconds(timer.due_ms)]);
+        }
+        out.push_str(&table(&rows));
+    }
+    out.push('\n');
+    if story.ladder_dropped > 0 {
+        let _infallible = writeln!(out, "({} lines left out)", story.ladder_dropped);
+    }
+    out.push_str(&story.picture(Clock::Shown));
+    out.push('\n');
+    out
+}
+
+/// `strowger reload`.
+pub fn published(published: &Published, dry_run: bool) -> String {
+    let mut out = String::new();
+    let what = if dry_run { "would change generation" } else { "generation" };
+    let _infallible = writeln!(
+        out,
+        "{what} {}: {} added, {} changed, {} removed, {} unchanged, in {}",
+        published.generation,
+        published.added,
+        published.changed,
+        published.removed,
+        published.unchanged,
+        seconds(published.took_ms),
+    );
+    if !published.affects_calls.is_empty() {
+        let calls = published.affects_calls.len();
+        let _infallible = writeln!(out, "{calls} calls in progress go on by the plan they began with");
+    }
+    if !published.restart_needed.is_empty() {
+        let _infallible = writeln!(out, "waits for a restart: {}", published.restart_needed.join(", "));
+    }
+    out
+}
+
+/// `strowger generations`.
+pub fn generations(lines: &[GenerationLine]) -> String {
+    let head = ["GENERATION", "PUBLISHED", "NUMBERS"].map(str::to_owned).to_vec();
+    let row = |line: &GenerationLine| {
+        vec![line.generation.to_string(), rfc3339::to_string(line.published), line.numbers.to_string()]
+    };
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(lines.iter().map(row)).collect();
+    table(&rows)
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03} s", ms / 1_000, ms % 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::cdr::{Direction, Role};
+    use crate::call::story::{LadderLine, StoryLeg, StoryTimer, Way};
+    use crate::time::Wall;
+
+    fn live() -> LiveCall {
+        LiveCall {
+            id: "c-1".into(),
+            direction: Direction::Inbound,
+            state: "ringing".into(),
+            generation: 3,
+            account: "".into(),
+            trunk: Some("carrier".into()),
+            did: Some("+12015550101".into()),
+            dialled: "+12015550101".into(),
+            caller: None,
+            started: Wall(1_793_527_200_999),
+            answered: None,
+        }
+    }
+
+    #[test]
+    fn calls_stand_in_columns() {
+        insta::assert_snapshot!(calls(&[live()]), @"
+        ID   STARTED                   STATE    FROM      TO            TRUNK
+        c-1  2026-11-01T10:00:00.999Z  ringing  withheld  +12015550101  carrier
+        ");
+        assert_eq!(calls(&[]), "no call in progress\n");
+    }
+
+    #[test]
+    fn a_call_is_told_with_its_legs_timers_and_ladder() {
+        let leg = |id, role, name: &str| StoryLeg {
+            id,
+            role,
+            name: name.into(),
+            state: "ringing".into(),
+            peer: Some(std::net::SocketAddr::from(([127, 0, 0, 1], 5090))),
+            sip_call_id: Some("x@y".into()),
+        };
+        let line = |at_ms, way, leg, what| LadderLine { at_ms, way, leg, what, note: None };
+        let story = CallStory {
+            call: live(),
+            legs: vec![leg(0, Role::Caller, "caller"), leg(1, Role::Agent, "alice")],
+            timers: vec![StoryTimer { name: "RingTimeout".into(), leg: Some(1), due_ms: 19_001 }],
+            ladder: vec![line(0, Way::In, 0, "INVITE".into()), line(1, Way::Out, 1, "INVITE".into())],
+            ladder_dropped: 0,
+        };
+        insta::assert_snapshot!(call(&story), @"
+        c-1: ringing from withheld to +12015550101, began 2026-11-01T10:00:00.999Z, generation 3
+
+        LEG     STATE    PEER            CALL-ID
+        caller  ringing  127.0.0.1:5090  x@y
+        alice   ringing  127.0.0.1:5090  x@y
+
+        TIMER        LEG    IN
+        RingTimeout  alice  19.001 s
+
+                    caller         us          alice
+             0.000     ├── INVITE ─▶│            │
+             0.001     │            ├── INVITE ─▶│
+        ");
+    }
+
+    #[test]
+    fn a_reload_is_told_in_a_sentence() {
+        let done = Published {
+            generation: 7,
+            added: 2,
+            changed: 1,
+            unchanged: 9,
+            took_ms: 1_012,
+            affects_calls: vec!["a".to_owned()],
+            restart_needed: vec!["node.shards".to_owned()],
+            ..Published::default()
+        };
+        insta::assert_snapshot!(published(&done, false), @"
+        generation 7: 2 added, 1 changed, 0 removed, 9 unchanged, in 1.012 s
+        1 calls in progress go on by the plan they began with
+        waits for a restart: node.shards
+        ");
+    }
+}

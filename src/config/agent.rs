@@ -1,0 +1,100 @@
+//! `[[agent]]`: somebody with a phone of ours.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::fields::{Fields, shown};
+use super::node::{Secret, value_or};
+use super::place::{At, Place};
+use super::trunk;
+use super::uri::SipUri;
+use crate::number::E164;
+
+/// `[[agent]]`, the defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Agent {
+    pub name: At<Box<str>>,
+    /// The environment variable that holds the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<Box<str>>,
+    /// In clear text: warned of.
+    #[serde(skip)]
+    #[schemars(with = "Option<String>")]
+    pub password: Option<Secret>,
+    /// MD5 of `name:realm:password`, in hexadecimal.
+    #[serde(skip_serializing)]
+    pub ha1: Option<Box<str>>,
+    /// SHA-256 of the same.
+    #[serde(skip_serializing)]
+    pub ha1_sha256: Option<Box<str>>,
+    /// Where the phone always is, beside where it registers.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "contact_text")]
+    #[schemars(with = "Option<String>")]
+    pub contact: Option<SipUri>,
+    /// Shown on the agent's outbound calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<At<E164>>,
+    /// Calls at once; with so many the agent counts as busy. 0: no limit.
+    #[schemars(extend("default" = 1))]
+    pub max_calls: u32,
+    /// Do not disturb: counts as busy.
+    #[schemars(extend("default" = false))]
+    pub dnd: bool,
+    #[schemars(extend("default" = ""))]
+    pub account: Box<str>,
+    #[serde(skip)]
+    pub place: Place,
+}
+
+impl Agent {
+    /// What it says, but for where it says it.
+    pub(super) fn says(&self) -> Agent {
+        Agent { place: Place::default(), ..self.clone() }
+    }
+}
+
+pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> Option<Agent> {
+    if !fields.has("name") {
+        fields.missing("name", "write name = \"alice\"");
+    }
+    let name = fields.name("name");
+    let (password_env, password) = trunk::password(fields, env, "the agent cannot register");
+    let number = fields.number("number").and_then(|at| Some(At { value: at.value?, place: at.place }));
+    let agent = Agent {
+        password_env,
+        password,
+        ha1: hash(fields, "ha1", 32),
+        ha1_sha256: hash(fields, "ha1_sha256", 64),
+        contact: trunk::uri(fields, "contact").map(|at| at.value),
+        number,
+        max_calls: value_or(fields.whole("max_calls", 0, 1000, "calls"), 1),
+        dnd: value_or(fields.flag("dnd"), false),
+        account: value_or(fields.text("account"), "".into()),
+        place: fields.place,
+        name: match name {
+            Some(name) => name,
+            None => {
+                fields.finish();
+                return None;
+            }
+        },
+    };
+    fields.finish();
+    Some(agent)
+}
+
+fn hash(fields: &Fields<'_>, key: &'static str, digits: usize) -> Option<Box<str>> {
+    let text = fields.some_text(key)?;
+    let hash = text.value?;
+    if hash.len() != digits || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let what = format!("{key} = \"{}\" is no hash", shown(&hash));
+        fields.refuse(text.place, what, format!("write its {digits} hexadecimal digits"));
+        return None;
+    }
+    Some(hash.to_ascii_lowercase().into())
+}
+
+fn contact_text<S: serde::Serializer>(uri: &Option<SipUri>, serializer: S) -> Result<S::Ok, S::Error> {
+    uri.as_ref().map(|uri| &uri.text).serialize(serializer)
+}

@@ -1,0 +1,268 @@
+//! What no single key can know: names that must exist, numbers that must not lead back, things written twice.
+
+use std::fmt::Display;
+use std::hash::{Hash, RandomState};
+
+use hashbrown::{HashMap, HashSet};
+
+use super::fields::shown;
+use super::number::{Dialled, Keys};
+use super::place::{At, Place, Report, suggestion};
+use super::{Config, Number};
+use crate::number::{E164, MAX_DIGITS, Prefix};
+
+/// Ringing longer lets a mobile's own voicemail answer: the call counts as completed and nobody spoke.
+const MOBILE_VOICEMAIL: u32 = 20;
+
+pub(super) fn check(config: &Config, report: &Report) {
+    let check = Check::new(config, report);
+    check.duplicates();
+    check.trunk_matches();
+    for profile in &config.profiles {
+        check.names(&profile.keys);
+    }
+    check.names(&config.defaults);
+    check.emergency();
+    for number in &config.numbers {
+        if report.is_full() {
+            return;
+        }
+        check.number(number);
+    }
+}
+
+struct Check<'c> {
+    config: &'c Config,
+    report: &'c Report,
+    agents: HashSet<&'c str, RandomState>,
+    dids: HashMap<Dialled, Place, RandomState>,
+}
+
+impl<'c> Check<'c> {
+    fn new(config: &'c Config, report: &'c Report) -> Check<'c> {
+        Check {
+            config,
+            report,
+            agents: config.agents.iter().map(|agent| &**agent.name).collect(),
+            dids: config.numbers.iter().rev().map(|number| (number.did.value, number.did.place)).collect(),
+        }
+    }
+
+    fn duplicates(&self) {
+        let config = self.config;
+        self.once("trunk", config.trunks.iter().map(|trunk| &trunk.name), |name| name.to_string());
+        self.once("agent", config.agents.iter().map(|agent| &agent.name), |name| name.to_string());
+        self.once("profile", config.profiles.iter().map(|profile| &profile.name), |name| name.to_string());
+        self.once("pool", config.pools.iter().map(|pool| &pool.name), |name| name.to_string());
+        self.once("caller_id", config.caller_ids.iter().map(|id| &id.number), |number| number.to_string());
+        self.once("number", config.numbers.iter().map(|number| &number.did), |did| did.to_string());
+    }
+
+    /// Reports each value that comes a second time, where it does, and names the first place.
+    fn once<T: Eq + Hash + 'c>(
+        &self,
+        what: &str,
+        all: impl Iterator<Item = &'c At<T>>,
+        name: impl Fn(&T) -> String,
+    ) {
+        let mut seen: HashMap<&T, Place, RandomState> = HashMap::default();
+        for at in all {
+            let first = *seen.entry(&at.value).or_insert(at.place);
+            if first != at.place {
+                let first = self.report.at(first);
+                let what = format!("{what} \"{}\" is written twice, first at {first}", name(&at.value));
+                self.report.error(at.place, what, "keep one of them");
+            }
+        }
+    }
+
+    /// Two trunks that match a source equally well: R1d could not say which one it is.
+    fn trunk_matches(&self) {
+        let nets: Vec<_> = self
+            .config
+            .trunks
+            .iter()
+            .flat_map(|trunk| trunk.from.iter().map(move |net| (net, trunk)))
+            .collect();
+        let mut seen = HashMap::<_, _, RandomState>::default();
+        for (net, trunk) in nets {
+            let (first, owner) = *seen.entry(net.value).or_insert((net.place, trunk));
+            if first != net.place {
+                let what = format!(
+                    "trunk \"{}\" matches {} as trunk \"{}\" does at {}",
+                    *trunk.name,
+                    net.value,
+                    *owner.name,
+                    self.report.at(first),
+                );
+                self.report.error(net.place, what, "keep one of them, or name ports that differ");
+            }
+        }
+    }
+
+    fn emergency(&self) {
+        if let Some(trunk) = &self.config.emergency.trunk {
+            self.trunk(trunk.place, trunk);
+        }
+    }
+
+    /// A number's own keys are checked where they stand; what its profile and the defaults bring is judged once
+    /// there, but for what only the merged number shows.
+    fn number(&self, number: &Number) {
+        self.names(&number.keys);
+        let merged = self.config.merged(number);
+        self.mobile_voicemail(&merged);
+    }
+
+    fn names(&self, keys: &Keys) {
+        for name in keys.ring.iter().flat_map(|ring| &ring.value) {
+            self.agent(name.place, name);
+        }
+        if let Some((place, name)) = set(&keys.assigned_to) {
+            self.agent(place, name);
+        }
+        if let Some((place, name)) = set(&keys.profile)
+            && self.config.profile(name).is_none()
+        {
+            let known = self.config.profiles.iter().map(|profile| &**profile.name);
+            self.unknown("profile", place, name, known, "write a [[profile]]");
+        }
+        if let Some((place, name)) = set(&keys.pool)
+            && !self.config.pools.iter().any(|pool| &**pool.name == &**name)
+        {
+            let known = self.config.pools.iter().map(|pool| &**pool.name);
+            self.unknown("pool", place, name, known, "write a [[pool]]");
+        }
+        if let Some((place, name)) = set(&keys.trunk) {
+            self.trunk(place, name);
+        }
+        if let Some((place, number)) = set(&keys.caller_id) {
+            self.verified(place, *number);
+        }
+        if let Some((place, number)) = set(&keys.forward_to) {
+            self.destination(place, *number);
+        }
+        for step in keys.overflow.iter().flat_map(|steps| &steps.value) {
+            for name in &step.ring {
+                self.agent(name.place, name);
+            }
+            if let Some(number) = &step.forward_to {
+                self.destination(number.place, number.value);
+            }
+        }
+    }
+
+    fn agent(&self, place: Place, name: &str) {
+        if !self.agents.contains(name) {
+            let known = self.config.agents.iter().map(|agent| &**agent.name);
+            self.unknown("agent", place, name, known, "write an [[agent]]");
+        }
+    }
+
+    fn trunk(&self, place: Place, name: &str) {
+        match self.config.trunks.iter().find(|trunk| &**trunk.name == name) {
+            None => {
+                let known = self.config.trunks.iter().map(|trunk| &**trunk.name);
+                self.unknown("trunk", place, name, known, "write a [[trunk]]");
+            }
+            Some(trunk) if trunk.gateways.is_empty() => {
+                let what = format!("trunk \"{}\" has no gateways to call through", shown(name));
+                self.report.error(place, what, "give it gateways, or name another trunk");
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn unknown<'a>(
+        &self,
+        kind: &str,
+        place: Place,
+        name: &str,
+        known: impl Iterator<Item = &'a str> + Clone,
+        none: &str,
+    ) {
+        let what = format!("{kind} \"{}\" does not exist", shown(name));
+        self.report.error(place, what, suggestion(name, known, none));
+    }
+
+    /// A `caller_id` must be verified; a DID of ours is.
+    fn verified(&self, place: Place, number: E164) {
+        let known = self.config.caller_ids.iter().find(|id| id.number.value == number);
+        match known {
+            Some(id) if id.verified.is_some() => {}
+            None if self.ours(number).is_some() => {}
+            Some(id) => {
+                let at = self.report.at(id.number.place);
+                let what = format!("caller_id {number} is not verified");
+                self.report.error(place, what, format!("verify it, and write when at {at}"));
+            }
+            None => {
+                let what = format!("caller_id {number} is not verified");
+                let remedy =
+                    format!("verify it, and write [[caller_id]] number = \"{number}\" verified = \"…\"");
+                self.report.error(place, what, remedy);
+            }
+        }
+    }
+
+    /// Where a call may be forwarded to: a number that is not ours, and that `[dial]` allows.
+    fn destination(&self, place: Place, number: E164) {
+        if let Some(first) = self.ours(number) {
+            let at = self.report.at(first);
+            let what = format!("forward_to {number} is a number of ours ({at}): the call would come back");
+            self.report.error(place, what, "ring its agents, or forward to where that number does");
+        } else if !self.config.dial.allows(number) {
+            let what = format!("forward_to {number} is forbidden by [dial]");
+            let allow = self.config.dial.allow.iter().map(|prefix| prefix.to_string()).collect::<Vec<_>>();
+            let remedy = format!("allow it there (allowed is {})", listed(&allow));
+            self.report.error(place, what, remedy);
+        }
+    }
+
+    /// The number or block that a number is ours by.
+    fn ours(&self, number: E164) -> Option<Place> {
+        let whole = self.dids.get(&Dialled::Number(number)).copied();
+        whole.or_else(|| {
+            let blocks = (1..=MAX_DIGITS.min(number.len())).rev();
+            blocks.map(|len| Dialled::Block(Prefix::of(number, len))).find_map(|b| self.dids.get(&b).copied())
+        })
+    }
+
+    fn mobile_voicemail(&self, keys: &Keys) {
+        if keys.call_connect.is_some_and(|at| at.value) {
+            return;
+        }
+        let step = keys.timeout.as_ref();
+        if set(&keys.forward_to).is_some() {
+            self.rings_long(step);
+        }
+        for overflow in keys.overflow.iter().flat_map(|steps| &steps.value) {
+            if overflow.forward_to.is_some() {
+                self.rings_long(overflow.timeout.as_ref().or(step));
+            }
+        }
+    }
+
+    fn rings_long(&self, timeout: Option<&At<u32>>) {
+        if let Some(at) = timeout.filter(|at| at.value > MOBILE_VOICEMAIL) {
+            let what = format!("forward_to rings for {} s without call_connect", at.value);
+            let remedy = "the phone's own voicemail may answer: write 20 seconds or less";
+            self.report.warning(at.place, what, remedy);
+        }
+    }
+}
+
+/// The value of a key that is written, and not as unset.
+fn set<T>(key: &Option<At<Option<T>>>) -> Option<(Place, &T)> {
+    let at = key.as_ref()?;
+    Some((at.place, at.value.as_ref()?))
+}
+
+fn listed(items: &[impl Display]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = items.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if items.len() > SHOWN {
+        text.push_str(", …");
+    }
+    if text.is_empty() { "nothing".into() } else { text }
+}

@@ -1,0 +1,120 @@
+//! What one configuration changes of another, for a reload to report.
+
+use std::collections::BTreeMap;
+use std::hash::RandomState;
+
+use hashbrown::HashMap;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Config;
+
+/// What differs between two configurations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// By what they do: a number whose profile changed has changed.
+    pub numbers: Counts,
+    pub trunks: Counts,
+    pub agents: Counts,
+    /// Keys of `strowger.toml` that wait for a restart, such as `limits.max_legs`.
+    pub restart: Vec<String>,
+}
+
+/// How many came, differ, went and stayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub added: usize,
+    pub changed: usize,
+    pub removed: usize,
+    pub unchanged: usize,
+}
+
+impl Diff {
+    /// Numbers, trunks and agents together.
+    pub fn total(&self) -> Counts {
+        [self.numbers, self.trunks, self.agents].into_iter().fold(Counts::default(), |sum, counts| Counts {
+            added: sum.added + counts.added,
+            changed: sum.changed + counts.changed,
+            removed: sum.removed + counts.removed,
+            unchanged: sum.unchanged + counts.unchanged,
+        })
+    }
+}
+
+/// Compares two configurations by what they say, not by where.
+pub fn diff(old: &Config, new: &Config) -> Diff {
+    Diff {
+        numbers: count(
+            old.numbers.iter().map(|number| (number.did.value, number)),
+            new.numbers.iter().map(|number| (number.did.value, number)),
+            |was, is| old.merged(was) == new.merged(is),
+        ),
+        trunks: count(
+            old.trunks.iter().map(|trunk| (&*trunk.name.value, trunk)),
+            new.trunks.iter().map(|trunk| (&*trunk.name.value, trunk)),
+            |was, is| was.says() == is.says(),
+        ),
+        agents: count(
+            old.agents.iter().map(|agent| (&*agent.name.value, agent)),
+            new.agents.iter().map(|agent| (&*agent.name.value, agent)),
+            |was, is| was.says() == is.says(),
+        ),
+        restart: changed_keys(old, new),
+    }
+}
+
+fn count<K: Eq + std::hash::Hash, T>(
+    old: impl Iterator<Item = (K, T)>,
+    new: impl Iterator<Item = (K, T)>,
+    same: impl Fn(&T, &T) -> bool,
+) -> Counts {
+    let mut old: HashMap<K, T, RandomState> = old.collect();
+    let mut counts = Counts::default();
+    for (key, is) in new {
+        match old.remove(&key) {
+            None => counts.added += 1,
+            Some(was) if same(&was, &is) => counts.unchanged += 1,
+            Some(_) => counts.changed += 1,
+        }
+    }
+    counts.removed = old.len();
+    counts
+}
+
+fn changed_keys(old: &Config, new: &Config) -> Vec<String> {
+    let flat = |config: &Config| {
+        let mut keys = BTreeMap::new();
+        flatten(String::new(), serde_json::to_value(&config.node).unwrap_or_default(), &mut keys);
+        keys
+    };
+    let (old, new) = (flat(old), flat(new));
+    let mut changed: Vec<String> =
+        new.iter().filter(|(key, is)| old.get(*key) != Some(is)).map(key_of).collect();
+    changed.extend(old.iter().filter(|(key, _)| !new.contains_key(*key)).map(key_of));
+    changed.sort();
+    changed
+}
+
+fn key_of((key, _): (&String, &Value)) -> String {
+    key.clone()
+}
+
+/// `limits.max_legs`, `listen[0].addr`
+fn flatten(path: String, value: Value, into: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key } else { format!("{path}.{key}") };
+                flatten(path, value, into);
+            }
+        }
+        Value::Array(list) if list.iter().any(Value::is_object) => {
+            for (place, value) in list.into_iter().enumerate() {
+                flatten(format!("{path}[{place}]"), value, into);
+            }
+        }
+        Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            into.insert(path, value);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! From a folder to a [`Config`], or to the list of all its mistakes.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use hashbrown::HashMap;
+use toml::de::DeTable;
+
+use super::fields::Fields;
+use super::number::{self, Keys, Number, Profile};
+use super::place::{Files, Finding, Place, Report};
+use super::pool::{self, CallerId, DialKeys, EmergencyKeys, Pool};
+use super::source::Lines;
+use super::{Agent, Config, Node, Trunk, agent, check, node, row, trunk};
+
+/// The largest file that is read. Ten million numbers belong into several.
+const MAX_FILE: u64 = 64 << 20;
+/// The most files under `routing/`.
+const MAX_FILES: usize = 4096;
+/// How deep folders under `routing/` may lie; a link that leads back ends here too.
+const MAX_DEPTH: usize = 8;
+
+/// A configuration without mistakes, and what wants a look in it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Finding>,
+}
+
+type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+/// Reads `dir/strowger.toml` and all of `dir/routing/`, and checks them whole.
+///
+/// `env` is the environment. The errors are at most [`super::MAX_FINDINGS`], in the order of the files.
+pub fn load(dir: &Path, env: Env<'_>) -> Result<Loaded, Vec<Finding>> {
+    let mut gathered = Gathered::new(env);
+    gathered.toml_file(&dir.join("strowger.toml"), Sections::Node);
+    let mut files = Vec::new();
+    gathered.routing_files(&dir.join("routing"), MAX_DEPTH, &mut files);
+    for file in &files {
+        match file.extension().and_then(|ext| ext.to_str()) {
+            Some("csv") => gathered.csv_file(file),
+            Some(_) | None => gathered.toml_file(file, Sections::Routing),
+        }
+    }
+    gathered.finish()
+}
+
+/// Reads one text that holds the node's sections and the routing's together, as tests write it.
+pub fn parse(text: &str, env: Env<'_>) -> Result<Loaded, Vec<Finding>> {
+    let mut gathered = Gathered::new(env);
+    if let Some(file) = gathered.report.add_file(Path::new("strowger.toml")) {
+        gathered.toml_text(file, Path::new(""), text, Sections::Both);
+    }
+    gathered.finish()
+}
+
+/// Which sections a file may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sections {
+    Node,
+    Routing,
+    Both,
+}
+
+/// What has been read so far.
+struct Gathered<'e> {
+    env: Env<'e>,
+    report: Report,
+    node: Option<Node>,
+    defaults: Keys,
+    profiles: Vec<Profile>,
+    trunks: Vec<Trunk>,
+    agents: Vec<Agent>,
+    numbers: Vec<Number>,
+    caller_ids: Vec<CallerId>,
+    pools: Vec<Pool>,
+    emergency: EmergencyKeys,
+    dial: DialKeys,
+    /// Where a key of a section that may be spread over files was first written.
+    singles: HashMap<(&'static str, String), Place, std::hash::RandomState>,
+}
+
+impl<'e> Gathered<'e> {
+    fn new(env: Env<'e>) -> Gathered<'e> {
+        Gathered {
+            env,
+            report: Report::default(),
+            node: None,
+            defaults: Keys::default(),
+            profiles: Vec::new(),
+            trunks: Vec::new(),
+            agents: Vec::new(),
+            numbers: Vec::new(),
+            caller_ids: Vec::new(),
+            pools: Vec::new(),
+            emergency: EmergencyKeys::default(),
+            dial: DialKeys::default(),
+            singles: HashMap::default(),
+        }
+    }
+
+    fn finish(self) -> Result<Loaded, Vec<Finding>> {
+        let checked = self.node.map(|node| Config {
+            defaults: self.defaults,
+            profiles: self.profiles,
+            trunks: self.trunks,
+            agents: self.agents,
+            numbers: self.numbers,
+            caller_ids: self.caller_ids,
+            pools: self.pools,
+            emergency: self.emergency.into_emergency(),
+            dial: self.dial.into_dial(node.node.country),
+            files: Files::default(),
+            node,
+        });
+        if let Some(config) = &checked {
+            check::check(config, &self.report);
+        }
+        let (files, errors, warnings) = self.report.into_parts();
+        match checked {
+            Some(config) if errors.is_empty() => Ok(Loaded { config: Config { files, ..config }, warnings }),
+            Some(_) | None => Err(errors),
+        }
+    }
+
+    /// Files of a folder and its folders, by path. Hidden ones are editors' and are left out.
+    fn routing_files(&mut self, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            // A node without numbers is a node that answers 404.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => return self.unreadable(folder, &error.to_string()),
+        };
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        for path in paths {
+            let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+            let ext = path.extension().and_then(|ext| ext.to_str());
+            if hidden || files.len() > MAX_FILES {
+                continue;
+            }
+            if path.is_dir() {
+                if depth > 0 {
+                    self.routing_files(&path, depth - 1, files);
+                }
+            } else if matches!(ext, Some("toml" | "csv")) {
+                files.push(path);
+                if files.len() > MAX_FILES {
+                    files.pop();
+                    return self.unreadable(folder, &format!("there are more than {MAX_FILES} files"));
+                }
+            }
+        }
+    }
+
+    fn toml_file(&mut self, path: &Path, sections: Sections) {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if let Some((file, text)) = self.read_file(path) {
+            self.toml_text(file, folder, &text, sections);
+        }
+    }
+
+    fn csv_file(&mut self, path: &Path) {
+        if let Some((file, text)) = self.read_file(path) {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            row::read(file, &text, folder, &self.report, &mut self.numbers);
+        }
+    }
+
+    fn read_file(&mut self, path: &Path) -> Option<(u16, String)> {
+        let mut bytes = Vec::new();
+        // One more byte than allowed is read, whatever the file's size claims to be.
+        let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+        if let Err(error) = read {
+            self.unreadable(path, &error.to_string());
+            return None;
+        }
+        if bytes.len() as u64 > MAX_FILE {
+            self.unreadable(path, "it is larger than 64 MiB");
+            return None;
+        }
+        let file = self.report.add_file(path)?;
+        if bytes.starts_with(b"\xEF\xBB\xBF") {
+            bytes.drain(..3);
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Some((file, text)),
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                let text = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
+                let place = Lines::of(file, &text).place(valid);
+                self.report.error(place, "the text is not UTF-8", "save the file as UTF-8");
+                None
+            }
+        }
+    }
+
+    fn unreadable(&mut self, path: &Path, why: &str) {
+        if let Some(file) = self.report.add_file(path) {
+            let place = Place { file, line: 1, column: 1 };
+            let remedy = format!("see that {} is there and may be read", path.display());
+            self.report.error(place, format!("cannot be read: {why}"), remedy);
+        }
+    }
+
+    fn toml_text(&mut self, file: u16, folder: &Path, text: &str, sections: Sections) {
+        let lines = Lines::of(file, text);
+        let (document, syntax) = DeTable::parse_recoverable(text);
+        for error in &syntax {
+            let place = lines.place(error.span().map_or(0, |span| span.start));
+            let message = error.message().replace('\n', ", ");
+            self.report.error(place, format!("TOML: {message}"), "");
+        }
+        let report = std::mem::take(&mut self.report);
+        let top = Place { file, line: 1, column: 1 };
+        let fields = Fields::table("the file", top, document.get_ref(), &lines, &report);
+        if sections != Sections::Routing {
+            let node = node::read(&fields, self.env);
+            self.node = self.node.take().or(node);
+        }
+        if sections != Sections::Node {
+            self.routing(&fields, folder);
+        }
+        misplaced(&fields, sections);
+        fields.finish();
+        self.report = report;
+    }
+
+    fn routing(&mut self, file: &Fields<'_>, folder: &Path) {
+        let env = self.env;
+        let tables = |key, what| file.tables(key, what).map(|list| list.value).unwrap_or_default();
+        if let Some(fields) = file.inner("defaults", "[defaults]") {
+            self.once("[defaults]", &fields);
+            self.defaults = number::read_defaults(&fields, folder).over(&self.defaults);
+        }
+        let profiles = tables("profile", "[[profile]]");
+        self.profiles.extend(profiles.iter().filter_map(|fields| number::read_profile(fields, folder)));
+        let trunks = tables("trunk", "[[trunk]]");
+        self.trunks.extend(trunks.iter().filter_map(|fields| trunk::read(fields, env)));
+        let agents = tables("agent", "[[agent]]");
+        self.agents.extend(agents.iter().filter_map(|fields| agent::read(fields, env)));
+        let numbers = tables("number", "[[number]]");
+        self.numbers.extend(numbers.iter().filter_map(|fields| number::read_number(fields, folder)));
+        let caller_ids = tables("caller_id", "[[caller_id]]");
+        self.caller_ids.extend(caller_ids.iter().filter_map(pool::read_caller_id));
+        let pools = tables("pool", "[[pool]]");
+        self.pools.extend(pools.iter().filter_map(pool::read_pool));
+        if let Some(fields) = file.inner("emergency", "[emergency]") {
+            self.once("[emergency]", &fields);
+            self.emergency = EmergencyKeys::read(&fields).over(std::mem::take(&mut self.emergency));
+        }
+        if let Some(fields) = file.inner("dial", "[dial]") {
+            self.once("[dial]", &fields);
+            self.dial = DialKeys::read(&fields).over(std::mem::take(&mut self.dial));
+        }
+    }
+
+    /// Tables of one name merge; a key that two files write is a duplicate.
+    fn once(&mut self, section: &'static str, fields: &Fields<'_>) {
+        for (key, place) in fields.written() {
+            match self.singles.entry((section, key.to_owned())) {
+                hashbrown::hash_map::Entry::Occupied(first) => {
+                    let at = fields.report().at(*first.get());
+                    let what = format!("{section} {key} is written twice, first at {at}");
+                    fields.report().error(place, what, "keep one of them");
+                }
+                hashbrown::hash_map::Entry::Vacant(free) => {
+                    free.insert(place);
+                }
+            }
+        }
+    }
+}
+
+/// A section in the wrong file is told where it belongs, rather than that it is unknown.
+fn misplaced(file: &Fields<'_>, sections: Sections) {
+    const NODE: &[&str] =
+        &["node", "listen", "media", "admin", "public", "speech", "limits", "capture", "retention"];
+    const ROUTING: &[&str] =
+        &["defaults", "profile", "trunk", "agent", "number", "caller_id", "pool", "emergency", "dial"];
+    let (elsewhere, home) = match sections {
+        Sections::Node => (ROUTING, "a file under routing/"),
+        Sections::Routing => (NODE, "strowger.toml"),
+        Sections::Both => return,
+    };
+    for (key, place) in file.written() {
+        if let Some(known) = elsewhere.iter().find(|name| **name == key) {
+            file.refuse(
+                place,
+                format!("{known} does not belong into this file"),
+                format!("move it to {home}"),
+            );
+            file.know(known);
+        }
+    }
+}

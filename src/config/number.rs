@@ -1,0 +1,331 @@
+//! `[[number]]`, `[[profile]]` and `[defaults]`: what happens to a call to a DID. A number's own key wins over
+//! its profile, a profile over the defaults.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::fields::{Fields, shown};
+use super::place::{At, Place};
+use crate::number::{E164, Prefix};
+
+/// `overflow` steps of one number.
+const MAX_STEPS: usize = 16;
+/// How long a step may ring, in seconds.
+const MAX_TIMEOUT: u32 = 3600;
+/// The keys of `[[number]]`, in the order of the documentation; a CSV's header is made of these.
+pub(super) const KEYS: &[&str] = &[
+    "did",
+    "label",
+    "profile",
+    "account",
+    "forward_to",
+    "timeout",
+    "pass_called_number",
+    "call_connect",
+    "call_connect_seconds",
+    "whisper",
+    "whisper_agents",
+    "record",
+    "record_notice",
+    "ring",
+    "assigned_to",
+    "assigned_head_start",
+    "overflow",
+    "voicemail",
+    "caller_id",
+    "trunk",
+    "pool",
+    "enabled",
+];
+
+/// `[[number]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Number {
+    pub did: At<Dialled>,
+    pub keys: Keys,
+}
+
+/// A `did`: one number, or a block of them, `+1555*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dialled {
+    Number(E164),
+    Block(Prefix),
+}
+
+/// `[[profile]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    pub name: At<Box<str>>,
+    pub keys: Keys,
+}
+
+/// What `[[number]]`, `[[profile]]` and `[defaults]` may say. A key that is not written is None; one that is
+/// written as an empty text unsets what would be inherited.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Keys {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<At<Box<str>>>,
+    /// The `[[profile]]` that the keys not written here are taken from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<At<Option<Box<str>>>>,
+    /// A label in CDRs, events and filters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<At<Box<str>>>,
+    /// An external number that rings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_to: Option<At<Option<E164>>>,
+    /// How long it rings, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 20))]
+    pub timeout: Option<At<u32>>,
+    /// A forwarded leg shows the DID, not the caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
+    pub pass_called_number: Option<At<bool>>,
+    /// A forwarded leg has to press 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
+    pub call_connect: Option<At<bool>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 10))]
+    pub call_connect_seconds: Option<At<u32>>,
+    /// What a forwarded leg hears before it is bridged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whisper: Option<At<Option<Prompt>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
+    pub whisper_agents: Option<At<bool>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
+    pub record: Option<At<bool>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_notice: Option<At<Option<Prompt>>>,
+    /// Agents that ring, all at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring: Option<At<Vec<At<Box<str>>>>>,
+    /// The agent that rings alone for `assigned_head_start`, or where neither `ring` nor `forward_to` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assigned_to: Option<At<Option<Box<str>>>>,
+    /// In seconds; 0: together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 0))]
+    pub assigned_head_start: Option<At<u32>>,
+    /// Other routing after no answer, tried in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<At<Vec<Overflow>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voicemail: Option<At<Voicemail>>,
+    /// A verified external number shown on outbound calls from this DID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller_id: Option<At<Option<E164>>>,
+    /// Forces an outbound trunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<At<Option<Box<str>>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<At<Option<Box<str>>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = true))]
+    pub enabled: Option<At<bool>>,
+}
+
+/// One step of `overflow`.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Overflow {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub ring: Vec<At<Box<str>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_to: Option<At<E164>>,
+    /// In seconds; left out: the number's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<At<u32>>,
+    #[serde(skip)]
+    pub place: Place,
+}
+
+/// Something to be said: a text, or a sound file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    Text(Box<str>),
+    /// The path as it was written, and joined with the folder of the file that names it.
+    File {
+        written: Box<str>,
+        path: PathBuf,
+    },
+}
+
+/// `voicemail`: false, true, or how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Voicemail {
+    Off,
+    On { greeting: Option<Prompt>, max_seconds: u32, min_seconds: u32 },
+}
+
+impl Voicemail {
+    /// `voicemail = true`
+    pub const PLAIN: Voicemail = Voicemail::On { greeting: None, max_seconds: 120, min_seconds: 2 };
+}
+
+impl Keys {
+    /// These keys, each that is not written taken from `base`.
+    pub fn over(&self, base: &Keys) -> Keys {
+        macro_rules! each {
+            ($($key:ident)+) => { Keys { $($key: self.$key.as_ref().or(base.$key.as_ref()).cloned()),+ } };
+        }
+        each! {
+            label profile account forward_to timeout pass_called_number call_connect call_connect_seconds whisper
+            whisper_agents record record_notice ring assigned_to assigned_head_start overflow voicemail caller_id
+            trunk pool enabled
+        }
+    }
+}
+
+pub(super) fn read_number(fields: &Fields<'_>, folder: &Path) -> Option<Number> {
+    if !fields.has("did") {
+        fields.missing("did", "write did = \"+12015550101\"");
+    }
+    let did = did(fields);
+    let keys = keys(fields, folder);
+    fields.finish();
+    Some(Number { did: did?, keys })
+}
+
+pub(super) fn read_profile(fields: &Fields<'_>, folder: &Path) -> Option<Profile> {
+    if !fields.has("name") {
+        fields.missing("name", "write name = \"realty\"");
+    }
+    let name = fields.name("name");
+    let keys = keys(fields, folder);
+    if let Some(at) = &keys.profile {
+        fields.refuse(at.place, "a profile has no profile".into(), "write its keys out here");
+    }
+    fields.finish();
+    Some(Profile { name: name?, keys })
+}
+
+pub(super) fn read_defaults(fields: &Fields<'_>, folder: &Path) -> Keys {
+    let keys = keys(fields, folder);
+    fields.finish();
+    keys
+}
+
+fn did(fields: &Fields<'_>) -> Option<At<Dialled>> {
+    let text = fields.text("did")?;
+    let value = match text.strip_suffix('*') {
+        Some(block) => {
+            let prefix = Prefix::parse(block).filter(|prefix| !prefix.is_empty());
+            if prefix.is_none() {
+                let what = format!("did = \"{}\" is no block of numbers", shown(&text));
+                fields.refuse(text.place, what, "write +, 1 to 15 digits and *, like \"+1201555*\"");
+            }
+            Dialled::Block(prefix?)
+        }
+        None => match E164::parse_e164(&text) {
+            Ok(number) => Dialled::Number(number),
+            Err(bad) => {
+                fields.refuse(text.place, bad.to_string(), bad.remedy());
+                return None;
+            }
+        },
+    };
+    Some(At { value, place: text.place })
+}
+
+fn keys(fields: &Fields<'_>, folder: &Path) -> Keys {
+    Keys {
+        label: fields.text("label"),
+        profile: fields.some_text("profile"),
+        account: fields.text("account"),
+        forward_to: fields.number("forward_to"),
+        timeout: timeout(fields),
+        pass_called_number: fields.flag("pass_called_number"),
+        call_connect: fields.flag("call_connect"),
+        call_connect_seconds: fields.whole("call_connect_seconds", 1, 120, "seconds"),
+        whisper: prompt(fields, "whisper", folder),
+        whisper_agents: fields.flag("whisper_agents"),
+        record: fields.flag("record"),
+        record_notice: prompt(fields, "record_notice", folder),
+        ring: fields.list("ring"),
+        assigned_to: fields.some_text("assigned_to"),
+        assigned_head_start: fields.whole("assigned_head_start", 0, MAX_TIMEOUT, "seconds"),
+        overflow: overflow(fields),
+        voicemail: voicemail(fields, folder),
+        caller_id: fields.number("caller_id"),
+        trunk: fields.some_text("trunk"),
+        pool: fields.some_text("pool"),
+        enabled: fields.flag("enabled"),
+    }
+}
+
+fn timeout(fields: &Fields<'_>) -> Option<At<u32>> {
+    let timeout = fields.whole("timeout", 1, MAX_TIMEOUT, "seconds")?;
+    if timeout.value < 10 {
+        let what = format!("timeout = {}: few people answer so fast", timeout.value);
+        fields.report().warning(timeout.place, what, "write 10 seconds or more");
+    }
+    Some(timeout)
+}
+
+fn overflow(fields: &Fields<'_>) -> Option<At<Vec<Overflow>>> {
+    let list = fields.tables("overflow", "overflow = [{ ring = [\"carol\"], timeout = 15 }]")?;
+    if list.len() > MAX_STEPS {
+        fields.refuse(list.place, format!("overflow has more than {MAX_STEPS} steps"), "leave some out");
+    }
+    let step = |fields: &Fields<'_>| {
+        let forward = fields.number("forward_to");
+        let step = Overflow {
+            ring: fields.list("ring").map(|list| list.value).unwrap_or_default(),
+            forward_to: forward.and_then(|at| Some(At { value: at.value?, place: at.place })),
+            timeout: timeout(fields),
+            place: fields.place,
+        };
+        if !fields.has("ring") && !fields.has("forward_to") {
+            let what = "a step of overflow rings nobody".into();
+            fields.refuse(fields.place, what, "give it ring or forward_to");
+        }
+        fields.finish();
+        step
+    };
+    Some(At { value: list.iter().take(MAX_STEPS).map(step).collect(), place: list.place })
+}
+
+/// A text, or `{ file = … }`: absolute, or relative to the file that names it.
+fn prompt(fields: &Fields<'_>, key: &'static str, folder: &Path) -> Option<At<Option<Prompt>>> {
+    if !fields.is_table(key) {
+        let text = fields.some_text(key)?;
+        return Some(At { value: text.value.map(Prompt::Text), place: text.place });
+    }
+    let inner = fields.inner(key, "{ file = \"…\" }")?;
+    if !inner.has("file") {
+        inner.missing("file", "write { file = \"prompts/main.wav\" }");
+    }
+    let file = inner.text("file");
+    inner.finish();
+    let written = file?.value;
+    let path = folder.join(&*written);
+    Some(At { value: Some(Prompt::File { written, path }), place: inner.place })
+}
+
+fn voicemail(fields: &Fields<'_>, folder: &Path) -> Option<At<Voicemail>> {
+    if !fields.is_table("voicemail") {
+        let flag = fields.flag("voicemail")?;
+        let value = if flag.value { Voicemail::PLAIN } else { Voicemail::Off };
+        return Some(At { value, place: flag.place });
+    }
+    let inner = fields.inner("voicemail", "voicemail")?;
+    let greeting = prompt(&inner, "greeting", folder).and_then(|at| at.value);
+    let max = inner.whole("max_seconds", 1, 3600, "seconds");
+    let min = inner.whole("min_seconds", 0, 60, "seconds");
+    let (max_seconds, min_seconds) = (max.map_or(120, |at| at.value), min.map_or(2, |at| at.value));
+    if min_seconds >= max_seconds {
+        let what = format!("min_seconds = {min_seconds} is not below max_seconds = {max_seconds}");
+        fields.refuse(min.or(max).map_or(inner.place, |at| at.place), what, "no message would be kept");
+    }
+    inner.finish();
+    Some(At { value: Voicemail::On { greeting, max_seconds, min_seconds }, place: inner.place })
+}

@@ -1,0 +1,403 @@
+//! `[[trunk]]`: a carrier's side.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::choices::{DidFrom, ForeignCallerId, NumberFormat, Pai, TrunkTransport};
+use super::fields::{Fields, shown};
+use super::net::Net;
+use super::node::{Secret, seconds, value_or};
+use super::place::{At, Place};
+use super::served;
+use super::uri::SipUri;
+use crate::number::Prefix;
+use crate::sip::peer::Transport;
+
+/// The most gateways of a trunk.
+const MAX_GATEWAYS: usize = 32;
+/// Headers that never travel between legs, or that rules write (and so no `carry` may name).
+const NEVER_CARRIED: &[&str] = &[
+    "via",
+    "v",
+    "route",
+    "record-route",
+    "contact",
+    "m",
+    "call-id",
+    "i",
+    "cseq",
+    "max-forwards",
+    "allow",
+    "supported",
+    "k",
+    "require",
+    "session-expires",
+    "x",
+    "min-se",
+    "rseq",
+    "rack",
+    "authorization",
+    "proxy-authorization",
+    "www-authenticate",
+    "proxy-authenticate",
+    "server",
+    "user-agent",
+    "from",
+    "f",
+    "to",
+    "t",
+    "p-asserted-identity",
+    "p-preferred-identity",
+    "remote-party-id",
+    "privacy",
+    "diversion",
+    "history-info",
+    "identity",
+    "y",
+    "content-length",
+    "l",
+    "content-type",
+    "c",
+    "proxy-require",
+    "path",
+    "service-route",
+    "x-cid",
+];
+
+/// `[[trunk]]`, the defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Trunk {
+    pub name: At<Box<str>>,
+    /// Who sends calls in on it: nets, with or without a port.
+    #[schemars(default)]
+    pub from: Vec<At<Net>>,
+    #[schemars(default)]
+    pub gateways: Vec<Gateway>,
+    /// Serves calls to external numbers that name no trunk.
+    #[schemars(extend("default" = false))]
+    pub outbound: bool,
+    /// Of the numbers that it serves.
+    #[schemars(with = "Vec<String>", extend("default" = ["+"]))]
+    #[serde(serialize_with = "texts")]
+    pub prefixes: Vec<Prefix>,
+    /// Among outbound trunks; the lowest is taken.
+    #[schemars(extend("default" = 10))]
+    pub priority: u16,
+    #[schemars(extend("default" = "auto"))]
+    pub transport: TrunkTransport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    #[schemars(extend("default" = false))]
+    pub register: bool,
+    /// Seconds between OPTIONS to each gateway; 0: off.
+    #[serde(serialize_with = "seconds")]
+    #[schemars(with = "u32", extend("default" = 30))]
+    pub options_interval: Duration,
+    /// Seconds that a gateway may take for its first 1xx while another one is left.
+    #[serde(serialize_with = "seconds")]
+    #[schemars(with = "u32", extend("default" = 4))]
+    pub try_timeout: Duration,
+    /// Calls at once; 0: no limit.
+    #[schemars(extend("default" = 0))]
+    pub max_calls: u32,
+    /// Calls in one second; 0: no limit.
+    #[schemars(extend("default" = 0))]
+    pub max_cps: u32,
+    /// What a call above these limits is answered: 503 or 486.
+    #[schemars(extend("default" = 503, "enum" = [503, 486]))]
+    pub limit_code: u16,
+    #[schemars(extend("default" = "request-uri"))]
+    pub did_from: DidFrom,
+    #[schemars(extend("default" = "e164"))]
+    pub numbers: NumberFormat,
+    /// Digits taken off the front of the number dialled on calls in.
+    #[schemars(extend("default" = 0))]
+    pub strip: u8,
+    /// Put before what `strip` left.
+    #[schemars(extend("default" = ""))]
+    pub prefix: Box<str>,
+    #[schemars(extend("default" = "pass"))]
+    pub foreign_caller_id: ForeignCallerId,
+    #[schemars(extend("default" = "caller"))]
+    pub pai: Pai,
+    #[schemars(extend("default" = true))]
+    pub diversion: bool,
+    #[schemars(extend("default" = true))]
+    pub history_info: bool,
+    /// Names of further headers that are carried between legs.
+    #[schemars(default)]
+    pub carry: Vec<Box<str>>,
+    /// The first leg's Call-ID on INVITEs that we send.
+    #[schemars(extend("default" = true))]
+    pub x_cid: bool,
+    #[schemars(extend("default" = false))]
+    pub trusted_identity: bool,
+    #[schemars(extend("default" = false))]
+    pub nat: bool,
+    #[serde(skip)]
+    pub place: Place,
+}
+
+/// One of a trunk's `gateways`.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Gateway {
+    #[serde(serialize_with = "uri_text")]
+    #[schemars(with = "String")]
+    pub uri: SipUri,
+    /// The lowest is tried first.
+    #[schemars(extend("default" = 10))]
+    pub priority: u16,
+    /// Among gateways of one priority.
+    #[schemars(extend("default" = 1))]
+    pub weight: u16,
+}
+
+/// A trunk's `auth`.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Auth {
+    pub username: Box<str>,
+    /// The environment variable that holds the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<Box<str>>,
+    /// In clear text: warned of.
+    #[serde(skip)]
+    pub password: Option<Secret>,
+}
+
+impl Trunk {
+    /// What it says, but for where it says it.
+    pub(super) fn says(&self) -> Trunk {
+        Trunk { place: Place::default(), ..self.clone() }
+    }
+}
+
+pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> Option<Trunk> {
+    if !fields.has("name") {
+        fields.missing("name", "write name = \"carrier\"");
+    }
+    let name = fields.name("name");
+    let transport: TrunkTransport = value_or(fields.choice("transport"), TrunkTransport::Auto);
+    if transport == TrunkTransport::Tls {
+        fields.report().warning(fields.place, "transport = \"tls\" is not served yet", served::NO_TLS);
+    }
+    let gateways = gateways(fields);
+    let outbound = fields.flag("outbound");
+    if let Some(at) = outbound.filter(|at| at.value && gateways.is_empty() && !fields.has("gateways")) {
+        fields.refuse(
+            at.place,
+            "an outbound trunk has no gateways".into(),
+            "add gateways = [{ uri = \"sip:192.0.2.1:5060\" }]",
+        );
+    }
+    let small = |key, default: u16| {
+        let read = fields.whole(key, 0, u16::MAX.into(), "steps");
+        read.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(default)
+    };
+    let time = |key, least, most, default: u64| {
+        let read = fields.whole(key, least, most, "seconds");
+        Duration::from_secs(read.map_or(default, |at| at.value.into()))
+    };
+    let limit = |key, what| value_or(fields.whole(key, 0, 1_000_000, what), 0);
+    let prefixes = fields.prefixes("prefixes").map(|list| list.value.iter().map(|at| at.value).collect());
+    let trunk = Trunk {
+        from: nets(fields, "from").unwrap_or_default(),
+        gateways,
+        outbound: value_or(outbound, false),
+        prefixes: prefixes.unwrap_or_else(|| vec![Prefix::EVERY]),
+        priority: small("priority", 10),
+        transport,
+        auth: fields.inner("auth", "auth").and_then(|inner| auth(&inner, env)),
+        register: value_or(fields.flag("register"), false),
+        options_interval: time("options_interval", 0, 86_400, 30),
+        try_timeout: time("try_timeout", 1, 32, 4),
+        max_calls: limit("max_calls", "calls"),
+        max_cps: limit("max_cps", "calls"),
+        limit_code: limit_code(fields),
+        did_from: value_or(fields.choice("did_from"), DidFrom::RequestUri),
+        numbers: value_or(fields.choice("numbers"), NumberFormat::E164),
+        strip: fields.whole("strip", 0, 15, "digits").and_then(|at| u8::try_from(at.value).ok()).unwrap_or(0),
+        prefix: digits(fields, "prefix"),
+        foreign_caller_id: value_or(fields.choice("foreign_caller_id"), ForeignCallerId::Pass),
+        pai: value_or(fields.choice("pai"), Pai::Caller),
+        diversion: value_or(fields.flag("diversion"), true),
+        history_info: value_or(fields.flag("history_info"), true),
+        carry: carry(fields),
+        x_cid: value_or(fields.flag("x_cid"), true),
+        trusted_identity: value_or(fields.flag("trusted_identity"), false),
+        nat: value_or(fields.flag("nat"), false),
+        place: fields.place,
+        // Last, so that a trunk without a name has its other mistakes noted too.
+        name: match name {
+            Some(name) => name,
+            None => {
+                fields.finish();
+                return None;
+            }
+        },
+    };
+    fields.finish();
+    Some(trunk)
+}
+
+fn gateways(fields: &Fields<'_>) -> Vec<Gateway> {
+    let Some(list) = fields.tables("gateways", "gateways = [{ uri = \"sip:192.0.2.1:5060\" }]") else {
+        return Vec::new();
+    };
+    if list.len() > MAX_GATEWAYS {
+        let what = format!("a trunk has more than {MAX_GATEWAYS} gateways");
+        fields.refuse(list.place, what, "make two trunks of it");
+    }
+    list.iter().take(MAX_GATEWAYS).filter_map(gateway).collect()
+}
+
+fn gateway(fields: &Fields<'_>) -> Option<Gateway> {
+    if !fields.has("uri") {
+        fields.missing("uri", "write { uri = \"sip:192.0.2.1:5060\" }");
+    }
+    let uri = uri(fields, "uri");
+    if let Some(at) = uri.as_ref().filter(|at| at.user.is_some()) {
+        let what = format!("the gateway \"{}\" has a user part", at.text);
+        fields.refuse(at.place, what, "write the host alone, like \"sip:192.0.2.1:5060\"");
+    }
+    let small = |key, least, default: u16| {
+        let read = fields.whole(key, least, u16::MAX.into(), "steps");
+        read.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(default)
+    };
+    let (priority, weight) = (small("priority", 0, 10), small("weight", 1, 1));
+    fields.finish();
+    Some(Gateway { uri: uri?.value, priority, weight })
+}
+
+/// Reads a SIP URI, and warns where it asks for TLS or a look-up of names.
+pub(super) fn uri(fields: &Fields<'_>, key: &'static str) -> Option<At<SipUri>> {
+    let text = fields.some_text(key)?;
+    let uri = match SipUri::parse(text.value.as_deref()?) {
+        Ok(uri) => uri,
+        Err(remedy) => {
+            let what = format!("{key} = \"{}\" is no SIP URI", shown(text.value.as_deref()?));
+            fields.refuse(text.place, what, remedy);
+            return None;
+        }
+    };
+    if uri.transport == Some(Transport::Tls) {
+        fields.report().warning(text.place, format!("\"{}\" asks for TLS", uri.text), served::NO_TLS);
+    }
+    if uri.addr.is_none() {
+        fields.report().warning(text.place, format!("\"{}\" has a host name", uri.text), served::NO_DNS);
+    }
+    Some(At { value: uri, place: text.place })
+}
+
+pub(super) fn nets(fields: &Fields<'_>, key: &'static str) -> Option<Vec<At<Net>>> {
+    let list = fields.list(key)?;
+    let read = |text: &At<Box<str>>| {
+        let net = Net::parse(text);
+        if net.is_none() {
+            let what = format!("\"{}\" in {key} is no net", shown(text));
+            let remedy = net_remedy(text);
+            fields.refuse(text.place, what, remedy);
+        }
+        Some(At { value: net?, place: text.place })
+    };
+    Some(list.iter().filter_map(read).collect())
+}
+
+/// A net with host bits set is the usual slip: it is named without them.
+fn net_remedy(text: &str) -> String {
+    let (addr, bits) = text.split_once('/').unwrap_or((text, ""));
+    let zeroed = addr.parse().ok().zip(bits.parse().ok()).and_then(|(addr, bits)| Net::around(addr, bits));
+    match zeroed {
+        Some(net) => format!("write \"{net}\""),
+        None => "write it like \"192.0.2.0/24\", \"192.0.2.1\" or \"192.0.2.1:5060\"".into(),
+    }
+}
+
+fn limit_code(fields: &Fields<'_>) -> u16 {
+    match fields.whole("limit_code", 400, 699, "a status") {
+        Some(At { value: 486, .. }) => 486,
+        Some(At { value: 503, .. }) | None => 503,
+        Some(At { value, place }) => {
+            fields.refuse(place, format!("limit_code = {value} is not selectable"), "write 503 or 486");
+            503
+        }
+    }
+}
+
+/// A few digits, with or without a `+` before them.
+fn digits(fields: &Fields<'_>, key: &'static str) -> Box<str> {
+    let Some(text) = fields.text(key) else { return "".into() };
+    let digits = text.strip_prefix('+').unwrap_or(&text);
+    if digits.len() > 15 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let what = format!("{key} = \"{}\" is not made of digits", shown(&text));
+        fields.refuse(text.place, what, "write at most 15 digits, with or without a + before them");
+        return "".into();
+    }
+    text.value
+}
+
+fn carry(fields: &Fields<'_>) -> Vec<Box<str>> {
+    let Some(list) = fields.list("carry") else { return Vec::new() };
+    let token = |c: u8| c.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&c);
+    let name = |name: &At<Box<str>>| {
+        let lower = name.to_ascii_lowercase();
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(token) {
+            let what = format!("\"{}\" in carry is no header's name", shown(name));
+            fields.refuse(name.place, what, "write it like \"X-Twilio-CallToken\"");
+            None
+        } else if NEVER_CARRIED.contains(&&*lower) {
+            let what = format!("the header {} is never carried between legs", shown(name));
+            fields.refuse(name.place, what, "leave it out");
+            None
+        } else {
+            Some(name.value.clone())
+        }
+    };
+    list.iter().filter_map(name).collect()
+}
+
+fn auth(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> Option<Auth> {
+    if !fields.has("username") {
+        fields.missing("username", "write { username = \"…\", password_env = \"CARRIER_PASSWORD\" }");
+    }
+    let username = fields.text("username");
+    let (password_env, password) = password(fields, env, "the carrier will refuse our calls");
+    fields.finish();
+    Some(Auth { username: username?.value, password_env, password })
+}
+
+/// `password_env` (resolved) or a clear-text `password` (warned of). `so`: what follows when it is not set.
+pub(super) fn password(
+    fields: &Fields<'_>,
+    env: &dyn Fn(&str) -> Option<String>,
+    so: &str,
+) -> (Option<Box<str>>, Option<Secret>) {
+    let named = fields.some_text("password_env");
+    let clear = fields.some_text("password");
+    if let Some(At { value: Some(_), place }) = &clear {
+        let what = "a password stands here in clear text";
+        fields.report().warning(*place, what, "name the environment variable that holds it in password_env");
+    }
+    let clear = clear.and_then(|at| at.value);
+    let Some(At { value: Some(name), place }) = named else {
+        return (None, clear.as_deref().map(Secret::new));
+    };
+    let held = env(&name).filter(|held| !held.is_empty());
+    if held.is_none() {
+        let what = format!("the environment has no {}", shown(&name));
+        fields.report().warning(place, what, format!("set it before the start: without it {so}"));
+    }
+    (Some(name), held.as_deref().or(clear.as_deref()).map(Secret::new))
+}
+
+fn uri_text<S: serde::Serializer>(uri: &SipUri, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&uri.text)
+}
+
+fn texts<S: serde::Serializer>(prefixes: &[Prefix], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(prefixes.iter().map(ToString::to_string))
+}

@@ -1,0 +1,478 @@
+//! `[admin]` over real HTTP, with a node that is made up here.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use common::{NOON, PATIENCE, cdr, entry, fast_folder, wait_until};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use schema::violations;
+use serde_json::{Value, json};
+use strowger::admin::metrics::Metrics;
+use strowger::admin::operations::{
+    Explanation, Finding, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
+};
+use strowger::admin::{Admin, BindError};
+use strowger::call::cdr::{Cdr, Direction, Role};
+use strowger::call::story::{CallStory, LadderLine, LiveCall, StoryLeg, StoryTimer, Way};
+use strowger::store::{Reader, Settings, Store};
+use strowger::time::Wall;
+
+mod common;
+#[path = "common/schema.rs"]
+mod schema;
+
+#[test]
+fn health_and_readiness() {
+    let admin = served();
+    assert_eq!(admin.get("/healthz").0, 200);
+    for (readiness, status) in [
+        (Readiness::Taking, 200),
+        (Readiness::Starting, 503),
+        (Readiness::Draining, 503),
+        (Readiness::NoRoom, 503),
+    ] {
+        *admin.node.readiness.lock().unwrap() = readiness;
+        let (got, body) = admin.get("/readyz");
+        assert_eq!(got, status, "{body}");
+    }
+    assert_eq!(admin.get("/healthz").0, 200);
+}
+
+#[test]
+fn metrics_are_prometheus_text_with_the_contract_s_prefix() {
+    let admin = served();
+    metrics::counter!("strowger_calls_total", "direction" => "inbound", "outcome" => "answered").increment(2);
+    metrics::histogram!("strowger_setup_seconds").record(0.000_3);
+    let (status, text) = admin.get("/metrics");
+    assert_eq!(status, 200);
+    assert!(text.contains("# HELP strowger_calls_total"), "{text}");
+    assert!(text.contains("strowger_calls_total{direction=\"inbound\",outcome=\"answered\"} 2"), "{text}");
+    assert!(text.contains("strowger_setup_seconds_bucket{le=\"0.0005\"} 1"), "{text}");
+    assert!(text.contains("strowger_build_info{version="), "{text}");
+}
+
+#[test]
+fn calls_are_listed_in_pages_in_the_order_in_which_they_began() {
+    let admin = served();
+    let (_, list) = admin.get_json("/v1/calls");
+    assert_eq!(ids(&list), ["c1", "c2", "c3"]);
+    assert_eq!(list["next"], Value::Null);
+    let (_, first) = admin.get_json("/v1/calls?limit=2");
+    assert_eq!(ids(&first), ["c1", "c2"]);
+    let (_, rest) = admin.get_json(&format!("/v1/calls?limit=2&after={}", first["next"].as_str().unwrap()));
+    assert_eq!((ids(&rest), &rest["next"]), (vec!["c3"], &Value::Null));
+}
+
+#[test]
+fn a_call_is_shown_with_its_ladder_and_can_be_hung_up() {
+    let admin = served();
+    let (status, shown) = admin.get_json("/v1/calls/c1");
+    assert_eq!(status, 200);
+    assert_eq!(violations(&CallStory::json_schema(), &shown), Vec::<String>::new());
+    let story: CallStory = serde_json::from_value(shown).unwrap();
+    assert_eq!(story, story_of("c1"));
+    assert_eq!(admin.ask("DELETE", "/v1/calls/c1", &[]).0, 204);
+    assert_eq!(*admin.node.hung_up.lock().unwrap(), ["c1"]);
+    for method in ["GET", "DELETE"] {
+        let (status, body) = admin.ask(method, "/v1/calls/nobody", &[]);
+        assert_problem(status, &body, 404, "no call nobody");
+    }
+}
+
+#[test]
+fn records_are_paged_by_a_cursor_and_fit_their_schema() {
+    let admin = served();
+    for n in 0..5 {
+        assert!(admin.store.recorder().reserve());
+        admin.store.recorder().ended(Box::new(cdr(&format!("r{n}"), NOON + n)));
+    }
+    assert!(admin.store.flush(PATIENCE));
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = admin.get_json(&format!("/v1/cdrs?limit=2{after}"));
+        assert_eq!(status, 200);
+        for item in page["items"].as_array().unwrap() {
+            assert_eq!(violations(&Cdr::json_schema(), item), Vec::<String>::new());
+        }
+        seen.extend(ids(&page).into_iter().map(str::to_owned));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["r0", "r1", "r2", "r3", "r4"]);
+    // A reader who waits at the end sees what comes.
+    assert!(admin.store.recorder().reserve());
+    admin.store.recorder().ended(Box::new(cdr("r5", NOON + 5)));
+    assert!(admin.store.flush(PATIENCE));
+    assert_eq!(ids(&admin.get_json(&format!("/v1/cdrs?limit=2{after}")).1), ["r5"]);
+}
+
+#[test]
+fn a_record_is_not_shown_before_it_is_on_disk() {
+    let admin = served();
+    assert!(admin.store.recorder().reserve());
+    admin.store.recorder().started(Box::new(entry("live")));
+    assert!(admin.store.flush(PATIENCE));
+    assert_eq!(admin.get_json("/v1/cdrs").1, json!({ "items": [], "next": null }));
+}
+
+#[test]
+fn reload_publishes_or_says_what_is_wrong() {
+    let admin = served();
+    let (status, published) = admin.post_json("/v1/reload");
+    assert_eq!((status, &published["generation"]), (200, &json!(2)));
+    let (status, dry) = admin.post_json("/v1/reload?dry_run=1");
+    assert_eq!((status, &dry["generation"]), (200, &json!(1)));
+
+    let finding = Finding {
+        file: "config/routing/numbers.toml".to_owned(),
+        line: 14,
+        column: 9,
+        message: "agent \"bobb\" does not exist".to_owned(),
+        remedy: "did you mean \"bob\"?".to_owned(),
+    };
+    *admin.node.reloads.lock().unwrap() = Some(NotPublished::Wrong(vec![finding]));
+    let (status, body) = admin.ask("POST", "/v1/reload", &[]);
+    assert_problem(status, &body, 422, "does not check");
+    let errors = &serde_json::from_str::<Value>(&body).unwrap()["errors"];
+    assert_eq!(errors[0]["line"], 14);
+    assert_eq!(errors[0]["remedy"], "did you mean \"bob\"?");
+
+    *admin.node.reloads.lock().unwrap() = Some(NotPublished::Busy);
+    let (status, body) = admin.ask("POST", "/v1/reload", &[]);
+    assert_problem(status, &body, 409, "another reload");
+    assert_eq!(admin.get_json("/v1/generations").1["items"][0]["generation"], 1);
+}
+
+#[test]
+fn a_route_is_asked_by_plus_or_by_bare_digits() {
+    let admin = served();
+    for path in ["%2B12015550101", "12015550101", "+12015550101"] {
+        let (status, told) = admin.get_json(&format!("/v1/numbers/{path}/route?from=%2B12025550123"));
+        assert_eq!(status, 200, "{path}");
+        assert_eq!(told["text"], "+12015550101 from +12025550123 rings alice");
+    }
+    let (status, body) = admin.get("/v1/numbers/12015559999/route");
+    assert_problem(status, &body, 404, "not served here");
+    let (status, body) = admin.get("/v1/numbers/abc/route");
+    assert_problem(status, &body, 400, "a number is");
+}
+
+#[test]
+fn every_error_is_a_problem() {
+    let admin = served();
+    for (method, path, status, said) in [
+        ("GET", "/nothing", 404, "/openapi.json"),
+        ("POST", "/v1/calls", 405, "Allow"),
+        ("GET", "/v1/reload", 405, "Allow"),
+        ("GET", "/v1/calls?limit=0", 400, "1 to 10000"),
+        ("GET", "/v1/calls?limit=many", 400, "limit"),
+        ("GET", "/v1/calls?limits=1", 400, "limits"),
+        ("GET", "/v1/calls?after=x", 400, "cursor"),
+        ("GET", "/v1/cdrs?after=x", 400, "cursor"),
+        ("GET", "/v1/cdrs?after=1-2-3&limit=1001", 400, "1 to 1000"),
+        ("POST", "/v1/reload?dry_run=perhaps", 400, "dry_run"),
+    ] {
+        let (got, body) = admin.ask(method, path, &[]);
+        assert_problem(got, &body, status, said);
+    }
+    let (head, _) = admin.raw("POST /v1/calls HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert!(head.to_lowercase().contains("allow: get"), "{head}");
+    assert!(head.contains("application/problem+json"), "{head}");
+    let (head, body) = admin.raw(
+        "POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 9999999\r\n\r\n",
+    );
+    assert!(head.starts_with("HTTP/1.1 413"), "{head}");
+    assert_problem(413, &body, 413, "too large");
+}
+
+#[test]
+fn other_sites_pages_and_rebound_names_are_refused() {
+    let admin = served();
+    for (headers, status) in [
+        (&[("Host", "localhost:8060")][..], 200),
+        (&[("Host", "evil.example")], 421),
+        (&[("Host", "127.0.0.1"), ("Origin", "https://evil.example")], 403),
+        (&[("Host", "127.0.0.1"), ("Origin", "null")], 403),
+        (&[("Host", "127.0.0.1"), ("Origin", "http://localhost:3000")], 200),
+    ] {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let (head, _) = admin.raw(&format!("GET /v1/calls HTTP/1.1\r\n{headers}Connection: close\r\n\r\n"));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{headers}{head}");
+    }
+}
+
+#[test]
+fn beyond_loopback_a_token_is_required_and_checked() {
+    let runtime = runtime();
+    let anywhere: SocketAddr = "0.0.0.0:0".parse().unwrap();
+    let refused = runtime.block_on(Admin::bind(anywhere, None)).err().unwrap();
+    assert!(matches!(refused, BindError::TokenMissing(_)));
+    let empty = runtime.block_on(Admin::bind(anywhere, Some(String::new())));
+    assert!(matches!(empty, Err(BindError::TokenMissing(_))));
+    drop(runtime);
+
+    let admin = served_on("0.0.0.0:0", Some("open sesame"));
+    assert_eq!(admin.get("/healthz").0, 200);
+    for headers in [&[][..], &[("Authorization", "Bearer open")], &[("Authorization", "Basic open sesame")]] {
+        let (status, body) = admin.ask("GET", "/v1/calls", headers);
+        assert_problem(status, &body, 401, "token_env");
+    }
+    assert_eq!(admin.ask("GET", "/v1/calls", &[("Authorization", "Bearer open sesame")]).0, 200);
+    assert_eq!(admin.ask("GET", "/metrics", &[("Authorization", "bearer open sesame")]).0, 200);
+}
+
+#[test]
+fn the_openapi_description_names_every_path_and_every_schema_it_refers_to() {
+    let admin = served();
+    let (_, description) = admin.get_json("/openapi.json");
+    let mut paths: Vec<&String> = description["paths"].as_object().unwrap().keys().collect();
+    paths.sort();
+    let expected = [
+        "/healthz",
+        "/metrics",
+        "/openapi.json",
+        "/readyz",
+        "/v1/calls",
+        "/v1/calls/{id}",
+        "/v1/cdrs",
+        "/v1/generations",
+        "/v1/numbers/{did}/route",
+        "/v1/reload",
+    ];
+    assert_eq!(paths, expected);
+    let text = description.to_string();
+    let referred: Vec<&str> =
+        text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(referred.len() > 10);
+    for target in referred {
+        assert!(description.pointer(target).is_some(), "{target} is referred to and not there");
+    }
+}
+
+#[test]
+fn connections_beyond_the_bound_wait_and_are_served_when_one_ends() {
+    let admin = served();
+    let mut idle: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(admin.addr).unwrap()).collect();
+    // Each is surely accepted before the next comes when it has been answered once.
+    for stream in &mut idle {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut byte = [0; 1];
+        stream.read_exact(&mut byte).unwrap();
+    }
+    let mut late = TcpStream::connect(admin.addr).unwrap();
+    late.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    late.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
+    assert!(late.read(&mut [0; 1]).is_err());
+    idle.pop();
+    late.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// A running `[admin]` in front of a made-up node.
+struct Served {
+    addr: SocketAddr,
+    node: Arc<MadeUp>,
+    store: Store,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    _folder: tempfile::TempDir,
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn served() -> Served {
+    served_on("127.0.0.1:0", None)
+}
+
+fn served_on(addr: &str, token: Option<&str>) -> Served {
+    let folder = fast_folder();
+    let store = Store::open(folder.path(), Settings::new("edge-1", 0)).unwrap();
+    let node = Arc::new(MadeUp {
+        readiness: Mutex::new(Readiness::Taking),
+        reloads: Mutex::new(None),
+        hung_up: Mutex::new(Vec::new()),
+        records: store.reader(),
+    });
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (tell, told) = std::sync::mpsc::channel();
+    let (addr, token, behind) = (addr.parse().unwrap(), token.map(str::to_owned), node.clone());
+    let thread = std::thread::spawn(move || {
+        runtime().block_on(async move {
+            let admin = Admin::bind(addr, token).await.unwrap();
+            tell.send(admin.addr().port()).unwrap();
+            admin.serve(behind, Metrics::install(), stopped.map(drop)).await.unwrap();
+        });
+    });
+    let addr = SocketAddr::from(([127, 0, 0, 1], told.recv_timeout(PATIENCE).unwrap()));
+    Served { addr, node, store, stop: Some(stop), thread: Some(thread), _folder: folder }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let thread = self.thread.take().unwrap();
+        if !std::thread::panicking() {
+            wait_until(|| thread.is_finished());
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Served {
+    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.addr));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = agent.run(request.body(()).unwrap()).unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path, &[])
+    }
+
+    fn get_json(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.get(path);
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    fn post_json(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.ask("POST", path, &[]);
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    fn raw(&self, request: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+}
+
+fn assert_problem(status: u16, body: &str, expected: u16, said: &str) {
+    assert_eq!(status, expected, "{body}");
+    let problem: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(problem["type"], "about:blank");
+    assert_eq!(problem["status"], expected);
+    assert!(!problem["title"].as_str().unwrap().is_empty());
+    assert!(problem["detail"].as_str().unwrap_or_default().contains(said), "{body}");
+}
+
+fn ids(list: &Value) -> Vec<&str> {
+    list["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect()
+}
+
+/// A node with three calls and one number.
+struct MadeUp {
+    readiness: Mutex<Readiness>,
+    reloads: Mutex<Option<NotPublished>>,
+    hung_up: Mutex<Vec<String>>,
+    records: Reader,
+}
+
+impl Operations for MadeUp {
+    fn readiness(&self) -> Readiness {
+        *self.readiness.lock().unwrap()
+    }
+
+    fn calls(&self) -> BoxFuture<'_, Vec<LiveCall>> {
+        async { ["c3", "c1", "c2"].map(live).into() }.boxed()
+    }
+
+    fn call<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<CallStory>> {
+        async move { id.starts_with('c').then(|| story_of(id)) }.boxed()
+    }
+
+    fn hang_up<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool> {
+        async move {
+            self.hung_up.lock().unwrap().push(id.to_owned());
+            id.starts_with('c')
+        }
+        .boxed()
+    }
+
+    fn reload(&self, dry_run: bool) -> BoxFuture<'_, Result<Published, NotPublished>> {
+        async move {
+            match self.reloads.lock().unwrap().clone() {
+                Some(refused) => Err(refused),
+                None => Ok(Published { generation: if dry_run { 1 } else { 2 }, ..Published::default() }),
+            }
+        }
+        .boxed()
+    }
+
+    fn generations(&self) -> Vec<GenerationLine> {
+        vec![GenerationLine { generation: 1, published: Wall(NOON), numbers: 3 }]
+    }
+
+    fn route<'a>(
+        &'a self,
+        did: &'a str,
+        from: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Explanation, NotRouted>> {
+        async move {
+            match did {
+                "+12015550101" => {
+                    let text = format!("{did} from {} rings alice", from.unwrap_or("nobody"));
+                    Ok(Explanation { text, plan: json!({}) })
+                }
+                "+abc" => Err(NotRouted::BadNumber("a number is + and 7 to 15 digits".to_owned())),
+                _ => Err(NotRouted::UnknownNumber),
+            }
+        }
+        .boxed()
+    }
+
+    fn records(&self) -> Reader {
+        self.records.clone()
+    }
+}
+
+fn live(id: &str) -> LiveCall {
+    LiveCall {
+        id: id.into(),
+        direction: Direction::Inbound,
+        state: "ringing".into(),
+        generation: 1,
+        account: "".into(),
+        trunk: Some("carrier".into()),
+        did: Some("+12015550101".into()),
+        dialled: "+12015550101".into(),
+        caller: Some("+12025550123".into()),
+        started: Wall(NOON + u64::from(id.as_bytes()[1])),
+        answered: None,
+    }
+}
+
+fn story_of(id: &str) -> CallStory {
+    let leg = |id, role, name: &str| StoryLeg {
+        id,
+        role,
+        name: name.into(),
+        state: "ringing".into(),
+        peer: Some("127.0.0.1:5080".parse().unwrap()),
+        sip_call_id: Some("x@y".into()),
+    };
+    CallStory {
+        call: live(id),
+        legs: vec![leg(0, Role::Caller, "caller"), leg(1, Role::Agent, "alice")],
+        timers: vec![StoryTimer { name: "RingTimeout".into(), leg: None, due_ms: 19_000 }],
+        ladder: vec![LadderLine { at_ms: 0, way: Way::In, leg: 0, what: "INVITE".into(), note: None }],
+        ladder_dropped: 0,
+    }
+}

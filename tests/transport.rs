@@ -1,0 +1,629 @@
+//! A node over real sockets on loopback, with a toy core in the exchange's place: what goes in comes out, and
+//! what breaks is told. Ports are the system's choice; nobody sleeps to see whether something happened.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use strowger::engine::exchange::{Effects, Input, Outgoing};
+use strowger::engine::inbox::PARCELS;
+use strowger::engine::node::{Berth, Listen, Node, Options, StartError};
+use strowger::engine::shard::{Core, Notices, Owners};
+use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
+use strowger::time::{Instant, Now};
+
+/// Longer than anything here takes; reached only by a failure.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[test]
+fn every_datagram_of_a_burst_comes_back() {
+    let world = World::echo(Options::new(vec![udp("127.0.0.1:0")]));
+    let phones = [phone("127.0.0.1:0"), phone("127.0.0.1:0")];
+    for round in 0..5 {
+        for number in 0..100 {
+            for phone in &phones {
+                phone.send_to(&message("OPTIONS", &format!("{round}-{number}")), world.addr(0)).unwrap();
+            }
+        }
+        for phone in &phones {
+            for number in 0..100 {
+                assert_eq!(datagram(phone), message("OPTIONS", &format!("{round}-{number}")));
+            }
+        }
+    }
+    world.node.stop();
+}
+
+#[test]
+fn a_datagram_of_64_kb_travels_whole() {
+    let world = World::echo(Options::new(vec![udp("127.0.0.1:0")]));
+    let phone = phone("127.0.0.1:0");
+    let mut long = message("MESSAGE", "long");
+    long.resize(65_507, b'x');
+    phone.send_to(&long, world.addr(0)).unwrap();
+    assert!(datagram(&phone) == long);
+    world.node.stop();
+}
+
+#[test]
+fn ipv6_and_ipv4_each_have_their_own_socket() {
+    let world = World::echo(Options::new(vec![udp("127.0.0.1:0"), udp("[::1]:0")]));
+    for (phone, listener) in [(phone("127.0.0.1:0"), 0), (phone("[::1]:0"), 1)] {
+        phone.send_to(&message("OPTIONS", "a"), world.addr(listener)).unwrap();
+        assert_eq!(datagram(&phone), message("OPTIONS", "a"));
+        let Seen::Message { from, .. } = world.seen() else { panic!("a message") };
+        assert_eq!(from.listener, ListenerId(u8::try_from(listener).unwrap()));
+        assert_eq!(from.addr, phone.local_addr().unwrap());
+    }
+    world.node.stop();
+}
+
+#[test]
+fn keep_alives_over_udp_are_swallowed() {
+    let world = World::echo(Options::new(vec![udp("127.0.0.1:0")]));
+    let phone = phone("127.0.0.1:0");
+    for padding in [&b"\r\n\r\n"[..], b"\0\0\0\0", b""] {
+        phone.send_to(padding, world.addr(0)).unwrap();
+    }
+    phone.send_to(&message("OPTIONS", "a"), world.addr(0)).unwrap();
+    assert_eq!(datagram(&phone), message("OPTIONS", "a"));
+    world.node.stop();
+}
+
+#[test]
+fn nobody_behind_a_udp_port_is_news_for_the_core() {
+    let world = World::new(Options::new(vec![udp("127.0.0.1:0")]), |_, _, _| {});
+    let gone = {
+        let nobody = phone("127.0.0.1:0");
+        Peer { addr: nobody.local_addr().unwrap(), ..udp_peer() }
+    };
+    world.send(0, gone, message("OPTIONS", "a"));
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: gone });
+    // And the error is not taken for one of somebody else's.
+    let phone = phone("127.0.0.1:0");
+    let there = Peer { addr: phone.local_addr().unwrap(), ..udp_peer() };
+    world.send(0, gone, message("OPTIONS", "b"));
+    world.send(0, there, message("OPTIONS", "c"));
+    assert_eq!(datagram(&phone), message("OPTIONS", "c"));
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: gone });
+    world.node.stop();
+}
+
+#[test]
+fn what_no_socket_can_send_is_undeliverable() {
+    let world = World::new(Options::new(vec![udp("127.0.0.1:0")]), |_, _, _| {});
+    let six = Peer { addr: SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 5060), ..udp_peer() };
+    world.send(0, six, message("OPTIONS", "wrong family"));
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: six });
+    let phone = phone("127.0.0.1:0");
+    let there = Peer { addr: phone.local_addr().unwrap(), ..udp_peer() };
+    world.send(0, there, vec![b'x'; 65_520]);
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: there });
+    let elsewhere = Peer { listener: ListenerId(7), ..there };
+    world.send(0, elsewhere, message("OPTIONS", "no such listener"));
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: elsewhere });
+    world.node.stop();
+}
+
+#[test]
+fn a_stream_split_at_every_byte_carries_the_same_messages() {
+    let world = World::echo(Options::new(vec![tcp("127.0.0.1:0")]));
+    let mut phone = dial(world.addr(0));
+    let whole = message("INVITE", "split");
+    for split in 1..whole.len() {
+        phone.write_all(&whole[..split]).unwrap();
+        phone.write_all(&whole[split..]).unwrap();
+        assert_eq!(read(&mut phone, whole.len()), whole, "split at {split}");
+    }
+    world.node.stop();
+}
+
+#[test]
+fn messages_that_arrive_together_are_told_apart_and_answered_in_order() {
+    let world = World::echo(Options::new(vec![tcp("[::1]:0")]));
+    let mut phone = dial(world.addr(0));
+    let all: Vec<u8> = (0..200).flat_map(|number| message("INFO", &format!("{number}"))).collect();
+    phone.write_all(&all).unwrap();
+    assert_eq!(read(&mut phone, all.len()), all);
+    world.node.stop();
+}
+
+#[test]
+fn a_message_of_64_kb_crosses_a_stream() {
+    let world = World::echo(Options::new(vec![tcp("127.0.0.1:0")]));
+    let mut phone = dial(world.addr(0));
+    let body = vec![b'x'; 65_000];
+    let mut long = b"MESSAGE sip:a@b SIP/2.0\r\nCall-ID: long@0\r\nContent-Length: 65000\r\n\r\n".to_vec();
+    long.extend_from_slice(&body);
+    phone.write_all(&long).unwrap();
+    assert!(read(&mut phone, long.len()) == long);
+    world.node.stop();
+}
+
+#[test]
+fn a_ping_is_answered_with_a_pong_and_a_pong_with_nothing() {
+    let world = World::echo(Options::new(vec![tcp("127.0.0.1:0")]));
+    let mut phone = dial(world.addr(0));
+    phone.write_all(b"\r\n\r\n").unwrap();
+    assert_eq!(read(&mut phone, 2), b"\r\n");
+    phone.write_all(&[b"\r\n", &message("OPTIONS", "a")[..]].concat()).unwrap();
+    assert_eq!(read(&mut phone, message("OPTIONS", "a").len()), message("OPTIONS", "a"));
+    world.node.stop();
+}
+
+#[test]
+fn r14_a_message_that_is_begun_and_not_ended_closes_the_connection() {
+    let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+    options.stream_limits.whole_message = Duration::from_millis(60);
+    let world = World::echo(options);
+    let mut phone = dial(world.addr(0));
+    let whole = message("OPTIONS", "first");
+    phone.write_all(&whole).unwrap();
+    assert_eq!(read(&mut phone, whole.len()), whole);
+    let Seen::Message { from, .. } = world.seen() else { panic!("a message") };
+    phone.write_all(b"INVITE sip:a@b SIP/2.0\r\n").unwrap();
+    assert_eq!(phone.read(&mut [0; 16]).unwrap(), 0, "closed");
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: from });
+    world.node.stop();
+}
+
+#[test]
+fn r14_a_connection_that_brings_nothing_is_closed() {
+    let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+    options.stream_limits.first_message = Duration::from_millis(60);
+    let world = World::echo(options);
+    let mut phone = dial(world.addr(0));
+    assert_eq!(phone.read(&mut [0; 16]).unwrap(), 0, "closed");
+    world.node.stop();
+}
+
+#[test]
+fn r14_what_cannot_be_framed_closes_the_connection() {
+    let world = World::echo(Options::new(vec![tcp("127.0.0.1:0")]));
+    let mut phone = dial(world.addr(0));
+    phone.write_all(b"INVITE sip:a@b SIP/2.0\r\nContent-Length: 99999\r\n\r\n").unwrap();
+    assert_eq!(phone.read(&mut [0; 16]).unwrap_or(0), 0, "closed");
+    world.node.stop();
+}
+
+#[test]
+fn r14_an_unknown_address_holds_so_many_connections_and_a_trunk_any_number() {
+    let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+    options.connections_per_stranger = 2;
+    options.known = Box::new(|addr| addr == IpAddr::from([127, 0, 0, 9]));
+    let world = World::echo(options);
+    let talks = |stream: &mut TcpStream| {
+        let whole = message("OPTIONS", "a");
+        stream.write_all(&whole).is_ok() && {
+            let mut got = vec![0; whole.len()];
+            stream.read_exact(&mut got).is_ok() && got == whole
+        }
+    };
+    let mut held: Vec<TcpStream> = (0..2).map(|_| dial(world.addr(0))).collect();
+    assert!(held.iter_mut().all(talks));
+    assert!(!talks(&mut dial(world.addr(0))), "the third of a stranger");
+    let mut trunk: Vec<TcpStream> = (0..4).map(|_| dial_from("127.0.0.9:0", world.addr(0))).collect();
+    assert!(trunk.iter_mut().all(talks));
+    drop(held);
+    while world.node.connections() > 4 {
+        std::thread::yield_now();
+    }
+    assert!(talks(&mut dial(world.addr(0))), "room again");
+    world.node.stop();
+}
+
+#[test]
+fn a_dead_connection_is_an_event_and_its_flow_reaches_nobody() {
+    let world = World::echo(Options::new(vec![tcp("127.0.0.1:0")]));
+    let mut phone = dial(world.addr(0));
+    phone.write_all(&message("OPTIONS", "a")).unwrap();
+    let Seen::Message { from, .. } = world.seen() else { panic!("a message") };
+    assert_eq!(from.addr, phone.local_addr().unwrap());
+    assert_eq!((from.transport, from.flow.is_some()), (Transport::Tcp, true));
+    drop(phone);
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: from });
+    world.send(0, from, message("OPTIONS", "b"));
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: from });
+    let never = Peer { flow: Some(FlowId(200 << 56)), ..from };
+    world.send(0, never, message("OPTIONS", "c"));
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: never });
+    world.node.stop();
+}
+
+#[test]
+fn one_connection_to_a_gateway_serves_every_message_and_both_ways() {
+    let world = World::new(Options::new(vec![tcp("127.0.0.1:0")]), |_, _, _| {});
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = Peer { transport: Transport::Tcp, addr: gateway.local_addr().unwrap(), ..udp_peer() };
+    world.send(0, to, message("INVITE", "first"));
+    let (mut trunk, _) = gateway.accept().unwrap();
+    trunk.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(read(&mut trunk, message("INVITE", "first").len()), message("INVITE", "first"));
+    world.send(0, to, message("INVITE", "second"));
+    assert_eq!(read(&mut trunk, message("INVITE", "second").len()), message("INVITE", "second"));
+    trunk.write_all(&message("OPTIONS", "back")).unwrap();
+    let Seen::Message { from, bytes, .. } = world.seen() else { panic!("a message") };
+    assert_eq!((from.addr, bytes), (to.addr, message("OPTIONS", "back")));
+    assert!(from.flow.is_some());
+    // Its end is told for the flow, and for the address, where an INVITE may be unanswered.
+    drop(trunk);
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: from });
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to });
+    world.node.stop();
+}
+
+#[test]
+fn a_gateway_that_refuses_connections_is_undeliverable() {
+    let world = World::new(Options::new(vec![tcp("127.0.0.1:0")]), |_, _, _| {});
+    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let to = Peer { transport: Transport::Tcp, addr, ..udp_peer() };
+    world.send(0, to, message("INVITE", "a"));
+    let Seen::Undeliverable { to: dead, .. } = world.seen() else { panic!("undeliverable") };
+    assert_eq!(dead.addr, addr);
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to });
+    world.node.stop();
+}
+
+#[test]
+fn a_far_end_that_does_not_read_loses_its_connection_before_memory_grows() {
+    let world = World::new(Options::new(vec![tcp("127.0.0.1:0")]), |_, _, _| {});
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = Peer { transport: Transport::Tcp, addr: gateway.local_addr().unwrap(), ..udp_peer() };
+    let long = vec![b'x'; 60_000];
+    world.send(0, to, long.clone());
+    let (_unread, _) = gateway.accept().unwrap();
+    let mut sent = 0;
+    while world.seen.try_recv().is_err() {
+        world.send(0, to, long.clone());
+        sent += 1;
+        assert!(sent < 2000, "120 MB and nobody complains");
+    }
+    world.node.stop();
+}
+
+#[test]
+fn every_message_of_a_call_reaches_its_owner_from_whatever_port_it_comes() {
+    for shards in [1, 3] {
+        let mut options = Options::new(vec![udp("127.0.0.1:0"), tcp("127.0.0.1:0")]);
+        options.shards = shards;
+        let world = World::echo(options);
+        for call in 0..12 {
+            let owner = call % shards;
+            let id = format!("call-{call}@{owner}");
+            for method in ["INVITE", "CANCEL", "ACK", "BYE"] {
+                // A socket of its own for each: the kernel spreads them over the shards' sockets.
+                let phone = phone("127.0.0.1:0");
+                phone.send_to(&message(method, &id), world.addr(0)).unwrap();
+                assert_eq!(world.message(), (owner, message(method, &id)));
+                assert_eq!(datagram(&phone), message(method, &id));
+                let mut stream = dial(world.addr(1));
+                stream.write_all(&message(method, &id)).unwrap();
+                assert_eq!(world.message(), (owner, message(method, &id)));
+                // The answer of one shard goes out over another's connection.
+                assert_eq!(read(&mut stream, message(method, &id).len()), message(method, &id));
+            }
+        }
+        world.node.stop();
+    }
+}
+
+#[test]
+fn a_full_inbox_is_counted_and_a_new_invite_gets_503() {
+    let mut options = Options::new(vec![udp("127.0.0.1:0")]);
+    options.shards = 2;
+    let world = World::new(options, |_, _, _| {});
+    let phone = loop {
+        let phone = phone("127.0.0.1:0");
+        phone.send_to(b"OPTIONS without a Call-ID", world.addr(0)).unwrap();
+        if let Seen::Message { shard: 0, .. } = world.seen() {
+            break phone;
+        }
+    };
+    let (busy_to, busy) = channel::<()>();
+    let (go, wait) = channel::<()>();
+    let shards = world.node.shards();
+    let blocked = world.node.back().spawn(async move {
+        let block = move |_: &mut Toy, _: Now, _: &mut Effects| {
+            busy_to.send(()).unwrap();
+            wait.recv_timeout(PATIENCE).unwrap();
+        };
+        shards.ask(1, block).await
+    });
+    busy.recv_timeout(PATIENCE).unwrap();
+    for number in 0..PARCELS + 10 {
+        phone.send_to(&message("INVITE", &format!("{number}@1")), world.addr(0)).unwrap();
+        if number % 50 == 49 {
+            // Not faster than shard 0 reads.
+            world.node.back().block_on(world.node.shards().ask(0, |_, _, _| ())).unwrap();
+        }
+    }
+    for _ in 0..10 {
+        assert!(datagram(&phone).starts_with(b"SIP/2.0 503"));
+    }
+    go.send(()).unwrap();
+    world.node.back().block_on(blocked).unwrap().unwrap();
+    for _ in 0..PARCELS {
+        assert!(matches!(world.seen(), Seen::Message { shard: 1, .. }));
+    }
+    phone.send_to(&message("INVITE", "again@1"), world.addr(0)).unwrap();
+    assert!(matches!(world.seen(), Seen::Message { shard: 1, .. }), "normal again");
+    world.node.stop();
+}
+
+#[test]
+fn r12_a_panic_in_one_call_takes_no_other_with_it() {
+    let world = World::new(Options::new(vec![udp("127.0.0.1:0")]), |from, bytes, out| {
+        send(out, *from, b"half done");
+        assert!(!bytes.starts_with(b"REFER"), "the bug");
+        send(out, *from, bytes);
+    });
+    let phone = phone("127.0.0.1:0");
+    phone.send_to(&message("REFER", "a"), world.addr(0)).unwrap();
+    phone.send_to(&message("INVITE", "b"), world.addr(0)).unwrap();
+    assert_eq!(datagram(&phone), b"half done", "of the second call: the first one's was taken back");
+    assert_eq!(datagram(&phone), message("INVITE", "b"));
+    world.node.stop();
+}
+
+#[test]
+fn timers_are_due_in_time_and_questions_are_answered() {
+    let world = World::echo(Options::new(vec![udp("127.0.0.1:0")]));
+    let shards = world.node.shards();
+    let asked = world.node.back().block_on(shards.ask_all(|toy, now, _| {
+        toy.deadline = Some(now.mono + Duration::from_millis(30));
+        now.mono
+    }));
+    let Seen::Due { at, .. } = world.seen() else { panic!("due") };
+    let late = at.since(asked.unwrap()[0] + Duration::from_millis(30));
+    assert!(at >= Instant::from_micros(30_000) && late < Duration::from_secs(1), "late by {late:?}");
+    let drained = shards.drain(|toy, _, _| toy.deadline = None, |toy| toy.deadline.is_none(), PATIENCE);
+    assert!(world.node.back().block_on(drained));
+    let never = shards.drain(|_, _, _| (), |_| false, Duration::from_millis(10));
+    assert!(!world.node.back().block_on(never));
+    world.node.stop();
+}
+
+#[test]
+fn an_address_in_use_is_refused_with_several_shards_too() {
+    let taken = World::echo(Options::new(vec![udp("127.0.0.1:0")]));
+    for shards in [1, 2] {
+        let mut options = Options::new(vec![Listen { addr: taken.addr(0), ..udp("127.0.0.1:0") }]);
+        options.shards = shards;
+        let refused = Node::<Toy>::start(options, ById, |_| unreachable!(), |_| Box::new(|_| {})).err();
+        assert!(matches!(refused, Some(StartError::Listen { .. })), "{refused:?}");
+    }
+    taken.node.stop();
+}
+
+/// What moving a datagram costs, for `strace -f -c` and `perf`: a bare relay between a caller and a far end, as
+/// `EDGE_RATE` datagrams a second (0: 64 at a time, as fast as they come back) for `EDGE_SECONDS`.
+#[test]
+#[ignore = "a measurement"]
+fn measure_a_relay() {
+    let setting =
+        |name: &str, default: u64| std::env::var(name).ok().map_or(default, |text| text.parse().unwrap());
+    let (rate, seconds) = (setting("EDGE_RATE", 1000), setting("EDGE_SECONDS", 3));
+    let (caller, far) = (phone("127.0.0.1:0"), phone("127.0.0.1:0"));
+    let (left, right) = (caller.local_addr().unwrap(), far.local_addr().unwrap());
+    let (told, _unheard) = channel();
+    let behaviour: Behaviour = Arc::new(move |from, bytes, out| {
+        send(out, Peer { addr: if from.addr == left { right } else { left }, ..*from }, bytes);
+    });
+    let make = move |berth: Berth| {
+        let (told, behaviour) = (told.clone(), Arc::clone(&behaviour));
+        Toy { shard: berth.shard, seen: told, behaviour, deadline: None, silent: true }
+    };
+    let options = Options::new(vec![udp("127.0.0.1:0")]);
+    let node = Node::start(options, ById, make, |_| Box::new(|()| {})).unwrap();
+    let addr = node.listening()[0].1;
+    let mut whole = message("INVITE", "relay");
+    whole.resize(700, b'x');
+    let start = std::time::Instant::now();
+    let mut moved = 0_u64;
+    while start.elapsed() < Duration::from_secs(seconds) {
+        let batch = if rate == 0 { 64 } else { 1 };
+        for _ in 0..batch {
+            caller.send_to(&whole, addr).unwrap();
+        }
+        for _ in 0..batch {
+            far.recv(&mut [0; 2048]).unwrap();
+        }
+        moved += batch;
+        if let Some(gap) = moved.saturating_mul(1_000_000).checked_div(rate) {
+            std::thread::sleep(Duration::from_micros(gap).saturating_sub(start.elapsed()));
+        }
+    }
+    let shard = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| {
+        let path = task.unwrap().path();
+        let name = std::fs::read_to_string(path.join("comm")).ok()?;
+        (name.trim() == "shard-0").then(|| std::fs::read_to_string(path.join("schedstat")).unwrap())
+    });
+    let schedstat: Vec<String> = shard.collect();
+    let nanos: u64 = schedstat[0].split(' ').next().unwrap().parse().unwrap();
+    println!("{moved} datagrams, {} ns of the shard's thread each", nanos / moved);
+    node.stop();
+}
+
+// The helpers.
+
+/// What a core was told.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Message { shard: usize, from: Peer, bytes: Vec<u8> },
+    Undeliverable { shard: usize, to: Peer },
+    Due { shard: usize, at: Instant },
+}
+
+type Behaviour = Arc<dyn Fn(&Peer, &[u8], &mut Effects) + Send + Sync>;
+
+/// Tells all it hears, and does what it is given to do for a message.
+struct Toy {
+    shard: usize,
+    seen: Sender<Seen>,
+    behaviour: Behaviour,
+    deadline: Option<Instant>,
+    /// Keeps what it hears to itself.
+    silent: bool,
+}
+
+impl Core for Toy {
+    type Notice = ();
+
+    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
+        let shard = self.shard;
+        let seen = match input {
+            Input::Received { from, bytes, age } => {
+                assert!(age < PATIENCE, "{age:?} old");
+                (self.behaviour)(&from, bytes, out);
+                if self.silent {
+                    return;
+                }
+                Seen::Message { shard, from, bytes: bytes.to_vec() }
+            }
+            Input::Undeliverable { to } => Seen::Undeliverable { shard, to },
+            Input::Due => {
+                self.deadline = None;
+                Seen::Due { shard, at: now.mono }
+            }
+        };
+        let _test_over = self.seen.send(seen);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn report(_: &mut Effects, _: &mut dyn Notices<()>) {}
+
+    fn panicked(&mut self, _: Now, _: &mut Effects) {}
+}
+
+/// The owner is the digit after the `@` of the Call-ID.
+#[derive(Clone, Copy)]
+struct ById;
+
+impl Owners for ById {
+    fn owner(&self, message: &[u8]) -> Option<usize> {
+        let text = std::str::from_utf8(message).ok()?;
+        let id = text.lines().find_map(|line| line.strip_prefix("Call-ID: "))?;
+        id.split_once('@')?.1.parse().ok()
+    }
+
+    fn refuse(&self, message: &[u8], from: Peer, out: &mut Effects) {
+        if message.starts_with(b"INVITE") {
+            send(out, from, b"SIP/2.0 503 Service Unavailable\r\nRetry-After: 3\r\n\r\n");
+        }
+    }
+}
+
+struct World {
+    node: Node<Toy>,
+    seen: Receiver<Seen>,
+}
+
+impl World {
+    fn new(
+        options: Options,
+        behaviour: impl Fn(&Peer, &[u8], &mut Effects) + Send + Sync + 'static,
+    ) -> World {
+        let (told, seen) = channel();
+        let behaviour: Behaviour = Arc::new(behaviour);
+        let make = move |berth: Berth| Toy {
+            shard: berth.shard,
+            seen: told.clone(),
+            behaviour: Arc::clone(&behaviour),
+            deadline: None,
+            silent: false,
+        };
+        World { node: Node::start(options, ById, make, |_| Box::new(|()| {})).unwrap(), seen }
+    }
+
+    /// Sends every message back where it came from.
+    fn echo(options: Options) -> World {
+        World::new(options, |from, bytes, out| send(out, *from, bytes))
+    }
+
+    fn addr(&self, listener: usize) -> SocketAddr {
+        self.node.listening()[listener].1
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen.recv_timeout(PATIENCE).expect("the core hears of it")
+    }
+
+    /// The next message and its shard, past the ends of connections.
+    fn message(&self) -> (usize, Vec<u8>) {
+        loop {
+            if let Seen::Message { shard, bytes, .. } = self.seen() {
+                return (shard, bytes);
+            }
+        }
+    }
+
+    /// Has the core of a shard send a message.
+    fn send(&self, shard: usize, to: Peer, bytes: Vec<u8>) {
+        let question = move |_: &mut Toy, _: Now, out: &mut Effects| send(out, to, &bytes);
+        self.node.back().block_on(self.node.shards().ask(shard, question)).unwrap();
+    }
+}
+
+fn send(out: &mut Effects, to: Peer, bytes: &[u8]) {
+    let start = out.wire.len();
+    out.wire.extend_from_slice(bytes);
+    out.sends.push(Outgoing { to, range: start..out.wire.len() });
+}
+
+fn message(method: &str, id: &str) -> Vec<u8> {
+    let id = if id.contains('@') { id.to_owned() } else { format!("{id}@0") };
+    format!("{method} sip:a@b SIP/2.0\r\nCall-ID: {id}\r\nContent-Length: 4\r\n\r\nbody").into_bytes()
+}
+
+fn udp(addr: &str) -> Listen {
+    Listen { transport: Transport::Udp, addr: addr.parse().unwrap(), advertise: None }
+}
+
+fn tcp(addr: &str) -> Listen {
+    Listen { transport: Transport::Tcp, ..udp(addr) }
+}
+
+fn udp_peer() -> Peer {
+    let addr = SocketAddr::from(([127, 0, 0, 1], 9));
+    Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None }
+}
+
+fn phone(addr: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(addr).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn datagram(phone: &UdpSocket) -> Vec<u8> {
+    let mut buffer = vec![0; 65_536];
+    let len = phone.recv(&mut buffer).expect("an answer");
+    buffer.truncate(len);
+    buffer
+}
+
+fn dial(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn dial_from(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&from.parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn read(stream: &mut TcpStream, len: usize) -> Vec<u8> {
+    let mut got = vec![0; len];
+    stream.read_exact(&mut got).expect("an answer");
+    got
+}
