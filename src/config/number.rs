@@ -272,7 +272,8 @@ fn timeout(fields: &Fields<'_>) -> Option<At<u32>> {
 }
 
 fn overflow(fields: &Fields<'_>) -> Option<At<Vec<Overflow>>> {
-    let list = fields.tables("overflow", "overflow = [{ ring = [\"carol\"], timeout = 15 }]")?;
+    let form = "overflow = [{ ring = [\"carol\"], timeout = 15 }]";
+    let list = fields.tables("overflow", "a step of overflow", form)?;
     if list.len() > MAX_STEPS {
         fields.refuse(list.place, format!("overflow has more than {MAX_STEPS} steps"), "leave some out");
     }
@@ -284,7 +285,7 @@ fn overflow(fields: &Fields<'_>) -> Option<At<Vec<Overflow>>> {
             timeout: timeout(fields),
             place: fields.place,
         };
-        if !fields.has("ring") && !fields.has("forward_to") {
+        if !["ring", "forward_to"].iter().any(|key| fields.has(key) || fields.has_slip(key)) {
             let what = "a step of overflow rings nobody".into();
             fields.refuse(fields.place, what, "give it ring or forward_to");
         }
