@@ -1,6 +1,8 @@
 //! Whatever we write is read back the same, by us and by two readers that are not ours; whatever bytes come,
 //! nothing panics and nothing is carried on that another reader would see as more than one line.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on says so")]
+
 use std::net::SocketAddr;
 
 use proptest::collection::vec;

@@ -12,7 +12,7 @@ use std::ops::Range;
 pub use answer::{answer, answer_malformed, write_via_received};
 pub use phrases::phrase;
 
-use super::header::{Method, Name, chars};
+use super::header::{Name, chars};
 use super::peer::Transport;
 use super::wire::{Field, Message};
 
@@ -103,13 +103,8 @@ impl<'o> Writer<'o> {
 
     /// One field as it came, under the full spelling of its name; folding becomes a space.
     pub fn field(&mut self, field: &Field<'_>) -> &mut Self {
-        match field.name {
-            Name::Other => {
-                push_header(self.out, field.raw_name, &[field.value]);
-                self
-            }
-            name => self.header(name, field.value),
-        }
+        push_header(self.out, field.spelling(), &[field.value]);
+        self
     }
 
     /// Every field of that name, in order, as they came (Record-Route in a response that makes a dialog:
@@ -199,14 +194,6 @@ impl Digits {
                 return &self.0[at..];
             }
         }
-    }
-}
-
-/// The token of a request's method, unknown ones included.
-pub fn method_token<'m>(method: Method, message: &Message<'m>) -> &'m str {
-    match method {
-        Method::Other => message.method_token(),
-        known => known.token(),
     }
 }
 

@@ -41,7 +41,7 @@ fn params_agree(left: &Uri<'_>, right: &Uri<'_>) -> bool {
 }
 
 fn find<'a>(mut params: Params<'a>, name: &[u8]) -> Option<Param<'a>> {
-    params.find_map(|param| param.name.eq_ignore_ascii_case(name).then_some(param))
+    params.find(|param| param.name.eq_ignore_ascii_case(name))
 }
 
 fn same_value(left: Option<&[u8]>, right: Option<&[u8]>) -> bool {
