@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::core::{Census, Core, Maker};
 use super::layout;
+use crate::config;
 use crate::engine::exchange::{Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
@@ -100,9 +101,9 @@ impl Core for Shard {
 /// # Panics
 /// When the text is no configuration: a mistake of the world's author.
 fn table(routing: &str, generation: u64) -> Arc<Table> {
-    match Table::from_toml(routing) {
-        Ok(table) => Arc::new(Table { generation, ..table }),
-        Err(wrong) => panic!("{wrong}"),
+    match config::parse(routing, &|_| None) {
+        Ok(loaded) => Arc::new(Table::new(&loaded.config, generation, None)),
+        Err(findings) => panic!("{findings:?} in\n{routing}"),
     }
 }
 
