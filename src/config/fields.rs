@@ -356,6 +356,11 @@ impl<'a> Fields<'a> {
         match &self.source {
             Source::Table { table, lines } => {
                 let value = table.get(key)?;
+                let plain = !value.get_ref().is_table() && !value.get_ref().is_array();
+                // After a mistake of syntax the parser puts a value where none was written.
+                if plain && value.span().is_empty() {
+                    return None;
+                }
                 Some((Value::Toml(value.get_ref(), lines), lines.place(value.span().start)))
             }
             Source::Row { header, cells } => {

@@ -314,9 +314,10 @@ fn country(fields: &Fields<'_>) -> Option<Country> {
 
 fn read_listen(fields: &Fields<'_>) -> Option<Listen> {
     let transport = fields.choice::<ListenTransport>("transport");
-    let addr = match fields.has("addr") {
-        true => address(fields, "addr")?.value,
-        false => LISTEN,
+    let addr = match (address(fields, "addr"), fields.has("addr")) {
+        (Some(at), _) => Some(at.value),
+        (None, true) => None,
+        (None, false) => Some(LISTEN),
     };
     let advertise = address(fields, "advertise");
     if let Some(at) = advertise.filter(|at| at.ip().is_unspecified()) {
@@ -344,7 +345,7 @@ fn read_listen(fields: &Fields<'_>) -> Option<Listen> {
     let [cert, key, client_ca] = [cert, key, client_ca].map(|at| at.map(|at| at.value));
     Some(Listen {
         transport,
-        addr,
+        addr: addr?,
         advertise: advertise.map(|at| at.value),
         cert,
         key,

@@ -156,7 +156,7 @@ impl Explanation {
     fn sentences(&self, plan: &Plan, rings: bool) -> String {
         let from = self.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
         let label = if plan.label.is_empty() { String::new() } else { format!(" ({})", plan.label) };
-        let mut text = format!("A call{from} to {}{label} that trunk {} sends", plan.did, plan.trunk.name);
+        let mut text = format!("A call{from} to {}{label}, sent by trunk {},", plan.did, plan.trunk.name);
         if !rings {
             return format!("{text} rings nobody: the caller gets 480.");
         }

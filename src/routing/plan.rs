@@ -119,7 +119,7 @@ pub struct Agent {
     pub name: Text,
     /// Where the phone always is, beside where it registers.
     pub contact: Option<Contact>,
-    /// Calls at once; with so many the agent counts as busy (R3.3). 0: no limit.
+    /// Calls at once, at least 1; with so many the agent counts as busy (R3.3).
     pub max_calls: u32,
     /// Do not disturb: counts as busy.
     pub dnd: bool,
