@@ -7,12 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::client::Failed;
 use super::{Exit, Out};
-use crate::admin::operations::{Explanation, Published};
+use crate::admin::operations::{Explanation, NotRouted, Published};
 use crate::admin::problem::Problem;
 use crate::admin::{CallList, CdrList, GenerationList};
 use crate::call::cdr::Cdr;
 use crate::call::story::CallStory;
 use crate::config::{self, Loaded};
+use crate::routing::Table;
+use crate::serve;
 
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -43,6 +45,15 @@ pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit
     })?;
     let refused = !errors.is_empty() || (deny_warnings && !warnings.is_empty());
     Ok(if refused { Exit::Refused } else { Exit::Done })
+}
+
+/// `strowger route --offline`.
+pub(super) fn route(folder: &Path, did: &str, from: Option<&str>) -> Result<Explanation, Failed> {
+    let loaded = config::load(folder, &env).map_err(|errors| Failed::Wrong(config::plain(&errors, &[])))?;
+    let table = Table::new(&loaded.config, 0, None);
+    serve::route(&table, &loaded.config, did, from).map_err(|why| match why {
+        NotRouted::UnknownNumber(said) | NotRouted::BadNumber(said) => Failed::Wrong(said),
+    })
 }
 
 /// Every JSON Schema by the name of its file in `config/schema/`, with its text.

@@ -81,6 +81,9 @@ pub struct Route {
     /// The caller's number.
     #[arg(long, value_name = "NUMBER")]
     pub from: Option<String>,
+    /// By the files as they are, not by what the node serves.
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// How a command ended.
@@ -131,6 +134,10 @@ fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
         }
         Some(Command::Check { deny_warnings }) => files::check(&line.config, *deny_warnings, out),
         Some(Command::ConfigSchema { out: folder }) => files::config_schema(folder.as_deref(), out),
+        Some(Command::Route(route)) if route.offline => {
+            let told = files::route(&line.config, &route.did, route.from.as_deref())?;
+            out.result(&told, || ended_by_newline(&told.text))
+        }
         Some(Command::Route(route)) => {
             let from =
                 route.from.as_deref().map(|from| format!("?from={}", escaped(from))).unwrap_or_default();

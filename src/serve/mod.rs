@@ -27,6 +27,7 @@ use crate::sip::peer::Transport;
 use crate::store::{OpenError, Recorder, Store};
 use desk::StoredDesk;
 use notices::Teller;
+pub use operations::route;
 use operations::{Front, Life};
 pub use publish::Env;
 use publish::Publisher;
@@ -171,7 +172,11 @@ impl Running {
     pub async fn drain(&self) -> bool {
         self.front.enter(Life::Draining);
         let begin = |core: &mut Metered, now, out: &mut _| core.handle(now, Input::Drain, out);
-        self.node.shards().drain(begin, |core| core.exchange.load().slots == 0, self.drain).await
+        let shards = self.node.shards();
+        let over = shards.drain(begin, |core| core.exchange.load().calls == 0, self.drain).await;
+        // A BYE that was lost is repeated for a moment yet; a far end that is gone is not waited for.
+        shards.drain(begin, |core| core.exchange.load().slots == 0, LAST_WORDS).await;
+        over
     }
 
     /// Ends the node: calls in progress are hung up, and every record is written.
