@@ -21,7 +21,9 @@ const FLOORS: &[(&str, u8)] = &[
     ("engine", 6),
     ("admin", 7),
     ("sim", 7),
-    ("main", 8),
+    ("serve", 8),
+    ("cli", 9),
+    ("main", 10),
 ];
 
 /// The pure rooms: a moment and an event come in, actions go out.
