@@ -111,9 +111,7 @@ impl Tally {
 
     /// Counts datagrams that the kernel dropped.
     pub fn dropped(&self, datagrams: u64) {
-        if datagrams > 0 {
-            self.dropped.increment(datagrams);
-        }
+        self.dropped.increment(datagrams);
     }
 
     /// Counts what a full queue turned away.
