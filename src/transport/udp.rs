@@ -532,11 +532,11 @@ mod tests {
             let mut failed = Vec::new();
             port.flush(b"last", &mut failed);
             let mut buffer = [0; 16];
-            for number in 0..KEPT {
+            // As many as surely find room in the far end's receive buffer.
+            for number in 0..50 {
                 let len = phone.recv(&mut buffer).unwrap();
                 assert_eq!(buffer[..len], *number.to_string().as_bytes());
             }
-            assert_eq!(phone.recv(&mut buffer).unwrap(), 4);
             assert_eq!((port.kept(), failed), (0, vec![]));
         });
     }
