@@ -153,7 +153,7 @@ fn a_route_is_asked_by_plus_or_by_bare_digits() {
         assert_eq!(told["text"], "+12015550101 from +12025550123 rings alice");
     }
     let (status, body) = admin.get("/v1/numbers/12015559999/route");
-    assert_problem(status, &body, 404, "not served here");
+    assert_problem(status, &body, 404, "none of our numbers");
     let (status, body) = admin.get("/v1/numbers/abc/route");
     assert_problem(status, &body, 400, "a number is");
 }

@@ -15,17 +15,19 @@ use std::time::{Duration, Instant};
 use crate::admin::metrics::Metrics;
 use crate::admin::operations::{NotPublished, Operations, Published};
 use crate::admin::{Admin, BindError};
-use crate::config::{self, Config, Finding, Loaded, Strangers};
+use crate::config::{self, Config, Dialled, Finding, Loaded, Strangers};
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::{Exchange, Input, Listener, Router, Settings};
 use crate::engine::node::{Berth, Listen, Node, Options, StartError as NodeError};
 use crate::engine::shard::Core;
+use crate::number::E164;
 use crate::routing::Table;
 use crate::sip::peer::Transport;
 use crate::store::{OpenError, Recorder, Store};
 use desk::StoredDesk;
 use notices::Teller;
+pub use operations::route;
 use operations::{Front, Life};
 pub use publish::Env;
 use publish::Publisher;
@@ -130,6 +132,17 @@ impl Running {
         self.store.lost()
     }
 
+    /// The first number that the files name and that is enabled: what can be tried.
+    pub fn first_number(&self) -> Option<E164> {
+        let config = self.front.publisher.config();
+        let table = self.table();
+        let trunk = table.trunks().first()?;
+        config.numbers.iter().find_map(|number| match number.did.value {
+            Dialled::Number(did) => table.plan_for(trunk, did, 0).is_ok().then_some(did),
+            Dialled::Block(_) => None,
+        })
+    }
+
     /// The table that calls are planned with now.
     pub fn table(&self) -> Arc<Table> {
         self.front.publisher.table()
@@ -159,7 +172,11 @@ impl Running {
     pub async fn drain(&self) -> bool {
         self.front.enter(Life::Draining);
         let begin = |core: &mut Metered, now, out: &mut _| core.handle(now, Input::Drain, out);
-        self.node.shards().drain(begin, |core| core.exchange.load().slots == 0, self.drain).await
+        let shards = self.node.shards();
+        let over = shards.drain(begin, |core| core.exchange.load().calls == 0, self.drain).await;
+        // A BYE that was lost is repeated for a moment yet; a far end that is gone is not waited for.
+        shards.drain(begin, |core| core.exchange.load().slots == 0, LAST_WORDS).await;
+        over
     }
 
     /// Ends the node: calls in progress are hung up, and every record is written.

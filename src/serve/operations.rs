@@ -11,10 +11,13 @@ use crate::admin::operations::{
     Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
 };
 use crate::call::story::{CallStory, LiveCall};
+use crate::config::Config;
 use crate::engine::core::Metered;
 use crate::engine::exchange::Input;
 use crate::engine::node::Shards;
 use crate::engine::shard::Core;
+use crate::number;
+use crate::routing::{self, Table};
 use crate::store::{Reader, Recorder};
 
 /// Where in its life the node is.
@@ -131,13 +134,39 @@ impl Operations for Front {
 
     fn route<'a>(
         &'a self,
-        _did: &'a str,
-        _from: Option<&'a str>,
+        did: &'a str,
+        from: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Explanation, NotRouted>> {
-        async { Err(NotRouted::UnknownNumber) }.boxed()
+        async move { route(&self.publisher.table(), &self.publisher.config(), did, from) }.boxed()
     }
 
     fn records(&self) -> Reader {
         self.reader.clone()
     }
+}
+
+/// What a call would do, by a table and the configuration that it was built of.
+pub fn route(
+    table: &Table,
+    config: &Config,
+    did: &str,
+    from: Option<&str>,
+) -> Result<Explanation, NotRouted> {
+    let told = routing::explain(table, config, did, from);
+    let Some(number) = told.did else {
+        let remedy = "a number is + and 7 to 15 digits, or as it is dialled in the node's country";
+        return Err(NotRouted::BadNumber(format!("{} ({remedy})", told.text)));
+    };
+    // Digits without a plus may be a national number as well.
+    if let Some(digits) = did.strip_prefix('+')
+        && !table.is_ours(number)
+        && number::read(digits, &table.country()).is_some_and(|national| table.is_ours(national))
+    {
+        return route(table, config, digits, from);
+    }
+    if told.refused == Some(404) {
+        return Err(NotRouted::UnknownNumber(told.text));
+    }
+    let plan = serde_json::to_value(&told).unwrap_or_default();
+    Ok(Explanation { text: told.to_string(), plan })
 }

@@ -15,6 +15,9 @@ pub trait Core {
     /// What it holds.
     fn census(&self) -> Census;
 
+    /// What it has taken from the desk and not given back, in words.
+    fn held(&self) -> Vec<String>;
+
     /// Takes the records of ended calls (CDR, version 1) out of the effects of a turn.
     fn records(&mut self, effects: &mut Effects) -> Vec<Value>;
 
@@ -26,9 +29,10 @@ pub trait Core {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     pub calls: usize,
+    /// Places of calls, those included that only wait for a late message.
+    pub slots: usize,
     pub legs: usize,
     pub transactions: usize,
-    pub timers: usize,
 }
 
 impl Census {
@@ -43,9 +47,9 @@ impl std::ops::Add for Census {
     fn add(self, other: Census) -> Census {
         Census {
             calls: self.calls + other.calls,
+            slots: self.slots + other.slots,
             legs: self.legs + other.legs,
             transactions: self.transactions + other.transactions,
-            timers: self.timers + other.timers,
         }
     }
 }
@@ -55,5 +59,5 @@ pub trait Maker {
     fn cores(&self, shards: usize, seed: u64, routing: &str) -> Vec<Box<dyn Core>>;
 
     /// The shard of a Call-ID; below `shards`.
-    fn owner(&self, call_id: &[u8], shards: usize) -> usize;
+    fn owner(&self, call_id: &[u8], shards: usize, seed: u64) -> usize;
 }

@@ -120,6 +120,7 @@ impl Host {
 
     pub fn next_at(&self) -> Option<Instant> {
         let sessions = self.parties.values().flat_map(|party| &party.lines);
+        let sessions = sessions.filter(|line| line.is_up());
         let sessions = sessions.filter_map(|line| line.session.map(|session| session.next));
         [self.stack.next_at(), self.agenda.next_at(), sessions.min()].into_iter().flatten().min()
     }
@@ -369,7 +370,9 @@ impl Host {
     fn refresh_sessions(&mut self, now: Instant) {
         let mut due = Vec::new();
         for line in self.parties.values_mut().flat_map(|party| &mut party.lines) {
+            let is_up = line.is_up();
             if let Some(session) = &mut line.session
+                && is_up
                 && session.next <= now
             {
                 session.next = now + session.interval / 2;

@@ -17,6 +17,7 @@ pub mod message;
 pub mod phone;
 pub mod queue;
 pub mod run;
+pub mod served;
 pub mod stack;
 pub mod story;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::core::Maker;
 use super::happening::Happening;
 use super::manner::Habit;
-use super::world::{World, minutes};
+use super::world::{Broken, World, minutes};
 
 /// No fuzzer's input becomes more happenings than this.
 const HAPPENINGS: usize = 400;
@@ -17,19 +17,19 @@ const HAPPENINGS: usize = 400;
 /// # Panics
 /// At the first broken sentence, with the seed, the time, the sentence and the ladder.
 pub fn for_each_seed(maker: &Rc<dyn Maker>, seeds: Range<u64>, story: impl Fn(&mut World)) -> f64 {
-    seeds.map(|seed| one_seed(maker, seed, &story)).sum()
+    let sound = |seed| match one_seed(maker, seed, &story) {
+        Ok(call_seconds) => call_seconds,
+        Err(broken) => panic!("{broken}"),
+    };
+    seeds.map(sound).sum()
 }
 
-/// One world.
-///
-/// # Panics
-/// As `for_each_seed`.
-pub fn one_seed(maker: &Rc<dyn Maker>, seed: u64, story: impl Fn(&mut World)) -> f64 {
+/// One world: its simulated call-seconds, or the first sentence that it broke.
+pub fn one_seed(maker: &Rc<dyn Maker>, seed: u64, story: impl Fn(&mut World)) -> Result<f64, Box<Broken>> {
     let shards = if seed % 3 == 2 { 3 } else { 1 };
     let mut world = World::new(seed, shards, Rc::clone(maker));
     story(&mut world);
-    assert_verdict(&world);
-    world.call_seconds
+    world.verdict().map(|()| world.call_seconds)
 }
 
 /// What a fuzzer's bytes make happen, then peace: whatever came in, the world must come to rest.
@@ -46,7 +46,9 @@ pub fn of_bytes(maker: &Rc<dyn Maker>, bytes: &[u8]) {
     world.heal();
     world.run_until_quiet(minutes(30));
     world.must_be_empty();
-    assert_verdict(&world);
+    if let Err(broken) = world.verdict() {
+        panic!("{broken}");
+    }
 }
 
 /// The usual world: everybody, every fault, five minutes, then peace.
@@ -59,10 +61,4 @@ pub fn usual(world: &mut World) {
     world.heal();
     world.run_until_quiet(minutes(10));
     world.must_be_empty();
-}
-
-fn assert_verdict(world: &World) {
-    if let Err(broken) = world.verdict() {
-        panic!("{broken}");
-    }
 }

@@ -11,7 +11,7 @@ use super::layout;
 use super::manner::{CallerHabit, Habit};
 use super::run::for_each_seed;
 use super::world::{World, minutes};
-use crate::engine::exchange::{Effects, Input, Outgoing};
+use crate::engine::exchange::{Effects, Input};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::time::{Instant, Now};
 
@@ -24,10 +24,8 @@ impl Core for Relay {
             true => layout::agent_addr(0),
             false => layout::CARRIER,
         };
-        let start = out.wire.len();
-        out.wire.extend_from_slice(bytes);
         let to = Peer { transport: Transport::Udp, addr: to, listener: ListenerId(0), flow: None };
-        out.sends.push(Outgoing { to, range: start..out.wire.len() });
+        out.out.send(to, bytes);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -36,6 +34,10 @@ impl Core for Relay {
 
     fn census(&self) -> Census {
         Census::default()
+    }
+
+    fn held(&self) -> Vec<String> {
+        Vec::new()
     }
 
     fn records(&mut self, _effects: &mut Effects) -> Vec<Value> {
@@ -52,7 +54,7 @@ impl Maker for Relays {
         (0..shards).map(|_| Box::new(Relay) as Box<dyn Core>).collect()
     }
 
-    fn owner(&self, _call_id: &[u8], _shards: usize) -> usize {
+    fn owner(&self, _call_id: &[u8], _shards: usize, _seed: u64) -> usize {
         0
     }
 }

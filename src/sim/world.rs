@@ -101,8 +101,8 @@ pub struct World {
     serial: u64,
     /// How often cores were woken at this moment.
     wakes: u32,
-    /// Calls without a record, and when their INVITE arrived.
-    open: BTreeMap<String, Instant>,
+    /// When the first INVITE of a call arrived, until its record is there.
+    open: BTreeMap<String, Option<Instant>>,
 }
 
 impl World {
@@ -243,9 +243,17 @@ impl World {
         while self.step(until) {}
         if self.broken.is_none() && self.next_at().is_some() {
             let census = self.census();
-            let calls: Vec<&String> = self.open.keys().collect();
-            let call_id = calls.first().map(|call_id| (*call_id).clone()).unwrap_or_default();
-            let sentence = format!("after {at_most:?} it is not quiet: {census:?}, no record of {calls:?}");
+            let calls = self.unrecorded();
+            let call_id = calls.first().cloned().unwrap_or_default();
+            let awake: Vec<(&str, &Instant)> = self
+                .hosts
+                .iter()
+                .zip(&self.alarms)
+                .filter_map(|(host, alarm)| Some((host.name.as_str(), alarm.as_ref()?)))
+                .collect();
+            let sentence = format!(
+                "after {at_most:?} it is not quiet: {census:?}, no record of {calls:?}, awake {awake:?}"
+            );
             self.breaks("quiet", Breach { call_id, sentence });
         }
     }
@@ -261,9 +269,10 @@ impl World {
             let call = host.open_calls().first().map(|call_id| (*call_id).to_owned())?;
             Some((host.name.clone(), call))
         });
-        let call_id = self.open.keys().next().cloned().unwrap_or_default();
-        if !census.is_empty() || waiting.is_some() {
-            let sentence = format!("the server holds {census:?}, next timer {waiting:?}");
+        let call_id = self.unrecorded().first().cloned().unwrap_or_default();
+        let held = self.cores.first().map(|core| core.held()).unwrap_or_default();
+        if !census.is_empty() || waiting.is_some() || !held.is_empty() {
+            let sentence = format!("the server holds {census:?} and {held:?}, next timer {waiting:?}");
             self.breaks("must_be_empty", Breach { call_id, sentence });
         } else if let Some((name, call_id)) = talking {
             let sentence = format!("{name} still believes in {call_id}");
@@ -281,6 +290,12 @@ impl World {
     /// The first broken sentence.
     pub fn verdict(&self) -> Result<(), Box<Broken>> {
         self.broken.clone().map_or(Ok(()), |broken| Err(Box::new(broken)))
+    }
+
+    /// Calls that have no record yet.
+    fn unrecorded(&self) -> Vec<String> {
+        let open = self.open.iter().filter(|(_, began)| began.is_some());
+        open.map(|(call_id, _)| call_id.clone()).collect()
     }
 
     /// What all shards hold.
@@ -438,9 +453,9 @@ impl World {
     fn arrives(&mut self, from: SocketAddr, bytes: &[u8]) {
         let mut shard = 0;
         if let Ok(message) = Message::parse(bytes) {
-            shard = self.maker.owner(message.call_id().as_bytes(), self.shards);
+            shard = self.maker.owner(message.call_id().as_bytes(), self.shards, self.seed);
             if check::begins_call(from, &message) {
-                self.open.entry(message.call_id().to_owned()).or_insert(self.now);
+                self.open.entry(message.call_id().to_owned()).or_insert(Some(self.now));
             }
             self.crosses(Crossing { at: self.now, way: Way::In, peer: from, message });
         }
@@ -458,11 +473,10 @@ impl World {
     /// What a turn of a core brought about.
     fn turn_ends(&mut self, shard: usize, mut effects: Effects) {
         let records = self.cores[shard].records(&mut effects);
-        for send in effects.out.sends.drain(..) {
-            let bytes = effects.out.wire.get(send.range).unwrap_or_default();
-            self.leaves(send.to, bytes);
+        for (to, bytes) in effects.out.messages() {
+            self.leaves(to, bytes);
         }
-        effects.out.wire.clear();
+        effects.out.clear();
         self.effects = effects;
         for record in records {
             self.recorded(record);
@@ -499,7 +513,7 @@ impl World {
 
     fn recorded(&mut self, record: Value) {
         let call_id = record["legs"][0]["sip_call_id"].as_str().unwrap_or_default();
-        if let Some(began) = self.open.remove(call_id) {
+        if let Some(began) = self.open.get_mut(call_id).and_then(Option::take) {
             self.call_seconds += self.now.since(began).as_secs_f64();
         }
         self.check(|check| check.recorded(&record));

@@ -124,8 +124,8 @@ impl Operations for MadeUp {
                     let text = format!("{did} from {} rings alice", from.unwrap_or("nobody"));
                     Ok(Explanation { text, plan: json!({}) })
                 }
-                "+abc" => Err(NotRouted::BadNumber("a number is + and 7 to 15 digits".to_owned())),
-                _ => Err(NotRouted::UnknownNumber),
+                "abc" => Err(NotRouted::BadNumber("a number is + and 7 to 15 digits".to_owned())),
+                _ => Err(NotRouted::UnknownNumber("none of our numbers: 404".to_owned())),
             }
         }
         .boxed()

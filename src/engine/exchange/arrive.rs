@@ -302,6 +302,7 @@ impl Exchange {
             counted,
         }));
         self.calls += 1;
+        self.legs += 1;
         self.happen(now, key, Event::Begin, out);
     }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
-use super::slot::{Asked, CalledSide, CallerSide, ForkSeen, Side, Slot, Stage};
+use super::slot::{Armed, Asked, CalledSide, CallerSide, ForkSeen, Side, Slot, Stage};
 use super::{Desk, Exchange, Settings, SlotKey};
 use crate::call::cdr::{Direction, Role};
 use crate::call::event::{Fork, LegId};
@@ -88,7 +88,7 @@ pub(super) fn story_of(now: Now, slot: &Slot, call: &Call) -> CallStory {
     let mut timers: Vec<StoryTimer> = slot
         .armed
         .iter()
-        .map(|(wake, at)| {
+        .map(|Armed { wake, at, .. }| {
             let (name, leg) = wake.name();
             let due_ms = u64::try_from(at.since(now.mono).as_millis()).unwrap_or(u64::MAX);
             StoryTimer { name: Cow::Borrowed(name), leg: leg.map(|leg| u16::from(leg.0)), due_ms }

@@ -38,7 +38,7 @@ use crate::time::{Instant, Now};
 use inspect::write_contact;
 use names::Namer;
 pub use names::Router;
-use slot::Slot;
+use slot::{Armed, Slot};
 pub use slot::{Owner, SlotKey, Wake};
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
@@ -155,6 +155,7 @@ pub struct Load {
     pub calls: usize,
     /// Slots that wait for an ACK or a late response, calls included.
     pub slots: usize,
+    /// The callers' included.
     pub legs: usize,
     pub transactions: usize,
 }
@@ -166,7 +167,9 @@ pub struct Exchange {
     desk: Arc<dyn Desk>,
     names: Namer,
     transactions: Transactions<Owner>,
-    timers: Wheel<(SlotKey, Wake)>,
+    timers: Wheel<(SlotKey, Wake, u32)>,
+    /// How often a timer was set.
+    armed: u32,
     slots: Slots,
     /// Events that an action caused, for the same turn.
     pending: VecDeque<(SlotKey, Event)>,
@@ -207,6 +210,7 @@ impl Exchange {
             table,
             desk,
             timers: Wheel::new(),
+            armed: 0,
             slots: Slots::default(),
             pending: VecDeque::new(),
             actions: Vec::new(),
@@ -262,9 +266,9 @@ impl Exchange {
 
     fn due(&mut self, now: Now, out: &mut Effects) {
         self.transactions.expire(now.mono, &mut out.out);
-        while let Some((at, (key, wake))) = self.timers.pop_due(now.mono) {
+        while let Some((_, (key, wake, turn))) = self.timers.pop_due(now.mono) {
             let Some(slot) = self.slots.get_mut(key) else { continue };
-            let Some(place) = slot.armed.iter().position(|armed| *armed == (wake, at)) else { continue };
+            let Some(place) = slot.armed.iter().position(|armed| armed.turn == turn) else { continue };
             slot.armed.swap_remove(place);
             match wake {
                 Wake::Call(timer) => {
@@ -330,15 +334,15 @@ impl Exchange {
 
     fn arm(&mut self, key: SlotKey, wake: Wake, at: Instant) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.armed.retain(|(known, _)| *known != wake);
-        // The wheel wakes on whole milliseconds: what it gives back is what was armed.
-        slot.armed.push((wake, at));
-        self.timers.insert(at, (key, wake));
+        slot.armed.retain(|armed| armed.wake != wake);
+        self.armed = self.armed.wrapping_add(1);
+        slot.armed.push(Armed { wake, at, turn: self.armed });
+        self.timers.insert(at, (key, wake, self.armed));
     }
 
     fn disarm(&mut self, key: SlotKey, wake: Wake) {
         if let Some(slot) = self.slots.get_mut(key) {
-            slot.armed.retain(|(known, _)| *known != wake);
+            slot.armed.retain(|armed| armed.wake != wake);
         }
     }
 

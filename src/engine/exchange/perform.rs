@@ -289,7 +289,7 @@ impl Exchange {
         let Some(call) = slot.call.take() else { return };
         let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
         let lines = super::inspect::story_of(now, slot, &call);
-        slot.armed.retain(|(wake, _)| *wake == Wake::RepeatReliable);
+        slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
         slot.invite = bytes::Bytes::new();
         if std::mem::take(&mut slot.counted)
             && let Some(caller) = call.arrival.caller.number
@@ -304,7 +304,7 @@ impl Exchange {
             }
         }
         self.calls -= 1;
-        self.legs -= slot.legs.iter().filter(|side| side.was_called()).count();
+        self.legs -= 1 + slot.legs.iter().filter(|side| side.was_called()).count();
         if self.ended.len() >= REMEMBERED {
             self.ended.pop_front();
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::arrive::{ALLOW, unsupported, write_refusal};
-use super::slot::{Asked, Owner, Stage};
+use super::slot::{Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
 use crate::call::event::{Event, Gone, LegId};
@@ -152,8 +152,7 @@ impl Exchange {
             side.dialog = None;
             side.stage = Stage::Gone;
         }
-        slot.armed
-            .retain(|(wake, _)| *wake != super::Wake::Session(leg) && *wake != super::Wake::KeepAlive(leg));
+        slot.armed.retain(|armed| armed.wake != Wake::Session(leg) && armed.wake != Wake::KeepAlive(leg));
         let transaction = slot.caller.transaction;
         self.happen(now, key, Event::HungUp { leg, why: Gone::Bye { q850 } }, out);
         if was_accepted {

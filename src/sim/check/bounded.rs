@@ -37,12 +37,12 @@ impl Check for Bounded {
     }
 
     fn turn_over(&mut self, _now: Instant, census: Census) -> Verdict {
-        let Census { calls, legs, transactions, timers } = census;
+        let Census { calls, slots, legs, transactions } = census;
         let most_transactions = self.requests + LEGS * TRANSACTIONS * self.calls.len();
         let fits = calls <= self.requests
             && legs <= LEGS * calls.max(self.calls.len())
             && transactions <= most_transactions
-            && timers <= 4 * (most_transactions + LEGS * calls);
+            && slots <= self.requests;
         match fits {
             true => Ok(()),
             false => breach("", format!("{census:?} after {} calls", self.calls.len())),

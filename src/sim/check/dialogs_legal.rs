@@ -27,8 +27,8 @@ pub struct DialogsLegal {
     /// The last CSeq that we used, by dialog; early ones under an empty far tag.
     counts: BTreeMap<Dialog, u32>,
     dialogs: BTreeMap<Dialog, State>,
-    /// Contacts that the far end of a dialog has shown.
-    targets: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Contacts that the far end has shown, by Call-ID.
+    targets: BTreeMap<String, BTreeSet<String>>,
     /// ACKs that are owed within this turn: INVITE branch and far tag.
     owed: BTreeSet<(String, String)>,
 }
@@ -220,7 +220,7 @@ impl DialogsLegal {
                 _ => wrong("outside any dialog"),
             };
         }
-        let shown = self.targets.get(&(dialog.0.clone(), dialog.1.clone()));
+        let shown = self.targets.get(message.call_id());
         if !shown.is_some_and(|shown| shown.contains(message.uri())) {
             return wrong(&format!("is not addressed to a Contact of the far end ({shown:?})"));
         }
@@ -248,7 +248,7 @@ impl DialogsLegal {
 
     fn is_asked(&mut self, message: &Message) {
         let dialog = theirs(message);
-        self.shows(&dialog, message);
+        self.shows(message);
         match (message.method(), self.dialogs.get_mut(&dialog)) {
             ("BYE", Some(state)) => *state = State::Over,
             ("ACK", Some(state @ State::Unacknowledged(_))) => *state = State::Up,
@@ -259,7 +259,7 @@ impl DialogsLegal {
     fn is_answered(&mut self, now: Instant, message: &Message) {
         let status = message.status();
         let dialog = ours(message);
-        self.shows(&dialog, message);
+        self.shows(message);
         let Some(invite) = self.invites.get_mut(message.branch()).filter(|_| message.method() == "INVITE")
         else {
             return;
@@ -291,9 +291,9 @@ impl DialogsLegal {
     }
 
     /// Remembers a Contact that the far end has shown.
-    fn shows(&mut self, dialog: &Dialog, message: &Message) {
+    fn shows(&mut self, message: &Message) {
         if let Some(contact) = message.contact() {
-            let shown = self.targets.entry((dialog.0.clone(), dialog.1.clone())).or_default();
+            let shown = self.targets.entry(message.call_id().to_owned()).or_default();
             shown.insert(contact.to_owned());
         }
     }

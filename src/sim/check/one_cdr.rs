@@ -20,7 +20,9 @@ struct Seen {
     invites: BTreeSet<(String, u32)>,
     /// Those that were refused for overload or as malformed: they write no record.
     without: BTreeSet<u32>,
-    /// The final response sent last.
+    /// CSeq and branch of the INVITE that counts; a merged one has another branch and is answered beside it.
+    invite: (u32, String),
+    /// The final response to it.
     told: Option<u16>,
     records: usize,
 }
@@ -37,6 +39,9 @@ impl Check for OneCdr {
             let tag = message.from_tag().unwrap_or_default().to_owned();
             let seen = self.calls.entry(message.call_id().to_owned()).or_default();
             seen.invites.insert((tag, cseq));
+            if cseq > seen.invite.0 {
+                seen.invite = (cseq, message.branch().to_owned());
+            }
         }
         if crossing.way == Way::Out && !message.is_request() && method == "INVITE" {
             let Some(seen) = self.calls.get_mut(message.call_id()) else { return Ok(()) };
@@ -44,9 +49,7 @@ impl Check for OneCdr {
             match status {
                 400 => drop(seen.without.insert(cseq)),
                 503 if message.get("Retry-After").is_some() => drop(seen.without.insert(cseq)),
-                // A merged request is answered beside the call (RFC 3261 §8.2.2.2).
-                482 if seen.told.is_some() => (),
-                200.. => seen.told = Some(status),
+                200.. if message.branch() == seen.invite.1 => seen.told = Some(status),
                 _ => (),
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::family::{Family, Side};
-use super::{Check, Verdict, breach};
+use super::{Check, Verdict, begins_call, breach};
 use crate::sim::core::Census;
 use crate::sim::trace::Crossing;
 use crate::sim::wire::Way;
@@ -27,6 +27,8 @@ struct Call {
     /// Branches of the legs' INVITEs.
     rung: BTreeSet<String>,
     caller: Caller,
+    /// CSeq and branch of the caller's INVITE; a merged one has another branch and is answered beside the call.
+    invite: (u32, String),
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -52,7 +54,13 @@ impl Check for OneWinner {
             Side::Caller { call: first } => {
                 self.touched.insert(first.to_owned());
                 let call = self.calls.entry(first.to_owned()).or_default();
+                if begins_call(crossing.peer, message) && message.cseq().0 > call.invite.0 {
+                    call.invite = (message.cseq().0, message.branch().to_owned());
+                    call.caller = Caller::Waits;
+                }
+                let is_merged = method == "INVITE" && message.branch() != call.invite.1;
                 match (crossing.way, method, status) {
+                    _ if is_merged => (),
                     (Way::Out, "INVITE", 200..300) if call.caller == Caller::Waits => {
                         call.caller = Caller::Answered;
                     }

@@ -1,0 +1,194 @@
+//! The real core in the world's middle: `engine::exchange::Exchange`, one per shard, with a desk of the sim's.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::core::{Census, Core, Maker};
+use super::layout;
+use crate::config;
+use crate::engine::exchange::{Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
+use crate::number::{Country, E164};
+use crate::routing::{Agent, Table, Trunk};
+use crate::sip::peer::{ListenerId, Transport};
+use crate::time::{Instant, Now};
+
+/// Makes real exchanges.
+pub struct Served;
+
+/// The maker of worlds with the real core inside.
+pub fn served() -> Rc<dyn Maker> {
+    Rc::new(Served)
+}
+
+/// One shard's exchange.
+struct Shard {
+    exchange: Exchange,
+    desk: Arc<Counter>,
+}
+
+impl Maker for Served {
+    fn cores(&self, shards: usize, seed: u64, routing: &str) -> Vec<Box<dyn Core>> {
+        let desk = Arc::new(Counter::default());
+        let table = table(routing, 1);
+        let node_seed = wide(seed);
+        let router = Router::new(shards as u8, node_seed);
+        let exchange = |shard: usize| {
+            let settings = Settings {
+                node: Arc::from("sim"),
+                country: country(),
+                listeners: vec![Listener {
+                    transport: Transport::Udp,
+                    addr: layout::SERVER,
+                    advertise: None,
+                }],
+                answer_strangers: true,
+                shard: shard as u8,
+                router,
+                seed: wide(seed ^ (shard as u64 + 1) << 32),
+            };
+            Exchange::new(settings, Arc::clone(&table), Arc::clone(&desk) as Arc<dyn Desk>)
+        };
+        (0..shards)
+            .map(|shard| {
+                Box::new(Shard { exchange: exchange(shard), desk: Arc::clone(&desk) }) as Box<dyn Core>
+            })
+            .collect()
+    }
+
+    fn owner(&self, call_id: &[u8], shards: usize, seed: u64) -> usize {
+        usize::from(Router::new(shards as u8, wide(seed)).owner(call_id))
+    }
+}
+
+impl Core for Shard {
+    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
+        self.exchange.handle(now, input, out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.exchange.next_deadline()
+    }
+
+    fn census(&self) -> Census {
+        let load = self.exchange.load();
+        Census { calls: load.calls, slots: load.slots, legs: load.legs, transactions: load.transactions }
+    }
+
+    fn held(&self) -> Vec<String> {
+        self.desk.held()
+    }
+
+    fn records(&mut self, effects: &mut Effects) -> Vec<Value> {
+        let ended = effects.notices.drain(..).filter_map(|notice| match notice {
+            Notice::Ended(cdr) => Some(serde_json::to_value(&*cdr).unwrap_or_default()),
+            Notice::Answered(_) | Notice::SetUp { .. } | Notice::Said(_) => None,
+        });
+        let records: Vec<Value> = ended.collect();
+        // The world's disk is at once done with them.
+        records.iter().for_each(|_| self.desk.release_record());
+        records
+    }
+
+    fn publish(&mut self, now: Now, generation: u64, routing: &str, out: &mut Effects) {
+        self.exchange.handle(now, Input::Published(table(routing, generation)), out);
+    }
+}
+
+/// # Panics
+/// When the text is no configuration: a mistake of the world's author.
+fn table(routing: &str, generation: u64) -> Arc<Table> {
+    match config::parse(routing, &|_| None) {
+        Ok(loaded) => Arc::new(Table::new(&loaded.config, generation, None)),
+        Err(findings) => panic!("{findings:?} in\n{routing}"),
+    }
+}
+
+fn country() -> Country {
+    match Country::parse("US") {
+        Some(country) => country,
+        None => unreachable!("the United States are a country"),
+    }
+}
+
+fn wide(seed: u64) -> [u8; 16] {
+    (u128::from(seed) << 64 | u128::from(!seed)).to_le_bytes()
+}
+
+/// How many records may wait at once.
+const RECORDS: u32 = 10_000;
+
+/// The sim's desk: plain counts, each of which must be back at zero in the end.
+#[derive(Default)]
+struct Counter(Mutex<BTreeMap<String, u32>>);
+
+impl Counter {
+    /// Adds one unless `most` are there; 0 is no limit. Says how many there are, `None` when full.
+    fn add(&self, key: String, most: u32) -> Option<u32> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(key).or_insert(0);
+        if most != 0 && *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(*count)
+    }
+
+    /// Takes one away; one too many shows as held.
+    fn give(&self, key: String) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(&key) {
+            Some(count) if *count > 0 => *count -= 1,
+            Some(_) | None => drop(counts.insert(format!("{key} given back twice"), 1)),
+        }
+    }
+
+    fn held(&self) -> Vec<String> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().filter(|(_, count)| **count > 0).map(|(key, count)| format!("{key}: {count}")).collect()
+    }
+}
+
+impl Desk for Counter {
+    fn reserve_record(&self) -> bool {
+        self.add("records".to_owned(), RECORDS).is_some()
+    }
+
+    fn release_record(&self) {
+        self.give("records".to_owned());
+    }
+
+    fn local_address(&self, _listener: ListenerId, _towards: IpAddr) -> SocketAddr {
+        layout::SERVER
+    }
+
+    fn take_agent(&self, agent: &Agent) -> bool {
+        self.add(format!("agent {}", agent.name), agent.max_calls).is_some()
+    }
+
+    fn free_agent(&self, agent: &Agent) {
+        self.give(format!("agent {}", agent.name));
+    }
+
+    fn take_trunk(&self, trunk: &Trunk, _now: Instant) -> bool {
+        self.add(format!("trunk {}", trunk.name), trunk.max_calls).is_some()
+    }
+
+    fn free_trunk(&self, trunk: &Trunk) {
+        self.give(format!("trunk {}", trunk.name));
+    }
+
+    fn ringing_began(&self, caller: E164, did: E164) -> (u32, u32) {
+        let of_caller = self.add(format!("ringing of {caller}"), 0);
+        let of_both = self.add(format!("ringing of {caller} at {did}"), 0);
+        (of_caller.unwrap_or(0), of_both.unwrap_or(0))
+    }
+
+    fn ringing_ended(&self, caller: E164, did: E164) {
+        self.give(format!("ringing of {caller}"));
+        self.give(format!("ringing of {caller} at {did}"));
+    }
+}

@@ -1,0 +1,48 @@
+//! Worlds by seed, with the real core in the middle: `cargo test` runs a few hundred, `scripts/soak` as many
+//! as wanted.
+
+use std::time::{Duration, Instant};
+
+use strowger::sim::served::served;
+use strowger::sim::{for_each_seed, run};
+
+/// After so many broken worlds a soak stops.
+const ENOUGH: u64 = 20;
+
+#[test]
+fn two_hundred_worlds_stay_sound_and_come_to_rest() {
+    let call_seconds = for_each_seed(&served(), 0..200, run::usual);
+    assert!(call_seconds > 10_000.0, "only {call_seconds:.0} call-seconds: the worlds are empty");
+}
+
+/// As many worlds as `SOAK_WORLDS` says, or as fit into `SOAK_SECONDS`, from `SOAK_SEED` on.
+#[test]
+#[ignore = "runs as long as it is told to: scripts/soak"]
+fn soak() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let first = number("SOAK_SEED").unwrap_or(1_000);
+    let worlds = number("SOAK_WORLDS").unwrap_or(u64::MAX - first);
+    let lasting = number("SOAK_SECONDS").map_or(Duration::MAX, Duration::from_secs);
+    let (began, maker) = (Instant::now(), served());
+    let mut call_seconds = 0.0;
+    let (mut done, mut broken) = (0, 0);
+    for seed in first..first + worlds {
+        if began.elapsed() >= lasting {
+            break;
+        }
+        done += 1;
+        match run::one_seed(&maker, seed, run::usual) {
+            Ok(seconds) => call_seconds += seconds,
+            Err(sentence) => {
+                println!("{sentence}\n");
+                broken += 1;
+                assert!(broken < ENOUGH, "{broken} of {done} worlds broke a sentence");
+            }
+        }
+        if done % 1_000 == 0 {
+            println!("seed {seed}: {done} worlds, {call_seconds:.0} call-seconds");
+        }
+    }
+    println!("{done} worlds from seed {first}, {call_seconds:.0} simulated call-seconds, {broken} broken");
+    assert_eq!(broken, 0, "broken sentences, see above");
+}
