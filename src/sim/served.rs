@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::core::{Census, Core, Maker};
 use super::layout;
+use crate::config;
 use crate::engine::exchange::{Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
@@ -84,7 +85,7 @@ impl Core for Shard {
     fn records(&mut self, effects: &mut Effects) -> Vec<Value> {
         let ended = effects.notices.drain(..).filter_map(|notice| match notice {
             Notice::Ended(cdr) => Some(serde_json::to_value(&*cdr).unwrap_or_default()),
-            Notice::Answered(_) | Notice::Said(_) => None,
+            Notice::Answered(_) | Notice::SetUp { .. } | Notice::Said(_) => None,
         });
         let records: Vec<Value> = ended.collect();
         // The world's disk is at once done with them.
@@ -100,9 +101,9 @@ impl Core for Shard {
 /// # Panics
 /// When the text is no configuration: a mistake of the world's author.
 fn table(routing: &str, generation: u64) -> Arc<Table> {
-    match Table::stopgap(routing, generation) {
-        Some(table) => Arc::new(table),
-        None => panic!("this configuration does not check:\n{routing}"),
+    match config::parse(routing, &|_| None) {
+        Ok(loaded) => Arc::new(Table::new(&loaded.config, generation, None)),
+        Err(findings) => panic!("{findings:?} in\n{routing}"),
     }
 }
 
