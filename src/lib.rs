@@ -17,6 +17,8 @@ pub mod engine;
 pub mod number;
 /// The table of numbers, and the plan that a call takes from it.
 pub mod routing;
+/// One whole node: config, store, shards and admin put together.
+pub mod serve;
 /// The world in virtual time.
 pub mod sim;
 /// PURE. Messages, transactions, dialogs.

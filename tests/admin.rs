@@ -4,26 +4,21 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex};
 
-use common::{NOON, PATIENCE, cdr, entry, fast_folder, wait_until};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use common::{NOON, PATIENCE, cdr, entry};
 use schema::violations;
 use serde_json::{Value, json};
-use strowger::admin::metrics::Metrics;
-use strowger::admin::operations::{
-    Explanation, Finding, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
-};
+use served::{Served, runtime, served, served_on, story_of};
+use strowger::admin::operations::{Finding, NotPublished, Readiness};
 use strowger::admin::{Admin, BindError};
-use strowger::call::cdr::{Cdr, Direction, Role};
-use strowger::call::story::{CallStory, LadderLine, LiveCall, StoryLeg, StoryTimer, Way};
-use strowger::store::{Reader, Settings, Store};
-use strowger::time::Wall;
+use strowger::call::cdr::Cdr;
+use strowger::call::story::CallStory;
 
 mod common;
 #[path = "common/schema.rs"]
 mod schema;
+#[path = "common/served.rs"]
+mod served;
 
 #[test]
 fn health_and_readiness() {
@@ -158,7 +153,7 @@ fn a_route_is_asked_by_plus_or_by_bare_digits() {
         assert_eq!(told["text"], "+12015550101 from +12025550123 rings alice");
     }
     let (status, body) = admin.get("/v1/numbers/12015559999/route");
-    assert_problem(status, &body, 404, "not served here");
+    assert_problem(status, &body, 404, "none of our numbers");
     let (status, body) = admin.get("/v1/numbers/abc/route");
     assert_problem(status, &body, 400, "a number is");
 }
@@ -276,59 +271,15 @@ fn connections_beyond_the_bound_wait_and_are_served_when_one_ends() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// A running `[admin]` in front of a made-up node.
-struct Served {
-    addr: SocketAddr,
-    node: Arc<MadeUp>,
-    store: Store,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-    _folder: tempfile::TempDir,
+trait Asks {
+    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String);
+    fn get(&self, path: &str) -> (u16, String);
+    fn get_json(&self, path: &str) -> (u16, Value);
+    fn post_json(&self, path: &str) -> (u16, Value);
+    fn raw(&self, request: &str) -> (String, String);
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-fn served() -> Served {
-    served_on("127.0.0.1:0", None)
-}
-
-fn served_on(addr: &str, token: Option<&str>) -> Served {
-    let folder = fast_folder();
-    let store = Store::open(folder.path(), Settings::new("edge-1", 0)).unwrap();
-    let node = Arc::new(MadeUp {
-        readiness: Mutex::new(Readiness::Taking),
-        reloads: Mutex::new(None),
-        hung_up: Mutex::new(Vec::new()),
-        records: store.reader(),
-    });
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let (tell, told) = std::sync::mpsc::channel();
-    let (addr, token, behind) = (addr.parse().unwrap(), token.map(str::to_owned), node.clone());
-    let thread = std::thread::spawn(move || {
-        runtime().block_on(async move {
-            let admin = Admin::bind(addr, token).await.unwrap();
-            tell.send(admin.addr().port()).unwrap();
-            admin.serve(behind, Metrics::install(), stopped.map(drop)).await.unwrap();
-        });
-    });
-    let addr = SocketAddr::from(([127, 0, 0, 1], told.recv_timeout(PATIENCE).unwrap()));
-    Served { addr, node, store, stop: Some(stop), thread: Some(thread), _folder: folder }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        let thread = self.thread.take().unwrap();
-        if !std::thread::panicking() {
-            wait_until(|| thread.is_finished());
-            thread.join().unwrap();
-        }
-    }
-}
-
-impl Served {
+impl Asks for Served {
     fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut request =
@@ -375,104 +326,4 @@ fn assert_problem(status: u16, body: &str, expected: u16, said: &str) {
 
 fn ids(list: &Value) -> Vec<&str> {
     list["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect()
-}
-
-/// A node with three calls and one number.
-struct MadeUp {
-    readiness: Mutex<Readiness>,
-    reloads: Mutex<Option<NotPublished>>,
-    hung_up: Mutex<Vec<String>>,
-    records: Reader,
-}
-
-impl Operations for MadeUp {
-    fn readiness(&self) -> Readiness {
-        *self.readiness.lock().unwrap()
-    }
-
-    fn calls(&self) -> BoxFuture<'_, Vec<LiveCall>> {
-        async { ["c3", "c1", "c2"].map(live).into() }.boxed()
-    }
-
-    fn call<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<CallStory>> {
-        async move { id.starts_with('c').then(|| story_of(id)) }.boxed()
-    }
-
-    fn hang_up<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool> {
-        async move {
-            self.hung_up.lock().unwrap().push(id.to_owned());
-            id.starts_with('c')
-        }
-        .boxed()
-    }
-
-    fn reload(&self, dry_run: bool) -> BoxFuture<'_, Result<Published, NotPublished>> {
-        async move {
-            match self.reloads.lock().unwrap().clone() {
-                Some(refused) => Err(refused),
-                None => Ok(Published { generation: if dry_run { 1 } else { 2 }, ..Published::default() }),
-            }
-        }
-        .boxed()
-    }
-
-    fn generations(&self) -> Vec<GenerationLine> {
-        vec![GenerationLine { generation: 1, published: Wall(NOON), numbers: 3 }]
-    }
-
-    fn route<'a>(
-        &'a self,
-        did: &'a str,
-        from: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Explanation, NotRouted>> {
-        async move {
-            match did {
-                "+12015550101" => {
-                    let text = format!("{did} from {} rings alice", from.unwrap_or("nobody"));
-                    Ok(Explanation { text, plan: json!({}) })
-                }
-                "+abc" => Err(NotRouted::BadNumber("a number is + and 7 to 15 digits".to_owned())),
-                _ => Err(NotRouted::UnknownNumber),
-            }
-        }
-        .boxed()
-    }
-
-    fn records(&self) -> Reader {
-        self.records.clone()
-    }
-}
-
-fn live(id: &str) -> LiveCall {
-    LiveCall {
-        id: id.into(),
-        direction: Direction::Inbound,
-        state: "ringing".into(),
-        generation: 1,
-        account: "".into(),
-        trunk: Some("carrier".into()),
-        did: Some("+12015550101".into()),
-        dialled: "+12015550101".into(),
-        caller: Some("+12025550123".into()),
-        started: Wall(NOON + u64::from(id.as_bytes()[1])),
-        answered: None,
-    }
-}
-
-fn story_of(id: &str) -> CallStory {
-    let leg = |id, role, name: &str| StoryLeg {
-        id,
-        role,
-        name: name.into(),
-        state: "ringing".into(),
-        peer: Some("127.0.0.1:5080".parse().unwrap()),
-        sip_call_id: Some("x@y".into()),
-    };
-    CallStory {
-        call: live(id),
-        legs: vec![leg(0, Role::Caller, "caller"), leg(1, Role::Agent, "alice")],
-        timers: vec![StoryTimer { name: "RingTimeout".into(), leg: None, due_ms: 19_000 }],
-        ladder: vec![LadderLine { at_ms: 0, way: Way::In, leg: 0, what: "INVITE".into(), note: None }],
-        ladder_dropped: 0,
-    }
 }

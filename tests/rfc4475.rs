@@ -1,5 +1,7 @@
 //! RFC 4475, the torture messages: every one, byte for byte as in its appendix A, with what becomes of it.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on says so")]
+
 use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::net::SocketAddr;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use strowger::engine::exchange::{Effects, Input, Outgoing};
+use strowger::engine::exchange::{Effects, Input};
 use strowger::engine::inbox::PARCELS;
 use strowger::engine::node::{Berth, Listen, Node, Options, StartError};
 use strowger::engine::shard::{Core, Notices, Owners};
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
+use strowger::sip::transaction::Outgoing;
 use strowger::time::{Instant, Now};
 
 /// Longer than anything here takes; reached only by a failure.
@@ -438,11 +439,16 @@ fn measure_a_relay() {
     let shard = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| {
         let path = task.unwrap().path();
         let name = std::fs::read_to_string(path.join("comm")).ok()?;
-        (name.trim() == "shard-0").then(|| std::fs::read_to_string(path.join("schedstat")).unwrap())
+        (name.trim() == "shard-0").then_some(path)
     });
-    let schedstat: Vec<String> = shard.collect();
-    let nanos: u64 = schedstat[0].split(' ').next().unwrap().parse().unwrap();
-    println!("{moved} datagrams, {} ns of the shard's thread each", nanos / moved);
+    let path = shard.collect::<Vec<_>>().remove(0);
+    let number = |file: &str, place: usize| -> u64 {
+        let text = std::fs::read_to_string(path.join(file)).unwrap();
+        text.split(' ').nth(place).unwrap().trim().parse().unwrap()
+    };
+    let (user, system) = (number("stat", 13), number("stat", 14));
+    println!("{moved} datagrams, {} ns of the shard's thread each", number("schedstat", 0) / moved);
+    println!("of 100 ticks {} in the kernel", 100 * system / (user + system).max(1));
     node.stop();
 }
 
@@ -487,6 +493,7 @@ impl Core for Toy {
                 self.deadline = None;
                 Seen::Due { shard, at: now.mono }
             }
+            Input::Published(_) | Input::Drain | Input::HangUp { .. } => return,
         };
         let _test_over = self.seen.send(seen);
     }
@@ -495,7 +502,7 @@ impl Core for Toy {
         self.deadline
     }
 
-    fn report(_: &mut Effects, _: &mut dyn Notices<()>) {}
+    fn report(&mut self, _: &mut Effects, _: &mut dyn Notices<()>) {}
 
     fn panicked(&mut self, _: Now, _: &mut Effects) {}
 }
@@ -570,9 +577,9 @@ impl World {
 }
 
 fn send(out: &mut Effects, to: Peer, bytes: &[u8]) {
-    let start = out.wire.len();
-    out.wire.extend_from_slice(bytes);
-    out.sends.push(Outgoing { to, range: start..out.wire.len() });
+    let start = out.out.wire.len();
+    out.out.wire.extend_from_slice(bytes);
+    out.out.sends.push(Outgoing { to, range: start..out.out.wire.len() });
 }
 
 fn message(method: &str, id: &str) -> Vec<u8> {

@@ -298,12 +298,11 @@ async fn route(
     Path(did): Path<String>,
     Asked(asked): Asked<RouteQuery>,
 ) -> Result<Json<Explanation>, Problem> {
-    let did = if did.starts_with('+') { did } else { format!("+{did}") };
+    let is_bare = did.bytes().all(|byte| byte.is_ascii_digit());
+    let did = if is_bare { format!("+{did}") } else { did };
     match desk.node.route(&did, asked.from.as_deref()).await {
         Ok(explanation) => Ok(Json(explanation)),
-        Err(NotRouted::UnknownNumber) => {
-            Err(Problem::new(StatusCode::NOT_FOUND, "the number is not served here, or is disabled (R2)"))
-        }
+        Err(NotRouted::UnknownNumber(detail)) => Err(Problem::new(StatusCode::NOT_FOUND, detail)),
         Err(NotRouted::BadNumber(detail)) => Err(bad_request(detail)),
     }
 }

@@ -31,7 +31,7 @@ pub trait Operations: Send + Sync + 'static {
     /// The generations that are remembered, the latest first.
     fn generations(&self) -> Vec<GenerationLine>;
 
-    /// What a call to `did` (E.164 with `+`) from `from` would do now.
+    /// What a call to `did` from `from` would do now. Both as somebody wrote them.
     fn route<'a>(
         &'a self,
         did: &'a str,
@@ -86,8 +86,8 @@ pub enum NotPublished {
 /// Why no route can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotRouted {
-    /// The number is none of ours, or disabled (R2).
-    UnknownNumber,
+    /// The number is none of ours, or disabled (R2): in words.
+    UnknownNumber(String),
     /// `did` or `from` is no number; what would be right.
     BadNumber(String),
 }

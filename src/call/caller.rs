@@ -36,7 +36,13 @@ impl Caller {
         let user = user_of(&shown.uri);
         let number = number::read(&user, country);
         let text = (number.is_none() && !withheld && !user.is_empty()).then(|| cut(&user).into());
-        Caller { number, text, name: display(&shown).or_else(|| display(&from)), withheld, diversions: diversions(invite, country) }
+        Caller {
+            number,
+            text,
+            name: display(&shown).or_else(|| display(&from)),
+            withheld,
+            diversions: diversions(invite, country),
+        }
     }
 }
 
@@ -74,7 +80,9 @@ fn asserted<'m>(invite: &Message<'m>) -> Option<Address<'m>> {
 fn is_withheld(invite: &Message<'_>, from: &Address<'_>) -> bool {
     let asked = invite.all(Name::Privacy).any(|value| {
         value.split(|byte| matches!(byte, b';' | b',')).any(|token| {
-            [&b"id"[..], b"user", b"header", b"full"].iter().any(|name| token.trim_ascii().eq_ignore_ascii_case(name))
+            [&b"id"[..], b"user", b"header", b"full"]
+                .iter()
+                .any(|name| token.trim_ascii().eq_ignore_ascii_case(name))
         })
     });
     let anonymous = from.uri.user.is_some_and(|user| user.eq_ignore_ascii_case(b"anonymous"))
@@ -98,7 +106,9 @@ fn diversions(invite: &Message<'_>, country: &Country) -> SmallVec<[E164; 1]> {
 /// The user part of a sip: URI, or a tel: URI's number, unescaped.
 pub fn user_of(uri: &Uri<'_>) -> String {
     match uri.scheme {
-        Scheme::Sip | Scheme::Sips | Scheme::Tel => String::from_utf8_lossy(&uri.user_unescaped()).into_owned(),
+        Scheme::Sip | Scheme::Sips | Scheme::Tel => {
+            String::from_utf8_lossy(&uri.user_unescaped()).into_owned()
+        }
         Scheme::Other => String::new(),
     }
 }

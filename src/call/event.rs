@@ -101,27 +101,60 @@ pub enum Action {
     Invite(LegId),
     /// End a leg that has not answered: CANCEL after its first 1xx (RFC 3261 §9.1); a 200 that crosses it
     /// is acknowledged and ended with BYE.
-    Cancel { leg: LegId, why: Why },
+    Cancel {
+        leg: LegId,
+        why: Why,
+    },
     /// Acknowledge the leg's 2xx.
-    Acknowledge { leg: LegId, answer: Answer },
+    Acknowledge {
+        leg: LegId,
+        answer: Answer,
+    },
     /// End the leg's dialog.
-    Bye { leg: LegId, why: Why },
+    Bye {
+        leg: LegId,
+        why: Why,
+    },
     /// 180 without SDP to the caller.
     Ring,
     /// The first leg rings: those who follow the call hear of it.
     Announce,
     /// A leg's own progress to the caller, in a dialog of its own.
-    Progress { code: u16, leg: LegId, fork: Fork, body: Option<Body> },
+    Progress {
+        code: u16,
+        leg: LegId,
+        fork: Fork,
+        body: Option<Body>,
+    },
     /// 200 to the caller.
-    Accept { leg: LegId, fork: Fork, body: Option<Body> },
+    Accept {
+        leg: LegId,
+        fork: Fork,
+        body: Option<Body>,
+    },
     /// A final response to the caller.
-    Refuse { code: u16, q850: Option<u8> },
+    Refuse {
+        code: u16,
+        q850: Option<u8>,
+    },
     /// Send a request within the dialog of `leg`.
-    PassOn { leg: LegId, method: Method, body: Option<Body> },
+    PassOn {
+        leg: LegId,
+        method: Method,
+        body: Option<Body>,
+    },
     /// Answer the request that `leg` sent.
-    Reply { leg: LegId, method: Method, code: u16, body: Option<Body> },
+    Reply {
+        leg: LegId,
+        method: Method,
+        code: u16,
+        body: Option<Body>,
+    },
     /// ACK the 2xx of a re-INVITE that we passed on to `leg`.
-    Settle { leg: LegId, answer: Option<Body> },
+    Settle {
+        leg: LegId,
+        answer: Option<Body>,
+    },
     Start(Timer, Duration),
     Stop(Timer),
     /// The 200 is on its way: the journal hears of it before the disk does (R12).

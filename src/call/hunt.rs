@@ -74,7 +74,8 @@ impl Turn<'_> {
     }
 
     fn ring_targets(&mut self, step: u8, due: impl Fn(Duration) -> bool) {
-        let Some(targets) = self.call.plan.steps.get(usize::from(step)).map(|step| step.targets.clone()) else {
+        let Some(targets) = self.call.plan.steps.get(usize::from(step)).map(|step| step.targets.clone())
+        else {
             return;
         };
         for (place, target) in (0u8..).zip(targets).filter(|(_, target)| due(target.delay)) {
@@ -113,7 +114,8 @@ impl Turn<'_> {
         self.call.legs.push(leg);
         let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         self.out.push(Action::Invite(id));
-        if let Some((trunk, true)) = self.leg(id).and_then(|leg| Some((leg.trunk()?.clone(), leg.has_another_gateway())))
+        if let Some((trunk, true)) =
+            self.leg(id).and_then(|leg| Some((leg.trunk()?.clone(), leg.has_another_gateway())))
         {
             self.start(Timer::TryTimeout(id), trunk.try_timeout);
         }

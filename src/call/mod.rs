@@ -103,7 +103,9 @@ impl Call {
             (Ringing(hunt), Leg(leg, LegEvent::Progress { code, fork, body })) => {
                 call.progress(hunt, leg, code, fork, body)
             }
-            (Ringing(hunt), Leg(leg, LegEvent::Answered { fork, body })) => call.answered(hunt, leg, fork, body),
+            (Ringing(hunt), Leg(leg, LegEvent::Answered { fork, body })) => {
+                call.answered(hunt, leg, fork, body)
+            }
             (Ringing(hunt), Leg(leg, LegEvent::Refused { code, q850, contacts })) => {
                 call.leg_refused(hunt, leg, code, q850, contacts)
             }
@@ -128,9 +130,10 @@ impl Call {
                 call.out.push(Action::Reply { leg, method, code: 491, body: None });
                 Ringing(hunt)
             }
-            (Ringing(hunt), CallerAcknowledged { .. } | CallerNeverAcknowledged | Replied { .. } | Settled { .. }) => {
-                Ringing(hunt)
-            }
+            (
+                Ringing(hunt),
+                CallerAcknowledged { .. } | CallerNeverAcknowledged | Replied { .. } | Settled { .. },
+            ) => Ringing(hunt),
             (Ringing(hunt), Woke(Timer::MaxCall)) => Ringing(hunt),
 
             (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
@@ -140,7 +143,9 @@ impl Call {
             (Talking(talk), CallerNeverPracked) => call.end(talk, Ending::NeverPracked),
             (Talking(talk), HungUp { leg, why }) => call.hung_up(talk, leg, why),
             (Talking(talk), Asked { leg, method, body }) => call.asked(talk, leg, method, body),
-            (Talking(talk), Replied { leg, method, code, body }) => call.replied(talk, leg, method, code, body),
+            (Talking(talk), Replied { leg, method, code, body }) => {
+                call.replied(talk, leg, method, code, body)
+            }
             (Talking(talk), Settled { leg, answer }) => call.settled(talk, leg, answer),
             (Talking(talk), Woke(Timer::MaxCall)) => call.end(talk, Ending::MaxCall),
             (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),

@@ -58,10 +58,7 @@ impl<'a> Presentation<'a> {
     /// The From header, with our tag.
     pub fn write_from(&self, w: &mut Writer<'_>, tag: &[u8]) {
         if self.is_anonymous() {
-            w.header_parts(
-                Name::From,
-                &[b"\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=", tag],
-            );
+            w.header_parts(Name::From, &[b"\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=", tag]);
             return;
         }
         let name = match (self.shown, &self.caller.name) {
@@ -107,7 +104,8 @@ impl<'a> Presentation<'a> {
     /// Diversion (RFC 5806): the DID diverted this call, those before it stay, normalised.
     fn write_diversion(&self, w: &mut Writer<'_>, trunk: &Trunk) {
         let did = number_user(self.did, Some(trunk));
-        let ours: [&[u8]; 5] = [b"<sip:", &did, b"@", self.host, b">;reason=unconditional;privacy=off;counter=1"];
+        let ours: [&[u8]; 5] =
+            [b"<sip:", &did, b"@", self.host, b">;reason=unconditional;privacy=off;counter=1"];
         w.header_parts(Name::Diversion, &ours);
         if self.is_anonymous() {
             return;
@@ -136,7 +134,23 @@ impl<'a> Presentation<'a> {
         let (first, dot): (&[u8], &[u8]) = if last.is_empty() { (b"1", b"") } else { (&last, b".1") };
         w.header_parts(
             Name::HistoryInfo,
-            &[b"<sip:", &did, b"@", self.host, b">;index=", first, dot, b",<", target, b";cause=302>;index=", first, dot, b".1;mp=", first, dot],
+            &[
+                b"<sip:",
+                &did,
+                b"@",
+                self.host,
+                b">;index=",
+                first,
+                dot,
+                b",<",
+                target,
+                b";cause=302>;index=",
+                first,
+                dot,
+                b".1;mp=",
+                first,
+                dot,
+            ],
         );
     }
 

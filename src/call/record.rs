@@ -92,7 +92,10 @@ impl Call {
     pub fn record(&self, now: Now, node: &Arc<str>, seen: impl Fn(LegId) -> Seen) -> Cdr {
         let (ending, ended) = self.ending.unwrap_or((Ending::Fault, now.mono));
         let (outcome, sip_code, q850) = self.result(ending);
-        let winner = self.legs.iter().position(|leg| leg.answered.is_some() && leg.state == LegState::Ended(LegEnd::Won));
+        let winner = self
+            .legs
+            .iter()
+            .position(|leg| leg.answered.is_some() && leg.state == LegState::Ended(LegEnd::Won));
         let shown = winner.map_or(self.legs.first(), |at| self.legs.get(at));
         let legs = std::iter::once(self.callers_leg(ended, ending, sip_code, q850, seen(LegId::CALLER)))
             .chain(self.legs.iter().enumerate().map(|(at, leg)| self.called_leg(at, leg, ended, &seen)))
@@ -158,7 +161,11 @@ impl Call {
 
     fn result(&self, ending: Ending) -> (Outcome, u16, Option<u8>) {
         if self.answered.is_some() {
-            let cause = self.legs.iter().find(|leg| leg.state == LegState::Ended(LegEnd::Won)).and_then(|leg| leg.q850);
+            let cause = self
+                .legs
+                .iter()
+                .find(|leg| leg.state == LegState::Ended(LegEnd::Won))
+                .and_then(|leg| leg.q850);
             return (Outcome::Answered, 200, cause);
         }
         match ending {
@@ -183,7 +190,14 @@ impl Call {
         }
     }
 
-    fn callers_leg(&self, ended: Instant, ending: Ending, sip_code: u16, q850: Option<u8>, seen: Seen) -> CdrLeg {
+    fn callers_leg(
+        &self,
+        ended: Instant,
+        ending: Ending,
+        sip_code: u16,
+        q850: Option<u8>,
+        seen: Seen,
+    ) -> CdrLeg {
         let end = match (self.answered, ending) {
             (Some(_), _) => LegEnd::Normal,
             (None, Ending::CallerCancelled) => LegEnd::Cancelled,

@@ -155,9 +155,9 @@ impl Columns {
     /// The place of us among the posts, after the caller.
     const US: usize = 1;
     /// Room between two lines, so that an arrow with a usual label fits.
-    const GAP: usize = 11;
-    /// What the arrow takes beside its label: two dashes, two spaces, one dash, the head.
-    const ARROW: usize = 6;
+    const GAP: usize = 13;
+    /// What the arrow takes beside its label: two dashes, two spaces, one dash, the head, and one dash to spare.
+    const ARROW: usize = 7;
     /// How long a name in the head may be.
     const NAME: usize = 16;
 

@@ -140,7 +140,9 @@ impl Turn<'_> {
                 talk.sdp[talk.side(leg)] = body;
             }
             Phase::Asked { .. } => {}
-            phase @ (Phase::AwaitsAck { .. } | Phase::Stable | Phase::AwaitsAnswer { .. }) => talk.phase = phase,
+            phase @ (Phase::AwaitsAck { .. } | Phase::Stable | Phase::AwaitsAnswer { .. }) => {
+                talk.phase = phase
+            }
         }
         // RFC 3261 §12.2.1.2: that dialog is gone.
         if matches!(code, 408 | 481) { self.hung_up(talk, leg, Gone::Lost) } else { State::Talking(talk) }

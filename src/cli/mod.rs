@@ -3,7 +3,9 @@
 //! Commands that concern a running node speak to its `[admin]`; the others work on the files alone.
 
 mod client;
+pub mod files;
 pub mod logging;
+mod serve;
 mod show;
 
 use std::ffi::OsString;
@@ -42,6 +44,14 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serves calls, in the foreground. This is what is done when no command is given.
+    Serve,
+    /// Finds every mistake in the configuration at once, each with its place.
+    Check {
+        /// Warnings count as mistakes.
+        #[arg(long)]
+        deny_warnings: bool,
+    },
     /// Tells what a call to a number would do: whom it rings, for how long, as whom.
     Route(Route),
     /// Publishes the configuration anew, all or nothing; calls in progress keep their plan.
@@ -56,6 +66,12 @@ pub enum Command {
     Calls,
     /// Shows one call: its legs, timers, and the ladder of its messages.
     Call { id: String },
+    /// Prints the JSON Schema of every file and answer.
+    ConfigSchema {
+        /// Write each into a file of this folder instead.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +81,9 @@ pub struct Route {
     /// The caller's number.
     #[arg(long, value_name = "NUMBER")]
     pub from: Option<String>,
+    /// By the files as they are, not by what the node serves.
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// How a command ended.
@@ -108,7 +127,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
     let client = || Client::of(&line.config, |name| std::env::var(name).ok());
     match &line.command {
-        None => Ok(Exit::Usage),
+        None | Some(Command::Serve) => {
+            let log = logging::start(line.log, line.log_level.as_deref(), "info");
+            let _log = log.map_err(|error| Failed::Wrong(error.to_string()))?;
+            serve::serve(&line.config, out)
+        }
+        Some(Command::Check { deny_warnings }) => files::check(&line.config, *deny_warnings, out),
+        Some(Command::ConfigSchema { out: folder }) => files::config_schema(folder.as_deref(), out),
+        Some(Command::Route(route)) if route.offline => {
+            let told = files::route(&line.config, &route.did, route.from.as_deref())?;
+            out.result(&told, || ended_by_newline(&told.text))
+        }
         Some(Command::Route(route)) => {
             let from =
                 route.from.as_deref().map(|from| format!("?from={}", escaped(from))).unwrap_or_default();
@@ -166,14 +195,18 @@ struct Out {
 impl Out {
     /// Writes a result: as JSON where that is asked for.
     fn result<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> Result<Exit, Failed> {
-        let text = if self.json {
-            let json =
-                serde_json::to_string_pretty(value).map_err(|error| Failed::Wrong(error.to_string()))?;
-            ended_by_newline(&json)
-        } else {
-            text()
-        };
-        match io::stdout().lock().write_all(text.as_bytes()) {
+        if self.json { self.write(serde_json::to_string_pretty(value)) } else { self.write(Ok(text())) }
+    }
+
+    /// The same, for a result that one line must hold.
+    fn line<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> Result<Exit, Failed> {
+        if self.json { self.write(serde_json::to_string(value)) } else { self.write(Ok(text())) }
+    }
+
+    fn write(self, text: serde_json::Result<String>) -> Result<Exit, Failed> {
+        let text = ended_by_newline(&text.map_err(|error| Failed::Wrong(error.to_string()))?);
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             // Whoever read it has read enough.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(Failed::Wrong(format!("the result cannot be written: {error}")))

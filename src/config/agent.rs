@@ -35,7 +35,7 @@ pub struct Agent {
     /// Shown on the agent's outbound calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<At<E164>>,
-    /// Calls at once; with so many the agent counts as busy. 0: no limit.
+    /// Calls at once; with so many the agent counts as busy.
     #[schemars(extend("default" = 1))]
     pub max_calls: u32,
     /// Do not disturb: counts as busy.
@@ -61,14 +61,24 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
     let name = fields.name("name");
     let (password_env, password) = trunk::password(fields, env, "the agent cannot register");
     let number = fields.number("number").and_then(|at| Some(At { value: at.value?, place: at.place }));
+    let [ha1, ha1_sha256] = [("ha1", 32), ("ha1_sha256", 64)].map(|(key, digits)| hash(fields, key, digits));
+    let can_register = ["password_env", "password", "ha1", "ha1_sha256"].iter().any(|key| fields.has(key));
+    if !can_register && !fields.has("contact") {
+        let what = "the agent has no password and no contact: the phone can never ring";
+        fields.report().warning(
+            fields.place,
+            what,
+            "add password_env, or contact = \"sip:alice@192.0.2.1:5060\"",
+        );
+    }
     let agent = Agent {
         password_env,
         password,
-        ha1: hash(fields, "ha1", 32),
-        ha1_sha256: hash(fields, "ha1_sha256", 64),
+        ha1,
+        ha1_sha256,
         contact: trunk::uri(fields, "contact").map(|at| at.value),
         number,
-        max_calls: value_or(fields.whole("max_calls", 0, 1000, "calls"), 1),
+        max_calls: value_or(fields.whole("max_calls", 1, 1000, "calls"), 1),
         dnd: value_or(fields.flag("dnd"), false),
         account: value_or(fields.text("account"), "".into()),
         place: fields.place,

@@ -112,6 +112,26 @@ impl<'c> Check<'c> {
         self.names(&number.keys);
         let merged = self.config.merged(number);
         self.mobile_voicemail(&merged);
+        self.way_out(&merged);
+    }
+
+    /// A forward that no trunk carries is unreachable: allowed, and most likely not meant.
+    fn way_out(&self, keys: &Keys) {
+        if set(&keys.trunk).is_some() {
+            return;
+        }
+        let first = set(&keys.forward_to).map(|(place, number)| At { value: *number, place });
+        let overflow = keys.overflow.iter().flat_map(|steps| &steps.value).filter_map(|step| step.forward_to);
+        for number in first.into_iter().chain(overflow) {
+            let serves = |trunk: &&super::Trunk| {
+                trunk.outbound && trunk.prefixes.iter().any(|prefix| prefix.covers(number.value))
+            };
+            if !self.config.trunks.iter().any(|trunk| serves(&trunk)) {
+                let what = format!("no outbound trunk serves {}", number.value);
+                let remedy = "write outbound = true, and its prefix, at the [[trunk]] that is to carry it";
+                self.report.warning(number.place, what, remedy);
+            }
+        }
     }
 
     fn names(&self, keys: &Keys) {

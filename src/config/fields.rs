@@ -252,15 +252,25 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A list of tables; one table alone is noted as a mistake.
-    pub fn tables(&self, key: &'static str, what: &'static str) -> Option<At<Vec<Fields<'a>>>> {
+    /// A list of tables; one table alone is noted as a mistake. `what` is how the operator knows one of them,
+    /// `form` how the list is written.
+    pub fn tables(
+        &self,
+        key: &'static str,
+        what: &'static str,
+        form: &'static str,
+    ) -> Option<At<Vec<Fields<'a>>>> {
         let (value, place) = self.ask(key)?;
         match value {
             Value::Toml(DeValue::Array(array), lines) => {
-                Some(At { value: self.each(key, what, array, lines), place })
+                Some(At { value: self.each(key, what, form, array, lines), place })
             }
-            Value::Toml(..) | Value::Cell(_) => {
-                self.wrong(key, &value, place, &format!("write {what}, a list of tables"));
+            Value::Toml(..) => {
+                self.wrong(key, &value, place, &format!("write {form}"));
+                None
+            }
+            Value::Cell(_) => {
+                self.wrong(key, &value, place, "a CSV holds no tables: write this number in a .toml file");
                 None
             }
         }
@@ -270,6 +280,7 @@ impl<'a> Fields<'a> {
         &self,
         key: &str,
         what: &'static str,
+        form: &'static str,
         array: &'a DeArray<'a>,
         lines: &'a Lines<'a>,
     ) -> Vec<Fields<'a>> {
@@ -279,7 +290,7 @@ impl<'a> Fields<'a> {
                 DeValue::Table(table) => Some(Fields::table(what, place, table, lines, self.report)),
                 other => {
                     let value = Value::Toml(other, lines);
-                    self.wrong(key, &value, place, &format!("write {what}, a list of tables"));
+                    self.wrong(key, &value, place, &format!("write {form}"));
                     None
                 }
             }
@@ -297,9 +308,22 @@ impl<'a> Fields<'a> {
         self.asked.borrow_mut().push(key);
     }
 
-    /// Notes that a key which must be there is not.
-    pub fn missing(&self, key: &str, remedy: &str) {
-        self.report.error(self.place, format!("{} has no {key}", self.what), remedy);
+    /// Notes that a key which must be there is not, unless a slip of it is, which [`Fields::finish`] notes.
+    pub fn missing(&self, key: &'static str, remedy: &str) {
+        if !self.has_slip(key) {
+            self.report.error(self.place, format!("{} has no {key}", self.what), remedy);
+        }
+    }
+
+    /// Whether a key is written that reads like a slip of this one.
+    pub fn has_slip(&self, key: &'static str) -> bool {
+        match &self.source {
+            Source::Table { table, .. } => table
+                .iter()
+                .any(|(name, _)| **name.get_ref() != *key && nearest(name.get_ref(), [key]).is_some()),
+            // The header is judged once.
+            Source::Row { header, .. } => !header.iter().any(|name| name == key),
+        }
     }
 
     /// Notes a value that cannot be what it should be.
@@ -332,6 +356,11 @@ impl<'a> Fields<'a> {
         match &self.source {
             Source::Table { table, lines } => {
                 let value = table.get(key)?;
+                let plain = !value.get_ref().is_table() && !value.get_ref().is_array();
+                // After a mistake of syntax the parser puts a value where none was written.
+                if plain && value.span().is_empty() {
+                    return None;
+                }
                 Some((Value::Toml(value.get_ref(), lines), lines.place(value.span().start)))
             }
             Source::Row { header, cells } => {

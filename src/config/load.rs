@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hashbrown::HashMap;
 use toml::de::DeTable;
 
-use super::fields::Fields;
+use super::fields::{Fields, shown};
 use super::number::{self, Keys, Number, Profile};
 use super::place::{Files, Finding, Place, Report};
 use super::pool::{self, CallerId, DialKeys, EmergencyKeys, Pool};
@@ -208,16 +208,24 @@ impl<'e> Gathered<'e> {
         let lines = Lines::of(file, text);
         let (document, syntax) = DeTable::parse_recoverable(text);
         for error in &syntax {
-            let place = lines.place(error.span().map_or(0, |span| span.start));
-            let message = error.message().replace('\n', ", ");
-            self.report.error(place, format!("TOML: {message}"), "");
+            let span = error.span().unwrap_or(0..0);
+            let (what, remedy) = error.message().split_once('\n').unwrap_or((error.message(), ""));
+            let (mut what, mut remedy) = (format!("TOML: {what}"), remedy.replace('\n', ", "));
+            if error.message() == "duplicate key" {
+                let key = text.get(span.clone()).unwrap_or_default();
+                let first = lines
+                    .before(span.start, key)
+                    .map(|first| format!(", first at {}", self.report.at(first)));
+                what = format!("TOML: \"{}\" is written twice{}", shown(key), first.unwrap_or_default());
+                remedy = "keep one of them".into();
+            }
+            self.report.error(lines.place(span.start), what, remedy);
         }
         let report = std::mem::take(&mut self.report);
         let top = Place { file, line: 1, column: 1 };
         let fields = Fields::table("the file", top, document.get_ref(), &lines, &report);
         if sections != Sections::Routing {
-            let node = node::read(&fields, self.env);
-            self.node = self.node.take().or(node);
+            self.node = Some(node::read(&fields, self.env));
         }
         if sections != Sections::Node {
             self.routing(&fields, folder);
@@ -229,7 +237,7 @@ impl<'e> Gathered<'e> {
 
     fn routing(&mut self, file: &Fields<'_>, folder: &Path) {
         let env = self.env;
-        let tables = |key, what| file.tables(key, what).map(|list| list.value).unwrap_or_default();
+        let tables = |key, what| file.tables(key, what, what).map(|list| list.value).unwrap_or_default();
         if let Some(fields) = file.inner("defaults", "[defaults]") {
             self.once("[defaults]", &fields);
             self.defaults = number::read_defaults(&fields, folder).over(&self.defaults);

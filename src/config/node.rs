@@ -24,7 +24,9 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Node {
+    #[schemars(default)]
     pub node: NodeSection,
+    #[schemars(default)]
     pub listen: Vec<Listen>,
     /// Left out: signalling only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,6 +206,19 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+impl Default for NodeSection {
+    fn default() -> NodeSection {
+        NodeSection {
+            name: "edge-1".into(),
+            data_dir: "data".into(),
+            country: Country::US,
+            realm: "strowger".into(),
+            shards: 1,
+            strangers: Strangers::Reject,
+        }
+    }
+}
+
 impl Default for Listen {
     fn default() -> Listen {
         Listen {
@@ -244,9 +259,11 @@ impl Default for Retention {
 }
 
 /// Reads the node's sections. `file` is the whole document; the caller finishes it.
-pub(super) fn read(file: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> Option<Node> {
-    let node = node_section(file.inner("node", "[node]").as_ref());
-    let listen = file.tables("listen", "[[listen]]").map(|list| list.value).unwrap_or_default();
+pub(super) fn read(file: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> Node {
+    let listen = file
+        .tables("listen", "[[listen]]", "[[listen]], once for each")
+        .map(|list| list.value)
+        .unwrap_or_default();
     if listen.len() > MAX_LISTENERS {
         let what = format!("there are more than {MAX_LISTENERS} [[listen]]");
         file.refuse(listen[MAX_LISTENERS].place, what, "leave some out");
@@ -255,8 +272,8 @@ pub(super) fn read(file: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> O
     if listen.is_empty() {
         listeners.push(Listen::default());
     }
-    Some(Node {
-        node: node?,
+    Node {
+        node: file.inner("node", "[node]").map(|fields| node_section(&fields)).unwrap_or_default(),
         listen: twice_bound(file, listeners),
         media: file.inner("media", "[media]").map(|fields| media(&fields)),
         admin: file.inner("admin", "[admin]").map(|fields| admin(&fields, env)),
@@ -268,19 +285,11 @@ pub(super) fn read(file: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> O
             .inner("retention", "[retention]")
             .map(|fields| retention(&fields))
             .unwrap_or_default(),
-    })
+    }
 }
 
-fn node_section(fields: Option<&Fields<'_>>) -> Option<NodeSection> {
-    let default = NodeSection {
-        name: "edge-1".into(),
-        data_dir: "data".into(),
-        country: Country::parse("US")?,
-        realm: "strowger".into(),
-        shards: 1,
-        strangers: Strangers::Reject,
-    };
-    let Some(fields) = fields else { return Some(default) };
+fn node_section(fields: &Fields<'_>) -> NodeSection {
+    let default = NodeSection::default();
     let section = NodeSection {
         name: value_or(fields.name("name"), default.name),
         data_dir: value_or(fields.text("data_dir"), default.data_dir),
@@ -290,7 +299,7 @@ fn node_section(fields: Option<&Fields<'_>>) -> Option<NodeSection> {
         strangers: value_or(fields.choice("strangers"), default.strangers),
     };
     fields.finish();
-    Some(section)
+    section
 }
 
 fn country(fields: &Fields<'_>) -> Option<Country> {
@@ -305,9 +314,10 @@ fn country(fields: &Fields<'_>) -> Option<Country> {
 
 fn read_listen(fields: &Fields<'_>) -> Option<Listen> {
     let transport = fields.choice::<ListenTransport>("transport");
-    let addr = match fields.has("addr") {
-        true => address(fields, "addr")?.value,
-        false => LISTEN,
+    let addr = match (address(fields, "addr"), fields.has("addr")) {
+        (Some(at), _) => Some(at.value),
+        (None, true) => None,
+        (None, false) => Some(LISTEN),
     };
     let advertise = address(fields, "advertise");
     if let Some(at) = advertise.filter(|at| at.ip().is_unspecified()) {
@@ -335,7 +345,7 @@ fn read_listen(fields: &Fields<'_>) -> Option<Listen> {
     let [cert, key, client_ca] = [cert, key, client_ca].map(|at| at.map(|at| at.value));
     Some(Listen {
         transport,
-        addr,
+        addr: addr?,
         advertise: advertise.map(|at| at.value),
         cert,
         key,

@@ -61,8 +61,8 @@ pub struct Profile {
     pub keys: Keys,
 }
 
-/// What `[[number]]`, `[[profile]]` and `[defaults]` may say. A key that is not written is None; one that is
-/// written as an empty text unsets what would be inherited.
+/// What `[[number]]`, `[[profile]]` and `[defaults]` may say. A key that is not written is inherited; one that
+/// is written as an empty text unsets what would be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
@@ -132,8 +132,8 @@ pub struct Keys {
     pub enabled: Option<At<bool>>,
 }
 
-/// One step of `overflow`.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+/// One step of `overflow`. Two are equal when they say the same, wherever they do.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Overflow {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -146,6 +146,13 @@ pub struct Overflow {
     pub timeout: Option<At<u32>>,
     #[serde(skip)]
     pub place: Place,
+}
+
+impl PartialEq for Overflow {
+    fn eq(&self, other: &Overflow) -> bool {
+        let says = |step: &Overflow| (step.forward_to.map(|at| at.value), step.timeout.map(|at| at.value));
+        self.ring == other.ring && says(self) == says(other)
+    }
 }
 
 /// Something to be said: a text, or a sound file.
@@ -272,7 +279,8 @@ fn timeout(fields: &Fields<'_>) -> Option<At<u32>> {
 }
 
 fn overflow(fields: &Fields<'_>) -> Option<At<Vec<Overflow>>> {
-    let list = fields.tables("overflow", "overflow = [{ ring = [\"carol\"], timeout = 15 }]")?;
+    let form = "overflow = [{ ring = [\"carol\"], timeout = 15 }]";
+    let list = fields.tables("overflow", "a step of overflow", form)?;
     if list.len() > MAX_STEPS {
         fields.refuse(list.place, format!("overflow has more than {MAX_STEPS} steps"), "leave some out");
     }
@@ -284,7 +292,7 @@ fn overflow(fields: &Fields<'_>) -> Option<At<Vec<Overflow>>> {
             timeout: timeout(fields),
             place: fields.place,
         };
-        if !fields.has("ring") && !fields.has("forward_to") {
+        if !["ring", "forward_to"].iter().any(|key| fields.has(key) || fields.has_slip(key)) {
             let what = "a step of overflow rings nobody".into();
             fields.refuse(fields.place, what, "give it ring or forward_to");
         }

@@ -186,19 +186,26 @@ impl Raw {
     }
 }
 
-/// The name among `known` that was most likely meant.
+/// The name among `known` that was most likely meant: a slip or two away, or else one that begins alike.
 pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Longer texts are no slips of somebody who meant a name.
     const LONGEST: usize = 64;
     if wrong.len() > LONGEST {
         return None;
     }
-    known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(&wrong.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, first), (b, second)| a.total_cmp(b).then_with(|| second.cmp(first)))
-        .map(|(_, name)| name)
+    let wrong = wrong.to_lowercase();
+    let likeness = |name: &str| {
+        let name = name.to_lowercase();
+        let slips = strsim::damerau_levenshtein(&wrong, &name);
+        let few = slips <= (wrong.len().min(name.len()) / 3).clamp(1, 3);
+        let likeness = strsim::jaro_winkler(&wrong, &name);
+        (few || likeness > 0.85).then_some((few, usize::MAX - slips, likeness))
+    };
+    let near = known.into_iter().filter_map(|name| Some((likeness(name)?, name)));
+    near.max_by(|((few, slips, a), first), ((other_few, other_slips, b), second)| {
+        (few, slips).cmp(&(other_few, other_slips)).then(a.total_cmp(b)).then_with(|| second.cmp(first))
+    })
+    .map(|(_, name)| name)
 }
 
 /// "did you mean …?", else the names that there are, else what to do when there is none.

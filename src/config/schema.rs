@@ -1,7 +1,9 @@
 //! JSON Schemas of what an operator writes, made from the types that it is read into.
 
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
+use serde_json::Value;
 
 use super::{Agent, CallerId, Dial, Emergency, Finding, Keys, Node, Number, Pool, Profile, Trunk};
 
@@ -39,9 +41,26 @@ pub fn schemas() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// What may be written, not what is shown.
 fn of<T: JsonSchema>() -> Schema {
-    // What may be written, not what is shown: a key with a default is not required.
-    SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<T>()
+    let settings = SchemaSettings::draft2020_12().for_deserialize();
+    let settings = settings.with_transform(RecursiveTransform(may_be_left_out));
+    settings.into_generator().into_root_schema_for::<T>()
+}
+
+/// A key with a default is not required.
+fn may_be_left_out(schema: &mut Schema) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    let defaulted = |key: &&Value| {
+        key.as_str().and_then(|key| properties.get(key)).is_some_and(|value| value.get("default").is_some())
+    };
+    let Some(required) = schema.get("required").and_then(Value::as_array) else { return };
+    let left: Vec<Value> = required.iter().filter(|key| !defaulted(key)).cloned().collect();
+    if left.is_empty() {
+        schema.remove("required");
+    } else {
+        schema.insert("required".into(), left.into());
+    }
 }
 
 fn text(schema: Schema) -> String {

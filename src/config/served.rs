@@ -4,21 +4,21 @@
 /// Section, key, and what becomes of it. A value that asks for nothing (false, 0, an empty text) is no warning.
 const NOT_YET: &[(&str, &str, &str)] = &[
     ("the file", "media", NO_AUDIO),
-    ("the file", "public", "nothing is served to strangers over HTTP; leave it out"),
+    ("the file", "public", "nothing is served to strangers over HTTP: leave it out"),
     ("the file", "speech", NO_AUDIO),
-    ("the file", "retention", "nothing is deleted yet; leave it out"),
-    ("the file", "emergency", "calls of agents are not taken yet; leave it out"),
-    ("the file", "pool", "numbers are not leased yet; leave it out"),
-    ("[node]", "realm", "nobody is challenged yet; leave it out"),
+    ("the file", "retention", "nothing is deleted yet: leave it out"),
+    ("the file", "emergency", "calls of agents are not taken yet: leave it out"),
+    ("the file", "pool", "numbers are not leased yet: leave it out"),
+    ("[node]", "realm", "nobody is challenged yet: leave it out"),
     ("[[listen]]", "cert", NO_TLS),
     ("[[listen]]", "key", NO_TLS),
     ("[[listen]]", "client_ca", NO_TLS),
     ("[limits]", "rtp_timeout", NO_AUDIO),
-    ("[capture]", "hep", "nothing is captured yet; leave it out"),
-    ("[[trunk]]", "auth", "calls to it are not authenticated yet; leave it out"),
-    ("[[trunk]]", "register", "we do not register yet; write false"),
-    ("[[trunk]]", "options_interval", "gateways are not probed yet; write 0 or leave it out"),
-    ("[[agent]]", "number", "calls of agents are not taken yet; leave it out"),
+    ("[capture]", "hep", "nothing is captured yet: leave it out"),
+    ("[[trunk]]", "auth", "calls to it are not authenticated yet: leave it out"),
+    ("[[trunk]]", "register", "we do not register yet: write false"),
+    ("[[trunk]]", "options_interval", "gateways are not probed yet: write 0 or leave it out"),
+    ("[[agent]]", "number", "calls of agents are not taken yet: leave it out"),
     (NUMBER, "call_connect", NO_AUDIO),
     (NUMBER, "call_connect_seconds", NO_AUDIO),
     (NUMBER, "whisper", NO_AUDIO),
@@ -26,15 +26,15 @@ const NOT_YET: &[(&str, &str, &str)] = &[
     (NUMBER, "record", NO_AUDIO),
     (NUMBER, "record_notice", NO_AUDIO),
     (NUMBER, "voicemail", NO_AUDIO),
-    (NUMBER, "caller_id", "calls of agents are not taken yet; leave it out"),
-    (NUMBER, "pool", "numbers are not leased yet; leave it out"),
+    (NUMBER, "caller_id", "calls of agents are not taken yet: leave it out"),
+    (NUMBER, "pool", "numbers are not leased yet: leave it out"),
 ];
 
 /// Stands for `[[number]]`, `[[profile]]` and `[defaults]`, whose keys are the same.
 const NUMBER: &str = "[[number]]";
-const NO_AUDIO: &str = "this version does not touch audio; leave it out";
+const NO_AUDIO: &str = "this version does not touch audio: leave it out";
 pub(super) const NO_TLS: &str = "only udp and tcp are served";
-pub(super) const NO_DNS: &str = "names are not looked up yet; write an IP address";
+pub(super) const NO_DNS: &str = "names are not looked up yet: write an IP address";
 
 /// Why this key of this section is not served, when it is not.
 pub(super) fn not_yet(section: &str, key: &str) -> Option<&'static str> {

@@ -26,4 +26,19 @@ impl<'a> Lines<'a> {
         let small = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         Place { file: self.file, line: small(line), column: small(column + 1) }
     }
+
+    /// The nearest line above this byte that begins with the key (or, past a section's head, with the section).
+    pub fn before(&self, offset: usize, key: &str) -> Option<Place> {
+        /// So many lines are looked at: a section is not longer, and a hostile file costs no more.
+        const LOOKED_AT: usize = 1000;
+        let line = self.starts.partition_point(|start| *start <= offset).checked_sub(1)?;
+        let above = self.starts[..line].iter().rev().take(LOOKED_AT);
+        let found = above.copied().find_map(|start| {
+            let line = self.text.get(start..)?.lines().next()?;
+            let text = line.trim_start_matches([' ', '\t', '[']);
+            let rest = text.strip_prefix(key)?.trim_start();
+            (rest.starts_with(['=', '.', ']']) && !key.is_empty()).then_some(start + line.len() - text.len())
+        });
+        found.map(|at| self.place(at))
+    }
 }

@@ -181,9 +181,9 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         fields.missing("name", "write name = \"carrier\"");
     }
     let name = fields.name("name");
-    let transport: TrunkTransport = value_or(fields.choice("transport"), TrunkTransport::Auto);
-    if transport == TrunkTransport::Tls {
-        fields.report().warning(fields.place, "transport = \"tls\" is not served yet", served::NO_TLS);
+    let transport = fields.choice("transport");
+    if let Some(At { value: TrunkTransport::Tls, place }) = transport {
+        fields.report().warning(place, "transport = \"tls\" is not served yet", served::NO_TLS);
     }
     let gateways = gateways(fields);
     let outbound = fields.flag("outbound");
@@ -210,7 +210,7 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         outbound: value_or(outbound, false),
         prefixes: prefixes.unwrap_or_else(|| vec![Prefix::EVERY]),
         priority: small("priority", 10),
-        transport,
+        transport: value_or(transport, TrunkTransport::Auto),
         auth: fields.inner("auth", "auth").and_then(|inner| auth(&inner, env)),
         register: value_or(fields.flag("register"), false),
         options_interval: time("options_interval", 0, 86_400, 30),
@@ -245,7 +245,8 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
 }
 
 fn gateways(fields: &Fields<'_>) -> Vec<Gateway> {
-    let Some(list) = fields.tables("gateways", "gateways = [{ uri = \"sip:192.0.2.1:5060\" }]") else {
+    let form = "gateways = [{ uri = \"sip:192.0.2.1:5060\" }]";
+    let Some(list) = fields.tables("gateways", "a gateway", form) else {
         return Vec::new();
     };
     if list.len() > MAX_GATEWAYS {

@@ -48,7 +48,8 @@ impl Core for Metered {
                     self.meters.answer.record(waited as f64 / 1e3);
                 }
                 Notice::SetUp { waited } => {
-                    let worked = began.map(|began| self.clock.read().now.mono.since(began)).unwrap_or_default();
+                    let worked =
+                        began.map(|began| self.clock.read().now.mono.since(began)).unwrap_or_default();
                     self.meters.setup.record((*waited + worked).as_secs_f64());
                     continue;
                 }

@@ -7,6 +7,9 @@ use super::{E164, MAX_DIGITS};
 pub struct Country(&'static Habits);
 
 impl Country {
+    /// The United States, where a configuration names no other.
+    pub const US: Country = Country(&plan("US", "1", "1", "011"));
+
     /// Finds it by its two-letter ISO 3166 code, in whatever case.
     pub fn parse(code: &str) -> Option<Country> {
         let code = code.to_ascii_uppercase();
@@ -160,6 +163,7 @@ impl std::ops::Deref for Short {
     }
 }
 
+#[derive(Debug)]
 struct Habits {
     iso: &'static str,
     code: &'static str,

@@ -172,9 +172,12 @@ impl BadNumber {
     /// What would be right, as a half-sentence.
     pub fn remedy(&self) -> String {
         let digits: String = self.text.chars().filter(char::is_ascii_digit).collect();
-        let guess = match digits.len() {
-            10 => E164::from_digits(&format!("1{digits}")),
-            _ => E164::from_digits(&digits),
+        // Somebody who dials abroad writes 011 or 00; ten digits are a number of country code 1.
+        let whole = digits.strip_prefix("011").or(digits.strip_prefix("00")).unwrap_or(&digits);
+        let guess = match whole.len() {
+            10 => E164::from_digits(&format!("1{whole}")),
+            _ if whole.starts_with('0') => Err(self.fault),
+            _ => E164::from_digits(whole),
         };
         match (self.fault, guess) {
             (Fault::NoPlus | Fault::NotDigits, Ok(number)) => format!("write \"{number}\""),

@@ -3,14 +3,16 @@
 //! plans, `config` is read when a table is built and never after.
 
 mod build;
+mod explain;
 mod outbound;
 mod plan;
 mod table;
 mod trunk;
 
 pub use build::BadTable;
+pub use explain::{Because, ExplainedStep, ExplainedTarget, Explanation, explain};
 pub use outbound::{NoWay, Outbound};
-pub use plan::{Agent, CallLimits, Contact, Plan, Prompt, Step, Target, Text, Voicemail, Who};
+pub use plan::{Agent, CallLimits, Contact, Plan, Prompt, Shows, Step, Target, Text, Voicemail, Who};
 pub use table::{NoPlan, Table};
 pub use trunk::{Auth, Gateway, Trunk};
 

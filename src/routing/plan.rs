@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{NoWay, Outbound, Trunk};
+use super::{ForeignCallerId, NoWay, Outbound, Trunk};
 use crate::number::{Country, E164};
 use crate::sip::peer::Transport;
 
@@ -61,6 +61,26 @@ impl Plan {
     pub fn outbound(&self, number: E164, draw: u32) -> Result<Arc<Trunk>, NoWay> {
         self.ways.choose(number, self.forced.as_ref(), draw)
     }
+
+    /// Whose number a leg to an external number shows on this trunk (R9). A caller that withholds its number
+    /// stays withheld all the same.
+    pub fn shows_on(&self, trunk: &Trunk) -> Shows {
+        match trunk.foreign_caller_id {
+            _ if self.pass_called_number => Shows::Did,
+            ForeignCallerId::Pass => Shows::Caller,
+            ForeignCallerId::Replace => Shows::Did,
+            ForeignCallerId::Retry => Shows::CallerThenDid,
+        }
+    }
+}
+
+/// Whose number a forwarded leg shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    Caller,
+    Did,
+    /// The caller, and once more with the DID after 403, 603, 606 or 608 before the first 18x.
+    CallerThenDid,
 }
 
 /// Those that ring together.
@@ -99,7 +119,7 @@ pub struct Agent {
     pub name: Text,
     /// Where the phone always is, beside where it registers.
     pub contact: Option<Contact>,
-    /// Calls at once; with so many the agent counts as busy (R3.3). 0: no limit.
+    /// Calls at once, at least 1; with so many the agent counts as busy (R3.3).
     pub max_calls: u32,
     /// Do not disturb: counts as busy.
     pub dnd: bool,

@@ -35,10 +35,10 @@ impl Body {
             return None;
         }
         let lines = || message.fields().filter(describes_the_body);
-        let length: usize = lines().map(|field| spelling(&field).len() + field.value.len() + 4).sum();
+        let length: usize = lines().map(|field| field.spelling().len() + field.value.len() + 4).sum();
         let mut all = Vec::with_capacity(length + payload.len());
         for field in lines() {
-            push_header(&mut all, spelling(&field), &[field.value]);
+            push_header(&mut all, field.spelling(), &[field.value]);
         }
         Some(Body::from_parts(all, payload))
     }
@@ -83,11 +83,7 @@ impl Body {
 
 fn describes_the_body(field: &Field<'_>) -> bool {
     let is_content = |name: &[u8]| name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"Content-"));
-    field.name != Name::ContentLength && (field.name == Name::MimeVersion || is_content(spelling(field)))
-}
-
-fn spelling<'a>(field: &Field<'a>) -> &'a [u8] {
-    if field.name == Name::Other { field.raw_name } else { field.name.token().as_bytes() }
+    field.name != Name::ContentLength && (field.name == Name::MimeVersion || is_content(field.spelling()))
 }
 
 fn find_sdp<'a>(lines: &'a [u8], payload: &'a [u8], depth: u8) -> Option<&'a [u8]> {

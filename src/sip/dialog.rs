@@ -56,7 +56,15 @@ impl Dialog {
         let to = invite.get(Name::To).unwrap_or_default();
         let local: [&[u8]; 3] = [to, b";tag=", tag];
         let routes = invite.list(Name::RecordRoute);
-        Dialog::new(invite, &local, invite.get(Name::From).unwrap_or_default(), routes, 0, Some(invite.cseq()), from)
+        Dialog::new(
+            invite,
+            &local,
+            invite.get(Name::From).unwrap_or_default(),
+            routes,
+            0,
+            Some(invite.cseq()),
+            from,
+        )
     }
 
     /// The dialog that a response to our INVITE makes, as its UAC (RFC 3261 §12.1.2).
@@ -156,7 +164,13 @@ impl Dialog {
     }
 
     /// Begins a new request within the dialog: Request-URI, Via, route set, identities, next CSeq, Max-Forwards.
-    pub fn request<'o>(&mut self, out: &'o mut Vec<u8>, method: Method, branch: &[u8], via: &[u8]) -> Writer<'o> {
+    pub fn request<'o>(
+        &mut self,
+        out: &'o mut Vec<u8>,
+        method: Method,
+        branch: &[u8],
+        via: &[u8],
+    ) -> Writer<'o> {
         self.local_seq += 1;
         self.write(out, method, self.local_seq, branch, via)
     }
@@ -176,7 +190,14 @@ impl Dialog {
         self.local_seq
     }
 
-    fn write<'o>(&self, out: &'o mut Vec<u8>, method: Method, cseq: u32, branch: &[u8], via: &[u8]) -> Writer<'o> {
+    fn write<'o>(
+        &self,
+        out: &'o mut Vec<u8>,
+        method: Method,
+        cseq: u32,
+        branch: &[u8],
+        via: &[u8],
+    ) -> Writer<'o> {
         let routes = &self.text[usize::from(self.marks.target)..];
         let (uri, routes, last) = match self.marks.strict.then(|| split_first_route(routes)).flatten() {
             Some((first, rest)) => (first, rest, Some(self.target())),
@@ -250,7 +271,11 @@ fn split_first_route(routes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn mark(text: &[u8]) -> Result<u16, NoDialog> {
-    if text.len() > MAX_TEXT { Err(NoDialog::TooLong) } else { u16::try_from(text.len()).map_err(|_| NoDialog::TooLong) }
+    if text.len() > MAX_TEXT {
+        Err(NoDialog::TooLong)
+    } else {
+        u16::try_from(text.len()).map_err(|_| NoDialog::TooLong)
+    }
 }
 
 fn place(text: &[u8], part: &[u8], base: u16) -> (u16, u16) {

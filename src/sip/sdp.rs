@@ -33,10 +33,10 @@ pub fn media(sdp: &[u8]) -> impl Iterator<Item = Media<'_>> {
     let mut session = Section::default();
     let mut next = session.take(&mut rest);
     std::iter::from_fn(move || {
-        let (kind, port, protocol, formats) = split_media(next?)?;
+        let line = next?;
         let mut own = session;
         next = own.take(&mut rest);
-        Some(Media { kind, port, protocol, formats, direction: own.direction, address: own.address })
+        stream(line, own)
     })
 }
 
@@ -107,13 +107,14 @@ fn address_of(connection: &[u8]) -> &[u8] {
     address.split(|&byte| byte == b'/').next().unwrap_or_default()
 }
 
-/// `audio 49170/2 RTP/AVP 0 8` in its parts. A port that cannot be read is 0.
-fn split_media(stream: &[u8]) -> Option<(&[u8], u16, &[u8], &[u8])> {
-    let mut parts = stream.splitn(4, |&byte| byte == b' ');
+/// `audio 49170/2 RTP/AVP 0 8` in its parts, with what the section says. A port that cannot be read is 0.
+fn stream<'a>(line: &'a [u8], section: Section<'a>) -> Option<Media<'a>> {
+    let mut parts = line.splitn(4, |&byte| byte == b' ');
     let (kind, ports, protocol) = (parts.next()?, parts.next()?, parts.next()?);
     let port = ports.split(|&byte| byte == b'/').next().unwrap_or_default();
-    let port = super::header::chars::number(port).and_then(|port| u16::try_from(port).ok());
-    Some((kind, port.unwrap_or(0), protocol, parts.next().unwrap_or_default()))
+    let port = super::header::chars::number(port).and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+    let formats = parts.next().unwrap_or_default();
+    Some(Media { kind, port, protocol, formats, direction: section.direction, address: section.address })
 }
 
 /// The lines without their ends; CRLF and LF alike (RFC 8866 §5), and a CR is never part of one.

@@ -37,7 +37,8 @@ impl Session {
     /// # Errors
     /// When it asks for an interval below [`MIN_SE`].
     pub fn of_request(request: &Message<'_>) -> Result<Option<Session>, IntervalTooSmall> {
-        let supported = request.has_token(Name::Supported, "timer") || request.has_token(Name::Require, "timer");
+        let supported =
+            request.has_token(Name::Supported, "timer") || request.has_token(Name::Require, "timer");
         match request.get(Name::SessionExpires).and_then(parse) {
             Some((interval, _)) if interval < MIN_SE => Err(IntervalTooSmall),
             // A proxy may have asked for it on behalf of a phone that cannot refresh.

@@ -188,40 +188,46 @@ fn after_scheme<'a>(raw: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
 }
 
 fn sip<'a>(scheme: Scheme, raw: &'a [u8], rest: &'a [u8]) -> Result<Uri<'a>, BadUri> {
-    let (user, password, rest) = match memchr::memchr(b'@', rest) {
-        Some(at) => {
-            let (userinfo, host) = (&rest[..at], &rest[at + 1..]);
-            let (user, password) = match memchr::memchr(b':', userinfo) {
-                Some(colon) => (&userinfo[..colon], Some(&userinfo[colon + 1..])),
-                None => (userinfo, None),
-            };
-            if user.is_empty() || !chars::is_user(userinfo) {
+    let (run, colon, escaped) = chars::user_run(rest);
+    let (user, password, rest) = match rest.get(run) {
+        Some(b'@') => {
+            let userinfo = &rest[..run];
+            let user = &userinfo[..colon.unwrap_or(run)];
+            if user.is_empty() || (escaped && !chars::escapes_are_whole(userinfo)) {
                 return Err(BadUri::User);
             }
-            (Some(user), password, host)
+            (Some(user), colon.map(|colon| &userinfo[colon + 1..]), &rest[run + 1..])
         }
+        Some(_) => return Err(BadUri::User),
         None => (None, None, rest),
     };
-    let (host, port, rest) = host_port(rest)?;
-    let (params, headers) = match memchr::memchr(b'?', rest) {
-        Some(mark) => (&rest[..mark], &rest[mark + 1..]),
-        None => (rest, &rest[rest.len()..]),
+    let HostPort { host, port, rest } = host_port(rest)?;
+    let (params, rest) = rest.split_at(chars::uri_params_run(rest));
+    let headers = match rest {
+        [] => rest,
+        [b'?', headers @ ..] if chars::is_uri_rest(headers) => headers,
+        _ => return Err(BadUri::Params),
     };
-    let begins = params.is_empty() || params[0] == b';';
-    if !begins || !chars::is_uri_rest(rest) {
+    if !matches!(params, [] | [b';', ..]) {
         return Err(BadUri::Params);
     }
     Ok(Uri { scheme, raw, user, password, host, port, params, headers })
 }
 
+/// The host and port at the front of some bytes, and what follows.
+pub(crate) struct HostPort<'a> {
+    pub host: &'a [u8],
+    pub port: Option<u16>,
+    pub rest: &'a [u8],
+}
+
 /// Takes `host [":" port]` off the front.
-pub(super) fn host_port(bytes: &[u8]) -> Result<(&[u8], Option<u16>, &[u8]), BadUri> {
-    let end = host_end(bytes).ok_or(BadUri::Host)?;
-    let (host, rest) = bytes.split_at(end);
-    let Some(rest) = rest.strip_prefix(b":") else { return Ok((host, None, rest)) };
+pub(crate) fn host_port(bytes: &[u8]) -> Result<HostPort<'_>, BadUri> {
+    let (host, rest) = bytes.split_at(host_end(bytes).ok_or(BadUri::Host)?);
+    let Some(rest) = rest.strip_prefix(b":") else { return Ok(HostPort { host, port: None, rest }) };
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let port = chars::number(&rest[..digits]).and_then(|port| u16::try_from(port).ok());
-    Ok((host, Some(port.ok_or(BadUri::Port)?), &rest[digits..]))
+    Ok(HostPort { host, port: Some(port.ok_or(BadUri::Port)?), rest: &rest[digits..] })
 }
 
 fn host_end(bytes: &[u8]) -> Option<usize> {

@@ -36,6 +36,13 @@ pub struct Field<'a> {
     pub value: &'a [u8],
 }
 
+impl<'a> Field<'a> {
+    /// The full spelling of its name: its RFC's where we know it, else as it came.
+    pub fn spelling(&self) -> &'a [u8] {
+        if self.name == Name::Other { self.raw_name } else { self.name.token().as_bytes() }
+    }
+}
+
 /// Where a field stands in the message.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -73,38 +80,39 @@ impl<'a> Message<'a> {
     }
 
     fn read(raw: &'a [u8]) -> Result<Message<'a>, Fault> {
-        let Head { start, fields, body_at } = scan::head(raw)?;
-        let mut required = Required::default();
-        for entry in &fields {
-            required.take(entry, raw)?;
-        }
-        let (cseq, cseq_method) = read_cseq(required.cseq.ok_or(Fault::Missing(Name::CSeq))?)?;
+        let Head { start, fields, singles, body_at } = scan::head(raw)?;
+        let value =
+            |name| singles.index(name).map(|index| fields[index].value(raw)).ok_or(Fault::Missing(name));
+        let (cseq, cseq_method) = read_cseq(value(Name::CSeq)?)?;
         let method = match start {
             Start::Request { method, .. } if method == cseq_method => Method::parse(method),
             Start::Request { .. } => return Err(Fault::CSeqMethod),
             Start::Response { .. } => Method::parse(cseq_method),
         };
-        let via = List::new(required.via.ok_or(Fault::Missing(Name::Via))?).next();
-        let call_id = required.call_id.ok_or(Fault::Missing(Name::CallId))?;
+        let top = List::new(value(Name::Via)?).next();
+        let via = top.and_then(Via::parse).ok_or(Fault::Bad(Name::Via))?;
+        let call_id = value(Name::CallId)?;
         if call_id.is_empty() || !call_id.iter().all(u8::is_ascii_graphic) {
             return Err(Fault::Bad(Name::CallId));
         }
-        let body_length = match required.content_length {
-            Some(value) => content_length(value)?,
-            None => raw.len() - body_at,
+        let from = address(value(Name::From)?, Name::From)?;
+        let to = address(value(Name::To)?, Name::To)?;
+        let body_length = match value(Name::ContentLength) {
+            Ok(value) => content_length(value)?,
+            Err(_) => raw.len() - body_at,
         };
-        let end = body_at + body_length;
+        let raw = raw.get(..body_at + body_length).ok_or(Fault::Truncated)?;
         Ok(Message {
-            raw: raw.get(..end).ok_or(Fault::Truncated)?,
-            body_at: scan::offset(body_at)?,
+            raw,
+            body_at: scan::offset(body_at),
             start,
             method,
             cseq,
-            via: via.and_then(Via::parse).ok_or(Fault::Bad(Name::Via))?,
-            from: address(required.from, Name::From)?,
-            to: address(required.to, Name::To)?,
-            call_id,
             fields,
+            via,
+            from,
+            to,
+            call_id,
         })
     }
 
@@ -270,53 +278,8 @@ impl Entry {
     }
 }
 
-/// The headers that must, or may, stand there once.
-#[derive(Default)]
-struct Required<'a> {
-    via: Option<&'a [u8]>,
-    from: Option<&'a [u8]>,
-    to: Option<&'a [u8]>,
-    call_id: Option<&'a [u8]>,
-    cseq: Option<&'a [u8]>,
-    max_forwards: Option<&'a [u8]>,
-    content_length: Option<&'a [u8]>,
-    content_type: Option<&'a [u8]>,
-}
-
-impl<'a> Required<'a> {
-    fn take(&mut self, entry: &Entry, raw: &'a [u8]) -> Result<(), Fault> {
-        let name = entry.name;
-        let place = if name == Name::Via {
-            self.via.get_or_insert_with(|| entry.value(raw));
-            return Ok(());
-        } else if name == Name::From {
-            &mut self.from
-        } else if name == Name::To {
-            &mut self.to
-        } else if name == Name::CallId {
-            &mut self.call_id
-        } else if name == Name::CSeq {
-            &mut self.cseq
-        } else if name == Name::MaxForwards {
-            &mut self.max_forwards
-        } else if name == Name::ContentLength {
-            &mut self.content_length
-        } else if name == Name::ContentType {
-            &mut self.content_type
-        } else {
-            return Ok(());
-        };
-        match place.replace(entry.value(raw)) {
-            Some(_) => Err(Fault::Repeated(name)),
-            None => Ok(()),
-        }
-    }
-}
-
-fn address(value: Option<&[u8]>, name: Name) -> Result<Address<'_>, Fault> {
-    let value = value.ok_or(Fault::Missing(name))?;
-    let address = Address::parse(value).map_err(|_| Fault::Bad(name))?;
-    Ok(address)
+fn address(value: &[u8], name: Name) -> Result<Address<'_>, Fault> {
+    Address::parse(value).map_err(|_| Fault::Bad(name))
 }
 
 fn read_cseq(value: &[u8]) -> Result<(u32, &[u8]), Fault> {

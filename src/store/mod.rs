@@ -47,7 +47,7 @@ impl Settings {
 
 /// The node's storage. While it lives no other node can open the folder.
 pub struct Store {
-    dir: DataDir,
+    dir: Arc<DataDir>,
     recorder: Recorder,
     reader: Reader,
     lost: usize,
@@ -95,7 +95,7 @@ impl Store {
     /// Takes the folder's lock, writes the records of the calls that a crash cut off, and starts the disk
     /// thread.
     pub fn open(path: &Path, settings: Settings) -> Result<Store, OpenError> {
-        let dir = DataDir::open(path)?;
+        let dir = Arc::new(DataDir::open(path)?);
         let unusable = || OpenError::unusable(path);
         let name = settings.name;
         dir.update_node(|node| {
@@ -142,8 +142,10 @@ impl Store {
         self.lost
     }
 
-    pub fn dir(&self) -> &DataDir {
-        &self.dir
+    /// The folder, for those who keep what they know of the node in it. Its lock is held until the last of
+    /// them lets go.
+    pub fn dir(&self) -> Arc<DataDir> {
+        Arc::clone(&self.dir)
     }
 
     /// Waits until all that was handed over so far is on disk. False: it was not within `patience`.

@@ -1,13 +1,11 @@
-//! Where messages end in a stream (RFC 3261 §18.3), and the keep-alives between them (RFC 5626 §4.4.1).
+//! Where messages end in a stream (RFC 3261 §18.3), and the keep-alives between them (RFC 5626 §3.5.1).
 
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
-use memchr::memmem;
 use tokio_util::codec::Decoder;
 
-/// The longest message, the header section and body together: what UDP can carry too.
-pub const LONGEST: usize = 65_535;
+use crate::sip::wire::{self, BadFrame};
 
 /// What a stream carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,39 +17,23 @@ pub enum Frame {
     Pong,
 }
 
+/// The length of a ping; a pong has half of it.
+const PING: usize = 4;
+
 /// Why a stream cannot be read any further. Nobody can say where the next message would begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Unframed {
-    #[error("a message longer than {LONGEST} bytes")]
-    TooLong,
-    #[error("a Content-Length that is no number")]
-    BadLength,
+    #[error(transparent)]
+    Bad(#[from] BadFrame),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Cuts a stream into frames. Remembers how far it has looked, so that a message arriving byte by byte is not
-/// scanned again from its start each time.
+/// Cuts a stream into frames. Takes whole messages out of the buffer without copying them.
 #[derive(Debug, Default)]
 pub struct Framer {
-    searched: usize,
-    /// Once the header section is whole: the length of the whole message.
-    wanted: Option<usize>,
-}
-
-impl Framer {
-    fn keep_alive(buffer: &mut BytesMut) -> Option<Frame> {
-        if buffer.starts_with(b"\r\n\r\n") {
-            buffer.advance(4);
-            return Some(Frame::Ping);
-        }
-        // A lone CR LF at the end of what has come may be the first half of a ping.
-        if buffer.starts_with(b"\r\n") && buffer.len() > 2 && &buffer[2..] != b"\r" {
-            buffer.advance(2);
-            return Some(Frame::Pong);
-        }
-        None
-    }
+    /// With fewer bytes there is nothing to look for.
+    at_least: usize,
 }
 
 impl Decoder for Framer {
@@ -59,49 +41,24 @@ impl Decoder for Framer {
     type Error = Unframed;
 
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, Unframed> {
-        if let Some(frame) = Framer::keep_alive(buffer) {
-            return Ok(Some(frame));
-        }
-        if b"\r\n\r".starts_with(buffer) {
+        if buffer.len() < self.at_least {
             return Ok(None);
         }
-        let wanted = match self.wanted {
-            Some(wanted) => wanted,
-            None => {
-                let from = self.searched.saturating_sub(3);
-                let Some(end) = memmem::find(&buffer[from..], b"\r\n\r\n") else {
-                    self.searched = buffer.len();
-                    return if buffer.len() > LONGEST { Err(Unframed::TooLong) } else { Ok(None) };
-                };
-                let head = from + end + 4;
-                head + content_length(&buffer[..head])?
+        self.at_least = 0;
+        match wire::frame(buffer) {
+            wire::Frame::Incomplete { need_at_least } => {
+                self.at_least = buffer.len() + need_at_least;
+                buffer.reserve(need_at_least);
+                Ok(None)
             }
-        };
-        if wanted > LONGEST {
-            return Err(Unframed::TooLong);
-        }
-        self.wanted = Some(wanted);
-        if buffer.len() < wanted {
-            buffer.reserve(wanted - buffer.len());
-            return Ok(None);
-        }
-        *self = Framer::default();
-        Ok(Some(Frame::Message(buffer.split_to(wanted).freeze())))
-    }
-}
-
-/// The body's length as a header section says it; 0 where it says nothing.
-fn content_length(head: &[u8]) -> Result<usize, Unframed> {
-    for line in head.split(|byte| *byte == b'\n') {
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
-        let name = line[..colon].trim_ascii();
-        if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"l") {
-            let value =
-                std::str::from_utf8(line[colon + 1..].trim_ascii()).map_err(|_| Unframed::BadLength)?;
-            return value.parse().map_err(|_| Unframed::BadLength);
+            wire::Frame::Whole { len } => Ok(Some(Frame::Message(buffer.split_to(len).freeze()))),
+            wire::Frame::KeepAlive { len } => {
+                buffer.advance(len);
+                Ok(Some(if len == PING { Frame::Ping } else { Frame::Pong }))
+            }
+            wire::Frame::Bad(bad) => Err(bad.into()),
         }
     }
-    Ok(0)
 }
 
 #[cfg(test)]
@@ -154,11 +111,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_framed_is_refused() {
-        let long = [b"INVITE sip:a@b SIP/2.0\r\nX: ".as_slice(), &[b'x'; LONGEST]].concat();
+        let long = [b"INVITE sip:a@b SIP/2.0\r\nX: ".as_slice(), &[b'x'; 65_535]].concat();
         let claims = b"BYE sip:a@b SIP/2.0\r\nContent-Length: 65535\r\n\r\n".to_vec();
         let signed = b"BYE sip:a@b SIP/2.0\r\nContent-Length: -1\r\n\r\n".to_vec();
+        let silent = b"BYE sip:a@b SIP/2.0\r\nCall-ID: x\r\n\r\n".to_vec();
         let huge = b"BYE sip:a@b SIP/2.0\r\nContent-Length: 99999999999999999999999\r\n\r\n".to_vec();
-        for bad in [long, claims, signed, huge] {
+        for bad in [long, claims, signed, silent, huge] {
             assert!(Framer::default().decode(&mut BytesMut::from(&bad[..])).is_err());
         }
     }

@@ -422,7 +422,7 @@ impl Reading {
 
     /// Takes note of a read: whether it completed a message, and whether another has begun.
     fn progress(&mut self, whole: bool, now: Instant) {
-        let begun = !b"\r\n".starts_with(&self.buffer);
+        let begun = !b"\r\n\r".starts_with(&self.buffer);
         self.state = match (self.state, whole, begun) {
             (Expecting::Rest(since), false, true) => Expecting::Rest(since),
             (Expecting::First(since), false, false) => Expecting::First(since),

@@ -16,6 +16,7 @@ use nix::sys::socket::{
     setsockopt, sockopt,
 };
 use nix::sys::time::TimeSpec;
+use smallvec::SmallVec;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -25,6 +26,10 @@ use super::icmp;
 /// Datagrams of one receive or send call: one turn of a shard takes no more before it looks at its inbox and
 /// its timers.
 pub const BATCH: usize = 64;
+
+/// Slots offered to the kernel while less than this comes at a time: a thread that sleeps between datagrams finds
+/// its caches cold, and every slot offered is touched.
+const FEW: usize = 16;
 
 /// The longest datagram (the 16-bit length of UDP).
 const LONGEST: usize = 65_535;
@@ -101,6 +106,8 @@ pub struct Port {
     /// 64 slots of 64 KiB; the kernel gives a page only once a datagram has touched it.
     buffer: Vec<u8>,
     arrivals: Vec<Arrival>,
+    /// How many slots the next receive offers: all once `FEW` were filled.
+    offered: usize,
     /// This turn's datagrams: where to, and where they stand in the turn's bytes.
     outgoing: Vec<(SocketAddr, Range<usize>)>,
     kept: VecDeque<(SocketAddr, Box<[u8]>)>,
@@ -123,6 +130,7 @@ impl Port {
             kernel,
             buffer: vec![0; BATCH * STRIDE],
             arrivals: Vec::with_capacity(BATCH),
+            offered: FEW,
             outgoing: Vec::with_capacity(2 * BATCH),
             kept: VecDeque::new(),
             writable: None,
@@ -155,16 +163,16 @@ impl Port {
     /// may be more.
     pub fn receive(&mut self) -> bool {
         self.arrivals.clear();
-        let mut full = false;
-        let Port { socket, kernel, buffer, arrivals, overflow_total, counts, .. } = self;
+        let Port { socket, kernel, buffer, arrivals, offered, overflow_total, counts, .. } = self;
         let outcome = socket.try_io(Interest::READABLE, |socket| {
             counts.receives += 1;
-            let overflow = kernel.receive(socket.as_raw_fd(), buffer, arrivals)?;
+            let overflow = kernel.receive(socket.as_raw_fd(), *offered, buffer, arrivals)?;
             if let Some(total) = overflow {
                 counts.dropped += u64::from(total.wrapping_sub(*overflow_total));
                 *overflow_total = total;
             }
-            full = arrivals.len() == BATCH;
+            let full = arrivals.len() == *offered;
+            *offered = if full || arrivals.len() > FEW { BATCH } else { FEW };
             // Fewer than asked for: the queue is empty. The driver is told so without another call.
             if full { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
         });
@@ -296,12 +304,15 @@ impl Kernel {
     fn receive(
         &mut self,
         fd: RawFd,
+        offered: usize,
         buffer: &mut [u8],
         arrivals: &mut Vec<Arrival>,
     ) -> nix::Result<Option<u32>> {
-        match self {
-            Kernel::V4(headers) => headers.receive(fd, buffer, arrivals),
-            Kernel::V6(headers) => headers.receive(fd, buffer, arrivals),
+        match (self, offered) {
+            (Kernel::V4(headers), ..=FEW) => headers.receive::<FEW>(fd, buffer, arrivals),
+            (Kernel::V4(headers), _) => headers.receive::<BATCH>(fd, buffer, arrivals),
+            (Kernel::V6(headers), ..=FEW) => headers.receive::<FEW>(fd, buffer, arrivals),
+            (Kernel::V6(headers), _) => headers.receive::<BATCH>(fd, buffer, arrivals),
         }
     }
 
@@ -314,7 +325,7 @@ impl Kernel {
         counts: &mut Counts,
         failed: &mut Vec<SocketAddr>,
     ) -> Delivery {
-        let batch: smallvec::SmallVec<[(SocketAddr, &[u8]); BATCH]> = datagrams.collect();
+        let batch: SmallVec<[(SocketAddr, &[u8]); BATCH]> = datagrams.collect();
         let mut settled = 0;
         let mut refused = false;
         while settled < batch.len() {
@@ -380,14 +391,14 @@ impl<S: Address> Headers<S> {
     }
 
     /// One `recvmmsg`; gives the kernel's running count of drops when it sent one along.
-    fn receive(
+    fn receive<const OFFERED: usize>(
         &mut self,
         fd: RawFd,
         buffer: &mut [u8],
         arrivals: &mut Vec<Arrival>,
     ) -> nix::Result<Option<u32>> {
         let mut slots = buffer.chunks_exact_mut(STRIDE);
-        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] = std::array::from_fn(|_| {
+        let mut slices: [[IoSliceMut<'_>; 1]; OFFERED] = std::array::from_fn(|_| {
             [IoSliceMut::new(slots.next().map_or(&mut [], |slot| &mut slot[..LONGEST]))]
         });
         let mut overflow = None;
@@ -422,11 +433,10 @@ impl<S: Address> Headers<S> {
 
     /// One `sendmmsg`; how many the kernel took.
     fn send(&mut self, fd: RawFd, batch: &[(SocketAddr, &[u8])]) -> nix::Result<usize> {
-        let slices: [[IoSlice<'_>; 1]; BATCH] =
-            std::array::from_fn(|i| [IoSlice::new(batch.get(i).map_or(&[], |(_, bytes)| bytes))]);
-        let addrs: [Option<S>; BATCH] = std::array::from_fn(|i| batch.get(i).and_then(|(to, _)| S::of(*to)));
-        let count = batch.len().min(BATCH);
-        let sent = sendmmsg(fd, &mut self.send, slices[..count].iter(), addrs, [], MsgFlags::MSG_DONTWAIT)?;
+        let slices: SmallVec<[[IoSlice<'_>; 1]; BATCH]> =
+            batch.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
+        let addrs: SmallVec<[Option<S>; BATCH]> = batch.iter().map(|(to, _)| S::of(*to)).collect();
+        let sent = sendmmsg(fd, &mut self.send, slices.iter(), addrs, [], MsgFlags::MSG_DONTWAIT)?;
         Ok(sent.count())
     }
 }

@@ -67,13 +67,23 @@ impl Exchange {
         }
     }
 
-    fn outside(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, age: Duration, out: &mut Effects) {
+    fn outside(
+        &mut self,
+        now: Now,
+        from: Peer,
+        request: &Message<'_>,
+        key: Key,
+        age: Duration,
+        out: &mut Effects,
+    ) {
         let Some(trunk) = self.table.trunk_of(from.addr).cloned() else {
             return self.stranger(from, request, out);
         };
         match request.method() {
             Method::Invite => self.invited(now, from, request, key, age, &trunk, out),
-            Method::Options if self.draining => self.refuse_statelessly(from, request, Refusal::Overload, out),
+            Method::Options if self.draining => {
+                self.refuse_statelessly(from, request, Refusal::Overload, out)
+            }
             Method::Options => self.answer_statelessly(from, request, 200, out, |w| {
                 w.header(Name::Allow, ALLOW);
                 w.header(Name::Accept, b"application/sdp");
@@ -101,14 +111,23 @@ impl Exchange {
         } else {
             self.rejected.count(Refusal::Stranger.label());
         }
-        out.notices.push(Notice::Said(CallEvent::Rejected { reason: Refusal::Stranger.label(), from: from.addr }));
+        out.notices
+            .push(Notice::Said(CallEvent::Rejected { reason: Refusal::Stranger.label(), from: from.addr }));
     }
 
     /// Refuses without keeping anything: a repetition gets the same answer again, tag included.
-    pub(super) fn refuse_statelessly(&mut self, from: Peer, request: &Message<'_>, why: Refusal, out: &mut Effects) {
+    pub(super) fn refuse_statelessly(
+        &mut self,
+        from: Peer,
+        request: &Message<'_>,
+        why: Refusal,
+        out: &mut Effects,
+    ) {
         self.rejected.count(why.label());
         let retry_after = u64::from((self.names.draw() % 5) as u32) + 1;
-        self.answer_statelessly(from, request, why.code(), out, |w| write_refusal(w, request, why, retry_after));
+        self.answer_statelessly(from, request, why.code(), out, |w| {
+            write_refusal(w, request, why, retry_after)
+        });
     }
 
     fn answer_statelessly(
@@ -169,10 +188,16 @@ impl Exchange {
         }
     }
 
-    fn respond_trying(&mut self, now: Now, from: Peer, invite: &Message<'_>, id: transaction::Id, out: &mut Effects) {
+    fn respond_trying(
+        &mut self,
+        now: Now,
+        from: Peer,
+        invite: &Message<'_>,
+        id: transaction::Id,
+        out: &mut Effects,
+    ) {
         self.scratch.clear();
-        let range =
-            build::answer(&mut self.scratch, invite, from.addr, 100, build::phrase(100), None).end();
+        let range = build::answer(&mut self.scratch, invite, from.addr, 100, build::phrase(100), None).end();
         self.transactions.respond(now.mono, id, 100, &self.scratch[range], &mut out.out);
     }
 
@@ -277,6 +302,7 @@ impl Exchange {
             counted,
         }));
         self.calls += 1;
+        self.legs += 1;
         self.happen(now, key, Event::Begin, out);
     }
 
@@ -308,7 +334,8 @@ impl Exchange {
         let tag = self.names.stateless_tag(invite.via().branch.unwrap_or(invite.call_id()));
         let code = if why == Refusal::TrunkLimit { trunk.limit_code } else { why.code() };
         self.scratch.clear();
-        let mut w = build::answer(&mut self.scratch, invite, from.addr, code, build::phrase(code), Some(&tag));
+        let mut w =
+            build::answer(&mut self.scratch, invite, from.addr, code, build::phrase(code), Some(&tag));
         write_refusal(&mut w, invite, why, 0);
         let range = w.end();
         self.transactions.set_owner(id, Owner::Nobody);
@@ -347,7 +374,8 @@ impl Exchange {
             _ => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
         };
         self.scratch.clear();
-        let range = build::answer(&mut self.scratch, cancel, from.addr, 200, build::phrase(200), Some(&tag)).end();
+        let range =
+            build::answer(&mut self.scratch, cancel, from.addr, 200, build::phrase(200), Some(&tag)).end();
         self.transactions.respond(now.mono, id, 200, &self.scratch[range], &mut out.out);
         match owner {
             Owner::Caller(slot) => {
@@ -361,7 +389,11 @@ impl Exchange {
                 }
             }
             Owner::Asked(slot, _) => self.cancel_passed(now, slot, invite, out),
-            Owner::Leg(..) | Owner::Passed(..) | Owner::Refresh(..) | Owner::KeepAlive(..) | Owner::Nobody => {}
+            Owner::Leg(..)
+            | Owner::Passed(..)
+            | Owner::Refresh(..)
+            | Owner::KeepAlive(..)
+            | Owner::Nobody => {}
         }
     }
 

@@ -46,7 +46,15 @@ impl Exchange {
         self.provisional(now, key, code, tag, body, out);
     }
 
-    fn provisional(&mut self, now: Now, key: SlotKey, code: u16, tag: u8, body: Option<Body>, out: &mut Effects) {
+    fn provisional(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        code: u16,
+        tag: u8,
+        body: Option<Body>,
+        out: &mut Effects,
+    ) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.caller.side.stage != Stage::Early {
             return;
@@ -67,8 +75,14 @@ impl Exchange {
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
         let our_tag = names::tag(key, LegId::CALLER, tag);
-        let mut w =
-            build::answer(&mut self.scratch, &invite, slot.caller.peer.addr, code, build::phrase(code), Some(&our_tag));
+        let mut w = build::answer(
+            &mut self.scratch,
+            &invite,
+            slot.caller.peer.addr,
+            code,
+            build::phrase(code),
+            Some(&our_tag),
+        );
         w.copy(&invite, Name::RecordRoute);
         super::write_contact(&mut w, slot.caller.peer.transport, &host);
         w.header(Name::Allow, ALLOW);
@@ -163,8 +177,14 @@ impl Exchange {
         let our_tag = names::tag(key, LegId::CALLER, tag);
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
-        let mut w =
-            build::answer(&mut self.scratch, &invite, slot.caller.peer.addr, 200, build::phrase(200), Some(&our_tag));
+        let mut w = build::answer(
+            &mut self.scratch,
+            &invite,
+            slot.caller.peer.addr,
+            200,
+            build::phrase(200),
+            Some(&our_tag),
+        );
         w.copy(&invite, Name::RecordRoute);
         super::write_contact(&mut w, slot.caller.peer.transport, &host);
         w.header(Name::Allow, ALLOW);
@@ -187,7 +207,14 @@ impl Exchange {
     }
 
     /// A final response of 300 or above.
-    pub(super) fn refuse_caller(&mut self, now: Now, key: SlotKey, code: u16, q850: Option<u8>, out: &mut Effects) {
+    pub(super) fn refuse_caller(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        code: u16,
+        q850: Option<u8>,
+        out: &mut Effects,
+    ) {
         self.disarm(key, Wake::RepeatReliable);
         let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.caller.side.stage != Stage::Early {
@@ -199,14 +226,26 @@ impl Exchange {
         let Ok(invite) = Message::parse(&invite_bytes) else { return };
         let our_tag = names::tag(key, LegId::CALLER, 0);
         self.scratch.clear();
-        let mut w =
-            build::answer(&mut self.scratch, &invite, slot.caller.peer.addr, code, build::phrase(code), Some(&our_tag));
+        let mut w = build::answer(
+            &mut self.scratch,
+            &invite,
+            slot.caller.peer.addr,
+            code,
+            build::phrase(code),
+            Some(&our_tag),
+        );
         if let Some(cause) = q850 {
             let mut digits = [0u8; 3];
             w.header_parts(Name::Reason, &[b"Q.850;cause=", cause_digits(cause, &mut digits)]);
         }
         let range = w.end();
-        self.transactions.respond(now.mono, slot.caller.transaction, code, &self.scratch[range], &mut out.out);
+        self.transactions.respond(
+            now.mono,
+            slot.caller.transaction,
+            code,
+            &self.scratch[range],
+            &mut out.out,
+        );
         slot.story.say(now.mono, Way::Out, LegId::CALLER, What::Response(code, Method::Invite));
         // Whether its ACK comes or not, nothing is owed to the caller any more.
         let transaction = slot.caller.transaction;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
-use super::slot::{Asked, CalledSide, CallerSide, ForkSeen, Side, Slot, Stage};
+use super::slot::{Armed, Asked, CalledSide, CallerSide, ForkSeen, Side, Slot, Stage};
 use super::{Desk, Exchange, Settings, SlotKey};
 use crate::call::cdr::{Direction, Role};
 use crate::call::event::{Fork, LegId};
@@ -88,7 +88,7 @@ pub(super) fn story_of(now: Now, slot: &Slot, call: &Call) -> CallStory {
     let mut timers: Vec<StoryTimer> = slot
         .armed
         .iter()
-        .map(|(wake, at)| {
+        .map(|Armed { wake, at, .. }| {
             let (name, leg) = wake.name();
             let due_ms = u64::try_from(at.since(now.mono).as_millis()).unwrap_or(u64::MAX);
             StoryTimer { name: Cow::Borrowed(name), leg: leg.map(|leg| u16::from(leg.0)), due_ms }
@@ -221,6 +221,9 @@ fn push_addr(host: &mut Host, addr: SocketAddr) {
 pub(super) fn write_contact(w: &mut Writer<'_>, transport: Transport, host: &[u8]) {
     match transport {
         Transport::Udp => w.header_parts(Name::Contact, &[b"<sip:", host, b">"]),
-        other => w.header_parts(Name::Contact, &[b"<sip:", host, b";transport=", other.uri_token().as_bytes(), b">"]),
+        other => w.header_parts(
+            Name::Contact,
+            &[b"<sip:", host, b";transport=", other.uri_token().as_bytes(), b">"],
+        ),
     };
 }

@@ -49,7 +49,14 @@ impl Exchange {
     }
 
     /// The same INVITE once more with a longer session interval, after a 422 (RFC 4028 §7.4).
-    pub(super) fn invite_again(&mut self, now: Now, key: SlotKey, id: LegId, min_se: u32, out: &mut Effects) -> bool {
+    pub(super) fn invite_again(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        id: LegId,
+        min_se: u32,
+        out: &mut Effects,
+    ) -> bool {
         self.try_invite(now, key, id, Some(min_se), out).is_some()
     }
 
@@ -76,7 +83,8 @@ impl Exchange {
             return None;
         }
         let reserved = self.transactions.reserve(Owner::Leg(key, id));
-        let (call_id, cseq) = held_before.map_or_else(|| (self.names.call_id(), 1), |(id, seq)| (id, seq + 1));
+        let (call_id, cseq) =
+            held_before.map_or_else(|| (self.names.call_id(), 1), |(id, seq)| (id, seq + 1));
         let Ok((transaction, branch)) = reserved else {
             if first {
                 slot.legs.push(CalledSide::never_called(peer));
@@ -86,9 +94,17 @@ impl Exchange {
         let host = self.settings.host_of(&*self.desk, peer);
         let invite = Message::parse(&slot.invite).ok()?;
         self.scratch.clear();
-        let draft = Draft { leg, invite: &invite, call, host: &host, peer, call_id: &call_id, cseq, min_se: again };
+        let draft =
+            Draft { leg, invite: &invite, call, host: &host, peer, call_id: &call_id, cseq, min_se: again };
         let range = draft.write(&mut self.scratch, &names::tag(key, id, 0), branch.as_ref());
-        self.transactions.send(now.mono, transaction, Method::Invite, &self.scratch[range], peer, &mut out.out);
+        self.transactions.send(
+            now.mono,
+            transaction,
+            Method::Invite,
+            &self.scratch[range],
+            peer,
+            &mut out.out,
+        );
         slot.story.say(now.mono, Way::Out, id, What::Request(Method::Invite));
         slot.pins += 1;
         match slot.legs.get_mut(id.index() - 1) {
@@ -177,7 +193,8 @@ impl Draft<'_> {
     /// Max-Breadth is split between the legs of a step (RFC 5393 §5.3).
     fn write_breadth(&self, w: &mut Writer<'_>) {
         let Some(breadth) = self.invite.number(Name::MaxBreadth) else { return };
-        let targets = self.call.plan.steps.get(usize::from(self.leg.target.step)).map_or(1, |step| step.targets.len());
+        let targets =
+            self.call.plan.steps.get(usize::from(self.leg.target.step)).map_or(1, |step| step.targets.len());
         let share = breadth / u32::try_from(targets.max(1)).unwrap_or(u32::MAX);
         w.number(Name::MaxBreadth, u64::from(share.max(1)));
     }
@@ -186,9 +203,11 @@ impl Draft<'_> {
 /// The Request-URI: the agent's contact as it stands, or the number at the gateway.
 fn request_uri(leg: &Leg) -> Target {
     match &leg.to {
-        Destination::Contact(agent) => {
-            agent.contact.as_ref().map(|contact| Target::from_slice(contact.uri.as_bytes())).unwrap_or_default()
-        }
+        Destination::Contact(agent) => agent
+            .contact
+            .as_ref()
+            .map(|contact| Target::from_slice(contact.uri.as_bytes()))
+            .unwrap_or_default(),
         Destination::Gateway { number, trunk, gateway } => {
             let mut target = Target::from_slice(b"sip:");
             target.extend_from_slice(trunk.write_number(*number).as_bytes());
@@ -212,7 +231,9 @@ impl Settings {
     /// is no address.
     fn peer_of(&self, leg: &Leg) -> Option<Peer> {
         let (addr, transport) = match &leg.to {
-            Destination::Contact(agent) => agent.contact.as_ref().map(|contact| (contact.addr, contact.transport))?,
+            Destination::Contact(agent) => {
+                agent.contact.as_ref().map(|contact| (contact.addr, contact.transport))?
+            }
             Destination::Gateway { trunk, gateway, .. } => {
                 trunk.gateways.get(usize::from(*gateway)).map(|gateway| (gateway.addr, gateway.transport))?
             }
@@ -222,10 +243,9 @@ impl Settings {
 
     /// The first listener of that transport and address family.
     pub(super) fn peer_at(&self, addr: SocketAddr, transport: Transport) -> Option<Peer> {
-        let at = self
-            .listeners
-            .iter()
-            .position(|listener| listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4())?;
+        let at = self.listeners.iter().position(|listener| {
+            listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4()
+        })?;
         Some(Peer { transport, addr, listener: ListenerId(u8::try_from(at).ok()?), flow: None })
     }
 }

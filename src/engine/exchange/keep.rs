@@ -143,7 +143,14 @@ impl Exchange {
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let range = dialog.request(&mut self.scratch, Method::Options, branch.as_ref(), &host).end();
-        self.transactions.send(now.mono, transaction, Method::Options, &self.scratch[range], peer, &mut out.out);
+        self.transactions.send(
+            now.mono,
+            transaction,
+            Method::Options,
+            &self.scratch[range],
+            peer,
+            &mut out.out,
+        );
         slot.pins += 1;
         slot.story.say(now.mono, Way::Out, leg, What::Request(Method::Options));
     }

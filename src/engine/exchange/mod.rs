@@ -24,10 +24,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::Agents;
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId};
 use crate::call::story::CallStory;
-use crate::call::Agents;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::peer::{ListenerId, Peer, Transport};
@@ -35,11 +35,11 @@ use crate::sip::transaction::{self, Outbox, Transactions};
 use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
 
-pub use names::Router;
 use inspect::write_contact;
 use names::Namer;
+pub use names::Router;
+use slot::{Armed, Slot};
 pub use slot::{Owner, SlotKey, Wake};
-use slot::Slot;
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
 pub const MAX_CALLS: usize = 100_000;
@@ -87,12 +87,24 @@ pub enum Notice {
 /// One event of a call, for the log.
 #[derive(Clone, Debug)]
 pub enum CallEvent {
-    Started { call: Box<str>, trunk: Arc<str>, dialled: Box<str> },
-    Ringing { call: Box<str> },
+    Started {
+        call: Box<str>,
+        trunk: Arc<str>,
+        dialled: Box<str>,
+    },
+    Ringing {
+        call: Box<str>,
+    },
     /// Refused before it was a call.
-    Rejected { reason: &'static str, from: SocketAddr },
+    Rejected {
+        reason: &'static str,
+        from: SocketAddr,
+    },
     /// Ten ringing calls of one caller to one forwarded number: a loop, most likely (R11).
-    LikelyLoop { caller: E164, did: E164 },
+    LikelyLoop {
+        caller: E164,
+        did: E164,
+    },
 }
 
 /// What shards share and the core may not own: counts across shards, the record's slot, our own addresses.
@@ -143,6 +155,7 @@ pub struct Load {
     pub calls: usize,
     /// Slots that wait for an ACK or a late response, calls included.
     pub slots: usize,
+    /// The callers' included.
     pub legs: usize,
     pub transactions: usize,
 }
@@ -154,7 +167,9 @@ pub struct Exchange {
     desk: Arc<dyn Desk>,
     names: Namer,
     transactions: Transactions<Owner>,
-    timers: Wheel<(SlotKey, Wake)>,
+    timers: Wheel<(SlotKey, Wake, u32)>,
+    /// How often a timer was set.
+    armed: u32,
     slots: Slots,
     /// Events that an action caused, for the same turn.
     pending: VecDeque<(SlotKey, Event)>,
@@ -195,6 +210,7 @@ impl Exchange {
             table,
             desk,
             timers: Wheel::new(),
+            armed: 0,
             slots: Slots::default(),
             pending: VecDeque::new(),
             actions: Vec::new(),
@@ -250,13 +266,18 @@ impl Exchange {
 
     fn due(&mut self, now: Now, out: &mut Effects) {
         self.transactions.expire(now.mono, &mut out.out);
-        while let Some((at, (key, wake))) = self.timers.pop_due(now.mono) {
+        while let Some((_, (key, wake, turn))) = self.timers.pop_due(now.mono) {
             let Some(slot) = self.slots.get_mut(key) else { continue };
-            let Some(place) = slot.armed.iter().position(|armed| *armed == (wake, at)) else { continue };
+            let Some(place) = slot.armed.iter().position(|armed| armed.turn == turn) else { continue };
             slot.armed.swap_remove(place);
             match wake {
                 Wake::Call(timer) => {
-                    slot.story.say(now.mono, crate::call::story::Way::Here, LegId::CALLER, story::What::Turn(wake.name().0));
+                    slot.story.say(
+                        now.mono,
+                        crate::call::story::Way::Here,
+                        LegId::CALLER,
+                        story::What::Turn(wake.name().0),
+                    );
                     self.happen(now, key, Event::Woke(timer), out);
                 }
                 Wake::Session(leg) => self.session_due(now, key, leg, out),
@@ -313,15 +334,15 @@ impl Exchange {
 
     fn arm(&mut self, key: SlotKey, wake: Wake, at: Instant) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.armed.retain(|(known, _)| *known != wake);
-        // The wheel wakes on whole milliseconds: what it gives back is what was armed.
-        slot.armed.push((wake, at));
-        self.timers.insert(at, (key, wake));
+        slot.armed.retain(|armed| armed.wake != wake);
+        self.armed = self.armed.wrapping_add(1);
+        slot.armed.push(Armed { wake, at, turn: self.armed });
+        self.timers.insert(at, (key, wake, self.armed));
     }
 
     fn disarm(&mut self, key: SlotKey, wake: Wake) {
         if let Some(slot) = self.slots.get_mut(key) {
-            slot.armed.retain(|(known, _)| *known != wake);
+            slot.armed.retain(|armed| armed.wake != wake);
         }
     }
 

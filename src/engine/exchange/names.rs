@@ -84,7 +84,9 @@ impl Router {
         let (body, mac) = call_id.split_at_checked(CALL_ID_LEN - 6)?;
         let mut expected = [0u8; 6];
         write_base32(self.hash(body, 2), &mut expected);
-        (mac == expected).then(|| read_base32(&body[20..]).and_then(|shard| u8::try_from(shard).ok())).flatten()
+        (mac == expected)
+            .then(|| read_base32(&body[20..]).and_then(|shard| u8::try_from(shard).ok()))
+            .flatten()
     }
 
     fn hash(&self, bytes: &[u8], purpose: u8) -> u64 {

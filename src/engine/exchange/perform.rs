@@ -35,7 +35,9 @@ impl Exchange {
             Action::Accept { leg, fork, body } => self.accept_caller(now, key, leg, fork, body, out),
             Action::Refuse { code, q850 } => self.refuse_caller(now, key, code, q850, out),
             Action::PassOn { leg, method, body } => self.pass_on(now, key, leg, method, body, out),
-            Action::Reply { leg, method, code, body } => self.reply(now, key, leg, method, code, body.as_ref(), out),
+            Action::Reply { leg, method, code, body } => {
+                self.reply(now, key, leg, method, code, body.as_ref(), out)
+            }
             Action::Settle { leg, answer } => {
                 let answer = answer.map_or(Answer::None, Answer::Of);
                 self.acknowledge(now, key, leg, &answer, out);
@@ -64,7 +66,14 @@ impl Exchange {
     }
 
     /// ACK of a 2xx that we got; kept, to be repeated with it (RFC 3261 §13.2.2.4).
-    pub(super) fn acknowledge(&mut self, now: Now, key: SlotKey, leg: LegId, answer: &Answer, out: &mut Effects) {
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        answer: &Answer,
+        out: &mut Effects,
+    ) {
         let draw = self.names.draw();
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(side) = slot.side(leg) else { return };
@@ -124,13 +133,23 @@ impl Exchange {
     }
 
     /// A request that one side sent goes to the other.
-    fn pass_on(&mut self, now: Now, key: SlotKey, leg: LegId, method: Method, body: Option<Body>, out: &mut Effects) {
+    fn pass_on(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        method: Method,
+        body: Option<Body>,
+        out: &mut Effects,
+    ) {
         let reserved = self.transactions.reserve(Owner::Passed(key, leg));
         let Some(slot) = self.slots.get_mut(key) else { return };
         let extra = slot.asked.iter().rev().find(|asked| asked.leg != leg && asked.method == method);
         let request = extra.map(|asked| asked.request.clone()).unwrap_or_default();
         let Some(side) = slot.side(leg) else { return };
-        let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else { return };
+        let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else {
+            return;
+        };
         let peer = dialog.peer();
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
@@ -156,7 +175,9 @@ impl Exchange {
             side.invite_seq = dialog.local_seq();
         }
         self.transactions.send(now.mono, transaction, method, &self.scratch[range], peer, &mut out.out);
-        if let Some(asked) = slot.asked.iter_mut().rev().find(|asked| asked.leg != leg && asked.method == method) {
+        if let Some(asked) =
+            slot.asked.iter_mut().rev().find(|asked| asked.leg != leg && asked.method == method)
+        {
             asked.passed = Some(transaction);
         }
         slot.pins += 1;
@@ -179,7 +200,8 @@ impl Exchange {
         let open = |asked: &Asked| asked.leg == leg && asked.method == method && !asked.request.is_empty();
         // Of two at once, the later one is refused first and the earlier answered when the other side has.
         let latest_first = code == 491 || code == 500;
-        let place = if latest_first { slot.asked.iter().rposition(open) } else { slot.asked.iter().position(open) };
+        let place =
+            if latest_first { slot.asked.iter().rposition(open) } else { slot.asked.iter().position(open) };
         let Some(place) = place else { return };
         let bytes = std::mem::take(&mut slot.asked[place].request);
         let (transaction, from) = (slot.asked[place].transaction, slot.asked[place].from);
@@ -236,7 +258,8 @@ impl Exchange {
         out: &mut Effects,
     ) {
         self.scratch.clear();
-        let range = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None).end();
+        let range =
+            build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None).end();
         self.transactions.respond(now.mono, transaction, code, &self.scratch[range], &mut out.out);
     }
 
@@ -266,7 +289,7 @@ impl Exchange {
         let Some(call) = slot.call.take() else { return };
         let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
         let lines = super::inspect::story_of(now, slot, &call);
-        slot.armed.retain(|(wake, _)| *wake == Wake::RepeatReliable);
+        slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
         slot.invite = bytes::Bytes::new();
         if std::mem::take(&mut slot.counted)
             && let Some(caller) = call.arrival.caller.number
@@ -281,7 +304,7 @@ impl Exchange {
             }
         }
         self.calls -= 1;
-        self.legs -= slot.legs.iter().filter(|side| side.was_called()).count();
+        self.legs -= 1 + slot.legs.iter().filter(|side| side.was_called()).count();
         if self.ended.len() >= REMEMBERED {
             self.ended.pop_front();
         }

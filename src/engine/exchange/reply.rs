@@ -26,8 +26,7 @@ const MAX_CONTACTS: usize = 8;
 
 impl Exchange {
     pub(super) fn response(&mut self, now: Now, from: Peer, response: &Message<'_>, out: &mut Effects) {
-        let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out)
-        else {
+        let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out) else {
             return;
         };
         let code = response.status();
@@ -115,7 +114,14 @@ impl Exchange {
         let rack = format!("{rseq} {cseq} INVITE");
         w.header(Name::RAck, rack.as_bytes());
         let range = w.end();
-        self.transactions.send(now.mono, transaction, Method::Prack, &self.scratch[range], peer, &mut out.out);
+        self.transactions.send(
+            now.mono,
+            transaction,
+            Method::Prack,
+            &self.scratch[range],
+            peer,
+            &mut out.out,
+        );
         self.say(now, key, Way::Out, leg, What::Request(Method::Prack));
         true
     }
@@ -155,7 +161,9 @@ impl Exchange {
                 self.watch(now, key, leg);
             }
             // Repeated: our ACK was lost, or has not left yet.
-            Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone if side.side.fork == fork && side.side.acks(fork) => {
+            Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone
+                if side.side.fork == fork && side.side.acks(fork) =>
+            {
                 if let Some((_, to, bytes)) = &side.side.ack {
                     out.out.send(*to, bytes);
                 }
@@ -208,7 +216,12 @@ impl Exchange {
         }
         let kept = std::mem::replace(
             &mut side.side,
-            super::slot::Side { dialog: Some(Box::new(dialog)), offer: body, fork, ..super::slot::Side::new(response.cseq()) },
+            super::slot::Side {
+                dialog: Some(Box::new(dialog)),
+                offer: body,
+                fork,
+                ..super::slot::Side::new(response.cseq())
+            },
         );
         side.side.stage = Stage::Accepted { bye: None };
         let answer = if delayed { Answer::RefuseAll } else { Answer::None };
@@ -287,7 +300,11 @@ impl Exchange {
         match kind {
             Response::Provisional => return,
             Response::Success { first: false } => {
-                let ack = self.slots.get_mut(key).and_then(|slot| slot.side(leg)).and_then(|side| side.ack.as_ref());
+                let ack = self
+                    .slots
+                    .get_mut(key)
+                    .and_then(|slot| slot.side(leg))
+                    .and_then(|side| side.ack.as_ref());
                 if let Some((_, to, bytes)) = ack {
                     out.out.send(*to, bytes);
                 }
@@ -303,7 +320,9 @@ impl Exchange {
                     }
                     Some(_) => {}
                     // RFC 3261 §13.2.2.4: a 2xx to a re-INVITE after our BYE wants its ACK all the same.
-                    None if method == Method::Invite => return self.acknowledge_after_bye(now, key, leg, response, out),
+                    None if method == Method::Invite => {
+                        return self.acknowledge_after_bye(now, key, leg, response, out);
+                    }
                     None => {}
                 }
                 self.watch(now, key, leg);
@@ -314,13 +333,18 @@ impl Exchange {
         let event = Event::Replied { leg, method, code, body: Body::of(response) };
         self.happen(now, key, event, out);
         // The call ended before it could acknowledge.
-        if method == Method::Invite && kind == (Response::Success { first: true }) && self.is_unacknowledged(key, leg) {
+        if method == Method::Invite
+            && kind == (Response::Success { first: true })
+            && self.is_unacknowledged(key, leg)
+        {
             self.acknowledge_after_bye(now, key, leg, response, out);
         }
     }
 
     fn is_unacknowledged(&self, key: SlotKey, leg: LegId) -> bool {
-        self.slots.get(key).is_some_and(|slot| slot.call.is_none() && slot.side_ref(leg).is_some_and(|side| side.ack.is_none()))
+        self.slots.get(key).is_some_and(|slot| {
+            slot.call.is_none() && slot.side_ref(leg).is_some_and(|side| side.ack.is_none())
+        })
     }
 
     fn acknowledge_after_bye(
@@ -345,9 +369,16 @@ impl Exchange {
     }
 
     /// What the transactions found out by themselves.
-    pub(super) fn transaction_event(&mut self, now: Now, event: transaction::Event<Owner>, out: &mut Effects) {
+    pub(super) fn transaction_event(
+        &mut self,
+        now: Now,
+        event: transaction::Event<Owner>,
+        out: &mut Effects,
+    ) {
         match event {
-            transaction::Event::TimedOut(_, owner) => self.unanswered(now, owner, LegEvent::TimedOut, 408, out),
+            transaction::Event::TimedOut(_, owner) => {
+                self.unanswered(now, owner, LegEvent::TimedOut, 408, out)
+            }
             transaction::Event::Undeliverable(_, owner) => {
                 self.unanswered(now, owner, LegEvent::Undeliverable, 503, out);
             }
@@ -362,8 +393,10 @@ impl Exchange {
             }
             transaction::Event::AckMissing(..) => {}
             transaction::Event::Gone(_, owner) => {
-                if let Owner::Leg(key, _) | Owner::Passed(key, _) | Owner::Refresh(key, _) | Owner::KeepAlive(key, _) =
-                    owner
+                if let Owner::Leg(key, _)
+                | Owner::Passed(key, _)
+                | Owner::Refresh(key, _)
+                | Owner::KeepAlive(key, _) = owner
                 {
                     self.unpin(key);
                 }

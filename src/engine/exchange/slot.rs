@@ -70,6 +70,15 @@ impl Wake {
     }
 }
 
+/// A timer that is set.
+#[derive(Clone, Copy, Debug)]
+pub struct Armed {
+    pub wake: Wake,
+    pub at: Instant,
+    /// Which setting of it: one that was set anew does not fire for the old.
+    pub turn: u32,
+}
+
 /// One call of the shard, and what its dialogs still owe after it is over.
 #[derive(Debug)]
 pub struct Slot {
@@ -82,7 +91,7 @@ pub struct Slot {
     pub invite: Bytes,
     pub caller: CallerSide,
     pub legs: SmallVec<[CalledSide; 1]>,
-    pub armed: SmallVec<[(Wake, Instant); 4]>,
+    pub armed: SmallVec<[Armed; 4]>,
     /// Requests that a side sent and that await our answer, or the ACK of it.
     pub asked: SmallVec<[Asked; 1]>,
     pub story: Story,
@@ -101,7 +110,9 @@ pub enum Stage {
     Abandoned(Why),
     /// 2xx sent or received, its ACK outstanding. A BYE of ours to the caller waits for that ACK
     /// (RFC 3261 §15).
-    Accepted { bye: Option<Why> },
+    Accepted {
+        bye: Option<Why>,
+    },
     Confirmed,
     /// Ended: BYE sent or received, or a final response of 300 or above.
     Gone,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::arrive::{ALLOW, unsupported, write_refusal};
-use super::slot::{Asked, Owner, Stage};
+use super::slot::{Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
 use crate::call::event::{Event, Gone, LegId};
@@ -30,7 +30,14 @@ enum Place {
 }
 
 impl Exchange {
-    pub(super) fn within(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, out: &mut Effects) {
+    pub(super) fn within(
+        &mut self,
+        now: Now,
+        from: Peer,
+        request: &Message<'_>,
+        key: Key,
+        out: &mut Effects,
+    ) {
         let (slot, leg) = match self.place_of(request) {
             Place::In(slot, leg) => (slot, leg),
             Place::Late(slot, leg) => {
@@ -58,7 +65,9 @@ impl Exchange {
                 }
             }
             Method::Options => self.answer_once(now, from, request, key, slot, leg, 200, out),
-            Method::Invite | Method::Update | Method::Info => self.asked(now, from, request, key, slot, leg, out),
+            Method::Invite | Method::Update | Method::Info => {
+                self.asked(now, from, request, key, slot, leg, out)
+            }
             // Only an agent's leg may send it, and no leg of this version is one that may (R11).
             Method::Refer => self.answer_once(now, from, request, key, slot, leg, 403, out),
             Method::Notify => self.answer_once(now, from, request, key, slot, leg, 481, out),
@@ -92,7 +101,9 @@ impl Exchange {
         {
             return if fork.takes(cseq) { Place::In(key, leg) } else { Place::Late(key, leg) };
         }
-        let Some(dialog) = slot.side(leg).and_then(|side| side.dialog.as_deref_mut()) else { return Place::Nowhere };
+        let Some(dialog) = slot.side(leg).and_then(|side| side.dialog.as_deref_mut()) else {
+            return Place::Nowhere;
+        };
         if !dialog.matches(request.call_id(), remote_tag) {
             return Place::Nowhere;
         }
@@ -141,9 +152,7 @@ impl Exchange {
             side.dialog = None;
             side.stage = Stage::Gone;
         }
-        slot.armed.retain(|(wake, _)| {
-            *wake != super::Wake::Session(leg) && *wake != super::Wake::KeepAlive(leg)
-        });
+        slot.armed.retain(|armed| armed.wake != Wake::Session(leg) && armed.wake != Wake::KeepAlive(leg));
         let transaction = slot.caller.transaction;
         self.happen(now, key, Event::HungUp { leg, why: Gone::Bye { q850 } }, out);
         if was_accepted {
@@ -178,7 +187,9 @@ impl Exchange {
             None
         };
         if let Some(why) = refusal {
-            let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else { return };
+            let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
+                return;
+            };
             self.scratch.clear();
             let code = why.code();
             let mut w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None);
@@ -187,14 +198,18 @@ impl Exchange {
             self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
             return self.say(now, slot, Way::Out, leg, What::Response(code, method));
         }
-        let full = self.slots.get(slot).is_none_or(|slot| slot.asked.len() >= MAX_ASKED || slot.call.is_none());
+        let full =
+            self.slots.get(slot).is_none_or(|slot| slot.asked.len() >= MAX_ASKED || slot.call.is_none());
         if full {
             return self.answer_once(now, from, request, key, slot, leg, 500, out);
         }
-        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Asked(slot, leg)) else { return };
+        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Asked(slot, leg)) else {
+            return;
+        };
         if method == Method::Invite {
             self.scratch.clear();
-            let range = build::answer(&mut self.scratch, request, from.addr, 100, build::phrase(100), None).end();
+            let range =
+                build::answer(&mut self.scratch, request, from.addr, 100, build::phrase(100), None).end();
             self.transactions.respond(now.mono, id, 100, &self.scratch[range], &mut out.out);
         }
         if let Some(place) = self.slots.get_mut(slot) {
@@ -225,9 +240,16 @@ impl Exchange {
     }
 
     /// The caller gave up its re-INVITE: so do we on the other side.
-    pub(super) fn cancel_passed(&mut self, now: Now, key: SlotKey, asked: transaction::Id, out: &mut Effects) {
+    pub(super) fn cancel_passed(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        asked: transaction::Id,
+        out: &mut Effects,
+    ) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let passed = slot.asked.iter().find(|known| known.transaction == asked).and_then(|known| known.passed);
+        let passed =
+            slot.asked.iter().find(|known| known.transaction == asked).and_then(|known| known.passed);
         if let Some(passed) = passed {
             self.transactions.cancel(now.mono, passed, None, &mut out.out);
         }

@@ -34,22 +34,32 @@ impl<'a> Params<'a> {
     /// Whether the bytes after a header value are well formed parameters (RFC 3261 §25.1 `generic-param`):
     /// nothing, or each with its semicolon, a token for a name, and a value where there is an equals sign.
     pub fn are_well_formed(raw: &[u8]) -> bool {
-        let raw = chars::trim(raw);
-        if raw.is_empty() {
-            return true;
-        }
-        let Some(mut rest) = raw.strip_prefix(b";") else { return false };
-        loop {
-            let end = param_end(rest);
-            let param = read(&rest[..end]);
-            if !chars::is_token(param.name) || !param.value.is_none_or(is_value) {
-                return false;
+        Params::each_well_formed(raw, |_| Some(())).is_some()
+    }
+
+    /// Hands over each parameter; `None` as soon as one is not well formed, or `take` refuses it.
+    pub(crate) fn each_well_formed(
+        raw: &'a [u8],
+        mut take: impl FnMut(Param<'a>) -> Option<()>,
+    ) -> Option<()> {
+        let mut rest = chars::trim_start(raw);
+        while let Some(after) = rest.strip_prefix(b";") {
+            let after = chars::trim_start(after);
+            let (name, after) = after.split_at(chars::token_run(after));
+            if name.is_empty() {
+                return None;
             }
-            match rest.get(end + 1..) {
-                Some(more) => rest = more,
-                None => return true,
+            rest = chars::trim_start(after);
+            let mut value = None;
+            if let Some(after) = rest.strip_prefix(b"=") {
+                let after = chars::trim_start(after);
+                let (text, after) = after.split_at(value_run(after)?);
+                value = Some(text);
+                rest = chars::trim_start(after);
             }
+            take(Param { name, value })?;
         }
+        rest.is_empty().then_some(())
     }
 }
 
@@ -94,12 +104,11 @@ fn param_end(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// A quoted string, or one word without white space, comma or stray quote.
-fn is_value(value: &[u8]) -> bool {
-    match value.first() {
-        None => false,
-        Some(b'"') => chars::quoted_run(value) == Some(value.len()),
-        Some(_) => value.iter().all(|&byte| byte > b' ' && byte != 0x7f && !matches!(byte, b'"' | b',')),
+/// The length of the value at the front: a quoted string, or one word without white space, comma or quote.
+fn value_run(bytes: &[u8]) -> Option<usize> {
+    match bytes.first()? {
+        b'"' => chars::quoted_run(bytes),
+        _ => Some(chars::word_run(bytes)).filter(|&length| length > 0),
     }
 }
 

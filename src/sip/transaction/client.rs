@@ -12,6 +12,8 @@ use crate::sip::wire::Message;
 #[derive(Debug)]
 pub(super) struct Client<O> {
     pub owner: O,
+    /// Its place among those without a final response, while it has none.
+    pub unanswered: Option<u32>,
     pub role: Role,
 }
 
@@ -74,18 +76,22 @@ impl Role {
         }
     }
 
-    /// Whether it waits for a final response over that connection, or from that address where it has none.
-    pub fn waits_for(&self, peer: &Peer) -> bool {
-        let is_pending = match self {
+    /// Whether its request went out and has no final response.
+    pub fn is_pending(&self) -> bool {
+        match self {
             Role::Reserved => false,
             Role::Invite { state, .. } => state.is_pending(),
             Role::Other { state, .. } | Role::Cancel { state, .. } => state.is_pending(),
+        }
+    }
+
+    /// Whether it waits for a final response over that connection, or from that address where it has none.
+    pub fn waits_for(&self, peer: &Peer) -> bool {
+        let is_route = |to: Peer| match (to.flow, peer.flow) {
+            (None, None) => (to.transport, to.addr) == (peer.transport, peer.addr),
+            (mine, theirs) => mine == theirs,
         };
-        is_pending
-            && self.peer().is_some_and(|to| match (to.flow, peer.flow) {
-                (None, None) => (to.transport, to.addr) == (peer.transport, peer.addr),
-                (mine, theirs) => mine == theirs,
-            })
+        self.is_pending() && self.peer().is_some_and(is_route)
     }
 }
 

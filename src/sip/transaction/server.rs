@@ -15,6 +15,8 @@ pub(super) struct Server<O> {
     pub owner: O,
     /// Where its responses go.
     pub peer: Peer,
+    /// Its place among those that a connection carries, while one does.
+    pub carried: Option<u32>,
     pub machine: Machine,
 }
 

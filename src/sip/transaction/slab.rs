@@ -75,15 +75,6 @@ impl<T> Slab<T> {
         slot.content.is_some().then_some(Id { index, generation: slot.generation })
     }
 
-    /// Every live id in order of place. Walks all places ever used.
-    pub fn ids(&self) -> impl Iterator<Item = Id> {
-        (0..self.used).filter_map(|index| self.id_at(index))
-    }
-
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.chunks.iter_mut().flatten().filter_map(|slot| slot.content.as_mut())
-    }
-
     fn slot(&self, index: u32) -> Option<&Slot<T>> {
         if index & !INDEX != self.side {
             return None;

@@ -7,10 +7,13 @@ pub fn eq(left: &Uri<'_>, right: &Uri<'_>) -> bool {
     if left.scheme != right.scheme {
         return false;
     }
+    if left.raw == right.raw {
+        return true;
+    }
     match left.scheme {
         Scheme::Sip | Scheme::Sips => sip_eq(left, right),
         Scheme::Tel => tel_eq(left, right),
-        Scheme::Other => left.raw == right.raw,
+        Scheme::Other => false,
     }
 }
 
@@ -41,7 +44,7 @@ fn params_agree(left: &Uri<'_>, right: &Uri<'_>) -> bool {
 }
 
 fn find<'a>(mut params: Params<'a>, name: &[u8]) -> Option<Param<'a>> {
-    params.find_map(|param| param.name.eq_ignore_ascii_case(name).then_some(param))
+    params.find(|param| param.name.eq_ignore_ascii_case(name))
 }
 
 fn same_value(left: Option<&[u8]>, right: Option<&[u8]>) -> bool {

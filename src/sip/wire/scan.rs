@@ -1,6 +1,5 @@
 //! The one pass over the head.
 
-use memchr::memchr3;
 use smallvec::SmallVec;
 
 use super::{Entry, Fault, INLINE_FIELDS, MAX_FIELDS, MAX_MESSAGE};
@@ -17,7 +16,57 @@ pub(super) enum Start<'a> {
 pub(super) struct Head<'a> {
     pub start: Start<'a>,
     pub fields: SmallVec<[Entry; INLINE_FIELDS]>,
+    pub singles: Singles,
     pub body_at: usize,
+}
+
+/// Where the headers stand that every message has, and those that may stand there once only.
+#[derive(Default)]
+pub(super) struct Singles {
+    /// By slot, one more than the index of the first field of that name; 0 where there is none.
+    places: [u16; SLOTS + 1],
+}
+
+/// Slot 1 is Via, of which there may be many; the rest are single (RFC 3261 §7.3.1, §20).
+const SINGLES: [Name; SLOTS] = [
+    Name::Via,
+    Name::From,
+    Name::To,
+    Name::CallId,
+    Name::CSeq,
+    Name::MaxForwards,
+    Name::ContentLength,
+    Name::ContentType,
+];
+const SLOTS: usize = 8;
+
+/// The slot of each name; 0 for those that may stand there as often as they like.
+static SLOT: [u8; Name::Other as usize + 1] = {
+    let mut slots = [0; Name::Other as usize + 1];
+    let mut at = 0;
+    while at < SLOTS {
+        slots[SINGLES[at] as usize] = at as u8 + 1;
+        at += 1;
+    }
+    slots
+};
+
+impl Singles {
+    pub fn index(&self, name: Name) -> Option<usize> {
+        usize::from(self.places[usize::from(SLOT[name as usize])]).checked_sub(1)
+    }
+
+    fn take(&mut self, name: Name, count: usize) -> Result<(), Fault> {
+        let slot = usize::from(SLOT[name as usize]);
+        if slot == 0 {
+            return Ok(());
+        }
+        if self.places[slot] == 0 {
+            self.places[slot] = offset(count);
+            return Ok(());
+        }
+        if name == Name::Via { Ok(()) } else { Err(Fault::Repeated(name)) }
+    }
 }
 
 /// RFC 3261 §7.5: empty lines before the start line are ignored.
@@ -32,13 +81,15 @@ pub(super) fn head(raw: &[u8]) -> Result<Head<'_>, Fault> {
     let (line, mut lines) = start_line(raw)?;
     let start = read_start(line)?;
     let mut fields = SmallVec::new();
+    let mut singles = Singles::default();
     while let Some(entry) = lines.next_field()? {
         if fields.len() == MAX_FIELDS {
             return Err(Fault::TooManyFields);
         }
         fields.push(entry);
+        singles.take(entry.name, fields.len())?;
     }
-    Ok(Head { start, fields, body_at: lines.at })
+    Ok(Head { start, fields, singles, body_at: lines.at })
 }
 
 /// The first line without its line end, and the lines after it.
@@ -49,8 +100,10 @@ pub(super) fn start_line(raw: &[u8]) -> Result<(&[u8], Lines<'_>), Fault> {
     if raw.len() > MAX_MESSAGE {
         return Err(Fault::TooLong);
     }
-    let end = line_end(raw, 0)?;
-    Ok((&raw[..end], Lines { raw, at: end + 2 }))
+    let mut lines = Lines { raw, at: 0 };
+    let end = lines.line_end(0)?;
+    lines.at = end + 2;
+    Ok((&raw[..end], lines))
 }
 
 /// The header fields, one after another.
@@ -64,35 +117,30 @@ impl Lines<'_> {
     /// The next field, or `None` at the empty line that ends the head.
     pub fn next_field(&mut self) -> Result<Option<Entry>, Fault> {
         let rest = self.raw.get(self.at..).unwrap_or_default();
-        let name_length = chars::token_run(rest);
-        if name_length == 0 {
-            return match rest {
-                [b'\r', b'\n', ..] => {
-                    self.at += 2;
-                    Ok(None)
-                }
-                [] | [b'\r'] => Err(Fault::NoEmptyLine),
-                _ => Err(Fault::HeaderName),
-            };
+        match rest {
+            [b'\r', b'\n', ..] => {
+                self.at += 2;
+                return Ok(None);
+            }
+            [] | [b'\r'] => return Err(Fault::NoEmptyLine),
+            _ => {}
         }
-        let name_end = self.at + name_length;
-        let mut colon = name_end;
-        while matches!(self.raw.get(colon), Some(b' ' | b'\t')) {
-            colon += 1;
-        }
-        if self.raw.get(colon) != Some(&b':') {
+        let colon = chars::colon(rest).ok_or(Fault::HeaderName)?;
+        let raw_name = chars::trim_end(&rest[..colon]);
+        let name = Name::parse(raw_name);
+        if name == Name::Other && !chars::is_token(raw_name) {
             return Err(Fault::HeaderName);
         }
-        let end = self.value_end(colon + 1)?;
-        let value = chars::trim_start(&self.raw[colon + 1..end]);
+        let begin = self.at + colon + 1;
+        let end = self.value_end(begin)?;
+        let value = chars::trim_start(&self.raw[begin..end]);
         let value_at = end - value.len();
-        let value_end = value_at + chars::trim(value).len();
         let entry = Entry {
-            name: Name::parse(&self.raw[self.at..name_end]),
-            name_at: offset(self.at)?,
-            name_end: offset(name_end)?,
-            value_at: offset(value_at)?,
-            value_end: offset(value_end)?,
+            name,
+            name_at: offset(self.at),
+            name_end: offset(self.at + raw_name.len()),
+            value_at: offset(value_at),
+            value_end: offset(value_at + chars::trim_end(value).len()),
         };
         self.at = end + 2;
         Ok(Some(entry))
@@ -114,32 +162,35 @@ impl Lines<'_> {
     /// Where the line end of a value stands, over all its folded lines (RFC 3261 §7.3.1).
     fn value_end(&self, mut at: usize) -> Result<usize, Fault> {
         loop {
-            at = line_end(self.raw, at)?;
+            at = self.line_end(at)?;
             if !matches!(self.raw.get(at + 2), Some(b' ' | b'\t')) {
                 return Ok(at);
             }
             at += 2;
         }
     }
-}
 
-/// Where the CRLF of the line stands that `from` is in. A CR or LF alone is refused, since the next element
-/// might see a line end where we see none; so is a NUL, except as a quoted pair (RFC 3261 §25.1).
-fn line_end(raw: &[u8], from: usize) -> Result<usize, Fault> {
-    let mut at = from;
-    loop {
-        let rest = raw.get(at..).unwrap_or_default();
-        at += memchr3(b'\r', b'\n', 0, rest).ok_or(Fault::NoEmptyLine)?;
-        match (raw[at], raw.get(at + 1)) {
-            (b'\r', Some(b'\n')) => return Ok(at),
-            (0, _) if at > from && raw[at - 1] == b'\\' => at += 1,
-            _ => return Err(Fault::LineEnd),
+    /// Where the CRLF of the line stands that `from` is in. A CR or LF alone is refused, since the next element
+    /// might see a line end where we see none; so is a NUL, except as a quoted pair (RFC 3261 §25.1).
+    fn line_end(&self, from: usize) -> Result<usize, Fault> {
+        let mut at = from;
+        loop {
+            let rest = self.raw.get(at..).unwrap_or_default();
+            at += chars::low_control(rest).ok_or(Fault::NoEmptyLine)?;
+            match self.raw[at..] {
+                [b'\r', b'\n', ..] => return Ok(at),
+                [b'\r' | b'\n', ..] => return Err(Fault::LineEnd),
+                [0, ..] if at == from || self.raw[at - 1] != b'\\' => return Err(Fault::LineEnd),
+                _ => at += 1,
+            }
         }
     }
 }
 
-pub(super) fn offset(at: usize) -> Result<u16, Fault> {
-    u16::try_from(at).map_err(|_| Fault::TooLong)
+/// An offset into a message. `start_line` has seen that it has at most 65,535 bytes.
+pub(super) const fn offset(at: usize) -> u16 {
+    debug_assert!(at <= MAX_MESSAGE);
+    at as u16
 }
 
 fn read_start(line: &[u8]) -> Result<Start<'_>, Fault> {

@@ -1,8 +1,8 @@
 use std::net::IpAddr;
 
-use crate::sip::header::{Params, chars};
+use crate::sip::header::{Param, Params, chars};
 use crate::sip::peer::Transport;
-use crate::sip::uri;
+use crate::sip::uri::{self, HostPort};
 
 /// One Via value (RFC 3261 §20.42, RFC 3581).
 #[derive(Clone, Copy, Debug)]
@@ -32,12 +32,7 @@ impl<'a> Via<'a> {
     /// separators, and the version is not compared, so that a 505 can be sent.
     pub fn parse(raw: &'a [u8]) -> Option<Via<'a>> {
         let mut via = Via::read_sent_by(raw)?;
-        if !Params::are_well_formed(via.params) {
-            return None;
-        }
-        for param in Params::new(via.params) {
-            via.take(param.name, param.value)?;
-        }
+        Params::each_well_formed(via.params, |param| via.take(param))?;
         Some(via)
     }
 
@@ -46,7 +41,7 @@ impl<'a> Via<'a> {
     pub(super) fn parse_loosely(raw: &'a [u8]) -> Option<Via<'a>> {
         let mut via = Via::read_sent_by(raw)?;
         for param in Params::new(via.params) {
-            via.take(param.name, param.value);
+            via.take(param);
         }
         Some(via)
     }
@@ -60,10 +55,7 @@ impl<'a> Via<'a> {
         if transport.is_empty() || !rest.first().copied().is_some_and(chars::is_lws) {
             return None;
         }
-        let rest = chars::trim_start(rest);
-        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
-        let (sent_by, params) = rest.split_at(end);
-        let (host, port) = read_sent_by(chars::trim(sent_by))?;
+        let HostPort { host, port, rest: params } = sent_by(chars::trim_start(rest))?;
         Some(Via {
             transport: read_transport(transport),
             host,
@@ -83,21 +75,21 @@ impl<'a> Via<'a> {
         self.branch?.strip_prefix(MAGIC_COOKIE).filter(|id| !id.is_empty())
     }
 
-    fn take(&mut self, name: &[u8], value: Option<&'a [u8]>) -> Option<()> {
-        let text = value.unwrap_or_default();
-        if name.eq_ignore_ascii_case(b"branch") {
+    fn take(&mut self, Param { name, value }: Param<'a>) -> Option<()> {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        if is("branch") {
             self.branch = Some(value?);
-        } else if name.eq_ignore_ascii_case(b"rport") {
+        } else if is("rport") {
             self.rport = Some(match value {
                 Some(digits) => Some(number(digits)?),
                 None => None,
             });
-        } else if name.eq_ignore_ascii_case(b"received") {
-            self.received = Some(uri::host_ip(text)?);
-        } else if name.eq_ignore_ascii_case(b"maddr") {
+        } else if is("received") {
+            self.received = Some(uri::host_ip(value?)?);
+        } else if is("maddr") {
             self.maddr = Some(value?);
-        } else if name.eq_ignore_ascii_case(b"ttl") {
-            self.ttl = Some(number(text)?);
+        } else if is("ttl") {
+            self.ttl = Some(number(value?)?);
         }
         Some(())
     }
@@ -110,17 +102,26 @@ fn after_slash(bytes: &[u8]) -> Option<&[u8]> {
     (run > 0).then(|| chars::trim_start(rest))
 }
 
-/// `host [ COLON port ]`, where white space may stand around the colon.
-fn read_sent_by(sent_by: &[u8]) -> Option<(&[u8], Option<u16>)> {
-    let (host, port, rest) = uri::host_port(sent_by).ok().or_else(|| {
-        let host = &sent_by[..memchr::memrchr(b':', sent_by)?];
-        uri::host_port(host).ok().map(|(host, port, _)| (host, port, &sent_by[host.len()..]))
-    })?;
-    match (port, chars::trim(rest)) {
-        (port, []) => Some((host, port)),
-        (None, [b':', digits @ ..]) => Some((host, Some(number(chars::trim_start(digits))?))),
-        (_, _) => None,
+/// Takes `host [ COLON port ]` off the front, where white space may stand around the colon; what is left
+/// begins with a semicolon or is empty.
+fn sent_by(bytes: &[u8]) -> Option<HostPort<'_>> {
+    match uri::host_port(bytes) {
+        Ok(tight) if matches!(tight.rest, [] | [b';', ..]) => return Some(tight),
+        Ok(_) | Err(_) => {}
     }
+    let end = bytes.iter().position(|&byte| byte == b';').unwrap_or(bytes.len());
+    let (sent_by, rest) = bytes.split_at(end);
+    let host_end = match sent_by.first()? {
+        b'[' => sent_by.iter().position(|&byte| byte == b']')? + 1,
+        _ => sent_by.iter().position(|&byte| byte == b':').unwrap_or(end),
+    };
+    let port = match chars::trim(&sent_by[host_end..]) {
+        [] => None,
+        [b':', digits @ ..] => Some(number(chars::trim_start(digits))?),
+        _ => return None,
+    };
+    let HostPort { host, rest: none, .. } = uri::host_port(chars::trim(&sent_by[..host_end])).ok()?;
+    none.is_empty().then_some(HostPort { host, port, rest })
 }
 
 fn read_transport(token: &[u8]) -> Option<Transport> {

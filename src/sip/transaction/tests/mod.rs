@@ -1,5 +1,6 @@
 //! Each state machine against its figure, in virtual time: what is sent and told, and at which millisecond.
 
+mod bad_wire;
 mod cancel;
 mod invite_client;
 mod invite_server;

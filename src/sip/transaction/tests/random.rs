@@ -205,6 +205,8 @@ impl World {
         assert_eq!(self.bench.tx.live(), (0, 0));
         assert_eq!(self.bench.tx.by_request.len(), 0);
         assert_eq!(self.bench.tx.by_merge.len(), 0);
+        assert_eq!(self.bench.tx.unanswered.len(), 0);
+        assert_eq!(self.bench.tx.carried.len(), 0);
         let mut ended: HashMap<Id, usize> = HashMap::new();
         for event in &self.events {
             match event {

@@ -71,3 +71,18 @@ fn responses_go_by_a_new_connection_when_theirs_is_dead() {
     let home = bench.tx.peer(id).expect("it lives");
     assert_eq!((home.flow, home.addr), (None, ([192, 0, 2, 9], 5060).into()));
 }
+
+#[test]
+fn only_what_waits_for_a_final_response_is_looked_at() {
+    let mut bench = Bench::tcp();
+    let sent: Vec<Sent> = (0..10).map(|_| bench.sends(Method::Invite)).collect();
+    for one in &sent[3..] {
+        bench.gets(one, 200);
+    }
+    assert_eq!(bench.tx.unanswered.len(), 3);
+    bench.tx.abandon(sent[0].id);
+    assert_eq!(bench.tx.unanswered.len(), 2);
+    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), &mut bench.out);
+    bench.settle();
+    assert_eq!((bench.tx.unanswered.len(), bench.tx.live()), (0, (0, 7)));
+}

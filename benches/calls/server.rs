@@ -1,0 +1,154 @@
+//! The servers that are compared, each with the same 100,000 numbers and the same far end.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::load::{Load, Offer, Ports};
+use crate::message::NUMBERS;
+use crate::process::{Program, until};
+
+/// How long a server may take until its first calls go through.
+const START: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Kind {
+    /// Moves the datagrams without looking at them.
+    Relay,
+    Strowger,
+    /// With its fast allocator: -x fm -X fm.
+    KamailioFm,
+    /// As Debian ships it.
+    Kamailio,
+}
+
+impl Kind {
+    pub fn title(self) -> &'static str {
+        match self {
+            Kind::Relay => "bare relay of the same datagrams",
+            Kind::Strowger => "Strowger, B2BUA",
+            Kind::KamailioFm => "Kamailio, proxy, `-x fm -X fm`",
+            Kind::Kamailio => "Kamailio, proxy, as Debian ships it",
+        }
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            Kind::Relay => "relay",
+            Kind::Strowger => "strowger",
+            Kind::KamailioFm => "kamailio-fm",
+            Kind::Kamailio => "kamailio",
+        }
+    }
+}
+
+/// One of them, running.
+pub struct Server {
+    pub kind: Kind,
+    pub ports: Ports,
+    folder: PathBuf,
+    program: Program,
+}
+
+impl Server {
+    /// Starts it and calls until it answers.
+    pub fn start(kind: Kind, ports: Ports, folder: &Path) -> Result<Server, String> {
+        let folder = folder.join(kind.file());
+        fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+        let program = launch(kind, ports, &folder)?;
+        let server = Server { kind, ports, folder, program };
+        let warm_up =
+            Offer { rate: 200, calls: 20, hold: Duration::ZERO, patience: Duration::from_millis(400) };
+        let mut load = Load::new(ports).map_err(|e| e.to_string())?;
+        let works =
+            until(START, || load.offer(warm_up).is_ok_and(|outcome| outcome.completed == warm_up.calls));
+        works.then_some(()).ok_or_else(|| {
+            format!("{} does not answer; it printed:\n{}", kind.file(), server.program.last_words())
+        })?;
+        Ok(server)
+    }
+
+    /// Ends it and starts it anew: after an overload it would work off what is left.
+    pub fn restart(&mut self) -> Result<(), String> {
+        self.program.end();
+        let folder = self.folder.parent().unwrap_or(&self.folder).to_owned();
+        *self = Server::start(self.kind, self.ports, &folder)?;
+        Ok(())
+    }
+
+    pub fn id(&self) -> u32 {
+        self.program.id()
+    }
+}
+
+fn launch(kind: Kind, ports: Ports, folder: &Path) -> Result<Program, String> {
+    let Ports { server, caller, far } = ports;
+    let words = |e: io::Error| e.to_string();
+    match kind {
+        Kind::Relay => {
+            let mut command = Command::new(std::env::current_exe().map_err(words)?);
+            command.args(["relay", &server.to_string(), &caller.to_string(), &far.to_string()]);
+            Program::start("relay", &mut command, folder)
+        }
+        Kind::Strowger => {
+            let config = configure(ports, folder, 1).map_err(words)?;
+            strowger(&config, folder)
+        }
+        Kind::Kamailio | Kind::KamailioFm => {
+            let text = include_str!("../peers/kamailio.cfg");
+            let text = text.replace("@PORT@", &server.to_string()).replace("@FAR@", &far.to_string());
+            let config = folder.join("kamailio.cfg");
+            fs::write(&config, text).map_err(words)?;
+            let mut command = Command::new("kamailio");
+            // In the foreground, with room for 20,000 held calls, its sockets and pid file in its own folder.
+            command.args(["-DD", "-E", "-m", "512", "-M", "16", "-Y"]).arg(folder).arg("-f").arg(&config);
+            if kind == Kind::KamailioFm {
+                command.args(["-x", "fm", "-X", "fm"]);
+            }
+            Program::start(kind.file(), &mut command, folder)
+        }
+    }
+}
+
+/// Starts the release build on `config`; its log is in `folder`.
+pub fn strowger(config: &Path, folder: &Path) -> Result<Program, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
+    let mut program = Program::start("strowger", command.arg("serve").arg("--config").arg(config), folder)?;
+    program.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
+    Ok(program)
+}
+
+/// Writes the configuration of the bench: one trunk in, one out, 100,000 numbers that are forwarded.
+fn configure(ports: Ports, folder: &Path, shards: u8) -> io::Result<PathBuf> {
+    let Ports { server, far, .. } = ports;
+    let (config, data) = (folder.join("config"), folder.join("data"));
+    fs::create_dir_all(config.join("routing"))?;
+    fs::write(
+        config.join("strowger.toml"),
+        format!(
+            "[node]\nname = \"bench\"\ndata_dir = \"{}\"\nshards = {shards}\n\
+             [[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:{server}\"\n",
+            data.display()
+        ),
+    )?;
+    fs::write(
+        config.join("routing/trunks.toml"),
+        format!(
+            "[dial]\nallow = [\"+1\"]\n\
+             [[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.0.1/32\"]\noptions_interval = 0\n\
+             [[trunk]]\nname = \"far\"\noutbound = true\noptions_interval = 0\n\
+             gateways = [{{ uri = \"sip:127.0.0.1:{far}\" }}]\n"
+        ),
+    )?;
+    let mut numbers = String::from("did,forward_to\n");
+    for row in 0..NUMBERS {
+        writeln!(numbers, "+1555{row:07},+1202{row:07}").map_err(io::Error::other)?;
+    }
+    fs::write(config.join("routing/numbers.csv"), numbers)?;
+    Ok(config)
+}

@@ -1,0 +1,104 @@
+//! The commands that work on the files alone: `check`, `config-schema`.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::client::Failed;
+use super::{Exit, Out};
+use crate::admin::operations::{Explanation, NotRouted, Published};
+use crate::admin::problem::Problem;
+use crate::admin::{CallList, CdrList, GenerationList};
+use crate::call::cdr::Cdr;
+use crate::call::story::CallStory;
+use crate::config::{self, Loaded};
+use crate::routing::Table;
+use crate::serve;
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// `strowger check`: every mistake at once, each with its place and what would be right.
+pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit, Failed> {
+    let (errors, warnings, said) = match config::load(folder, &env) {
+        Ok(Loaded { config, warnings }) => {
+            let said = format!(
+                "{}: {} numbers, {} agents, {} trunks: no mistake\n",
+                folder.display(),
+                config.numbers.len(),
+                config.agents.len(),
+                config.trunks.len(),
+            );
+            (Vec::new(), warnings, said)
+        }
+        Err(errors) => (errors, Vec::new(), String::new()),
+    };
+    out.result(&config::findings_json(&errors, &warnings), || {
+        let found = if io::stdout().is_terminal() {
+            config::pretty(&errors, &warnings)
+        } else {
+            config::plain(&errors, &warnings)
+        };
+        found + &said
+    })?;
+    let refused = !errors.is_empty() || (deny_warnings && !warnings.is_empty());
+    Ok(if refused { Exit::Refused } else { Exit::Done })
+}
+
+/// `strowger route --offline`.
+pub(super) fn route(folder: &Path, did: &str, from: Option<&str>) -> Result<Explanation, Failed> {
+    let loaded = config::load(folder, &env).map_err(|errors| Failed::Wrong(config::plain(&errors, &[])))?;
+    let table = Table::new(&loaded.config, 0, None);
+    serve::route(&table, &loaded.config, did, from).map_err(|why| match why {
+        NotRouted::UnknownNumber(said) | NotRouted::BadNumber(said) => Failed::Wrong(said),
+    })
+}
+
+/// Every JSON Schema by the name of its file in `config/schema/`, with its text.
+pub fn schemas() -> Vec<(&'static str, String)> {
+    let text = |schema: schemars::Schema| {
+        let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+        text.push('\n');
+        text
+    };
+    let mut all = config::schemas();
+    all.extend([
+        ("cdr.json", text(schemars::schema_for!(Cdr))),
+        ("call.json", text(schemars::schema_for!(CallStory))),
+        ("calls.json", text(schemars::schema_for!(CallList))),
+        ("cdrs.json", text(schemars::schema_for!(CdrList))),
+        ("generations.json", text(schemars::schema_for!(GenerationList))),
+        ("reload.json", text(schemars::schema_for!(Published))),
+        ("route.json", text(schemars::schema_for!(Explanation))),
+        ("problem.json", text(schemars::schema_for!(Problem))),
+    ]);
+    all.sort_by_key(|(name, _)| *name);
+    all
+}
+
+/// `strowger config-schema`: all schemas as one object by name, or as files in a folder.
+pub(super) fn config_schema(folder: Option<&Path>, out: Out) -> Result<Exit, Failed> {
+    let schemas = schemas();
+    let Some(folder) = folder else {
+        let by_name: Result<Map<String, Value>, serde_json::Error> = schemas
+            .into_iter()
+            .map(|(name, text)| Ok((name.to_owned(), serde_json::from_str(&text)?)))
+            .collect();
+        let by_name = by_name.map_err(|error| Failed::Wrong(error.to_string()))?;
+        return out.result(&by_name, || {
+            let mut text = serde_json::to_string_pretty(&by_name).unwrap_or_default();
+            text.push('\n');
+            text
+        });
+    };
+    let failed = |error: io::Error| Failed::Wrong(format!("{}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut written = Vec::new();
+    for (name, text) in schemas {
+        std::fs::write(folder.join(name), text).map_err(failed)?;
+        written.push(folder.join(name).display().to_string());
+    }
+    out.result(&json!({ "written": written }), || written.join("\n") + "\n")
+}

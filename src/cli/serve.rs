@@ -1,0 +1,157 @@
+//! `strowger serve`: a node in the foreground, until a signal ends it.
+
+use std::io;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::client::Failed;
+use super::{Exit, Out};
+use crate::admin::operations::NotPublished;
+use crate::serve::{Env, Running};
+
+/// What `serve` prints when all sockets are bound.
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    /// `udp:127.0.0.1:5060`
+    listening: Vec<String>,
+    admin: Option<String>,
+    /// The command that makes the first call.
+    #[serde(rename = "try")]
+    try_with: Option<String>,
+}
+
+impl Ready {
+    fn of(running: &Running, config: &Path) -> Ready {
+        let listening = running.listening().iter();
+        let folder = match config.to_str() {
+            Some("config") => String::new(),
+            Some(_) | None => format!(" --config {}", config.display()),
+        };
+        Ready {
+            ready: true,
+            listening: listening
+                .map(|(transport, addr)| format!("{}:{addr}", transport.uri_token()))
+                .collect(),
+            admin: running.admin().map(|addr| format!("http://{addr}")),
+            try_with: running.first_number().map(|did| format!("strowger try {did}{folder}")),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("ready: {}", self.listening.join(", "));
+        if let Some(admin) = &self.admin {
+            text.push_str(", admin ");
+            text.push_str(admin);
+        }
+        text.push('\n');
+        if let Some(try_with) = &self.try_with {
+            text.push_str("try it: ");
+            text.push_str(try_with);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+pub(super) fn serve(config: &Path, out: Out) -> Result<Exit, Failed> {
+    let env: Env = Arc::new(|name: &str| std::env::var(name).ok());
+    let running = Running::start(config, env).map_err(|error| Failed::Wrong(error.to_string()))?;
+    let ended = match announce(&running, config, out) {
+        Ok(()) => running.block_on(until_told(&running)),
+        Err(failed) => Err(failed),
+    };
+    running.stop();
+    ended
+}
+
+fn announce(running: &Running, config: &Path, out: Out) -> Result<(), Failed> {
+    if running.lost() > 0 {
+        tracing::warn!(
+            calls = running.lost(),
+            "calls were cut off when the node last stopped; see their records"
+        );
+    }
+    let ready = Ready::of(running, config);
+    out.line(&ready, || ready.text()).map(drop)
+}
+
+/// What the operator wants of the process.
+struct Signals {
+    hup: Signal,
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            hup: signal(SignalKind::hangup())?,
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next wish to end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
+
+/// SIGHUP reloads, SIGTERM (or Ctrl-C) drains, a second one ends.
+async fn until_told(running: &Running) -> Result<Exit, Failed> {
+    let mut signals =
+        Signals::new().map_err(|error| Failed::Wrong(format!("signals cannot be taken: {error}")))?;
+    let mut broken = pin!(running.broken());
+    loop {
+        let Signals { hup, term, int } = &mut signals;
+        tokio::select! {
+            _ = hup.recv() => reload(running).await,
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+            () = &mut broken => return Err(Failed::Wrong("a shard has ended; the node cannot go on".to_owned())),
+        }
+    }
+    tracing::info!("draining: no new calls; a second signal ends those in progress");
+    tokio::select! {
+        all_over = running.drain() => {
+            if !all_over {
+                tracing::warn!("drain_seconds are over; calls in progress are hung up");
+            }
+        }
+        () = signals.end() => tracing::warn!("calls in progress are hung up"),
+    }
+    Ok(Exit::Done)
+}
+
+/// The outcome is one line of the log.
+async fn reload(running: &Running) {
+    match running.reload().await {
+        Ok(done) => tracing::info!(
+            generation = done.generation,
+            added = done.added,
+            changed = done.changed,
+            removed = done.removed,
+            took_ms = done.took_ms,
+            warnings = done.warnings.len(),
+            restart_needed = done.restart_needed.join(","),
+            "the configuration was published"
+        ),
+        Err(NotPublished::Busy) => tracing::warn!("another reload runs; this one was not begun"),
+        Err(NotPublished::Wrong(errors)) => {
+            let first = errors.first().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(
+                errors = errors.len(),
+                first,
+                "the configuration does not check; what was served still is"
+            );
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! What would happen to a call, in plain words: whom it rings, for how long, as whom, through which trunk, what
+//! follows, and which file and line says so. It reads the very [`Plan`] that the call would take.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{NoPlan, Plan, Shows, Step, Table, Target, Trunk, Who};
+use crate::config::{At, Config, Keys, Number, Place};
+use crate::number::{self, E164};
+
+/// A call that was not made, told beforehand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The number, when what was dialled is one.
+    pub did: Option<E164>,
+    /// The caller, in E.164 when it is a number.
+    pub from: Option<String>,
+    /// The trunk that the call is taken to come in on.
+    pub trunk: Option<String>,
+    pub generation: u64,
+    pub label: String,
+    pub account: String,
+    pub steps: Vec<ExplainedStep>,
+    /// What a caller is answered when the call rings nobody at all, or is none of ours.
+    pub refused: Option<u16>,
+    /// Which lines decided, in the order in which the text speaks of them.
+    pub because: Vec<Because>,
+    /// The whole of it as sentences.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExplainedStep {
+    pub timeout_ms: u64,
+    pub targets: Vec<ExplainedTarget>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExplainedTarget {
+    /// `agent` or `forward`, as a leg's role in the call record.
+    pub role: &'static str,
+    /// The agent's name, or the number.
+    pub target: String,
+    pub trunk: Option<String>,
+    /// Where it is sent to, in the order of trying.
+    pub uris: Vec<String>,
+    pub delay_ms: u64,
+    /// Whose number it shows; none: nobody is rung.
+    pub shows: Option<String>,
+}
+
+/// A key that decided something, and where it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Because {
+    pub key: &'static str,
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.text)?;
+        for Because { key, file, line, column } in &self.because {
+            writeln!(f, "  {file}:{line}:{column}: {key}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Explains a call to what was dialled, from that caller, in the words of the configuration that the table was
+/// built of. It is taken to come in on the first trunk that sends calls in.
+pub fn explain(table: &Table, config: &Config, dialled: &str, from: Option<&str>) -> Explanation {
+    let trunk = table.trunks().iter().find(|trunk| !trunk.from.is_empty()).or(table.trunks().first());
+    let caller = from.map(|from| match number::read(from, &table.country()) {
+        Some(number) => number.to_string(),
+        None => from.chars().filter(|c| !c.is_control()).take(64).collect(),
+    });
+    let mut told = Explanation {
+        did: number::read(dialled, &table.country()),
+        from: caller,
+        trunk: trunk.map(|trunk| trunk.name.to_string()),
+        generation: table.generation,
+        label: String::new(),
+        account: String::new(),
+        steps: Vec::new(),
+        refused: Some(404),
+        because: Vec::new(),
+        text: String::new(),
+    };
+    let (Some(did), Some(trunk)) = (told.did, trunk) else {
+        told.text = match trunk {
+            Some(_) => "What was dialled is no number: the caller gets 404.".into(),
+            None => "No trunk sends calls in: write a [[trunk]] with `from`.".into(),
+        };
+        return told;
+    };
+    let number = table.place(did).and_then(|place| config.numbers.get(place));
+    match table.plan_for(trunk, did, 0) {
+        Err(why) => told.refuse(why, config, number),
+        Ok(plan) => told.plan(&plan, config, number),
+    }
+    told
+}
+
+impl Explanation {
+    fn refuse(&mut self, why: NoPlan, config: &Config, number: Option<&Number>) {
+        let Some(did) = self.did else { return };
+        self.text = match why {
+            NoPlan::Disabled(_) => format!("{did} is disabled: the caller gets 404."),
+            NoPlan::NotANumber | NoPlan::UnknownNumber(_) => {
+                format!("{did} is none of our numbers: the caller gets 404.")
+            }
+        };
+        if let Some(number) = number {
+            let merged = config.merged(number);
+            self.note(config, "did", Some(number.did.place));
+            self.note(config, "enabled", place(&merged.enabled));
+        }
+    }
+
+    fn plan(&mut self, plan: &Plan, config: &Config, number: Option<&Number>) {
+        self.label = plan.label.to_string();
+        self.account = plan.account.to_string();
+        let rings = plan.steps.iter().any(|step| !step.targets.is_empty());
+        self.refused = (!rings).then_some(480);
+        self.steps = plan.steps.iter().map(|step| self.step(plan, step)).collect();
+        self.text = self.sentences(plan, rings);
+        if let Some(number) = number {
+            self.reasons(config, number, plan);
+        }
+    }
+
+    fn step(&self, plan: &Plan, step: &Step) -> ExplainedStep {
+        let targets = step.targets.iter().map(|target| {
+            let (role, name, trunk, uris) = match &target.who {
+                Who::Agent(agent) => {
+                    let uris = agent.contact.iter().map(|contact| contact.uri.to_string()).collect();
+                    ("agent", agent.name.to_string(), None, uris)
+                }
+                Who::Number { number, trunk } => {
+                    let uris = trunk.gateways.iter().map(|gateway| gateway.uri.to_string()).collect();
+                    ("forward", number.to_string(), Some(trunk.name.to_string()), uris)
+                }
+                Who::Unreachable(number) => ("forward", number.to_string(), None, Vec::new()),
+            };
+            let shows = self.shows(plan, target);
+            ExplainedTarget { role, target: name, trunk, uris, delay_ms: millis(target.delay), shows }
+        });
+        ExplainedStep { timeout_ms: millis(step.timeout), targets: targets.collect() }
+    }
+
+    fn sentences(&self, plan: &Plan, rings: bool) -> String {
+        let from = self.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+        let label = if plan.label.is_empty() { String::new() } else { format!(" ({})", plan.label) };
+        let mut text = format!("A call{from} to {}{label}, sent by trunk {},", plan.did, plan.trunk.name);
+        if !rings {
+            return format!("{text} rings nobody: the caller gets 480.");
+        }
+        let ringing = plan.steps.iter().filter(|step| !step.targets.is_empty());
+        for (place, step) in ringing.enumerate() {
+            text.push_str(if place == 0 { " rings " } else { " If nobody answers, it then rings " });
+            text.push_str(&self.who_rings(plan, step));
+            text.push('.');
+        }
+        text.push_str(" If nobody answers, the caller gets 486 when all were busy, ");
+        text.push_str("603 when all declined, otherwise 480.");
+        text
+    }
+
+    /// `alice (sip:…) and +1… through trunk carrier (sip:…) at once for 20 seconds, showing +1…`
+    fn who_rings(&self, plan: &Plan, step: &Step) -> String {
+        let first: Vec<&Target> = step.targets.iter().filter(|target| target.delay.is_zero()).collect();
+        let later: Vec<&Target> = step.targets.iter().filter(|target| !target.delay.is_zero()).collect();
+        let named = |targets: &[&Target]| {
+            let shown: Vec<Option<String>> = targets.iter().map(|target| self.shows(plan, target)).collect();
+            let alike = shown.windows(2).all(|pair| pair[0] == pair[1]);
+            let name = |(target, shows): (&&Target, &Option<String>)| match shows {
+                Some(shows) if !alike => format!("{}, showing {shows}", who(target)),
+                Some(_) | None => who(target),
+            };
+            let names: Vec<String> = targets.iter().zip(&shown).map(name).collect();
+            let showing = match shown.first() {
+                Some(Some(shows)) if alike => format!(", showing {shows}"),
+                Some(_) | None => String::new(),
+            };
+            (listed(&names), showing)
+        };
+        let all = seconds(step.timeout);
+        let (names, showing) = named(&first);
+        let at_once = if first.len() > 1 { " at once" } else { "" };
+        match later.first() {
+            None => format!("{names}{at_once} for {all}{showing}"),
+            Some(held) => {
+                let (others, others_showing) = named(&later);
+                format!(
+                    "{names}{at_once} alone for {}{showing}, then {others} too{others_showing}, for {all} in all",
+                    seconds(held.delay)
+                )
+            }
+        }
+    }
+
+    /// Whose number a target shows. None: it is not rung.
+    fn shows(&self, plan: &Plan, target: &Target) -> Option<String> {
+        let caller = || self.from.clone().unwrap_or_else(|| "the caller".into());
+        match &target.who {
+            Who::Agent(agent) if agent.dnd => None,
+            Who::Agent(_) => Some(caller()),
+            Who::Number { trunk, .. } => Some(match plan.shows_on(trunk) {
+                Shows::Caller => caller(),
+                Shows::Did => plan.did.to_string(),
+                Shows::CallerThenDid => {
+                    format!("{} (and {}, should the carrier refuse that)", caller(), plan.did)
+                }
+            }),
+            Who::Unreachable(_) => None,
+        }
+    }
+
+    /// The lines behind the plan: the number, then every key that had a say.
+    fn reasons(&mut self, config: &Config, number: &Number, plan: &Plan) {
+        let keys: Keys = config.merged(number);
+        let assigned = keys.assigned_to.as_ref().filter(|at| {
+            let name = at.value.as_deref();
+            plan.steps.first().is_some_and(|step| step.targets.iter().any(|target| is_agent(target, name)))
+        });
+        let reasons = [
+            ("did", Some(number.did.place)),
+            ("profile", place(&keys.profile)),
+            ("assigned_to", assigned.map(|at| at.place)),
+            ("assigned_head_start", keys.assigned_head_start.filter(|_| held(plan)).map(|at| at.place)),
+            ("forward_to", place(&keys.forward_to)),
+            ("ring", place(&keys.ring)),
+            ("timeout", place(&keys.timeout)),
+            ("pass_called_number", keys.pass_called_number.filter(|at| at.value).map(|at| at.place)),
+            ("trunk", place(&keys.trunk)),
+        ];
+        for (key, place) in reasons {
+            self.note(config, key, place);
+        }
+        for step in keys.overflow.iter().flat_map(|steps| &steps.value) {
+            self.note(config, "overflow", Some(step.place));
+        }
+        let mut trunks: Vec<&Arc<Trunk>> = Vec::new();
+        for target in plan.steps.iter().flat_map(|step| &step.targets) {
+            if let Who::Number { trunk, .. } = &target.who
+                && !trunks.iter().any(|known| Arc::ptr_eq(known, trunk))
+            {
+                trunks.push(trunk);
+            }
+        }
+        for trunk in trunks {
+            let written = config.trunks.iter().find(|written| **written.name == *trunk.name);
+            self.note(config, "trunk", written.map(|written| written.name.place));
+        }
+    }
+
+    fn note(&mut self, config: &Config, key: &'static str, place: Option<Place>) {
+        if let Some(place) = place {
+            let file = config.files.name(place).display().to_string();
+            self.because.push(Because { key, file, line: place.line, column: place.column });
+        }
+    }
+}
+
+fn who(target: &Target) -> String {
+    match &target.who {
+        Who::Agent(agent) if agent.dnd => format!("{} (do not disturb: not rung)", agent.name),
+        Who::Agent(agent) => match &agent.contact {
+            Some(contact) => format!("{} ({})", agent.name, contact.uri),
+            None => format!("{} (no fixed contact)", agent.name),
+        },
+        Who::Number { number, trunk } => {
+            let uris: Vec<&str> = trunk.gateways.iter().map(|gateway| &*gateway.uri).collect();
+            format!("{number} through trunk {} ({})", trunk.name, uris.join(", then "))
+        }
+        Who::Unreachable(number) => format!("{number} (which no trunk serves)"),
+    }
+}
+
+fn is_agent(target: &Target, name: Option<&str>) -> bool {
+    match &target.who {
+        Who::Agent(agent) => Some(&*agent.name) == name,
+        Who::Number { .. } | Who::Unreachable(_) => false,
+    }
+}
+
+/// Whether anybody is held back.
+fn held(plan: &Plan) -> bool {
+    plan.steps.iter().flat_map(|step| &step.targets).any(|target| !target.delay.is_zero())
+}
+
+fn place<T>(key: &Option<At<T>>) -> Option<Place> {
+    key.as_ref().map(|at| at.place)
+}
+
+fn seconds(time: Duration) -> String {
+    match time.as_secs() {
+        1 => "1 second".into(),
+        more => format!("{more} seconds"),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `a, b and c`
+fn listed(names: &[String]) -> String {
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}

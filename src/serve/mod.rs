@@ -1,0 +1,292 @@
+//! One whole node: configuration, store, shards and `[admin]` put together, started and stopped as one.
+//!
+//! `serve` and `try` start one, and tests do. It decides nothing about calls.
+
+mod desk;
+mod notices;
+mod operations;
+mod publish;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::admin::metrics::Metrics;
+use crate::admin::operations::{NotPublished, Operations, Published};
+use crate::admin::{Admin, BindError};
+use crate::config::{self, Config, Dialled, Finding, Loaded, Strangers};
+use crate::engine::core::Metered;
+use crate::engine::desk::SharedDesk;
+use crate::engine::exchange::{Exchange, Input, Listener, Router, Settings};
+use crate::engine::node::{Berth, Listen, Node, Options, StartError as NodeError};
+use crate::engine::shard::Core;
+use crate::number::E164;
+use crate::routing::Table;
+use crate::sip::peer::Transport;
+use crate::store::{OpenError, Recorder, Store};
+use desk::StoredDesk;
+use notices::Teller;
+pub use operations::route;
+use operations::{Front, Life};
+pub use publish::Env;
+use publish::Publisher;
+
+/// How long a node that ends at once waits for its BYEs and records.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{}", config::plain(.0, &[]).trim_end())]
+    Config(Vec<Finding>),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Admin(#[from] BindError),
+    #[error("node.json cannot be written: {0}")]
+    NodeFile(std::io::Error),
+    #[error("the system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
+/// A running node.
+pub struct Running {
+    node: Node<Metered>,
+    front: Arc<Front>,
+    admin: Option<SocketAddr>,
+    drain: Duration,
+    store: Store,
+}
+
+impl Running {
+    /// Reads the configuration of a folder and starts the node. When it returns, all sockets are bound.
+    pub fn start(folder: &Path, env: Env) -> Result<Running, StartError> {
+        let Loaded { config, warnings } = config::load(folder, &*env).map_err(StartError::Config)?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        Running::start_with(config, folder.to_owned(), env)
+    }
+
+    /// Starts the node of a configuration that was read already. `folder` is what a reload reads.
+    pub fn start_with(config: Config, folder: PathBuf, env: Env) -> Result<Running, StartError> {
+        // Shards fetch their counters when they start.
+        let metrics = Metrics::install();
+        let section = &config.node;
+        let settings = crate::store::Settings::new(&section.node.name, section.retention.cdr_days);
+        let store = Store::open(Path::new(&*section.node.data_dir), settings)?;
+        let drain = section.limits.drain_seconds;
+        let options = options(&config);
+        let admin = section
+            .admin
+            .as_ref()
+            .map(|admin| (admin.addr, admin.token.as_ref().map(|token| token.reveal().to_owned())));
+        let maker = Maker::new(&config, options.shards, store.recorder())?;
+        let publisher = Publisher::first(folder, env, store.dir(), config).map_err(StartError::NodeFile)?;
+        let node = maker.start(options, publisher.table())?;
+        let front = Arc::new(Front::new(node.shards(), publisher, store.recorder(), store.reader()));
+        let mut running = Running { node, front, admin: None, drain, store };
+        if let Some((addr, token)) = admin {
+            running.admin = Some(running.serve_admin(addr, token, metrics)?);
+        }
+        running.front.enter(Life::Serving);
+        Ok(running)
+    }
+
+    fn serve_admin(
+        &self,
+        addr: SocketAddr,
+        token: Option<String>,
+        metrics: Metrics,
+    ) -> Result<SocketAddr, StartError> {
+        let back = self.node.back();
+        let admin = back.block_on(Admin::bind(addr, token))?;
+        let addr = admin.addr();
+        self.store.dir().update_node(|node| node.admin = Some(addr)).map_err(StartError::NodeFile)?;
+        let front: Arc<dyn Operations> = Arc::clone(&self.front) as Arc<dyn Operations>;
+        back.spawn(async move {
+            if let Err(error) = admin.serve(front, metrics, std::future::pending()).await {
+                tracing::error!(%error, "[admin] is not served any more");
+            }
+        });
+        Ok(addr)
+    }
+
+    /// What calls come in on.
+    pub fn listening(&self) -> &[(Transport, SocketAddr)] {
+        self.node.listening()
+    }
+
+    /// Where `[admin]` is served.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// How many calls were found that an earlier process had lost.
+    pub fn lost(&self) -> usize {
+        self.store.lost()
+    }
+
+    /// The first number that the files name and that is enabled: what can be tried.
+    pub fn first_number(&self) -> Option<E164> {
+        let config = self.front.publisher.config();
+        let table = self.table();
+        let trunk = table.trunks().first()?;
+        config.numbers.iter().find_map(|number| match number.did.value {
+            Dialled::Number(did) => table.plan_for(trunk, did, 0).is_ok().then_some(did),
+            Dialled::Block(_) => None,
+        })
+    }
+
+    /// The table that calls are planned with now.
+    pub fn table(&self) -> Arc<Table> {
+        self.front.publisher.table()
+    }
+
+    /// The node as operators see it.
+    pub fn operations(&self) -> Arc<dyn Operations> {
+        Arc::clone(&self.front) as Arc<dyn Operations>
+    }
+
+    /// Runs something on the `back` runtime and waits for it.
+    pub fn block_on<F: Future>(&self, work: F) -> F::Output {
+        self.node.back().block_on(work)
+    }
+
+    /// Reads the configuration anew and publishes it.
+    pub async fn reload(&self) -> Result<Published, NotPublished> {
+        self.front.reload(false).await
+    }
+
+    /// Ends when a shard has ended that nobody stopped.
+    pub async fn broken(&self) {
+        self.node.broken().await;
+    }
+
+    /// Takes no more calls and waits until those in progress are over, at most `drain_seconds`. True: they are.
+    pub async fn drain(&self) -> bool {
+        self.front.enter(Life::Draining);
+        let begin = |core: &mut Metered, now, out: &mut _| core.handle(now, Input::Drain, out);
+        let shards = self.node.shards();
+        let over = shards.drain(begin, |core| core.exchange.load().calls == 0, self.drain).await;
+        // A BYE that was lost is repeated for a moment yet; a far end that is gone is not waited for.
+        shards.drain(begin, |core| core.exchange.load().slots == 0, LAST_WORDS).await;
+        over
+    }
+
+    /// Ends the node: calls in progress are hung up, and every record is written.
+    pub fn stop(self) {
+        let Running { node, front, store, .. } = self;
+        front.enter(Life::Draining);
+        let shards = node.shards();
+        node.back().block_on(async {
+            front.hang_up_all().await;
+            let until = Instant::now() + LAST_WORDS;
+            while Instant::now() < until {
+                let calls = shards.ask_all(|core, _, _| core.exchange.load().calls).await.unwrap_or_default();
+                if calls.iter().sum::<usize>() == 0 {
+                    break;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+        drop((shards, front));
+        node.stop();
+        drop(store);
+    }
+}
+
+/// What the node's edge is made of.
+fn options(config: &Config) -> Options {
+    let mut listeners = Vec::new();
+    for listen in &config.node.listen {
+        let transport = listen.transport.transport();
+        match transport {
+            Transport::Udp | Transport::Tcp => {
+                listeners.push(Listen { transport, addr: listen.addr, advertise: listen.advertise });
+            }
+            // `check` warned of it.
+            Transport::Tls | Transport::Ws | Transport::Wss => {}
+        }
+    }
+    let shards = match config.node.node.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        shards => shards as usize,
+    };
+    let shards = shards.min(crate::engine::node::MOST_SHARDS - 1);
+    Options { shards, ..Options::new(listeners) }
+}
+
+/// Makes the shards' exchanges.
+struct Maker {
+    name: Arc<str>,
+    country: crate::number::Country,
+    answer_strangers: bool,
+    router: Router,
+    seed: [u8; 16],
+    recorder: Recorder,
+}
+
+impl Maker {
+    fn new(config: &Config, shards: usize, recorder: Recorder) -> Result<Maker, StartError> {
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed).map_err(StartError::Random)?;
+        let section = &config.node.node;
+        Ok(Maker {
+            name: (&*section.name).into(),
+            country: section.country,
+            answer_strangers: section.strangers == Strangers::Reject,
+            router: Router::new(u8::try_from(shards).unwrap_or(u8::MAX), seed),
+            seed,
+            recorder,
+        })
+    }
+
+    fn start(self, mut options: Options, table: Arc<Table>) -> Result<Node<Metered>, StartError> {
+        let known = Arc::clone(&table);
+        options.known = Box::new(move |ip| known.trunk_of(SocketAddr::new(ip, 0)).is_some());
+        let listens: Vec<(Transport, Option<Box<str>>)> = options
+            .listeners
+            .iter()
+            .map(|listen| (listen.transport, listen.advertise.map(|addr| addr.to_string().into())))
+            .collect();
+        let (router, recorder) = (self.router, self.recorder.clone());
+        let make = move |berth: Berth| self.exchange(berth, &listens, &table);
+        let clock = crate::engine::clock::Clock::start();
+        Ok(Node::start(options, router, make, |_| Box::new(Teller::new(recorder.clone(), clock)))?)
+    }
+
+    fn exchange(
+        &self,
+        berth: Berth,
+        listens: &[(Transport, Option<Box<str>>)],
+        table: &Arc<Table>,
+    ) -> Metered {
+        let listeners = listens.iter().zip(&berth.bound).map(|((transport, advertise), addr)| Listener {
+            transport: *transport,
+            addr: *addr,
+            advertise: advertise.clone(),
+        });
+        let shard = u8::try_from(berth.shard).unwrap_or(u8::MAX);
+        let mut seed = self.seed;
+        // Every shard draws its own numbers.
+        seed[0] ^= shard;
+        let settings = Settings {
+            node: Arc::clone(&self.name),
+            country: self.country,
+            listeners: listeners.collect(),
+            answer_strangers: self.answer_strangers,
+            shard,
+            router: self.router,
+            seed,
+        };
+        let shared: Arc<SharedDesk> = Arc::clone(&berth.desk);
+        let desk = StoredDesk { shared, recorder: self.recorder.clone() };
+        Metered::new(Exchange::new(settings, Arc::clone(table), Arc::new(desk)), berth.clock)
+    }
+}

@@ -1,0 +1,172 @@
+//! The running node as operators see it: questions to the shards, reload, the records.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::publish::Publisher;
+use crate::admin::operations::{
+    Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
+};
+use crate::call::story::{CallStory, LiveCall};
+use crate::config::Config;
+use crate::engine::core::Metered;
+use crate::engine::exchange::Input;
+use crate::engine::node::Shards;
+use crate::engine::shard::Core;
+use crate::number;
+use crate::routing::{self, Table};
+use crate::store::{Reader, Recorder};
+
+/// Where in its life the node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Starting = 0,
+    Serving = 1,
+    Draining = 2,
+}
+
+/// What `[admin]`, signals and `try` work with.
+pub(super) struct Front {
+    pub shards: Shards<Metered>,
+    pub publisher: Publisher,
+    pub recorder: Recorder,
+    pub reader: Reader,
+    /// A [`Life`].
+    life: AtomicU8,
+    /// Held while a reload runs.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+impl Front {
+    pub fn new(shards: Shards<Metered>, publisher: Publisher, recorder: Recorder, reader: Reader) -> Front {
+        let life = AtomicU8::new(Life::Starting as u8);
+        Front { shards, publisher, recorder, reader, life, reloading: tokio::sync::Mutex::new(()) }
+    }
+
+    pub fn enter(&self, life: Life) {
+        self.life.store(life as u8, Ordering::Release);
+    }
+
+    /// Ends every call in progress.
+    pub async fn hang_up_all(&self) {
+        for call in self.calls().await {
+            self.hang_up(&call.id).await;
+        }
+    }
+
+    /// Reads, checks and publishes, or only judges.
+    async fn reload_now(self: &Front, dry_run: bool) -> Result<Published, NotPublished> {
+        let Ok(_alone) = self.reloading.try_lock() else { return Err(NotPublished::Busy) };
+        let calls = self.calls().await;
+        // A large configuration takes seconds; the other thread of `back` goes on meanwhile.
+        let work = || {
+            let candidate = self.publisher.candidate()?;
+            if dry_run {
+                return Ok((self.publisher.judge(candidate, &calls), None));
+            }
+            self.publisher.publish(candidate, &calls).map(|(published, table)| (published, Some(table)))
+        };
+        let (published, table) = tokio::task::block_in_place(work)?;
+        if let Some(table) = table {
+            let tell = move |core: &mut Metered, now, out: &mut _| {
+                core.handle(now, Input::Published(Arc::clone(&table)), out);
+            };
+            if self.shards.ask_all(tell).await.is_err() {
+                tracing::error!("a shard has ended and was not told of the new configuration");
+            }
+        }
+        Ok(published)
+    }
+}
+
+impl Operations for Front {
+    fn readiness(&self) -> Readiness {
+        match self.life.load(Ordering::Acquire) {
+            life if life == Life::Starting as u8 => Readiness::Starting,
+            life if life == Life::Draining as u8 => Readiness::Draining,
+            _ if self.recorder.slots().any_free() => Readiness::Taking,
+            _ => Readiness::NoRoom,
+        }
+    }
+
+    fn calls(&self) -> BoxFuture<'_, Vec<LiveCall>> {
+        async {
+            let question = |core: &mut Metered, _, _: &mut _| core.exchange.live_calls().collect::<Vec<_>>();
+            self.shards.ask_all(question).await.unwrap_or_default().into_iter().flatten().collect()
+        }
+        .boxed()
+    }
+
+    fn call<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<CallStory>> {
+        async {
+            let id: Arc<str> = id.into();
+            let question = move |core: &mut Metered, now, _: &mut _| core.exchange.story(now, &id);
+            self.shards.ask_all(question).await.unwrap_or_default().into_iter().flatten().next()
+        }
+        .boxed()
+    }
+
+    fn hang_up<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool> {
+        async {
+            let id: Arc<str> = id.into();
+            let question = move |core: &mut Metered, now, out: &mut _| {
+                let found = core.exchange.live_calls().any(|call| call.id.as_ref() == &*id);
+                if found {
+                    core.handle(now, Input::HangUp { call: &id }, out);
+                }
+                found
+            };
+            self.shards.ask_all(question).await.unwrap_or_default().into_iter().any(|found| found)
+        }
+        .boxed()
+    }
+
+    fn reload(&self, dry_run: bool) -> BoxFuture<'_, Result<Published, NotPublished>> {
+        self.reload_now(dry_run).boxed()
+    }
+
+    fn generations(&self) -> Vec<GenerationLine> {
+        self.publisher.generations()
+    }
+
+    fn route<'a>(
+        &'a self,
+        did: &'a str,
+        from: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Explanation, NotRouted>> {
+        async move { route(&self.publisher.table(), &self.publisher.config(), did, from) }.boxed()
+    }
+
+    fn records(&self) -> Reader {
+        self.reader.clone()
+    }
+}
+
+/// What a call would do, by a table and the configuration that it was built of.
+pub fn route(
+    table: &Table,
+    config: &Config,
+    did: &str,
+    from: Option<&str>,
+) -> Result<Explanation, NotRouted> {
+    let told = routing::explain(table, config, did, from);
+    let Some(number) = told.did else {
+        let remedy = "a number is + and 7 to 15 digits, or as it is dialled in the node's country";
+        return Err(NotRouted::BadNumber(format!("{} ({remedy})", told.text)));
+    };
+    // Digits without a plus may be a national number as well.
+    if let Some(digits) = did.strip_prefix('+')
+        && !table.is_ours(number)
+        && number::read(digits, &table.country()).is_some_and(|national| table.is_ours(national))
+    {
+        return route(table, config, digits, from);
+    }
+    if told.refused == Some(404) {
+        return Err(NotRouted::UnknownNumber(told.text));
+    }
+    let plan = serde_json::to_value(&told).unwrap_or_default();
+    Ok(Explanation { text: told.to_string(), plan })
+}

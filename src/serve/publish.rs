@@ -1,0 +1,188 @@
+//! Which configuration is served: the first, and each that a reload puts in its place, all or nothing.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+
+use crate::admin::operations::{Finding, GenerationLine, NotPublished, Published};
+use crate::call::story::LiveCall;
+use crate::config::{self, Config, Loaded};
+use crate::number::E164;
+use crate::routing::{Plan, Table};
+use crate::store::DataDir;
+use crate::time::Wall;
+
+/// How many generations are remembered.
+const REMEMBERED: usize = 100;
+
+/// What a variable of the environment holds.
+pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What is served now.
+pub(super) struct Publisher {
+    folder: PathBuf,
+    env: Env,
+    dir: Arc<DataDir>,
+    config: Mutex<Arc<Config>>,
+    table: ArcSwap<Table>,
+    generations: Mutex<VecDeque<GenerationLine>>,
+}
+
+/// A configuration that checked, and what it would change.
+pub(super) struct Candidate {
+    config: Arc<Config>,
+    outcome: Published,
+    began: Instant,
+}
+
+impl Publisher {
+    /// Publishes the first configuration of this process.
+    pub fn first(folder: PathBuf, env: Env, dir: Arc<DataDir>, config: Config) -> std::io::Result<Publisher> {
+        let generation = dir.node().generation + 1;
+        dir.update_node(|node| node.generation = generation)?;
+        let table = Arc::new(Table::new(&config, generation, None));
+        let publisher = Publisher {
+            folder,
+            env,
+            dir,
+            config: Mutex::new(Arc::new(config)),
+            table: ArcSwap::new(Arc::clone(&table)),
+            generations: Mutex::default(),
+        };
+        publisher.remember(&table);
+        Ok(publisher)
+    }
+
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&lock(&self.config))
+    }
+
+    pub fn generations(&self) -> Vec<GenerationLine> {
+        lock(&self.generations).iter().rev().cloned().collect()
+    }
+
+    /// Reads the files anew and checks them. Blocks on the disk.
+    pub fn candidate(&self) -> Result<Candidate, NotPublished> {
+        let began = Instant::now();
+        let env = Arc::clone(&self.env);
+        let loaded =
+            config::load(&self.folder, &*env).map_err(|errors| NotPublished::Wrong(findings(errors)))?;
+        let Loaded { config: mut new, warnings } = loaded;
+        let old = self.config();
+        let diff = config::diff(&old, &new);
+        let counts = diff.total();
+        let outcome = Published {
+            generation: self.table.load().generation,
+            added: counts.added as u64,
+            changed: counts.changed as u64,
+            removed: counts.removed as u64,
+            unchanged: counts.unchanged as u64,
+            warnings: findings(warnings),
+            took_ms: 0,
+            affects_calls: Vec::new(),
+            restart_needed: diff.restart,
+        };
+        // What stands in strowger.toml waits for a restart, so what is built from it stays as it was.
+        new.node = old.node.clone();
+        Ok(Candidate { config: Arc::new(new), outcome, began })
+    }
+
+    /// Says what a candidate would do to the calls in progress, and nothing more.
+    pub fn judge(&self, candidate: Candidate, calls: &[LiveCall]) -> Published {
+        let old = self.table();
+        let new = Table::new(&candidate.config, old.generation, Some(&old));
+        done(candidate.outcome, candidate.began, affected(calls, &old, &new))
+    }
+
+    /// Publishes a candidate. The shards are told by the caller. Blocks on the disk: the generation is safe
+    /// there before anything is planned with it.
+    pub fn publish(
+        &self,
+        candidate: Candidate,
+        calls: &[LiveCall],
+    ) -> Result<(Published, Arc<Table>), NotPublished> {
+        let old = self.table();
+        let generation = old.generation + 1;
+        let table = Arc::new(Table::new(&candidate.config, generation, Some(&old)));
+        self.dir.update_node(|node| node.generation = generation).map_err(|error| {
+            let file = self.dir.path().join("node.json").display().to_string();
+            let message = format!("the new generation cannot be written: {error}");
+            NotPublished::Wrong(vec![Finding { file, line: 1, column: 1, message, remedy: String::new() }])
+        })?;
+        *lock(&self.config) = candidate.config;
+        self.table.store(Arc::clone(&table));
+        self.remember(&table);
+        let mut outcome = done(candidate.outcome, candidate.began, affected(calls, &old, &table));
+        outcome.generation = generation;
+        Ok((outcome, table))
+    }
+
+    fn remember(&self, table: &Table) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let published = Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        let numbers = table.numbers() as u64;
+        metrics::gauge!("strowger_config_generation").set(table.generation as f64);
+        metrics::gauge!("strowger_config_numbers").set(numbers as f64);
+        let mut generations = lock(&self.generations);
+        generations.push_back(GenerationLine { generation: table.generation, published, numbers });
+        if generations.len() > REMEMBERED {
+            generations.pop_front();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn done(outcome: Published, began: Instant, affects_calls: Vec<String>) -> Published {
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Published { took_ms, affects_calls, ..outcome }
+}
+
+/// The calls in progress whose trunk or number would now be treated otherwise.
+fn affected(calls: &[LiveCall], old: &Table, new: &Table) -> Vec<String> {
+    let changed = |call: &&LiveCall| {
+        let Some(name) = call.trunk.as_deref() else { return false };
+        let (Some(was), Some(is)) = (old.trunk(name), new.trunk(name)) else { return true };
+        let Some(did) = call.did.as_deref().and_then(|did| E164::parse_e164(did).ok()) else {
+            return was != is;
+        };
+        // The draw only chooses among trunks of equal rank; the same one for both.
+        match (old.plan_for(was, did, 0), new.plan_for(is, did, 0)) {
+            (Ok(before), Ok(after)) => was != is || !is_alike(&before, &after),
+            (Err(_), Err(_)) => was != is,
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => true,
+        }
+    };
+    calls.iter().filter(changed).map(|call| call.id.to_string()).collect()
+}
+
+/// Whether two plans do the same.
+fn is_alike(a: &Plan, b: &Plan) -> bool {
+    a.steps == b.steps
+        && a.account == b.account
+        && a.pass_called_number == b.pass_called_number
+        && a.call_connect == b.call_connect
+        && (&a.whisper, a.whisper_agents) == (&b.whisper, b.whisper_agents)
+        && (a.record, &a.record_notice) == (b.record, &b.record_notice)
+        && (&a.voicemail, a.caller_id) == (&b.voicemail, b.caller_id)
+}
+
+pub(super) fn findings(found: Vec<config::Finding>) -> Vec<Finding> {
+    let convert = |config::Finding { file, line, column, message, remedy }| Finding {
+        file,
+        line,
+        column,
+        message,
+        remedy,
+    };
+    found.into_iter().map(convert).collect()
+}

@@ -1,0 +1,65 @@
+//! A soft phone that is not ours: Debian's baresip is an agent's fixed contact, is rung and answers.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use support::process::Program;
+use support::{Outcome, World};
+
+/// How long baresip may take until it is ready, and until it has noticed the end of a call.
+const PHONE: Duration = Duration::from_secs(10);
+
+#[test]
+fn baresip_is_rung_answers_and_is_hung_up_on() -> Outcome {
+    let world = World::start("ring = [\"alice\"]")?;
+    let mut alice = baresip(&world)?;
+    world.caller("caller_talks", world.carrier, &["-d", "500"])?.finish()?;
+    alice.wait_until(PHONE, |printed| printed.contains("session closed"))?;
+    let printed = alice.printed();
+    assert!(printed.contains("Call established"), "{printed}");
+    let cdr = world.cdr()?;
+    assert_eq!(cdr["outcome"], "answered", "{cdr:#}");
+    assert_eq!(cdr["winner"], cdr["legs"][1]["id"], "{cdr:#}");
+    assert_eq!(cdr["legs"][1]["target"], "alice", "{cdr:#}");
+    Ok(())
+}
+
+#[test]
+fn baresip_answers_first_and_the_others_stop_ringing() -> Outcome {
+    let world = World::start("ring = [\"alice\", \"bob\"]\nforward_to = \"+12015550199\"")?;
+    let bob = world.phone("phone_rings", world.bob, &[])?;
+    let gateway = world.phone("phone_rings", world.gateway, &[])?;
+    let alice = baresip(&world)?;
+    world.caller("caller_talks", world.carrier, &["-d", "300"])?.finish()?;
+    for other in [bob, gateway] {
+        let said = other.finish()?;
+        assert!(said.contains("Call completed elsewhere"), "{said}");
+    }
+    assert!(alice.printed().contains("Call established"), "{}", alice.printed());
+    Ok(())
+}
+
+/// Alice's phone: answers at once, hears itself instead of a sound card, prints every message.
+fn baresip(world: &World) -> Result<Program, String> {
+    let folder = world.folder.path().join("baresip");
+    let (host, port) = (world.host, world.alice);
+    let config = format!(
+        "sip_listen {host}:{port}\nnet_interface {host}\n\
+         audio_player aubridge,alone\naudio_source aubridge,alone\naudio_alert aubridge,alone\n\
+         module g711.so\nmodule aubridge.so\nmodule_app account.so\nmodule_app menu.so\n"
+    );
+    let account = format!("<sip:alice@{host}:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n");
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).map_err(|e| e.to_string());
+    fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    write("config", &config)?;
+    write("accounts", &account)?;
+    write("contacts", "")?;
+    let mut command = Command::new("baresip");
+    let mut phone =
+        Program::start("baresip", command.args(["-4", "-s", "-f"]).arg(&folder), world.folder.path())?;
+    phone.wait_until(PHONE, |printed| printed.contains("baresip is ready"))?;
+    Ok(phone)
+}

@@ -1,0 +1,369 @@
+//! `check`: every mistake at once, each with its place and what would be right. Each folder of `config_cases` is a
+//! configuration; `expected.snap` beside it is what is said of it, warnings included.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use strowger::config::{self, Finding, Loaded};
+
+#[test]
+fn every_case_says_what_is_expected_of_it() {
+    let mut cases: Vec<PathBuf> =
+        std::fs::read_dir("tests/config_cases").unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() >= 12, "cases are missing");
+    for case in cases {
+        let (errors, warnings) = check(&case);
+        let said = config::plain(&errors, &warnings).replace(case.to_str().unwrap(), "config");
+        let said = if said.is_empty() { "no mistake, no warning\n".to_owned() } else { said };
+        insta::with_settings!({
+            snapshot_path => Path::new("..").join(&case),
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+            description => case.file_name().unwrap().to_str().unwrap(),
+        }, {
+            insta::assert_snapshot!("expected", said);
+        });
+    }
+}
+
+#[test]
+fn six_different_mistakes_are_all_reported_with_place_and_remedy() {
+    let (errors, _) = check(Path::new("tests/config_cases/six_mistakes"));
+    assert_eq!(errors.len(), 6, "{errors:#?}");
+    for error in &errors {
+        assert!(error.line > 0 && error.column > 0 && !error.message.is_empty() && !error.remedy.is_empty());
+    }
+}
+
+#[test]
+fn the_sample_passes_without_a_warning_in_an_empty_environment() {
+    let (errors, warnings) = check(Path::new("config"));
+    assert_eq!(config::plain(&errors, &warnings), "");
+}
+
+#[test]
+fn the_sample_rings_on_loopback_only() {
+    let loaded = config::load(Path::new("config"), &|_| None).unwrap();
+    let table = strowger::routing::Table::new(&loaded.config, 1, None);
+    let agents = table.agents().iter().filter_map(|agent| agent.contact.as_ref()).map(|contact| contact.addr);
+    let gateways = table.trunks().iter().flat_map(|trunk| &trunk.gateways).map(|gateway| gateway.addr);
+    let all: Vec<_> = agents.chain(gateways).collect();
+    assert!(!all.is_empty() && all.iter().all(|addr| addr.is_some_and(|addr| addr.ip().is_loopback())));
+}
+
+#[test]
+fn a_password_is_taken_from_the_environment_and_one_that_is_not_there_is_a_warning() {
+    let text = "[[agent]]\nname = \"alice\"\npassword_env = \"ALICE_PASSWORD\"\n";
+    let unset = config::parse(text, &|_| None).unwrap();
+    assert_eq!(unset.warnings.len(), 1);
+    assert!(unset.warnings[0].message.contains("ALICE_PASSWORD"));
+    let set = config::parse(text, &|name| (name == "ALICE_PASSWORD").then(|| "secret".into())).unwrap();
+    assert!(set.warnings.is_empty());
+    assert_eq!(set.config.agents[0].password.as_ref().unwrap().reveal(), "secret");
+    assert!(!format!("{:?}", set.config).contains("secret"), "a password is never printed");
+}
+
+#[test]
+fn at_most_a_hundred_mistakes_are_reported() {
+    let text: String = (0..300).map(|n| format!("[[number]]\ndid = \"wrong {n}\"\n")).collect();
+    assert_eq!(config::parse(&text, &|_| None).unwrap_err().len(), config::MAX_FINDINGS);
+}
+
+#[test]
+fn a_folder_that_is_not_there_and_files_that_cannot_be_read_are_mistakes() {
+    let dir = tempfile::tempdir().unwrap();
+    let errors = config::load(&dir.path().join("nowhere"), &|_| None).unwrap_err();
+    assert!(errors[0].message.contains("cannot be read"), "{errors:?}");
+    std::fs::create_dir_all(dir.path().join("routing/deep/er")).unwrap();
+    std::fs::write(dir.path().join("strowger.toml"), "").unwrap();
+    std::fs::write(dir.path().join("routing/deep/er/latin.toml"), b"[[agent]]\nname = \"Andr\xE9\"\n")
+        .unwrap();
+    std::fs::write(dir.path().join("routing/.hidden.toml"), "wrong").unwrap();
+    std::fs::write(dir.path().join("routing/notes.txt"), "wrong").unwrap();
+    let errors = config::load(dir.path(), &|_| None).unwrap_err();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!((errors[0].line, errors[0].column, &*errors[0].message), (2, 13, "the text is not UTF-8"));
+    assert!(errors[0].file.ends_with("routing/deep/er/latin.toml"));
+    let huge = std::fs::File::create(dir.path().join("routing/deep/er/latin.toml")).unwrap();
+    huge.set_len((64 << 20) + 1).unwrap();
+    let errors = config::load(dir.path(), &|_| None).unwrap_err();
+    assert!(errors[0].message.contains("larger than 64 MiB"), "{errors:?}");
+}
+
+#[test]
+fn deep_nesting_is_a_mistake_and_no_crash() {
+    for text in ["a = ".to_owned() + &"[".repeat(100_000), "a = ".to_owned() + &"{ a = ".repeat(100_000)] {
+        assert!(config::parse(&text, &|_| None).is_err());
+    }
+}
+
+#[test]
+fn the_committed_schemas_are_what_the_types_generate() {
+    for (name, text) in config::schemas() {
+        let path = Path::new("config/schema").join(name);
+        if std::env::var_os("STROWGER_WRITE_SCHEMAS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == text, "{} is stale: run with STROWGER_WRITE_SCHEMAS=1", path.display());
+    }
+}
+
+#[test]
+fn the_sample_is_valid_by_its_schemas() {
+    let schema = |name: &str| {
+        let text = std::fs::read_to_string(Path::new("config/schema").join(name)).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let valid = |file: &Path, schema: &serde_json::Value| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let value = serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap();
+        let wrong = mismatch(&value, schema, schema);
+        assert_eq!(wrong, None, "{}", file.display());
+    };
+    valid(Path::new("config/strowger.toml"), &schema("node.json"));
+    for entry in std::fs::read_dir("config/routing").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ext| ext == "toml") {
+            valid(&path, &schema("routing.json"));
+        }
+    }
+    let loaded = config::load(Path::new("config"), &|_| None).unwrap();
+    let number = schema("number.json");
+    for written in &loaded.config.numbers {
+        assert_eq!(mismatch(&serde_json::to_value(written).unwrap(), &number, &number), None);
+    }
+    let wrong = serde_json::json!({ "did": "+12015550101", "tiemout": 20 });
+    assert!(mismatch(&wrong, &number, &number).is_some(), "an unknown key is no number");
+}
+
+#[test]
+fn a_reload_counts_what_changes_and_names_what_waits_for_a_restart() {
+    let load = |text: &str| config::parse(text, &|_| None).unwrap().config;
+    let agents = "[[agent]]\nname = \"alice\"\n[[agent]]\nname = \"bob\"\n";
+    let number = |did: &str, more: &str| format!("[[number]]\ndid = \"{did}\"\nprofile = \"day\"\n{more}\n");
+    let profile = |ring: &str| format!("[[profile]]\nname = \"day\"\nring = [\"{ring}\"]\n");
+    let text = |profile: String, numbers: &[String]| format!("{agents}{profile}{}", numbers.concat());
+    let (one, two) = (number("+12015550101", ""), number("+12015550102", "ring = [\"bob\"]"));
+    let three = number("+12015550103", "");
+    let old = load(&text(profile("alice"), &[one.clone(), two.clone()]));
+    let same =
+        config::diff(&old, &load(&format!("\n\n{}", text(profile("alice"), &[one.clone(), two.clone()]))));
+    assert_eq!((same.numbers.unchanged, same.agents.unchanged), (2, 2));
+    assert_eq!(same.total().added + same.total().changed + same.total().removed, 0);
+    let new = config::diff(&old, &load(&text(profile("bob"), &[two, one, three.clone()])));
+    assert_eq!((new.numbers.changed, new.numbers.unchanged, new.numbers.added), (1, 1, 1));
+    let gone =
+        config::diff(&old, &load(&format!("[limits]\nmax_legs = 4\n{}", text(profile("alice"), &[three]))));
+    assert_eq!((gone.numbers.removed, gone.numbers.added), (2, 1));
+    assert_eq!(gone.restart, ["limits.max_legs"]);
+}
+
+#[test]
+fn routing_reads_as_a_sentence() {
+    let loaded = config::load(Path::new("config"), &|_| None).unwrap();
+    let table = strowger::routing::Table::new(&loaded.config, 1, None);
+    let told =
+        |did: &str| strowger::routing::explain(&table, &loaded.config, did, Some("+12025550123")).to_string();
+    let all = [
+        "+12015550101",
+        "+12015550102",
+        "201-555-0103",
+        "+12015550104",
+        "+12015550105",
+        "+12015550207",
+        "+12015550303",
+        "+12015559999",
+        "alice",
+    ]
+    .map(told)
+    .join("\n");
+    insta::assert_snapshot!("route", all);
+}
+
+/// The errors and warnings of a folder.
+fn check(dir: &Path) -> (Vec<Finding>, Vec<Finding>) {
+    match config::load(dir, &|_| None) {
+        Ok(Loaded { warnings, .. }) => (Vec::new(), warnings),
+        Err(errors) => (errors, Vec::new()),
+    }
+}
+
+/// The first place where a value does not have the schema's shape: types, required and unknown keys, choices.
+fn mismatch(
+    value: &serde_json::Value,
+    schema: &serde_json::Value,
+    root: &serde_json::Value,
+) -> Option<String> {
+    if let Some(path) = schema["$ref"].as_str() {
+        return mismatch(value, root.pointer(path.trim_start_matches('#')).unwrap(), root);
+    }
+    for choice in ["anyOf", "oneOf"] {
+        if let Some(of) = schema[choice].as_array() {
+            let fits = of.iter().any(|schema| mismatch(value, schema, root).is_none());
+            return (!fits).then(|| format!("{value} fits nothing of {choice}"));
+        }
+    }
+    if let Some(words) = schema["enum"].as_array()
+        && !words.contains(value)
+    {
+        return Some(format!("{value} is none of {words:?}"));
+    }
+    let is = match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "boolean",
+        serde_json::Value::Number(_) => "integer",
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Array(_) => "array",
+        serde_json::Value::Object(_) => "object",
+    };
+    let types = match &schema["type"] {
+        serde_json::Value::Array(types) => types.clone(),
+        one => vec![one.clone()],
+    };
+    if !types.iter().any(|of| of.is_null() || of == is) {
+        return Some(format!("{value} is no {types:?}"));
+    }
+    match value {
+        serde_json::Value::Array(items) => {
+            items.iter().find_map(|item| mismatch(item, &schema["items"], root))
+        }
+        serde_json::Value::Object(map) => {
+            let empty = Vec::new();
+            let mut required = schema["required"].as_array().unwrap_or(&empty).iter();
+            if let Some(missing) = required.find(|key| !map.contains_key(key.as_str().unwrap())) {
+                return Some(format!("{missing} is missing"));
+            }
+            let properties: HashMap<&String, &serde_json::Value> =
+                schema["properties"].as_object().map(|map| map.iter().collect()).unwrap_or_default();
+            map.iter().find_map(|(key, value)| match properties.get(key) {
+                Some(schema) => mismatch(value, schema, root).map(|wrong| format!("{key}: {wrong}")),
+                None if schema["additionalProperties"] == false => Some(format!("{key} is unknown")),
+                None => None,
+            })
+        }
+        _ => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}") {
+        let _ = config::parse(&text, &|_| None);
+    }
+
+    #[test]
+    fn no_sections_of_any_kind_panic(lines in prop::collection::vec(line(), 0..30)) {
+        let text = lines.join("\n");
+        if let Ok(loaded) = config::parse(&text, &|_| None) {
+            strowger::routing::Table::new(&loaded.config, 1, None);
+        }
+    }
+
+    #[test]
+    fn no_csv_panics(rows in prop::collection::vec("[a-z_|,\"+0-9*\\r ]{0,40}", 0..10), header in any::<bool>()) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("routing")).unwrap();
+        std::fs::write(dir.path().join("strowger.toml"), "").unwrap();
+        let header = if header { "did,ring,forward_to,overflow,timeout\n" } else { "" };
+        std::fs::write(dir.path().join("routing/a.csv"), format!("{header}{}", rows.join("\n"))).unwrap();
+        let _ = config::load(dir.path(), &|_| None);
+    }
+}
+
+/// A line that is nearly right: a section, or a key with a value of any kind.
+fn line() -> impl Strategy<Value = String> {
+    let section = prop::sample::select(vec![
+        "[node]",
+        "[[listen]]",
+        "[media]",
+        "[admin]",
+        "[public]",
+        "[speech]",
+        "[limits]",
+        "[capture]",
+        "[retention]",
+        "[defaults]",
+        "[[profile]]",
+        "[[trunk]]",
+        "[[agent]]",
+        "[[number]]",
+        "[[caller_id]]",
+        "[[pool]]",
+        "[emergency]",
+        "[dial]",
+        "[number]",
+        "[[node]]",
+        "[trunk.gateways]",
+    ]);
+    let key = prop::sample::select(vec![
+        "name",
+        "did",
+        "ring",
+        "forward_to",
+        "timeout",
+        "overflow",
+        "voicemail",
+        "whisper",
+        "from",
+        "gateways",
+        "prefixes",
+        "addr",
+        "transport",
+        "country",
+        "ports",
+        "max_legs",
+        "contact",
+        "number",
+        "verified",
+        "allow",
+        "deny",
+        "numbers",
+        "strip",
+        "prefix",
+        "carry",
+        "auth",
+        "profile",
+        "trunk",
+        "pool",
+        "enabled",
+        "shards",
+    ]);
+    let value = prop::sample::select(vec![
+        "\"alice\"",
+        "\"\"",
+        "\"+12015550101\"",
+        "\"+1201*\"",
+        "\"+\"",
+        "[\"alice\"]",
+        "[]",
+        "[[]]",
+        "{}",
+        "20",
+        "-1",
+        "99999999999999999999",
+        "0xFF",
+        "0.5",
+        "nan",
+        "true",
+        "2026-11-01",
+        "\"127.0.0.1:5060\"",
+        "\"::/0\"",
+        "[\"127.0.0.1/32\"]",
+        "[{ uri = \"sip:127.0.0.1\" }]",
+        "[{ ring = [\"alice\"] }]",
+        "{ file = \"a\" }",
+        "{ username = \"u\" }",
+        "\"US\"",
+        "\"1-2\"",
+        "[\"+1\"]",
+        "'''",
+        "\"\\u0000\"",
+    ]);
+    prop_oneof![
+        section.prop_map(str::to_owned),
+        (key, value).prop_map(|(key, value)| format!("{key} = {value}"))
+    ]
+}

@@ -1,0 +1,167 @@
+//! The built program: what it prints where, and how it ends.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use served::{served, served_on};
+use strowger::admin::operations::{Finding, NotPublished};
+
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+mod common;
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+#[path = "common/served.rs"]
+mod served;
+
+#[test]
+fn a_command_line_that_is_not_understood_is_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["frobnicate"][..], &["call"], &["calls", "--nothing"], &["reload", "--config"]] {
+        let ran = strowger(folder.path(), args);
+        assert_eq!(ran.code, 2, "{args:?}");
+        assert!(ran.out.is_empty() && ran.err.contains("--help"), "{args:?}: {}", ran.err);
+    }
+    for args in [&["--help"][..], &["--version"], &["calls", "--help"]] {
+        let ran = strowger(folder.path(), args);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
+        assert!(!ran.out.is_empty());
+    }
+}
+
+#[test]
+fn a_node_that_is_not_there_is_exit_3_and_a_folder_that_is_not_there_exit_1() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = configured(nobody, "");
+    for args in [&["calls"][..], &["call", "x"], &["reload"], &["route", "+12015550101"], &["generations"]] {
+        let ran = strowger(folder.path(), args);
+        assert_eq!(ran.code, 3, "{args:?}: {}", ran.err);
+        assert!(ran.err.contains(&nobody.to_string()) && ran.out.is_empty(), "{}", ran.err);
+    }
+    let ran = strowger(folder.path(), &["calls", "--config", "elsewhere"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("elsewhere/strowger.toml"), "{}", ran.err);
+
+    std::fs::write(folder.path().join("config/strowger.toml"), "[node]\nname = \"edge-1\"\n").unwrap();
+    let ran = strowger(folder.path(), &["calls"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.err.contains("no [admin]"), "{}", ran.err);
+}
+
+#[test]
+fn calls_are_shown_as_a_table_and_as_json() {
+    let node = served();
+    let folder = configured(node.addr, "");
+    let ran = strowger(folder.path(), &["calls"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let rows: Vec<&str> = ran.out.lines().collect();
+    assert!(
+        rows[0].starts_with("ID") && rows[1].starts_with("c1") && rows[3].starts_with("c3"),
+        "{}",
+        ran.out
+    );
+    let json: Value = serde_json::from_str(&strowger(folder.path(), &["calls", "--json"]).out).unwrap();
+    assert_eq!((json["items"].as_array().unwrap().len(), &json["next"]), (3, &Value::Null));
+}
+
+#[test]
+fn a_call_is_shown_with_its_ladder_and_an_unknown_one_is_refused() {
+    let node = served();
+    let folder = configured(node.addr, "");
+    let ran = strowger(folder.path(), &["call", "c1"]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.out.contains("├── INVITE ─▶│"), "{}", ran.out);
+    let ran = strowger(folder.path(), &["call", "nobody/../x"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("no call"), "{}", ran.err);
+    let ran = strowger(folder.path(), &["--json", "call", "nobody"]);
+    assert_eq!(ran.code, 1);
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["status"], 404);
+}
+
+#[test]
+fn reload_tells_what_changed_or_every_mistake_with_its_place() {
+    let node = served();
+    let folder = configured(node.addr, "");
+    let ran = strowger(folder.path(), &["reload"]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.out.starts_with("generation 2: 0 added"), "{}", ran.out);
+    let ran = strowger(folder.path(), &["reload", "--dry-run"]);
+    assert!(ran.out.starts_with("would change generation 1"), "{}", ran.out);
+
+    let finding = Finding {
+        file: "config/routing/numbers.toml".to_owned(),
+        line: 14,
+        column: 9,
+        message: "agent \"bobb\" does not exist".to_owned(),
+        remedy: "did you mean \"bob\"?".to_owned(),
+    };
+    *node.node.reloads.lock().unwrap() = Some(NotPublished::Wrong(vec![finding]));
+    let ran = strowger(folder.path(), &["reload"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    let expected = "config/routing/numbers.toml:14:9: agent \"bobb\" does not exist; did you mean \"bob\"?";
+    assert!(ran.err.contains(expected), "{}", ran.err);
+}
+
+#[test]
+fn a_route_is_told_in_words() {
+    let node = served();
+    let folder = configured(node.addr, "");
+    let ran = strowger(folder.path(), &["route", "+12015550101", "--from", "+12025550123"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "+12015550101 from +12025550123 rings alice\n"));
+    let ran = strowger(folder.path(), &["route", "+12015559999"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+}
+
+#[test]
+fn a_running_node_is_found_by_what_it_wrote_of_itself_and_the_token_is_sent() {
+    let node = served_on("0.0.0.0:0", Some("open sesame"));
+    let folder = configured(SocketAddr::from(([127, 0, 0, 1], 1)), "token_env = \"A_TOKEN\"");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let wildcard = format!("{{\"name\":\"edge-1\",\"admin\":\"0.0.0.0:{}\"}}", node.addr.port());
+    std::fs::write(data.join("node.json"), wildcard).unwrap();
+    let refused = strowger(folder.path(), &["calls"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("token_env"), "{}", refused.err);
+    let mut command = command(folder.path(), &["calls"]);
+    let ran = Ran::of(command.env("A_TOKEN", "open sesame").output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+}
+
+/// A folder with `config/strowger.toml` that names an `[admin]`.
+fn configured(admin: SocketAddr, more: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("config")).unwrap();
+    let text = format!("[admin]\naddr = \"{admin}\"\n{more}\n");
+    std::fs::write(folder.path().join("config/strowger.toml"), text).unwrap();
+    folder
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Ran {
+        Ran {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+fn command(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
+    command.args(args).current_dir(folder).env_remove("STROWGER_LOG");
+    command
+}
+
+fn strowger(folder: &Path, args: &[&str]) -> Ran {
+    Ran::of(command(folder, args).output().unwrap())
+}

@@ -1,0 +1,187 @@
+//! A node on its own loopback address, the programs that call it and are called, and what it wrote down.
+
+pub mod process;
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use process::{Program, free_port, until};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The number that every test dials.
+pub const DID: &str = "+12015550101";
+
+/// How long the node may take to bind, or a program to be ready.
+const START: Duration = Duration::from_secs(10);
+
+/// How long a scenario may take. The longest waits a second or two.
+const SCENARIO: Duration = Duration::from_secs(20);
+
+/// How long a record may take to reach the disk.
+const RECORD: Duration = Duration::from_secs(5);
+
+/// What a test returns: the first thing that went wrong, in words.
+pub type Outcome = Result<(), String>;
+
+/// The real program with one number, one trunk and two agents.
+pub struct World {
+    pub host: IpAddr,
+    /// Where the node listens, UDP and TCP.
+    pub sip: u16,
+    /// The only port from which the trunk calls.
+    pub carrier: u16,
+    pub gateway: u16,
+    pub alice: u16,
+    pub bob: u16,
+    /// Where the files of this test's programs are.
+    pub folder: TempDir,
+    node: Program,
+}
+
+impl World {
+    /// Starts it; `number` is what `[[number]]` says besides its `did`. `{gateway}` and the like stand for
+    /// ports.
+    pub fn start(number: &str) -> Result<World, String> {
+        let host = own_host();
+        let [sip, admin, carrier, gateway, alice, bob] = [(); 6].map(|()| free_port(host));
+        let (sip, admin, carrier) = (sip?, admin?, carrier?);
+        let (gateway, alice, bob) = (gateway?, alice?, bob?);
+        let folder = TempDir::new().map_err(|e| e.to_string())?;
+        let config = folder.path().join("config");
+        let data = folder.path().join("data");
+        write(
+            &config.join("strowger.toml"),
+            &format!(
+                "[node]\nname = \"test\"\ndata_dir = \"{}\"\n\
+                 [[listen]]\ntransport = \"udp\"\naddr = \"{host}:{sip}\"\n\
+                 [[listen]]\ntransport = \"tcp\"\naddr = \"{host}:{sip}\"\n\
+                 [admin]\naddr = \"{host}:{admin}\"\n",
+                data.display()
+            ),
+        )?;
+        write(
+            &config.join("routing/all.toml"),
+            &format!(
+                "[dial]\nallow = [\"+1\"]\n\
+                 [[trunk]]\nname = \"carrier\"\nfrom = [\"{host}:{carrier}\"]\noutbound = true\n\
+                 gateways = [{{ uri = \"sip:{host}:{gateway}\" }}]\noptions_interval = 0\n\
+                 [[agent]]\nname = \"alice\"\ncontact = \"sip:alice@{host}:{alice}\"\n\
+                 [[agent]]\nname = \"bob\"\ncontact = \"sip:bob@{host}:{bob}\"\n\
+                 [[number]]\ndid = \"{DID}\"\n{number}\n"
+            ),
+        )?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
+        let mut node =
+            Program::start("node", command.arg("serve").arg("--config").arg(&config), folder.path())?;
+        node.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
+        Ok(World { host, sip, carrier, gateway, alice, bob, folder, node })
+    }
+
+    /// A SIPp that plays `tests/sipp/<scenario>.xml` on `port` once it is called.
+    pub fn phone(&self, scenario: &str, port: u16, more: &[&str]) -> Result<Sipp, String> {
+        let phone = self.sipp(scenario, port, more, None)?;
+        let protocol = if more.contains(&"t1") { "tcp" } else { "udp" };
+        if until(START, || is_bound(protocol, port)) {
+            return Ok(phone);
+        }
+        Err(format!("{scenario} does not listen: {}", phone.program.last_words()))
+    }
+
+    /// A SIPp that calls the node from `port` and plays `tests/sipp/<scenario>.xml`.
+    pub fn caller(&self, scenario: &str, port: u16, more: &[&str]) -> Result<Sipp, String> {
+        self.sipp(scenario, port, more, Some(format!("{}:{}", self.host, self.sip)))
+    }
+
+    fn sipp(&self, play: &str, port: u16, more: &[&str], to: Option<String>) -> Result<Sipp, String> {
+        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/sipp/{play}.xml"));
+        let name = format!("{play}-{port}");
+        let file = |kind: &str| self.folder.path().join(format!("{name}.{kind}"));
+        let (host, limit) = (self.host.to_string(), SCENARIO.as_secs().to_string());
+        let media = free_port(self.host)?.clamp(6000, 60000).to_string();
+        let mut command = Command::new("sipp");
+        command.arg("-sf").arg(scenario).args(["-i", &host, "-mi", &host, "-mp", &media]);
+        command.args(["-p", &port.to_string(), "-m", "1", "-nostdin", "-timeout", &limit, "-timeout_error"]);
+        command.arg("-trace_err").arg("-error_file").arg(file("errors"));
+        command.arg("-trace_msg").arg("-message_file").arg(file("messages"));
+        command.arg("-trace_logs").arg("-log_file").arg(file("said"));
+        command.args(["-s", DID]).args(more).args(to);
+        let program = Program::start(&name, &mut command, self.folder.path())?;
+        Ok(Sipp { program, said: file("said"), errors: file("errors"), messages: file("messages") })
+    }
+
+    /// The call records, once there are `count`; each line must be one.
+    pub fn cdrs(&self, count: usize) -> Result<Vec<Value>, String> {
+        let folder = self.folder.path().join("data/cdr");
+        let lines = || -> Vec<String> {
+            let files = fs::read_dir(&folder).into_iter().flatten().flatten();
+            let texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+            texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+        };
+        until(RECORD, || lines().len() >= count);
+        let lines = lines();
+        if lines.len() != count {
+            return Err(format!(
+                "{} call records, not {count}: {lines:#?}\n{}",
+                lines.len(),
+                self.node.last_words()
+            ));
+        }
+        lines.iter().map(|line| serde_json::from_str(line).map_err(|e| format!("{e}: {line}"))).collect()
+    }
+
+    /// The only call record.
+    pub fn cdr(&self) -> Result<Value, String> {
+        self.cdrs(1)?.pop().ok_or_else(|| "no call record".to_owned())
+    }
+}
+
+/// One SIPp with one scenario.
+pub struct Sipp {
+    program: Program,
+    said: PathBuf,
+    errors: PathBuf,
+    messages: PathBuf,
+}
+
+impl Sipp {
+    /// Waits for the scenario's end, which must be the expected one. What the scenario logged comes back.
+    pub fn finish(mut self) -> Result<String, String> {
+        let end = self.program.wait(SCENARIO + START);
+        let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        match end {
+            Ok(status) if status.success() => Ok(text(&self.said)),
+            Ok(status) => Err(format!(
+                "{} ended with {status}\n{}\n{}",
+                self.said.display(),
+                text(&self.errors),
+                text(&self.messages)
+            )),
+            Err(late) => Err(format!("{late}\n{}", text(&self.messages))),
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, text))
+        .map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// A loopback address of this process alone, so that no other test takes a port between its choice and its use.
+fn own_host() -> IpAddr {
+    let [.., b, c] = std::process::id().to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(127, 64 | b >> 2, b, c.clamp(1, 254)))
+}
+
+/// Whether somebody on this machine holds `port`, by the kernel's own list (`udp` or `tcp`).
+fn is_bound(protocol: &str, port: u16) -> bool {
+    let wanted = format!(":{port:04X}");
+    fs::read_to_string(format!("/proc/net/{protocol}")).is_ok_and(|list| {
+        list.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&wanted))
+    })
+}
