@@ -244,7 +244,8 @@ impl World {
         if self.broken.is_none() && !self.is_quiet() {
             let census = self.census();
             let calls = self.unrecorded();
-            let call_id = calls.first().cloned().unwrap_or_default();
+            let waiting = || self.hosts.iter().find_map(|host| host.waits_in());
+            let call_id = calls.first().cloned().or_else(waiting).unwrap_or_default();
             let awake: Vec<(&str, &Instant)> = self
                 .hosts
                 .iter()
