@@ -17,6 +17,8 @@ pub const LEVEL_ENV: &str = "STROWGER_LOG";
 /// Lines that wait for stderr: three a call, one second's worth of 2,000 calls. What comes beyond is dropped and
 /// counted.
 const LINES: usize = 6_000;
+/// How many bytes of lines are written with one call.
+const AT_ONCE: usize = 64 << 10;
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -75,12 +77,25 @@ enum Line {
     Done(SyncSender<()>),
 }
 
+/// Writes until the log is gone; what has gathered meanwhile goes out at once.
 fn write(queue: &Receiver<Line>) {
-    for line in queue {
-        match line {
-            // Without a stderr there is nobody to tell.
-            Line::Text(text) => drop(io::stderr().lock().write_all(&text)),
-            Line::Done(done) => drop(done.try_send(())),
+    let mut text = Vec::new();
+    while let Ok(first) = queue.recv() {
+        let mut next = Some(first);
+        let mut done = None;
+        while let Some(line) = next {
+            match line {
+                Line::Text(line) => text.extend_from_slice(&line),
+                Line::Done(told) => done = Some(told),
+            }
+            next = if done.is_none() && text.len() < AT_ONCE { queue.try_recv().ok() } else { None };
+        }
+        // Without a stderr there is nobody to tell.
+        let _unheard = io::stderr().lock().write_all(&text);
+        text.clear();
+        if let Some(done) = done {
+            // Whoever waited for it may have gone.
+            let _late = done.try_send(());
         }
     }
 }

@@ -129,6 +129,7 @@ impl DiskThread {
             if taken.closing {
                 last_tries += 1;
                 if all_written {
+                    self.journal_at_the_end();
                     return;
                 }
                 if last_tries == LAST_TRIES {
@@ -139,6 +140,13 @@ impl DiskThread {
                     return;
                 }
             }
+        }
+    }
+
+    /// Leaves a short journal behind. A long one would do no harm.
+    fn journal_at_the_end(&mut self) {
+        if let Err(error) = self.journal.begin_anew(self.reader.end()) {
+            tracing::warn!(%error, "the journal could not be shortened");
         }
     }
 
