@@ -19,6 +19,8 @@ pub const LEVEL_ENV: &str = "STROWGER_LOG";
 const LINES: usize = 6_000;
 /// How many bytes of lines are written with one call.
 const AT_ONCE: usize = 64 << 10;
+/// How long lines gather: a shard that logs then wakes nobody, and the thread wakes fifty times a second at most.
+const GATHER: Duration = Duration::from_millis(20);
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -93,9 +95,10 @@ fn write(queue: &Receiver<Line>) {
         // Without a stderr there is nobody to tell.
         let _unheard = io::stderr().lock().write_all(&text);
         text.clear();
-        if let Some(done) = done {
+        match done {
             // Whoever waited for it may have gone.
-            let _late = done.try_send(());
+            Some(done) => drop(done.try_send(())),
+            None => std::thread::sleep(GATHER),
         }
     }
 }
