@@ -181,6 +181,11 @@ impl DiskThread {
         if let Health::Failing { again, .. } = self.health {
             return (Appetite::Nothing, again);
         }
+        // Records that come before they may be synced need not wake anybody.
+        let quiet = self.last_sync.map(|last| last + RECORDS_EVERY).filter(|end| *end > Instant::now());
+        if let Some(end) = quiet {
+            return (Appetite::Nothing, starts.map_or(end, |due| due.min(end)));
+        }
         let touch = (!self.journal.is_empty()).then_some(self.last_touch + TOUCH_EVERY);
         let until = [records, starts, touch].into_iter().flatten().fold(self.next_sweep, Instant::min);
         let appetite = match (records, starts) {
