@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
-use super::slot::{Armed, Asked, CalledSide, CallerSide, ForkSeen, Side, Slot, Stage};
+use super::slot::{Armed, Asked, CallerSide, ForkSeen, Side, Slot, Stage};
 use super::{Desk, Exchange, Settings, SlotKey};
 use crate::call::cdr::{Direction, Role};
 use crate::call::event::{Fork, LegId};
@@ -167,25 +167,6 @@ impl CallerSide {
     pub fn matches_rack(&self, prack: &Message<'_>) -> bool {
         let open = self.reliable.as_deref().map(|open| (open.rseq, self.side.invite_seq));
         open.is_some() && prack.get(Name::RAck).and_then(super::caller::read_rack) == open
-    }
-}
-
-impl CalledSide {
-    /// A leg that a limit kept from being called.
-    pub fn never_called(peer: Peer) -> Self {
-        CalledSide {
-            side: Side { stage: Stage::Gone, ..Side::new(0) },
-            transaction: None,
-            call_id: [b'-'; super::names::CALL_ID_LEN],
-            peer,
-            forks: SmallVec::new(),
-            stray_acks: SmallVec::new(),
-            min_se: None,
-        }
-    }
-
-    pub fn was_called(&self) -> bool {
-        self.transaction.is_some()
     }
 }
 

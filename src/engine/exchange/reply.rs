@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::invite::Attempt;
 use super::slot::{CalledSide, ForkSeen, Owner, Stage};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey};
@@ -253,7 +254,7 @@ impl Exchange {
         if code == 422
             && side.min_se.is_none()
             && let Some(wanted) = Session::wanted(response)
-            && self.invite_again(now, key, leg, wanted, out)
+            && self.try_invite(now, key, leg, Attempt::Interval(wanted), out)
         {
             return;
         }
@@ -408,10 +409,16 @@ impl Exchange {
         match owner {
             Owner::Leg(key, leg) => {
                 let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
-                if side.side.stage == Stage::Early {
-                    side.side.stage = Stage::Gone;
-                    self.happen(now, key, Event::Leg(leg, event), out);
+                if side.side.stage != Stage::Early {
+                    return;
                 }
+                if code == 503 && self.falls_back(now, key, leg, out) {
+                    return;
+                }
+                if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) {
+                    side.side.stage = Stage::Gone;
+                }
+                self.happen(now, key, Event::Leg(leg, event), out);
             }
             Owner::Passed(key, leg) => {
                 let method = self.slots.get(key).and_then(|slot| slot.passed_method(leg));
@@ -425,6 +432,20 @@ impl Exchange {
             }
             Owner::Caller(_) | Owner::Asked(..) | Owner::Nobody => {}
         }
+    }
+}
+
+impl Exchange {
+    /// A long INVITE whose stream nobody took goes in a datagram after all (RFC 3261 §18.1.1).
+    fn falls_back(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) -> bool {
+        let Some(slot) = self.slots.get(key) else { return false };
+        let settled = slot.call.as_deref().and_then(|call| self.settings.peer_of(call.leg(leg)?));
+        let side = slot.legs.get(leg.index() - 1);
+        let chose = side.is_some_and(|side| side.chose_stream(settled.map(|peer| peer.transport)));
+        if chose {
+            self.say(now, key, Way::Here, leg, What::Turn("no TCP there: UDP after all"));
+        }
+        chose && self.try_invite(now, key, leg, Attempt::Datagram, out)
     }
 }
 
