@@ -62,7 +62,7 @@ fn of_a_hunt_group_the_first_to_answer_wins_and_the_other_is_told() {
 #[test]
 fn a_busy_phone_is_486_and_exit_1() {
     let told = World::new(FORWARD).told(&["--answer", "busy"], 1);
-    assert_eq!((told.sip_code, told.with), (Some(486), None));
+    assert_eq!((told.sip_code, &told.with), (Some(486), &None));
     assert_eq!(leg(&told, 0), "in INVITE, out 100, out 486, in ACK");
     assert_eq!(leg(&told, 1), "out INVITE, in 100, in 486, out ACK");
     assert!(told.summary.starts_with("not bridged: 486 Busy Here; the call record says busy"));
