@@ -9,13 +9,14 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use strowger::sip::body::Body;
 use strowger::sip::build::{self, Writer};
 use strowger::sip::header::{Method, Name};
 use strowger::sip::peer::Transport;
-use strowger::sip::sdp;
 use strowger::sip::uri::{self, Uri};
 use strowger::sip::wire::{Frame, Message, frame};
+
+#[path = "../fuzz/checks/wire.rs"]
+mod checks;
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -110,8 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_matches_its_request(written in message(), code in 100u16..700, source in source()) {
-        prop_assume!(written.status.is_none());
+    fn an_answer_matches_its_request(written in message().prop_map(request), code in 100u16..700, source in source()) {
         let (bytes, range) = written.write();
         let request = Message::parse(&bytes[range]).map_err(|bad| fail(&bytes, bad.fault))?;
         let mut out = Vec::new();
@@ -135,12 +135,12 @@ proptest! {
         for mutation in &mutations {
             mutation.apply(&mut bytes);
         }
-        whatever_comes(&bytes)?;
+        checks::whatever_comes(&bytes);
     }
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..400)) {
-        whatever_comes(&bytes)?;
+        checks::whatever_comes(&bytes);
     }
 
     #[test]
@@ -154,40 +154,19 @@ proptest! {
     }
 }
 
-/// What must hold of anything that comes: no panic, and of what is accepted, that every line is one line.
-fn whatever_comes(bytes: &[u8]) -> Result<(), TestCaseError> {
-    let _ = frame(bytes);
-    let message = match Message::parse(bytes) {
-        Ok(message) => message,
-        Err(malformed) => {
-            let mut out = Vec::new();
-            let source = SocketAddr::from(([192, 0, 2, 1], 5060));
-            let answered = build::answer_malformed(&mut out, &malformed, source, b"t");
-            prop_assert_eq!(answered, (!out.is_empty()).then_some(0..out.len()));
-            if !out.is_empty() {
-                prop_assert!(memchr::memmem::find(&out, b"\r\n\r\n") == Some(out.len() - 4));
-                prop_assert!(malformed.is_request());
-            }
-            return Ok(());
-        }
-    };
-    for field in message.fields() {
-        let mut lines = field.value.split(|&byte| byte == b'\n');
-        prop_assert!(lines.next().is_some());
-        prop_assert!(lines.all(|line| line.starts_with(b" ") || line.starts_with(b"\t")));
+/// What the fuzzer found, and what it started from.
+#[test]
+fn the_corpus_of_the_fuzzer_is_replayed() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/wire");
+    let mut inputs = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus") {
+        let path = entry.expect("an entry").path();
+        checks::whatever_comes(
+            &std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+        );
+        inputs += 1;
     }
-    let _ = (message.contact(), message.max_forwards(), message.method_token());
-    for name in Name::ALL {
-        let _ = message.list(*name).count() + message.addresses(*name).filter(Result::is_ok).count();
-        let _ = message.number(*name);
-    }
-    let _ = Body::of(&message).and_then(|body| {
-        let mut answer = Vec::new();
-        let offer = body.sdp()?;
-        sdp::refuse_all(offer, &mut answer);
-        Some(sdp::is_held(offer))
-    });
-    Ok(())
+    assert!(inputs > 0, "an empty corpus");
 }
 
 fn fail(bytes: &[u8], why: impl std::fmt::Display) -> TestCaseError {
@@ -298,6 +277,10 @@ fn message() -> impl Strategy<Value = Written> {
             body,
         }
     })
+}
+
+fn request(written: Written) -> Written {
+    Written { status: None, ..written }
 }
 
 /// Its bodies go through UTF-8, and it refuses IPv6 hosts and `tel:`.

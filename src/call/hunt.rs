@@ -11,7 +11,7 @@ use super::talk::Talk;
 use super::{State, Turn};
 use crate::call::cdr::LegEnd;
 use crate::number::E164;
-use crate::routing::{Agent, ForeignCallerId, Trunk, Who};
+use crate::routing::{Agent, ForeignCallerId, Plan, Shows, Trunk, Who};
 use crate::sip::body::Body;
 
 /// How often the caller's 180 is repeated (RFC 3261 §13.3.1.1; R4).
@@ -103,10 +103,7 @@ impl Turn<'_> {
             self.call.unrung.push((target, TargetEnd::Other));
             return;
         }
-        let shown = match (self.call.plan.pass_called_number, trunk.foreign_caller_id) {
-            (true, _) | (false, ForeignCallerId::Replace) => Shown::Did,
-            (false, ForeignCallerId::Pass | ForeignCallerId::Retry) => Shown::Caller,
-        };
+        let shown = shown_on(&self.call.plan, &trunk);
         self.ring(Leg::new(target, Destination::Gateway { number, trunk, gateway: 0 }, shown, self.now.mono));
     }
 
@@ -317,10 +314,9 @@ impl Turn<'_> {
                 Redirect::Agent(agent) if !self.agents.engage(&agent) => continue,
                 Redirect::Agent(agent) => Destination::Contact(agent),
             };
-            let shown = if self.call.plan.pass_called_number && matches!(to, Destination::Gateway { .. }) {
-                Shown::Did
-            } else {
-                Shown::Caller
+            let shown = match &to {
+                Destination::Gateway { trunk, .. } => shown_on(&self.call.plan, trunk),
+                Destination::Contact(_) => Shown::Caller,
             };
             let mut leg = Leg::new(target, to, shown, self.now.mono);
             leg.depth = depth;
@@ -412,6 +408,14 @@ impl Turn<'_> {
         if let Some(agent) = leg.agent().cloned() {
             self.agents.release(&agent);
         }
+    }
+}
+
+/// Whom a leg through this trunk shows at first.
+fn shown_on(plan: &Plan, trunk: &Trunk) -> Shown {
+    match plan.shows_on(trunk) {
+        Shows::Did => Shown::Did,
+        Shows::Caller | Shows::CallerThenDid => Shown::Caller,
     }
 }
 

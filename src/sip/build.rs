@@ -6,7 +6,7 @@
 mod answer;
 mod phrases;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 pub use answer::{answer, answer_malformed, write_via_received};
@@ -26,6 +26,7 @@ pub struct Writer<'o> {
 
 /// What names a header when writing: a `Name`, or the spelling of one that has no `Name`.
 pub trait Spelling {
+    /// The name; empty where it is none that can be written.
     fn spelling(&self) -> &str;
 }
 
@@ -37,7 +38,7 @@ impl Spelling for Name {
 
 impl Spelling for &str {
     fn spelling(&self) -> &str {
-        self
+        if chars::is_token(self.as_bytes()) { self } else { "" }
     }
 }
 
@@ -76,7 +77,7 @@ impl<'o> Writer<'o> {
     /// One header line whose value is the parts one after another.
     pub fn header_parts(&mut self, name: impl Spelling, parts: &[&[u8]]) -> &mut Self {
         let name = name.spelling().as_bytes();
-        if chars::is_token(name) {
+        if !name.is_empty() {
             push_header(self.out, name, parts);
         }
         self
@@ -156,13 +157,19 @@ pub(super) fn push_header(out: &mut Vec<u8>, name: &[u8], parts: &[&[u8]]) {
 /// Appends a header value. Runs of white space that hold a CR or LF become one space, so a value can neither
 /// fold nor end its line.
 pub fn push_clean(out: &mut Vec<u8>, value: &[u8]) {
+    match chars::low_control(value) {
+        None => out.extend_from_slice(value),
+        Some(_) => push_unfolded(out, value),
+    }
+}
+
+#[cold]
+fn push_unfolded(out: &mut Vec<u8>, value: &[u8]) {
     let mut rest = value;
     while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
-        let before = &rest[..at];
-        let kept = before.iter().rposition(|&byte| !chars::is_lws(byte)).map_or(0, |last| last + 1);
-        out.extend_from_slice(&before[..kept]);
-        rest = chars::trim_start(&rest[at..]);
+        out.extend_from_slice(chars::trim_end(&rest[..at]));
         out.push(b' ');
+        rest = chars::trim_start(&rest[at..]);
     }
     out.extend_from_slice(rest);
 }
@@ -172,11 +179,35 @@ pub fn push_number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(Digits::default().write(value));
 }
 
+/// Appends an address, IPv6 without brackets.
+pub fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    use std::io::Write;
+    match ip {
+        IpAddr::V4(v4) => {
+            for (index, octet) in v4.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                push_number(out, u64::from(octet));
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(v6) => drop(write!(out, "{v6}")),
+    }
+}
+
 /// Appends `ip:port`, IPv6 in brackets.
 pub fn push_socket_addr(out: &mut Vec<u8>, addr: SocketAddr) {
-    use std::io::Write;
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{addr}");
+    match addr.ip() {
+        ip @ IpAddr::V4(_) => push_ip(out, ip),
+        ip @ IpAddr::V6(_) => {
+            out.push(b'[');
+            push_ip(out, ip);
+            out.push(b']');
+        }
+    }
+    out.push(b':');
+    push_number(out, u64::from(addr.port()));
 }
 
 /// Room for the digits of a `u64`.
@@ -245,6 +276,15 @@ mod tests {
         w.header("Bad Name", b"x").header(Name::Other, b"x").header("", b"x");
         w.end();
         assert_eq!(out, b"INVITE sip:a@bSIP/2.0X:y SIP/2.0\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn addresses_are_written_as_std_does() {
+        for text in ["192.0.2.1:5060", "[2001:db8::1]:9", "0.0.0.0:0", "[::ffff:192.0.2.1]:65535"] {
+            let mut out = Vec::new();
+            push_socket_addr(&mut out, text.parse().expect("an address"));
+            assert_eq!(String::from_utf8_lossy(&out), text);
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::slot::{Asked, Owner, Stage, Wake};
+use smallvec::SmallVec;
+
+use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, write_contact};
 use crate::call::event::{Action, Answer, LegId, Why};
@@ -58,7 +60,6 @@ impl Exchange {
         let mut reason = Vec::new();
         write_reason(&mut reason, &why);
         side.side.stage = Stage::Abandoned(why);
-        side.forks.iter_mut().for_each(|fork| fork.early = None);
         if let Some(transaction) = side.transaction {
             self.transactions.cancel(now.mono, transaction, Some(&reason), &mut out.out);
             self.say(now, key, Way::Out, leg, What::Request(Method::Cancel));
@@ -95,7 +96,8 @@ impl Exchange {
         };
         debug_assert_eq!(range.start, start);
         side.offer = None;
-        side.ack = Some((side.fork, peer, out.out.wire[range.clone()].into()));
+        let bytes = out.out.wire[range.clone()].into();
+        side.keep_ack(Acknowledgement { cseq: side.invite_seq, fork: side.fork, to: peer, bytes });
         if matches!(side.stage, Stage::Accepted { .. }) {
             side.stage = Stage::Confirmed;
         }
@@ -173,6 +175,7 @@ impl Exchange {
         };
         if method == Method::Invite {
             side.invite_seq = dialog.local_seq();
+            side.asked_for_offer = body.is_none();
         }
         self.transactions.send(now.mono, transaction, method, &self.scratch[range], peer, &mut out.out);
         if let Some(asked) =
@@ -285,6 +288,7 @@ impl Exchange {
 
     /// The call is over: its record is written, whatever its dialogs still owe (R12).
     fn close(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        self.answer_the_rest(now, key, out);
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(call) = slot.call.take() else { return };
         let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
@@ -310,6 +314,20 @@ impl Exchange {
         }
         self.ended.push_back(lines);
         out.notices.push(Notice::Ended(Box::new(cdr)));
+    }
+
+    /// Requests that still await the other side's answer get 487 (RFC 3261 §15.1.2).
+    fn answer_the_rest(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let (open, acked): (SmallVec<[Asked; 1]>, SmallVec<[Asked; 1]>) =
+            std::mem::take(&mut slot.asked).into_iter().partition(|asked| !asked.request.is_empty());
+        slot.asked = acked;
+        for asked in open {
+            if let Ok(request) = Message::parse(&asked.request) {
+                self.reply_without_dialog(now, asked.transaction, asked.from, &request, 487, out);
+                self.say(now, key, Way::Out, asked.leg, What::Response(487, asked.method));
+            }
+        }
     }
 
     /// Ends whatever dialogs and INVITEs a call has, without asking it.

@@ -128,18 +128,41 @@ pub struct Side {
     pub allows_update: bool,
     /// CSeq of the INVITE that made the dialog, or of the last re-INVITE that we sent.
     pub invite_seq: u32,
-    /// The ACK of the last 2xx that we got, to be repeated with it; the dialog that it belongs to.
-    pub ack: Option<Acknowledgement>,
+    /// The ACKs of the last 2xx that we got, to be repeated with them.
+    pub acks: SmallVec<[Acknowledgement; 1]>,
     /// The fork that was answered.
     pub fork: Fork,
     /// The far side's offer that awaits an answer in our ACK (delayed offer).
     pub offer: Option<Body>,
+    /// The last INVITE that we sent left the offer to the far side.
+    pub asked_for_offer: bool,
 }
 
 /// An ACK as it was sent, and where to.
-pub type Acknowledgement = (Fork, Peer, Box<[u8]>);
+#[derive(Debug)]
+pub struct Acknowledgement {
+    pub cseq: u32,
+    pub fork: Fork,
+    pub to: Peer,
+    pub bytes: Box<[u8]>,
+}
+
+/// How many ACKs a side keeps: re-INVITEs that follow each other faster than that within 64·T1 are no conversation.
+const MAX_ACKS: usize = 8;
 
 impl Side {
+    pub fn keep_ack(&mut self, ack: Acknowledgement) {
+        if self.acks.len() >= MAX_ACKS {
+            self.acks.remove(0);
+        }
+        self.acks.push(ack);
+    }
+
+    /// The ACK that this 2xx had, if it has left.
+    pub fn ack_of(&self, cseq: u32, fork: Fork) -> Option<&Acknowledgement> {
+        self.acks.iter().find(|ack| ack.cseq == cseq && ack.fork == fork)
+    }
+
     pub fn new(invite_seq: u32) -> Self {
         Side {
             stage: Stage::Early,
@@ -147,9 +170,10 @@ impl Side {
             session: None,
             allows_update: false,
             invite_seq,
-            ack: None,
+            acks: SmallVec::new(),
             fork: Fork(0),
             offer: None,
+            asked_for_offer: false,
         }
     }
 }

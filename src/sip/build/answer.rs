@@ -1,8 +1,9 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::{Writer, push_clean, push_number};
-use crate::sip::header::{List, Name, Params};
+use super::{Writer, push_clean, push_ip, push_number};
+use crate::sip::header::{List, Name, Params, chars};
+use crate::sip::uri::{self, Address};
 use crate::sip::wire::{Malformed, Message, Via};
 
 /// Begins the response to a request (RFC 3261 §8.2.6.2): every Via in order, the top one with `received` and
@@ -20,7 +21,7 @@ pub fn answer<'o>(
     to_tag: Option<&[u8]>,
 ) -> Writer<'o> {
     let mut w = Writer::response(out, code, phrase);
-    write_vias(&mut w, request.all(Name::Via), source);
+    write_vias(&mut w, request, source);
     w.header(Name::From, request.from().raw);
     let to = request.to();
     match to_tag {
@@ -56,7 +57,7 @@ pub fn answer_malformed(
         w.header(Name::From, from);
     }
     if let Some(to) = salvage.to {
-        let tagged = memchr::memmem::find(&to.to_ascii_lowercase(), b"tag").is_some();
+        let tagged = Address::parse(to).is_ok_and(|to| to.tag().is_some());
         let parts: &[&[u8]] = if tagged { &[to] } else { &[to, b";tag=", to_tag] };
         w.header_parts(Name::To, parts);
     }
@@ -69,23 +70,19 @@ pub fn answer_malformed(
     Some(w.end())
 }
 
-fn write_vias<'a>(w: &mut Writer<'_>, vias: impl Iterator<Item = &'a [u8]>, source: SocketAddr) {
-    for (index, value) in vias.enumerate() {
-        let mut values = List::new(value);
-        match (index, values.next().and_then(Via::parse)) {
-            (0, Some(top)) => {
-                w.out.extend_from_slice(b"Via: ");
-                write_via_received(w.out, &top, source);
-                for further in values {
-                    w.out.extend_from_slice(b", ");
-                    push_clean(w.out, further);
-                }
-                w.out.extend_from_slice(b"\r\n");
-            }
-            (_, _) => {
-                w.header(Name::Via, value);
-            }
-        }
+fn write_vias(w: &mut Writer<'_>, request: &Message<'_>, source: SocketAddr) {
+    let mut fields = request.all(Name::Via);
+    let mut first = List::new(fields.next().unwrap_or_default());
+    first.next();
+    w.out.extend_from_slice(b"Via: ");
+    write_via_received(w.out, &request.via(), source);
+    for further in first {
+        w.out.extend_from_slice(b", ");
+        push_clean(w.out, further);
+    }
+    w.out.extend_from_slice(b"\r\n");
+    for value in fields {
+        w.header(Name::Via, value);
     }
 }
 
@@ -93,10 +90,9 @@ fn write_vias<'a>(w: &mut Writer<'_>, vias: impl Iterator<Item = &'a [u8]>, sour
 /// source address (RFC 3261 §18.2.1) and always beside `rport`, which gets the source port (RFC 3581 §4). A
 /// `received` that the sender wrote is left out.
 pub fn write_via_received(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) {
-    use std::io::Write;
     let ip = source.ip().to_canonical();
     let sent_by = &via.raw[..via.raw.len() - via.params.len()];
-    push_clean(out, crate::sip::header::chars::trim(sent_by));
+    push_clean(out, chars::trim(sent_by));
     for param in Params::new(via.params) {
         if param.name.eq_ignore_ascii_case(b"received") {
             continue;
@@ -111,9 +107,9 @@ pub fn write_via_received(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) 
             push_clean(out, value);
         }
     }
-    if via.rport.is_some() || crate::sip::uri::host_ip(via.host) != Some(ip) {
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, ";received={ip}");
+    if via.rport.is_some() || uri::host_ip(via.host) != Some(ip) {
+        out.extend_from_slice(b";received=");
+        push_ip(out, ip);
     }
 }
 

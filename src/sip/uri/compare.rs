@@ -7,10 +7,13 @@ pub fn eq(left: &Uri<'_>, right: &Uri<'_>) -> bool {
     if left.scheme != right.scheme {
         return false;
     }
+    if left.raw == right.raw {
+        return true;
+    }
     match left.scheme {
         Scheme::Sip | Scheme::Sips => sip_eq(left, right),
         Scheme::Tel => tel_eq(left, right),
-        Scheme::Other => left.raw == right.raw,
+        Scheme::Other => false,
     }
 }
 
