@@ -163,6 +163,20 @@ impl Call {
         self.does(name, Act::HangsUp)
     }
 
+    /// Somebody sends a request within the dialog, early or confirmed, changed as the story wants it.
+    pub fn asks(&mut self, name: &str, method: &str, dress: fn(Message) -> Message) -> &mut Call {
+        self.settle();
+        let host = self.host(name);
+        let call_id = match name {
+            "caller" => Some(self.call_id.clone()),
+            _ => self.leg_of(name),
+        };
+        if let Some(call_id) = call_id {
+            self.world.asks(host, &call_id, method, dress);
+        }
+        self
+    }
+
     /// How a phone is to take a CANCEL, answer session timers and so on; from its next INVITE's arrival.
     pub fn behaves(&mut self, name: &str, manner: Manner) -> &mut Call {
         self.settle();

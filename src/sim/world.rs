@@ -404,6 +404,30 @@ impl World {
         self.post(host);
     }
 
+    pub fn asks(&mut self, host: usize, call_id: &str, method: &str, dress: fn(Message) -> Message) {
+        self.hosts[host].ask(self.now, call_id, method, dress);
+        self.post(host);
+    }
+
+    /// This very message reaches the server at once, from wherever.
+    pub fn sends(&mut self, from: SocketAddr, message: &Message) {
+        self.arrives(from, &message.bytes());
+    }
+
+    /// From now on the server takes no new calls.
+    pub fn drain(&mut self) {
+        for shard in 0..self.cores.len() {
+            self.feed(shard, Input::Drain);
+        }
+    }
+
+    /// An operator hangs up the call of that record id.
+    pub fn operator_hangs_up(&mut self, call: &str) {
+        for shard in 0..self.cores.len() {
+            self.feed(shard, Input::HangUp { call });
+        }
+    }
+
     /// Publishes a configuration: this one, or a newly drawn one.
     pub fn publish(&mut self, routing: Option<&str>) {
         self.generation += 1;
