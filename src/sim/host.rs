@@ -397,15 +397,27 @@ impl Host {
         }
     }
 
-    /// Everybody who still talks or waits gives up within a minute, so that the world can come to rest.
+    /// Everybody who still talks or waits gives up, a caller within a minute, the others two minutes later, so
+    /// that the world can come to rest.
     pub fn wind_up(&mut self, now: Instant) {
         let calls: Vec<String> = self.parties.keys().cloned().collect();
         for call_id in calls {
             let after = Duration::from_millis(self.dice.within(0..60_000));
-            if let Some(Party { role: Role::Caller { .. }, .. }) = self.parties.get(&call_id) {
-                self.agenda.push(now + after, (call_id, Act::HangsUp));
+            match self.parties.get(&call_id).map(|party| &party.role) {
+                Some(Role::Caller { .. }) => self.agenda.push(now + after, (call_id, Act::HangsUp)),
+                // Somebody whom a BYE never reached notices when it hangs up itself.
+                Some(Role::Called { .. }) => {
+                    let later = now + after + Duration::from_secs(120);
+                    self.agenda.push(later, (call_id, Act::HangsUp));
+                }
+                Some(Role::Dead) | None => (),
             }
         }
+    }
+
+    /// A call in which this end still waits for an answer.
+    pub fn waits_in(&self) -> Option<String> {
+        self.stack.unanswered().map(|request| request.call_id().to_owned())
     }
 
     /// Calls that this end still believes in.

@@ -33,6 +33,10 @@ pub fn did(index: usize) -> String {
     format!("+1201555{:04}", 100 + index)
 }
 
+pub fn is_did(number: &str) -> bool {
+    number.strip_prefix("+1201555").is_some_and(|rest| rest.len() == 4)
+}
+
 /// The number that a DID is forwarded to in one generation. It names the generation, so that the wire shows
 /// which one a call used.
 pub fn forward_number(generation: u64, index: usize) -> String {

@@ -216,6 +216,12 @@ impl Stack {
         self.insisted.retain(|one| one.call_id != call_id || one.rseq.is_none());
     }
 
+    /// A request of ours without a final response.
+    pub fn unanswered(&self) -> Option<&Message> {
+        let waits = |client: &&Client| !matches!(client.stage, Stage::Finished(_));
+        self.clients.values().find(waits).map(|client| &client.request)
+    }
+
     /// Forgets everything about a call: its end died.
     pub fn forget(&mut self, call_id: &str) {
         self.clients.retain(|_, client| client.request.call_id() != call_id);

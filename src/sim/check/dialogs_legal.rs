@@ -3,8 +3,8 @@
 //! nothing follows a BYE (RFC 3261 §8.1, §9.1, §12.2, §13.2.2.4, §14.1, §15).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
+use super::invites::{Invite, Invites, LIFE};
 use super::{Check, Verdict, breach};
 use crate::sim::core::Census;
 use crate::sim::message::Message;
@@ -12,16 +12,12 @@ use crate::sim::trace::Crossing;
 use crate::sim::wire::Way;
 use crate::time::Instant;
 
-/// 64·T1.
-const LIFE: Duration = Duration::from_secs(32);
-
 /// Call-ID, our tag, their tag.
 type Dialog = (String, String, String);
 
 #[derive(Default)]
 pub struct DialogsLegal {
-    /// Our INVITEs, by branch.
-    invites: BTreeMap<String, Invite>,
+    invites: Invites,
     /// Every request of ours, by branch and method, for its repetitions.
     sent: BTreeMap<(String, String), Message>,
     /// The last CSeq that we used, by dialog; early ones under an empty far tag.
@@ -31,19 +27,6 @@ pub struct DialogsLegal {
     targets: BTreeMap<String, BTreeSet<String>>,
     /// ACKs that are owed within this turn: INVITE branch and far tag.
     owed: BTreeSet<(String, String)>,
-}
-
-struct Invite {
-    request: Message,
-    at: Instant,
-    is_tried: bool,
-    cancelled: Option<Instant>,
-    /// When its first final response came, and its status.
-    ended: Option<(Instant, u16)>,
-    /// Far tags of 2xx that we have acknowledged.
-    acknowledged: BTreeSet<String>,
-    /// Far tags of 2xx that came, and whether they carried an offer.
-    answered: BTreeMap<String, bool>,
 }
 
 /// An answered dialog.
@@ -63,7 +46,7 @@ impl Check for DialogsLegal {
 
     fn saw(&mut self, crossing: &Crossing) -> Verdict {
         let message = &crossing.message;
-        match (crossing.way, message.is_request()) {
+        let verdict = match (crossing.way, message.is_request()) {
             (Way::Out, true) => self.asks(crossing.at, message),
             (Way::Out, false) => {
                 self.answers(crossing.at, message);
@@ -77,7 +60,9 @@ impl Check for DialogsLegal {
                 self.is_answered(crossing.at, message);
                 Ok(())
             }
-        }
+        };
+        self.invites.note(crossing);
+        verdict
     }
 
     fn turn_over(&mut self, _now: Instant, _census: Census) -> Verdict {
@@ -128,15 +113,15 @@ impl DialogsLegal {
         }
         self.sent.insert(key, message.clone());
         match method {
-            "CANCEL" => self.cancels(now, message),
+            "CANCEL" => self.cancels(message),
             "ACK" => self.acknowledges(message),
             _ => self.requests(now, message),
         }
     }
 
-    fn cancels(&mut self, now: Instant, message: &Message) -> Verdict {
+    fn cancels(&mut self, message: &Message) -> Verdict {
         let wrong = |what: &str| breach(message.call_id(), format!("{}: {what}", message.start));
-        let Some(invite) = self.invites.get_mut(message.branch()) else {
+        let Some(invite) = self.invites.get(message.branch()) else {
             return wrong("cancels no INVITE of ours");
         };
         let same = |name: &str| invite.request.get(name) == message.get(name);
@@ -152,7 +137,6 @@ impl DialogsLegal {
         if let Some((_, status)) = invite.ended {
             return wrong(&format!("after the final {status}"));
         }
-        invite.cancelled = Some(now);
         Ok(())
     }
 
@@ -200,19 +184,9 @@ impl DialogsLegal {
             if message.contact().is_none() {
                 return wrong("no Contact");
             }
-            let invite = Invite {
-                request: message.clone(),
-                at: now,
-                is_tried: false,
-                cancelled: None,
-                ended: None,
-                acknowledged: BTreeSet::new(),
-                answered: BTreeMap::new(),
-            };
             if self.invites.values().any(|other| is_open(other, &dialog, now)) {
                 return wrong("while another INVITE of ours is open (RFC 3261 §14.1)");
             }
-            self.invites.insert(message.branch().to_owned(), invite);
         }
         if dialog.2.is_empty() {
             return match method {
@@ -264,11 +238,7 @@ impl DialogsLegal {
         else {
             return;
         };
-        if status < 200 {
-            invite.is_tried = true;
-            return;
-        }
-        if is_forgotten(invite, now) {
+        if status < 200 || invite.is_forgotten(now) {
             return;
         }
         let tag = message.to_tag().unwrap_or_default().to_owned();
@@ -301,17 +271,7 @@ impl DialogsLegal {
 
 /// Whether an INVITE of this dialog still waits for its final response.
 fn is_open(invite: &Invite, dialog: &Dialog, now: Instant) -> bool {
-    ours(&invite.request) == *dialog && invite.ended.is_none() && !is_forgotten(invite, now)
-}
-
-/// Whether we have stopped waiting: no 1xx by Timer B, or no final within 64·T1 of the CANCEL, or the
-/// transaction's time after its final (timers D and M) is over.
-fn is_forgotten(invite: &Invite, now: Instant) -> bool {
-    let unheard = !invite.is_tried && invite.ended.is_none() && now.since(invite.at) >= LIFE;
-    let since = |at: Option<Instant>| at.is_some_and(|at| now.since(at) >= LIFE);
-    unheard
-        || since(invite.cancelled.filter(|_| invite.ended.is_none()))
-        || since(invite.ended.map(|(at, _)| at))
+    ours(&invite.request) == *dialog && invite.ended.is_none() && !invite.is_forgotten(now)
 }
 
 /// The dialog of a request of ours, or of the response to it.

@@ -16,6 +16,7 @@ mod bounded;
 mod dialogs_legal;
 mod everything_answered;
 mod family;
+mod invites;
 mod never_billed_early;
 mod one_cdr;
 mod one_generation;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::family::{Family, Side};
+use super::invites::Invites;
 use super::{Check, Verdict, begins_call, breach};
 use crate::sim::core::Census;
 use crate::sim::trace::Crossing;
@@ -13,6 +14,7 @@ use crate::time::Instant;
 #[derive(Default)]
 pub struct OneWinner {
     family: Family,
+    invites: Invites,
     calls: BTreeMap<String, Call>,
     /// Calls that something happened to in this turn.
     touched: BTreeSet<String>,
@@ -49,6 +51,10 @@ impl Check for OneWinner {
         let message = &crossing.message;
         let (call_id, method) = (message.call_id(), message.method());
         let status = message.status();
+        self.invites.note(crossing);
+        // What comes after we stopped waiting is a stray.
+        let is_stray =
+            self.invites.get(message.branch()).is_some_and(|invite| invite.is_forgotten(crossing.at));
         match self.family.place(crossing) {
             Side::Unknown => (),
             Side::Caller { call: first } => {
@@ -78,7 +84,7 @@ impl Check for OneWinner {
                 };
                 let dialog = (call_id.to_owned(), far.unwrap_or_default().to_owned());
                 match (crossing.way, method, status) {
-                    (Way::In, "INVITE", 200..300) if call.known.insert(dialog.clone()) => {
+                    (Way::In, "INVITE", 200..300) if !is_stray && call.known.insert(dialog.clone()) => {
                         call.up.insert(dialog);
                     }
                     (_, "BYE", 0) => drop(call.up.remove(&dialog)),
