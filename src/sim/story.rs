@@ -33,6 +33,7 @@ pub struct Setup {
     manner: Manner,
     shards: usize,
     lost: Option<usize>,
+    unchecked: Option<&'static str>,
 }
 
 impl Setup {
@@ -43,12 +44,18 @@ impl Setup {
             true => routing.to_owned(),
             false => format!("{}{routing}", usual_ends()),
         };
-        Setup { maker, routing, manner: Manner::default(), shards: 1, lost: None }
+        Setup { maker, routing, manner: Manner::default(), shards: 1, lost: None, unchecked: None }
     }
 
     /// How the caller behaves.
     pub fn caller(mut self, manner: Manner) -> Setup {
         self.manner = manner;
+        self
+    }
+
+    /// This checker looks away: the story breaks its premise.
+    pub fn unchecked(mut self, name: &'static str) -> Setup {
+        self.unchecked = Some(name);
         self
     }
 
@@ -62,6 +69,9 @@ impl Setup {
         let mut world = World::new(7, self.shards, self.maker);
         world.settle(AGENTS, GATEWAYS, &self.routing);
         world.wire.lose_number(self.lost);
+        if let Some(name) = self.unchecked {
+            world.leaves_unchecked(name);
+        }
         let call_id = world.dials(dialled, self.manner);
         Call { world, call_id, holds: false }
     }
