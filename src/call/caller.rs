@@ -23,8 +23,30 @@ pub struct Caller {
     /// The caller asked for privacy (`Privacy: id`, or anonymous).
     pub withheld: bool,
     /// Whom the call was diverted by before it reached us, latest first.
-    pub diversions: SmallVec<[E164; 1]>,
+    pub diversions: SmallVec<[Diverted; 1]>,
 }
+
+/// One earlier diversion (RFC 5806).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Diverted {
+    pub by: E164,
+    /// As the RFC writes it.
+    pub reason: &'static str,
+}
+
+/// The reasons that RFC 5806 names; another one is `unknown`.
+const REASONS: [&str; 10] = [
+    "unconditional",
+    "user-busy",
+    "no-answer",
+    "unavailable",
+    "time-of-day",
+    "do-not-disturb",
+    "deflection",
+    "follow-me",
+    "out-of-service",
+    "away",
+];
 
 impl Caller {
     pub fn of(invite: &Message<'_>, trunk: &Trunk, country: &Country) -> Caller {
@@ -95,12 +117,16 @@ fn is_withheld(invite: &Message<'_>, from: &Address<'_>) -> bool {
     asked || anonymous || old
 }
 
-fn diversions(invite: &Message<'_>, country: &Country) -> SmallVec<[E164; 1]> {
-    invite
-        .list(Name::Diversion)
-        .take(MAX_DIVERSIONS)
-        .filter_map(|value| number::read(&user_of(&Address::parse(value).ok()?.uri), country))
-        .collect()
+fn diversions(invite: &Message<'_>, country: &Country) -> SmallVec<[Diverted; 1]> {
+    let read = |value| {
+        let address = Address::parse(value).ok()?;
+        let by = number::read(&user_of(&address.uri), country)?;
+        let given = address.param("reason").unwrap_or_default();
+        let given = given.strip_prefix(b"\"").and_then(|given| given.strip_suffix(b"\"")).unwrap_or(given);
+        let known = REASONS.iter().find(|known| given.eq_ignore_ascii_case(known.as_bytes()));
+        Some(Diverted { by, reason: known.copied().unwrap_or("unknown") })
+    };
+    invite.list(Name::Diversion).take(MAX_DIVERSIONS).filter_map(read).collect()
 }
 
 /// The user part of a sip: URI, or a tel: URI's number, unescaped.

@@ -104,8 +104,13 @@ impl Exchange {
         }
     }
 
+    /// Whether calls come from there or go there: a trunk's `from`, a gateway, an agent's phone.
+    pub(super) fn knows(&self, from: Peer) -> bool {
+        self.table.trunk_of(from.addr).is_some() || self.far_ends.binary_search(&from.addr.ip()).is_ok()
+    }
+
     /// R1e: nobody. 403 to an INVITE, silence to the rest.
-    fn stranger(&mut self, from: Peer, request: &Message<'_>, out: &mut Effects) {
+    pub(super) fn stranger(&mut self, from: Peer, request: &Message<'_>, out: &mut Effects) {
         if request.method() == Method::Invite && self.settings.answer_strangers {
             self.refuse_statelessly(from, request, Refusal::Stranger, out);
         } else {
@@ -345,7 +350,7 @@ impl Exchange {
         let did = known.as_ref().map(|plan| plan.did.to_string().into());
         let account = known.map_or_else(|| "".into(), |plan| plan.account);
         let refused_call =
-            Refused { arrival, refusal: why, trunk, generation: self.table.generation, account, did };
+            Refused { arrival, refusal: why, code, trunk, generation: self.table.generation, account, did };
         let cdr = refused(refused_call, now, &self.settings.node, seen);
         out.notices.push(Notice::Ended(Box::new(cdr)));
     }

@@ -71,7 +71,13 @@ impl Exchange {
         let slot = self.slots.get_mut(key)?;
         let call = slot.call.as_deref()?;
         let leg = call.leg(id)?;
-        let peer = self.settings.peer_of(leg)?;
+        let Some(peer) = self.settings.peer_of(leg) else {
+            // Nobody can be sent to there; the leg's place is taken all the same: ids count on.
+            if slot.legs.len() < id.index() {
+                slot.legs.push(CalledSide::never_called(slot.caller.peer));
+            }
+            return None;
+        };
         let held_before = slot.legs.get(id.index() - 1).map(|side| (side.call_id, side.side.invite_seq));
         let first = held_before.is_none();
         if first

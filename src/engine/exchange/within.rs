@@ -44,7 +44,11 @@ impl Exchange {
                 self.say(now, slot, Way::In, leg, What::Request(request.method()));
                 return self.answer_once(now, from, request, key, slot, leg, 500, out);
             }
-            Place::Nowhere => return self.refuse_statelessly(from, request, Refusal::NoDialog, out),
+            Place::Nowhere if self.knows(from) => {
+                return self.refuse_statelessly(from, request, Refusal::NoDialog, out);
+            }
+            // R1e: what names no dialog of ours makes nobody known.
+            Place::Nowhere => return self.stranger(from, request, out),
         };
         self.say(now, slot, Way::In, leg, What::Request(request.method()));
         match request.method() {
@@ -154,7 +158,12 @@ impl Exchange {
         }
         slot.armed.retain(|armed| armed.wake != Wake::Session(leg) && armed.wake != Wake::KeepAlive(leg));
         let transaction = slot.caller.transaction;
-        self.happen(now, key, Event::HungUp { leg, why: Gone::Bye { q850 } }, out);
+        // In an early dialog it does what a CANCEL does (RFC 3261 §15): our 200 has not left.
+        let event = match leg == LegId::CALLER && slot.caller.side.stage == Stage::Early {
+            true => Event::CallerCancelled { reason: bye.get(Name::Reason).map(Into::into) },
+            false => Event::HungUp { leg, why: Gone::Bye { q850 } },
+        };
+        self.happen(now, key, event, out);
         if was_accepted {
             // The BYE says that the 200 arrived: it needs no repeating.
             self.transactions.acked(now.mono, transaction);
