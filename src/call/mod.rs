@@ -148,7 +148,7 @@ impl Call {
             // A loser's last words, a timer that was due in the same turn.
             (Talking(talk), Leg(..) | Begin | Woke(_)) => Talking(talk),
 
-            // A request that was under way when the call ended is answered by the dialogs (481).
+            // A request that comes, or was under way, when the call ended is answered by the dialogs.
             (Over, _) => Over,
         };
         self.state = next;

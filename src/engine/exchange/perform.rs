@@ -11,7 +11,6 @@ use crate::call::story::Way;
 use crate::sip::body::Body;
 use crate::sip::build;
 use crate::sip::header::{Method, Name};
-use crate::sip::peer::Peer;
 use crate::sip::sdp;
 use crate::sip::wire::Message;
 use crate::time::Now;
@@ -219,9 +218,8 @@ impl Exchange {
         {
             dialog.refresh_target(&request);
         }
-        let Some(peer) = side.dialog.as_deref().map(|dialog| dialog.peer()) else {
-            return self.reply_without_dialog(now, transaction, from, &request, code, out);
-        };
+        // In an early dialog, or after a BYE, there is none.
+        let peer = side.dialog.as_deref().map_or(from, |dialog| dialog.peer());
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), None);
@@ -248,21 +246,6 @@ impl Exchange {
         }
     }
 
-    fn reply_without_dialog(
-        &mut self,
-        now: Now,
-        transaction: crate::sip::transaction::Id,
-        from: Peer,
-        request: &Message<'_>,
-        code: u16,
-        out: &mut Effects,
-    ) {
-        self.scratch.clear();
-        let range =
-            build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None).end();
-        self.transactions.respond(now.mono, transaction, code, &self.scratch[range], &mut out.out);
-    }
-
     fn announce(&self, key: SlotKey, out: &mut Effects) {
         if let Some(call) = self.slots.get(key).and_then(|slot| slot.call.as_deref()) {
             out.notices.push(Notice::Said(CallEvent::Ringing { call: call.arrival.id.clone() }));
@@ -283,8 +266,22 @@ impl Exchange {
         }
     }
 
+    /// What a side still asks is answered (RFC 3261 §15.1.2: 487), and what was passed on of it is given up: an
+    /// INVITE that has only a provisional response waits for ever.
+    fn settle_asked(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        let is_open = |asked: &&Asked| !asked.request.is_empty();
+        while let Some(asked) = self.slots.get(key).and_then(|slot| slot.asked.iter().find(is_open)) {
+            let (leg, method, passed) = (asked.leg, asked.method, asked.passed);
+            if let Some(passed) = passed.filter(|_| method == Method::Invite) {
+                self.transactions.cancel(now.mono, passed, None, &mut out.out);
+            }
+            self.reply(now, key, leg, method, 487, None, out);
+        }
+    }
+
     /// The call is over: its record is written, whatever its dialogs still owe (R12).
     fn close(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        self.settle_asked(now, key, out);
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(call) = slot.call.take() else { return };
         let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
