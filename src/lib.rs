@@ -29,3 +29,5 @@ pub mod store;
 pub mod time;
 /// Bytes in, bytes out.
 pub mod transport;
+/// `strowger try`: a carrier and phones of our own, for one call.
+pub mod trial;

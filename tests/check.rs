@@ -1,10 +1,10 @@
 //! `check`: every mistake at once, each with its place and what would be right. Each folder of `config_cases` is a
 //! configuration; `expected.snap` beside it is what is said of it, warnings included.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use serde_json::Value;
 use strowger::config::{self, Finding, Loaded};
 
 #[test]
@@ -101,7 +101,7 @@ fn deep_nesting_is_a_mistake_and_no_crash() {
 
 #[test]
 fn the_committed_schemas_are_what_the_types_generate() {
-    for (name, text) in config::schemas() {
+    for (name, text) in config::schemas().into_iter().chain([strowger::routing::schema()]) {
         let path = Path::new("config/schema").join(name);
         if std::env::var_os("STROWGER_WRITE_SCHEMAS").is_some() {
             std::fs::write(&path, &text).unwrap();
@@ -115,9 +115,9 @@ fn the_committed_schemas_are_what_the_types_generate() {
 fn the_sample_is_valid_by_its_schemas() {
     let schema = |name: &str| {
         let text = std::fs::read_to_string(Path::new("config/schema").join(name)).unwrap();
-        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+        serde_json::from_str::<Value>(&text).unwrap()
     };
-    let valid = |file: &Path, schema: &serde_json::Value| {
+    let valid = |file: &Path, schema: &Value| {
         let text = std::fs::read_to_string(file).unwrap();
         let value = serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap();
         let wrong = mismatch(&value, schema, schema);
@@ -183,6 +183,36 @@ fn routing_reads_as_a_sentence() {
     insta::assert_snapshot!("route", all);
 }
 
+#[test]
+fn routing_explained_has_a_json_form() {
+    let loaded = config::load(Path::new("config"), &|_| None).unwrap();
+    let table = strowger::routing::Table::new(&loaded.config, 7, None);
+    let told = strowger::routing::explain(&table, &loaded.config, "+12015550104", None);
+    insta::assert_snapshot!("route_json", serde_json::to_string_pretty(&told).unwrap());
+    let schema = serde_json::from_str(&strowger::routing::schema().1).unwrap();
+    assert_eq!(mismatch(&serde_json::to_value(&told).unwrap(), &schema, &schema), None);
+}
+
+#[test]
+fn on_a_terminal_a_mistake_is_shown_in_its_line() {
+    let (errors, _) = check(Path::new("tests/config_cases/six_mistakes"));
+    let shown = config::pretty(&errors, &[]);
+    assert!(shown.contains("ring = [\"alice\", \"bobb\"]"), "{shown}");
+    assert!(shown.contains("did you mean \"bob\"?") && shown.contains("^^^^^^"), "{shown}");
+    let nowhere = Finding { file: "nowhere".into(), ..errors[0].clone() };
+    assert!(config::pretty(&[nowhere], &[]).starts_with("nowhere:3:1: "));
+}
+
+#[test]
+fn findings_have_a_json_form() {
+    let (errors, warnings) = check(Path::new("tests/config_cases/six_mistakes"));
+    let json = config::findings_json(&errors, &warnings);
+    assert_eq!(json["errors"].as_array().unwrap().len(), 6);
+    assert_eq!(json["errors"][2]["line"], 7);
+    assert_eq!(json["errors"][2]["remedy"], "did you mean \"bob\"?");
+    assert_eq!(json["warnings"], serde_json::json!([]));
+}
+
 /// The errors and warnings of a folder.
 fn check(dir: &Path) -> (Vec<Finding>, Vec<Finding>) {
     match config::load(dir, &|_| None) {
@@ -192,13 +222,9 @@ fn check(dir: &Path) -> (Vec<Finding>, Vec<Finding>) {
 }
 
 /// The first place where a value does not have the schema's shape: types, required and unknown keys, choices.
-fn mismatch(
-    value: &serde_json::Value,
-    schema: &serde_json::Value,
-    root: &serde_json::Value,
-) -> Option<String> {
+fn mismatch(value: &Value, schema: &Value, root: &Value) -> Option<String> {
     if let Some(path) = schema["$ref"].as_str() {
-        return mismatch(value, root.pointer(path.trim_start_matches('#')).unwrap(), root);
+        return mismatch(value, root.pointer(path.trim_start_matches('#'))?, root);
     }
     for choice in ["anyOf", "oneOf"] {
         if let Some(of) = schema[choice].as_array() {
@@ -206,46 +232,33 @@ fn mismatch(
             return (!fits).then(|| format!("{value} fits nothing of {choice}"));
         }
     }
-    if let Some(words) = schema["enum"].as_array()
-        && !words.contains(value)
-    {
-        return Some(format!("{value} is none of {words:?}"));
+    if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
+        return Some(format!("{value} is none of {}", schema["enum"]));
     }
     let is = match value {
-        serde_json::Value::Null => "null",
-        serde_json::Value::Bool(_) => "boolean",
-        serde_json::Value::Number(_) => "integer",
-        serde_json::Value::String(_) => "string",
-        serde_json::Value::Array(_) => "array",
-        serde_json::Value::Object(_) => "object",
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     };
-    let types = match &schema["type"] {
-        serde_json::Value::Array(types) => types.clone(),
-        one => vec![one.clone()],
-    };
-    if !types.iter().any(|of| of.is_null() || of == is) {
-        return Some(format!("{value} is no {types:?}"));
+    let of = &schema["type"];
+    if !of.is_null() && of != is && !of.as_array().is_some_and(|types| types.iter().any(|of| of == is)) {
+        return Some(format!("{value} is no {of}"));
     }
-    match value {
-        serde_json::Value::Array(items) => {
-            items.iter().find_map(|item| mismatch(item, &schema["items"], root))
-        }
-        serde_json::Value::Object(map) => {
-            let empty = Vec::new();
-            let mut required = schema["required"].as_array().unwrap_or(&empty).iter();
-            if let Some(missing) = required.find(|key| !map.contains_key(key.as_str().unwrap())) {
-                return Some(format!("{missing} is missing"));
-            }
-            let properties: HashMap<&String, &serde_json::Value> =
-                schema["properties"].as_object().map(|map| map.iter().collect()).unwrap_or_default();
-            map.iter().find_map(|(key, value)| match properties.get(key) {
-                Some(schema) => mismatch(value, schema, root).map(|wrong| format!("{key}: {wrong}")),
-                None if schema["additionalProperties"] == false => Some(format!("{key} is unknown")),
-                None => None,
-            })
-        }
-        _ => None,
+    if let Some(items) = value.as_array() {
+        return items.iter().find_map(|item| mismatch(item, &schema["items"], root));
     }
+    let written = value.as_object()?;
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    if let Some(missing) = required.into_iter().find(|key| !written.contains_key(*key)) {
+        return Some(format!("{missing} is missing"));
+    }
+    written.iter().find_map(|(key, value)| match schema["properties"].get(key) {
+        Some(schema) => mismatch(value, schema, root).map(|wrong| format!("{key}: {wrong}")),
+        None => (schema["additionalProperties"] == false).then(|| format!("{key} is unknown")),
+    })
 }
 
 proptest! {

@@ -131,6 +131,49 @@ fn a_running_node_is_found_by_what_it_wrote_of_itself_and_the_token_is_sent() {
     assert_eq!(ran.code, 0, "{}", ran.err);
 }
 
+#[test]
+fn check_reports_every_mistake_at_once_and_the_sample_has_none() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let six = ["check", "--config", "tests/config_cases/six_mistakes"];
+    let ran = strowger(root, &six);
+    assert_eq!(ran.code, 1);
+    let placed = |line: &&str| line.starts_with("tests/config_cases/six_mistakes/");
+    assert_eq!(ran.out.lines().filter(placed).count(), 6, "{}", ran.out);
+    let json = strowger(root, &[&six[..], &["--json"]].concat());
+    let found: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json.code, found["errors"].as_array().unwrap().len()), (1, 6));
+
+    let ran = strowger(root, &["check"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.contains("no mistake"), "{}", ran.out);
+    assert_eq!(strowger(root, &["check", "--deny-warnings"]).code, 0);
+    assert_eq!(strowger(root, &["check", "--config", "nowhere"]).code, 1);
+}
+
+#[test]
+fn a_warning_is_no_mistake_unless_it_is_denied() {
+    let folder = configured(SocketAddr::from(([127, 0, 0, 1], 1)), "");
+    std::fs::create_dir(folder.path().join("config/routing")).unwrap();
+    let agent = "[[agent]]\nname = \"alice\"\npassword = \"in clear text\"\n";
+    std::fs::write(folder.path().join("config/routing/all.toml"), agent).unwrap();
+    let ran = strowger(folder.path(), &["check"]);
+    assert!(ran.code == 0 && ran.out.contains("warning"), "{}", ran.out);
+    assert_eq!(strowger(folder.path(), &["check", "--deny-warnings"]).code, 1);
+}
+
+#[test]
+fn the_committed_schemas_are_those_of_the_types() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let schemas = strowger::cli::files::schemas();
+    for (name, text) in &schemas {
+        let committed = std::fs::read_to_string(root.join("config/schema").join(name)).unwrap_or_default();
+        assert!(&committed == text, "run `strowger config-schema --out config/schema`: {name} differs");
+    }
+    let ran = strowger(root, &["config-schema"]);
+    let all: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, all.as_object().unwrap().len()), (0, schemas.len()));
+}
+
 /// A folder with `config/strowger.toml` that names an `[admin]`.
 fn configured(admin: SocketAddr, more: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

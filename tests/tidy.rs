@@ -21,7 +21,9 @@ const FLOORS: &[(&str, u8)] = &[
     ("engine", 6),
     ("admin", 7),
     ("sim", 7),
-    ("main", 8),
+    ("serve", 8),
+    ("cli", 9),
+    ("main", 10),
 ];
 
 /// The pure rooms: a moment and an event come in, actions go out.
@@ -89,6 +91,8 @@ fn imports_point_downwards() {
     }));
 }
 
+/// A room's door (`mod.rs`) and the files behind it are one room cut into files: what a file takes from its own
+/// door is no import here. Among the files behind a door, and between rooms, nothing goes round.
 #[test]
 fn no_files_go_round_in_a_circle() {
     let files = source();
@@ -101,14 +105,23 @@ fn no_files_go_round_in_a_circle() {
                 path.pop();
             }
             match modules.get(&path) {
-                Some(target) if !path.is_empty() && *target != file.path => {
+                Some(target) if !path.is_empty() && !file.module().starts_with(&path) => {
                     edges.entry(&file.path).or_default().insert(target);
                 }
                 Some(_) | None => {}
             }
         }
     }
-    complain(circle(&edges).map(|round| round.join(" -> ")).into_iter());
+    let mut rounds = Vec::new();
+    while let Some(round) = circle(&edges) {
+        if let [.., last, first] = round[..]
+            && let Some(targets) = edges.get_mut(last)
+        {
+            targets.remove(first);
+        }
+        rounds.push(round.join(" -> "));
+    }
+    complain(rounds.into_iter());
 }
 
 #[test]

@@ -322,17 +322,7 @@ fn a_full_inbox_is_counted_and_a_new_invite_gets_503() {
             break phone;
         }
     };
-    let (busy_to, busy) = channel::<()>();
-    let (go, wait) = channel::<()>();
-    let shards = world.node.shards();
-    let blocked = world.node.back().spawn(async move {
-        let block = move |_: &mut Toy, _: Now, _: &mut Effects| {
-            busy_to.send(()).unwrap();
-            wait.recv_timeout(PATIENCE).unwrap();
-        };
-        shards.ask(1, block).await
-    });
-    busy.recv_timeout(PATIENCE).unwrap();
+    let block = world.block(1);
     for number in 0..PARCELS + 10 {
         phone.send_to(&message("INVITE", &format!("{number}@1")), world.addr(0)).unwrap();
         if number % 50 == 49 {
@@ -343,14 +333,31 @@ fn a_full_inbox_is_counted_and_a_new_invite_gets_503() {
     for _ in 0..10 {
         assert!(datagram(&phone).starts_with(b"SIP/2.0 503"));
     }
-    go.send(()).unwrap();
-    world.node.back().block_on(blocked).unwrap().unwrap();
+    drop(block);
     for _ in 0..PARCELS {
         assert!(matches!(world.seen(), Seen::Message { shard: 1, .. }));
     }
     phone.send_to(&message("INVITE", "again@1"), world.addr(0)).unwrap();
     assert!(matches!(world.seen(), Seen::Message { shard: 1, .. }), "normal again");
     world.node.stop();
+}
+
+#[test]
+fn a_message_is_as_old_as_it_lay_in_the_queues_before_its_turn() {
+    for (shards, owner) in [(1, 0), (2, 1)] {
+        let mut options = Options::new(vec![udp("127.0.0.1:0")]);
+        options.shards = shards;
+        let world = World::new(options, |_, _, _| {});
+        let block = world.block(owner);
+        let phone = phone("127.0.0.1:0");
+        phone.send_to(&message("INVITE", &format!("old@{owner}")), world.addr(0)).unwrap();
+        // Time itself is what is tested here.
+        std::thread::sleep(Duration::from_millis(30));
+        drop(block);
+        let Seen::Message { age, .. } = world.seen() else { panic!("a message") };
+        assert!(age >= Duration::from_millis(29) && age < PATIENCE, "{age:?}");
+        world.node.stop();
+    }
 }
 
 #[test]
@@ -457,7 +464,7 @@ fn measure_a_relay() {
 /// What a core was told.
 #[derive(Debug, PartialEq)]
 enum Seen {
-    Message { shard: usize, from: Peer, bytes: Vec<u8> },
+    Message { shard: usize, from: Peer, bytes: Vec<u8>, age: Duration },
     Undeliverable { shard: usize, to: Peer },
     Due { shard: usize, at: Instant },
 }
@@ -481,12 +488,11 @@ impl Core for Toy {
         let shard = self.shard;
         let seen = match input {
             Input::Received { from, bytes, age } => {
-                assert!(age < PATIENCE, "{age:?} old");
                 (self.behaviour)(&from, bytes, out);
                 if self.silent {
                     return;
                 }
-                Seen::Message { shard, from, bytes: bytes.to_vec() }
+                Seen::Message { shard, from, bytes: bytes.to_vec(), age }
             }
             Input::Undeliverable { to } => Seen::Undeliverable { shard, to },
             Input::Due => {
@@ -558,6 +564,22 @@ impl World {
 
     fn seen(&self) -> Seen {
         self.seen.recv_timeout(PATIENCE).expect("the core hears of it")
+    }
+
+    /// Keeps a shard busy until the returned sender is dropped.
+    fn block(&self, shard: usize) -> Sender<()> {
+        let (busy_to, busy) = channel();
+        let (go, wait) = channel::<()>();
+        let shards = self.node.shards();
+        self.node.back().spawn(async move {
+            let block = move |_: &mut Toy, _: Now, _: &mut Effects| {
+                busy_to.send(()).unwrap();
+                let _dropped = wait.recv_timeout(PATIENCE);
+            };
+            shards.ask(shard, block).await
+        });
+        busy.recv_timeout(PATIENCE).expect("the shard takes the question");
+        go
     }
 
     /// The next message and its shard, past the ends of connections.

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::presentation::MAX_DIVERSIONS;
-use crate::number::{self, Country, E164};
+use crate::number::E164;
 use crate::routing::Trunk;
 use crate::sip::header::Name;
 use crate::sip::uri::{Address, Scheme, Uri};
@@ -49,28 +49,28 @@ const REASONS: [&str; 10] = [
 ];
 
 impl Caller {
-    pub fn of(invite: &Message<'_>, trunk: &Trunk, country: &Country) -> Caller {
+    pub fn of(invite: &Message<'_>, trunk: &Trunk) -> Caller {
         let from = invite.from();
         // Identity headers of a sender are believed only from trunks with `trusted_identity` (R9).
         let asserted = trunk.trusted_identity.then(|| asserted(invite)).flatten();
         let withheld = is_withheld(invite, &from);
         let shown = asserted.unwrap_or(from);
         let user = user_of(&shown.uri);
-        let number = number::read(&user, country);
+        let number = trunk.read_number(&user);
         let text = (number.is_none() && !withheld && !user.is_empty()).then(|| cut(&user).into());
         Caller {
             number,
             text,
             name: display(&shown).or_else(|| display(&from)),
             withheld,
-            diversions: diversions(invite, country),
+            diversions: diversions(invite, trunk),
         }
     }
 }
 
 /// Whether `did` diverted this call before, or it was diverted too often: a loop (R11).
-pub fn loops(invite: &Message<'_>, did: E164, country: &Country) -> bool {
-    let diverted = |address: &Address<'_>| number::read(&user_of(&address.uri), country) == Some(did);
+pub fn loops(invite: &Message<'_>, did: E164, trunk: &Trunk) -> bool {
+    let diverted = |address: &Address<'_>| trunk.read_number(&user_of(&address.uri)) == Some(did);
     let mut count = 0usize;
     for value in invite.list(Name::Diversion) {
         count += 1;
@@ -117,10 +117,10 @@ fn is_withheld(invite: &Message<'_>, from: &Address<'_>) -> bool {
     asked || anonymous || old
 }
 
-fn diversions(invite: &Message<'_>, country: &Country) -> SmallVec<[Diverted; 1]> {
+fn diversions(invite: &Message<'_>, trunk: &Trunk) -> SmallVec<[Diverted; 1]> {
     let read = |value| {
         let address = Address::parse(value).ok()?;
-        let by = number::read(&user_of(&address.uri), country)?;
+        let by = trunk.read_number(&user_of(&address.uri))?;
         let given = address.param("reason").unwrap_or_default();
         let given = given.strip_prefix(b"\"").and_then(|given| given.strip_suffix(b"\"")).unwrap_or(given);
         let known = REASONS.iter().find(|known| given.eq_ignore_ascii_case(known.as_bytes()));

@@ -11,7 +11,7 @@ use super::talk::Talk;
 use super::{State, Turn};
 use crate::call::cdr::LegEnd;
 use crate::number::E164;
-use crate::routing::{Agent, ForeignCallerId, Shows, Trunk, Who};
+use crate::routing::{Agent, ForeignCallerId, Plan, Shows, Trunk, Who};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 
@@ -104,15 +104,8 @@ impl Turn<'_> {
             self.call.unrung.push((target, TargetEnd::Other));
             return;
         }
-        let shown = self.shown_on(&trunk);
+        let shown = shown_on(&self.call.plan, &trunk);
         self.ring(Leg::new(target, Destination::Gateway { number, trunk, gateway: 0 }, shown, self.now.mono));
-    }
-
-    fn shown_on(&self, trunk: &Trunk) -> Shown {
-        match self.call.plan.shows_on(trunk) {
-            Shows::Did => Shown::Did,
-            Shows::Caller | Shows::CallerThenDid => Shown::Caller,
-        }
     }
 
     fn ring(&mut self, leg: Leg) {
@@ -325,7 +318,7 @@ impl Turn<'_> {
                 Redirect::Agent(agent) => Destination::Contact(agent),
             };
             let shown = match &to {
-                Destination::Gateway { trunk, .. } => self.shown_on(trunk),
+                Destination::Gateway { trunk, .. } => shown_on(&self.call.plan, trunk),
                 Destination::Contact(_) => Shown::Caller,
             };
             let mut leg = Leg::new(target, to, shown, self.now.mono);
@@ -430,6 +423,14 @@ pub(super) fn early_answer(leg: LegId, method: Method, body: Option<&Body>) -> u
         // Ours waits for theirs.
         (true, _) => 491,
         (false, _) => 200,
+    }
+}
+
+/// Whom a leg through this trunk shows at first.
+fn shown_on(plan: &Plan, trunk: &Trunk) -> Shown {
+    match plan.shows_on(trunk) {
+        Shows::Did => Shown::Did,
+        Shows::Caller | Shows::CallerThenDid => Shown::Caller,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod files;
 pub mod logging;
 mod serve;
 mod show;
+mod trial;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -46,6 +47,8 @@ pub struct CommandLine {
 pub enum Command {
     /// Serves calls, in the foreground. This is what is done when no command is given.
     Serve,
+    /// Makes one call: plays the carrier, and the called phones where nobody listens, and shows what passes.
+    Try(trial::Try),
     /// Finds every mistake in the configuration at once, each with its place.
     Check {
         /// Warnings count as mistakes.
@@ -131,6 +134,11 @@ fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
             let log = logging::start(line.log, line.log_level.as_deref(), "info");
             let _log = log.map_err(|error| Failed::Wrong(error.to_string()))?;
             serve::serve(&line.config, out)
+        }
+        Some(Command::Try(asked)) => {
+            let log = logging::start(line.log, line.log_level.as_deref(), "warn");
+            let _log = log.map_err(|error| Failed::Wrong(error.to_string()))?;
+            trial::run(&line.config, asked, out)
         }
         Some(Command::Check { deny_warnings }) => files::check(&line.config, *deny_warnings, out),
         Some(Command::ConfigSchema { out: folder }) => files::config_schema(folder.as_deref(), out),

@@ -78,7 +78,7 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         ha1_sha256,
         contact: trunk::uri(fields, "contact").map(|at| at.value),
         number,
-        max_calls: value_or(fields.whole("max_calls", 1, 1000, "calls"), 1),
+        max_calls: value_or(fields.whole("max_calls", 0, 1_000_000, "calls, 0 for no limit"), 1),
         dnd: value_or(fields.flag("dnd"), false),
         account: value_or(fields.text("account"), "".into()),
         place: fields.place,

@@ -148,7 +148,7 @@ impl<'c> Check<'c> {
             self.unknown("profile", place, name, known, "write a [[profile]]");
         }
         if let Some((place, name)) = set(&keys.pool)
-            && !self.config.pools.iter().any(|pool| &**pool.name == &**name)
+            && !self.config.pools.iter().any(|pool| *pool.name.value == **name)
         {
             let known = self.config.pools.iter().map(|pool| &**pool.name);
             self.unknown("pool", place, name, known, "write a [[pool]]");

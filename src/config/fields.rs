@@ -286,14 +286,12 @@ impl<'a> Fields<'a> {
     ) -> Vec<Fields<'a>> {
         let table = |item: &'a Spanned<DeValue<'a>>| {
             let place = lines.place(item.span().start);
-            match item.get_ref() {
-                DeValue::Table(table) => Some(Fields::table(what, place, table, lines, self.report)),
-                other => {
-                    let value = Value::Toml(other, lines);
-                    self.wrong(key, &value, place, &format!("write {form}"));
-                    None
-                }
+            let table = item.get_ref().as_table();
+            if table.is_none() {
+                let value = Value::Toml(item.get_ref(), lines);
+                self.wrong(key, &value, place, &format!("write {form}"));
             }
+            Some(Fields::table(what, place, table?, lines, self.report))
         };
         array.iter().filter_map(table).collect()
     }

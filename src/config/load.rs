@@ -8,7 +8,7 @@ use toml::de::DeTable;
 
 use super::fields::{Fields, shown};
 use super::number::{self, Keys, Number, Profile};
-use super::place::{Files, Finding, Place, Report};
+use super::place::{Files, Finding, MAX_FINDINGS, Place, Report};
 use super::pool::{self, CallerId, DialKeys, EmergencyKeys, Pool};
 use super::source::Lines;
 use super::{Agent, Config, Node, Trunk, agent, check, node, row, trunk};
@@ -31,7 +31,7 @@ type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// Reads `dir/strowger.toml` and all of `dir/routing/`, and checks them whole.
 ///
-/// `env` is the environment. The errors are at most [`super::MAX_FINDINGS`], in the order of the files.
+/// `env` is the environment. The errors are at most [`MAX_FINDINGS`], in the order of the files.
 pub fn load(dir: &Path, env: Env<'_>) -> Result<Loaded, Vec<Finding>> {
     let mut gathered = Gathered::new(env);
     gathered.toml_file(&dir.join("strowger.toml"), Sections::Node);
@@ -207,7 +207,7 @@ impl<'e> Gathered<'e> {
     fn toml_text(&mut self, file: u16, folder: &Path, text: &str, sections: Sections) {
         let lines = Lines::of(file, text);
         let (document, syntax) = DeTable::parse_recoverable(text);
-        for error in &syntax {
+        for error in syntax.iter().take(MAX_FINDINGS) {
             let span = error.span().unwrap_or(0..0);
             let (what, remedy) = error.message().split_once('\n').unwrap_or((error.message(), ""));
             let (mut what, mut remedy) = (format!("TOML: {what}"), remedy.replace('\n', ", "));

@@ -34,18 +34,21 @@ struct Routing {
 /// Every schema by its file's name under `config/schema/`, with its text.
 pub fn schemas() -> Vec<(&'static str, String)> {
     vec![
-        ("node.json", text(of::<Node>())),
-        ("routing.json", text(of::<Routing>())),
-        ("number.json", text(of::<Number>())),
-        ("finding.json", text(of::<Finding>())),
+        ("node.json", schema_of::<Node>()),
+        ("routing.json", schema_of::<Routing>()),
+        ("number.json", schema_of::<Number>()),
+        ("finding.json", schema_of::<Finding>()),
     ]
 }
 
-/// What may be written, not what is shown.
-fn of<T: JsonSchema>() -> Schema {
+/// The text of one type's schema: what may be written, not what is shown.
+pub fn schema_of<T: JsonSchema>() -> String {
     let settings = SchemaSettings::draft2020_12().for_deserialize();
     let settings = settings.with_transform(RecursiveTransform(may_be_left_out));
-    settings.into_generator().into_root_schema_for::<T>()
+    let schema = settings.into_generator().into_root_schema_for::<T>();
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
 }
 
 /// A key with a default is not required.
@@ -61,10 +64,4 @@ fn may_be_left_out(schema: &mut Schema) {
     } else {
         schema.insert("required".into(), left.into());
     }
-}
-
-fn text(schema: Schema) -> String {
-    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
-    text.push('\n');
-    text
 }

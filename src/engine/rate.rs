@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn after_so_many_lines_a_second_the_rest_is_counted_and_told_later() {
         let mut rate = Rate::new(2);
-        let at = |ms| Instant::from_micros(ms * 1000);
+        let at = |ms: u64| Instant::from_micros(ms * 1000);
         assert_eq!(rate.occur(at(0)), Line::Log { more: 0 });
         assert_eq!(rate.occur(at(1)), Line::Log { more: 0 });
         for ms in 2..100 {

@@ -305,12 +305,22 @@ impl<C: Core, O: Owners> Shard<C, O> {
     }
 
     fn publish(&mut self) {
-        let mut kept = 0;
+        let (mut kept, mut dropped) = (0, 0);
         for (_, port) in &mut self.ports {
             let counts = port.take_counts();
-            self.mind.tally.dropped(counts.dropped);
+            dropped += counts.dropped;
             self.mind.tally.full(Queue::UdpSend, counts.overflowed);
             kept += port.kept();
+        }
+        if dropped > 0 {
+            self.mind.tally.dropped(dropped);
+            if let Line::Log { more } = self.mind.dropping.occur(self.clock.read().now.mono) {
+                tracing::warn!(
+                    dropped,
+                    more,
+                    "datagrams came faster than they were taken: the kernel dropped some"
+                );
+            }
         }
         self.mind.tally.depth(Queue::UdpSend, kept);
         self.mind.tally.publish();

@@ -111,9 +111,7 @@ impl Tally {
 
     /// Counts datagrams that the kernel dropped.
     pub fn dropped(&self, datagrams: u64) {
-        if datagrams > 0 {
-            self.dropped.increment(datagrams);
-        }
+        self.dropped.increment(datagrams);
     }
 
     /// Counts what a full queue turned away.
@@ -162,7 +160,7 @@ fn handle(cell: usize) -> Counter {
 fn kind(bytes: &[u8]) -> usize {
     let bytes = if bytes.starts_with(b"\r\n") { bytes.trim_ascii_start() } else { bytes };
     if let Some(status) = bytes.strip_prefix(b"SIP/2.0 ") {
-        let class = status.first().map_or(0, |digit| digit.wrapping_sub(b'1'));
+        let class = status.first().map_or(u8::MAX, |digit| digit.wrapping_sub(b'1'));
         return if class < 6 { usize::from(class) } else { OTHER };
     }
     match bytes.split(|byte| *byte == b' ').next() {

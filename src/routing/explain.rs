@@ -5,14 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{NoPlan, Plan, Shows, Step, Table, Target, Trunk, Who};
-use crate::config::{At, Config, Keys, Number, Place};
+use crate::config::{self, At, Config, Keys, Number, Place};
 use crate::number::{self, E164};
 
 /// A call that was not made, told beforehand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explanation {
     /// The number, when what was dialled is one.
     pub did: Option<E164>,
@@ -32,13 +33,13 @@ pub struct Explanation {
     pub text: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ExplainedStep {
     pub timeout_ms: u64,
     pub targets: Vec<ExplainedTarget>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ExplainedTarget {
     /// `agent` or `forward`, as a leg's role in the call record.
     pub role: &'static str,
@@ -53,7 +54,7 @@ pub struct ExplainedTarget {
 }
 
 /// A key that decided something, and where it is written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Because {
     pub key: &'static str,
     pub file: String,
@@ -69,6 +70,11 @@ impl fmt::Display for Explanation {
         }
         Ok(())
     }
+}
+
+/// The schema of an [`Explanation`]: its file's name under `config/schema/`, and its text.
+pub fn schema() -> (&'static str, String) {
+    ("route.json", config::schema_of::<Explanation>())
 }
 
 /// Explains a call to what was dialled, from that caller, in the words of the configuration that the table was

@@ -10,7 +10,7 @@ mod table;
 mod trunk;
 
 pub use build::BadTable;
-pub use explain::{Because, ExplainedStep, ExplainedTarget, Explanation, explain};
+pub use explain::{Because, ExplainedStep, ExplainedTarget, Explanation, explain, schema};
 pub use outbound::{NoWay, Outbound};
 pub use plan::{Agent, CallLimits, Contact, Plan, Prompt, Shows, Step, Target, Text, Voicemail, Who};
 pub use table::{NoPlan, Table};

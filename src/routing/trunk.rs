@@ -58,6 +58,11 @@ pub struct Trunk {
 }
 
 impl Trunk {
+    /// `transport = "auto"`: UDP, and TCP for what is too long for a datagram.
+    pub fn is_auto(&self) -> bool {
+        self.transport == TrunkTransport::Auto
+    }
+
     /// Reads the number that was dialled on a call in (R2): user parameters and visual separators go first, then
     /// `strip` and `prefix` do their work, then the trunk's number format and the country.
     ///

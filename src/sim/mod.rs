@@ -21,6 +21,8 @@ pub mod served;
 pub mod stack;
 pub mod story;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod toy;
 pub mod trace;
 pub mod wire;

@@ -13,6 +13,8 @@ const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 /// 64·T1: how long anything is waited for or remembered.
 const LIFE: Duration = Duration::from_secs(32);
+/// How long a caller waits for the final response once a provisional one is there.
+const RINGS_AT_MOST: Duration = Duration::from_secs(180);
 const MOVED_PORT: u16 = 5_062;
 
 /// Bytes on their way from an end to the server.
@@ -294,7 +296,7 @@ impl Stack {
             match invite {
                 true => {
                     client.repeat = None;
-                    client.until = now + LIFE * 64;
+                    client.until = now + RINGS_AT_MOST;
                 }
                 false => client.repeat = client.repeat.map(|(at, _)| (at, T2)),
             }

@@ -14,6 +14,7 @@ use super::core::Maker;
 use super::layout;
 use super::manner::{Act, Manner};
 use super::message::Message;
+use super::served::served;
 use super::trace::Crossing;
 use super::wire::{Fate, Way};
 use super::world::{World, minutes};
@@ -24,6 +25,47 @@ const AGENTS: usize = 5;
 const GATEWAYS: usize = 2;
 /// How long a phone may take to be rung.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The numbers of [`incoming`]: …0101 rings alice and bob, …0102 is forwarded, …0103 rings alice alone, …0104
+/// rings alice and is forwarded, …0105 rings alice and then bob.
+const NUMBERS: &str = r#"
+[[number]]
+did = "+12015550101"
+ring = ["alice", "bob"]
+
+[[number]]
+did = "+12015550102"
+forward_to = "+12015550199"
+
+[[number]]
+did = "+12015550103"
+ring = ["alice"]
+
+[[number]]
+did = "+12015550104"
+ring = ["alice"]
+forward_to = "+12015550199"
+
+[[number]]
+did = "+12015550105"
+ring = ["alice"]
+overflow = [{ ring = ["bob"], timeout = 15 }]
+"#;
+
+/// A call to one of the usual numbers, served by the real core.
+pub fn incoming(dialled: &str) -> Call {
+    with(NUMBERS).incoming(dialled)
+}
+
+/// Other numbers, or other everything: see [`Setup::new`].
+pub fn with(routing: &str) -> Setup {
+    Setup::new(served(), routing)
+}
+
+/// The usual numbers, for what [`Setup`] can change.
+pub fn usual() -> Setup {
+    with(NUMBERS)
+}
 
 /// What a story begins with.
 #[derive(Clone)]
@@ -217,6 +259,31 @@ impl Call {
     /// The next datagram on that way, as `"bob → us"`, is lost.
     pub fn loses_next(&mut self, way: &str) -> &mut Call {
         self.fate(way, Fate::Lost)
+    }
+
+    /// The next message of that label, as ladders show it, is lost on that way.
+    pub fn loses_next_of(&mut self, way: &str, label: &str) -> &mut Call {
+        self.fate_of(way, label, Fate::Lost)
+    }
+
+    pub fn delays_next_of(&mut self, way: &str, label: &str, by: Duration) -> &mut Call {
+        self.fate_of(way, label, Fate::Late(by))
+    }
+
+    fn fate_of(&mut self, way: &str, label: &str, fate: Fate) -> &mut Call {
+        self.settle();
+        let (way, name) = self.way(way);
+        let end = self.world.hosts[self.host(name)].stack.addr.ip();
+        self.world.wire.next_labelled(way, end, label, fate);
+        self
+    }
+
+    /// For so long nothing passes to or from that end.
+    pub fn is_cut_off(&mut self, name: &str, lasting: Duration) -> &mut Call {
+        self.settle();
+        let end = self.world.hosts[self.host(name)].stack.addr.ip();
+        self.world.wire.cut(end, self.world.now + lasting);
+        self
     }
 
     pub fn repeats_next(&mut self, way: &str) -> &mut Call {

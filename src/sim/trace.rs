@@ -17,19 +17,22 @@ pub struct Crossing {
 }
 
 impl Crossing {
-    /// `INVITE`, `180`, `200 (BYE)`.
     pub fn label(&self) -> String {
-        let message = &self.message;
-        match (message.is_request(), message.method()) {
-            (true, method) => method.to_owned(),
-            (false, "INVITE") => message.status().to_string(),
-            (false, method) => format!("{} ({method})", message.status()),
-        }
+        label(&self.message)
     }
 
     /// The first leg's Call-ID: the message's own or, on a leg of ours, what its INVITE's X-CID said.
     pub fn is_of(&self, call_ids: &[String]) -> bool {
         call_ids.iter().any(|call_id| call_id == self.message.call_id())
+    }
+}
+
+/// How a message is named in ladders: `INVITE`, `180`, `200 (BYE)`.
+pub fn label(message: &Message) -> String {
+    match (message.is_request(), message.method()) {
+        (true, method) => method.to_owned(),
+        (false, "INVITE") => message.status().to_string(),
+        (false, method) => format!("{} ({method})", message.status()),
     }
 }
 

@@ -40,6 +40,16 @@ pub enum Fate {
     Late(Duration),
 }
 
+/// A fate that waits for its datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Doom {
+    way: Way,
+    end: IpAddr,
+    /// Only for a message of this label, as ladders show it.
+    label: Option<String>,
+    fate: Fate,
+}
+
 /// The wire between the server and every end.
 #[derive(Debug)]
 pub struct Wire {
@@ -49,7 +59,7 @@ pub struct Wire {
     pub latency: (Duration, Duration),
     cut: BTreeMap<IpAddr, Instant>,
     /// Fates of coming datagrams, the first first.
-    fates: Vec<(Way, IpAddr, Fate)>,
+    fates: Vec<Doom>,
     /// How many datagrams were put on the wire.
     carried: usize,
     /// The one among them, counted from 0, that is lost whatever else.
@@ -99,7 +109,17 @@ impl Wire {
     }
 
     pub fn next_one(&mut self, way: Way, end: IpAddr, fate: Fate) {
-        self.fates.push((way, end, fate));
+        self.fates.push(Doom { way, end, label: None, fate });
+    }
+
+    /// The fate of the next message of that label: `ACK`, `200`, `200 (BYE)`.
+    pub fn next_labelled(&mut self, way: Way, end: IpAddr, label: &str, fate: Fate) {
+        self.fates.push(Doom { way, end, label: Some(label.to_owned()), fate });
+    }
+
+    /// Whether a fate waits, so that the label of what is sent matters.
+    pub fn wants_labels(&self) -> bool {
+        !self.fates.is_empty()
     }
 
     /// The datagram of that number is lost.
@@ -113,14 +133,17 @@ impl Wire {
     }
 
     /// When the copies of a datagram sent at `now` arrive: none, one or two.
-    pub fn carry(&mut self, now: Instant, way: Way, end: IpAddr) -> Vec<Instant> {
+    pub fn carry(&mut self, now: Instant, way: Way, end: IpAddr, label: Option<&str>) -> Vec<Instant> {
         let usual = now + self.usual();
         self.carried += 1;
         if self.doomed == Some(self.carried - 1) {
             return Vec::new();
         }
-        if let Some(at) = self.fates.iter().position(|(to, whom, _)| (*to, *whom) == (way, end)) {
-            return match self.fates.remove(at).2 {
+        let met = |doom: &Doom| {
+            (doom.way, doom.end) == (way, end) && (doom.label.is_none() || doom.label.as_deref() == label)
+        };
+        if let Some(at) = self.fates.iter().position(met) {
+            return match self.fates.remove(at).fate {
                 Fate::Lost => Vec::new(),
                 Fate::Twice => vec![usual, now + self.usual()],
                 Fate::Late(by) => vec![usual + by.min(LATEST)],

@@ -47,8 +47,8 @@ impl Decoder for Framer {
         self.at_least = 0;
         match wire::frame(buffer) {
             wire::Frame::Incomplete { need_at_least } => {
+                // What is announced is not reserved: memory grows with what has come, not with what is claimed.
                 self.at_least = buffer.len() + need_at_least;
-                buffer.reserve(need_at_least);
                 Ok(None)
             }
             wire::Frame::Whole { len } => Ok(Some(Frame::Message(buffer.split_to(len).freeze()))),

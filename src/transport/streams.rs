@@ -24,7 +24,7 @@ use crate::sip::peer::{FlowId, ListenerId, Peer, Transport};
 /// 64·T1 (RFC 3261 §17.1).
 pub const UNANSWERED: Duration = Duration::from_secs(32);
 
-/// Room for one read. A message that is longer grows the buffer to its announced length.
+/// Room for one read; a longer message grows the buffer as it comes.
 const READ: usize = 4096;
 
 /// The limits of streams; those of the call rules by default (R14), shorter ones in tests.
@@ -255,6 +255,9 @@ impl Streams {
         let open = known.and_then(|flow| self.0.by_flow.borrow().get(&flow).cloned());
         if let Some(connection) = open.filter(|connection| connection.state.get() != Writing::Dead) {
             return Ok(connection);
+        }
+        if to.transport != Transport::Tcp {
+            return Err(Unsent);
         }
         let place = self.0.guests.invite().map_err(|_| Unsent)?;
         let connection = self.enter(*to, place);

@@ -64,6 +64,14 @@ pub fn bind(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     }
+    let given = socket.recv_buffer_size()?;
+    if given < RECEIVE_BUFFER {
+        tracing::info!(
+            given,
+            asked = RECEIVE_BUFFER,
+            "a smaller UDP receive buffer; raise net.core.rmem_max"
+        );
+    }
     setsockopt(&socket, sockopt::RxqOvfl, &1)?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     socket.set_nonblocking(true)?;
@@ -409,11 +417,10 @@ impl<S: Address> Headers<S> {
             match message.cmsgs() {
                 Ok(extras) => {
                     for extra in extras {
-                        match extra {
-                            ControlMessageOwned::ScmTimestampns(at) => stamp = micros(at),
-                            ControlMessageOwned::RxqOvfl(total) => overflow = Some(total),
-                            // Nothing else was asked for; the enum is the crate's and not exhaustive.
-                            _ => {}
+                        if let ControlMessageOwned::ScmTimestampns(at) = extra {
+                            stamp = micros(at);
+                        } else if let ControlMessageOwned::RxqOvfl(total) = extra {
+                            overflow = Some(total);
                         }
                     }
                 }
@@ -448,4 +455,89 @@ fn receive_headers<S: Address>() -> MultiHeaders<S> {
 fn micros(at: TimeSpec) -> u64 {
     let seconds = u64::try_from(at.tv_sec()).unwrap_or(0);
     seconds * 1_000_000 + u64::try_from(at.tv_nsec()).unwrap_or(0) / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A port of a small receive buffer on loopback, and a socket that sends to it.
+    fn port() -> (Port, UdpSocket, SocketAddr) {
+        let socket = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        setsockopt(&socket, sockopt::RcvBuf, &4096).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+        phone.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        (Port::new(socket).unwrap(), phone, addr)
+    }
+
+    fn on_loopback(test: impl AsyncFnOnce(Port, UdpSocket, SocketAddr)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (port, phone, addr) = port();
+            test(port, phone, addr).await;
+        });
+    }
+
+    async fn ready(port: &mut Port) {
+        std::future::poll_fn(|cx| port.poll(cx)).await;
+    }
+
+    #[test]
+    fn what_the_kernel_dropped_is_counted_and_timestamps_survive_it() {
+        on_loopback(async |mut port, phone, addr| {
+            for _ in 0..200 {
+                phone.send_to(&[b'x'; 500], addr).unwrap();
+            }
+            let mut got = 0;
+            for _ in 0..3 {
+                ready(&mut port).await;
+                let _more = port.receive();
+                got += port.datagrams().count() as u64;
+                // The running count comes with the next datagram that finds room.
+                phone.send_to(b"next", addr).unwrap();
+            }
+            ready(&mut port).await;
+            let _more = port.receive();
+            assert!(port.datagrams().all(|datagram| datagram.stamp > 0));
+            got += port.datagrams().count() as u64;
+            let dropped = port.take_counts().dropped;
+            assert_eq!((got + dropped, dropped > 0), (203, true));
+        });
+    }
+
+    #[test]
+    fn a_burst_is_taken_in_few_calls_and_silence_costs_none() {
+        on_loopback(async |mut port, phone, addr| {
+            setsockopt(port.socket.get_ref(), sockopt::RcvBufForce, &RECEIVE_BUFFER).unwrap_or_default();
+            phone.send_to(b"one", addr).unwrap();
+            ready(&mut port).await;
+            assert!(!port.receive(), "one of sixteen: nothing more");
+            assert_eq!(port.datagrams().map(|d| d.bytes.to_vec()).collect::<Vec<_>>(), [b"one"]);
+            assert!(!port.receive());
+            assert_eq!(port.take_counts().receives, 1, "nothing ready, no call");
+        });
+    }
+
+    #[test]
+    fn datagrams_that_the_kernel_does_not_take_are_kept_in_order_and_bounded() {
+        on_loopback(async |mut port, phone, _| {
+            let to = phone.local_addr().unwrap();
+            for number in 0..KEPT + 3 {
+                port.keep(to, number.to_string().as_bytes());
+            }
+            assert_eq!((port.kept(), port.take_counts().overflowed), (KEPT, 3));
+            ready(&mut port).await;
+            port.push(to, 0..4);
+            let mut failed = Vec::new();
+            port.flush(b"last", &mut failed);
+            let mut buffer = [0; 16];
+            // As many as surely find room in the far end's receive buffer.
+            for number in 0..50 {
+                let len = phone.recv(&mut buffer).unwrap();
+                assert_eq!(buffer[..len], *number.to_string().as_bytes());
+            }
+            assert_eq!((port.kept(), failed), (0, vec![]));
+        });
+    }
 }

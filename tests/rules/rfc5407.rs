@@ -116,7 +116,7 @@ fn s3_1_4_a_reinvite_before_the_lost_ack_is_taken_as_the_offer_is_answered() {
       │           ├─── ACK ──▶│
       ├─── ACK ──▶│           │
       │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
+      ├─── ACK ──▶│           │
     ");
     assert_eq!(count(&mut call, "us → caller", "491"), 0);
     call.hangs_up("caller").comes_to_rest();
@@ -189,7 +189,7 @@ fn s3_2_1_two_byes_that_cross_are_both_200() {
       │ 200 (BYE) ┤           │
       │           ├─── BYE ──▶│  Q.850;cause=16
       │           │◀── BYE ───┤
-      │           ├ 481 (BYE) │
+      │           ├ 200 (BYE) │
       │           │ 200 (BYE) ┤
     ");
     call.comes_to_rest();

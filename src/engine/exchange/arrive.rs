@@ -210,7 +210,7 @@ impl Exchange {
         Arrival {
             id: self.names.record_id(now.wall),
             dialled: dialled(invite, trunk).into(),
-            caller: Caller::of(invite, trunk, &self.settings.country),
+            caller: Caller::of(invite, trunk),
             offer: Body::of(invite).filter(Body::is_sdp),
             at: now,
         }
@@ -240,7 +240,7 @@ impl Exchange {
         let session = Session::of_request(invite).map_err(|_| Refusal::IntervalTooSmall)?;
         let draw = (self.names.draw() >> 32) as u32;
         let plan = self.table.plan(trunk, &arrival.dialled, draw).map_err(|_| Refusal::UnknownNumber)?;
-        if caller::loops(invite, plan.did, &self.settings.country) {
+        if caller::loops(invite, plan.did, trunk) {
             return Err(Refusal::Loop);
         }
         if !self.desk.take_trunk(trunk, now.mono) {
@@ -398,6 +398,7 @@ impl Exchange {
             | Owner::Passed(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
+            | Owner::Leaving(..)
             | Owner::Nobody => {}
         }
     }

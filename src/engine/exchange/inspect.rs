@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
-use super::slot::{Armed, Asked, CalledSide, CallerSide, ForkSeen, Side, Slot, Stage};
+use super::slot::{Armed, Asked, CallerSide, ForkSeen, Side, Slot, Stage};
 use super::{Desk, Exchange, Settings, SlotKey};
 use crate::call::cdr::{Direction, Role};
-use crate::call::event::{Fork, LegId};
+use crate::call::event::LegId;
 use crate::call::leg::{Destination, LegState};
 use crate::call::story::{CallStory, LiveCall, StoryLeg, StoryTimer};
 use crate::call::{Call, Seen};
@@ -134,6 +134,11 @@ impl Slot {
         }
     }
 
+    /// Whether the last INVITE to a side left the offer to it.
+    pub fn asked_for_offer(&self, leg: LegId) -> bool {
+        self.side_ref(leg).is_some_and(|side| side.asked_for_offer)
+    }
+
     /// Where a side is reached.
     pub fn peer_of(&self, leg: LegId) -> Option<Peer> {
         match leg {
@@ -167,32 +172,6 @@ impl CallerSide {
     pub fn matches_rack(&self, prack: &Message<'_>) -> bool {
         let open = self.reliable.as_deref().map(|open| (open.rseq, self.side.invite_seq));
         open.is_some() && prack.get(Name::RAck).and_then(super::caller::read_rack) == open
-    }
-}
-
-impl CalledSide {
-    /// A leg that a limit kept from being called.
-    pub fn never_called(peer: Peer) -> Self {
-        CalledSide {
-            side: Side { stage: Stage::Gone, ..Side::new(0) },
-            transaction: None,
-            call_id: [b'-'; super::names::CALL_ID_LEN],
-            peer,
-            forks: SmallVec::new(),
-            stray_acks: SmallVec::new(),
-            min_se: None,
-        }
-    }
-
-    pub fn was_called(&self) -> bool {
-        self.transaction.is_some()
-    }
-}
-
-impl Side {
-    /// Whether the ACK for this fork's 2xx has left.
-    pub fn acks(&self, fork: Fork) -> bool {
-        self.ack.as_ref().is_some_and(|(acked, ..)| *acked == fork)
     }
 }
 

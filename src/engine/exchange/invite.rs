@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::arrive::{ALLOW, SUPPORTED};
 use super::names::CallIdText;
-use super::slot::{CalledSide, Owner, Side};
+use super::slot::{CalledSide, Owner, Side, Stage};
 use super::story::What;
 use super::{Effects, Exchange, Settings, SlotKey, names};
 use crate::call::event::{Event, LegEvent, LegId};
@@ -18,6 +18,7 @@ use crate::sip::build::Writer;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::session;
+use crate::sip::transaction;
 use crate::sip::wire::Message;
 use crate::time::Now;
 
@@ -40,99 +41,137 @@ const CARRIED: [Name; 12] = [
 /// A Request-URI of ours.
 type Target = SmallVec<[u8; 64]>;
 
+/// Requests above this go by a stream where the far side takes one: they would not fit into a datagram on
+/// every path (RFC 3261 §18.1.1).
+const MAX_DATAGRAM: usize = 1300;
+
+/// Which INVITE of a leg this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    First,
+    /// With a longer session interval, after a 422 (RFC 4028 §7.4).
+    Interval(u32),
+    /// In a datagram after all: nobody took the stream.
+    Datagram,
+}
+
 impl Exchange {
-    /// Sends the leg's INVITE.
+    /// Sends the leg's INVITE; a leg that cannot be called at all hears so in the same turn.
     pub(super) fn invite(&mut self, now: Now, key: SlotKey, id: LegId, out: &mut Effects) {
-        if self.try_invite(now, key, id, None, out).is_none() {
+        if let Some(slot) = self.slots.get_mut(key)
+            && slot.legs.len() < id.index()
+        {
+            slot.legs.push(CalledSide::uncalled(slot.caller.peer));
+        }
+        if !self.try_invite(now, key, id, Attempt::First, out) {
             self.pending.push_back((key, Event::Leg(id, LegEvent::NoCircuit)));
         }
     }
 
-    /// The same INVITE once more with a longer session interval, after a 422 (RFC 4028 §7.4).
-    pub(super) fn invite_again(
+    /// False: no listener reaches it, or a limit of its trunk or of the transactions is reached.
+    pub(super) fn try_invite(
         &mut self,
         now: Now,
         key: SlotKey,
         id: LegId,
-        min_se: u32,
+        attempt: Attempt,
         out: &mut Effects,
     ) -> bool {
-        self.try_invite(now, key, id, Some(min_se), out).is_some()
-    }
-
-    fn try_invite(
-        &mut self,
-        now: Now,
-        key: SlotKey,
-        id: LegId,
-        again: Option<u32>,
-        out: &mut Effects,
-    ) -> Option<()> {
-        let slot = self.slots.get_mut(key)?;
-        let call = slot.call.as_deref()?;
-        let leg = call.leg(id)?;
-        let Some(peer) = self.settings.peer_of(leg) else {
-            // Nobody can be sent to there; the leg's place is taken all the same: ids count on.
-            if slot.legs.len() < id.index() {
-                slot.legs.push(CalledSide::never_called(slot.caller.peer));
-            }
-            return None;
-        };
-        let held_before = slot.legs.get(id.index() - 1).map(|side| (side.call_id, side.side.invite_seq));
-        let first = held_before.is_none();
-        if first
+        let Some(slot) = self.slots.get_mut(key) else { return false };
+        let Some(leg) = slot.call.as_deref().and_then(|call| call.leg(id)) else { return false };
+        let Some(peer) = self.settings.peer_of(leg) else { return false };
+        let takes_streams = attempt != Attempt::Datagram && leg.trunk().is_some_and(|trunk| trunk.is_auto());
+        if attempt == Attempt::First
             && let Some(trunk) = leg.trunk()
             && !self.desk.take_trunk(trunk, now.mono)
         {
-            // The leg's place is taken all the same: ids count on.
-            slot.legs.push(CalledSide::never_called(peer));
-            return None;
+            return false;
         }
-        let reserved = self.transactions.reserve(Owner::Leg(key, id));
-        let (call_id, cseq) =
-            held_before.map_or_else(|| (self.names.call_id(), 1), |(id, seq)| (id, seq + 1));
-        let Ok((transaction, branch)) = reserved else {
-            if first {
-                slot.legs.push(CalledSide::never_called(peer));
-            }
-            return None;
+        let call_id = match attempt {
+            Attempt::First => self.names.call_id(),
+            Attempt::Interval(_) | Attempt::Datagram => slot.legs[id.index() - 1].call_id,
         };
-        let host = self.settings.host_of(&*self.desk, peer);
-        let invite = Message::parse(&slot.invite).ok()?;
-        self.scratch.clear();
-        let draft =
-            Draft { leg, invite: &invite, call, host: &host, peer, call_id: &call_id, cseq, min_se: again };
-        let range = draft.write(&mut self.scratch, &names::tag(key, id, 0), branch.as_ref());
-        self.transactions.send(
-            now.mono,
-            transaction,
-            Method::Invite,
-            &self.scratch[range],
-            peer,
-            &mut out.out,
-        );
+        let over = |peer: Peer| (peer, self.settings.host_of(&*self.desk, peer));
+        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Leg(key, id)) else {
+            if attempt == Attempt::First
+                && let Some(trunk) = leg.trunk()
+            {
+                self.desk.free_trunk(trunk);
+            }
+            return false;
+        };
+        let Some(call) = slot.call.as_deref() else { return false };
+        let Ok(invite) = Message::parse(&slot.invite) else { return false };
+        let side = &mut slot.legs[id.index() - 1];
+        let cseq = side.side.invite_seq + 1;
+        let min_se = match attempt {
+            Attempt::Interval(seconds) => Some(seconds),
+            Attempt::First | Attempt::Datagram => side.min_se,
+        };
+        let write = |(peer, host): (Peer, super::inspect::Host), scratch: &mut Vec<u8>| {
+            scratch.clear();
+            let draft =
+                Draft { leg, invite: &invite, call, host: &host, peer, call_id: &call_id, cseq, min_se };
+            (peer, draft.write(scratch, &names::tag(key, id, 0), branch.as_ref()))
+        };
+        let (mut peer, mut range) = write(over(peer), &mut self.scratch);
+        if range.len() > MAX_DATAGRAM
+            && peer.transport == Transport::Udp
+            && takes_streams
+            && let Some(stream) = self.settings.peer_at(peer.addr, Transport::Tcp)
+        {
+            (peer, range) = write(over(stream), &mut self.scratch);
+        }
+        let bytes = &self.scratch[range];
+        self.transactions.send(now.mono, transaction, Method::Invite, bytes, peer, &mut out.out);
         slot.story.say(now.mono, Way::Out, id, What::Request(Method::Invite));
         slot.pins += 1;
-        match slot.legs.get_mut(id.index() - 1) {
-            Some(side) => {
-                side.transaction = Some(transaction);
-                side.side.invite_seq = cseq;
-                side.min_se = again;
-            }
-            None => {
-                self.legs += 1;
-                slot.legs.push(CalledSide {
-                    side: Side::new(cseq),
-                    transaction: Some(transaction),
-                    call_id,
-                    peer,
-                    forks: SmallVec::new(),
-                    stray_acks: SmallVec::new(),
-                    min_se: None,
-                });
-            }
+        if attempt == Attempt::First {
+            self.legs += 1;
         }
-        Some(())
+        side.called(transaction, call_id, peer, cseq, min_se);
+        true
+    }
+}
+
+impl CalledSide {
+    /// A leg before its INVITE.
+    fn uncalled(peer: Peer) -> Self {
+        CalledSide {
+            side: Side { stage: Stage::Gone, ..Side::new(0) },
+            transaction: None,
+            call_id: [b'-'; super::names::CALL_ID_LEN],
+            peer,
+            forks: SmallVec::new(),
+            stray_acks: SmallVec::new(),
+            min_se: None,
+        }
+    }
+
+    fn called(
+        &mut self,
+        transaction: transaction::Id,
+        call_id: CallIdText,
+        peer: Peer,
+        cseq: u32,
+        min_se: Option<u32>,
+    ) {
+        self.side.stage = Stage::Early;
+        self.side.invite_seq = cseq;
+        self.transaction = Some(transaction);
+        self.call_id = call_id;
+        self.peer = peer;
+        self.min_se = min_se;
+        self.forks.clear();
+    }
+
+    pub fn was_called(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Whether its INVITE went by a stream only because it is long.
+    pub fn chose_stream(&self, settled: Option<Transport>) -> bool {
+        self.peer.transport == Transport::Tcp && settled == Some(Transport::Udp)
     }
 }
 
@@ -235,7 +274,7 @@ fn without_user(uri: &[u8]) -> &[u8] {
 impl Settings {
     /// The far side of a leg, and the listener that we send from; `None` where no listener fits or the host
     /// is no address.
-    fn peer_of(&self, leg: &Leg) -> Option<Peer> {
+    pub(super) fn peer_of(&self, leg: &Leg) -> Option<Peer> {
         let (addr, transport) = match &leg.to {
             Destination::Contact(agent) => {
                 agent.contact.as_ref().map(|contact| (contact.addr, contact.transport))?

@@ -102,8 +102,8 @@ impl Exchange {
         match (kind, response.status()) {
             (Response::Provisional, _) => {}
             (Response::Success { first: false }, _) => {
-                if let Some((_, to, bytes)) = &side.ack {
-                    out.out.send(*to, bytes);
+                if let Some(ack) = side.ack_of(response.cseq(), side.fork) {
+                    out.out.send(ack.to, &ack.bytes);
                 }
             }
             (Response::Success { first: true }, _) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::slot::{Asked, Owner, Stage, Wake};
+use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, write_contact};
 use crate::call::event::{Action, Answer, LegId, Why};
@@ -57,7 +57,6 @@ impl Exchange {
         let mut reason = Vec::new();
         write_reason(&mut reason, &why);
         side.side.stage = Stage::Abandoned(why);
-        side.forks.iter_mut().for_each(|fork| fork.early = None);
         if let Some(transaction) = side.transaction {
             self.transactions.cancel(now.mono, transaction, Some(&reason), &mut out.out);
             self.say(now, key, Way::Out, leg, What::Request(Method::Cancel));
@@ -94,7 +93,8 @@ impl Exchange {
         };
         debug_assert_eq!(range.start, start);
         side.offer = None;
-        side.ack = Some((side.fork, peer, out.out.wire[range.clone()].into()));
+        let bytes = out.out.wire[range.clone()].into();
+        side.keep_ack(Acknowledgement { cseq: side.invite_seq, fork: side.fork, to: peer, bytes });
         if matches!(side.stage, Stage::Accepted { .. }) {
             side.stage = Stage::Confirmed;
         }
@@ -117,7 +117,8 @@ impl Exchange {
         let Some(mut dialog) = side.dialog.take() else { return };
         side.stage = Stage::Gone;
         let peer = dialog.peer();
-        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Nobody) else { return };
+        let owner = Owner::Leaving(key, leg);
+        let Ok((transaction, branch)) = self.transactions.reserve(owner) else { return };
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let mut w = dialog.request(&mut self.scratch, Method::Bye, branch.as_ref(), &host);
@@ -125,6 +126,8 @@ impl Exchange {
         write_reason(&mut reason, &why);
         w.header(Name::Reason, &reason);
         let range = w.end();
+        side.left = Some(dialog);
+        slot.pins += 1;
         self.transactions.send(now.mono, transaction, Method::Bye, &self.scratch[range], peer, &mut out.out);
         self.say(now, key, Way::Out, leg, What::Request(Method::Bye));
         self.disarm(key, Wake::Session(leg));
@@ -172,6 +175,7 @@ impl Exchange {
         };
         if method == Method::Invite {
             side.invite_seq = dialog.local_seq();
+            side.asked_for_offer = body.is_none();
         }
         self.transactions.send(now.mono, transaction, method, &self.scratch[range], peer, &mut out.out);
         if let Some(asked) =

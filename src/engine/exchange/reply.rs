@@ -2,7 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::slot::{CalledSide, ForkSeen, Owner, Stage};
+use super::invite::Attempt;
+use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey};
 use crate::call::caller;
@@ -13,6 +14,7 @@ use crate::sip::body::Body;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
+use crate::sip::sdp;
 use crate::sip::session::Session;
 use crate::sip::transaction::{self, Response};
 use crate::sip::uri::{Address, Scheme};
@@ -45,7 +47,7 @@ impl Exchange {
                 Response::Provisional => {}
                 Response::Success { .. } | Response::Failure => self.kept_alive(now, key, leg, code, out),
             },
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Nobody => {}
+            Owner::Caller(_) | Owner::Asked(..) | Owner::Leaving(..) | Owner::Nobody => {}
         }
     }
 
@@ -142,7 +144,6 @@ impl Exchange {
         match side.side.stage.clone() {
             Stage::Early => {
                 let early = side.forks[usize::from(fork.0)].early.take();
-                side.forks.iter_mut().for_each(|fork| fork.early = None);
                 let Some(dialog) = confirmed(early, response, from) else {
                     // It answered in a way that nothing can follow (no Contact): the leg is lost.
                     side.side.stage = Stage::Gone;
@@ -161,14 +162,11 @@ impl Exchange {
                 self.watch(now, key, leg);
             }
             // Repeated: our ACK was lost, or has not left yet.
-            Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone
-                if side.side.fork == fork && side.side.acks(fork) =>
-            {
-                if let Some((_, to, bytes)) = &side.side.ack {
-                    out.out.send(*to, bytes);
+            Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone if side.side.is_of(response, fork) => {
+                if let Some(ack) = side.side.ack_of(response.cseq(), fork) {
+                    out.out.send(ack.to, &ack.bytes);
                 }
             }
-            Stage::Accepted { .. } if side.side.fork == fork => {}
             // Another branch of a far side that forked answered too, or a leg that we gave up.
             Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone => {
                 self.end_stray(now, key, leg, from, response, &Why::Elsewhere, out);
@@ -202,7 +200,6 @@ impl Exchange {
         why: &Why,
         out: &mut Effects,
     ) {
-        let Ok(dialog) = Dialog::of_response(response, from) else { return };
         let body = Body::of(response);
         let Some(slot) = self.slots.get_mut(key) else { return };
         let delayed = slot.delayed;
@@ -210,10 +207,12 @@ impl Exchange {
         let tag = response.to().tag().unwrap_or_default();
         let Some(fork) = side.fork_of(tag) else { return };
         // Repeated after our ACK and BYE: the ACK again, the BYE repeats itself.
-        if let Some((_, to, bytes)) = side.stray_acks.iter().find(|(known, ..)| *known == fork) {
-            out.out.send(*to, bytes);
+        if let Some(ack) = side.stray_acks.iter().find(|ack| ack.fork == fork) {
+            out.out.send(ack.to, &ack.bytes);
             return;
         }
+        let early = side.forks[usize::from(fork.0)].early.take();
+        let Some(dialog) = confirmed(early, response, from) else { return };
         let kept = std::mem::replace(
             &mut side.side,
             super::slot::Side {
@@ -229,7 +228,8 @@ impl Exchange {
         self.bye(now, key, leg, why.clone(), out);
         if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) {
             let used = std::mem::replace(&mut side.side, kept);
-            side.stray_acks.extend(used.ack);
+            side.side.left = side.side.left.take().or(used.left);
+            side.stray_acks.extend(used.acks);
         }
         // The BYE stopped what watched the leg; the dialog that was bridged goes on.
         self.watch(now, key, leg);
@@ -253,7 +253,7 @@ impl Exchange {
         if code == 422
             && side.min_se.is_none()
             && let Some(wanted) = Session::wanted(response)
-            && self.invite_again(now, key, leg, wanted, out)
+            && self.try_invite(now, key, leg, Attempt::Interval(wanted), out)
         {
             return;
         }
@@ -300,19 +300,14 @@ impl Exchange {
         match kind {
             Response::Provisional => return,
             Response::Success { first: false } => {
-                let ack = self
-                    .slots
-                    .get_mut(key)
-                    .and_then(|slot| slot.side(leg))
-                    .and_then(|side| side.ack.as_ref());
-                if let Some((_, to, bytes)) = ack {
-                    out.out.send(*to, bytes);
+                let side = self.slots.get(key).and_then(|slot| slot.side_ref(leg));
+                if let Some(ack) = side.and_then(|side| side.ack_of(response.cseq(), side.fork)) {
+                    out.out.send(ack.to, &ack.bytes);
                 }
                 return;
             }
             Response::Success { first: true } => {
                 let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) else { return };
-                side.ack = None;
                 match side.dialog.as_deref_mut() {
                     Some(dialog) if matches!(method, Method::Invite | Method::Update) => {
                         dialog.refresh_target(response);
@@ -335,15 +330,16 @@ impl Exchange {
         // The call ended before it could acknowledge.
         if method == Method::Invite
             && kind == (Response::Success { first: true })
-            && self.is_unacknowledged(key, leg)
+            && self.is_unacknowledged(key, leg, response.cseq())
         {
             self.acknowledge_after_bye(now, key, leg, response, out);
         }
     }
 
-    fn is_unacknowledged(&self, key: SlotKey, leg: LegId) -> bool {
+    fn is_unacknowledged(&self, key: SlotKey, leg: LegId, cseq: u32) -> bool {
         self.slots.get(key).is_some_and(|slot| {
-            slot.call.is_none() && slot.side_ref(leg).is_some_and(|side| side.ack.is_none())
+            slot.call.is_none()
+                && slot.side_ref(leg).is_some_and(|side| side.ack_of(cseq, side.fork).is_none())
         })
     }
 
@@ -359,12 +355,23 @@ impl Exchange {
         let Some(peer) = self.slots.get(key).and_then(|slot| slot.peer_of(leg)) else { return };
         let Ok(dialog) = Dialog::of_response(response, peer) else { return };
         let host = self.settings.host_of(&*self.desk, dialog.peer());
-        let range =
-            dialog.ack(&mut out.out.wire, response.cseq(), &super::perform::branch_of(draw), &host).end();
+        let w = dialog.ack(&mut out.out.wire, response.cseq(), &super::perform::branch_of(draw), &host);
+        // Its offer is refused: nobody is left to answer it.
+        let offer =
+            Body::of(response).filter(|_| self.slots.get(key).is_some_and(|slot| slot.asked_for_offer(leg)));
+        let range = match offer {
+            Some(offer) => {
+                self.scratch.clear();
+                sdp::refuse_all(offer.sdp().unwrap_or_default(), &mut self.scratch);
+                w.body(b"Content-Type: application/sdp\r\n", &self.scratch)
+            }
+            None => w.end(),
+        };
         let bytes: Box<[u8]> = out.out.wire[range.clone()].into();
         out.out.send_range(dialog.peer(), range);
         if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
-            side.ack = Some((Fork(0), dialog.peer(), bytes));
+            let (cseq, fork) = (response.cseq(), side.fork);
+            side.keep_ack(Acknowledgement { cseq, fork, to: dialog.peer(), bytes });
         }
     }
 
@@ -396,7 +403,8 @@ impl Exchange {
                 if let Owner::Leg(key, _)
                 | Owner::Passed(key, _)
                 | Owner::Refresh(key, _)
-                | Owner::KeepAlive(key, _) = owner
+                | Owner::KeepAlive(key, _)
+                | Owner::Leaving(key, _) = owner
                 {
                     self.unpin(key);
                 }
@@ -408,10 +416,16 @@ impl Exchange {
         match owner {
             Owner::Leg(key, leg) => {
                 let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
-                if side.side.stage == Stage::Early {
-                    side.side.stage = Stage::Gone;
-                    self.happen(now, key, Event::Leg(leg, event), out);
+                if side.side.stage != Stage::Early {
+                    return;
                 }
+                if code == 503 && self.falls_back(now, key, leg, out) {
+                    return;
+                }
+                if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) {
+                    side.side.stage = Stage::Gone;
+                }
+                self.happen(now, key, Event::Leg(leg, event), out);
             }
             Owner::Passed(key, leg) => {
                 let method = self.slots.get(key).and_then(|slot| slot.passed_method(leg));
@@ -423,8 +437,22 @@ impl Exchange {
                 debug_assert!(code >= 400);
                 self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
             }
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Nobody => {}
+            Owner::Caller(_) | Owner::Asked(..) | Owner::Leaving(..) | Owner::Nobody => {}
         }
+    }
+}
+
+impl Exchange {
+    /// A long INVITE whose stream nobody took goes in a datagram after all (RFC 3261 §18.1.1).
+    fn falls_back(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) -> bool {
+        let Some(slot) = self.slots.get(key) else { return false };
+        let settled = slot.call.as_deref().and_then(|call| self.settings.peer_of(call.leg(leg)?));
+        let side = slot.legs.get(leg.index() - 1);
+        let chose = side.is_some_and(|side| side.chose_stream(settled.map(|peer| peer.transport)));
+        if chose {
+            self.say(now, key, Way::Here, leg, What::Turn("no TCP there: UDP after all"));
+        }
+        chose && self.try_invite(now, key, leg, Attempt::Datagram, out)
     }
 }
 
@@ -437,9 +465,17 @@ impl Owner {
             | Owner::Leg(key, leg)
             | Owner::Passed(key, leg)
             | Owner::Refresh(key, leg)
-            | Owner::KeepAlive(key, leg) => Some((key, leg)),
+            | Owner::KeepAlive(key, leg)
+            | Owner::Leaving(key, leg) => Some((key, leg)),
             Owner::Nobody => None,
         }
+    }
+}
+
+impl Side {
+    /// Whether a 2xx belongs to the dialog that was made first: a repetition, then.
+    fn is_of(&self, response: &Message<'_>, fork: Fork) -> bool {
+        self.fork == fork && (self.dialog.is_some() || self.ack_of(response.cseq(), fork).is_some())
     }
 }
 

@@ -37,7 +37,9 @@ pub enum Owner {
     Refresh(SlotKey, LegId),
     /// Our in-dialog OPTIONS.
     KeepAlive(SlotKey, LegId),
-    /// Nobody waits for its end: BYE, PRACK, refusals.
+    /// Our BYE: what crosses it is still answered.
+    Leaving(SlotKey, LegId),
+    /// Nobody waits for its end: PRACK, refusals.
     Nobody,
 }
 
@@ -123,33 +125,60 @@ pub enum Stage {
 pub struct Side {
     pub stage: Stage,
     pub dialog: Option<Box<Dialog>>,
+    /// The dialog that our BYE ends, until that is answered: theirs may have crossed it (RFC 5407 §3.2.1).
+    pub left: Option<Box<Dialog>>,
     pub session: Option<Session>,
     /// UPDATE in its Allow (RFC 3311).
     pub allows_update: bool,
     /// CSeq of the INVITE that made the dialog, or of the last re-INVITE that we sent.
     pub invite_seq: u32,
-    /// The ACK of the last 2xx that we got, to be repeated with it; the dialog that it belongs to.
-    pub ack: Option<Acknowledgement>,
+    /// The ACKs of the last 2xx that we got, to be repeated with them.
+    pub acks: SmallVec<[Acknowledgement; 1]>,
     /// The fork that was answered.
     pub fork: Fork,
     /// The far side's offer that awaits an answer in our ACK (delayed offer).
     pub offer: Option<Body>,
+    /// The last INVITE that we sent left the offer to the far side.
+    pub asked_for_offer: bool,
 }
 
 /// An ACK as it was sent, and where to.
-pub type Acknowledgement = (Fork, Peer, Box<[u8]>);
+#[derive(Debug)]
+pub struct Acknowledgement {
+    pub cseq: u32,
+    pub fork: Fork,
+    pub to: Peer,
+    pub bytes: Box<[u8]>,
+}
+
+/// How many ACKs a side keeps: re-INVITEs that follow each other faster than that within 64·T1 are no conversation.
+const MAX_ACKS: usize = 8;
 
 impl Side {
+    pub fn keep_ack(&mut self, ack: Acknowledgement) {
+        if self.acks.len() >= MAX_ACKS {
+            self.acks.remove(0);
+        }
+        self.acks.push(ack);
+    }
+
+    /// The ACK that this 2xx had, if it has left.
+    pub fn ack_of(&self, cseq: u32, fork: Fork) -> Option<&Acknowledgement> {
+        self.acks.iter().find(|ack| ack.cseq == cseq && ack.fork == fork)
+    }
+
     pub fn new(invite_seq: u32) -> Self {
         Side {
             stage: Stage::Early,
             dialog: None,
+            left: None,
             session: None,
             allows_update: false,
             invite_seq,
-            ack: None,
+            acks: SmallVec::new(),
             fork: Fork(0),
             offer: None,
+            asked_for_offer: false,
         }
     }
 }

@@ -26,6 +26,8 @@ enum Place {
     In(SlotKey, LegId),
     /// It came out of order (RFC 3261 §12.2.2).
     Late(SlotKey, LegId),
+    /// We have said BYE there, and its own crossed ours.
+    Left(SlotKey, LegId),
     Nowhere,
 }
 
@@ -46,6 +48,11 @@ impl Exchange {
             }
             Place::Nowhere if self.knows(from) => {
                 return self.refuse_statelessly(from, request, Refusal::NoDialog, out);
+            }
+            // RFC 5407 §3.2.1: both are answered 200.
+            Place::Left(slot, leg) => {
+                self.say(now, slot, Way::In, leg, What::Request(request.method()));
+                return self.answer_once(now, from, request, key, slot, leg, 200, out);
             }
             // R1e: what names no dialog of ours makes nobody known.
             Place::Nowhere => return self.stranger(from, request, out),
@@ -105,8 +112,13 @@ impl Exchange {
         {
             return if fork.takes(cseq) { Place::In(key, leg) } else { Place::Late(key, leg) };
         }
-        let Some(dialog) = slot.side(leg).and_then(|side| side.dialog.as_deref_mut()) else {
-            return Place::Nowhere;
+        let Some(side) = slot.side(leg) else { return Place::Nowhere };
+        let Some(dialog) = side.dialog.as_deref_mut() else {
+            let left = side.left.as_deref().is_some_and(|left| left.matches(request.call_id(), remote_tag));
+            return match left && request.method() == Method::Bye {
+                true => Place::Left(key, leg),
+                false => Place::Nowhere,
+            };
         };
         if !dialog.matches(request.call_id(), remote_tag) {
             return Place::Nowhere;

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use super::{Writer, push_clean, push_ip, push_number};
 use crate::sip::header::{List, Name, Params, chars};
-use crate::sip::uri;
+use crate::sip::uri::{self, Address};
 use crate::sip::wire::{Malformed, Message, Via};
 
 /// Begins the response to a request (RFC 3261 §8.2.6.2): every Via in order, the top one with `received` and
@@ -57,7 +57,7 @@ pub fn answer_malformed(
         w.header(Name::From, from);
     }
     if let Some(to) = salvage.to {
-        let tagged = memchr::memmem::find(&to.to_ascii_lowercase(), b"tag").is_some();
+        let tagged = Address::parse(to).is_ok_and(|to| to.tag().is_some());
         let parts: &[&[u8]] = if tagged { &[to] } else { &[to, b";tag=", to_tag] };
         w.header_parts(Name::To, parts);
     }

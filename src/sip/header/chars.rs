@@ -42,11 +42,6 @@ fn has(byte: u8, class: u8) -> bool {
     CLASS[byte as usize] & class != 0
 }
 
-/// A character of a token: method, header name, parameter name, option tag.
-pub fn is_token_byte(byte: u8) -> bool {
-    has(byte, TOKEN)
-}
-
 /// A token: one character or more, none but those of `token`.
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| has(byte, TOKEN))

@@ -1,0 +1,343 @@
+//! The built program as a node: its sockets, files and signals, with a carrier and a phone that are made up here.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use common::{PATIENCE, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use strowger::call::cdr::{Cdr, Outcome};
+
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+mod common;
+
+#[test]
+fn a_node_serves_says_so_and_ends_when_told() {
+    let place = Place::new();
+    let mut node = place.serve();
+    assert!(node.ready.starts_with("ready: udp:127.0.0.1:"), "{}", node.ready);
+    assert!(node.ready.contains("admin http://127.0.0.1:"), "{}", node.ready);
+    assert_eq!(node.line(), "try it: strowger try +12015550101");
+
+    let (code, out, _) = place.strowger(&["route", "+12015550101", "--from", "+12025550123"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("alice") && out.contains("routing/all.toml:"), "{out}");
+    assert_eq!(place.strowger(&["route", "2015550101", "--offline"]).0, 0);
+    let (code, out, _) = place.strowger(&["route", "+12015559999"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+
+    let (code, out, err) = place.strowger(&["serve"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains(&format!("process {}", node.child.id())), "{err}");
+
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), Some(0));
+    assert_eq!(place.strowger(&["calls"]).0, 3);
+}
+
+#[test]
+fn a_call_to_a_number_that_is_none_of_ours_gets_404_and_a_record() {
+    let place = Place::new();
+    let node = place.serve();
+    let carrier = Line::new();
+    carrier.send(node.sip, &invite(&carrier, "+12015559999", "c404"));
+    let refused = carrier.receive_final();
+    assert!(refused.starts_with("SIP/2.0 404 "), "{refused}");
+    carrier.send(node.sip, &ack(&refused, &carrier, "+12015559999", "c404"));
+    wait_until(|| place.records().len() == 1);
+    let record = &place.records()[0];
+    assert_eq!((record.sip_code, record.outcome), (404, Outcome::Failed));
+    assert_eq!((&*record.dialled, record.did.as_deref()), ("+12015559999", None));
+    assert_eq!(record.legs.len(), 1);
+    let stranger = UdpSocket::bind("127.0.0.2:0").unwrap();
+    let text = invite(&Line { socket: stranger.try_clone().unwrap() }, "+12015550101", "c403");
+    stranger.send_to(text.as_bytes(), node.sip).unwrap();
+    let stranger = Line { socket: stranger };
+    assert!(stranger.receive_final().starts_with("SIP/2.0 403 "));
+    assert_eq!(place.records().len(), 1);
+}
+
+#[test]
+fn r12_a_call_that_a_crash_cut_off_is_lost_and_nothing_else_is() {
+    let place = Place::new();
+    let mut node = place.serve();
+    let carrier = Line::new();
+    carrier.send(node.sip, &invite(&carrier, "+12015550101", "talks"));
+    let (offered, from) = place.phone.receive();
+    assert!(offered.starts_with("INVITE "), "{offered}");
+    place.phone.send(from, &answer(&offered, "200 OK", &place.phone));
+    let answered = carrier.receive_final();
+    assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+    let (_, calls, _) = place.strowger(&["calls", "--json"]);
+    let calls: Value = serde_json::from_str(&calls).unwrap();
+    let id = calls["items"][0]["id"].as_str().unwrap().to_owned();
+    let (code, shown, _) = place.strowger(&["call", &id]);
+    assert!(code == 0 && shown.contains("200") && shown.contains("alice"), "{shown}");
+    let journal = place.folder.path().join("data/calls.journal");
+    wait_until(|| std::fs::read_to_string(&journal).unwrap().contains(&id));
+
+    node.signal(Signal::SIGKILL);
+    assert_eq!(node.ended(), None);
+    assert!(place.records().is_empty());
+    let node = place.serve();
+    let records = place.records();
+    assert_eq!(records.len(), 1);
+    assert_eq!((&*records[0].id, records[0].outcome), (&*id, Outcome::Lost));
+    assert_eq!((records[0].ended_by, records[0].legs.len()), (None, 1));
+    drop(node);
+}
+
+#[test]
+fn a_second_signal_hangs_up_what_is_in_progress_and_ends() {
+    let place = Place::new();
+    let mut node = place.serve();
+    let carrier = Line::new();
+    carrier.send(node.sip, &invite(&carrier, "+12015550101", "drained"));
+    let (offered, from) = place.phone.receive();
+    place.phone.send(from, &answer(&offered, "200 OK", &place.phone));
+    assert!(carrier.receive_final().starts_with("SIP/2.0 200 "));
+
+    node.signal(Signal::SIGTERM);
+    let admin = node.admin.clone();
+    wait_until(|| get(&format!("{admin}/readyz")) == 503);
+    assert_eq!(get(&format!("{admin}/healthz")), 200);
+    carrier.send(node.sip, &invite(&carrier, "+12015550101", "too-late"));
+    let refused = carrier.receive_final_of("too-late");
+    assert!(refused.starts_with("SIP/2.0 503 ") && refused.contains("Retry-After"), "{refused}");
+
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), Some(0));
+    let records = place.records();
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].outcome, Outcome::Answered);
+}
+
+#[test]
+fn a_reload_is_all_or_nothing_and_generations_survive_a_restart() {
+    let place = Place::new();
+    let mut node = place.serve();
+    let routing = place.folder.path().join("config/routing/all.toml");
+    let good = std::fs::read_to_string(&routing).unwrap();
+    std::fs::write(&routing, good.replace("\"alice\"]", "\"alicia\"]")).unwrap();
+    let (code, _, err) = place.strowger(&["reload"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("all.toml") && err.contains("did you mean \"alice\"?"), "{err}");
+    assert_eq!(place.strowger(&["check"]).0, 1);
+    assert_eq!(place.strowger(&["route", "+12015550101"]).0, 0);
+
+    let more = "[[number]]\ndid = \"+12015550102\"\nring = [\"alice\"]\n";
+    std::fs::write(&routing, good + more).unwrap();
+    let (code, out, _) = place.strowger(&["reload", "--dry-run"]);
+    assert!(code == 0 && out.contains("generation 1: 1 added"), "{out}");
+    assert_eq!(place.strowger(&["route", "+12015550102"]).0, 1);
+    node.signal(Signal::SIGHUP);
+    wait_until(|| place.strowger(&["route", "+12015550102"]).0 == 0);
+    let (_, out, _) = place.strowger(&["generations", "--json"]);
+    let list: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&list["items"][0]["generation"], &list["items"][0]["numbers"]), (&2.into(), &2.into()));
+
+    node.signal(Signal::SIGINT);
+    assert_eq!(node.ended(), Some(0));
+    let node = place.serve();
+    let (_, out, _) = place.strowger(&["generations", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["items"][0]["generation"], 3);
+    drop(node);
+}
+
+/// A folder with a configuration, and the phone that it names.
+struct Place {
+    folder: tempfile::TempDir,
+    phone: Line,
+}
+
+impl Place {
+    fn new() -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        let phone = Line::new();
+        std::fs::create_dir_all(folder.path().join("config/routing")).unwrap();
+        let node =
+            "[[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:0\"\n[admin]\naddr = \"127.0.0.1:0\"\n";
+        std::fs::write(folder.path().join("config/strowger.toml"), node).unwrap();
+        let routing = format!(
+            "[[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.0.1/32\"]\ngateways = [{{ uri = \"sip:127.0.0.1:9\" }}]\n\
+             [[agent]]\nname = \"alice\"\ncontact = \"sip:alice@{}\"\n\
+             [[number]]\ndid = \"+12015550101\"\nring = [\"alice\"]\n",
+            phone.addr()
+        );
+        std::fs::write(folder.path().join("config/routing/all.toml"), routing).unwrap();
+        Place { folder, phone }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
+        command.args(args).current_dir(self.folder.path()).env_remove("STROWGER_LOG");
+        command
+    }
+
+    fn strowger(&self, args: &[&str]) -> (i32, String, String) {
+        let output = self.command(args).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    fn serve(&self) -> Serving {
+        let mut command = self.command(&["serve", "--log", "json"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let mut serving = Serving { child, out, ready: String::new(), sip: nowhere, admin: String::new() };
+        serving.ready = serving.line();
+        let after = |mark: &str| {
+            let rest = serving.ready.split_once(mark).unwrap().1;
+            rest.split([',', ' ']).next().unwrap().to_owned()
+        };
+        (serving.sip, serving.admin) = (after("udp:").parse().unwrap(), after("admin "));
+        serving
+    }
+
+    fn records(&self) -> Vec<Cdr> {
+        let folder = self.folder.path().join("data/cdr");
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        let text: String =
+            files.iter().map(|file: &PathBuf| std::fs::read_to_string(file).unwrap()).collect();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+/// A node in a process of its own; it is killed when the test lets go of it.
+struct Serving {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+    ready: String,
+    sip: SocketAddr,
+    admin: String,
+}
+
+impl Serving {
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// How it ended; `None` by a signal.
+    fn ended(&mut self) -> Option<i32> {
+        // Its stdout ends with it.
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A socket that speaks SIP as far as these tests need it.
+struct Line {
+    socket: UdpSocket,
+}
+
+impl Line {
+    fn new() -> Line {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Line { socket }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    fn send(&self, to: SocketAddr, text: &str) {
+        self.socket.send_to(text.as_bytes(), to).unwrap();
+    }
+
+    fn receive(&self) -> (String, SocketAddr) {
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut buffer = [0; 65_536];
+        let (length, from) = self.socket.recv_from(&mut buffer).unwrap();
+        (String::from_utf8(buffer[..length].to_vec()).unwrap(), from)
+    }
+
+    /// The next final response.
+    fn receive_final(&self) -> String {
+        loop {
+            let (text, _) = self.receive();
+            if text.starts_with("SIP/2.0 ") && !text.starts_with("SIP/2.0 1") {
+                return text;
+            }
+        }
+    }
+
+    fn receive_final_of(&self, call_id: &str) -> String {
+        loop {
+            let text = self.receive_final();
+            if text.contains(&format!("Call-ID: {call_id}")) {
+                return text;
+            }
+        }
+    }
+}
+
+const SDP: &str =
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+
+fn invite(from: &Line, number: &str, call_id: &str) -> String {
+    let addr = from.addr();
+    format!(
+        "INVITE sip:{number}@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {addr};branch=z9hG4bK-{call_id};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:+12025550123@{addr}>;tag=carrier\r\nTo: <sip:{number}@127.0.0.1>\r\n\
+         Call-ID: {call_id}\r\nCSeq: 1 INVITE\r\nContact: <sip:{addr}>\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {}\r\n\r\n{SDP}",
+        SDP.len()
+    )
+}
+
+/// The ACK of a final response that is no success: in the INVITE's transaction (RFC 3261 §17.1.1.3).
+fn ack(refused: &str, from: &Line, number: &str, call_id: &str) -> String {
+    let to = refused.lines().find(|line| line.starts_with("To:")).unwrap();
+    let addr = from.addr();
+    format!(
+        "ACK sip:{number}@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {addr};branch=z9hG4bK-{call_id};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:+12025550123@{addr}>;tag=carrier\r\n{to}\r\nCall-ID: {call_id}\r\n\
+         CSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// A phone's answer to a request.
+fn answer(request: &str, status: &str, phone: &Line) -> String {
+    let mut text = format!("SIP/2.0 {status}\r\n");
+    for line in request.lines().take_while(|line| !line.is_empty()) {
+        if ["Via:", "From:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name)) {
+            text += &format!("{line}\r\n");
+        } else if line.starts_with("To:") {
+            text += &format!("{line};tag=phone\r\n");
+        }
+    }
+    let addr = phone.addr();
+    let length = SDP.len();
+    text += &format!(
+        "Contact: <sip:{addr}>\r\nContent-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{SDP}"
+    );
+    text
+}
+
+fn get(url: &str) -> u16 {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    agent.get(url).call().unwrap().status().as_u16()
+}
