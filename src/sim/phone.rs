@@ -61,9 +61,9 @@ impl Host {
         let Role::Called { key, invite, stage: Called::Invited, rseq } = role else { return };
         let Some(line) = lines.first_mut() else { return };
         let sdp = line.describe(invite.sdp());
-        let (code, phrase, sdp) = match act {
-            Act::Rings => (180, "Ringing", None),
-            _ => (183, "Session Progress", Some(sdp)),
+        let (code, phrase, sdp) = match *act == Act::Rings {
+            true => (180, "Ringing", None),
+            false => (183, "Session Progress", Some(sdp)),
         };
         let reliable = *act == Act::RingsReliably && invite.lists("Supported", "100rel")
             || invite.lists("Require", "100rel");
