@@ -41,7 +41,8 @@ impl Exchange {
         live.or_else(|| ended().map(|ended| story_of(now, &ended.call, &ended.story, &[], &ended.legs)))
     }
 
-    pub(super) fn find(&self, call: &str) -> Option<SlotKey> {
+    /// The slot of a call in progress, by its id.
+    pub fn find(&self, call: &str) -> Option<SlotKey> {
         let is_it = |slot: &&Slot| slot.call.as_deref().is_some_and(|known| &*known.arrival.id == call);
         self.slots.iter().find(is_it).map(|slot| slot.key)
     }

@@ -163,6 +163,8 @@ pub struct Load {
 pub struct Exchange {
     settings: Settings,
     table: Arc<Table>,
+    /// The addresses of the table's gateways and phones, sorted.
+    far_ends: Box<[IpAddr]>,
     desk: Arc<dyn Desk>,
     names: Namer,
     transactions: Transactions<Owner>,
@@ -206,6 +208,7 @@ impl Exchange {
             names: Namer::new(settings.router, settings.shard),
             transactions: Transactions::new(settings.seed),
             settings,
+            far_ends: far_ends(&table),
             table,
             desk,
             timers: Wheel::new(),
@@ -229,7 +232,10 @@ impl Exchange {
             Input::Received { from, bytes, age } => self.received(now, from, bytes, age, out),
             Input::Undeliverable { to } => self.transactions.undeliverable(now.mono, to, &mut out.out),
             Input::Due => self.due(now, out),
-            Input::Published(table) => self.table = table,
+            Input::Published(table) => {
+                self.far_ends = far_ends(&table);
+                self.table = table;
+            }
             Input::Drain => self.draining = true,
             Input::HangUp { call } => {
                 if let Some(key) = self.find(call) {
@@ -358,6 +364,16 @@ impl Exchange {
             self.slots.remove(key);
         }
     }
+}
+
+/// The addresses that calls go to, sorted.
+fn far_ends(table: &Table) -> Box<[IpAddr]> {
+    let gateways = table.trunks().iter().flat_map(|trunk| &trunk.gateways).filter_map(|gateway| gateway.addr);
+    let phones = table.agents().iter().filter_map(|agent| agent.contact.as_ref()?.addr);
+    let mut all: Vec<IpAddr> = gateways.chain(phones).map(|addr| addr.ip()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into_boxed_slice()
 }
 
 /// The agents' calls, as a call sees them.

@@ -37,7 +37,9 @@ pub enum Owner {
     Refresh(SlotKey, LegId),
     /// Our in-dialog OPTIONS.
     KeepAlive(SlotKey, LegId),
-    /// Nobody waits for its end: BYE, PRACK, refusals.
+    /// Our BYE: what crosses it is still answered.
+    Leaving(SlotKey, LegId),
+    /// Nobody waits for its end: PRACK, refusals.
     Nobody,
 }
 
@@ -123,6 +125,8 @@ pub enum Stage {
 pub struct Side {
     pub stage: Stage,
     pub dialog: Option<Box<Dialog>>,
+    /// The dialog that our BYE ends, until that is answered: theirs may have crossed it (RFC 5407 §3.2.1).
+    pub left: Option<Box<Dialog>>,
     pub session: Option<Session>,
     /// UPDATE in its Allow (RFC 3311).
     pub allows_update: bool,
@@ -167,6 +171,7 @@ impl Side {
         Side {
             stage: Stage::Early,
             dialog: None,
+            left: None,
             session: None,
             allows_update: false,
             invite_seq,
