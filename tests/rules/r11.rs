@@ -70,6 +70,23 @@ fn r11_a_reinvite_without_sdp_travels_without_and_its_answer_goes_in_the_ack() {
 }
 
 #[test]
+fn r11_an_offer_whose_answer_never_comes_is_refused_and_both_hear_bye() {
+    let mut call = bridged();
+    // The caller vanishes before it has our 200 with the offer.
+    call.does("caller", Act::AsksForOffer).while_in_flight(|call| {
+        call.world.run(millis(6));
+        call.does("caller", Act::Dies);
+    });
+    // The far end's own patience ends as ours does; its BYE comes later.
+    call.after(millis(31_900)).delays_next("gateway1 → us", seconds(1)).after(seconds(5));
+    let ack = call.messages("us → gateway1", "ACK").remove(1);
+    assert!(body(&ack).contains("m=audio 0 "), "{}", body(&ack));
+    assert_eq!(count(&mut call, "us → gateway1", "BYE"), 1);
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 us");
+}
+
+#[test]
 fn r11_a_refresh_is_answered_by_us_and_does_not_travel() {
     let mut call = bridged();
     for name in ["caller", "gateway1"] {

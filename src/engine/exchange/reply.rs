@@ -303,11 +303,16 @@ impl Exchange {
                 let side = self.slots.get(key).and_then(|slot| slot.side_ref(leg));
                 if let Some(ack) = side.and_then(|side| side.ack_of(response.cseq(), side.fork)) {
                     out.out.send(ack.to, &ack.bytes);
+                } else if method == Method::Invite && self.is_unacknowledged(key, leg, response.cseq()) {
+                    self.acknowledge_after_bye(now, key, leg, response, out);
                 }
                 return;
             }
             Response::Success { first: true } => {
                 let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) else { return };
+                if method == Method::Invite && side.asked_for_offer {
+                    side.offer = Body::of(response);
+                }
                 match side.dialog.as_deref_mut() {
                     Some(dialog) if matches!(method, Method::Invite | Method::Update) => {
                         dialog.refresh_target(response);
