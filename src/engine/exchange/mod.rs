@@ -27,7 +27,6 @@ use std::time::Duration;
 use crate::call::Agents;
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId};
-use crate::call::story::CallStory;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::peer::{ListenerId, Peer, Transport};
@@ -177,7 +176,7 @@ pub struct Exchange {
     pending: VecDeque<(SlotKey, Event)>,
     actions: Vec<Action>,
     scratch: Vec<u8>,
-    ended: VecDeque<CallStory>,
+    ended: VecDeque<inspect::Ended>,
     draining: bool,
     calls: usize,
     legs: usize,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
+use super::inspect::Ended;
 use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, write_contact};
 use crate::call::event::{Action, Answer, LegId, Why};
 use crate::call::leg::LegState;
@@ -289,7 +290,6 @@ impl Exchange {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(call) = slot.call.take() else { return };
         let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
-        let lines = super::inspect::story_of(now, slot, &call);
         slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
         slot.invite = bytes::Bytes::new();
         if std::mem::take(&mut slot.counted)
@@ -304,12 +304,13 @@ impl Exchange {
                 self.desk.free_trunk(trunk);
             }
         }
+        let ended = Ended::of(slot, call);
         self.calls -= 1;
         self.legs -= 1 + slot.legs.iter().filter(|side| side.was_called()).count();
         if self.ended.len() >= REMEMBERED {
             self.ended.pop_front();
         }
-        self.ended.push_back(lines);
+        self.ended.push_back(ended);
         out.notices.push(Notice::Ended(Box::new(cdr)));
     }
 
