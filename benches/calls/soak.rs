@@ -122,9 +122,7 @@ fn configure(folder: &Path, shards: u8, ports: [u16; 5]) -> io::Result<std::path
     )?;
     // Both agents take many calls at once: it is the wire that is tested.
     let agent = |name: &str, port: u16| {
-        format!(
-            "[[agent]]\nname = \"{name}\"\ncontact = \"sip:{name}@127.0.0.1:{port}\"\nmax_calls = 1000\n"
-        )
+        format!("[[agent]]\nname = \"{name}\"\ncontact = \"sip:{name}@127.0.0.1:{port}\"\nmax_calls = 1000\n")
     };
     fs::write(
         config.join("routing/all.toml"),

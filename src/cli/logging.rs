@@ -52,7 +52,10 @@ pub fn start(format: Format, level: Option<&str>, usual: &str) -> Result<Log, No
     let filter = EnvFilter::try_new(&level).map_err(|_| NoLog::Level(level))?;
     let lines = Arc::new(Lines::default());
     let written = Arc::clone(&lines);
-    std::thread::Builder::new().name("log".to_owned()).spawn(move || written.write()).map_err(NoLog::Thread)?;
+    std::thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || written.write())
+        .map_err(NoLog::Thread)?;
     let to = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Queue(Arc::clone(&lines)));
     // A second start, as by tests in one process, changes nothing.
     let _already = match format {
@@ -114,8 +117,11 @@ impl Lines {
                 waiting = self.came.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
             let gathering = |waiting: &mut Waiting| !waiting.ending;
-            waiting =
-                self.came.wait_timeout_while(waiting, GATHERED, gathering).unwrap_or_else(PoisonError::into_inner).0;
+            waiting = self
+                .came
+                .wait_timeout_while(waiting, GATHERED, gathering)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
             std::mem::swap(&mut waiting.text, &mut text);
             let ending = waiting.ending;
             drop(waiting);

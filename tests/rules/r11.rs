@@ -11,37 +11,37 @@ fn r11_a_reinvite_travels_and_its_direction_as_it_was_sent() {
     call.does("caller", Act::Holds).after(millis(50)).does("caller", Act::Resumes).after(millis(50));
     call.does("gateway1", Act::Holds).after(millis(50));
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      ├─── ACK ──▶│           │
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 200 ───┤
-      │◀── 200 ───┤           │
-      │           ├─── ACK ──▶│
-      ├─── ACK ──▶│           │
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 200 ───┤
-      │◀── 200 ───┤           │
-      │           ├─── ACK ──▶│
-      ├─── ACK ──▶│           │
-      │           │◀ INVITE ──┤
-      │           ├─── 100 ──▶│
-      │◀ INVITE ──┤           │
-      ├─── 200 ──▶│           │
-      │           ├─── 200 ──▶│
-      │◀── ACK ───┤           │
-      │           │◀── ACK ───┤
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├───── ACK ────▶│               │
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 200 ─────┤
+      │◀──── 200 ─────┤               │
+      │               ├───── ACK ────▶│
+      ├───── ACK ────▶│               │
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 200 ─────┤
+      │◀──── 200 ─────┤               │
+      │               ├───── ACK ────▶│
+      ├───── ACK ────▶│               │
+      │               │◀── INVITE ────┤
+      │               ├───── 100 ────▶│
+      │◀── INVITE ────┤               │
+      ├───── 200 ────▶│               │
+      │               ├───── 200 ────▶│
+      │◀──── ACK ─────┤               │
+      │               │◀──── ACK ─────┤
     ");
     for (from, to, nth, direction) in [
         ("caller → us", "us → gateway1", 1, "a=sendonly"),

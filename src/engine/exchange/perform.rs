@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::inspect::Ended;
 use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
-use super::inspect::Ended;
 use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, write_contact};
 use crate::call::event::{Action, Answer, LegId, Why};
 use crate::call::leg::LegState;

@@ -169,9 +169,18 @@ impl Exchange {
             }
             // Another branch of a far side that forked answered too, or a leg that we gave up.
             Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone => {
-                self.end_stray(now, key, leg, from, response, &Why::Elsewhere, out);
+                let why = self.why_unwanted(key);
+                self.end_stray(now, key, leg, from, response, &why, out);
             }
             Stage::Abandoned(why) => self.end_stray(now, key, leg, from, response, &why, out),
+        }
+    }
+
+    /// R5: only where another leg of this call was bridged is it completed elsewhere.
+    fn why_unwanted(&self, key: SlotKey) -> Why {
+        match self.slots.get(key).and_then(|slot| slot.call.as_deref()) {
+            Some(call) if call.winner().is_none() => Why::NoAnswer,
+            Some(_) | None => Why::Elsewhere,
         }
     }
 
@@ -184,7 +193,8 @@ impl Exchange {
         if unwanted {
             let answer = if delayed { Answer::RefuseAll } else { Answer::None };
             self.acknowledge(now, key, leg, &answer, out);
-            self.bye(now, key, leg, Why::Elsewhere, out);
+            let why = self.why_unwanted(key);
+            self.bye(now, key, leg, why, out);
         }
     }
 

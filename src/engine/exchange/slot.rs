@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+pub use super::names::SlotKey;
+
 use super::names::CallIdText;
 use super::story::Story;
 use crate::call::Call;
@@ -14,13 +16,6 @@ use crate::sip::peer::Peer;
 use crate::sip::session::Session;
 use crate::sip::transaction;
 use crate::time::Instant;
-
-/// A slot of the slab, and which of its tenants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SlotKey {
-    pub index: u32,
-    pub nonce: u32,
-}
 
 /// Whom a transaction belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
