@@ -44,7 +44,7 @@ impl Exchange {
         if malformed.is_keep_alive() {
             return;
         }
-        let known = self.table.trunk_of(from.addr).is_some();
+        let known = self.knows(from);
         self.rejected.count(Refusal::Malformed.label());
         if known {
             let tag = self.names.stateless_tag(malformed.raw());
@@ -366,7 +366,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let Some(invite) = invite else {
-            if self.table.trunk_of(from.addr).is_some() {
+            if self.knows(from) {
                 self.refuse_statelessly(from, cancel, Refusal::NoDialog, out);
             }
             return;

@@ -14,6 +14,13 @@ use crate::sip::transaction::reply_to;
 use crate::sip::wire::Message;
 use crate::time::Wall;
 
+/// A slot of the slab, and which of its tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotKey {
+    pub index: u32,
+    pub nonce: u32,
+}
+
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// A To or From tag of ours: slot (7), its nonce (7), leg (2), number of the tag (1).
 pub const TAG_LEN: usize = 17;
