@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,11 +13,19 @@ use support::{Outcome, World};
 /// How long baresip may take until it is ready, and until it has noticed the end of a call.
 const PHONE: Duration = Duration::from_secs(10);
 
+/// Where distributions put its modules.
+const MODULES: [&str; 3] = [
+    "/usr/lib/baresip/modules",
+    "/usr/lib/x86_64-linux-gnu/baresip/modules",
+    "/usr/local/lib/baresip/modules",
+];
+
 #[test]
 fn baresip_is_rung_answers_and_is_hung_up_on() -> Outcome {
     let world = World::start("ring = [\"alice\"]")?;
     let mut alice = baresip(&world)?;
-    world.caller("caller_talks", world.carrier, &["-d", "500"])?.finish()?;
+    let caller = world.caller("caller_talks", world.carrier, &["-d", "500"])?;
+    caller.finish().map_err(|e| format!("{e}\nbaresip printed:\n{}", alice.printed()))?;
     alice.wait_until(PHONE, |printed| printed.contains("session closed"))?;
     let printed = alice.printed();
     assert!(printed.contains("Call established"), "{printed}");
@@ -46,8 +55,10 @@ fn baresip_answers_first_and_the_others_stop_ringing() -> Outcome {
 fn baresip(world: &World) -> Result<Program, String> {
     let folder = world.folder.path().join("baresip");
     let (host, port) = (world.host, world.alice);
+    let modules = MODULES.iter().find(|path| Path::new(path).is_dir());
+    let modules = modules.ok_or_else(|| format!("baresip's modules are in none of {MODULES:?}"))?;
     let config = format!(
-        "sip_listen {host}:{port}\nnet_interface {host}\n\
+        "module_path {modules}\nsip_listen {host}:{port}\nnet_interface {host}\n\
          audio_player aubridge,alone\naudio_source aubridge,alone\naudio_alert aubridge,alone\n\
          module g711.so\nmodule aubridge.so\nmodule_app account.so\nmodule_app menu.so\n"
     );

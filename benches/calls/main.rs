@@ -5,6 +5,7 @@ mod batch;
 mod carrier;
 mod load;
 mod message;
+mod overload;
 #[path = "../../tests/support/process.rs"]
 mod process;
 mod relay;
@@ -88,6 +89,8 @@ enum Role {
     Relay { port: u16, caller: u16, far: u16 },
     /// Lose messages and look for what is left
     SoakLoss(soak::Soak),
+    /// Offer too much
+    SoakOverload(overload::Overload),
 }
 
 fn main() -> ExitCode {
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
             return ended(relay::run(port, caller, far).map_err(|e| e.to_string()));
         }
         Some(Role::SoakLoss(soak)) => return ended(soak.run()),
+        Some(Role::SoakOverload(overload)) => return ended(overload.run()),
         None => {}
     }
     if arguments.quick {

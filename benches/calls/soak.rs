@@ -60,14 +60,14 @@ impl Soak {
         let words = |e: io::Error| e.to_string();
         let folder = tempfile::tempdir().map_err(words)?;
         let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let ports: Vec<u16> = (0..7).map(|_| free_port(host)).collect::<Result<_, _>>()?;
-        let [server, admin, gateway, alice, bob, first, second] = ports[..] else {
-            return Err("seven ports".to_owned());
+        let ports: Vec<u16> = (0..8).map(|_| free_port(host)).collect::<Result<_, _>>()?;
+        let [server, admin, gateway, alice, bob, first, second, third] = ports[..] else {
+            return Err("eight ports".to_owned());
         };
         let config = configure(folder.path(), shards, [server, admin, gateway, alice, bob]).map_err(words)?;
         let node = strowger(&config, folder.path())?;
         let _phones = [gateway, alice, bob]
-            .map(|port| self.sipp("benches/peers/lossy_phone.xml", port, folder.path(), &[]))
+            .map(|port| Self::sipp("benches/peers/lossy_phone.xml", port, folder.path(), self.loss, &[]))
             .into_iter()
             .collect::<Result<Vec<_>, _>>()?;
         let (rate, calls) = (RATE.to_string(), self.calls.to_string());
@@ -82,22 +82,27 @@ impl Soak {
             }
             let to = format!("127.0.0.1:{entrance}");
             let more = ["-s", number, "-r", &rate, "-m", &calls, "-d", "1000", &to];
-            callers.push(self.sipp("tests/sipp/caller_talks.xml", port, folder.path(), &more)?);
+            callers.push(Self::sipp("tests/sipp/caller_talks.xml", port, folder.path(), self.loss, &more)?);
         }
+        let to = format!("127.0.0.1:{server}");
+        let more = ["-s", FORWARDED, "-m", "1", &to];
+        let mut rude = Self::sipp("tests/sipp/caller_never_acks.xml", third, folder.path(), 0, &more)?;
         let offered = Duration::from_secs(u64::from(self.calls / RATE));
         for caller in &mut callers {
             caller.wait(offered + TAIL)?;
         }
+        let hung_up_on = rude.wait(TAIL)?.success();
+        hung_up_on.then_some(()).ok_or_else(|| format!("no BYE to who never ACKs: {}", rude.last_words()))?;
         thread::sleep(QUIET);
-        let verdict = judge(admin, &folder.path().join("data/cdr"), self.calls * 2);
+        let verdict = judge(admin, &folder.path().join("data/cdr"), self.calls * 2 + 1);
         verdict.map_err(|e| format!("{e}\n{}", node.last_words()))
     }
 
-    fn sipp(&self, scenario: &str, port: u16, folder: &Path, more: &[&str]) -> Result<Program, String> {
+    fn sipp(scenario: &str, port: u16, folder: &Path, loss: u32, more: &[&str]) -> Result<Program, String> {
         let mut command = Command::new("sipp");
         command.arg("-sf").arg(format!("{}/{scenario}", env!("CARGO_MANIFEST_DIR")));
         command.args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-nostdin", "-p", &port.to_string()]);
-        command.args(["-lost", &self.loss.to_string(), "-l", "20000"]).args(more);
+        command.args(["-lost", &loss.to_string(), "-l", "20000"]).args(more);
         Program::start(&format!("sipp-{port}"), &mut command, folder)
     }
 }
@@ -117,9 +122,7 @@ fn configure(folder: &Path, shards: u8, ports: [u16; 5]) -> io::Result<std::path
     )?;
     // Both agents take many calls at once: it is the wire that is tested.
     let agent = |name: &str, port: u16| {
-        format!(
-            "[[agent]]\nname = \"{name}\"\ncontact = \"sip:{name}@127.0.0.1:{port}\"\nmax_calls = 10000\n"
-        )
+        format!("[[agent]]\nname = \"{name}\"\ncontact = \"sip:{name}@127.0.0.1:{port}\"\nmax_calls = 1000\n")
     };
     fs::write(
         config.join("routing/all.toml"),

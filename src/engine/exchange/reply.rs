@@ -47,7 +47,7 @@ impl Exchange {
                 Response::Provisional => {}
                 Response::Success { .. } | Response::Failure => self.kept_alive(now, key, leg, code, out),
             },
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Nobody => {}
+            Owner::Caller(_) | Owner::Asked(..) | Owner::Leaving(..) | Owner::Nobody => {}
         }
     }
 
@@ -228,6 +228,7 @@ impl Exchange {
         self.bye(now, key, leg, why.clone(), out);
         if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) {
             let used = std::mem::replace(&mut side.side, kept);
+            side.side.left = side.side.left.take().or(used.left);
             side.stray_acks.extend(used.acks);
         }
         // The BYE stopped what watched the leg; the dialog that was bridged goes on.
@@ -337,7 +338,8 @@ impl Exchange {
 
     fn is_unacknowledged(&self, key: SlotKey, leg: LegId, cseq: u32) -> bool {
         self.slots.get(key).is_some_and(|slot| {
-            slot.call.is_none() && slot.side_ref(leg).is_some_and(|side| side.ack_of(cseq, side.fork).is_none())
+            slot.call.is_none()
+                && slot.side_ref(leg).is_some_and(|side| side.ack_of(cseq, side.fork).is_none())
         })
     }
 
@@ -355,7 +357,8 @@ impl Exchange {
         let host = self.settings.host_of(&*self.desk, dialog.peer());
         let w = dialog.ack(&mut out.out.wire, response.cseq(), &super::perform::branch_of(draw), &host);
         // Its offer is refused: nobody is left to answer it.
-        let offer = Body::of(response).filter(|_| self.slots.get(key).is_some_and(|slot| slot.asked_for_offer(leg)));
+        let offer =
+            Body::of(response).filter(|_| self.slots.get(key).is_some_and(|slot| slot.asked_for_offer(leg)));
         let range = match offer {
             Some(offer) => {
                 self.scratch.clear();
@@ -400,7 +403,8 @@ impl Exchange {
                 if let Owner::Leg(key, _)
                 | Owner::Passed(key, _)
                 | Owner::Refresh(key, _)
-                | Owner::KeepAlive(key, _) = owner
+                | Owner::KeepAlive(key, _)
+                | Owner::Leaving(key, _) = owner
                 {
                     self.unpin(key);
                 }
@@ -433,7 +437,7 @@ impl Exchange {
                 debug_assert!(code >= 400);
                 self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
             }
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Nobody => {}
+            Owner::Caller(_) | Owner::Asked(..) | Owner::Leaving(..) | Owner::Nobody => {}
         }
     }
 }
@@ -461,7 +465,8 @@ impl Owner {
             | Owner::Leg(key, leg)
             | Owner::Passed(key, leg)
             | Owner::Refresh(key, leg)
-            | Owner::KeepAlive(key, leg) => Some((key, leg)),
+            | Owner::KeepAlive(key, leg)
+            | Owner::Leaving(key, leg) => Some((key, leg)),
             Owner::Nobody => None,
         }
     }
