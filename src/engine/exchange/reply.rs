@@ -337,7 +337,8 @@ impl Exchange {
 
     fn is_unacknowledged(&self, key: SlotKey, leg: LegId, cseq: u32) -> bool {
         self.slots.get(key).is_some_and(|slot| {
-            slot.call.is_none() && slot.side_ref(leg).is_some_and(|side| side.ack_of(cseq, side.fork).is_none())
+            slot.call.is_none()
+                && slot.side_ref(leg).is_some_and(|side| side.ack_of(cseq, side.fork).is_none())
         })
     }
 
@@ -355,7 +356,8 @@ impl Exchange {
         let host = self.settings.host_of(&*self.desk, dialog.peer());
         let w = dialog.ack(&mut out.out.wire, response.cseq(), &super::perform::branch_of(draw), &host);
         // Its offer is refused: nobody is left to answer it.
-        let offer = Body::of(response).filter(|_| self.slots.get(key).is_some_and(|slot| slot.asked_for_offer(leg)));
+        let offer =
+            Body::of(response).filter(|_| self.slots.get(key).is_some_and(|slot| slot.asked_for_offer(leg)));
         let range = match offer {
             Some(offer) => {
                 self.scratch.clear();
