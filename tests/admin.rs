@@ -48,6 +48,7 @@ fn metrics_are_prometheus_text_with_the_contract_s_prefix() {
     assert!(text.contains("strowger_calls_total{direction=\"inbound\",outcome=\"answered\"} 2"), "{text}");
     assert!(text.contains("strowger_setup_seconds_bucket{le=\"0.0005\"} 1"), "{text}");
     assert!(text.contains("strowger_build_info{version="), "{text}");
+    assert!(text.contains("strowger_trunk_calls_active{trunk=\"carrier\"} 3"), "{text}");
 }
 
 #[test]

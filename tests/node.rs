@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use common::{PATIENCE, wait_until};
 use nix::sys::signal::{Signal, kill};
@@ -149,6 +150,22 @@ fn a_reload_is_all_or_nothing_and_generations_survive_a_restart() {
     drop(node);
 }
 
+#[test]
+fn a_node_with_nothing_to_do_sleeps() {
+    let place = Place::new();
+    let node = place.serve();
+    let carrier = Line::new();
+    carrier.send(node.sip, &invite(&carrier, "+12015559999", "idle"));
+    let refused = carrier.receive_final();
+    carrier.send(node.sip, &ack(&refused, &carrier, "+12015559999", "idle"));
+    wait_until(|| place.records().len() == 1);
+    let before = node.cpu();
+    // Time itself is what is measured here.
+    std::thread::sleep(Duration::from_millis(250));
+    let used = node.cpu() - before;
+    assert!(used < Duration::from_millis(50), "{used:?} of 250 ms");
+}
+
 /// A folder with a configuration, and the phone that it names.
 struct Place {
     folder: tempfile::TempDir,
@@ -229,6 +246,16 @@ impl Serving {
 
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// What all its threads have used so far.
+    fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let of_task = |task: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+        };
+        Duration::from_nanos(tasks.map(|task| of_task(task.unwrap())).sum())
     }
 
     /// How it ended; `None` by a signal.

@@ -22,8 +22,9 @@ const FLOORS: &[(&str, u8)] = &[
     ("admin", 7),
     ("sim", 7),
     ("serve", 8),
-    ("cli", 9),
-    ("main", 10),
+    ("trial", 9),
+    ("cli", 10),
+    ("main", 11),
 ];
 
 /// The pure rooms: a moment and an event come in, actions go out.

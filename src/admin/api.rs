@@ -162,6 +162,7 @@ async fn readyz(State(desk): State<Desk>) -> Response {
 /// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, description = "metrics", body = String)))]
 async fn metrics(State(desk): State<Desk>) -> Response {
+    desk.node.measure();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], desk.metrics.render())
         .into_response()
 }

@@ -40,6 +40,9 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The durable call records.
     fn records(&self) -> Reader;
+
+    /// Brings the gauges up to date that nobody keeps so all the time: asked before `/metrics` is rendered.
+    fn measure(&self);
 }
 
 /// Whether a node takes calls.

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::presentation::MAX_DIVERSIONS;
-use crate::number::{self, Country, E164};
+use crate::number::E164;
 use crate::routing::Trunk;
 use crate::sip::header::Name;
 use crate::sip::uri::{Address, Scheme, Uri};
@@ -23,32 +23,54 @@ pub struct Caller {
     /// The caller asked for privacy (`Privacy: id`, or anonymous).
     pub withheld: bool,
     /// Whom the call was diverted by before it reached us, latest first.
-    pub diversions: SmallVec<[E164; 1]>,
+    pub diversions: SmallVec<[Diverted; 1]>,
 }
 
+/// One earlier diversion (RFC 5806).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Diverted {
+    pub by: E164,
+    /// As the RFC writes it.
+    pub reason: &'static str,
+}
+
+/// The reasons that RFC 5806 names; another one is `unknown`.
+const REASONS: [&str; 10] = [
+    "unconditional",
+    "user-busy",
+    "no-answer",
+    "unavailable",
+    "time-of-day",
+    "do-not-disturb",
+    "deflection",
+    "follow-me",
+    "out-of-service",
+    "away",
+];
+
 impl Caller {
-    pub fn of(invite: &Message<'_>, trunk: &Trunk, country: &Country) -> Caller {
+    pub fn of(invite: &Message<'_>, trunk: &Trunk) -> Caller {
         let from = invite.from();
         // Identity headers of a sender are believed only from trunks with `trusted_identity` (R9).
         let asserted = trunk.trusted_identity.then(|| asserted(invite)).flatten();
         let withheld = is_withheld(invite, &from);
         let shown = asserted.unwrap_or(from);
         let user = user_of(&shown.uri);
-        let number = number::read(&user, country);
+        let number = trunk.read_number(&user);
         let text = (number.is_none() && !withheld && !user.is_empty()).then(|| cut(&user).into());
         Caller {
             number,
             text,
             name: display(&shown).or_else(|| display(&from)),
             withheld,
-            diversions: diversions(invite, country),
+            diversions: diversions(invite, trunk),
         }
     }
 }
 
 /// Whether `did` diverted this call before, or it was diverted too often: a loop (R11).
-pub fn loops(invite: &Message<'_>, did: E164, country: &Country) -> bool {
-    let diverted = |address: &Address<'_>| number::read(&user_of(&address.uri), country) == Some(did);
+pub fn loops(invite: &Message<'_>, did: E164, trunk: &Trunk) -> bool {
+    let diverted = |address: &Address<'_>| trunk.read_number(&user_of(&address.uri)) == Some(did);
     let mut count = 0usize;
     for value in invite.list(Name::Diversion) {
         count += 1;
@@ -95,12 +117,16 @@ fn is_withheld(invite: &Message<'_>, from: &Address<'_>) -> bool {
     asked || anonymous || old
 }
 
-fn diversions(invite: &Message<'_>, country: &Country) -> SmallVec<[E164; 1]> {
-    invite
-        .list(Name::Diversion)
-        .take(MAX_DIVERSIONS)
-        .filter_map(|value| number::read(&user_of(&Address::parse(value).ok()?.uri), country))
-        .collect()
+fn diversions(invite: &Message<'_>, trunk: &Trunk) -> SmallVec<[Diverted; 1]> {
+    let read = |value| {
+        let address = Address::parse(value).ok()?;
+        let by = trunk.read_number(&user_of(&address.uri))?;
+        let given = address.param("reason").unwrap_or_default();
+        let given = given.strip_prefix(b"\"").and_then(|given| given.strip_suffix(b"\"")).unwrap_or(given);
+        let known = REASONS.iter().find(|known| given.eq_ignore_ascii_case(known.as_bytes()));
+        Some(Diverted { by, reason: known.copied().unwrap_or("unknown") })
+    };
+    invite.list(Name::Diversion).take(MAX_DIVERSIONS).filter_map(read).collect()
 }
 
 /// The user part of a sip: URI, or a tel: URI's number, unescaped.

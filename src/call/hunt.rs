@@ -13,6 +13,7 @@ use crate::call::cdr::LegEnd;
 use crate::number::E164;
 use crate::routing::{Agent, ForeignCallerId, Plan, Shows, Trunk, Who};
 use crate::sip::body::Body;
+use crate::sip::header::Method;
 
 /// How often the caller's 180 is repeated (RFC 3261 §13.3.1.1; R4).
 const REPEAT_RINGING: Duration = Duration::from_secs(60);
@@ -89,9 +90,9 @@ impl Turn<'_> {
     }
 
     fn ring_agent(&mut self, target: TargetId, agent: Arc<Agent>) {
-        if agent.contact.is_none() {
+        if agent.contact.is_none() || (self.no_more_legs() && !agent.dnd) {
             self.call.unrung.push((target, TargetEnd::Other));
-        } else if agent.dnd || self.no_more_legs() || !self.agents.engage(&agent) {
+        } else if agent.dnd || !self.agents.engage(&agent) {
             self.call.unrung.push((target, TargetEnd::Busy));
         } else {
             self.ring(Leg::new(target, Destination::Contact(agent), Shown::Caller, self.now.mono));
@@ -154,7 +155,8 @@ impl Turn<'_> {
         let plain = self.is_single_plain_target() && self.call.arrival.offer.is_some();
         self.stop(Timer::TryTimeout(id));
         let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
-        if code == 100 {
+        // A 199 or 155 says nothing of ringing (R4: the first 18x).
+        if !matches!(code, 180..190) {
             return State::Ringing(hunt);
         }
         leg.state = LegState::Ringing;
@@ -244,7 +246,8 @@ impl Turn<'_> {
             self.follow(target, depth, contacts);
             return self.go_on(hunt);
         }
-        if let Some(again) = leg.with_the_did_shown(code) {
+        if let Some(mut again) = leg.with_the_did_shown(code) {
+            again.alternates = std::mem::take(&mut leg.alternates);
             self.end_leg(id, outcome::end_of(code), code);
             self.ring_instead(again);
             return self.go_on(hunt);
@@ -408,6 +411,18 @@ impl Turn<'_> {
         if let Some(agent) = leg.agent().cloned() {
             self.agents.release(&agent);
         }
+    }
+}
+
+/// The answer to a request in an early dialog.
+pub(super) fn early_answer(leg: LegId, method: Method, body: Option<&Body>) -> u16 {
+    let offers = method == Method::Invite || (method == Method::Update && body.is_some());
+    match (offers, leg) {
+        // Its own offer waits for our answer (RFC 3261 §14.2, RFC 3311 §5.2).
+        (true, LegId::CALLER) => 500,
+        // Ours waits for theirs.
+        (true, _) => 491,
+        (false, _) => 200,
     }
 }
 

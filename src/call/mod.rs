@@ -121,13 +121,9 @@ impl Call {
             (Ringing(hunt), Woke(Timer::HeadStart)) => call.head_start_over(hunt),
             (Ringing(hunt), Woke(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg),
             (Ringing(hunt), Woke(Timer::RepeatRinging)) => call.repeat_ringing(hunt),
-            (Ringing(hunt), Asked { leg, method, body: None }) => {
-                call.out.push(Action::Reply { leg, method, code: 200, body: None });
-                Ringing(hunt)
-            }
-            // An offer of ours to that side is still open (RFC 3311 §5.2).
-            (Ringing(hunt), Asked { leg, method, body: Some(_) }) => {
-                call.out.push(Action::Reply { leg, method, code: 491, body: None });
+            (Ringing(hunt), Asked { leg, method, body }) => {
+                let code = hunt::early_answer(leg, method, body.as_ref());
+                call.out.push(Action::Reply { leg, method, code, body: None });
                 Ringing(hunt)
             }
             (
@@ -152,7 +148,7 @@ impl Call {
             // A loser's last words, a timer that was due in the same turn.
             (Talking(talk), Leg(..) | Begin | Woke(_)) => Talking(talk),
 
-            // A request that was under way when the call ended is answered by the dialogs (481).
+            // A request that comes, or was under way, when the call ended is answered by the dialogs.
             (Over, _) => Over,
         };
         self.state = next;

@@ -24,6 +24,8 @@ pub const fn q850_of(code: u16) -> u8 {
 
 /// No answer from the user, though alerted (Q.850).
 pub const NO_ANSWER: u8 = 19;
+/// No circuit or channel available (Q.850).
+pub const NO_CIRCUIT: u8 = 34;
 /// Normal call clearing (Q.850).
 pub const NORMAL: u8 = 16;
 /// Recovery on timer expiry (Q.850).

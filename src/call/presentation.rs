@@ -107,22 +107,17 @@ impl<'a> Presentation<'a> {
         let ours: [&[u8]; 5] =
             [b"<sip:", &did, b"@", self.host, b">;reason=unconditional;privacy=off;counter=1"];
         w.header_parts(Name::Diversion, &ours);
-        if self.is_anonymous() {
-            return;
-        }
-        for earlier in self.caller.diversions.iter().take(MAX_DIVERSIONS) {
-            let user = number_user(*earlier, Some(trunk));
-            w.header_parts(
-                Name::Diversion,
-                &[b"<sip:", &user, b"@", self.host, b">;reason=unconditional;privacy=off;counter=1"],
-            );
+        for earlier in self.caller.diversions.iter().filter(|earlier| self.may_name(earlier.by)) {
+            let user = number_user(earlier.by, Some(trunk));
+            let (reason, rest) = (earlier.reason.as_bytes(), b";privacy=off;counter=1");
+            w.header_parts(Name::Diversion, &[b"<sip:", &user, b"@", self.host, b">;reason=", reason, rest]);
         }
     }
 
     /// History-Info (RFC 7044): the DID, then whom it was forwarded to, after whatever came with the call.
     fn write_history(&self, w: &mut Writer<'_>, trunk: &Trunk, target: &[u8], invite: &Message<'_>) {
         let mut last: SmallVec<[u8; 16]> = SmallVec::new();
-        if !self.is_anonymous() {
+        if !self.caller.withheld {
             for entry in invite.list(Name::HistoryInfo).take(MAX_DIVERSIONS) {
                 w.header(Name::HistoryInfo, entry);
                 if let Some(index) = uri::Address::parse(entry).ok().and_then(|entry| entry.param("index")) {
@@ -152,6 +147,11 @@ impl<'a> Presentation<'a> {
                 dot,
             ],
         );
+    }
+
+    /// Whether an earlier diverting number may be told: not where it is, or may be, a withheld caller's own.
+    fn may_name(&self, number: E164) -> bool {
+        !self.caller.withheld || self.caller.number.is_some_and(|own| own != number)
     }
 
     fn user(&self) -> User {

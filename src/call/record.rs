@@ -53,21 +53,6 @@ impl Ending {
             Ending::Fault => "a fault in this call",
         }
     }
-
-    const fn ended_by(self) -> EndedBy {
-        match self {
-            Ending::CallerHungUp | Ending::CallerCancelled => EndedBy::Caller,
-            Ending::CalleeHungUp => EndedBy::Callee,
-            Ending::NobodyAnswered(Verdict { code: 486 | 603, .. }) => EndedBy::Callee,
-            Ending::NobodyAnswered(_)
-            | Ending::NeverAcknowledged
-            | Ending::NeverPracked
-            | Ending::MaxCall
-            | Ending::Lost
-            | Ending::Operator
-            | Ending::Fault => EndedBy::Us,
-        }
-    }
 }
 
 /// What only the dialogs know of a leg: its Call-ID and its far side.
@@ -125,7 +110,7 @@ impl Call {
             outcome,
             sip_code,
             q850,
-            ended_by: Some(ending.ended_by()),
+            ended_by: Some(self.ended_by(ending)),
             cause: Some(Cow::Borrowed(ending.cause())),
             winner: winner.and_then(|at| u16::try_from(at + 1).ok()),
             legs,
@@ -156,6 +141,24 @@ impl Call {
             started: self.arrival.at.wall,
             ringing: self.ringing.map(|at| self.wall(at)),
             answered: self.answered.map_or(now.wall, |at| self.wall(at)),
+        }
+    }
+
+    fn ended_by(&self, ending: Ending) -> EndedBy {
+        match ending {
+            Ending::CallerHungUp | Ending::CallerCancelled => EndedBy::Caller,
+            Ending::CalleeHungUp => EndedBy::Callee,
+            // Where nobody was called the refusal is our own.
+            Ending::NobodyAnswered(Verdict { code: 486 | 603, .. }) if !self.legs.is_empty() => {
+                EndedBy::Callee
+            }
+            Ending::NobodyAnswered(_)
+            | Ending::NeverAcknowledged
+            | Ending::NeverPracked
+            | Ending::MaxCall
+            | Ending::Lost
+            | Ending::Operator
+            | Ending::Fault => EndedBy::Us,
         }
     }
 
@@ -270,7 +273,7 @@ impl Arrival {
     }
 
     fn diversions(&self) -> Vec<Box<str>> {
-        self.caller.diversions.iter().map(|number| number.to_string().into()).collect()
+        self.caller.diversions.iter().map(|earlier| earlier.by.to_string().into()).collect()
     }
 
     fn leg(&self, trunk: Option<Arc<str>>, end: LegEnd, ended: Wall, (sip_call_id, peer): Seen) -> CdrLeg {
@@ -302,6 +305,8 @@ impl Arrival {
 pub struct Refused<'a> {
     pub arrival: &'a Arrival,
     pub refusal: Refusal,
+    /// What the caller was told: a trunk's limit has a code of its own (R14).
+    pub code: u16,
     pub trunk: &'a crate::routing::Trunk,
     pub generation: u64,
     pub account: Arc<str>,
@@ -311,13 +316,15 @@ pub struct Refused<'a> {
 
 /// The record of a call that we refused at once.
 pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> Cdr {
-    let Refused { arrival, refusal, trunk, generation, account, did } = refused;
+    let Refused { arrival, refusal, code, trunk, generation, account, did } = refused;
+    let q850 = (refusal == Refusal::TrunkLimit).then_some(outcome::NO_CIRCUIT);
     let outcome = match refusal {
         Refusal::TooManyRinging | Refusal::TrunkLimit => Outcome::Blocked,
         _ => Outcome::Failed,
     };
     let leg = CdrLeg {
-        sip_code: Some(refusal.code()),
+        sip_code: Some(code),
+        q850,
         ..arrival.leg(Some(trunk.name.clone()), LegEnd::Failed, now.wall, seen)
     };
     Cdr {
@@ -342,8 +349,8 @@ pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> C
         ring_ms: 0,
         talk_ms: 0,
         outcome,
-        sip_code: refusal.code(),
-        q850: None,
+        sip_code: code,
+        q850,
         ended_by: Some(EndedBy::Us),
         cause: Some(Cow::Borrowed(refusal.label())),
         winner: None,

@@ -98,7 +98,10 @@ impl Turn<'_> {
                 let body = talk.sdp[talk.side(other)].clone();
                 self.out.push(Action::Reply { leg, method, code: 200, body });
             }
-            (Phase::Stable, _, body) => {
+            // The caller has our 200, or it could not ask: its ACK is late or lost (RFC 5407 §3.1.4).
+            (Phase::Stable | Phase::AwaitsAck { delayed: false }, _, body)
+                if leg == LegId::CALLER || talk.is_stable() =>
+            {
                 self.out.push(Action::PassOn { leg: other, method, body: body.clone() });
                 talk.phase = Phase::Asked { by: leg, method, offer: body };
             }
@@ -106,7 +109,7 @@ impl Turn<'_> {
             (Phase::Asked { by, .. } | Phase::AwaitsAnswer { by }, _, _) if *by == leg => {
                 self.out.push(Action::Reply { leg, method, code: 500, body: None });
             }
-            (Phase::Asked { .. } | Phase::AwaitsAnswer { .. } | Phase::AwaitsAck { .. }, _, _) => {
+            (_, _, _) => {
                 self.out.push(Action::Reply { leg, method, code: 491, body: None });
             }
         }

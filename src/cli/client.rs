@@ -136,12 +136,9 @@ impl Client {
     }
 
     fn unreachable(&self, error: ureq::Error) -> Failed {
-        let why = match error {
-            ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                "nobody listens there".to_owned()
-            }
-            other => other.to_string(),
-        };
+        let refused =
+            matches!(&error, ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused);
+        let why = if refused { "nobody listens there".to_owned() } else { error.to_string() };
         Failed::Unreachable(format!("no node answers at {}: {why}; `strowger serve` starts one", self.addr))
     }
 }
@@ -151,7 +148,7 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+        IpAddr::V4(_) | IpAddr::V6(_) => addr.ip(),
     };
     SocketAddr::new(ip, addr.port())
 }

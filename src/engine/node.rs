@@ -21,7 +21,7 @@ use crate::sip::peer::{ListenerId, Transport};
 use crate::time::Now;
 use crate::transport::guests::{Guests, NoRoom};
 use crate::transport::streams::{StreamLimits, Streams};
-use crate::transport::{icmp, tcp, udp};
+use crate::transport::{accept, icmp, tcp, udp};
 
 /// Threads of `back`: one may wait for the disk while the other answers `/metrics`.
 const BACK_THREADS: usize = 2;
@@ -407,7 +407,7 @@ impl<C: Core, O: Owners> Thread<C, O> {
 async fn accept(socket: std::net::TcpListener, listener: ListenerId, streams: Streams, clock: Clock) {
     let mut rate = Rate::default();
     let refused = metrics::counter!("strowger_rejected_total", "reason" => "connections");
-    let outcome = tcp::accept(socket, listener, streams, |from, why: NoRoom| {
+    let outcome = accept::accept(socket, listener, streams, |from, why: NoRoom| {
         refused.increment(1);
         if let Line::Log { more } = rate.occur(clock.read().now.mono) {
             tracing::warn!(%from, %why, more, "connection refused");

@@ -88,8 +88,8 @@ impl Running {
             .map(|admin| (admin.addr, admin.token.as_ref().map(|token| token.reveal().to_owned())));
         let maker = Maker::new(&config, options.shards, store.recorder())?;
         let publisher = Publisher::first(folder, env, store.dir(), config).map_err(StartError::NodeFile)?;
-        let node = maker.start(options, publisher.table())?;
-        let front = Arc::new(Front::new(node.shards(), publisher, store.recorder(), store.reader()));
+        let node = maker.start(options, &publisher)?;
+        let front = Arc::new(Front::new(&node, publisher, &store));
         let mut running = Running { node, front, admin: None, drain, store };
         if let Some((addr, token)) = admin {
             running.admin = Some(running.serve_admin(addr, token, metrics)?);
@@ -247,9 +247,9 @@ impl Maker {
         })
     }
 
-    fn start(self, mut options: Options, table: Arc<Table>) -> Result<Node<Metered>, StartError> {
-        let known = Arc::clone(&table);
-        options.known = Box::new(move |ip| known.trunk_of(SocketAddr::new(ip, 0)).is_some());
+    fn start(self, mut options: Options, publisher: &Publisher) -> Result<Node<Metered>, StartError> {
+        let (table, current) = (publisher.table(), publisher.current());
+        options.known = Box::new(move |ip| current.load().knows(ip));
         let listens: Vec<(Transport, Option<Box<str>>)> = options
             .listeners
             .iter()

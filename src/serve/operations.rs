@@ -13,12 +13,13 @@ use crate::admin::operations::{
 use crate::call::story::{CallStory, LiveCall};
 use crate::config::Config;
 use crate::engine::core::Metered;
+use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::Input;
-use crate::engine::node::Shards;
+use crate::engine::node::{Node, Shards};
 use crate::engine::shard::Core;
 use crate::number;
 use crate::routing::{self, Table};
-use crate::store::{Reader, Recorder};
+use crate::store::{Reader, Recorder, Store};
 
 /// Where in its life the node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub(super) enum Life {
 /// What `[admin]`, signals and `try` work with.
 pub(super) struct Front {
     pub shards: Shards<Metered>,
+    pub desk: Arc<SharedDesk>,
     pub publisher: Publisher,
     pub recorder: Recorder,
     pub reader: Reader,
@@ -41,9 +43,16 @@ pub(super) struct Front {
 }
 
 impl Front {
-    pub fn new(shards: Shards<Metered>, publisher: Publisher, recorder: Recorder, reader: Reader) -> Front {
-        let life = AtomicU8::new(Life::Starting as u8);
-        Front { shards, publisher, recorder, reader, life, reloading: tokio::sync::Mutex::new(()) }
+    pub fn new(node: &Node<Metered>, publisher: Publisher, store: &Store) -> Front {
+        Front {
+            shards: node.shards(),
+            desk: Arc::clone(node.desk()),
+            publisher,
+            recorder: store.recorder(),
+            reader: store.reader(),
+            life: AtomicU8::new(Life::Starting as u8),
+            reloading: tokio::sync::Mutex::new(()),
+        }
     }
 
     pub fn enter(&self, life: Life) {
@@ -113,7 +122,7 @@ impl Operations for Front {
         async {
             let id: Arc<str> = id.into();
             let question = move |core: &mut Metered, now, out: &mut _| {
-                let found = core.exchange.live_calls().any(|call| call.id.as_ref() == &*id);
+                let found = core.exchange.find(&id).is_some();
                 if found {
                     core.handle(now, Input::HangUp { call: &id }, out);
                 }
@@ -142,6 +151,13 @@ impl Operations for Front {
 
     fn records(&self) -> Reader {
         self.reader.clone()
+    }
+
+    fn measure(&self) {
+        for trunk in self.publisher.table().trunks() {
+            let calls = metrics::gauge!("strowger_trunk_calls_active", "trunk" => trunk.name.to_string());
+            calls.set(f64::from(self.desk.trunk_calls(&trunk.name)));
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Publisher {
     env: Env,
     dir: Arc<DataDir>,
     config: Mutex<Arc<Config>>,
-    table: ArcSwap<Table>,
+    table: Arc<ArcSwap<Table>>,
     generations: Mutex<VecDeque<GenerationLine>>,
 }
 
@@ -49,7 +49,7 @@ impl Publisher {
             env,
             dir,
             config: Mutex::new(Arc::new(config)),
-            table: ArcSwap::new(Arc::clone(&table)),
+            table: Arc::new(ArcSwap::new(Arc::clone(&table))),
             generations: Mutex::default(),
         };
         publisher.remember(&table);
@@ -58,6 +58,11 @@ impl Publisher {
 
     pub fn table(&self) -> Arc<Table> {
         self.table.load_full()
+    }
+
+    /// The table as it will be whenever it is looked at.
+    pub fn current(&self) -> Arc<ArcSwap<Table>> {
+        Arc::clone(&self.table)
     }
 
     pub fn config(&self) -> Arc<Config> {

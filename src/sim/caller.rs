@@ -44,6 +44,7 @@ impl Host {
             Oddity::StrangeBody => invite.with_body("application/x-strange", b"?"),
             _ => invite.with_sdp(sdp.as_deref()),
         };
+        let invite = manner.dress(invite);
         let merged = manner.oddity == Oddity::Merged;
         let sent = self.stack.request(now, invite.clone());
         if merged {

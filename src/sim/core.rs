@@ -18,6 +18,11 @@ pub trait Core {
     /// What it has taken from the desk and not given back, in words.
     fn held(&self) -> Vec<String>;
 
+    /// The record ids of the calls in progress.
+    fn live_calls(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Takes the records of ended calls (CDR, version 1) out of the effects of a turn.
     fn records(&mut self, effects: &mut Effects) -> Vec<Value>;
 

@@ -172,6 +172,16 @@ impl Host {
         }
     }
 
+    /// A request within the call's dialog, early or confirmed, as a story wants it.
+    pub fn ask(&mut self, now: Instant, call_id: &str, method: &str, dress: fn(Message) -> Message) {
+        let Some(party) = self.parties.get_mut(call_id) else { return };
+        let known = |line: &&mut Line| !line.remote_tag.is_empty() && !line.local_tag.is_empty();
+        if let Some(line) = party.lines.iter_mut().find(known) {
+            let request = dress(line.request(method));
+            self.stack.request(now, request);
+        }
+    }
+
     /// Puts on the agenda what counts from this moment.
     pub(super) fn schedule(&mut self, now: Instant, call_id: &str, since: Since) {
         let Some(party) = self.parties.get(call_id) else { return };

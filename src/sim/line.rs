@@ -55,8 +55,8 @@ pub struct Line {
     pub settled_early: bool,
     /// RSeq of the last reliable response that we acknowledged.
     pub pracked: u32,
-    /// The ACK that every repetition of its 2xx gets again, with that INVITE's CSeq.
-    ack: Option<(u32, Message)>,
+    /// The ACKs that every repetition of their 2xx gets again, each with its INVITE's CSeq.
+    acks: Vec<(u32, Message)>,
     seq: u32,
     heard: u32,
     owner: String,
@@ -81,7 +81,7 @@ impl Line {
             pending: None,
             settled_early: false,
             pracked: 0,
-            ack: None,
+            acks: Vec::new(),
             seq: 0,
             heard: 0,
             owner: owner.to_owned(),
@@ -145,13 +145,13 @@ impl Line {
     /// The ACK of the 2xx to our INVITE with that CSeq; kept for repetitions.
     pub fn ack(&mut self, cseq: u32, sdp: Option<&[u8]>) -> Message {
         let ack = self.frame("ACK", cseq).with_sdp(sdp);
-        self.ack = Some((cseq, ack.clone()));
+        self.acks.push((cseq, ack.clone()));
         ack
     }
 
     /// The ACK for a 2xx that was already acknowledged.
     pub fn ack_again(&self, cseq: u32) -> Option<Message> {
-        self.ack.as_ref().filter(|(of, _)| *of == cseq).map(|(_, ack)| ack.clone())
+        self.acks.iter().find(|(of, _)| *of == cseq).map(|(_, ack)| ack.clone())
     }
 
     fn frame(&self, method: &str, cseq: u32) -> Message {

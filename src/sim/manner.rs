@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::message::Message;
 
 /// What an end does of its own accord. What it must do (ACK, answer a BYE …) it does by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,12 +120,26 @@ pub struct Manner {
     pub oddity: Oddity,
     /// Session-Expires in seconds (RFC 4028); `None`: no session timer.
     pub session: Option<u32>,
+    /// What a story changes in a caller's INVITE, or in a called end's responses to it, before they leave.
+    pub dress: Option<fn(&mut Message)>,
 }
 
 impl Manner {
     pub fn then(mut self, since: Since, after: Duration, act: Act) -> Manner {
         self.agenda.push((since, after, act));
         self
+    }
+
+    pub fn dressed(mut self, dress: fn(&mut Message)) -> Manner {
+        self.dress = Some(dress);
+        self
+    }
+
+    pub(super) fn dress(&self, mut message: Message) -> Message {
+        if let Some(dress) = self.dress {
+            dress(&mut message);
+        }
+        message
     }
 }
 

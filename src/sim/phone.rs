@@ -57,7 +57,7 @@ impl Host {
     }
 
     pub(super) fn ring(&mut self, now: Instant, call_id: &str, act: &Act) {
-        let Some(Party { role, lines, .. }) = self.parties.get_mut(call_id) else { return };
+        let Some(Party { role, lines, manner }) = self.parties.get_mut(call_id) else { return };
         let Role::Called { key, invite, stage: Called::Invited, rseq } = role else { return };
         let Some(line) = lines.first_mut() else { return };
         let sdp = line.describe(invite.sdp());
@@ -74,12 +74,13 @@ impl Host {
             .with("Allow", ALLOW);
         let key = key.clone();
         if !reliable {
-            return self.stack.respond(now, &key, response.with_sdp(sdp.as_deref()));
+            return self.stack.respond(now, &key, manner.dress(response.with_sdp(sdp.as_deref())));
         }
         *rseq += 1;
         response = response.with("Require", "100rel").with("RSeq", rseq.to_string());
         let rseq = *rseq;
-        self.stack.insist(now, &key, response.with_sdp(sdp.as_deref()), Some(rseq));
+        let response = manner.dress(response.with_sdp(sdp.as_deref()));
+        self.stack.insist(now, &key, response, Some(rseq));
     }
 
     pub(super) fn answer(&mut self, now: Instant, call_id: &str) {
@@ -91,7 +92,7 @@ impl Host {
         }
         let Some(line) = lines.first_mut() else { return };
         *stage = Called::Answered;
-        let response = accept(line, now, invite, manner);
+        let response = manner.dress(accept(line, now, invite, manner));
         let key = key.clone();
         self.stack.insist(now, &key, response, None);
         self.schedule(now, call_id, Since::Answered);
@@ -115,7 +116,7 @@ impl Host {
     }
 
     pub(super) fn refuse(&mut self, now: Instant, call_id: &str, code: u16, contact: Option<&str>) {
-        let Some(Party { role, lines, .. }) = self.parties.get_mut(call_id) else { return };
+        let Some(Party { role, lines, manner }) = self.parties.get_mut(call_id) else { return };
         let Role::Called { key, invite, stage: stage @ Called::Invited, .. } = role else { return };
         let Some(line) = lines.first_mut() else { return };
         *stage = Called::Refused(code);
@@ -125,6 +126,7 @@ impl Host {
             response = response.with("Contact", format!("<{uri}>"));
         }
         let key = key.clone();
+        let response = manner.dress(response);
         self.stack.no_more_provisionals(call_id);
         self.stack.respond(now, &key, response);
     }

@@ -82,6 +82,10 @@ impl Core for Shard {
         self.desk.held()
     }
 
+    fn live_calls(&self) -> Vec<String> {
+        self.exchange.live_calls().map(|call| call.id.to_string()).collect()
+    }
+
     fn records(&mut self, effects: &mut Effects) -> Vec<Value> {
         let ended = effects.notices.drain(..).filter_map(|notice| match notice {
             Notice::Ended(cdr) => Some(serde_json::to_value(&*cdr).unwrap_or_default()),

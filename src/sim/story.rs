@@ -75,6 +75,7 @@ pub struct Setup {
     manner: Manner,
     shards: usize,
     lost: Option<usize>,
+    unchecked: Option<&'static str>,
 }
 
 impl Setup {
@@ -85,12 +86,18 @@ impl Setup {
             true => routing.to_owned(),
             false => format!("{}{routing}", usual_ends()),
         };
-        Setup { maker, routing, manner: Manner::default(), shards: 1, lost: None }
+        Setup { maker, routing, manner: Manner::default(), shards: 1, lost: None, unchecked: None }
     }
 
     /// How the caller behaves.
     pub fn caller(mut self, manner: Manner) -> Setup {
         self.manner = manner;
+        self
+    }
+
+    /// This checker looks away: the story breaks its premise.
+    pub fn unchecked(mut self, name: &'static str) -> Setup {
+        self.unchecked = Some(name);
         self
     }
 
@@ -104,6 +111,9 @@ impl Setup {
         let mut world = World::new(7, self.shards, self.maker);
         world.settle(AGENTS, GATEWAYS, &self.routing);
         world.wire.lose_number(self.lost);
+        if let Some(name) = self.unchecked {
+            world.leaves_unchecked(name);
+        }
         let call_id = world.dials(dialled, self.manner);
         Call { world, call_id, holds: false }
     }
@@ -203,6 +213,20 @@ impl Call {
 
     pub fn hangs_up(&mut self, name: &str) -> &mut Call {
         self.does(name, Act::HangsUp)
+    }
+
+    /// Somebody sends a request within the dialog, early or confirmed, changed as the story wants it.
+    pub fn asks(&mut self, name: &str, method: &str, dress: fn(Message) -> Message) -> &mut Call {
+        self.settle();
+        let host = self.host(name);
+        let call_id = match name {
+            "caller" => Some(self.call_id.clone()),
+            _ => self.leg_of(name),
+        };
+        if let Some(call_id) = call_id {
+            self.world.asks(host, &call_id, method, dress);
+        }
+        self
     }
 
     /// How a phone is to take a CANCEL, answer session timers and so on; from its next INVITE's arrival.

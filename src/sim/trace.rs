@@ -99,7 +99,7 @@ impl Trace {
 }
 
 /// A column's width.
-const WIDTH: usize = 12;
+const WIDTH: usize = 16;
 
 /// One line of the picture.
 fn rung(crossing: &Crossing, column: usize, columns: usize) -> String {
@@ -174,12 +174,12 @@ mod tests {
         };
         let name = |ip: IpAddr| format!("host{}", ip.to_string().chars().last().unwrap_or('?'));
         insta::assert_snapshot!(trace.ladder(&["c".to_owned()], &name, false), @"
-        host1       us          host2       host3
-          ├─ INVITE ─▶│           │           │
-          │           ├─ INVITE ─▶│           │
-          │           ├───────────── INVITE ─▶│
-          │           │◀────────────── 200 ───┤
-          │◀── 200 ───┤           │           │
+        host1           us              host2           host3
+          ├─── INVITE ───▶│               │               │
+          │               ├─── INVITE ───▶│               │
+          │               ├─────────────────── INVITE ───▶│
+          │               │◀──────────────────── 200 ─────┤
+          │◀──── 200 ─────┤               │               │
         ");
     }
 }

@@ -135,6 +135,11 @@ impl World {
         }
     }
 
+    /// One checker looks away: a story breaks its premise.
+    pub fn leaves_unchecked(&mut self, name: &str) {
+        self.checks.retain(|check| check.name() != name);
+    }
+
     /// Leaves the wire unread: only the ends are on trial.
     #[cfg(test)]
     pub fn check_nothing(&mut self) {
@@ -413,6 +418,35 @@ impl World {
     pub fn acts(&mut self, host: usize, call_id: &str, act: &super::manner::Act) {
         self.hosts[host].act(self.now, call_id, act);
         self.post(host);
+    }
+
+    pub fn asks(&mut self, host: usize, call_id: &str, method: &str, dress: fn(Message) -> Message) {
+        self.hosts[host].ask(self.now, call_id, method, dress);
+        self.post(host);
+    }
+
+    /// This very message reaches the server at once, from wherever.
+    pub fn sends(&mut self, from: SocketAddr, message: &Message) {
+        self.arrives(from, &message.bytes());
+    }
+
+    /// From now on the server takes no new calls.
+    pub fn drain(&mut self) {
+        for shard in 0..self.cores.len() {
+            self.feed(shard, Input::Drain);
+        }
+    }
+
+    /// The record ids of the calls in progress.
+    pub fn live_calls(&self) -> Vec<String> {
+        self.cores.iter().flat_map(|core| core.live_calls()).collect()
+    }
+
+    /// An operator hangs up the call of that record id.
+    pub fn operator_hangs_up(&mut self, call: &str) {
+        for shard in 0..self.cores.len() {
+            self.feed(shard, Input::HangUp { call });
+        }
     }
 
     /// Publishes a configuration: this one, or a newly drawn one.

@@ -129,6 +129,7 @@ impl DiskThread {
             if taken.closing {
                 last_tries += 1;
                 if all_written {
+                    self.journal_at_the_end();
                     return;
                 }
                 if last_tries == LAST_TRIES {
@@ -139,6 +140,13 @@ impl DiskThread {
                     return;
                 }
             }
+        }
+    }
+
+    /// Leaves a short journal behind. A long one would do no harm.
+    fn journal_at_the_end(&mut self) {
+        if let Err(error) = self.journal.begin_anew(self.reader.end()) {
+            tracing::warn!(%error, "the journal could not be shortened");
         }
     }
 
@@ -172,6 +180,11 @@ impl DiskThread {
         let starts = self.first_start.map(|first| first + STARTS_WITHIN);
         if let Health::Failing { again, .. } = self.health {
             return (Appetite::Nothing, again);
+        }
+        // Records that come before they may be synced need not wake anybody.
+        let quiet = self.last_sync.map(|last| last + RECORDS_EVERY).filter(|end| *end > Instant::now());
+        if let Some(end) = quiet {
+            return (Appetite::Nothing, starts.map_or(end, |due| due.min(end)));
         }
         let touch = (!self.journal.is_empty()).then_some(self.last_touch + TOUCH_EVERY);
         let until = [records, starts, touch].into_iter().flatten().fold(self.next_sweep, Instant::min);

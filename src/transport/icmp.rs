@@ -13,7 +13,7 @@ use tokio::io::{Interest, Ready};
 use tokio::sync::mpsc;
 
 use super::Event;
-use super::udp::Address;
+use super::address::Address;
 
 /// Errors read at one go; the kernel's queue is bounded by the receive buffer, and this by a turn's length.
 const AT_ONCE: usize = 64;

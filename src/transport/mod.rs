@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 use crate::sip::peer::Peer;
 
+pub mod accept;
+mod address;
 pub mod frame;
 pub mod guests;
 pub mod icmp;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -359,8 +360,15 @@ impl Streams {
         reading: &mut Reading,
     ) -> Result<(), End> {
         reading.buffer.reserve(READ);
+        let room = reading.buffer.capacity() - reading.buffer.len();
         match stream.try_read_buf(&mut reading.buffer) {
             Ok(0) => return Err(End::FarEnd),
+            Ok(read) if read < room => {
+                // All that there was: the driver is told so without another read.
+                let _empty = stream.try_io(Interest::READABLE, || -> io::Result<()> {
+                    Err(io::ErrorKind::WouldBlock.into())
+                });
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),

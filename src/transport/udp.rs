@@ -12,8 +12,8 @@ use std::task::{Context, Poll};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg, sendmmsg,
-    setsockopt, sockopt,
+    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, recvmmsg, sendmmsg, setsockopt,
+    sockopt,
 };
 use nix::sys::time::TimeSpec;
 use smallvec::SmallVec;
@@ -21,6 +21,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::address::Address;
 use super::icmp;
 
 /// Datagrams of one receive or send call: one turn of a shard takes no more before it looks at its inbox and
@@ -358,32 +359,6 @@ impl Kernel {
             }
         }
         Delivery::Done(settled)
-    }
-}
-
-/// An address of one family, as the kernel and as we write it.
-pub(super) trait Address: SockaddrLike + Copy {
-    fn of(addr: SocketAddr) -> Option<Self>;
-    fn plain(self) -> SocketAddr;
-}
-
-impl Address for SockaddrIn {
-    fn of(addr: SocketAddr) -> Option<Self> {
-        if let SocketAddr::V4(v4) = addr { Some(v4.into()) } else { None }
-    }
-
-    fn plain(self) -> SocketAddr {
-        SocketAddr::V4(self.into())
-    }
-}
-
-impl Address for SockaddrIn6 {
-    fn of(addr: SocketAddr) -> Option<Self> {
-        if let SocketAddr::V6(v6) = addr { Some(v6.into()) } else { None }
-    }
-
-    fn plain(self) -> SocketAddr {
-        SocketAddr::V6(self.into())
     }
 }
 

@@ -340,3 +340,99 @@ fn tag(token: &str) -> &str {
 
 /// How long a carrier waits beyond what the phones may ring: for CANCELs and 487s on the far side.
 pub(super) const MARGIN: Duration = PATIENCE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::peer::Transport;
+
+    const OK: Answer<'_> = Answer { source: None, tag: Some("node"), contact: None, sdp: None };
+
+    fn called() -> (Carrier, Request, Instant) {
+        let place = std::net::SocketAddr::from(([127, 0, 0, 1], 5070));
+        let end = End { transport: Transport::Udp, contact: place, sent_by: place };
+        let wanted = Wanted {
+            uri: message::uri("sip:+12015550101@127.0.0.1:5060").unwrap(),
+            to: "<sip:+12015550101@127.0.0.1:5060>".to_owned(),
+            from: "<sip:+12025550123@127.0.0.1:5070>".to_owned(),
+            user: "+12025550123".to_owned(),
+            more: Vec::new(),
+            hold: Duration::from_secs(1),
+            patience: Duration::from_secs(20),
+            token: "0123456789abcdef".to_owned(),
+        };
+        let now = Instant::now();
+        let (carrier, invite) = Carrier::call(now, end, wanted);
+        (carrier, Request::try_from(invite).unwrap(), now)
+    }
+
+    fn methods(says: &[SipMessage]) -> Vec<String> {
+        let word = |message: &SipMessage| match message {
+            SipMessage::Request(request) => request.method.to_string(),
+            SipMessage::Response(response) => response.status_code.code().to_string(),
+        };
+        says.iter().map(word).collect()
+    }
+
+    #[test]
+    fn an_answered_call_is_held_and_hung_up_and_a_repeated_200_acknowledged_again() {
+        let (mut carrier, invite, now) = called();
+        let ok = message::response(&invite, 200, OK);
+        assert_eq!(methods(&carrier.response(now, &ok)), ["ACK"]);
+        assert_eq!(methods(&carrier.response(now, &ok)), ["ACK"]);
+        let end = carrier.deadline().unwrap();
+        assert_eq!(end - now, Duration::from_secs(1));
+        let bye = carrier.due(end);
+        assert_eq!(methods(&bye), ["BYE"]);
+        let bye = Request::try_from(bye[0].clone()).unwrap();
+        carrier.response(end, &message::response(&bye, 200, OK));
+        assert_eq!(carrier.ending(), Some(&Ending::Talked));
+    }
+
+    #[test]
+    fn an_answer_that_crosses_cancel_is_acknowledged_and_ended() {
+        let (mut carrier, invite, now) = called();
+        carrier.response(now, &message::response(&invite, 180, OK));
+        assert_eq!(methods(&carrier.break_off(now)), ["CANCEL"]);
+        let ok = message::response(&invite, 200, OK);
+        assert_eq!(methods(&carrier.response(now, &ok)), ["ACK", "BYE"]);
+    }
+
+    #[test]
+    fn a_call_that_rings_too_long_is_cancelled() {
+        let (mut carrier, invite, now) = called();
+        carrier.response(now, &message::response(&invite, 180, OK));
+        let late = carrier.deadline().unwrap();
+        assert_eq!(
+            (late - now, methods(&carrier.due(late))),
+            (Duration::from_secs(20), vec!["CANCEL".into()])
+        );
+        let gone = message::response(&invite, 487, OK);
+        assert_eq!(methods(&carrier.response(late, &gone)), ["ACK"]);
+        assert_eq!(carrier.ending(), Some(&Ending::Endless));
+    }
+
+    #[test]
+    fn a_node_that_says_nothing_is_asked_again_and_then_given_up() {
+        let (mut carrier, _, now) = called();
+        let mut sent = 0;
+        while let Some(at) = carrier.deadline() {
+            assert!(at - now <= PATIENCE);
+            sent += carrier.due(at).len();
+        }
+        assert_eq!((sent, carrier.ending()), (3, Some(&Ending::Silence)));
+    }
+
+    #[test]
+    fn the_far_side_hangs_up() {
+        let (mut carrier, invite, now) = called();
+        carrier.response(now, &message::response(&invite, 200, OK));
+        let from_node = |to: &str| {
+            let opening = Opening { via: String::new(), from: "<sip:x>;tag=node", to, call_id: "x", cseq: 1 };
+            message::request(Method::Bye, invite.uri.clone(), opening, Vec::new(), None)
+        };
+        assert_eq!(methods(&carrier.request(&from_node("<sip:y>;tag=other"))), ["481"]);
+        assert_eq!(methods(&carrier.request(&from_node(invite.caller_value()))), ["200"]);
+        assert_eq!(carrier.ending(), Some(&Ending::Talked));
+    }
+}

@@ -315,3 +315,103 @@ impl Leg {
         Says { leg: self.column, call_id, message: response.into(), again }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::peer::Transport;
+    use rsip::headers::Header;
+    use rsip::message::HasHeaders;
+
+    struct Phone {
+        phones: Phones,
+        now: Instant,
+    }
+
+    impl Phone {
+        fn new(manner: Manner) -> Phone {
+            Phone { phones: Phones::new(manner, "first"), now: Instant::now() }
+        }
+
+        fn hears(&mut self, method: Method, to: &str, cseq: u32) -> Vec<String> {
+            let place = SocketAddr::from(([127, 0, 0, 1], 5090));
+            let end = End { transport: Transport::Udp, contact: place, sent_by: place };
+            let says = self.phones.request(self.now, &request(method, to, cseq), 1, &end, place);
+            words(&says)
+        }
+
+        fn waits(&mut self) -> Vec<String> {
+            self.now = self.phones.deadline().unwrap();
+            words(&self.phones.due(self.now))
+        }
+    }
+
+    fn request(method: Method, to: &str, cseq: u32) -> Request {
+        let opening = message::Opening {
+            via: "SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK1".to_owned(),
+            from: "<sip:+12025550123@127.0.0.1>;tag=node",
+            to,
+            call_id: "leg",
+            cseq,
+        };
+        let uri = message::uri("sip:alice@127.0.0.1:5090").unwrap();
+        message::request(method, uri, opening, Vec::new(), None)
+    }
+
+    fn words(says: &[Says]) -> Vec<String> {
+        let word = |says: &Says| match &says.message {
+            SipMessage::Response(response) => {
+                format!("{}{}", response.status_code.code(), if says.again { " again" } else { "" })
+            }
+            SipMessage::Request(request) => request.method.to_string(),
+        };
+        says.iter().map(word).collect()
+    }
+
+    const NEW: &str = "<sip:alice@127.0.0.1:5090>";
+    const KNOWN: &str = "<sip:alice@127.0.0.1:5090>;tag=phone1-0";
+
+    #[test]
+    fn a_phone_answers_talks_is_held_and_hung_up() {
+        let mut phone = Phone::new(Manner::Answers(Duration::from_secs(1)));
+        assert_eq!(phone.hears(Method::Invite, NEW, 1), ["100", "180"]);
+        assert_eq!(phone.hears(Method::Invite, NEW, 1), ["180 again"]);
+        assert_eq!(phone.waits(), ["200"]);
+        assert_eq!(phone.waits(), ["200 again"]);
+        assert!(phone.hears(Method::Ack, KNOWN, 1).is_empty());
+        assert_eq!(phone.phones.talking(), Some((1, "+12025550123".to_owned())));
+        assert_eq!(phone.hears(Method::Invite, KNOWN, 2), ["200"]);
+        assert_eq!(phone.hears(Method::Options, KNOWN, 3), ["200"]);
+        assert_eq!(phone.hears(Method::Bye, KNOWN, 4), ["200"]);
+        assert!(phone.phones.quiet());
+        assert_eq!(phone.hears(Method::Bye, KNOWN, 5), ["481"]);
+    }
+
+    #[test]
+    fn a_cancelled_phone_stops_ringing_and_a_repeated_cancel_gets_its_200_again() {
+        let mut phone = Phone::new(Manner::Never);
+        phone.hears(Method::Invite, NEW, 1);
+        assert!(phone.phones.deadline().is_none());
+        assert_eq!(phone.hears(Method::Cancel, NEW, 1), ["200", "487"]);
+        assert_eq!(phone.hears(Method::Cancel, NEW, 1), ["200"]);
+        assert!(phone.hears(Method::Ack, KNOWN, 1).is_empty());
+        assert!(phone.phones.quiet());
+    }
+
+    #[test]
+    fn other_calls_of_the_node_are_told_busy_and_its_question_is_answered() {
+        let phones = Phones::new(Manner::Busy, "first");
+        let mut invite = request(Method::Invite, NEW, 1);
+        assert!(phones.is_ours(&invite));
+        invite.headers_mut().push(Header::Other("X-CID".into(), "another".into()));
+        assert!(!phones.is_ours(&invite));
+        let source = SocketAddr::from(([127, 0, 0, 1], 5060));
+        let code = |method, to| match Phones::aside(&request(method, to, 1), source) {
+            Some(SipMessage::Response(response)) => response.status_code.code(),
+            Some(SipMessage::Request(_)) | None => 0,
+        };
+        assert_eq!(code(Method::Invite, NEW), 486);
+        assert_eq!(code(Method::Options, NEW), 200);
+        assert_eq!((code(Method::Bye, KNOWN), code(Method::Ack, KNOWN)), (481, 0));
+    }
+}

@@ -17,6 +17,7 @@ use super::message::{self, End, Fields};
 use super::phone::{Phones, Says};
 use super::scene::Scene;
 use crate::call::story::{LadderLine, Way};
+use crate::sip::peer::Transport;
 
 /// How long the phones may take to end when the carrier has.
 const SETTLING: Duration = Duration::from_secs(3);
@@ -210,7 +211,12 @@ pub(super) async fn take_phones(scene: &Scene, lines: &mut Lines, watcher: &mut 
         }
         tried.push(party.addr);
         match lines.open(party.transport, party.addr).await {
-            Ok(_) => {}
+            Ok(_) => {
+                if party.transport == Transport::Udp {
+                    // An INVITE that is long for UDP comes by TCP, where it can.
+                    drop(lines.open(Transport::Tcp, party.addr).await);
+                }
+            }
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => watcher.remark(&format!(
                 "{} is not played: somebody listens on {} {} and is left to answer",
                 party.name,

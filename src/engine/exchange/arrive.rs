@@ -104,8 +104,13 @@ impl Exchange {
         }
     }
 
+    /// Whether calls come from there or go there: a trunk's `from`, a gateway, an agent's phone.
+    pub(super) fn knows(&self, from: Peer) -> bool {
+        self.table.trunk_of(from.addr).is_some() || self.far_ends.binary_search(&from.addr.ip()).is_ok()
+    }
+
     /// R1e: nobody. 403 to an INVITE, silence to the rest.
-    fn stranger(&mut self, from: Peer, request: &Message<'_>, out: &mut Effects) {
+    pub(super) fn stranger(&mut self, from: Peer, request: &Message<'_>, out: &mut Effects) {
         if request.method() == Method::Invite && self.settings.answer_strangers {
             self.refuse_statelessly(from, request, Refusal::Stranger, out);
         } else {
@@ -205,7 +210,7 @@ impl Exchange {
         Arrival {
             id: self.names.record_id(now.wall),
             dialled: dialled(invite, trunk).into(),
-            caller: Caller::of(invite, trunk, &self.settings.country),
+            caller: Caller::of(invite, trunk),
             offer: Body::of(invite).filter(Body::is_sdp),
             at: now,
         }
@@ -235,7 +240,7 @@ impl Exchange {
         let session = Session::of_request(invite).map_err(|_| Refusal::IntervalTooSmall)?;
         let draw = (self.names.draw() >> 32) as u32;
         let plan = self.table.plan(trunk, &arrival.dialled, draw).map_err(|_| Refusal::UnknownNumber)?;
-        if caller::loops(invite, plan.did, &self.settings.country) {
+        if caller::loops(invite, plan.did, trunk) {
             return Err(Refusal::Loop);
         }
         if !self.desk.take_trunk(trunk, now.mono) {
@@ -345,7 +350,7 @@ impl Exchange {
         let did = known.as_ref().map(|plan| plan.did.to_string().into());
         let account = known.map_or_else(|| "".into(), |plan| plan.account);
         let refused_call =
-            Refused { arrival, refusal: why, trunk, generation: self.table.generation, account, did };
+            Refused { arrival, refusal: why, code, trunk, generation: self.table.generation, account, did };
         let cdr = refused(refused_call, now, &self.settings.node, seen);
         out.notices.push(Notice::Ended(Box::new(cdr)));
     }
@@ -393,6 +398,7 @@ impl Exchange {
             | Owner::Passed(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
+            | Owner::Leaving(..)
             | Owner::Nobody => {}
         }
     }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::slot::{Armed, Asked, CallerSide, ForkSeen, Side, Slot, Stage};
+use super::story::Story;
 use super::{Desk, Exchange, Settings, SlotKey};
 use crate::call::cdr::{Direction, Role};
 use crate::call::event::LegId;
@@ -33,12 +34,15 @@ impl Exchange {
     pub fn story(&self, now: Now, call: &str) -> Option<CallStory> {
         let live = self.slots.iter().find_map(|slot| {
             let found = slot.call.as_deref().filter(|known| &*known.arrival.id == call)?;
-            Some(story_of(now, slot, found))
+            let seen: Legs = (0..=found.legs.len()).map(|leg| slot.glimpse(LegId(leg as u8))).collect();
+            Some(story_of(now, found, &slot.story, &slot.armed, &seen))
         });
-        live.or_else(|| self.ended.iter().find(|story| &*story.call.id == call).cloned())
+        let ended = || self.ended.iter().find(|ended| &*ended.call.arrival.id == call);
+        live.or_else(|| ended().map(|ended| story_of(now, &ended.call, &ended.story, &[], &ended.legs)))
     }
 
-    pub(super) fn find(&self, call: &str) -> Option<SlotKey> {
+    /// The slot of a call in progress, by its id.
+    pub fn find(&self, call: &str) -> Option<SlotKey> {
         let is_it = |slot: &&Slot| slot.call.as_deref().is_some_and(|known| &*known.arrival.id == call);
         self.slots.iter().find(is_it).map(|slot| slot.key)
     }
@@ -60,14 +64,37 @@ fn live(call: &Call) -> LiveCall {
     }
 }
 
-pub(super) fn story_of(now: Now, slot: &Slot, call: &Call) -> CallStory {
-    let (ladder, ladder_dropped) = slot.story.ladder();
-    let (sip_call_id, peer) = slot.seen(LegId::CALLER);
+/// What is kept of a call that ended, for those who ask how it went; told only when they do.
+pub(super) struct Ended {
+    call: Box<Call>,
+    story: Story,
+    legs: Legs,
+}
+
+impl Ended {
+    pub fn of(slot: &mut Slot, call: Box<Call>) -> Ended {
+        let legs = (0..=call.legs.len()).map(|leg| slot.glimpse(LegId(leg as u8))).collect();
+        Ended { call, story: std::mem::take(&mut slot.story), legs }
+    }
+}
+
+/// A leg's dialog as `call <id>` shows it.
+pub(super) struct Glimpse {
+    stage: &'static str,
+    seen: Seen,
+}
+
+type Legs = SmallVec<[Glimpse; 2]>;
+
+fn story_of(now: Now, call: &Call, story: &Story, armed: &[Armed], legs: &[Glimpse]) -> CallStory {
+    let (ladder, ladder_dropped) = story.ladder();
+    let seen = |leg: usize| legs.get(leg).map(|leg| leg.seen.clone()).unwrap_or_default();
+    let (sip_call_id, peer) = seen(0);
     let caller = StoryLeg {
         id: 0,
         role: Role::Caller,
         name: "caller".into(),
-        state: Cow::Borrowed(stage_name(&slot.caller.side.stage)),
+        state: Cow::Borrowed(legs.first().map_or("ended", |leg| leg.stage)),
         peer,
         sip_call_id,
     };
@@ -76,7 +103,7 @@ pub(super) fn story_of(now: Now, slot: &Slot, call: &Call) -> CallStory {
             Destination::Contact(agent) => (Role::Agent, agent.name.clone()),
             Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
         };
-        let (sip_call_id, peer) = slot.seen(LegId(id));
+        let (sip_call_id, peer) = seen(usize::from(id));
         let state = match leg.state {
             LegState::Calling => "calling",
             LegState::Ringing => "ringing",
@@ -85,8 +112,7 @@ pub(super) fn story_of(now: Now, slot: &Slot, call: &Call) -> CallStory {
         };
         StoryLeg { id: u16::from(id), role, name, state: Cow::Borrowed(state), peer, sip_call_id }
     });
-    let mut timers: Vec<StoryTimer> = slot
-        .armed
+    let mut timers: Vec<StoryTimer> = armed
         .iter()
         .map(|Armed { wake, at, .. }| {
             let (name, leg) = wake.name();
@@ -120,6 +146,11 @@ impl Slot {
             LegId::CALLER => Some(&self.caller.side),
             leg => self.legs.get(leg.index() - 1).map(|leg| &leg.side),
         }
+    }
+
+    fn glimpse(&self, leg: LegId) -> Glimpse {
+        let stage = self.side_ref(leg).map_or("uncalled", |side| stage_name(&side.stage));
+        Glimpse { stage, seen: self.seen(leg) }
     }
 
     /// What a record says of a leg's dialog.

@@ -92,7 +92,14 @@ impl Exchange {
             Attempt::Interval(_) | Attempt::Datagram => slot.legs[id.index() - 1].call_id,
         };
         let over = |peer: Peer| (peer, self.settings.host_of(&*self.desk, peer));
-        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Leg(key, id)) else { return false };
+        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Leg(key, id)) else {
+            if attempt == Attempt::First
+                && let Some(trunk) = leg.trunk()
+            {
+                self.desk.free_trunk(trunk);
+            }
+            return false;
+        };
         let Some(call) = slot.call.as_deref() else { return false };
         let Ok(invite) = Message::parse(&slot.invite) else { return false };
         let side = &mut slot.legs[id.index() - 1];

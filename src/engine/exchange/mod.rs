@@ -27,7 +27,6 @@ use std::time::Duration;
 use crate::call::Agents;
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId};
-use crate::call::story::CallStory;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::peer::{ListenerId, Peer, Transport};
@@ -37,9 +36,9 @@ use crate::time::{Instant, Now};
 
 use inspect::write_contact;
 use names::Namer;
-pub use names::Router;
+pub use names::{Router, SlotKey};
 use slot::{Armed, Slot};
-pub use slot::{Owner, SlotKey, Wake};
+pub use slot::{Owner, Wake};
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
 pub const MAX_CALLS: usize = 100_000;
@@ -164,6 +163,8 @@ pub struct Load {
 pub struct Exchange {
     settings: Settings,
     table: Arc<Table>,
+    /// The addresses of the table's gateways and phones, sorted.
+    far_ends: Box<[IpAddr]>,
     desk: Arc<dyn Desk>,
     names: Namer,
     transactions: Transactions<Owner>,
@@ -175,7 +176,7 @@ pub struct Exchange {
     pending: VecDeque<(SlotKey, Event)>,
     actions: Vec<Action>,
     scratch: Vec<u8>,
-    ended: VecDeque<CallStory>,
+    ended: VecDeque<inspect::Ended>,
     draining: bool,
     calls: usize,
     legs: usize,
@@ -207,6 +208,7 @@ impl Exchange {
             names: Namer::new(settings.router, settings.shard),
             transactions: Transactions::new(settings.seed),
             settings,
+            far_ends: far_ends(&table),
             table,
             desk,
             timers: Wheel::new(),
@@ -230,7 +232,10 @@ impl Exchange {
             Input::Received { from, bytes, age } => self.received(now, from, bytes, age, out),
             Input::Undeliverable { to } => self.transactions.undeliverable(now.mono, to, &mut out.out),
             Input::Due => self.due(now, out),
-            Input::Published(table) => self.table = table,
+            Input::Published(table) => {
+                self.far_ends = far_ends(&table);
+                self.table = table;
+            }
             Input::Drain => self.draining = true,
             Input::HangUp { call } => {
                 if let Some(key) = self.find(call) {
@@ -359,6 +364,16 @@ impl Exchange {
             self.slots.remove(key);
         }
     }
+}
+
+/// The addresses that calls go to, sorted.
+fn far_ends(table: &Table) -> Box<[IpAddr]> {
+    let gateways = table.trunks().iter().flat_map(|trunk| &trunk.gateways).filter_map(|gateway| gateway.addr);
+    let phones = table.agents().iter().filter_map(|agent| agent.contact.as_ref()?.addr);
+    let mut all: Vec<IpAddr> = gateways.chain(phones).map(|addr| addr.ip()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into_boxed_slice()
 }
 
 /// The agents' calls, as a call sees them.

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
+use super::inspect::Ended;
 use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, write_contact};
@@ -13,7 +12,6 @@ use crate::call::story::Way;
 use crate::sip::body::Body;
 use crate::sip::build;
 use crate::sip::header::{Method, Name};
-use crate::sip::peer::Peer;
 use crate::sip::sdp;
 use crate::sip::wire::Message;
 use crate::time::Now;
@@ -120,7 +118,8 @@ impl Exchange {
         let Some(mut dialog) = side.dialog.take() else { return };
         side.stage = Stage::Gone;
         let peer = dialog.peer();
-        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Nobody) else { return };
+        let owner = Owner::Leaving(key, leg);
+        let Ok((transaction, branch)) = self.transactions.reserve(owner) else { return };
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let mut w = dialog.request(&mut self.scratch, Method::Bye, branch.as_ref(), &host);
@@ -128,6 +127,8 @@ impl Exchange {
         write_reason(&mut reason, &why);
         w.header(Name::Reason, &reason);
         let range = w.end();
+        side.left = Some(dialog);
+        slot.pins += 1;
         self.transactions.send(now.mono, transaction, Method::Bye, &self.scratch[range], peer, &mut out.out);
         self.say(now, key, Way::Out, leg, What::Request(Method::Bye));
         self.disarm(key, Wake::Session(leg));
@@ -222,9 +223,8 @@ impl Exchange {
         {
             dialog.refresh_target(&request);
         }
-        let Some(peer) = side.dialog.as_deref().map(|dialog| dialog.peer()) else {
-            return self.reply_without_dialog(now, transaction, from, &request, code, out);
-        };
+        // In an early dialog, or after a BYE, there is none.
+        let peer = side.dialog.as_deref().map_or(from, |dialog| dialog.peer());
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), None);
@@ -251,21 +251,6 @@ impl Exchange {
         }
     }
 
-    fn reply_without_dialog(
-        &mut self,
-        now: Now,
-        transaction: crate::sip::transaction::Id,
-        from: Peer,
-        request: &Message<'_>,
-        code: u16,
-        out: &mut Effects,
-    ) {
-        self.scratch.clear();
-        let range =
-            build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None).end();
-        self.transactions.respond(now.mono, transaction, code, &self.scratch[range], &mut out.out);
-    }
-
     fn announce(&self, key: SlotKey, out: &mut Effects) {
         if let Some(call) = self.slots.get(key).and_then(|slot| slot.call.as_deref()) {
             out.notices.push(Notice::Said(CallEvent::Ringing { call: call.arrival.id.clone() }));
@@ -286,13 +271,25 @@ impl Exchange {
         }
     }
 
+    /// What a side still asks is answered (RFC 3261 §15.1.2: 487), and what was passed on of it is given up: an
+    /// INVITE that has only a provisional response waits for ever.
+    fn settle_asked(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        let is_open = |asked: &&Asked| !asked.request.is_empty();
+        while let Some(asked) = self.slots.get(key).and_then(|slot| slot.asked.iter().find(is_open)) {
+            let (leg, method, passed) = (asked.leg, asked.method, asked.passed);
+            if let Some(passed) = passed.filter(|_| method == Method::Invite) {
+                self.transactions.cancel(now.mono, passed, None, &mut out.out);
+            }
+            self.reply(now, key, leg, method, 487, None, out);
+        }
+    }
+
     /// The call is over: its record is written, whatever its dialogs still owe (R12).
     fn close(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
-        self.answer_the_rest(now, key, out);
+        self.settle_asked(now, key, out);
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(call) = slot.call.take() else { return };
         let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
-        let lines = super::inspect::story_of(now, slot, &call);
         slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
         slot.invite = bytes::Bytes::new();
         if std::mem::take(&mut slot.counted)
@@ -307,27 +304,14 @@ impl Exchange {
                 self.desk.free_trunk(trunk);
             }
         }
+        let ended = Ended::of(slot, call);
         self.calls -= 1;
         self.legs -= 1 + slot.legs.iter().filter(|side| side.was_called()).count();
         if self.ended.len() >= REMEMBERED {
             self.ended.pop_front();
         }
-        self.ended.push_back(lines);
+        self.ended.push_back(ended);
         out.notices.push(Notice::Ended(Box::new(cdr)));
-    }
-
-    /// Requests that still await the other side's answer get 487 (RFC 3261 §15.1.2).
-    fn answer_the_rest(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        let (open, acked): (SmallVec<[Asked; 1]>, SmallVec<[Asked; 1]>) =
-            std::mem::take(&mut slot.asked).into_iter().partition(|asked| !asked.request.is_empty());
-        slot.asked = acked;
-        for asked in open {
-            if let Ok(request) = Message::parse(&asked.request) {
-                self.reply_without_dialog(now, asked.transaction, asked.from, &request, 487, out);
-                self.say(now, key, Way::Out, asked.leg, What::Response(487, asked.method));
-            }
-        }
     }
 
     /// Ends whatever dialogs and INVITEs a call has, without asking it.

@@ -47,7 +47,7 @@ impl Exchange {
                 Response::Provisional => {}
                 Response::Success { .. } | Response::Failure => self.kept_alive(now, key, leg, code, out),
             },
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Nobody => {}
+            Owner::Caller(_) | Owner::Asked(..) | Owner::Leaving(..) | Owner::Nobody => {}
         }
     }
 
@@ -228,6 +228,7 @@ impl Exchange {
         self.bye(now, key, leg, why.clone(), out);
         if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) {
             let used = std::mem::replace(&mut side.side, kept);
+            side.side.left = side.side.left.take().or(used.left);
             side.stray_acks.extend(used.acks);
         }
         // The BYE stopped what watched the leg; the dialog that was bridged goes on.
@@ -402,7 +403,8 @@ impl Exchange {
                 if let Owner::Leg(key, _)
                 | Owner::Passed(key, _)
                 | Owner::Refresh(key, _)
-                | Owner::KeepAlive(key, _) = owner
+                | Owner::KeepAlive(key, _)
+                | Owner::Leaving(key, _) = owner
                 {
                     self.unpin(key);
                 }
@@ -435,7 +437,7 @@ impl Exchange {
                 debug_assert!(code >= 400);
                 self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
             }
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Nobody => {}
+            Owner::Caller(_) | Owner::Asked(..) | Owner::Leaving(..) | Owner::Nobody => {}
         }
     }
 }
@@ -463,7 +465,8 @@ impl Owner {
             | Owner::Leg(key, leg)
             | Owner::Passed(key, leg)
             | Owner::Refresh(key, leg)
-            | Owner::KeepAlive(key, leg) => Some((key, leg)),
+            | Owner::KeepAlive(key, leg)
+            | Owner::Leaving(key, leg) => Some((key, leg)),
             Owner::Nobody => None,
         }
     }

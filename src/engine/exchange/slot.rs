@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::names::CallIdText;
+use super::names::{CallIdText, SlotKey};
 use super::story::Story;
 use crate::call::Call;
 use crate::call::event::{Fork, LegId, Timer, Why};
@@ -14,13 +14,6 @@ use crate::sip::peer::Peer;
 use crate::sip::session::Session;
 use crate::sip::transaction;
 use crate::time::Instant;
-
-/// A slot of the slab, and which of its tenants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SlotKey {
-    pub index: u32,
-    pub nonce: u32,
-}
 
 /// Whom a transaction belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +30,9 @@ pub enum Owner {
     Refresh(SlotKey, LegId),
     /// Our in-dialog OPTIONS.
     KeepAlive(SlotKey, LegId),
-    /// Nobody waits for its end: BYE, PRACK, refusals.
+    /// Our BYE: what crosses it is still answered.
+    Leaving(SlotKey, LegId),
+    /// Nobody waits for its end: PRACK, refusals.
     Nobody,
 }
 
@@ -123,6 +118,8 @@ pub enum Stage {
 pub struct Side {
     pub stage: Stage,
     pub dialog: Option<Box<Dialog>>,
+    /// The dialog that our BYE ends, until that is answered: theirs may have crossed it (RFC 5407 §3.2.1).
+    pub left: Option<Box<Dialog>>,
     pub session: Option<Session>,
     /// UPDATE in its Allow (RFC 3311).
     pub allows_update: bool,
@@ -167,6 +164,7 @@ impl Side {
         Side {
             stage: Stage::Early,
             dialog: None,
+            left: None,
             session: None,
             allows_update: false,
             invite_seq,

@@ -29,7 +29,7 @@ struct Line {
 }
 
 /// The lines of one call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Story {
     began: Instant,
     lines: Vec<Line>,

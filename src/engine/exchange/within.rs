@@ -26,6 +26,8 @@ enum Place {
     In(SlotKey, LegId),
     /// It came out of order (RFC 3261 §12.2.2).
     Late(SlotKey, LegId),
+    /// We have said BYE there, and its own crossed ours.
+    Left(SlotKey, LegId),
     Nowhere,
 }
 
@@ -44,7 +46,16 @@ impl Exchange {
                 self.say(now, slot, Way::In, leg, What::Request(request.method()));
                 return self.answer_once(now, from, request, key, slot, leg, 500, out);
             }
-            Place::Nowhere => return self.refuse_statelessly(from, request, Refusal::NoDialog, out),
+            Place::Nowhere if self.knows(from) => {
+                return self.refuse_statelessly(from, request, Refusal::NoDialog, out);
+            }
+            // RFC 5407 §3.2.1: both are answered 200.
+            Place::Left(slot, leg) => {
+                self.say(now, slot, Way::In, leg, What::Request(request.method()));
+                return self.answer_once(now, from, request, key, slot, leg, 200, out);
+            }
+            // R1e: what names no dialog of ours makes nobody known.
+            Place::Nowhere => return self.stranger(from, request, out),
         };
         self.say(now, slot, Way::In, leg, What::Request(request.method()));
         match request.method() {
@@ -101,8 +112,13 @@ impl Exchange {
         {
             return if fork.takes(cseq) { Place::In(key, leg) } else { Place::Late(key, leg) };
         }
-        let Some(dialog) = slot.side(leg).and_then(|side| side.dialog.as_deref_mut()) else {
-            return Place::Nowhere;
+        let Some(side) = slot.side(leg) else { return Place::Nowhere };
+        let Some(dialog) = side.dialog.as_deref_mut() else {
+            let left = side.left.as_deref().is_some_and(|left| left.matches(request.call_id(), remote_tag));
+            return match left && request.method() == Method::Bye {
+                true => Place::Left(key, leg),
+                false => Place::Nowhere,
+            };
         };
         if !dialog.matches(request.call_id(), remote_tag) {
             return Place::Nowhere;
@@ -154,7 +170,12 @@ impl Exchange {
         }
         slot.armed.retain(|armed| armed.wake != Wake::Session(leg) && armed.wake != Wake::KeepAlive(leg));
         let transaction = slot.caller.transaction;
-        self.happen(now, key, Event::HungUp { leg, why: Gone::Bye { q850 } }, out);
+        // In an early dialog it does what a CANCEL does (RFC 3261 §15): our 200 has not left.
+        let event = match leg == LegId::CALLER && slot.caller.side.stage == Stage::Early {
+            true => Event::CallerCancelled { reason: bye.get(Name::Reason).map(Into::into) },
+            false => Event::HungUp { leg, why: Gone::Bye { q850 } },
+        };
+        self.happen(now, key, event, out);
         if was_accepted {
             // The BYE says that the 200 arrived: it needs no repeating.
             self.transactions.acked(now.mono, transaction);

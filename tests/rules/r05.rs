@@ -1,0 +1,165 @@
+//! R5: one winner, and what the losers are told.
+
+use insta::assert_snapshot;
+use strowger::sim::manner::{Act, Manner, OnCancel};
+
+use super::*;
+
+const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
+#[test]
+fn r05_the_first_to_answer_wins_and_the_others_hear_where_the_call_went() {
+    let mut call = hunt().incoming(DID).ringing(["alice", "bob"]);
+    call.answers("alice");
+    assert_snapshot!(call.ladder(), @r#"
+    caller      us          alice       bob
+      ├─ INVITE ─▶│           │           │
+      │◀── 100 ───┤           │           │
+      │           ├─ INVITE ─▶│           │
+      │           ├───────────── INVITE ─▶│
+      │           │◀── 180 ───┤           │
+      │◀── 180 ───┤           │           │
+      │           │◀────────────── 180 ───┤
+      │           │◀── 200 ───┤           │
+      │           ├─── ACK ──▶│           │
+      │◀── 200 ───┤           │           │
+      │           ├───────────── CANCEL ─▶│  SIP;cause=200;text="Call completed elsewhere"
+      ├─── ACK ──▶│           │           │
+      │           │◀────────── 200 (CANCEL)
+      │           │◀────────────── 487 ───┤
+      │           ├─────────────── ACK ──▶│
+    "#);
+    call.hangs_up("caller").comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 caller");
+    assert_eq!(legs(&mut call), ["caller normal 200", "alice won 200", "bob elsewhere -"]);
+    assert_eq!(call.cdr()["winner"], 1);
+}
+
+#[test]
+fn r05_of_two_answers_that_cross_one_is_bridged_and_the_other_is_acknowledged_and_ended() {
+    let mut call = hunt().incoming(DID).ringing(["alice", "bob"]);
+    call.answers("alice").while_in_flight(|call| {
+        call.answers("bob");
+    });
+    assert_snapshot!(call.ladder(), @r#"
+    caller      us          alice       bob
+      ├─ INVITE ─▶│           │           │
+      │◀── 100 ───┤           │           │
+      │           ├─ INVITE ─▶│           │
+      │           ├───────────── INVITE ─▶│
+      │           │◀── 180 ───┤           │
+      │◀── 180 ───┤           │           │
+      │           │◀────────────── 180 ───┤
+      │           │◀── 200 ───┤           │
+      │           ├─── ACK ──▶│           │
+      │◀── 200 ───┤           │           │
+      │           ├───────────── CANCEL ─▶│  SIP;cause=200;text="Call completed elsewhere"
+      │           │◀────────────── 200 ───┤
+      │           ├─────────────── ACK ──▶│
+      │           ├─────────────── BYE ──▶│  SIP;cause=200;text="Call completed elsewhere"
+      ├─── ACK ──▶│           │           │
+      │           │◀────────── 200 (CANCEL)
+      │           │◀─────────── 200 (BYE) ┤
+    "#);
+    call.hangs_up("caller").comes_to_rest();
+    assert_eq!(legs(&mut call), ["caller normal 200", "alice won 200", "bob elsewhere -"]);
+}
+
+#[test]
+fn r05_an_answer_that_crosses_our_cancel_is_acknowledged_and_ended() {
+    let mut call = hunt().incoming(DID).ringing(["alice", "bob"]);
+    call.behaves("bob", Manner { on_cancel: OnCancel::Crosses, ..Manner::default() });
+    call.answers("alice");
+    call.settle();
+    assert_eq!(header(&mut call, "us → bob", "CANCEL", "Reason").as_deref(), Some(ELSEWHERE));
+    assert_eq!(count(&mut call, "us → bob", "ACK"), 1);
+    assert_eq!(header(&mut call, "us → bob", "BYE", "Reason").as_deref(), Some(ELSEWHERE));
+    assert_eq!(count(&mut call, "us → alice", "BYE"), 0);
+    call.comes_to_rest();
+}
+
+#[test]
+fn r05_the_winners_second_branch_loses_too() {
+    let mut call = forward().incoming(DID);
+    call.awaits("gateway1").does("gateway1", Act::AnswersTwice);
+    assert_snapshot!(call.ladder(), @r#"
+    caller      us          gateway1
+      ├─ INVITE ─▶│           │
+      │◀── 100 ───┤           │
+      │           ├─ INVITE ─▶│
+      │           │◀── 180 ───┤
+      │◀── 180 ───┤           │
+      │           │◀── 200 ───┤
+      │           ├─── ACK ──▶│
+      │◀── 200 ───┤           │
+      │           │◀── 200 ───┤
+      │           ├─── ACK ──▶│
+      │           ├─── BYE ──▶│  SIP;cause=200;text="Call completed elsewhere"
+      ├─── ACK ──▶│           │
+      │           │ 200 (BYE) ┤
+    "#);
+    let byes = call.messages("us → gateway1", "BYE");
+    assert_eq!(byes.len(), 1, "one branch is up");
+    assert_eq!(byes[0].get("Reason"), Some(ELSEWHERE));
+    call.comes_to_rest();
+}
+
+#[test]
+fn r05_when_nobody_answered_in_time_the_reason_is_no_answer() {
+    let mut call = hunt().incoming(DID).ringing(["alice", "bob"]);
+    call.behaves("bob", Manner { on_cancel: OnCancel::Crosses, ..Manner::default() });
+    call.after(seconds(21));
+    for (way, label) in [("us → alice", "CANCEL"), ("us → bob", "CANCEL"), ("us → bob", "BYE")] {
+        assert_eq!(
+            header(&mut call, way, label, "Reason").as_deref(),
+            Some("Q.850;cause=19"),
+            "{label} {way}"
+        );
+    }
+    call.comes_to_rest();
+}
+
+#[test]
+fn r05_a_callers_own_reason_is_carried_on() {
+    let mut call = hunt().incoming(DID).ringing(["alice", "bob"]);
+    call.caller_cancels();
+    assert_eq!(header(&mut call, "us → alice", "CANCEL", "Reason").as_deref(), Some("Q.850;cause=16"));
+    assert_eq!(header(&mut call, "us → bob", "CANCEL", "Reason").as_deref(), Some("Q.850;cause=16"));
+    call.comes_to_rest();
+    assert_eq!(legs(&mut call), ["caller cancelled 487", "alice cancelled -", "bob cancelled -"]);
+}
+
+#[test]
+fn r05_a_caller_who_gives_no_reason_leaves_no_answer_as_the_reason() {
+    let mut call = hunt().incoming(DID).ringing(["alice", "bob"]);
+    call.does("caller", Act::HangsUpEarly);
+    assert_eq!(header(&mut call, "us → alice", "CANCEL", "Reason").as_deref(), Some("Q.850;cause=19"));
+    call.comes_to_rest();
+}
+
+#[test]
+fn r05_the_reason_of_a_bye_in_an_early_dialog_is_carried_on() {
+    let mut call = hunt().incoming(DID).ringing(["alice", "bob"]);
+    call.asks("caller", "BYE", |bye| bye.with("Reason", "Q.850;cause=31;text=\"gone\""));
+    call.settle();
+    let reason = header(&mut call, "us → bob", "CANCEL", "Reason");
+    assert_eq!(reason.as_deref(), Some("Q.850;cause=31;text=\"gone\""));
+    assert_eq!(call.caller_is_told(), Some(487));
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "cancelled 487 caller");
+}
+
+#[test]
+fn r05_a_leg_of_an_earlier_step_that_answers_too_late_is_told_no_answer_until_another_is_bridged() {
+    let mut call =
+        number("ring = [\"alice\"]\ntimeout = 10\noverflow = [{ ring = [\"bob\"], timeout = 10 }]")
+            .incoming(DID)
+            .ringing(["alice"]);
+    call.behaves("alice", Manner { on_cancel: OnCancel::Crosses, ..Manner::default() });
+    call.after(seconds(11));
+    assert_eq!(header(&mut call, "us → alice", "BYE", "Reason").as_deref(), Some("Q.850;cause=19"));
+    let mut call = call.ringing(["bob"]);
+    call.answers("bob").hangs_up("bob").comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 callee");
+    assert_eq!(legs(&mut call), ["caller normal 200", "alice timeout -", "bob won 200"]);
+}

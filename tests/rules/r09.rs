@@ -1,0 +1,276 @@
+//! R9: as whom a leg rings.
+
+use super::*;
+
+fn trunks(carrier: &str, mobile: &str) -> Setup {
+    node(carrier, mobile, "", &did_forward())
+}
+
+/// The INVITE that this setup's gateway gets from this caller.
+fn forwarded(setup: Setup, manner: Manner) -> Message {
+    let mut call = setup.caller(manner).incoming(DID).ringing(["gateway1"]);
+    let invite = call.messages("us → gateway1", "INVITE").remove(0);
+    call.comes_to_rest();
+    invite
+}
+
+fn all(message: &Message, name: &str) -> Vec<String> {
+    message.all(name).map(str::to_owned).collect()
+}
+
+const TRUSTED: &str = "trusted_identity = true";
+const DIVERSION: &str = "<sip:+12015550101@127.0.0.1:5060>;reason=unconditional;privacy=off;counter=1";
+
+#[test]
+fn r09_a_forwarded_leg_shows_the_caller_and_names_the_did_as_diverting() {
+    let invite = forwarded(trunks(TRUSTED, ""), Manner::default());
+    let from = invite.get("From").unwrap_or_default();
+    assert!(from.starts_with("\"Caller\" <sip:+14155550001@127.0.0.1:5060>;tag="), "{from}");
+    assert_eq!(invite.get("P-Asserted-Identity"), Some("<sip:+14155550001@127.0.0.1:5060>"));
+    assert_eq!(all(&invite, "Diversion"), [DIVERSION]);
+    assert_eq!(
+        all(&invite, "History-Info"),
+        [
+            "<sip:+12015550101@127.0.0.1:5060>;index=1,<sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1;mp=1"
+        ]
+    );
+    assert_eq!(invite.get("Privacy"), None);
+}
+
+#[test]
+fn r09_the_callers_earlier_diversions_are_kept_and_normalised() {
+    let manner = invite(|invite| {
+        invite.set("Diversion", "\"Desk\" <sip:415-555-0177@10.0.0.1>;reason=user-busy;counter=2;limit=9, <tel:+1-415-555-0178>;reason=\"no-answer\", <sip:+14155550179@10.0.0.1>;reason=odd");
+    });
+    let found = forwarded(trunks(TRUSTED, ""), manner);
+    assert_eq!(
+        all(&found, "Diversion"),
+        [
+            DIVERSION,
+            "<sip:+14155550177@127.0.0.1:5060>;reason=user-busy;privacy=off;counter=1",
+            "<sip:+14155550178@127.0.0.1:5060>;reason=no-answer;privacy=off;counter=1",
+            "<sip:+14155550179@127.0.0.1:5060>;reason=unknown;privacy=off;counter=1",
+        ]
+    );
+}
+
+#[test]
+fn r09_the_callers_history_is_kept_and_goes_on_where_it_stopped() {
+    let manner = invite(|invite| {
+        invite.set(
+            "History-Info",
+            "<sip:+14155550177@10.0.0.1>;index=1, <sip:+12015550101@10.0.0.1;cause=486>;index=1.1",
+        );
+    });
+    let found = forwarded(trunks(TRUSTED, ""), manner);
+    assert_eq!(
+        all(&found, "History-Info"),
+        [
+            "<sip:+14155550177@10.0.0.1>;index=1",
+            "<sip:+12015550101@10.0.0.1;cause=486>;index=1.1",
+            "<sip:+12015550101@127.0.0.1:5060>;index=1.1.1,\
+             <sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1.1.1;mp=1.1.1",
+        ]
+    );
+}
+
+#[test]
+fn r09_pass_called_number_shows_the_did_and_still_sends_the_diversion() {
+    let keys = format!("forward_to = \"{FORWARD}\"\npass_called_number = true");
+    let found = forwarded(node(TRUSTED, "", "", &did(&keys)), Manner::default());
+    let from = found.get("From").unwrap_or_default();
+    assert!(from.starts_with("<sip:+12015550101@127.0.0.1:5060>;tag="), "{from}");
+    assert_eq!(found.get("P-Asserted-Identity"), Some("<sip:+12015550101@127.0.0.1:5060>"));
+    assert_eq!(all(&found, "Diversion"), [DIVERSION]);
+    let text = String::from_utf8_lossy(&found.bytes()).into_owned();
+    assert!(!text.contains("4155550001"), "{text}");
+}
+
+#[test]
+fn r09_foreign_caller_id_replace_shows_the_did() {
+    let found = forwarded(trunks(TRUSTED, "foreign_caller_id = \"replace\""), Manner::default());
+    assert!(found.get("From").unwrap_or_default().contains("<sip:+12015550101@"));
+    assert_eq!(found.get("P-Asserted-Identity"), Some("<sip:+12015550101@127.0.0.1:5060>"));
+}
+
+#[test]
+fn r09_foreign_caller_id_replace_holds_for_a_redirect_too() {
+    let setup = node(TRUSTED, "foreign_caller_id = \"replace\"", "", &did("ring = [\"alice\"]"));
+    let mut call = setup.incoming(DID);
+    call.awaits("alice").redirects("alice", "sip:+13125550123@192.0.2.7");
+    let mut call = call.ringing(["gateway1"]);
+    let from = header(&mut call, "us → gateway1", "INVITE", "From").unwrap_or_default();
+    assert!(from.contains("<sip:+12015550101@"), "{from}");
+    call.comes_to_rest();
+}
+
+#[test]
+fn r09_foreign_caller_id_retry_calls_once_more_with_the_did() {
+    for code in [403, 603, 606, 608] {
+        let mut call = trunks(TRUSTED, "foreign_caller_id = \"retry\"").incoming(DID);
+        call.awaits("gateway1").refuses("gateway1", code);
+        call.settle();
+        let shown: Vec<bool> = call
+            .messages("us → gateway1", "INVITE")
+            .iter()
+            .map(|invite| invite.get("From").unwrap_or_default().contains(CALLER))
+            .collect();
+        assert_eq!(shown, [true, false], "{code}");
+        call.refuses("gateway1", code);
+        call.settle();
+        assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 2, "once more, not for ever");
+        assert_eq!(call.caller_is_told(), Some(if code == 603 { 603 } else { 480 }));
+        call.comes_to_rest();
+        assert_eq!(call.cdr()["legs"][1]["presented"], CALLER);
+        assert_eq!(call.cdr()["legs"][2]["presented"], DID);
+    }
+}
+
+#[test]
+fn r09_foreign_caller_id_retry_is_over_with_the_first_18x() {
+    let mut call = trunks(TRUSTED, "foreign_caller_id = \"retry\"").incoming(DID).ringing(["gateway1"]);
+    call.refuses("gateway1", 603);
+    assert_eq!(call.caller_is_told(), Some(603));
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 1);
+    call.comes_to_rest();
+}
+
+#[test]
+fn r09_pai_is_the_caller_the_did_or_none() {
+    for (pai, shown) in [
+        ("caller", Some("<sip:+14155550001@127.0.0.1:5060>")),
+        ("did", Some("<sip:+12015550101@127.0.0.1:5060>")),
+        ("none", None),
+    ] {
+        let found = forwarded(trunks(TRUSTED, &format!("pai = \"{pai}\"")), Manner::default());
+        assert_eq!(found.get("P-Asserted-Identity"), shown, "{pai}");
+    }
+}
+
+#[test]
+fn r09_diversion_and_history_can_be_left_out() {
+    let found = forwarded(trunks(TRUSTED, "diversion = false\nhistory_info = false"), Manner::default());
+    assert_eq!((found.get("Diversion"), found.get("History-Info")), (None, None));
+}
+
+#[test]
+fn r09_numbers_are_written_as_the_trunk_wants_them() {
+    let found = forwarded(trunks(TRUSTED, "numbers = \"digits\""), Manner::default());
+    assert_eq!(found.uri(), "sip:13125550199@127.0.3.1:5060");
+    assert!(found.get("From").unwrap_or_default().contains("<sip:14155550001@"));
+    let found = forwarded(trunks(TRUSTED, "numbers = \"national\""), Manner::default());
+    assert_eq!(found.uri(), "sip:3125550199@127.0.3.1:5060");
+}
+
+#[test]
+fn r09_the_trunks_carry_list_travels_and_unknown_headers_do_not() {
+    let manner = invite(|invite| {
+        invite.set("X-Twilio-CallToken", "t".repeat(1_100));
+        invite.set("X-Other", "stays");
+        invite.set("P-Charging-Vector", "stays");
+        invite.set("User-to-User", "00aa;encoding=hex");
+        invite.set("Subject", "travels");
+    });
+    let found = forwarded(trunks(TRUSTED, "carry = [\"X-Twilio-CallToken\"]"), manner);
+    assert_eq!(found.get("X-Twilio-CallToken").map(str::len), Some(1_100));
+    assert_eq!(found.get("User-to-User"), Some("00aa;encoding=hex"));
+    assert_eq!(found.get("Subject"), Some("travels"));
+    assert_eq!((found.get("X-Other"), found.get("P-Charging-Vector")), (None, None));
+}
+
+#[test]
+fn r09_identity_headers_are_believed_only_from_trusted_trunks() {
+    let spoof = || invite(|invite| invite.set("P-Asserted-Identity", "<sip:+14155559999@10.0.0.1>"));
+    let trusting = forwarded(trunks(TRUSTED, ""), spoof());
+    assert!(trusting.get("From").unwrap_or_default().contains("+14155559999"));
+    let doubting = forwarded(trunks("", ""), spoof());
+    assert!(doubting.get("From").unwrap_or_default().contains(CALLER));
+    assert_eq!(doubting.get("P-Asserted-Identity"), Some("<sip:+14155550001@127.0.0.1:5060>"));
+}
+
+mod withheld {
+    use super::*;
+
+    /// Asks for privacy in every way, and leaves its number in every place where it could slip through.
+    fn shy() -> Manner {
+        invite(|invite| {
+            let tag = invite.from_tag().unwrap_or_default().to_owned();
+            invite.set("From", format!("\"Secret 4155550001\" <sip:anonymous@anonymous.invalid>;tag={tag}"));
+            invite.set("Privacy", "id");
+            invite.set("P-Asserted-Identity", "\"Secret\" <sip:+14155550001@10.0.0.1>");
+            invite.set("P-Preferred-Identity", "<sip:+14155550001@10.0.0.1>");
+            invite.set("Remote-Party-ID", "\"Secret\" <sip:+14155550001@10.0.0.1>;privacy=full");
+            invite.set("Contact", "<sip:+14155550001@127.0.1.1:5060>");
+            invite.set("Diversion", "<sip:+14155550001@10.0.0.1>;reason=unconditional");
+        })
+    }
+
+    fn assert_silent(found: &Message) {
+        let text = String::from_utf8_lossy(&found.bytes()).into_owned();
+        assert!(!text.contains("4155550001") && !text.contains("Secret"), "{text}");
+        let from = found.get("From").unwrap_or_default();
+        assert!(from.contains("<sip:anonymous@anonymous.invalid>;tag="), "{from}");
+        assert_eq!(found.get("Privacy"), Some("id"));
+    }
+
+    #[test]
+    fn r09_a_withheld_number_stays_with_us_on_an_untrusted_trunk() {
+        let found = forwarded(trunks(TRUSTED, ""), shy());
+        assert_silent(&found);
+        assert_eq!(found.get("P-Asserted-Identity"), None);
+        assert_eq!(all(&found, "Diversion"), [DIVERSION]);
+    }
+
+    #[test]
+    fn r09_a_trusted_trunk_gets_the_withheld_number_in_pai_alone() {
+        let mut found = forwarded(trunks(TRUSTED, TRUSTED).unchecked("stays_withheld"), shy());
+        assert_eq!(found.get("P-Asserted-Identity"), Some("<sip:+14155550001@127.0.0.1:5060>"));
+        found.remove("P-Asserted-Identity");
+        assert_silent(&found);
+    }
+
+    #[test]
+    fn r09_an_agent_never_gets_the_withheld_number() {
+        let setup = node(TRUSTED, "", "", &did("ring = [\"alice\"]"));
+        let mut call = setup.caller(shy()).incoming(DID).ringing(["alice"]);
+        let found = call.messages("us → alice", "INVITE").remove(0);
+        assert_silent(&found);
+        assert_eq!((found.get("P-Asserted-Identity"), found.get("Diversion")), (None, None));
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r09_every_way_of_asking_for_privacy_is_heard() {
+        let ways: [fn(&mut Message); 4] = [
+            |invite| invite.set("Privacy", "id;critical"),
+            |invite| invite.set("Privacy", "header; user"),
+            |invite| invite.set("Remote-Party-ID", "<sip:+14155550001@10.0.0.1>;party=calling;privacy=full"),
+            |invite| {
+                let tag = invite.from_tag().unwrap_or_default().to_owned();
+                invite.set("From", format!("<sip:anonymous@10.0.0.1>;tag={tag}"));
+            },
+        ];
+        for way in ways {
+            assert_silent(&forwarded(trunks(TRUSTED, "").unchecked("stays_withheld"), invite(way)));
+        }
+    }
+
+    #[test]
+    fn r09_the_record_keeps_a_withheld_number_only_from_a_trusted_sender() {
+        for (carrier, caller) in [(TRUSTED, serde_json::json!(CALLER)), ("", serde_json::Value::Null)] {
+            let mut call = trunks(carrier, "").caller(shy()).incoming(DID).ringing(["gateway1"]);
+            call.answers("gateway1").comes_to_rest();
+            let cdr = call.cdr();
+            assert_eq!((&cdr["caller"], &cdr["withheld"]), (&caller, &true.into()));
+            assert_eq!(cdr["presented"], serde_json::Value::Null);
+        }
+    }
+
+    #[test]
+    fn r09_with_pass_called_number_a_withheld_caller_stays_withheld() {
+        let keys = format!("forward_to = \"{FORWARD}\"\npass_called_number = true");
+        let found = forwarded(node(TRUSTED, "", "", &did(&keys)), shy());
+        let text = String::from_utf8_lossy(&found.bytes()).into_owned();
+        assert!(!text.contains("4155550001") && !text.contains("Secret"), "{text}");
+    }
+}

@@ -1,0 +1,312 @@
+//! R11: within a call, and loops.
+
+use insta::assert_snapshot;
+use strowger::sim::manner::{Oddity, Reliably};
+
+use super::*;
+
+#[test]
+fn r11_a_reinvite_travels_and_its_direction_as_it_was_sent() {
+    let mut call = bridged();
+    call.does("caller", Act::Holds).after(millis(50)).does("caller", Act::Resumes).after(millis(50));
+    call.does("gateway1", Act::Holds).after(millis(50));
+    assert_snapshot!(call.ladder(), @"
+    caller      us          gateway1
+      ├─ INVITE ─▶│           │
+      │◀── 100 ───┤           │
+      │           ├─ INVITE ─▶│
+      │           │◀── 180 ───┤
+      │◀── 180 ───┤           │
+      │           │◀── 200 ───┤
+      │           ├─── ACK ──▶│
+      │◀── 200 ───┤           │
+      ├─── ACK ──▶│           │
+      ├─ INVITE ─▶│           │
+      │◀── 100 ───┤           │
+      │           ├─ INVITE ─▶│
+      │           │◀── 200 ───┤
+      │◀── 200 ───┤           │
+      │           ├─── ACK ──▶│
+      ├─── ACK ──▶│           │
+      ├─ INVITE ─▶│           │
+      │◀── 100 ───┤           │
+      │           ├─ INVITE ─▶│
+      │           │◀── 200 ───┤
+      │◀── 200 ───┤           │
+      │           ├─── ACK ──▶│
+      ├─── ACK ──▶│           │
+      │           │◀ INVITE ──┤
+      │           ├─── 100 ──▶│
+      │◀ INVITE ──┤           │
+      ├─── 200 ──▶│           │
+      │           ├─── 200 ──▶│
+      │◀── ACK ───┤           │
+      │           │◀── ACK ───┤
+    ");
+    for (from, to, nth, direction) in [
+        ("caller → us", "us → gateway1", 1, "a=sendonly"),
+        ("caller → us", "us → gateway1", 2, "a=sendrecv"),
+        ("gateway1 → us", "us → caller", 0, "a=sendonly"),
+    ] {
+        let (asked, passed) =
+            (call.messages(from, "INVITE").remove(nth), call.messages(to, "INVITE").remove(nth));
+        assert!(body(&asked).contains(direction), "{from}");
+        assert_eq!(asked.body, passed.body, "{from}");
+    }
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_a_reinvite_without_sdp_travels_without_and_its_answer_goes_in_the_ack() {
+    let mut call = bridged();
+    call.does("caller", Act::AsksForOffer).after(millis(50));
+    assert!(call.messages("us → gateway1", "INVITE")[1].body.is_empty());
+    let offer = call.messages("gateway1 → us", "200").remove(1);
+    assert_eq!(call.messages("us → caller", "200")[1].body, offer.body);
+    let answer = call.messages("caller → us", "ACK").remove(1);
+    assert!(!answer.body.is_empty());
+    assert_eq!(call.messages("us → gateway1", "ACK")[1].body, answer.body);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_a_refresh_is_answered_by_us_and_does_not_travel() {
+    let mut call = bridged();
+    for name in ["caller", "gateway1"] {
+        call.does(name, Act::Refreshes).after(millis(50)).does(name, Act::Updates).after(millis(50));
+    }
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 1);
+    assert_eq!(count(&mut call, "us → caller", "INVITE"), 0);
+    assert_eq!(count(&mut call, "us → gateway1", "UPDATE") + count(&mut call, "us → caller", "UPDATE"), 0);
+    assert_eq!(call.messages("us → caller", "200")[1].body, call.messages("gateway1 → us", "200")[0].body);
+    assert_eq!(call.messages("us → gateway1", "200")[0].body, call.messages("caller → us", "INVITE")[0].body);
+    assert_eq!(count(&mut call, "us → caller", "200 (UPDATE)"), 1);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_update_and_info_travel_both_ways() {
+    let mut call = bridged();
+    for (name, other) in [("caller", "gateway1"), ("gateway1", "caller")] {
+        call.does(name, Act::UpdatesMedia).after(millis(50)).does(name, Act::Informs).after(millis(50));
+        for method in ["UPDATE", "INFO"] {
+            let asked = call.messages(&format!("{name} → us"), method).remove(0);
+            let passed = call.messages(&format!("us → {other}"), method).remove(0);
+            assert_eq!(asked.body, passed.body, "{method}");
+            assert_eq!(asked.get("Content-Type"), passed.get("Content-Type"), "{method}");
+            assert_eq!(count(&mut call, &format!("us → {name}"), &format!("200 ({method})")), 1);
+        }
+    }
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_a_refusal_of_a_reinvite_travels_back_and_the_call_goes_on() {
+    let mut call = bridged();
+    call.asks("caller", "INVITE", |invite| invite.with_sdp(Some(b"v=0\r\n")).with("Require", "x-unheard-of"));
+    call.settle();
+    assert_eq!(count(&mut call, "us → caller", "420"), 1);
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 1);
+    call.does("caller", Act::Informs).after(millis(50));
+    assert_eq!(count(&mut call, "us → gateway1", "INFO"), 1);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_glare_is_491_on_both_sides_and_the_retry_goes_through() {
+    let mut call = bridged();
+    call.does("caller", Act::Holds).while_in_flight(|call| {
+        call.does("gateway1", Act::Holds);
+    });
+    call.after(millis(100));
+    assert_eq!(count(&mut call, "us → gateway1", "491"), 1, "ours to them was open");
+    assert_eq!(count(&mut call, "gateway1 → us", "491"), 1, "theirs to us was open");
+    assert_eq!(count(&mut call, "us → caller", "491"), 1);
+    // RFC 3261 §14.1: both try again, each after a time of its own.
+    call.after(seconds(5));
+    let retried = count(&mut call, "us → gateway1", "INVITE") + count(&mut call, "us → caller", "INVITE");
+    assert!(retried >= 3, "{}", call.world.ladder_of(&call.call_id, true));
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_our_own_refresh_that_meets_491_is_tried_again() {
+    let manner = Manner { session: Some(120), ..Manner::default() };
+    let mut call = forward().caller(manner).incoming(DID).ringing(["gateway1"]);
+    call.answers("gateway1").after(millis(59_990));
+    call.does("caller", Act::Holds).after(seconds(20));
+    assert_eq!(count(&mut call, "us → caller", "BYE"), 0);
+    call.after(seconds(200));
+    assert_eq!(count(&mut call, "us → caller", "BYE"), 0);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_refer_is_403_before_anything_else_is_looked_at() {
+    let mut call = bridged();
+    call.asks("caller", "REFER", |refer| refer);
+    call.asks("gateway1", "REFER", |refer| refer.with("Refer-To", "<sip:+13125550123@x>"));
+    call.settle();
+    assert_eq!(count(&mut call, "us → caller", "403 (REFER)"), 1);
+    assert_eq!(count(&mut call, "us → gateway1", "403 (REFER)"), 1);
+    assert_eq!(count(&mut call, "us → gateway1", "REFER") + count(&mut call, "us → caller", "REFER"), 0);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_in_an_early_dialog_a_second_offer_of_the_caller_is_too_early() {
+    let manner = Manner { reliably: Reliably::Supported, ..Manner::default() };
+    let mut call = forward().caller(manner).incoming(DID).ringing(["gateway1"]);
+    call.asks("caller", "UPDATE", |update| update.with_sdp(Some(b"v=0\r\n")));
+    call.asks("caller", "INVITE", |invite| invite);
+    call.asks("caller", "UPDATE", |update| update);
+    call.settle();
+    for label in ["500 (UPDATE)", "500"] {
+        let wait =
+            header(&mut call, "us → caller", label, "Retry-After").and_then(|wait| wait.parse::<u32>().ok());
+        assert!(wait.is_some_and(|wait| wait <= 10), "{label}: RFC 3261 §14.2, RFC 3311 §5.2");
+    }
+    assert_eq!(count(&mut call, "us → caller", "200 (UPDATE)"), 1);
+    call.answers("gateway1").hangs_up("gateway1").comes_to_rest();
+}
+
+#[test]
+fn r11_an_in_dialog_request_out_of_order_is_500() {
+    let mut call = bridged();
+    call.asks("caller", "INFO", |mut info| {
+        info.set("CSeq", "1 INFO");
+        info
+    });
+    call.settle();
+    assert_eq!(count(&mut call, "us → caller", "500 (INFO)"), 1);
+    assert_eq!(count(&mut call, "us → gateway1", "INFO"), 0);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+mod loops {
+    use super::*;
+
+    #[test]
+    fn r11_max_forwards_falls_by_one_and_max_breadth_is_split() {
+        let manner = invite(|invite| {
+            invite.set("Max-Forwards", "17");
+            invite.set("Max-Breadth", "60");
+        });
+        let keys = format!("ring = [\"alice\", \"bob\"]\nforward_to = \"{FORWARD}\"");
+        let mut call = number(&keys).caller(manner).incoming(DID).ringing(["alice", "bob", "gateway1"]);
+        for way in ["us → alice", "us → bob", "us → gateway1"] {
+            assert_eq!(header(&mut call, way, "INVITE", "Max-Forwards").as_deref(), Some("16"));
+            assert_eq!(header(&mut call, way, "INVITE", "Max-Breadth").as_deref(), Some("20"));
+        }
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r11_without_max_forwards_the_count_begins_at_70() {
+        let mut call = forward()
+            .caller(invite(|invite| invite.remove("Max-Forwards")))
+            .incoming(DID)
+            .ringing(["gateway1"]);
+        assert_eq!(header(&mut call, "us → gateway1", "INVITE", "Max-Forwards").as_deref(), Some("69"));
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r11_max_forwards_1_still_rings_and_0_is_483() {
+        let mut call = forward()
+            .caller(invite(|invite| invite.set("Max-Forwards", "1")))
+            .incoming(DID)
+            .ringing(["gateway1"]);
+        assert_eq!(header(&mut call, "us → gateway1", "INVITE", "Max-Forwards").as_deref(), Some("0"));
+        call.comes_to_rest();
+        let mut call = forward().caller(Manner { oddity: Oddity::NoHops, ..Manner::default() }).incoming(DID);
+        assert_eq!(call.caller_is_told(), Some(483));
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r11_the_dialled_number_named_as_a_diverting_party_is_482() {
+        let looped: [fn(&mut Message); 4] = [
+            |invite| invite.set("Diversion", "<sip:+12015550101@10.0.0.1>;reason=no-answer"),
+            |invite| invite.set("Diversion", "<sip:+14155550177@10.0.0.1>, <tel:+1-201-555-0101>"),
+            |invite| invite.set("Diversion", "<sip:2015550101@10.0.0.1>;counter=1"),
+            |invite| {
+                invite.set(
+                    "History-Info",
+                    "<sip:+12015550101@10.0.0.1>;index=1, <sip:+14155550177@10.0.0.1>;index=1.1",
+                )
+            },
+        ];
+        for (at, dress) in looped.into_iter().enumerate() {
+            let mut call = forward().caller(invite(dress)).incoming(DID);
+            assert_eq!(call.caller_is_told(), Some(482), "case {at}");
+            call.comes_to_rest();
+            assert_eq!(end(&mut call), "failed 482 us");
+        }
+    }
+
+    #[test]
+    fn r11_the_last_entry_of_the_history_is_where_the_call_goes_and_no_loop() {
+        let manner = invite(|invite| {
+            invite.set(
+                "History-Info",
+                "<sip:+14155550177@10.0.0.1>;index=1, <sip:+12015550101@10.0.0.1>;index=1.1",
+            );
+        });
+        let mut call = forward().caller(manner).incoming(DID).ringing(["gateway1"]);
+        assert_eq!(call.caller_is_told(), None);
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r11_more_than_five_diversions_are_482() {
+        let mut call = forward()
+            .caller(invite(|invite| invite.set("Diversion", diverted(5))))
+            .incoming(DID)
+            .ringing(["gateway1"]);
+        assert_eq!(call.caller_is_told(), None);
+        call.comes_to_rest();
+        let mut call = forward().caller(invite(|invite| invite.set("Diversion", diverted(6)))).incoming(DID);
+        assert_eq!(call.caller_is_told(), Some(482));
+        call.comes_to_rest();
+    }
+
+    fn diverted(times: usize) -> String {
+        (0..times).map(|at| format!("<sip:+1415555018{at}@10.0.0.1>")).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn r11_a_merged_request_is_482_and_the_call_goes_on() {
+        let mut call = forward()
+            .caller(Manner { oddity: Oddity::Merged, ..Manner::default() })
+            .incoming(DID)
+            .ringing(["gateway1"]);
+        assert_eq!(count(&mut call, "us → caller", "482"), 1);
+        assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 1);
+        call.answers("gateway1").hangs_up("gateway1").comes_to_rest();
+        assert_eq!(call.world.records.len(), 1);
+    }
+
+    #[test]
+    fn r11_max_ringing_per_caller_above_its_limit_is_482() {
+        let setup = node("", "", "", &format!("[limits]\nmax_ringing_per_caller = 2\n\n{}", did_forward()));
+        // All of them from the same caller.
+        let same = || {
+            invite(|invite| {
+                let tag = invite.from_tag().unwrap_or_default().to_owned();
+                invite.set("From", format!("<sip:+14155550001@127.0.1.1>;tag={tag}"));
+            })
+        };
+        let mut call = setup.caller(same()).incoming(DID).ringing(["gateway1"]);
+        let others: Vec<String> = (0..2).map(|_| call.world.dials(DID, same())).collect();
+        call.after(millis(100));
+        let told: Vec<_> = others.iter().map(|call_id| call.world.hosts[0].outcome(call_id)).collect();
+        assert_eq!(told, [None, Some(482)]);
+        // One that is answered rings no more.
+        call.does("caller", Act::Cancels).after(millis(50));
+        let fourth = call.world.dials(DID, same());
+        call.after(millis(100));
+        assert_eq!(call.world.hosts[0].outcome(&fourth), None);
+        call.comes_to_rest();
+    }
+}

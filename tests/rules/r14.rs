@@ -1,0 +1,219 @@
+//! R14: limits of trunks, and the gateways of a trunk in turn.
+
+use insta::assert_snapshot;
+
+use super::*;
+
+/// A second call while the first rings; what it is told, and its record.
+fn second(call: &mut Call) -> (Message, serde_json::Value) {
+    let call_id = call.world.dials(DID, Manner::default());
+    call.after(millis(100));
+    let told = call
+        .world
+        .trace
+        .crossings
+        .iter()
+        .rev()
+        .find(|crossing| crossing.message.call_id() == call_id && crossing.message.status() >= 200);
+    let told = told.map(|crossing| crossing.message.clone());
+    let record = call
+        .world
+        .records
+        .iter()
+        .find(|record| record["legs"][0]["sip_call_id"] == call_id.as_str())
+        .cloned();
+    (told.unwrap_or_else(|| Message::request("NOTHING", "sip:x")), record.unwrap_or_default())
+}
+
+#[test]
+fn r14_a_trunk_above_max_calls_is_503_without_retry_after() {
+    let mut call = node("max_calls = 1", "", "", &did_forward()).incoming(DID).ringing(["gateway1"]);
+    let (told, record) = second(&mut call);
+    assert_eq!(
+        (told.status(), told.get("Reason"), told.get("Retry-After")),
+        (503, Some("Q.850;cause=34"), None)
+    );
+    assert_eq!(
+        (&record["outcome"], &record["sip_code"], &record["q850"]),
+        (&"blocked".into(), &503.into(), &34.into())
+    );
+    assert_eq!(record["ended_by"], "us");
+    call.caller_cancels().after(millis(50));
+    let third = call.world.dials(DID, Manner::default());
+    call.after(millis(100));
+    assert_eq!(call.world.hosts[0].outcome(&third), None, "the place is free again");
+    call.comes_to_rest();
+}
+
+#[test]
+fn r14_limit_code_can_be_486() {
+    let mut call =
+        node("max_calls = 1\nlimit_code = 486", "", "", &did_forward()).incoming(DID).ringing(["gateway1"]);
+    let (told, record) = second(&mut call);
+    assert_eq!((told.status(), told.get("Reason")), (486, Some("Q.850;cause=34")));
+    assert_eq!((&record["outcome"], &record["sip_code"]), (&"blocked".into(), &486.into()));
+    assert_eq!(record["legs"][0]["sip_code"], 486);
+    call.comes_to_rest();
+}
+
+#[test]
+fn r14_an_outbound_trunk_above_max_calls_ends_the_leg() {
+    let mut call = node("", "max_calls = 1", "", &did_forward()).incoming(DID).ringing(["gateway1"]);
+    let (told, record) = second(&mut call);
+    assert_eq!(told.status(), 480);
+    assert_eq!(record["outcome"], "unreachable");
+    call.comes_to_rest();
+}
+
+#[test]
+fn r14_retry_after_is_for_draining_and_overload_alone() {
+    let mut call = forward().incoming(DID).ringing(["gateway1"]);
+    call.world.drain();
+    let (told, record) = second(&mut call);
+    assert_eq!((told.status(), told.get("Reason")), (503, None));
+    let wait: u32 = told.get("Retry-After").and_then(|wait| wait.parse().ok()).unwrap_or(0);
+    assert!((1..=5).contains(&wait), "{wait}");
+    assert!(record.is_null());
+    call.answers("gateway1").comes_to_rest();
+}
+
+mod failover {
+    use super::*;
+
+    #[test]
+    fn r14_the_next_gateway_is_tried_after_408_500_502_503_504() {
+        for code in [408, 500, 502, 503, 504] {
+            let mut call = forward().incoming(DID);
+            call.awaits("gateway1").refuses("gateway1", code);
+            let mut call = call.ringing(["gateway2"]);
+            call.answers("gateway2").hangs_up("gateway2").comes_to_rest();
+            let failed = format!("+13125550199 unreachable {code}");
+            assert_eq!(legs(&mut call), ["caller normal 200", &failed, "+13125550199 won 200"]);
+        }
+    }
+
+    #[test]
+    fn r14_never_on_other_4xx_or_6xx() {
+        for code in [400, 403, 404, 480, 486, 488, 501, 600, 603, 604, 606] {
+            let mut call = forward().incoming(DID);
+            call.awaits("gateway1").refuses("gateway1", code).after(seconds(5));
+            assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 0, "{code}");
+            assert!(call.caller_is_told().is_some());
+            call.comes_to_rest();
+        }
+    }
+
+    #[test]
+    fn r14_only_before_the_first_18x() {
+        let mut call = forward().incoming(DID).ringing(["gateway1"]);
+        call.refuses("gateway1", 503);
+        assert_eq!(call.caller_is_told(), Some(480));
+        assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 0);
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r14_no_1xx_within_try_timeout_tries_the_next_and_cancels_the_first() {
+        let mut call = forward().incoming(DID);
+        call.awaits("gateway1");
+        let mut call = call.ringing(["gateway2"]);
+        let began = call.times("us → gateway1", "INVITE")[0];
+        assert_eq!(call.times("us → gateway2", "INVITE")[0].since(began), seconds(4));
+        // Its first word: now the CANCEL may go (RFC 3261 §9.1).
+        assert_eq!(count(&mut call, "us → gateway1", "CANCEL"), 0);
+        call.answers("gateway1");
+        assert_snapshot!(call.ladder(), @"
+        caller      us          gateway1    gateway2
+          ├─ INVITE ─▶│           │           │
+          │◀── 100 ───┤           │           │
+          │           ├─ INVITE ─▶│           │
+          │           ├─ INVITE ─▶│           │
+          │           ├─ INVITE ─▶│           │
+          │           ├─ INVITE ─▶│           │
+          │           ├───────────── INVITE ─▶│
+          │           │◀────────────── 180 ───┤
+          │◀── 180 ───┤           │           │
+          │           │◀── 200 ───┤           │
+          │           ├─── ACK ──▶│           │
+          │           ├─── BYE ──▶│           │  Q.850;cause=19
+          │           │ 200 (BYE) ┤           │
+        ");
+        call.answers("gateway2").hangs_up("caller").comes_to_rest();
+        assert_eq!(
+            legs(&mut call),
+            ["caller normal 200", "+13125550199 unreachable 408", "+13125550199 won 200"]
+        );
+    }
+
+    #[test]
+    fn r14_try_timeout_is_the_trunks_own() {
+        let mut call = node("", "try_timeout = 2", "", &did_forward()).incoming(DID);
+        call.awaits("gateway1").awaits("gateway2");
+        let began = call.times("us → gateway1", "INVITE")[0];
+        assert_eq!(call.times("us → gateway2", "INVITE")[0].since(began), seconds(2));
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r14_the_last_gateway_is_waited_for_until_the_ring_timeout() {
+        let mut call = forward().incoming(DID);
+        call.awaits("gateway1").awaits("gateway2").after(seconds(15));
+        assert_eq!(call.caller_is_told(), None);
+        call.after(seconds(2));
+        assert_eq!(call.caller_is_told(), Some(480));
+        assert_eq!(
+            call.times("us → caller", "480")[0].since(call.times("us → gateway1", "INVITE")[0]),
+            seconds(20)
+        );
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r14_a_100_keeps_the_gateway() {
+        let mut call = forward().incoming(DID);
+        call.awaits("gateway1");
+        call.behaves("gateway1", invite(|response| response.start = "SIP/2.0 100 Trying".to_owned()));
+        call.rings("gateway1").after(seconds(6));
+        assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 0);
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r14_a_transport_error_tries_the_next_at_once() {
+        let mut call = forward().incoming(DID);
+        if let Some(host) = call.world.hosts.iter_mut().find(|host| host.name == "gateway1") {
+            host.habits = vec![strowger::sim::Habit::Unreachable];
+        }
+        let mut call = call.ringing(["gateway2"]);
+        let began = call.times("us → gateway1", "INVITE")[0];
+        assert!(call.times("us → gateway2", "INVITE")[0].since(began) < millis(20));
+        call.answers("gateway2").comes_to_rest();
+        assert_eq!(
+            legs(&mut call),
+            ["caller normal 200", "+13125550199 unreachable 503", "+13125550199 won 200"]
+        );
+    }
+
+    #[test]
+    fn r14_all_gateways_failing_is_480() {
+        let mut call = forward().incoming(DID);
+        call.awaits("gateway1").refuses("gateway1", 503);
+        call.awaits("gateway2").refuses("gateway2", 500);
+        assert_eq!(call.caller_is_told(), Some(480));
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r14_a_gateway_without_an_address_is_passed_over() {
+        let rest = "[[trunk]]\nname = \"named\"\ngateways = [{ uri = \"sip:sbc.invalid\", priority = 1 }, \
+                    { uri = \"sip:127.0.3.2\", priority = 2 }]\noptions_interval = 0\n\n"
+            .to_owned()
+            + &did(&format!("forward_to = \"{FORWARD}\"\ntrunk = \"named\""));
+        let mut call = node("", "", "", &rest).incoming(DID).ringing(["gateway2"]);
+        call.answers("gateway2").hangs_up("caller").comes_to_rest();
+        assert_eq!(
+            legs(&mut call),
+            ["caller normal 200", "+13125550199 unreachable 503", "+13125550199 won 200"]
+        );
+    }
+}
