@@ -69,20 +69,13 @@ impl Host {
                 self.picked_up(now, request, response);
             }
             300.. => {
-                if self.is_first(request) {
+                // The one that was refused as merged may have been the first to be sent.
+                if response.status() != 482 {
                     self.stack.drop_merged(request);
                 }
                 self.turned_down(now, request, response);
             }
         }
-    }
-
-    /// Whether it is the INVITE that counts, and not the one merged with it.
-    fn is_first(&self, request: &Message) -> bool {
-        self.parties.get(request.call_id()).is_some_and(|party| match &party.role {
-            Role::Caller { invite, .. } => invite.branch() == request.branch(),
-            Role::Called { .. } | Role::Dead => false,
-        })
     }
 
     /// The first provisional response lets a waiting CANCEL go.

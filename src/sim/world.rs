@@ -1,6 +1,6 @@
 //! A world: ends, a wire, one clock, one seed, and the server's core in the middle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -465,12 +465,23 @@ impl World {
         }
     }
 
-    /// An inward datagram of the last seconds, counted back from now.
+    /// An inward datagram of the last seconds, counted back from now. A late repetition of an older one is not
+    /// taken: nothing lives in the network for longer than T4.
     fn earlier(&self, back: usize) -> Option<(SocketAddr, Vec<u8>)> {
-        let recent = |crossing: &&Crossing| self.now.since(crossing.at) < REPLAY_WITHIN;
-        let inward = self.trace.crossings.iter().rev().take_while(recent);
-        let inward: Vec<&Crossing> = inward.filter(|crossing| crossing.way == Way::In).collect();
-        let crossing = inward.get(back % inward.len().max(1))?;
+        let key = |crossing: &Crossing| {
+            let message = &crossing.message;
+            (message.branch().to_owned(), message.start.clone(), message.to_tag().map(str::to_owned))
+        };
+        let mut recent: Vec<&Crossing> = Vec::new();
+        let mut older = BTreeSet::new();
+        for crossing in self.trace.crossings.iter().filter(|crossing| crossing.way == Way::In) {
+            match self.now.since(crossing.at) < REPLAY_WITHIN {
+                true => recent.push(crossing),
+                false => drop(older.insert(key(crossing))),
+            }
+        }
+        recent.retain(|crossing| !older.contains(&key(crossing)));
+        let crossing = recent.iter().rev().nth(back % recent.len().max(1))?;
         Some((crossing.peer, crossing.message.bytes()))
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::sim::manner::{Act, Manner, OnCancel};
-use crate::sim::story::{Call, incoming};
+use crate::sim::manner::{Act, Manner, OnCancel, Reliably};
+use crate::sim::story::{Call, incoming, usual};
 use crate::sim::{minutes, seconds};
 
 /// A forwarded call that is up.
@@ -115,5 +115,34 @@ fn r11_the_ack_of_one_re_invite_is_not_taken_for_that_of_the_next() {
         call.loses_next_of("us → caller", "200").does("caller", Act::AsksForOffer);
     });
     call.after(seconds(3));
+    call.comes_to_rest();
+}
+
+#[test]
+fn r04_a_reliable_180_is_repeated_no_more_once_the_200_is_out() {
+    let manner = Manner { reliably: Reliably::Required, ..Manner::default() };
+    let mut call = usual().caller(manner).incoming("+12015550102");
+    call.awaits("gateway1").delays_next_of("caller → us", "PRACK", Duration::from_millis(300));
+    call.loses_next_of("us → caller", "180").does("gateway1", Act::RingsWithMedia);
+    call.while_in_flight(|call| {
+        call.world.run(Duration::from_millis(100));
+        call.rings("gateway1").answers("gateway1");
+    });
+    call.after(seconds(5));
+    assert_eq!(call.caller_is_told(), Some(200));
+    call.comes_to_rest();
+}
+
+#[test]
+fn r11_a_request_that_overtakes_the_200_of_its_dialog_is_not_refused() {
+    let mut call = incoming("+12015550103").ringing(["alice"]);
+    call.loses_next_of("alice → us", "200").answers("alice");
+    call.while_in_flight(|call| {
+        call.world.run(Duration::from_millis(100));
+        call.does("alice", Act::Informs);
+    });
+    call.after(seconds(2));
+    let refused = call.messages("us → alice", "481 (INFO)");
+    assert!(refused.is_empty(), "a 481 would end the dialog (RFC 3261 §12.2.1.2)");
     call.comes_to_rest();
 }
