@@ -165,7 +165,6 @@ impl Exchange {
         let q850 = bye.all(Name::Reason).find_map(super::reply::q850_of);
         let was_accepted = leg == LegId::CALLER && matches!(slot.caller.side.stage, Stage::Accepted { .. });
         if let Some(side) = slot.side(leg).filter(|side| side.stage != Stage::Early) {
-            side.dialog = None;
             side.stage = Stage::Gone;
         }
         slot.armed.retain(|armed| armed.wake != Wake::Session(leg) && armed.wake != Wake::KeepAlive(leg));
@@ -176,6 +175,10 @@ impl Exchange {
             false => Event::HungUp { leg, why: Gone::Bye { q850 } },
         };
         self.happen(now, key, event, out);
+        // Kept until here: a 2xx of its re-INVITE may have wanted its ACK.
+        if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
+            side.dialog = None;
+        }
         if was_accepted {
             // The BYE says that the 200 arrived: it needs no repeating.
             self.transactions.acked(now.mono, transaction);
