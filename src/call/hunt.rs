@@ -365,10 +365,7 @@ impl Turn<'_> {
     /// We end it while it rings.
     pub(super) fn give_up(&mut self, ending: Ending) -> State {
         self.end_ringing(LegEnd::Cancelled, Why::NoAnswer);
-        let code = match ending {
-            Ending::NeverPracked => 504,
-            _ => 480,
-        };
+        let code = if ending == Ending::NeverPracked { 504 } else { 480 };
         self.out.push(Action::Refuse { code, q850: None });
         self.close(ending)
     }

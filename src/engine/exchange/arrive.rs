@@ -166,6 +166,7 @@ impl Exchange {
     }
 
     /// An INVITE of a trunk.
+    #[expect(clippy::too_many_arguments, reason = "an INVITE, how it came, and from whom")]
     fn invited(
         &mut self,
         now: Now,
@@ -390,7 +391,12 @@ impl Exchange {
         let tag = match owner {
             Owner::Caller(slot) => names::tag(slot, LegId::CALLER, 0),
             Owner::Asked(slot, leg) => names::tag(slot, leg, 0),
-            _ => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
+            Owner::Leg(..)
+            | Owner::Passed(..)
+            | Owner::Refresh(..)
+            | Owner::KeepAlive(..)
+            | Owner::Leaving(..)
+            | Owner::Nobody => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
         };
         self.scratch.clear();
         let range =
