@@ -64,9 +64,25 @@ impl Host {
                 self.tried(now, response.call_id());
                 self.acknowledge_reliably(now, request, response);
             }
-            200..300 => self.picked_up(now, request, response),
-            300.. => self.turned_down(now, request, response),
+            200..300 => {
+                self.stack.drop_merged(request);
+                self.picked_up(now, request, response);
+            }
+            300.. => {
+                if self.is_first(request) {
+                    self.stack.drop_merged(request);
+                }
+                self.turned_down(now, request, response);
+            }
         }
+    }
+
+    /// Whether it is the INVITE that counts, and not the one merged with it.
+    fn is_first(&self, request: &Message) -> bool {
+        self.parties.get(request.call_id()).is_some_and(|party| match &party.role {
+            Role::Caller { invite, .. } => invite.branch() == request.branch(),
+            Role::Called { .. } | Role::Dead => false,
+        })
     }
 
     /// The first provisional response lets a waiting CANCEL go.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::sim::manner::{Act, Manner, Oddity, OnCancel};
-use crate::sim::story::{Call, incoming, usual};
+use crate::sim::manner::{Act, Manner, OnCancel};
+use crate::sim::story::{Call, incoming};
 use crate::sim::{minutes, seconds};
 
 /// A forwarded call that is up.
@@ -106,17 +106,14 @@ fn r11_a_re_invite_whose_ack_is_awaited_when_the_call_ends_gets_its_ack() {
 }
 
 #[test]
-fn r11_a_merged_request_is_refused_as_long_as_it_is_repeated() {
-    let merged = Manner { oddity: Oddity::Merged, ..Manner::default() };
-    let mut call = usual().caller(merged).incoming("+12015550103");
-    // The 482 never arrives, and the call has long been forgotten.
+fn r11_the_ack_of_one_re_invite_is_not_taken_for_that_of_the_next() {
+    let mut call = talking();
+    call.delays_next_of("caller → us", "ACK", Duration::from_millis(400)).does("caller", Act::Holds);
     call.while_in_flight(|call| {
-        for _ in 0..20 {
-            call.loses_next_of("us → caller", "482");
-        }
+        call.world.run(Duration::from_millis(100));
+        // The ACK of the first comes while the answer to the second is repeated.
+        call.loses_next_of("us → caller", "200").does("caller", Act::AsksForOffer);
     });
-    call = call.ringing(["alice"]);
-    call.sends_busy("alice").after(seconds(40));
-    assert_eq!(call.messages("us → alice", "INVITE").len(), 1);
+    call.after(seconds(3));
     call.comes_to_rest();
 }
