@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::fields::{Fields, shown};
+use super::place::At;
+
 /// An address, or all of a net; of one port, or of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Net {
@@ -46,8 +49,11 @@ impl Net {
 
     /// Whether a message from there is from this net. An IPv4 address mapped into IPv6 counts as IPv4.
     pub fn holds(&self, source: SocketAddr) -> bool {
-        self.port.is_none_or(|port| port == source.port())
-            && masked(source.ip().to_canonical(), self.bits) == self.addr
+        self.port.is_none_or(|port| port == source.port()) && self.holds_address(source.ip())
+    }
+
+    pub fn holds_address(&self, ip: IpAddr) -> bool {
+        masked(ip.to_canonical(), self.bits) == self.addr
     }
 
     /// Longer nets come first; of equally long ones, the one that names the port.
@@ -100,6 +106,31 @@ impl schemars::JsonSchema for Net {
             "type": "string",
             "description": "An address or a net, with or without a port: 192.0.2.0/24, [2001:db8::1]:5060.",
         })
+    }
+}
+
+/// A list of nets.
+pub(super) fn nets(fields: &Fields<'_>, key: &'static str) -> Option<Vec<At<Net>>> {
+    let list = fields.list(key)?;
+    let read = |text: &At<Box<str>>| {
+        let net = Net::parse(text);
+        if net.is_none() {
+            let what = format!("\"{}\" in {key} is no net", shown(text));
+            let remedy = net_remedy(text);
+            fields.refuse(text.place, what, remedy);
+        }
+        Some(At { value: net?, place: text.place })
+    };
+    Some(list.iter().filter_map(read).collect())
+}
+
+/// A net with host bits set is the usual slip: it is named without them.
+fn net_remedy(text: &str) -> String {
+    let (addr, bits) = text.split_once('/').unwrap_or((text, ""));
+    let zeroed = addr.parse().ok().zip(bits.parse().ok()).and_then(|(addr, bits)| Net::around(addr, bits));
+    match zeroed {
+        Some(net) => format!("write \"{net}\""),
+        None => "write it like \"192.0.2.0/24\", \"192.0.2.1\" or \"192.0.2.1:5060\"".into(),
     }
 }
 

@@ -419,7 +419,7 @@ fn admin(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> Admin {
 
 fn public(fields: &Fields<'_>) -> Public {
     let addr = value_or(address(fields, "addr"), SocketAddr::from((Ipv4Addr::LOCALHOST, 8061)));
-    let proxies = super::trunk::nets(fields, "trusted_proxies").unwrap_or_default();
+    let proxies = super::net::nets(fields, "trusted_proxies").unwrap_or_default();
     fields.finish();
     Public { addr, trusted_proxies: proxies.iter().map(|net| net.value).collect() }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::choices::{DidFrom, ForeignCallerId, NumberFormat, Pai, TrunkTransport};
 use super::fields::{Fields, shown};
-use super::net::Net;
+use super::net::{Net, nets};
 use super::node::{Secret, seconds, value_or};
 use super::place::{At, Place};
 use super::served;
@@ -292,30 +292,6 @@ pub(super) fn uri(fields: &Fields<'_>, key: &'static str) -> Option<At<SipUri>> 
         fields.report().warning(text.place, format!("\"{}\" has a host name", uri.text), served::NO_DNS);
     }
     Some(At { value: uri, place: text.place })
-}
-
-pub(super) fn nets(fields: &Fields<'_>, key: &'static str) -> Option<Vec<At<Net>>> {
-    let list = fields.list(key)?;
-    let read = |text: &At<Box<str>>| {
-        let net = Net::parse(text);
-        if net.is_none() {
-            let what = format!("\"{}\" in {key} is no net", shown(text));
-            let remedy = net_remedy(text);
-            fields.refuse(text.place, what, remedy);
-        }
-        Some(At { value: net?, place: text.place })
-    };
-    Some(list.iter().filter_map(read).collect())
-}
-
-/// A net with host bits set is the usual slip: it is named without them.
-fn net_remedy(text: &str) -> String {
-    let (addr, bits) = text.split_once('/').unwrap_or((text, ""));
-    let zeroed = addr.parse().ok().zip(bits.parse().ok()).and_then(|(addr, bits)| Net::around(addr, bits));
-    match zeroed {
-        Some(net) => format!("write \"{net}\""),
-        None => "write it like \"192.0.2.0/24\", \"192.0.2.1\" or \"192.0.2.1:5060\"".into(),
-    }
 }
 
 fn limit_code(fields: &Fields<'_>) -> u16 {

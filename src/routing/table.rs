@@ -1,6 +1,6 @@
 //! All numbers, trunks and agents of one generation. Immutable; published as a whole behind an `ArcSwap`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +94,11 @@ impl Table {
     /// The trunk whose `from` matches the source with the longest net (R1d).
     pub fn trunk_of(&self, source: SocketAddr) -> Option<&Arc<Trunk>> {
         self.nets.iter().find(|(net, _)| net.holds(source)).map(|(_, trunk)| trunk)
+    }
+
+    /// Whether some trunk's `from` names this address, on whatever port.
+    pub fn knows(&self, ip: IpAddr) -> bool {
+        self.nets.iter().any(|(net, _)| net.holds_address(ip))
     }
 
     /// The plan of a call that came on this trunk, for the text that was dialled (see [`Trunk::read_dialled`]).

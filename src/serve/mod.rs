@@ -249,7 +249,7 @@ impl Maker {
 
     fn start(self, mut options: Options, publisher: &Publisher) -> Result<Node<Metered>, StartError> {
         let (table, current) = (publisher.table(), publisher.current());
-        options.known = Box::new(move |ip| current.load().trunk_of(SocketAddr::new(ip, 0)).is_some());
+        options.known = Box::new(move |ip| current.load().knows(ip));
         let listens: Vec<(Transport, Option<Box<str>>)> = options
             .listeners
             .iter()

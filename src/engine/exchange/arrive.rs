@@ -152,6 +152,7 @@ impl Exchange {
     }
 
     /// An INVITE of a trunk.
+    #[expect(clippy::too_many_arguments, reason = "a request comes with its transaction, sender and age")]
     fn invited(
         &mut self,
         now: Now,
@@ -376,7 +377,12 @@ impl Exchange {
         let tag = match owner {
             Owner::Caller(slot) => names::tag(slot, LegId::CALLER, 0),
             Owner::Asked(slot, leg) => names::tag(slot, leg, 0),
-            _ => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
+            Owner::Leg(..)
+            | Owner::Passed(..)
+            | Owner::Refresh(..)
+            | Owner::KeepAlive(..)
+            | Owner::Leaving(..)
+            | Owner::Nobody => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
         };
         self.scratch.clear();
         let range =

@@ -36,9 +36,9 @@ use crate::time::{Instant, Now};
 
 use inspect::write_contact;
 use names::Namer;
-pub use names::Router;
+pub use names::{Router, SlotKey};
 use slot::{Armed, Slot};
-pub use slot::{Owner, SlotKey, Wake};
+pub use slot::{Owner, Wake};
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
 pub const MAX_CALLS: usize = 100_000;

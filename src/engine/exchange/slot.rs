@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-pub use super::names::SlotKey;
-
-use super::names::CallIdText;
+use super::names::{CallIdText, SlotKey};
 use super::story::Story;
 use crate::call::Call;
 use crate::call::event::{Fork, LegId, Timer, Why};

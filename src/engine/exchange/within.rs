@@ -245,13 +245,11 @@ impl Exchange {
             });
             if matches!(method, Method::Invite | Method::Update)
                 && let Some(side) = place.side(leg)
+                && let Ok(Some(session)) = Session::of_request(request)
+                && side.session.is_some()
+                && request.get(Name::SessionExpires).is_some()
             {
-                if let Ok(Some(session)) = Session::of_request(request)
-                    && side.session.is_some()
-                    && request.get(Name::SessionExpires).is_some()
-                {
-                    side.session = Some(session);
-                }
+                side.session = Some(session);
             }
         }
         if matches!(method, Method::Invite | Method::Update) {
