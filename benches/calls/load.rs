@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -33,6 +34,9 @@ const SLOWEST: u64 = 60_000_000;
 
 /// Coprime to the number of rows: neighbours in time are no neighbours in the table.
 const STRIDE: u32 = 7_919;
+
+/// Numbers the runs: a server may still know the Call-IDs and branches of the last.
+static RUNS: AtomicU32 = AtomicU32::new(1);
 
 /// The three ports of a measurement.
 #[derive(Clone, Copy)]
@@ -115,22 +119,20 @@ enum Task {
 /// Both ends, with their sockets.
 pub struct Load {
     ports: Ports,
-    run: u32,
     caller: UdpSocket,
     far: UdpSocket,
 }
 
 impl Load {
     pub fn new(ports: Ports) -> io::Result<Load> {
-        Ok(Load { ports, run: 0, caller: socket(ports.caller)?, far: socket(ports.far)? })
+        Ok(Load { ports, caller: socket(ports.caller)?, far: socket(ports.far)? })
     }
 
     /// Offers the calls and sees them through.
-    pub fn offer(&mut self, offer: Offer) -> io::Result<Outcome> {
-        self.run += 1;
+    pub fn offer(&self, offer: Offer) -> io::Result<Outcome> {
         let mut run = Run {
             ports: self.ports,
-            number: self.run,
+            number: RUNS.fetch_add(1, Ordering::Relaxed),
             offer,
             begun: Instant::now(),
             calls: Vec::with_capacity(offer.calls as usize),

@@ -218,8 +218,7 @@ fn setup_times(server: &Server, seconds: u32, figures: &mut Figures) -> Result<(
         hold: Duration::from_millis(500),
         patience: search::THRESHOLD,
     };
-    let outcome =
-        Load::new(server.ports).and_then(|mut load| load.offer(offer)).map_err(|e| e.to_string())?;
+    let outcome = Load::new(server.ports).and_then(|load| load.offer(offer)).map_err(|e| e.to_string())?;
     if outcome.failed() > 0 || outcome.repeats > 0 {
         note(&format!("  {} failed, {} repeats: {}", outcome.failed(), outcome.repeats, server.kind.title()));
     }
@@ -243,7 +242,7 @@ fn memory_per_call(server: &mut Server, held: u32) -> Result<f64, String> {
     let id = server.id();
     let words = |e: io::Error| e.to_string();
     let before = usage::memory(id).map_err(words)?;
-    let mut load = Load::new(server.ports).map_err(words)?;
+    let load = Load::new(server.ports).map_err(words)?;
     let calls = thread::spawn(move || load.offer(offer));
     thread::sleep(set_up + HELD_PAUSE);
     let after = usage::memory(id).map_err(words)?;

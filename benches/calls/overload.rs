@@ -43,6 +43,7 @@ impl Overload {
         let ports = Ports { server: free_port(host)?, caller: free_port(host)?, far: free_port(host)? };
         let server = Server::start(Kind::Strowger, ports, folder.path())?;
         let before = offer(ports, ORDINARY, 3)?;
+        crate::note(&format!("before: {} of {} calls failed", before.failed(), ORDINARY * 3));
         let (told, over) = mpsc::channel();
         let watch = thread::spawn({
             let id = server.id();
@@ -55,14 +56,16 @@ impl Overload {
         let after = offer(ports, ORDINARY, 5)?;
         crate::note(&format!(
             "{} calls offered in {} s: {} completed, {} refused, {} without an answer in {THRESHOLD:?}; at most {highest} MiB; \
-             then {} of {} calls at {ORDINARY}/s failed",
+             then of {} calls at {ORDINARY}/s {} were late, {} refused, {} stuck",
             self.rate * self.seconds,
             self.seconds,
             outcome.completed,
             outcome.refused,
             outcome.late,
-            after.failed(),
-            ORDINARY * 5
+            ORDINARY * 5,
+            after.late,
+            after.refused,
+            after.stuck
         ));
         let wrong = [
             (before.failed() > 0, "calls failed before it"),
@@ -76,14 +79,20 @@ impl Overload {
 
 fn offer(ports: Ports, rate: u32, seconds: u32) -> Result<Outcome, String> {
     let offer = Offer { rate, calls: rate * seconds, hold: Duration::ZERO, patience: THRESHOLD };
-    Load::new(ports).and_then(|mut load| load.offer(offer)).map_err(|e| e.to_string())
+    Load::new(ports).and_then(|load| load.offer(offer)).map_err(|e| e.to_string())
 }
 
-/// KiB, until it is over.
+/// KiB, until it is over; every tenth look is told.
 fn highest_memory(id: u32, over: &mpsc::Receiver<()>) -> u64 {
     let mut highest = 0;
+    let mut looks = 0;
     while over.recv_timeout(LOOK).is_err_and(|e| e == mpsc::RecvTimeoutError::Timeout) {
-        highest = highest.max(usage::memory(id).unwrap_or(0));
+        let memory = usage::memory(id).unwrap_or(0);
+        highest = highest.max(memory);
+        looks += 1;
+        if looks % 10 == 0 {
+            crate::note(&format!("  {} MiB", memory / 1_024));
+        }
     }
     highest
 }

@@ -53,7 +53,7 @@ pub fn establishment_rate(server: &mut Server, seconds: u32) -> Result<u32, Stri
 fn holds(server: &mut Server, rate: u32, seconds: u32) -> Result<bool, String> {
     let offer = Offer { rate, calls: rate * seconds, hold: Duration::ZERO, patience: THRESHOLD };
     let outcome = {
-        let mut load = Load::new(server.ports).map_err(|e| e.to_string())?;
+        let load = Load::new(server.ports).map_err(|e| e.to_string())?;
         load.offer(offer).map_err(|e| e.to_string())?
     };
     let failed = outcome.failed();

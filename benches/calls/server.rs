@@ -64,7 +64,7 @@ impl Server {
         let server = Server { kind, ports, folder, program };
         let warm_up =
             Offer { rate: 200, calls: 20, hold: Duration::ZERO, patience: Duration::from_millis(400) };
-        let mut load = Load::new(ports).map_err(|e| e.to_string())?;
+        let load = Load::new(ports).map_err(|e| e.to_string())?;
         let works =
             until(START, || load.offer(warm_up).is_ok_and(|outcome| outcome.completed == warm_up.calls));
         works.then_some(()).ok_or_else(|| {

@@ -152,6 +152,10 @@ fn judge(admin: u16, records: &Path, calls: u32) -> Result<(), String> {
         }
         crate::note(&format!("  {line}"));
     }
+    // So many had to be repeated: the losses took place.
+    for line in metrics.lines().filter(|line| line.starts_with("strowger_sip_retransmissions_total")) {
+        crate::note(&format!("  {line}"));
+    }
     let files = fs::read_dir(records).map_err(|e| format!("{}: {e}", records.display()))?.flatten();
     let texts = files.map(|file| fs::read_to_string(file.path()).unwrap_or_default());
     let written: usize = texts.map(|text| text.lines().count()).sum();

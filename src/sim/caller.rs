@@ -15,9 +15,9 @@ impl Host {
         let tag = self.stack.fresh("f");
         let addr = self.stack.addr;
         let uri = format!("sip:{dialled}@{}", self.server);
-        let shown = match manner.oddity {
-            Oddity::Withheld => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
-            _ => format!("\"Caller\" <sip:{from}@{addr}>"),
+        let shown = match manner.oddity == Oddity::Withheld {
+            true => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
+            false => format!("\"Caller\" <sip:{from}@{addr}>"),
         };
         let mut line = Line::new(
             &call_id,
@@ -40,9 +40,9 @@ impl Host {
         }
         let sdp = (manner.offer == Offer::InInvite).then(|| line.sdp());
         let invite = oddly(invite, manner.oddity, dialled, addr);
-        let invite = match manner.oddity {
-            Oddity::StrangeBody => invite.with_body("application/x-strange", b"?"),
-            _ => invite.with_sdp(sdp.as_deref()),
+        let invite = match manner.oddity == Oddity::StrangeBody {
+            true => invite.with_body("application/x-strange", b"?"),
+            false => invite.with_sdp(sdp.as_deref()),
         };
         let invite = manner.dress(invite);
         let merged = manner.oddity == Oddity::Merged;

@@ -405,10 +405,10 @@ impl World {
     pub fn dials(&mut self, dialled: &str, manner: Manner) -> String {
         self.serial += 1;
         let from = format!("+1415555{:04}", self.serial % 10_000);
-        let (host, dialled) = match manner.oddity {
-            Oddity::Stranger => (1, dialled),
-            Oddity::WrongNumber => (0, "+12019990000"),
-            _ => (0, dialled),
+        let host = usize::from(manner.oddity == Oddity::Stranger);
+        let dialled = match manner.oddity == Oddity::WrongNumber {
+            true => layout::NOBODYS,
+            false => dialled,
         };
         let call_id = self.hosts[host].dial(self.now, &from, dialled, manner);
         self.post(host);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::sim::manner::{Act, Manner, OnCancel};
-use crate::sim::story::{Call, incoming};
+use crate::sim::manner::{Act, Manner, Oddity, OnCancel};
+use crate::sim::story::{Call, incoming, usual};
 use crate::sim::{minutes, seconds};
 
 /// A forwarded call that is up.
@@ -88,5 +88,35 @@ fn r12_a_call_that_is_over_leaves_no_timer() {
     let mut call = talking();
     call.hangs_up("caller").after(minutes(2));
     assert_eq!(call.world.next_timer(), None, "something is still to be woken for");
+    call.comes_to_rest();
+}
+
+#[test]
+fn r11_a_re_invite_whose_ack_is_awaited_when_the_call_ends_gets_its_ack() {
+    let mut call = talking();
+    call.loses_next_of("gateway1 → us", "ACK").does("gateway1", Act::AsksForOffer);
+    call.while_in_flight(|call| {
+        call.world.run(Duration::from_millis(100));
+        call.hangs_up("caller");
+    });
+    call.after(seconds(10));
+    let answers = call.messages("caller → us", "200").len();
+    assert!(call.messages("us → caller", "ACK").len() >= answers, "the caller repeats its 200 for 32 s");
+    call.comes_to_rest();
+}
+
+#[test]
+fn r11_a_merged_request_is_refused_as_long_as_it_is_repeated() {
+    let merged = Manner { oddity: Oddity::Merged, ..Manner::default() };
+    let mut call = usual().caller(merged).incoming("+12015550103");
+    // The 482 never arrives, and the call has long been forgotten.
+    call.while_in_flight(|call| {
+        for _ in 0..20 {
+            call.loses_next_of("us → caller", "482");
+        }
+    });
+    call = call.ringing(["alice"]);
+    call.sends_busy("alice").after(seconds(40));
+    assert_eq!(call.messages("us → alice", "INVITE").len(), 1);
     call.comes_to_rest();
 }
