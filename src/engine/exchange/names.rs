@@ -23,6 +23,13 @@ pub const CALL_ID_LEN: usize = 28;
 pub type Tag = [u8; TAG_LEN];
 pub type CallIdText = [u8; CALL_ID_LEN];
 
+/// A slot of the slab, and which of its tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotKey {
+    pub index: u32,
+    pub nonce: u32,
+}
+
 /// Who owns a message: the same shard for every message of a call, whatever way it came.
 #[derive(Clone, Copy, Debug)]
 pub struct Router {
