@@ -365,7 +365,18 @@ impl Turn<'_> {
     /// We end it while it rings.
     pub(super) fn give_up(&mut self, ending: Ending) -> State {
         self.end_ringing(LegEnd::Cancelled, Why::NoAnswer);
-        let code = if ending == Ending::NeverPracked { 504 } else { 480 };
+        let code = match ending {
+            Ending::NeverPracked => 504,
+            Ending::CallerHungUp
+            | Ending::CalleeHungUp
+            | Ending::CallerCancelled
+            | Ending::NobodyAnswered(_)
+            | Ending::NeverAcknowledged
+            | Ending::MaxCall
+            | Ending::Lost
+            | Ending::Operator
+            | Ending::Fault => 480,
+        };
         self.out.push(Action::Refuse { code, q850: None });
         self.close(ending)
     }

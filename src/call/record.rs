@@ -318,8 +318,10 @@ pub struct Refused<'a> {
 pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> Cdr {
     let Refused { arrival, refusal, code, trunk, generation, account, did } = refused;
     let q850 = (refusal == Refusal::TrunkLimit).then_some(outcome::NO_CIRCUIT);
-    let blocked = matches!(refusal, Refusal::TooManyRinging | Refusal::TrunkLimit);
-    let outcome = if blocked { Outcome::Blocked } else { Outcome::Failed };
+    let outcome = match matches!(refusal, Refusal::TooManyRinging | Refusal::TrunkLimit) {
+        true => Outcome::Blocked,
+        false => Outcome::Failed,
+    };
     let leg = CdrLeg {
         sip_code: Some(code),
         q850,
