@@ -152,20 +152,6 @@ impl Exchange {
         });
     }
 
-    /// 482 by a transaction: as long as the second way repeats it, it is known (RFC 3261 §8.2.2.2).
-    fn refuse_merged(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, out: &mut Effects) {
-        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
-            return self.refuse_statelessly(from, request, Refusal::Merged, out);
-        };
-        self.rejected.count(Refusal::Merged.label());
-        let code = Refusal::Merged.code();
-        let tag = self.names.stateless_tag(request.via().branch.unwrap_or(request.call_id()));
-        self.scratch.clear();
-        let w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), Some(&tag));
-        let range = w.end();
-        self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
-    }
-
     fn answer_statelessly(
         &mut self,
         from: Peer,
