@@ -36,8 +36,8 @@ fn the_called_side_hangs_up() -> Outcome {
 #[test]
 fn of_two_phones_that_answer_one_is_bridged_and_the_other_told() -> Outcome {
     let world = World::start(BOTH)?;
-    let alice = world.phone("phone_answers", world.alice, &["-d", "0"])?;
-    let bob = world.phone("phone_answers", world.bob, &["-d", "0"])?;
+    let alice = world.phone("phone_answers_at_once", world.alice, &[])?;
+    let bob = world.phone("phone_answers_at_once", world.bob, &[])?;
     world.caller("caller_talks", world.carrier, &["-d", "500"])?.finish()?;
     alice.finish()?;
     bob.finish()?;

@@ -367,7 +367,15 @@ impl Turn<'_> {
         self.end_ringing(LegEnd::Cancelled, Why::NoAnswer);
         let code = match ending {
             Ending::NeverPracked => 504,
-            _ => 480,
+            Ending::CallerHungUp
+            | Ending::CalleeHungUp
+            | Ending::CallerCancelled
+            | Ending::NobodyAnswered(_)
+            | Ending::NeverAcknowledged
+            | Ending::MaxCall
+            | Ending::Lost
+            | Ending::Operator
+            | Ending::Fault => 480,
         };
         self.out.push(Action::Refuse { code, q850: None });
         self.close(ending)

@@ -191,10 +191,7 @@ impl Turn<'_> {
 
     /// We end a bridged call: BYE to both sides.
     pub(super) fn end(&mut self, talk: Talk, ending: Ending) -> State {
-        let cause = match ending {
-            Ending::Operator => outcome::NORMAL,
-            _ => outcome::TIMER,
-        };
+        let cause = if ending == Ending::Operator { outcome::NORMAL } else { outcome::TIMER };
         self.refuse_the_open_offer(&talk);
         self.out.push(Action::Bye { leg: LegId::CALLER, why: Why::Ours(cause) });
         self.out.push(Action::Bye { leg: talk.winner, why: Why::Ours(cause) });

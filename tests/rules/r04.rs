@@ -307,6 +307,18 @@ mod delayed_offer {
     }
 
     #[test]
+    fn r04_a_leg_that_gives_up_waiting_for_the_answer_gets_its_ack_all_the_same() {
+        let manner = Manner { acks: Acks::Never, ..delayed() };
+        let mut call = forward().caller(manner).incoming(DID).ringing(["gateway1"]);
+        call.answers("gateway1").after(seconds(10)).asks("gateway1", "BYE", |bye| bye);
+        call.settle();
+        let ack = call.messages("us → gateway1", "ACK").remove(0);
+        assert!(body(&ack).contains("m=audio 0 "), "{}", body(&ack));
+        call.comes_to_rest();
+        assert_eq!(end(&mut call), "answered 200 callee");
+    }
+
+    #[test]
     fn r04_no_sdp_reaches_the_caller_before_our_200() {
         let mut call = forward().caller(delayed()).incoming(DID);
         call.awaits("gateway1").does("gateway1", Act::RingsWithMedia).answers("gateway1");

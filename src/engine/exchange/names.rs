@@ -14,13 +14,6 @@ use crate::sip::transaction::reply_to;
 use crate::sip::wire::Message;
 use crate::time::Wall;
 
-/// A slot of the slab, and which of its tenants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SlotKey {
-    pub index: u32,
-    pub nonce: u32,
-}
-
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// A To or From tag of ours: slot (7), its nonce (7), leg (2), number of the tag (1).
 pub const TAG_LEN: usize = 17;
@@ -29,6 +22,13 @@ pub const CALL_ID_LEN: usize = 28;
 
 pub type Tag = [u8; TAG_LEN];
 pub type CallIdText = [u8; CALL_ID_LEN];
+
+/// A slot of the slab, and which of its tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotKey {
+    pub index: u32,
+    pub nonce: u32,
+}
 
 /// Who owns a message: the same shard for every message of a call, whatever way it came.
 #[derive(Clone, Copy, Debug)]
