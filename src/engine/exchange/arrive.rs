@@ -61,27 +61,13 @@ impl Exchange {
             Meeting::Ack(id) => self.transactions.acked(now.mono, id),
             Meeting::AckOfAccepted(_) | Meeting::AckOfDialog => self.ack(now, request, out),
             Meeting::Cancel { invite, key } => self.cancel(now, from, request, invite, key, out),
-            Meeting::Merged(key) => self.merged(now, from, request, key, out),
+            Meeting::Merged(_) if self.table.trunk_of(from.addr).is_none() => {
+                self.stranger(from, request, out)
+            }
+            Meeting::Merged(key) => self.refuse_merged(now, from, request, key, out),
             Meeting::New(key) if request.to().tag().is_some() => self.within(now, from, request, key, out),
             Meeting::New(key) => self.outside(now, from, request, key, age, out),
         }
-    }
-
-    /// RFC 3261 §8.2.2.2. By a transaction: it may be repeated when the call that it is one with is forgotten.
-    fn merged(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, out: &mut Effects) {
-        if self.table.trunk_of(from.addr).is_none() {
-            return self.stranger(from, request, out);
-        }
-        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
-            return self.refuse_statelessly(from, request, Refusal::Merged, out);
-        };
-        self.rejected.count(Refusal::Merged.label());
-        let code = Refusal::Merged.code();
-        let tag = self.names.stateless_tag(request.via().branch.unwrap_or(request.call_id()));
-        self.scratch.clear();
-        let phrase = build::phrase(code);
-        let range = build::answer(&mut self.scratch, request, from.addr, code, phrase, Some(&tag)).end();
-        self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
     }
 
     fn outside(
@@ -150,6 +136,20 @@ impl Exchange {
         self.answer_statelessly(from, request, why.code(), out, |w| {
             write_refusal(w, request, why, retry_after)
         });
+    }
+
+    /// 482 by a transaction: as long as the second way repeats it, it is known (RFC 3261 §8.2.2.2).
+    fn refuse_merged(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, out: &mut Effects) {
+        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
+            return self.refuse_statelessly(from, request, Refusal::Merged, out);
+        };
+        self.rejected.count(Refusal::Merged.label());
+        let code = Refusal::Merged.code();
+        let tag = self.names.stateless_tag(request.via().branch.unwrap_or(request.call_id()));
+        self.scratch.clear();
+        let w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), Some(&tag));
+        let range = w.end();
+        self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
     }
 
     fn answer_statelessly(
