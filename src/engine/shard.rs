@@ -68,7 +68,7 @@ const A_TURN: usize = udp::BATCH;
 
 /// Wake-ups for timers stand on a grid of this width, so that thousands of timers share one. SIP's shortest timer
 /// is 500 ms (T1).
-const GRID: Duration = Duration::from_millis(8);
+const GRID: Duration = Duration::from_millis(50);
 
 /// The longest sleep. Past any clock's arithmetic, nobody waits so long for anything.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);

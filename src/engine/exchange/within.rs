@@ -6,7 +6,7 @@ use super::arrive::{ALLOW, unsupported, write_refusal};
 use super::slot::{Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
-use crate::call::event::{Answer, Event, Gone, LegId};
+use crate::call::event::{Event, Gone, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
 use crate::sip::body::Body;
@@ -161,12 +161,6 @@ impl Exchange {
     }
 
     fn bye_received(&mut self, now: Now, key: SlotKey, leg: LegId, bye: &Message<'_>, out: &mut Effects) {
-        // It gave up waiting for the answer to its offer: the 2xx wants its ACK all the same.
-        let offers =
-            self.slots.get(key).and_then(|slot| slot.side_ref(leg)).is_some_and(|side| side.offer.is_some());
-        if offers {
-            self.acknowledge(now, key, leg, &Answer::RefuseAll, out);
-        }
         let Some(slot) = self.slots.get_mut(key) else { return };
         let q850 = bye.all(Name::Reason).find_map(super::reply::q850_of);
         let was_accepted = leg == LegId::CALLER && matches!(slot.caller.side.stage, Stage::Accepted { .. });
