@@ -1,6 +1,8 @@
 //! A node over real sockets on loopback, with a toy core in the exchange's place: what goes in comes out, and
 //! what breaks is told. Ports are the system's choice; nobody sleeps to see whether something happened.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;

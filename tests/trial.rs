@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use process::{Program, free_port};
-use serde_json::Value;
+use strowger::call::story::Way;
 use strowger::trial::Told;
 use tempfile::TempDir;
 
@@ -153,7 +153,7 @@ fn nobody_is_rung_who_is_not_on_this_machine() {
     let ran = world.tried(QUICK);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
     assert!(
-        ran.err.contains("a gateway of trunk carrier is at sip:192.0.2.1, not on this machine"),
+        ran.err.contains("a gateway of trunk carrier is at sip:192.0.2.1;transport=udp, not on this machine"),
         "{}",
         ran.err
     );
@@ -248,10 +248,10 @@ impl World {
 /// What a leg said and heard.
 fn leg(told: &Told, leg: u16) -> String {
     let lines = told.ladder.iter().filter(|line| line.leg == leg);
-    let way = |line: &strowger::call::story::LadderLine| serde_json::to_value(line.way).unwrap();
-    let words = lines.map(|line| match way(line) {
-        Value::String(way) => format!("{way} {}", line.what),
-        other => panic!("{other}"),
+    let words = lines.map(|line| match line.way {
+        Way::In => format!("in {}", line.what),
+        Way::Out => format!("out {}", line.what),
+        Way::Here => line.what.to_string(),
     });
     words.collect::<Vec<_>>().join(", ")
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
 use strowger::sim::served::served;
 use strowger::sim::{for_each_seed, run};
 
@@ -13,6 +14,15 @@ const ENOUGH: u64 = 20;
 fn two_hundred_worlds_stay_sound_and_come_to_rest() {
     let call_seconds = for_each_seed(&served(), 0..200, run::usual);
     assert!(call_seconds > 10_000.0, "only {call_seconds:.0} call-seconds: the worlds are empty");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_world_comes_to_rest(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        run::of_bytes(&served(), &bytes);
+    }
 }
 
 /// As many worlds as `SOAK_WORLDS` says, or as fit into `SOAK_SECONDS`, from `SOAK_SEED` on.

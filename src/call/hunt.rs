@@ -197,8 +197,14 @@ impl Turn<'_> {
     /// R4: early SDP passes from a single plain target only.
     fn is_single_plain_target(&self) -> bool {
         let one_leg = self.call.legs.iter().filter(|leg| leg.is_live()).count() == 1;
-        let steps = &self.call.plan.steps;
-        one_leg && steps.len() == 1 && steps.iter().all(|step| step.targets.len() == 1)
+        let plan = &self.call.plan;
+        // What a forwarded leg, or an agent's, hears first never reaches the caller (R6).
+        let hears_us = self.call.legs.iter().filter(|leg| leg.is_live()).any(|leg| match leg.to {
+            Destination::Gateway { .. } => plan.call_connect.is_some() || plan.whisper.is_some(),
+            Destination::Contact(_) => plan.whisper_agents && plan.whisper.is_some(),
+        });
+        let steps = &plan.steps;
+        one_leg && !hears_us && steps.len() == 1 && steps.iter().all(|step| step.targets.len() == 1)
     }
 
     /// The first leg to answer wins (R5).
@@ -361,7 +367,15 @@ impl Turn<'_> {
         self.end_ringing(LegEnd::Cancelled, Why::NoAnswer);
         let code = match ending {
             Ending::NeverPracked => 504,
-            _ => 480,
+            Ending::CallerHungUp
+            | Ending::CalleeHungUp
+            | Ending::CallerCancelled
+            | Ending::NobodyAnswered(_)
+            | Ending::NeverAcknowledged
+            | Ending::MaxCall
+            | Ending::Lost
+            | Ending::Operator
+            | Ending::Fault => 480,
         };
         self.out.push(Action::Refuse { code, q850: None });
         self.close(ending)

@@ -318,9 +318,9 @@ pub struct Refused<'a> {
 pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> Cdr {
     let Refused { arrival, refusal, code, trunk, generation, account, did } = refused;
     let q850 = (refusal == Refusal::TrunkLimit).then_some(outcome::NO_CIRCUIT);
-    let outcome = match refusal {
-        Refusal::TooManyRinging | Refusal::TrunkLimit => Outcome::Blocked,
-        _ => Outcome::Failed,
+    let outcome = match matches!(refusal, Refusal::TooManyRinging | Refusal::TrunkLimit) {
+        true => Outcome::Blocked,
+        false => Outcome::Failed,
     };
     let leg = CdrLeg {
         sip_code: Some(code),

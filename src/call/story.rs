@@ -293,18 +293,18 @@ mod tests {
     fn a_ladder_is_a_picture_in_columns() {
         let drawn = picture(&[(0, "caller"), (1, "alice"), (2, "bob")], &crossing(), Clock::Hidden);
         insta::assert_snapshot!(drawn, @"
-        caller         us          alice         bob
-           ├── INVITE ─▶│            │            │
-           │            ├── INVITE ─▶│            │
-           │            ├── INVITE ──────────────▶│
-           │            │◀─── 200 ───┤            │
-           │            ├── ACK ────▶│            │
-           │            ├── CANCEL ──────────────▶│
-           │◀── 200 ────┤            │            │
-           │            │◀────────── 200 ─────────┤  INVITE: crossed
-           │            ├── ACK ─────────────────▶│
-           │            ├── BYE ─────────────────▶│  Reason: SIP;cause=200
-           │            ●            │            │  Bridged: alice
+        caller          us           alice          bob
+           ├── INVITE ──▶│             │             │
+           │             ├── INVITE ──▶│             │
+           │             ├── INVITE ────────────────▶│
+           │             │◀──── 200 ───┤             │
+           │             ├── ACK ─────▶│             │
+           │             ├── CANCEL ────────────────▶│
+           │◀── 200 ─────┤             │             │
+           │             │◀─────────── 200 ──────────┤  INVITE: crossed
+           │             ├── ACK ───────────────────▶│
+           │             ├── BYE ───────────────────▶│  Reason: SIP;cause=200
+           │             ●             │             │  Bridged: alice
         ");
     }
 
@@ -316,11 +316,14 @@ mod tests {
         ];
         let drawn = picture(&[(0, "caller"), (3, "+12015550199 and more letters")], &lines, Clock::Shown);
         let rows: Vec<&str> = drawn.lines().collect();
-        assert_eq!(rows[0], "            caller                       us                  +12015550199 and");
-        assert_eq!(rows[1], "    61.005     │                          │◀─ SUBSCRIBE-LIKE-METHOD ─┤");
+        assert_eq!(
+            rows[0],
+            "            caller                        us                   +12015550199 and"
+        );
+        assert_eq!(rows[1], "    61.005     │                           │◀── SUBSCRIBE-LIKE-METHOD ─┤");
         assert_eq!(
             rows[2],
-            "    61.005     │                          │                          │  200: no such leg"
+            "    61.005     │                           │                           │  200: no such leg"
         );
     }
 }

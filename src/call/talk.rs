@@ -170,7 +170,7 @@ impl Turn<'_> {
         match why {
             Gone::Lost => self.end(talk, Ending::Lost),
             Gone::Bye { q850 } => {
-                self.acknowledge_the_winner(&talk);
+                self.refuse_the_open_offer(&talk);
                 let why = Why::Normal(q850.unwrap_or(outcome::NORMAL));
                 self.out.push(Action::Bye { leg: talk.other(leg), why });
                 let ending = if leg == LegId::CALLER { Ending::CallerHungUp } else { Ending::CalleeHungUp };
@@ -181,7 +181,7 @@ impl Turn<'_> {
 
     pub(super) fn cancelled_before_the_answer_left(&mut self, talk: Talk) -> State {
         self.call.answered = None;
-        self.acknowledge_the_winner(&talk);
+        self.refuse_the_open_offer(&talk);
         self.out.push(Action::Bye { leg: talk.winner, why: Why::NoAnswer });
         self.out.push(Action::Refuse { code: 487, q850: None });
         self.stop(Timer::MaxCall);
@@ -191,21 +191,21 @@ impl Turn<'_> {
 
     /// We end a bridged call: BYE to both sides.
     pub(super) fn end(&mut self, talk: Talk, ending: Ending) -> State {
-        let cause = match ending {
-            Ending::Operator => outcome::NORMAL,
-            _ => outcome::TIMER,
-        };
-        self.acknowledge_the_winner(&talk);
+        let cause = if ending == Ending::Operator { outcome::NORMAL } else { outcome::TIMER };
+        self.refuse_the_open_offer(&talk);
         self.out.push(Action::Bye { leg: LegId::CALLER, why: Why::Ours(cause) });
         self.out.push(Action::Bye { leg: talk.winner, why: Why::Ours(cause) });
         self.finish(&talk, cause, ending)
     }
 
-    /// A delayed offer that nobody will answer any more is refused stream by stream, then BYE (R4).
-    fn acknowledge_the_winner(&mut self, talk: &Talk) {
-        if let Phase::AwaitsAck { delayed: true } = talk.phase {
-            self.out.push(Action::Acknowledge { leg: talk.winner, answer: Answer::RefuseAll });
-        }
+    /// An offer that nobody will answer any more is refused stream by stream, then BYE (R4).
+    fn refuse_the_open_offer(&mut self, talk: &Talk) {
+        let leg = match talk.phase {
+            Phase::AwaitsAck { delayed: true } => talk.winner,
+            Phase::AwaitsAnswer { by } => talk.other(by),
+            Phase::AwaitsAck { delayed: false } | Phase::Stable | Phase::Asked { .. } => return,
+        };
+        self.out.push(Action::Acknowledge { leg, answer: Answer::RefuseAll });
     }
 
     fn finish(&mut self, talk: &Talk, q850: u8, ending: Ending) -> State {

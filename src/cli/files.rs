@@ -15,6 +15,7 @@ use crate::call::story::CallStory;
 use crate::config::{self, Loaded};
 use crate::routing::Table;
 use crate::serve;
+use crate::trial::Told;
 
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -72,6 +73,7 @@ pub fn schemas() -> Vec<(&'static str, String)> {
         ("generations.json", text(schemars::schema_for!(GenerationList))),
         ("reload.json", text(schemars::schema_for!(Published))),
         ("route.json", text(schemars::schema_for!(Explanation))),
+        ("try.json", text(schemars::schema_for!(Told))),
         ("problem.json", text(schemars::schema_for!(Problem))),
     ]);
     all.sort_by_key(|(name, _)| *name);

@@ -74,7 +74,7 @@ impl fmt::Display for Explanation {
 
 /// The schema of an [`Explanation`]: its file's name under `config/schema/`, and its text.
 pub fn schema() -> (&'static str, String) {
-    ("route.json", config::schema_of::<Explanation>())
+    ("plan.json", config::schema_of::<Explanation>())
 }
 
 /// Explains a call to what was dialled, from that caller, in the words of the configuration that the table was

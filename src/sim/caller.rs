@@ -15,9 +15,9 @@ impl Host {
         let tag = self.stack.fresh("f");
         let addr = self.stack.addr;
         let uri = format!("sip:{dialled}@{}", self.server);
-        let shown = match manner.oddity {
-            Oddity::Withheld => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
-            _ => format!("\"Caller\" <sip:{from}@{addr}>"),
+        let shown = match manner.oddity == Oddity::Withheld {
+            true => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
+            false => format!("\"Caller\" <sip:{from}@{addr}>"),
         };
         let mut line = Line::new(
             &call_id,
@@ -40,9 +40,9 @@ impl Host {
         }
         let sdp = (manner.offer == Offer::InInvite).then(|| line.sdp());
         let invite = oddly(invite, manner.oddity, dialled, addr);
-        let invite = match manner.oddity {
-            Oddity::StrangeBody => invite.with_body("application/x-strange", b"?"),
-            _ => invite.with_sdp(sdp.as_deref()),
+        let invite = match manner.oddity == Oddity::StrangeBody {
+            true => invite.with_body("application/x-strange", b"?"),
+            false => invite.with_sdp(sdp.as_deref()),
         };
         let invite = manner.dress(invite);
         let merged = manner.oddity == Oddity::Merged;
@@ -64,9 +64,25 @@ impl Host {
                 self.tried(now, response.call_id());
                 self.acknowledge_reliably(now, request, response);
             }
-            200..300 => self.picked_up(now, request, response),
-            300.. => self.turned_down(now, request, response),
+            200..300 => {
+                self.stack.drop_merged(request);
+                self.picked_up(now, request, response);
+            }
+            300.. => {
+                if self.is_first(request) {
+                    self.stack.drop_merged(request);
+                }
+                self.turned_down(now, request, response);
+            }
         }
+    }
+
+    /// Whether it is the INVITE that counts, and not the one merged with it.
+    fn is_first(&self, request: &Message) -> bool {
+        self.parties.get(request.call_id()).is_some_and(|party| match &party.role {
+            Role::Caller { invite, .. } => invite.branch() == request.branch(),
+            Role::Called { .. } | Role::Dead => false,
+        })
     }
 
     /// The first provisional response lets a waiting CANCEL go.

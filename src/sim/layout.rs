@@ -26,6 +26,9 @@ pub fn agent_name(index: usize) -> String {
     NAMES.get(index).map_or_else(|| format!("agent{index}"), |name| (*name).to_owned())
 }
 
+/// A number that the operator does not have.
+pub const NOBODYS: &str = "+12019990000";
+
 /// How many numbers the operator has.
 pub const NUMBERS: usize = 8;
 

@@ -61,9 +61,9 @@ impl Host {
         let Role::Called { key, invite, stage: Called::Invited, rseq } = role else { return };
         let Some(line) = lines.first_mut() else { return };
         let sdp = line.describe(invite.sdp());
-        let (code, phrase, sdp) = match act {
-            Act::Rings => (180, "Ringing", None),
-            _ => (183, "Session Progress", Some(sdp)),
+        let (code, phrase, sdp) = match *act == Act::Rings {
+            true => (180, "Ringing", None),
+            false => (183, "Session Progress", Some(sdp)),
         };
         let reliable = *act == Act::RingsReliably && invite.lists("Supported", "100rel")
             || invite.lists("Require", "100rel");
@@ -102,6 +102,9 @@ impl Host {
     pub(super) fn answer_twice(&mut self, now: Instant, call_id: &str) {
         let Some(Party { role, manner, .. }) = self.parties.get(call_id) else { return };
         let Role::Called { key, invite, stage: Called::Invited, .. } = role else { return };
+        if self.stack.waits_for_prack(call_id) {
+            return self.agenda.push(now + PRACK_WAIT, (call_id.to_owned(), Act::AnswersTwice));
+        }
         let (key, invite, manner) = (key.clone(), invite.clone(), manner.clone());
         let mut second = self.called_line(&invite, &manner);
         let ringing = tagged(Message::response(&invite, 180, "Ringing"), &second.local_tag)

@@ -224,6 +224,19 @@ impl Stack {
         self.clients.values().find(waits).map(|client| &client.request)
     }
 
+    /// One INVITE of a call has its final response: what was merged with it is repeated no more, as whoever
+    /// forked it would have it cancelled.
+    pub fn drop_merged(&mut self, answered: &Message) {
+        let (call_id, cseq) = (answered.call_id(), answered.cseq());
+        self.clients.retain(|_, client| {
+            let request = &client.request;
+            let is_other = request.call_id() == call_id
+                && request.cseq() == cseq
+                && request.branch() != answered.branch();
+            !is_other || matches!(client.stage, Stage::Finished(_))
+        });
+    }
+
     /// Forgets everything about a call: its end died.
     pub fn forget(&mut self, call_id: &str) {
         self.clients.retain(|_, client| client.request.call_id() != call_id);

@@ -133,7 +133,7 @@ fn rung(crossing: &Crossing, column: usize, columns: usize) -> String {
         0 => (left, right - left),
         _ => (right - WIDTH, WIDTH),
     };
-    let start = from + (room.saturating_sub(label.len()) + 1) / 2;
+    let start = from + room.saturating_sub(label.len()).div_ceil(2);
     for (offset, letter) in label.into_iter().enumerate() {
         if let Some(cell) = cells.get_mut(start + offset) {
             *cell = letter;

@@ -276,8 +276,9 @@ impl World {
         });
         let call_id = self.unrecorded().first().cloned().unwrap_or_default();
         let held = self.cores.first().map(|core| core.held()).unwrap_or_default();
-        if !census.is_empty() || !held.is_empty() {
-            let sentence = format!("the server holds {census:?} and {held:?}");
+        let timer = self.next_timer();
+        if !census.is_empty() || !held.is_empty() || timer.is_some() {
+            let sentence = format!("the server holds {census:?} and {held:?}, its next timer at {timer:?}");
             self.breaks("must_be_empty", Breach { call_id, sentence });
         } else if let Some((name, call_id)) = talking {
             let sentence = format!("{name} still believes in {call_id}");
@@ -305,7 +306,7 @@ impl World {
     /// Nothing is under way, held or waited for.
     fn is_quiet(&self) -> bool {
         let nobody_waits = self.queue.is_empty() && self.alarms.iter().all(Option::is_none);
-        nobody_waits && self.census().is_empty()
+        nobody_waits && self.census().is_empty() && self.next_timer().is_none()
     }
 
     /// Calls that have no record yet.
@@ -405,10 +406,10 @@ impl World {
     pub fn dials(&mut self, dialled: &str, manner: Manner) -> String {
         self.serial += 1;
         let from = format!("+1415555{:04}", self.serial % 10_000);
-        let (host, dialled) = match manner.oddity {
-            Oddity::Stranger => (1, dialled),
-            Oddity::WrongNumber => (0, "+12019990000"),
-            _ => (0, dialled),
+        let host = usize::from(manner.oddity == Oddity::Stranger);
+        let dialled = match manner.oddity == Oddity::WrongNumber {
+            true => layout::NOBODYS,
+            false => dialled,
         };
         let call_id = self.hosts[host].dial(self.now, &from, dialled, manner);
         self.post(host);

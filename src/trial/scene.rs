@@ -139,6 +139,7 @@ fn source(table: &Table, trunk: &Arc<Trunk>, node: IpAddr) -> Option<SocketAddr>
             .into_iter()
             .filter(|ip| ip.is_loopback() && ip.is_ipv4() == node.is_ipv4())
             .map(|ip| SocketAddr::new(ip, port))
+            .filter(|addr| net.holds(*addr))
             .find(|addr| table.trunk_of(*addr).is_some_and(|found| Arc::ptr_eq(found, trunk)))
     })
 }

@@ -48,19 +48,19 @@ fn r04_183_with_sdp_passes_from_a_single_plain_target_and_a_180_after_it_too() {
     let mut call = forward().incoming(DID);
     call.awaits("gateway1").does("gateway1", Act::RingsWithMedia).rings("gateway1").answers("gateway1");
     assert_snapshot!(call.ladder(), @"
-caller      us          gateway1
-  ├─ INVITE ─▶│           │
-  │◀── 100 ───┤           │
-  │           ├─ INVITE ─▶│
-  │           │◀── 183 ───┤
-  │◀── 183 ───┤           │
-  │           │◀── 180 ───┤
-  │◀── 180 ───┤           │
-  │           │◀── 200 ───┤
-  │           ├─── ACK ──▶│
-  │◀── 200 ───┤           │
-  ├─── ACK ──▶│           │
-");
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 183 ─────┤
+      │◀──── 183 ─────┤               │
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├───── ACK ────▶│               │
+    ");
     let leg = call.messages("gateway1 → us", "183").remove(0);
     let told = ["183", "180", "200"].map(|label| call.messages("us → caller", label).remove(0));
     assert_eq!(told[0].body, leg.body);
@@ -75,6 +75,7 @@ fn r04_early_sdp_of_several_targets_stays_with_us() {
         "ring = [\"alice\", \"bob\"]",
         "ring = [\"alice\"]\noverflow = [{ ring = [\"bob\"] }]",
         "ring = [\"alice\"]\nforward_to = \"+13125550199\"",
+        "ring = [\"alice\"]\nwhisper = \"Main Street\"\nwhisper_agents = true",
     ] {
         let mut call = number(keys).incoming(DID);
         call.awaits("alice").does("alice", Act::RingsWithMedia);
@@ -194,18 +195,18 @@ fn r04_a_legs_reliable_response_gets_its_prack_from_us() {
     call.awaits("gateway1").does("gateway1", Act::RingsReliably).answers("gateway1");
     call.after(seconds(1));
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 183 ───┤
-      │           ├── PRACK ─▶│
-      │◀── 183 ───┤           │
-      │            200 (PRACK)
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      ├─── ACK ──▶│           │
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 183 ─────┤
+      │               ├──── PRACK ───▶│
+      │◀──── 183 ─────┤               │
+      │               │◀ 200 (PRACK) ─┤
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├───── ACK ────▶│               │
     ");
     let (rseq, rack) = (
         header(&mut call, "gateway1 → us", "183", "RSeq").unwrap_or_default(),
@@ -248,23 +249,23 @@ mod delayed_offer {
         let mut call = hunt().caller(delayed()).incoming(DID).ringing(["alice", "bob"]);
         call.answers("alice");
         assert_snapshot!(call.ladder(), @r#"
-caller      us          alice       bob
-  ├─ INVITE ─▶│           │           │
-  │◀── 100 ───┤           │           │
-  │           ├─ INVITE ─▶│           │
-  │           ├───────────── INVITE ─▶│
-  │           │◀── 180 ───┤           │
-  │◀── 180 ───┤           │           │
-  │           │◀────────────── 180 ───┤
-  │           │◀── 200 ───┤           │
-  │◀── 200 ───┤           │           │
-  │           ├───────────── CANCEL ─▶│  SIP;cause=200;text="Call completed elsewhere"
-  ├─── ACK ──▶│           │           │
-  │           ├─── ACK ──▶│           │
-  │           │◀────────── 200 (CANCEL)
-  │           │◀────────────── 487 ───┤
-  │           ├─────────────── ACK ──▶│
-"#);
+        caller          us              alice           bob
+          ├─── INVITE ───▶│               │               │
+          │◀──── 100 ─────┤               │               │
+          │               ├─── INVITE ───▶│               │
+          │               ├─────────────────── INVITE ───▶│
+          │               │◀──── 180 ─────┤               │
+          │◀──── 180 ─────┤               │               │
+          │               │◀──────────────────── 180 ─────┤
+          │               │◀──── 200 ─────┤               │
+          │◀──── 200 ─────┤               │               │
+          │               ├─────────────────── CANCEL ───▶│  SIP;cause=200;text="Call completed elsewhere"
+          ├───── ACK ────▶│               │               │
+          │               ├───── ACK ────▶│               │
+          │               │◀─────────────── 200 (CANCEL) ─┤
+          │               │◀──────────────────── 487 ─────┤
+          │               ├───────────────────── ACK ────▶│
+        "#);
         assert!(call.messages("us → alice", "INVITE")[0].body.is_empty());
         assert!(call.messages("us → bob", "INVITE")[0].body.is_empty());
         let offer = call.messages("alice → us", "200").remove(0);
@@ -303,6 +304,18 @@ caller      us          alice       bob
             assert_eq!(call.times(way, "BYE")[0].since(answered), seconds(32), "{way}");
         }
         call.comes_to_rest();
+    }
+
+    #[test]
+    fn r04_a_leg_that_gives_up_waiting_for_the_answer_gets_its_ack_all_the_same() {
+        let manner = Manner { acks: Acks::Never, ..delayed() };
+        let mut call = forward().caller(manner).incoming(DID).ringing(["gateway1"]);
+        call.answers("gateway1").after(seconds(10)).asks("gateway1", "BYE", |bye| bye);
+        call.settle();
+        let ack = call.messages("us → gateway1", "ACK").remove(0);
+        assert!(body(&ack).contains("m=audio 0 "), "{}", body(&ack));
+        call.comes_to_rest();
+        assert_eq!(end(&mut call), "answered 200 callee");
     }
 
     #[test]

@@ -12,22 +12,22 @@ fn r05_the_first_to_answer_wins_and_the_others_hear_where_the_call_went() {
     let mut call = hunt().incoming(DID).ringing(["alice", "bob"]);
     call.answers("alice");
     assert_snapshot!(call.ladder(), @r#"
-    caller      us          alice       bob
-      ├─ INVITE ─▶│           │           │
-      │◀── 100 ───┤           │           │
-      │           ├─ INVITE ─▶│           │
-      │           ├───────────── INVITE ─▶│
-      │           │◀── 180 ───┤           │
-      │◀── 180 ───┤           │           │
-      │           │◀────────────── 180 ───┤
-      │           │◀── 200 ───┤           │
-      │           ├─── ACK ──▶│           │
-      │◀── 200 ───┤           │           │
-      │           ├───────────── CANCEL ─▶│  SIP;cause=200;text="Call completed elsewhere"
-      ├─── ACK ──▶│           │           │
-      │           │◀────────── 200 (CANCEL)
-      │           │◀────────────── 487 ───┤
-      │           ├─────────────── ACK ──▶│
+    caller          us              alice           bob
+      ├─── INVITE ───▶│               │               │
+      │◀──── 100 ─────┤               │               │
+      │               ├─── INVITE ───▶│               │
+      │               ├─────────────────── INVITE ───▶│
+      │               │◀──── 180 ─────┤               │
+      │◀──── 180 ─────┤               │               │
+      │               │◀──────────────────── 180 ─────┤
+      │               │◀──── 200 ─────┤               │
+      │               ├───── ACK ────▶│               │
+      │◀──── 200 ─────┤               │               │
+      │               ├─────────────────── CANCEL ───▶│  SIP;cause=200;text="Call completed elsewhere"
+      ├───── ACK ────▶│               │               │
+      │               │◀─────────────── 200 (CANCEL) ─┤
+      │               │◀──────────────────── 487 ─────┤
+      │               ├───────────────────── ACK ────▶│
     "#);
     call.hangs_up("caller").comes_to_rest();
     assert_eq!(end(&mut call), "answered 200 caller");
@@ -42,24 +42,24 @@ fn r05_of_two_answers_that_cross_one_is_bridged_and_the_other_is_acknowledged_an
         call.answers("bob");
     });
     assert_snapshot!(call.ladder(), @r#"
-    caller      us          alice       bob
-      ├─ INVITE ─▶│           │           │
-      │◀── 100 ───┤           │           │
-      │           ├─ INVITE ─▶│           │
-      │           ├───────────── INVITE ─▶│
-      │           │◀── 180 ───┤           │
-      │◀── 180 ───┤           │           │
-      │           │◀────────────── 180 ───┤
-      │           │◀── 200 ───┤           │
-      │           ├─── ACK ──▶│           │
-      │◀── 200 ───┤           │           │
-      │           ├───────────── CANCEL ─▶│  SIP;cause=200;text="Call completed elsewhere"
-      │           │◀────────────── 200 ───┤
-      │           ├─────────────── ACK ──▶│
-      │           ├─────────────── BYE ──▶│  SIP;cause=200;text="Call completed elsewhere"
-      ├─── ACK ──▶│           │           │
-      │           │◀────────── 200 (CANCEL)
-      │           │◀─────────── 200 (BYE) ┤
+    caller          us              alice           bob
+      ├─── INVITE ───▶│               │               │
+      │◀──── 100 ─────┤               │               │
+      │               ├─── INVITE ───▶│               │
+      │               ├─────────────────── INVITE ───▶│
+      │               │◀──── 180 ─────┤               │
+      │◀──── 180 ─────┤               │               │
+      │               │◀──────────────────── 180 ─────┤
+      │               │◀──── 200 ─────┤               │
+      │               ├───── ACK ────▶│               │
+      │◀──── 200 ─────┤               │               │
+      │               ├─────────────────── CANCEL ───▶│  SIP;cause=200;text="Call completed elsewhere"
+      │               │◀──────────────────── 200 ─────┤
+      │               ├───────────────────── ACK ────▶│
+      │               ├───────────────────── BYE ────▶│  SIP;cause=200;text="Call completed elsewhere"
+      ├───── ACK ────▶│               │               │
+      │               │◀─────────────── 200 (CANCEL) ─┤
+      │               │◀───────────────── 200 (BYE) ──┤
     "#);
     call.hangs_up("caller").comes_to_rest();
     assert_eq!(legs(&mut call), ["caller normal 200", "alice won 200", "bob elsewhere -"]);
@@ -83,20 +83,20 @@ fn r05_the_winners_second_branch_loses_too() {
     let mut call = forward().incoming(DID);
     call.awaits("gateway1").does("gateway1", Act::AnswersTwice);
     assert_snapshot!(call.ladder(), @r#"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │           ├─── BYE ──▶│  SIP;cause=200;text="Call completed elsewhere"
-      ├─── ACK ──▶│           │
-      │           │ 200 (BYE) ┤
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │               ├───── BYE ────▶│  SIP;cause=200;text="Call completed elsewhere"
+      ├───── ACK ────▶│               │
+      │               │◀─ 200 (BYE) ──┤
     "#);
     let byes = call.messages("us → gateway1", "BYE");
     assert_eq!(byes.len(), 1, "one branch is up");

@@ -11,24 +11,24 @@ fn r08_ring_timeout_cancels_every_leg_and_answers_480() {
         number("ring = [\"alice\", \"bob\"]\ntimeout = 15").incoming(DID).ringing(["alice", "bob"]);
     call.after(seconds(16));
     assert_snapshot!(call.ladder(), @"
-    caller      us          alice       bob
-      ├─ INVITE ─▶│           │           │
-      │◀── 100 ───┤           │           │
-      │           ├─ INVITE ─▶│           │
-      │           ├───────────── INVITE ─▶│
-      │           │◀── 180 ───┤           │
-      │◀── 180 ───┤           │           │
-      │           │◀────────────── 180 ───┤
-      │           ├─ CANCEL ─▶│           │  Q.850;cause=19
-      │           ├───────────── CANCEL ─▶│  Q.850;cause=19
-      │◀── 480 ───┤           │           │  Q.850;cause=19
-      │            200 (CANCEL)           │
-      │           │◀── 487 ───┤           │
-      │           ├─── ACK ──▶│           │
-      │           │◀────────── 200 (CANCEL)
-      │           │◀────────────── 487 ───┤
-      │           ├─────────────── ACK ──▶│
-      ├─── ACK ──▶│           │           │
+    caller          us              alice           bob
+      ├─── INVITE ───▶│               │               │
+      │◀──── 100 ─────┤               │               │
+      │               ├─── INVITE ───▶│               │
+      │               ├─────────────────── INVITE ───▶│
+      │               │◀──── 180 ─────┤               │
+      │◀──── 180 ─────┤               │               │
+      │               │◀──────────────────── 180 ─────┤
+      │               ├─── CANCEL ───▶│               │  Q.850;cause=19
+      │               ├─────────────────── CANCEL ───▶│  Q.850;cause=19
+      │◀──── 480 ─────┤               │               │  Q.850;cause=19
+      │               │ 200 (CANCEL) ─┤               │
+      │               │◀──── 487 ─────┤               │
+      │               ├───── ACK ────▶│               │
+      │               │◀─────────────── 200 (CANCEL) ─┤
+      │               │◀──────────────────── 487 ─────┤
+      │               ├───────────────────── ACK ────▶│
+      ├───── ACK ────▶│               │               │
     ");
     call.comes_to_rest();
     assert_eq!(end(&mut call), "no_answer 480 us");
@@ -73,21 +73,21 @@ fn r08_a_cancel_waits_for_the_legs_first_provisional_response() {
     assert_eq!(count(&mut call, "us → alice", "CANCEL"), 0);
     call.rings("alice");
     assert_snapshot!(call.ladder(), @"
-    caller      us          alice
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           ├─ INVITE ─▶│
-      │           ├─ INVITE ─▶│
-      │           ├─ INVITE ─▶│
-      │           ├─ INVITE ─▶│
-      │◀── 480 ───┤           │  Q.850;cause=19
-      ├─── ACK ──▶│           │
-      │           │◀── 180 ───┤
-      │           ├─ CANCEL ─▶│  Q.850;cause=19
-      │            200 (CANCEL)
-      │           │◀── 487 ───┤
-      │           ├─── ACK ──▶│
+    caller          us              alice
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               ├─── INVITE ───▶│
+      │               ├─── INVITE ───▶│
+      │               ├─── INVITE ───▶│
+      │               ├─── INVITE ───▶│
+      │◀──── 480 ─────┤               │  Q.850;cause=19
+      ├───── ACK ────▶│               │
+      │               │◀──── 180 ─────┤
+      │               ├─── CANCEL ───▶│  Q.850;cause=19
+      │               │ 200 (CANCEL) ─┤
+      │               │◀──── 487 ─────┤
+      │               ├───── ACK ────▶│
     ");
     call.comes_to_rest();
 }
@@ -173,16 +173,16 @@ fn r08_the_sole_target_busy_is_486() {
     let mut call = number("ring = [\"alice\"]").incoming(DID).ringing(["alice"]);
     call.sends_busy("alice");
     assert_snapshot!(call.ladder(), @"
-    caller      us          alice
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 486 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 486 ───┤           │  Q.850;cause=17
-      ├─── ACK ──▶│           │
+    caller          us              alice
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 486 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 486 ─────┤               │  Q.850;cause=17
+      ├───── ACK ────▶│               │
     ");
     call.comes_to_rest();
     assert_eq!(end(&mut call), "busy 486 callee");
@@ -341,19 +341,19 @@ mod redirects {
         let mut call = call.ringing(["bob"]);
         call.answers("bob");
         assert_snapshot!(call.ladder(), @"
-        caller      us          alice       bob
-          ├─ INVITE ─▶│           │           │
-          │◀── 100 ───┤           │           │
-          │           ├─ INVITE ─▶│           │
-          │           │◀── 302 ───┤           │
-          │           ├─── ACK ──▶│           │
-          │           ├───────────── INVITE ─▶│
-          │           │◀────────────── 180 ───┤
-          │◀── 180 ───┤           │           │
-          │           │◀────────────── 200 ───┤
-          │           ├─────────────── ACK ──▶│
-          │◀── 200 ───┤           │           │
-          ├─── ACK ──▶│           │           │
+        caller          us              alice           bob
+          ├─── INVITE ───▶│               │               │
+          │◀──── 100 ─────┤               │               │
+          │               ├─── INVITE ───▶│               │
+          │               │◀──── 302 ─────┤               │
+          │               ├───── ACK ────▶│               │
+          │               ├─────────────────── INVITE ───▶│
+          │               │◀──────────────────── 180 ─────┤
+          │◀──── 180 ─────┤               │               │
+          │               │◀──────────────────── 200 ─────┤
+          │               ├───────────────────── ACK ────▶│
+          │◀──── 200 ─────┤               │               │
+          ├───── ACK ────▶│               │               │
         ");
         call.comes_to_rest();
         assert_eq!(legs(&mut call), ["caller normal 200", "alice failed 302", "bob won 200"]);

@@ -11,37 +11,37 @@ fn r11_a_reinvite_travels_and_its_direction_as_it_was_sent() {
     call.does("caller", Act::Holds).after(millis(50)).does("caller", Act::Resumes).after(millis(50));
     call.does("gateway1", Act::Holds).after(millis(50));
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      ├─── ACK ──▶│           │
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 200 ───┤
-      │◀── 200 ───┤           │
-      │           ├─── ACK ──▶│
-      ├─── ACK ──▶│           │
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 200 ───┤
-      │◀── 200 ───┤           │
-      │           ├─── ACK ──▶│
-      ├─── ACK ──▶│           │
-      │           │◀ INVITE ──┤
-      │           ├─── 100 ──▶│
-      │◀ INVITE ──┤           │
-      ├─── 200 ──▶│           │
-      │           ├─── 200 ──▶│
-      │◀── ACK ───┤           │
-      │           │◀── ACK ───┤
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├───── ACK ────▶│               │
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 200 ─────┤
+      │◀──── 200 ─────┤               │
+      │               ├───── ACK ────▶│
+      ├───── ACK ────▶│               │
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 200 ─────┤
+      │◀──── 200 ─────┤               │
+      │               ├───── ACK ────▶│
+      ├───── ACK ────▶│               │
+      │               │◀── INVITE ────┤
+      │               ├───── 100 ────▶│
+      │◀── INVITE ────┤               │
+      ├───── 200 ────▶│               │
+      │               ├───── 200 ────▶│
+      │◀──── ACK ─────┤               │
+      │               │◀──── ACK ─────┤
     ");
     for (from, to, nth, direction) in [
         ("caller → us", "us → gateway1", 1, "a=sendonly"),
@@ -67,6 +67,23 @@ fn r11_a_reinvite_without_sdp_travels_without_and_its_answer_goes_in_the_ack() {
     assert!(!answer.body.is_empty());
     assert_eq!(call.messages("us → gateway1", "ACK")[1].body, answer.body);
     call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_an_offer_whose_answer_never_comes_is_refused_and_both_hear_bye() {
+    let mut call = bridged();
+    // The caller vanishes before it has our 200 with the offer.
+    call.does("caller", Act::AsksForOffer).while_in_flight(|call| {
+        call.world.run(millis(6));
+        call.does("caller", Act::Dies);
+    });
+    // The far end's own patience ends as ours does; its BYE comes later.
+    call.after(millis(31_900)).delays_next("gateway1 → us", seconds(1)).after(seconds(5));
+    let ack = call.messages("us → gateway1", "ACK").remove(1);
+    assert!(body(&ack).contains("m=audio 0 "), "{}", body(&ack));
+    assert_eq!(count(&mut call, "us → gateway1", "BYE"), 1);
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 us");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! R12: nothing is left behind, and every call writes one record.
 
 use insta::assert_snapshot;
+use strowger::engine::exchange::{Effects, Input};
 use strowger::sim::manner::{Acks, Oddity, OnCancel};
+use strowger::sip::peer::{ListenerId, Peer, Transport};
+use strowger::time::{Instant, Now, Wall};
 
 use super::*;
 
@@ -11,29 +14,29 @@ fn r12_a_caller_who_never_acknowledges_gets_bye_at_64_t1_and_so_does_the_leg() {
     let mut call = forward().caller(manner).incoming(DID).ringing(["gateway1"]);
     call.answers("gateway1").after(seconds(33));
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
-      │◀── 200 ───┤           │
-      │           ├─── BYE ──▶│  Q.850;cause=102
-      │◀── BYE ───┤           │  Q.850;cause=102
-      │           │ 200 (BYE) ┤
-      ├ 200 (BYE) │           │
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      │◀──── 200 ─────┤               │
+      │◀──── 200 ─────┤               │
+      │◀──── 200 ─────┤               │
+      │◀──── 200 ─────┤               │
+      │◀──── 200 ─────┤               │
+      │◀──── 200 ─────┤               │
+      │◀──── 200 ─────┤               │
+      │◀──── 200 ─────┤               │
+      │◀──── 200 ─────┤               │
+      │◀──── 200 ─────┤               │
+      │               ├───── BYE ────▶│  Q.850;cause=102
+      │◀──── BYE ─────┤               │  Q.850;cause=102
+      │               │◀─ 200 (BYE) ──┤
+      ├── 200 (BYE) ─▶│               │
     ");
     let answered = call.times("us → caller", "200")[0];
     for way in ["us → caller", "us → gateway1"] {
@@ -392,6 +395,27 @@ mod one_record {
         assert_eq!(call.world.hosts[0].outcome(&second), Some(503));
         call.hangs_up("caller").comes_to_rest();
         assert_eq!(call.world.records.len(), 1, "the call in progress went on to its own end");
+    }
+
+    #[test]
+    fn r12_an_invite_that_lay_too_long_in_our_queues_is_503_and_writes_none() {
+        let mut call = forward().incoming(DID);
+        call.settle();
+        let invite = call.messages("caller → us", "INVITE").remove(0).bytes();
+        let peer =
+            Peer { transport: Transport::Udp, addr: layout::CARRIER, listener: ListenerId(0), flow: None };
+        for (age, told) in [(millis(201), 503), (millis(199), 404)] {
+            let mut core =
+                served().cores(1, 7, "[[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.1.1\"]\n").remove(0);
+            let mut effects = Effects::default();
+            let now = Now { mono: Instant::from_micros(1), wall: Wall(1) };
+            core.handle(now, Input::Received { from: peer, bytes: &invite, age }, &mut effects);
+            let sent: Vec<Message> =
+                effects.out.messages().filter_map(|(_, bytes)| Message::parse(bytes).ok()).collect();
+            assert_eq!(sent.last().map(Message::status), Some(told));
+            assert_eq!(core.records(&mut effects).len(), usize::from(told == 404));
+        }
+        call.comes_to_rest();
     }
 
     #[test]

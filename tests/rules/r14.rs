@@ -123,20 +123,20 @@ mod failover {
         assert_eq!(count(&mut call, "us → gateway1", "CANCEL"), 0);
         call.answers("gateway1");
         assert_snapshot!(call.ladder(), @"
-        caller      us          gateway1    gateway2
-          ├─ INVITE ─▶│           │           │
-          │◀── 100 ───┤           │           │
-          │           ├─ INVITE ─▶│           │
-          │           ├─ INVITE ─▶│           │
-          │           ├─ INVITE ─▶│           │
-          │           ├─ INVITE ─▶│           │
-          │           ├───────────── INVITE ─▶│
-          │           │◀────────────── 180 ───┤
-          │◀── 180 ───┤           │           │
-          │           │◀── 200 ───┤           │
-          │           ├─── ACK ──▶│           │
-          │           ├─── BYE ──▶│           │  Q.850;cause=19
-          │           │ 200 (BYE) ┤           │
+        caller          us              gateway1        gateway2
+          ├─── INVITE ───▶│               │               │
+          │◀──── 100 ─────┤               │               │
+          │               ├─── INVITE ───▶│               │
+          │               ├─── INVITE ───▶│               │
+          │               ├─── INVITE ───▶│               │
+          │               ├─── INVITE ───▶│               │
+          │               ├─────────────────── INVITE ───▶│
+          │               │◀──────────────────── 180 ─────┤
+          │◀──── 180 ─────┤               │               │
+          │               │◀──── 200 ─────┤               │
+          │               ├───── ACK ────▶│               │
+          │               ├───── BYE ────▶│               │  Q.850;cause=19
+          │               │◀─ 200 (BYE) ──┤               │
         ");
         call.answers("gateway2").hangs_up("caller").comes_to_rest();
         assert_eq!(

@@ -30,22 +30,22 @@ fn s3_1_2_a_cancel_that_crosses_our_200_is_answered_and_has_no_effect() {
         call.caller_cancels();
     });
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      ├─ CANCEL ─▶│           │
-       200 (CANCEL)           │
-      ├─── ACK ──▶│           │
-      ├─── BYE ──▶│           │
-      │ 200 (BYE) ┤           │
-      │           ├─── BYE ──▶│  Q.850;cause=16
-      │           │ 200 (BYE) ┤
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├─── CANCEL ───▶│               │
+      │ 200 (CANCEL) ─┤               │
+      ├───── ACK ────▶│               │
+      ├───── BYE ────▶│               │
+      │◀─ 200 (BYE) ──┤               │
+      │               ├───── BYE ────▶│  Q.850;cause=16
+      │               │◀─ 200 (BYE) ──┤
     ");
     assert_eq!(count(&mut call, "us → caller", "487"), 0);
     call.comes_to_rest();
@@ -58,22 +58,22 @@ fn s3_1_2_our_own_cancel_that_crosses_a_legs_200_is_followed_by_ack_and_bye() {
     call.behaves("gateway1", Manner { on_cancel: OnCancel::Crosses, ..Manner::default() });
     call.caller_cancels();
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      ├─ CANCEL ─▶│           │
-       200 (CANCEL)           │
-      │           ├─ CANCEL ─▶│  Q.850;cause=16
-      │◀── 487 ───┤           │
-      │            200 (CANCEL)
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │           ├─── BYE ──▶│  Q.850;cause=16
-      ├─── ACK ──▶│           │
-      │           │ 200 (BYE) ┤
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      ├─── CANCEL ───▶│               │
+      │ 200 (CANCEL) ─┤               │
+      │               ├─── CANCEL ───▶│  Q.850;cause=16
+      │◀──── 487 ─────┤               │
+      │               │ 200 (CANCEL) ─┤
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │               ├───── BYE ────▶│  Q.850;cause=16
+      ├───── ACK ────▶│               │
+      │               │◀─ 200 (BYE) ──┤
     ");
     call.comes_to_rest();
     assert_eq!(end(&mut call), "cancelled 487 caller");
@@ -99,24 +99,24 @@ fn s3_1_4_a_reinvite_before_the_lost_ack_is_taken_as_the_offer_is_answered() {
     call.loses_next("caller → us").answers("gateway1").after(millis(30));
     call.does("caller", Act::Holds).after(seconds(2));
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 200 ───┤
-      │◀── 200 ───┤           │
-      │           ├─── ACK ──▶│
-      ├─── ACK ──▶│           │
-      │◀── 200 ───┤           │
-      ├─── ACK ──▶│           │
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 200 ─────┤
+      │◀──── 200 ─────┤               │
+      │               ├───── ACK ────▶│
+      ├───── ACK ────▶│               │
+      │◀──── 200 ─────┤               │
+      ├───── ACK ────▶│               │
     ");
     assert_eq!(count(&mut call, "us → caller", "491"), 0);
     call.hangs_up("caller").comes_to_rest();
@@ -175,22 +175,22 @@ fn s3_2_1_two_byes_that_cross_are_both_200() {
         call.hangs_up("gateway1");
     });
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      ├─── ACK ──▶│           │
-      ├─── BYE ──▶│           │
-      │ 200 (BYE) ┤           │
-      │           ├─── BYE ──▶│  Q.850;cause=16
-      │           │◀── BYE ───┤
-      │           ├ 200 (BYE) │
-      │           │ 200 (BYE) ┤
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├───── ACK ────▶│               │
+      ├───── BYE ────▶│               │
+      │◀─ 200 (BYE) ──┤               │
+      │               ├───── BYE ────▶│  Q.850;cause=16
+      │               │◀──── BYE ─────┤
+      │               ├── 200 (BYE) ─▶│
+      │               │◀─ 200 (BYE) ──┤
     ");
     call.comes_to_rest();
     assert_eq!(call.world.records.len(), 1);
@@ -219,27 +219,27 @@ fn s3_2_3_a_200_for_a_reinvite_that_comes_after_the_bye_is_acknowledged() {
         call.world.run(millis(400));
     });
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      ├─── ACK ──▶│           │
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      ├─── BYE ──▶│           │
-      │ 200 (BYE) ┤           │
-      │           ├─── BYE ──▶│  Q.850;cause=16
-      │◀── 487 ───┤           │
-      │           │ 200 (BYE) ┤
-      ├─── ACK ──▶│           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├───── ACK ────▶│               │
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      ├───── BYE ────▶│               │
+      │◀─ 200 (BYE) ──┤               │
+      │               ├───── BYE ────▶│  Q.850;cause=16
+      │◀──── 487 ─────┤               │
+      │               │◀─ 200 (BYE) ──┤
+      ├───── ACK ────▶│               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
     ");
     let (ok, ack) =
         (call.messages("gateway1 → us", "200").remove(1), call.messages("us → gateway1", "ACK").remove(1));
@@ -269,27 +269,27 @@ fn s3_3_1_two_reinvites_that_cross_are_both_491() {
     });
     call.after(millis(40));
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      ├─── ACK ──▶│           │
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀ INVITE ──┤
-      │           ├─── 100 ──▶│
-      │           ├─── 491 ──▶│
-      │           │◀── 491 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 491 ───┤           │
-      │           │◀── ACK ───┤
-      ├─── ACK ──▶│           │
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├───── ACK ────▶│               │
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀── INVITE ────┤
+      │               ├───── 100 ────▶│
+      │               ├───── 491 ────▶│
+      │               │◀──── 491 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 491 ─────┤               │
+      │               │◀──── ACK ─────┤
+      ├───── ACK ────▶│               │
     ");
     call.after(seconds(6)).hangs_up("caller").comes_to_rest();
 }
@@ -323,20 +323,20 @@ fn appendix_a_a_bye_in_an_early_dialog_ends_the_call_with_487() {
     let mut call = forward().incoming(DID).ringing(["gateway1"]);
     call.does("caller", Act::HangsUpEarly);
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      ├─── BYE ──▶│           │
-      │ 200 (BYE) ┤           │
-      │           ├─ CANCEL ─▶│  Q.850;cause=19
-      │◀── 487 ───┤           │
-      │            200 (CANCEL)
-      │           │◀── 487 ───┤
-      │           ├─── ACK ──▶│
-      ├─── ACK ──▶│           │
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      ├───── BYE ────▶│               │
+      │◀─ 200 (BYE) ──┤               │
+      │               ├─── CANCEL ───▶│  Q.850;cause=19
+      │◀──── 487 ─────┤               │
+      │               │ 200 (CANCEL) ─┤
+      │               │◀──── 487 ─────┤
+      │               ├───── ACK ────▶│
+      ├───── ACK ────▶│               │
     ");
     call.comes_to_rest();
     assert_eq!(end(&mut call), "cancelled 487 caller");
@@ -351,27 +351,27 @@ fn appendix_b_a_bye_over_an_open_reinvite_ends_both_and_every_request_is_answere
     });
     call.after(seconds(1));
     assert_snapshot!(call.ladder(), @"
-    caller      us          gateway1
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      │           │◀── 180 ───┤
-      │◀── 180 ───┤           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
-      │◀── 200 ───┤           │
-      ├─── ACK ──▶│           │
-      ├─ INVITE ─▶│           │
-      │◀── 100 ───┤           │
-      │           ├─ INVITE ─▶│
-      ├─── BYE ──▶│           │
-      │ 200 (BYE) ┤           │
-      │           ├─── BYE ──▶│  Q.850;cause=16
-      │◀── 487 ───┤           │
-      │           │ 200 (BYE) ┤
-      ├─── ACK ──▶│           │
-      │           │◀── 200 ───┤
-      │           ├─── ACK ──▶│
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├───── ACK ────▶│               │
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      ├───── BYE ────▶│               │
+      │◀─ 200 (BYE) ──┤               │
+      │               ├───── BYE ────▶│  Q.850;cause=16
+      │◀──── 487 ─────┤               │
+      │               │◀─ 200 (BYE) ──┤
+      ├───── ACK ────▶│               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
     ");
     call.comes_to_rest();
 }

@@ -44,7 +44,7 @@ impl Exchange {
         if malformed.is_keep_alive() {
             return;
         }
-        let known = self.table.trunk_of(from.addr).is_some();
+        let known = self.knows(from);
         self.rejected.count(Refusal::Malformed.label());
         if known {
             let tag = self.names.stateless_tag(malformed.raw());
@@ -61,10 +61,27 @@ impl Exchange {
             Meeting::Ack(id) => self.transactions.acked(now.mono, id),
             Meeting::AckOfAccepted(_) | Meeting::AckOfDialog => self.ack(now, request, out),
             Meeting::Cancel { invite, key } => self.cancel(now, from, request, invite, key, out),
-            Meeting::Merged(_) => self.refuse_statelessly(from, request, Refusal::Merged, out),
+            Meeting::Merged(key) => self.merged(now, from, request, key, out),
             Meeting::New(key) if request.to().tag().is_some() => self.within(now, from, request, key, out),
             Meeting::New(key) => self.outside(now, from, request, key, age, out),
         }
+    }
+
+    /// RFC 3261 §8.2.2.2. By a transaction: it may be repeated when the call that it is one with is forgotten.
+    fn merged(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, out: &mut Effects) {
+        if self.table.trunk_of(from.addr).is_none() {
+            return self.stranger(from, request, out);
+        }
+        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
+            return self.refuse_statelessly(from, request, Refusal::Merged, out);
+        };
+        self.rejected.count(Refusal::Merged.label());
+        let code = Refusal::Merged.code();
+        let tag = self.names.stateless_tag(request.via().branch.unwrap_or(request.call_id()));
+        self.scratch.clear();
+        let phrase = build::phrase(code);
+        let range = build::answer(&mut self.scratch, request, from.addr, code, phrase, Some(&tag)).end();
+        self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
     }
 
     fn outside(
@@ -152,6 +169,7 @@ impl Exchange {
     }
 
     /// An INVITE of a trunk.
+    #[expect(clippy::too_many_arguments, reason = "a request comes with its transaction, sender and age")]
     fn invited(
         &mut self,
         now: Now,
@@ -366,7 +384,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let Some(invite) = invite else {
-            if self.table.trunk_of(from.addr).is_some() {
+            if self.knows(from) {
                 self.refuse_statelessly(from, cancel, Refusal::NoDialog, out);
             }
             return;
@@ -376,7 +394,12 @@ impl Exchange {
         let tag = match owner {
             Owner::Caller(slot) => names::tag(slot, LegId::CALLER, 0),
             Owner::Asked(slot, leg) => names::tag(slot, leg, 0),
-            _ => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
+            Owner::Leg(..)
+            | Owner::Passed(..)
+            | Owner::Refresh(..)
+            | Owner::KeepAlive(..)
+            | Owner::Leaving(..)
+            | Owner::Nobody => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
         };
         self.scratch.clear();
         let range =

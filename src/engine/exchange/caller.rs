@@ -31,6 +31,7 @@ impl Exchange {
     }
 
     /// A leg's own progress, in the dialog that stands for it (R4).
+    #[expect(clippy::too_many_arguments, reason = "a leg's progress names its dialog")]
     pub(super) fn progress_to_caller(
         &mut self,
         now: Now,

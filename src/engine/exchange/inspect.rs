@@ -231,9 +231,9 @@ fn push_addr(host: &mut Host, addr: SocketAddr) {
 pub(super) fn write_contact(w: &mut Writer<'_>, transport: Transport, host: &[u8]) {
     match transport {
         Transport::Udp => w.header_parts(Name::Contact, &[b"<sip:", host, b">"]),
-        other => w.header_parts(
+        Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => w.header_parts(
             Name::Contact,
-            &[b"<sip:", host, b";transport=", other.uri_token().as_bytes(), b">"],
+            &[b"<sip:", host, b";transport=", transport.uri_token().as_bytes(), b">"],
         ),
     };
 }

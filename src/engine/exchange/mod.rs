@@ -44,6 +44,9 @@ pub use slot::{Owner, Wake};
 pub const MAX_CALLS: usize = 100_000;
 /// A new INVITE that lay longer than this in our queues is refused: its caller's Timer A has repeated it.
 pub const STALE: Duration = Duration::from_millis(200);
+/// No timer stands in the wheel for longer than this before it is looked at again: `max_call_seconds` of a call
+/// that is over is forgotten by then, and not hours later.
+const HOP: Duration = Duration::from_secs(64);
 /// How many ended calls keep their ladder for `call <id>`.
 const REMEMBERED: usize = 256;
 
@@ -169,6 +172,8 @@ pub struct Exchange {
     names: Namer,
     transactions: Transactions<Owner>,
     timers: Wheel<(SlotKey, Wake, u32)>,
+    /// When this turn began.
+    now: Instant,
     /// How often a timer was set.
     armed: u32,
     slots: Slots,
@@ -212,6 +217,7 @@ impl Exchange {
             table,
             desk,
             timers: Wheel::new(),
+            now: Instant::ZERO,
             armed: 0,
             slots: Slots::default(),
             pending: VecDeque::new(),
@@ -228,6 +234,7 @@ impl Exchange {
 
     /// Takes one input and appends what follows from it to `out`.
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
+        self.now = now.mono;
         match input {
             Input::Received { from, bytes, age } => self.received(now, from, bytes, age, out),
             Input::Undeliverable { to } => self.transactions.undeliverable(now.mono, to, &mut out.out),
@@ -274,6 +281,11 @@ impl Exchange {
         while let Some((_, (key, wake, turn))) = self.timers.pop_due(now.mono) {
             let Some(slot) = self.slots.get_mut(key) else { continue };
             let Some(place) = slot.armed.iter().position(|armed| armed.turn == turn) else { continue };
+            let at = slot.armed[place].at;
+            if at > now.mono {
+                self.timers.insert(at.min(now.mono + HOP), (key, wake, turn));
+                continue;
+            }
             slot.armed.swap_remove(place);
             match wake {
                 Wake::Call(timer) => {
@@ -342,7 +354,7 @@ impl Exchange {
         slot.armed.retain(|armed| armed.wake != wake);
         self.armed = self.armed.wrapping_add(1);
         slot.armed.push(Armed { wake, at, turn: self.armed });
-        self.timers.insert(at, (key, wake, self.armed));
+        self.timers.insert(at.min(self.now + HOP), (key, wake, self.armed));
     }
 
     fn disarm(&mut self, key: SlotKey, wake: Wake) {

@@ -189,6 +189,7 @@ impl Exchange {
     }
 
     /// Answers the request that a side sent within its dialog.
+    #[expect(clippy::too_many_arguments, reason = "an answer names its request and place")]
     pub(super) fn reply(
         &mut self,
         now: Now,

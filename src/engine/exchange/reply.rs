@@ -169,9 +169,18 @@ impl Exchange {
             }
             // Another branch of a far side that forked answered too, or a leg that we gave up.
             Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone => {
-                self.end_stray(now, key, leg, from, response, &Why::Elsewhere, out);
+                let why = self.why_unwanted(key);
+                self.end_stray(now, key, leg, from, response, &why, out);
             }
             Stage::Abandoned(why) => self.end_stray(now, key, leg, from, response, &why, out),
+        }
+    }
+
+    /// R5: only where another leg of this call was bridged is it completed elsewhere.
+    fn why_unwanted(&self, key: SlotKey) -> Why {
+        match self.slots.get(key).and_then(|slot| slot.call.as_deref()) {
+            Some(call) if call.winner().is_none() => Why::NoAnswer,
+            Some(_) | None => Why::Elsewhere,
         }
     }
 
@@ -184,7 +193,8 @@ impl Exchange {
         if unwanted {
             let answer = if delayed { Answer::RefuseAll } else { Answer::None };
             self.acknowledge(now, key, leg, &answer, out);
-            self.bye(now, key, leg, Why::Elsewhere, out);
+            let why = self.why_unwanted(key);
+            self.bye(now, key, leg, why, out);
         }
     }
 
@@ -303,11 +313,16 @@ impl Exchange {
                 let side = self.slots.get(key).and_then(|slot| slot.side_ref(leg));
                 if let Some(ack) = side.and_then(|side| side.ack_of(response.cseq(), side.fork)) {
                     out.out.send(ack.to, &ack.bytes);
+                } else if method == Method::Invite && self.is_unacknowledged(key, leg, response.cseq()) {
+                    self.acknowledge_after_bye(now, key, leg, response, out);
                 }
                 return;
             }
             Response::Success { first: true } => {
                 let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) else { return };
+                if method == Method::Invite && side.asked_for_offer {
+                    side.offer = Body::of(response);
+                }
                 match side.dialog.as_deref_mut() {
                     Some(dialog) if matches!(method, Method::Invite | Method::Update) => {
                         dialog.refresh_target(response);

@@ -6,7 +6,7 @@ use super::arrive::{ALLOW, unsupported, write_refusal};
 use super::slot::{Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
-use crate::call::event::{Event, Gone, LegId};
+use crate::call::event::{Answer, Event, Gone, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
 use crate::sip::body::Body;
@@ -161,11 +161,16 @@ impl Exchange {
     }
 
     fn bye_received(&mut self, now: Now, key: SlotKey, leg: LegId, bye: &Message<'_>, out: &mut Effects) {
+        // It gave up waiting for the answer to its offer: the 2xx wants its ACK all the same.
+        let offers =
+            self.slots.get(key).and_then(|slot| slot.side_ref(leg)).is_some_and(|side| side.offer.is_some());
+        if offers {
+            self.acknowledge(now, key, leg, &Answer::RefuseAll, out);
+        }
         let Some(slot) = self.slots.get_mut(key) else { return };
         let q850 = bye.all(Name::Reason).find_map(super::reply::q850_of);
         let was_accepted = leg == LegId::CALLER && matches!(slot.caller.side.stage, Stage::Accepted { .. });
         if let Some(side) = slot.side(leg).filter(|side| side.stage != Stage::Early) {
-            side.dialog = None;
             side.stage = Stage::Gone;
         }
         slot.armed.retain(|armed| armed.wake != Wake::Session(leg) && armed.wake != Wake::KeepAlive(leg));
@@ -176,6 +181,10 @@ impl Exchange {
             false => Event::HungUp { leg, why: Gone::Bye { q850 } },
         };
         self.happen(now, key, event, out);
+        // Kept until here: a 2xx of its re-INVITE may have wanted its ACK.
+        if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
+            side.dialog = None;
+        }
         if was_accepted {
             // The BYE says that the 200 arrived: it needs no repeating.
             self.transactions.acked(now.mono, transaction);
@@ -245,13 +254,11 @@ impl Exchange {
             });
             if matches!(method, Method::Invite | Method::Update)
                 && let Some(side) = place.side(leg)
+                && let Ok(Some(session)) = Session::of_request(request)
+                && side.session.is_some()
+                && request.get(Name::SessionExpires).is_some()
             {
-                if let Ok(Some(session)) = Session::of_request(request)
-                    && side.session.is_some()
-                    && request.get(Name::SessionExpires).is_some()
-                {
-                    side.session = Some(session);
-                }
+                side.session = Some(session);
             }
         }
         if matches!(method, Method::Invite | Method::Update) {

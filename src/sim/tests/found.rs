@@ -90,3 +90,30 @@ fn r12_a_call_that_is_over_leaves_no_timer() {
     assert_eq!(call.world.next_timer(), None, "something is still to be woken for");
     call.comes_to_rest();
 }
+
+#[test]
+fn r11_a_re_invite_whose_ack_is_awaited_when_the_call_ends_gets_its_ack() {
+    let mut call = talking();
+    call.loses_next_of("gateway1 → us", "ACK").does("gateway1", Act::AsksForOffer);
+    call.while_in_flight(|call| {
+        call.world.run(Duration::from_millis(100));
+        call.hangs_up("caller");
+    });
+    call.after(seconds(10));
+    let answers = call.messages("caller → us", "200").len();
+    assert!(call.messages("us → caller", "ACK").len() >= answers, "the caller repeats its 200 for 32 s");
+    call.comes_to_rest();
+}
+
+#[test]
+fn r11_the_ack_of_one_re_invite_is_not_taken_for_that_of_the_next() {
+    let mut call = talking();
+    call.delays_next_of("caller → us", "ACK", Duration::from_millis(400)).does("caller", Act::Holds);
+    call.while_in_flight(|call| {
+        call.world.run(Duration::from_millis(100));
+        // The ACK of the first comes while the answer to the second is repeated.
+        call.loses_next_of("us → caller", "200").does("caller", Act::AsksForOffer);
+    });
+    call.after(seconds(3));
+    call.comes_to_rest();
+}
