@@ -132,11 +132,11 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
     nix::sys::prctl::set_timerslack(1).map_err(|e| e.to_string())?;
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let (caller, far) = (process::free_port(host)?, process::free_port(host)?);
+    let [caller, far, listeners @ ..] = process::free_ports::<{ 2 + Kind::COUNT }>(host)?;
     let mut servers = Vec::new();
-    for kind in &arguments.servers {
+    for (kind, server) in arguments.servers.iter().zip(listeners) {
         note(&format!("starting: {}", kind.title()));
-        let ports = Ports { server: process::free_port(host)?, caller, far };
+        let ports = Ports { server, caller, far };
         servers.push(Server::start(*kind, ports, folder.path())?);
     }
     let mut figures: BTreeMap<Kind, Figures> =

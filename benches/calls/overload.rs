@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::load::{Load, Offer, Outcome, Ports};
-use crate::process::free_port;
+use crate::process::free_ports;
 use crate::search::THRESHOLD;
 use crate::server::{Kind, Server};
 use crate::usage;
@@ -40,7 +40,8 @@ impl Overload {
     pub fn run(&self) -> Result<(), String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let ports = Ports { server: free_port(host)?, caller: free_port(host)?, far: free_port(host)? };
+        let [server, caller, far] = free_ports(host)?;
+        let ports = Ports { server, caller, far };
         let server = Server::start(Kind::Strowger, ports, folder.path())?;
         let before = offer(ports, ORDINARY, 3)?;
         crate::note(&format!("before: {} of {} calls failed", before.failed(), ORDINARY * 3));

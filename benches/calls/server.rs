@@ -28,6 +28,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const COUNT: usize = 4;
+
     pub fn title(self) -> &'static str {
         match self {
             Kind::Relay => "bare relay of the same datagrams",

@@ -15,7 +15,7 @@ use clap::Args;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::batch::{Inbox, Outbox, local, socket};
-use crate::process::{Program, free_port};
+use crate::process::{Program, free_ports};
 use crate::server::strowger;
 
 /// New calls per second to each of the two numbers.
@@ -60,10 +60,7 @@ impl Soak {
         let words = |e: io::Error| e.to_string();
         let folder = tempfile::tempdir().map_err(words)?;
         let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let ports: Vec<u16> = (0..8).map(|_| free_port(host)).collect::<Result<_, _>>()?;
-        let [server, admin, gateway, alice, bob, first, second, third] = ports[..] else {
-            return Err("eight ports".to_owned());
-        };
+        let [server, admin, gateway, alice, bob, first, second, third] = free_ports(host)?;
         let config = configure(folder.path(), shards, [server, admin, gateway, alice, bob]).map_err(words)?;
         let node = strowger(&config, folder.path())?;
         let _phones = [gateway, alice, bob]

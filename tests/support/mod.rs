@@ -6,9 +6,10 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::Duration;
 
-use process::{Program, free_port, until};
+use process::{Program, free_ports, until};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -23,6 +24,12 @@ const SCENARIO: Duration = Duration::from_secs(20);
 
 /// How long a record may take to reach the disk.
 const RECORD: Duration = Duration::from_secs(5);
+
+/// SIPp's first media port, below those that the system chooses.
+const MEDIA: u16 = 6_000;
+
+/// How many SIPps have been started; each has media ports of its own.
+static SIPPS: AtomicU16 = AtomicU16::new(0);
 
 /// What a test returns: the first thing that went wrong, in words.
 pub type Outcome = Result<(), String>;
@@ -47,9 +54,7 @@ impl World {
     /// ports.
     pub fn start(number: &str) -> Result<World, String> {
         let host = own_host();
-        let [sip, admin, carrier, gateway, alice, bob] = [(); 6].map(|()| free_port(host));
-        let (sip, admin, carrier) = (sip?, admin?, carrier?);
-        let (gateway, alice, bob) = (gateway?, alice?, bob?);
+        let [sip, admin, carrier, gateway, alice, bob] = free_ports(host)?;
         let folder = TempDir::new().map_err(|e| e.to_string())?;
         let config = folder.path().join("config");
         let data = folder.path().join("data");
@@ -101,7 +106,7 @@ impl World {
         let name = format!("{play}-{port}");
         let file = |kind: &str| self.folder.path().join(format!("{name}.{kind}"));
         let (host, limit) = (self.host.to_string(), SCENARIO.as_secs().to_string());
-        let media = free_port(self.host)?.clamp(6000, 60000).to_string();
+        let media = (MEDIA + SIPPS.fetch_add(1, Ordering::Relaxed) % 1_000 * 20).to_string();
         let mut command = Command::new("sipp");
         command.arg("-sf").arg(scenario).args(["-i", &host, "-mi", &host, "-mp", &media]);
         command.args(["-p", &port.to_string(), "-m", "1", "-nostdin", "-timeout", &limit, "-timeout_error"]);
@@ -172,10 +177,11 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
         .map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// A loopback address of this process alone, so that no other test takes a port between its choice and its use.
+/// A loopback address that no other world has, so that nobody takes a port between its choice and its use.
 fn own_host() -> IpAddr {
+    static WORLDS: AtomicU8 = AtomicU8::new(1);
     let [.., b, c] = std::process::id().to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(127, 64 | b >> 2, b, c.clamp(1, 254)))
+    IpAddr::V4(Ipv4Addr::new(127, 64 | b & 63, c, WORLDS.fetch_add(1, Ordering::Relaxed).clamp(1, 254)))
 }
 
 /// Whether somebody on this machine holds `port`, by the kernel's own list (`udp` or `tcp`).

@@ -119,15 +119,24 @@ pub fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// A port of `host` that is free for UDP and TCP, chosen by the system.
-pub fn free_port(host: IpAddr) -> Result<u16, String> {
-    let free = || -> io::Result<u16> {
-        loop {
-            let port = TcpListener::bind((host, 0))?.local_addr()?.port();
-            if UdpSocket::bind((host, port)).is_ok() {
-                return Ok(port);
-            }
+/// Ports of `host` that are free for UDP and TCP, chosen by the system, no two the same.
+pub fn free_ports<const N: usize>(host: IpAddr) -> Result<[u16; N], String> {
+    let mut held = Vec::new();
+    let mut ports = [0; N];
+    let mut fill = || -> io::Result<()> {
+        for port in &mut ports {
+            // Held until all are chosen.
+            let (tcp, udp) = loop {
+                let tcp = TcpListener::bind((host, 0))?;
+                if let Ok(udp) = UdpSocket::bind(tcp.local_addr()?) {
+                    break (tcp, udp);
+                }
+            };
+            *port = tcp.local_addr()?.port();
+            held.push((tcp, udp));
         }
+        Ok(())
     };
-    free().map_err(|e| format!("no free port on {host}: {e}"))
+    fill().map_err(|e| format!("no free port on {host}: {e}"))?;
+    Ok(ports)
 }
