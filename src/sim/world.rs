@@ -570,9 +570,17 @@ impl World {
         Some(label(&message))
     }
 
+    /// The picture of a broken sentence shows the message that broke it.
     fn crosses(&mut self, crossing: Crossing) {
-        self.check(|check| check.saw(&crossing));
         self.trace.crossings.push(crossing);
+        let mut checks = std::mem::take(&mut self.checks);
+        for check in &mut checks {
+            let verdict = self.trace.crossings.last().map_or(Ok(()), |crossing| check.saw(crossing));
+            if let Err(breach) = verdict {
+                self.breaks(check.name(), breach);
+            }
+        }
+        self.checks = checks;
     }
 
     fn recorded(&mut self, record: Value) {
