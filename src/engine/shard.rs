@@ -66,7 +66,8 @@ pub trait Owners: Copy + Send + 'static {
 /// Parcels and stream messages of one turn, each: as many as datagrams.
 const A_TURN: usize = udp::BATCH;
 
-/// Wake-ups for timers stand on a grid of this width, so that thousands of timers share one. SIP's shortest timer
+/// Wake-ups for timers stand on a grid of this width, so that thousands of timers share one: at 100 calls/s a finer
+/// one woke the shard more often for timers than for messages. SIP's shortest timer
 /// is 500 ms (T1).
 const GRID: Duration = Duration::from_millis(50);
 
@@ -467,7 +468,7 @@ mod tests {
 
     #[test]
     fn wake_ups_stand_on_a_grid_and_never_come_early() {
-        for (deadline, wake) in [(0, 0), (1, 8_000), (8_000, 8_000), (8_001, 16_000)] {
+        for (deadline, wake) in [(0, 0), (1, 50_000), (50_000, 50_000), (50_001, 100_000)] {
             assert_eq!(on_grid(Instant::from_micros(deadline)), Instant::from_micros(wake));
         }
     }
