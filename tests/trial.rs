@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use process::{Program, free_port};
+use process::{Program, free_ports};
 use strowger::call::story::Way;
 use strowger::trial::Told;
 use tempfile::TempDir;
@@ -135,7 +135,8 @@ fn whoever_is_no_node_is_exit_3() {
 
     let node = world.serve();
     let toml = world.folder.path().join("config/strowger.toml");
-    let elsewhere = free_port(world.host).unwrap().to_string();
+    let [elsewhere] = free_ports(world.host).unwrap();
+    let elsewhere = elsewhere.to_string();
     let text = std::fs::read_to_string(&toml).unwrap().replace(&world.sip.to_string(), &elsewhere);
     std::fs::write(&toml, text).unwrap();
     let ran = world.tried(QUICK);
@@ -191,7 +192,7 @@ impl World {
     }
 
     fn at(host: IpAddr, transport: &str, number: &str) -> World {
-        let [sip, gateway, alice, bob] = [(); 4].map(|()| free_port(host).unwrap());
+        let [sip, gateway, alice, bob] = free_ports(host).unwrap();
         let place = |port: u16| SocketAddr::new(host, port);
         let folder = TempDir::new().unwrap();
         std::fs::create_dir_all(folder.path().join("config/routing")).unwrap();
