@@ -139,7 +139,7 @@ impl Exchange {
         for next in waiting {
             match next {
                 Waiting::Provisional { code, tag, body } => self.provisional(now, key, code, tag, body, out),
-                Waiting::Accept { tag, body } => self.accept_as(now, key, tag, body, out),
+                Waiting::Accept { tag, body } => self.accept_when_pracked(now, key, tag, body, out),
             }
         }
     }
@@ -156,16 +156,25 @@ impl Exchange {
     ) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let tag = tag_number(slot, leg, fork);
-        // RFC 3262 §3: no 2xx before the PRACK of a reliable response with SDP.
-        if let Some(open) = slot.caller.reliable.as_deref_mut() {
-            if open.has_sdp || open.waiting.iter().any(Waiting::has_sdp) {
+        self.accept_when_pracked(now, key, tag, body, out);
+    }
+
+    /// RFC 3262 §3: no 2xx before the PRACK of a reliable response with SDP.
+    fn accept_when_pracked(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        tag: u8,
+        body: Option<Body>,
+        out: &mut Effects,
+    ) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        match slot.caller.reliable.as_deref_mut() {
+            Some(open) if open.has_sdp || open.waiting.iter().any(Waiting::has_sdp) => {
                 open.waiting.push(Waiting::Accept { tag, body });
-                return;
             }
-            slot.caller.reliable = None;
-            self.disarm(key, Wake::RepeatReliable);
+            Some(_) | None => self.accept_as(now, key, tag, body, out),
         }
-        self.accept_as(now, key, tag, body, out);
     }
 
     fn accept_as(&mut self, now: Now, key: SlotKey, tag: u8, body: Option<Body>, out: &mut Effects) {
@@ -173,6 +182,9 @@ impl Exchange {
         if slot.caller.side.stage != Stage::Early {
             return;
         }
+        // A final response ends what was still to be PRACKed (RFC 3262 §3).
+        slot.caller.reliable = None;
+        slot.armed.retain(|armed| armed.wake != Wake::RepeatReliable);
         let invite_bytes = std::mem::take(&mut slot.invite);
         let Ok(invite) = Message::parse(&invite_bytes) else { return };
         let our_tag = names::tag(key, LegId::CALLER, tag);

@@ -178,6 +178,12 @@ impl Slot {
         }
     }
 
+    /// Whether our INVITE to a leg with this Call-ID still awaits its final response.
+    pub fn awaits_final(&self, leg: LegId, call_id: &[u8]) -> bool {
+        let side = leg.index().checked_sub(1).and_then(|at| self.legs.get(at));
+        side.is_some_and(|side| side.side.stage == Stage::Early && side.call_id == *call_id)
+    }
+
     /// The early dialog of a leg that a request names.
     pub fn early_fork(&mut self, leg: LegId, call_id: &[u8], remote_tag: &[u8]) -> Option<&mut Dialog> {
         let side = self.called(leg).filter(|side| side.side.stage == Stage::Early)?;

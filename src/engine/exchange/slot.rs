@@ -256,6 +256,8 @@ pub struct Asked {
     pub from: Peer,
     /// The request itself, for the answer; empty once answered.
     pub request: Bytes,
+    /// A re-INVITE without SDP: our 200 makes the offer.
+    pub wants_offer: bool,
     /// The transaction by which we passed it on.
     pub passed: Option<transaction::Id>,
 }

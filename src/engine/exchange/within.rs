@@ -28,6 +28,8 @@ enum Place {
     Late(SlotKey, LegId),
     /// We have said BYE there, and its own crossed ours.
     Left(SlotKey, LegId),
+    /// Its dialog's 200 is still on its way: the repetition comes after it.
+    Early,
     Nowhere,
 }
 
@@ -46,6 +48,7 @@ impl Exchange {
                 self.say(now, slot, Way::In, leg, What::Request(request.method()));
                 return self.answer_once(now, from, request, key, slot, leg, 500, out);
             }
+            Place::Early => return,
             Place::Nowhere if self.knows(from) => {
                 return self.refuse_statelessly(from, request, Refusal::NoDialog, out);
             }
@@ -111,6 +114,9 @@ impl Exchange {
             && let Some(fork) = slot.early_fork(leg, request.call_id(), remote_tag)
         {
             return if fork.takes(cseq) { Place::In(key, leg) } else { Place::Late(key, leg) };
+        }
+        if slot.awaits_final(leg, request.call_id()) {
+            return Place::Early;
         }
         let Some(side) = slot.side(leg) else { return Place::Nowhere };
         let Some(dialog) = side.dialog.as_deref_mut() else {
@@ -244,6 +250,7 @@ impl Exchange {
                 cseq: request.cseq(),
                 from,
                 request: Bytes::copy_from_slice(request.raw()),
+                wants_offer: request.body().is_empty(),
                 passed: None,
             });
             if matches!(method, Method::Invite | Method::Update)
@@ -287,7 +294,10 @@ impl Exchange {
             let asked = slot.asked.remove(at);
             slot.story.say(now.mono, Way::In, leg, What::Request(Method::Ack));
             self.transactions.acked(now.mono, asked.transaction);
-            self.happen(now, key, Event::Settled { leg, answer: Body::of(ack) }, out);
+            // Only where our 200 made the offer does its ACK bring an answer.
+            if asked.wants_offer {
+                self.happen(now, key, Event::Settled { leg, answer: Body::of(ack) }, out);
+            }
             return self.unpin(key);
         }
         let caller = &mut slot.caller;
