@@ -25,6 +25,22 @@ proptest! {
     }
 }
 
+/// What the fuzzer found, and what it started from.
+#[test]
+fn the_corpus_of_the_fuzzer_is_replayed() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/shard");
+    let maker = served();
+    let mut inputs = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus") {
+        let path = entry.expect("an entry").path();
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        println!("{}", path.display());
+        run::of_bytes(&maker, &bytes);
+        inputs += 1;
+    }
+    assert!(inputs > 0, "an empty corpus");
+}
+
 /// As many worlds as `SOAK_WORLDS` says, or as fit into `SOAK_SECONDS`, from `SOAK_SEED` on.
 #[test]
 #[ignore = "runs as long as it is told to: scripts/soak"]

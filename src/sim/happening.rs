@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::forge::Forgery;
 use super::manner::{Act, CallerHabit};
 use super::wire::{Fate, Way};
 
@@ -23,6 +24,12 @@ pub enum Happening {
     Mangled { back: usize, at: usize, byte: u8 },
     /// Bytes from somewhere.
     Stray { host: usize, bytes: Vec<u8> },
+    /// A message of the last seconds, either way, that somebody has rewritten, comes from any end.
+    Forged { host: usize, back: usize, forgeries: Vec<Forgery> },
+    /// The kernel says that an end's port is closed, whatever became of what was sent there.
+    Refused { host: usize },
+    /// The operator hangs up one of the calls in progress.
+    HungUp { call: usize },
     /// The operator publishes another configuration.
     Published,
     /// Time passes.
@@ -35,7 +42,7 @@ const STRAY_BYTES: usize = 2_000;
 impl Happening {
     /// Draws one. A fuzzer's bytes and a seed lead through the same choices.
     pub fn draw(dice: &mut Dice) -> Happening {
-        match dice.below(16) {
+        match dice.below(24) {
             0..=3 => {
                 Happening::Dials { number: dice.below(16) as usize, habit: *dice.pick(&CallerHabit::ALL) }
             }
@@ -62,12 +69,38 @@ impl Happening {
             },
             12 => Happening::Stray { host: dice.below(256) as usize, bytes: dice.bytes(STRAY_BYTES) },
             13 => Happening::Published,
+            14..=18 => Happening::Forged {
+                host: dice.below(256) as usize,
+                back: dice.below(256) as usize,
+                forgeries: (0..dice.within(1..4)).map(|_| Forgery::draw(dice)).collect(),
+            },
+            19 => Happening::Refused { host: dice.below(256) as usize },
+            20 => Happening::HungUp { call: dice.below(256) as usize },
             _ => Happening::Passes(match dice.below(4) {
                 0 => Duration::ZERO,
                 1 => dice.millis(0..100),
                 2 => dice.millis(0..2_000),
                 _ => dice.millis(0..40_000),
             }),
+        }
+    }
+
+    /// Whether somebody who is none of the call's ends speaks, or the network lies: what the wire shows then is
+    /// not what the ends did.
+    pub fn is_foreign(&self) -> bool {
+        match self {
+            Happening::Mangled { .. }
+            | Happening::Stray { .. }
+            | Happening::Forged { .. }
+            | Happening::Refused { .. } => true,
+            Happening::Dials { .. }
+            | Happening::Acts { .. }
+            | Happening::Next { .. }
+            | Happening::Cut { .. }
+            | Happening::Replayed { .. }
+            | Happening::HungUp { .. }
+            | Happening::Published
+            | Happening::Passes(_) => false,
         }
     }
 

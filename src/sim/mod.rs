@@ -8,6 +8,7 @@ pub mod caller;
 pub mod check;
 pub mod core;
 pub mod dice;
+pub mod forge;
 pub mod happening;
 pub mod host;
 pub mod layout;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::core::Maker;
 use super::happening::Happening;
@@ -10,6 +11,9 @@ use super::world::{Broken, World, minutes};
 
 /// No fuzzer's input becomes more happenings than this.
 const HAPPENINGS: usize = 400;
+
+/// `max_call_seconds`: a forged Session-Expires may keep a call that nobody else ends for so long.
+const LONGEST_CALL: Duration = minutes(240);
 
 /// Runs the same story in one world per seed; the number of simulated call-seconds. Every third world has
 /// three shards.
@@ -32,19 +36,25 @@ pub fn one_seed(maker: &Rc<dyn Maker>, seed: u64, story: impl Fn(&mut World)) ->
     world.verdict().map(|()| world.call_seconds)
 }
 
-/// What a fuzzer's bytes make happen, then peace: whatever came in, the world must come to rest.
+/// What a fuzzer's bytes make happen, then peace: whatever came in, the world must come to rest. The first
+/// byte draws the operator's file.
 ///
 /// # Panics
 /// As `for_each_seed`.
 pub fn of_bytes(maker: &Rc<dyn Maker>, bytes: &[u8]) {
+    let (shape, bytes) = bytes.split_first().unwrap_or((&1, &[]));
     let happenings = Happening::decode(bytes, HAPPENINGS);
-    let mut world = World::new(1, 1, Rc::clone(maker));
+    let at_rest_within = match happenings.iter().any(Happening::is_foreign) {
+        true => LONGEST_CALL + minutes(10),
+        false => minutes(30),
+    };
+    let mut world = World::new(u64::from(*shape), 1, Rc::clone(maker));
     world.phones(3..4, &[Habit::Answers, Habit::Ignores, Habit::Forks]);
     for happening in happenings {
         world.happens(happening);
     }
     world.heal();
-    world.run_until_quiet(minutes(30));
+    world.run_until_quiet(at_rest_within);
     world.must_be_empty();
     if let Err(broken) = world.verdict() {
         panic!("{broken}");

@@ -362,6 +362,9 @@ impl World {
     /// Something happens now.
     pub fn happens(&mut self, what: Happening) {
         let hosts = self.hosts.len();
+        if what.is_foreign() {
+            self.checks.retain(|check| check.stands_anything());
+        }
         match what {
             Happening::Dials { number, habit } => {
                 let manner = habit.manner(&mut self.dice);
@@ -389,13 +392,27 @@ impl World {
                 if let Some((from, mut bytes)) = self.earlier(back) {
                     let length = bytes.len();
                     bytes[at % length] = byte;
-                    self.checks.retain(|check| check.stands_anything());
                     self.arrives(from, &bytes);
                 }
             }
-            Happening::Stray { host, bytes } => {
-                self.checks.retain(|check| check.stands_anything());
-                self.arrives(self.hosts[host % hosts].stack.addr, &bytes);
+            Happening::Stray { host, bytes } => self.arrives(self.hosts[host % hosts].stack.addr, &bytes),
+            Happening::Forged { host, back, forgeries } => {
+                let of_late = self.of_late().count().max(1);
+                let model = self.of_late().nth(back % of_late).map(|crossing| crossing.message.clone());
+                if let Some(mut forged) = model {
+                    forgeries.iter().for_each(|forgery| forgery.rewrite(&mut forged));
+                    self.arrives(self.hosts[host % hosts].stack.addr, &forged.bytes());
+                }
+            }
+            Happening::Refused { host } => {
+                let to = udp(self.hosts[host % hosts].stack.addr);
+                self.takes_place(Event::Refused(to));
+            }
+            Happening::HungUp { call } => {
+                let calls = self.live_calls();
+                if let Some(call) = calls.get(call % calls.len().max(1)) {
+                    self.operator_hangs_up(call);
+                }
             }
             Happening::Published => self.publish(None),
             Happening::Passes(lasting) => self.run(lasting),
@@ -485,6 +502,12 @@ impl World {
         Some((crossing.peer, crossing.message.bytes()))
     }
 
+    /// What crossed the edge in the last seconds, the last first.
+    fn of_late(&self) -> impl Iterator<Item = &Crossing> {
+        let recent = |crossing: &&Crossing| self.now.since(crossing.at) < REPLAY_WITHIN;
+        self.trace.crossings.iter().rev().take_while(recent)
+    }
+
     fn takes_place(&mut self, event: Event) {
         match event {
             Event::ToCore { from, bytes } => self.arrives(from, &bytes),
@@ -516,8 +539,7 @@ impl World {
             }
             self.crosses(Crossing { at: self.now, way: Way::In, peer: from, message });
         }
-        let peer = Peer { transport: Transport::Udp, addr: from, listener: ListenerId(0), flow: None };
-        self.feed(shard, Input::Received { from: peer, bytes, age: Duration::ZERO });
+        self.feed(shard, Input::Received { from: udp(from), bytes, age: Duration::ZERO });
     }
 
     fn feed(&mut self, shard: usize, input: Input<'_>) {
@@ -637,6 +659,10 @@ impl World {
     fn clock(&self) -> Now {
         Now { mono: self.now, wall: Wall(BEGINNING + self.now.as_micros() / 1_000) }
     }
+}
+
+fn udp(addr: SocketAddr) -> Peer {
+    Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None }
 }
 
 /// The first host whose alarm rings.
