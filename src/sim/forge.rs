@@ -111,14 +111,14 @@ impl Forgery {
         match dice.below(14) {
             0..=3 => Forgery::Answers { status: *dice.pick(&STATUSES), tag: dice.below(256) as u8 },
             4..=7 => Forgery::Asks {
-                method: *dice.pick(&METHODS),
+                method: dice.pick::<&str>(&METHODS),
                 further: dice.below(3) as u32,
                 branch: (dice.below(4) > 0).then(|| dice.below(256) as u8),
             },
             8 => Forgery::Turned,
             9 => Forgery::Field { at: dice.below(256) as usize, value: value(dice) },
-            10 | 11 => Forgery::More { name: *dice.pick(&FIELDS), value: value(dice) },
-            12 => Forgery::Body { kind: *dice.pick(&KINDS), bytes: dice.bytes(BYTES) },
+            10 | 11 => Forgery::More { name: dice.pick::<&str>(&FIELDS), value: value(dice) },
+            12 => Forgery::Body { kind: dice.pick::<&str>(&KINDS), bytes: dice.bytes(BYTES) },
             _ => Forgery::Call { id: dice.below(256) as u8 },
         }
     }
