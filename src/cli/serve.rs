@@ -61,10 +61,13 @@ impl Ready {
 pub(super) fn serve(config: &Path, out: Out) -> Result<Exit, Failed> {
     let env: Env = Arc::new(|name: &str| std::env::var(name).ok());
     let running = Running::start(config, env).map_err(|error| Failed::Wrong(error.to_string()))?;
-    let ended = match announce(&running, config, out) {
-        Ok(()) => running.block_on(until_told(&running)),
-        Err(failed) => Err(failed),
-    };
+    let ended = running.block_on(async {
+        // Whoever reads "ready" may signal at once; without a handler that would kill the process.
+        let signals = Signals::new();
+        let signals = signals.map_err(|error| Failed::Wrong(format!("signals cannot be taken: {error}")))?;
+        announce(&running, config, out)?;
+        until_told(&running, signals).await
+    });
     running.stop();
     ended
 }
@@ -106,9 +109,7 @@ impl Signals {
 }
 
 /// SIGHUP reloads, SIGTERM (or Ctrl-C) drains, a second one ends.
-async fn until_told(running: &Running) -> Result<Exit, Failed> {
-    let mut signals =
-        Signals::new().map_err(|error| Failed::Wrong(format!("signals cannot be taken: {error}")))?;
+async fn until_told(running: &Running, mut signals: Signals) -> Result<Exit, Failed> {
     let mut broken = pin!(running.broken());
     loop {
         let Signals { hup, term, int } = &mut signals;
