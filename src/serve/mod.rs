@@ -132,15 +132,21 @@ impl Running {
         self.store.lost()
     }
 
-    /// The first number that the files name and that is enabled: what can be tried.
+    /// The first number that is written out and enabled: what can be tried. Those of a table (.csv), which
+    /// are many and mostly a machine's, come after those that somebody wrote by hand.
     pub fn first_number(&self) -> Option<E164> {
         let config = self.front.publisher.config();
         let table = self.table();
         let trunk = table.trunks().first()?;
-        config.numbers.iter().find_map(|number| match number.did.value {
-            Dialled::Number(did) => table.plan_for(trunk, did, 0).is_ok().then_some(did),
-            Dialled::Block(_) => None,
-        })
+        let tried = |of_a_table: bool| {
+            config.numbers.iter().find_map(|number| match number.did.value {
+                Dialled::Number(did) if config.files.is_csv(number.did.place) == of_a_table => {
+                    table.plan_for(trunk, did, 0).is_ok().then_some(did)
+                }
+                Dialled::Number(_) | Dialled::Block(_) => None,
+            })
+        };
+        tried(false).or_else(|| tried(true))
     }
 
     /// The table that calls are planned with now.
