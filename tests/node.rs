@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -169,6 +169,148 @@ fn a_node_with_nothing_to_do_sleeps() {
     assert!(used < Duration::from_millis(50), "{used:?} of 250 ms");
 }
 
+/// RFC 3261 §18.1.1, and the contract's `transport`: requests above 1,300 bytes.
+mod long_invites {
+    use super::*;
+
+    /// A node with a TCP listener too, whose DID is forwarded to a gateway written so.
+    fn forwards_to(transport: &str, uri: &str) -> Place {
+        let place = Place::new();
+        let file = |name: &str| place.folder.path().join("config").join(name);
+        let node = std::fs::read_to_string(file("strowger.toml")).unwrap();
+        let tcp = "[[listen]]\ntransport = \"tcp\"\naddr = \"127.0.0.1:0\"\n";
+        std::fs::write(file("strowger.toml"), format!("{tcp}{node}")).unwrap();
+        let routing = format!(
+            "[[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.0.1/32\"]\n[[trunk]]\nname = \"mobile\"\noutbound = true\n\
+             transport = \"{transport}\"\ngateways = [{{ uri = \"{uri}\" }}]\noptions_interval = 0\n\
+             [[number]]\ndid = \"+12015550101\"\nforward_to = \"+13125550199\"\n"
+        );
+        std::fs::write(file("routing/all.toml"), routing).unwrap();
+        place
+    }
+
+    /// One port for UDP and TCP, on an address that no other test has.
+    fn gateway(host: &str) -> (TcpListener, Line) {
+        let tcp = TcpListener::bind((host, 0)).unwrap();
+        let socket = UdpSocket::bind(tcp.local_addr().unwrap()).unwrap();
+        (tcp, Line { socket })
+    }
+
+    fn long(carrier: &Line, call_id: &str) -> String {
+        let subject = format!("Subject: {}\r\nContact:", "long ".repeat(250));
+        invite(carrier, "+12015550101", call_id).replace("Contact:", &subject)
+    }
+
+    /// The next message of a stream.
+    fn read(stream: &mut BufReader<TcpStream>) -> String {
+        let (mut text, mut length) = (String::new(), 0);
+        while !text.ends_with("\r\n\r\n") {
+            let from = text.len();
+            assert!(stream.read_line(&mut text).unwrap() > 0, "it was closed after {text:?}");
+            if let Some(value) = text[from..].strip_prefix("Content-Length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).unwrap();
+        text + std::str::from_utf8(&body).unwrap()
+    }
+
+    /// The caller acknowledges the 200 and hangs up; the record is that of a call that was bridged.
+    fn completes(place: &Place, node: &Serving, carrier: &Line, call_id: &str) {
+        let answered = carrier.receive_final();
+        assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+        let line = |name: &str| answered.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        let target = line("Contact: <").trim_end_matches('>').to_owned();
+        for (cseq, method) in [(1, "ACK"), (2, "BYE")] {
+            let text = format!(
+                "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK-{method};rport\r\nMax-Forwards: 70\r\n\
+                 From:{}\r\nTo:{}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContent-Length: 0\r\n\r\n",
+                carrier.addr(),
+                line("From:"),
+                line("To:"),
+            );
+            carrier.send(node.sip, &text);
+        }
+        assert!(carrier.receive_final().starts_with("SIP/2.0 200 "));
+        wait_until(|| place.records().len() == 1);
+        assert_eq!(place.records()[0].outcome, Outcome::Answered);
+    }
+
+    #[test]
+    fn r13_they_go_by_tcp_to_a_gateway_whose_transport_is_auto_or_tcp() {
+        for (transport, host) in [("auto", "127.0.71.1"), ("tcp", "127.0.71.2")] {
+            let (tcp, udp) = gateway(host);
+            let place = forwards_to(transport, &format!("sip:{}", udp.addr()));
+            let (node, carrier) = (place.serve(), Line::new());
+            carrier.send(node.sip, &long(&carrier, transport));
+            let mut stream = BufReader::new(tcp.accept().unwrap().0);
+            stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+            let offered = read(&mut stream);
+            assert!(offered.starts_with("INVITE sip:+13125550199@") && offered.len() > 1300, "{offered}");
+            assert!(offered.contains("Via: SIP/2.0/TCP "), "{offered}");
+            let contact = format!("<sip:{}>", udp.addr());
+            let over_tcp = format!("<sip:{};transport=tcp>", udp.addr());
+            let answered = answer(&offered, "200 OK", &udp).replace(&contact, &over_tcp);
+            stream.get_mut().write_all(answered.as_bytes()).unwrap();
+            assert!(read(&mut stream).starts_with("ACK "));
+            completes(&place, &node, &carrier, transport);
+            assert!(read(&mut stream).starts_with("BYE "));
+            assert!(!place.log().contains("no TCP there"), "{}", place.log());
+        }
+    }
+
+    #[test]
+    fn r13_where_nobody_takes_tcp_they_go_by_udp_after_all_and_the_log_says_so() {
+        let (tcp, udp) = gateway("127.0.71.3");
+        // Nobody else binds to that address: the connection will be refused.
+        drop(tcp);
+        let place = forwards_to("auto", &format!("sip:{}", udp.addr()));
+        let (node, carrier) = (place.serve(), Line::new());
+        carrier.send(node.sip, &long(&carrier, "falls-back"));
+        let (offered, from) = udp.receive();
+        assert!(offered.starts_with("INVITE ") && offered.len() > 1300, "{offered}");
+        assert!(offered.contains("Via: SIP/2.0/UDP "), "{offered}");
+        udp.send(from, &answer(&offered, "200 OK", &udp));
+        completes(&place, &node, &carrier, "falls-back");
+        let records = place.records();
+        assert_eq!(records[0].legs.len(), 2, "the same leg, not another");
+        wait_until(|| place.log().contains("a long INVITE went by UDP: no TCP there"));
+    }
+
+    #[test]
+    fn r13_a_gateway_of_udp_never_gets_tcp() {
+        for (transport, parameter, host) in
+            [("udp", "", "127.0.71.4"), ("auto", ";transport=udp", "127.0.71.5")]
+        {
+            let (tcp, udp) = gateway(host);
+            let place = forwards_to(transport, &format!("sip:{}{parameter}", udp.addr()));
+            let (node, carrier) = (place.serve(), Line::new());
+            carrier.send(node.sip, &long(&carrier, transport));
+            let (offered, from) = udp.receive();
+            assert!(offered.starts_with("INVITE ") && offered.len() > 1300, "{offered}");
+            udp.send(from, &answer(&offered, "200 OK", &udp));
+            completes(&place, &node, &carrier, transport);
+            tcp.set_nonblocking(true).unwrap();
+            assert_eq!(tcp.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn r13_what_fits_into_a_datagram_goes_in_one() {
+        let (tcp, udp) = gateway("127.0.71.6");
+        let place = forwards_to("auto", &format!("sip:{}", udp.addr()));
+        let (node, carrier) = (place.serve(), Line::new());
+        carrier.send(node.sip, &invite(&carrier, "+12015550101", "short"));
+        let (offered, from) = udp.receive();
+        assert!(offered.len() <= 1300, "{offered}");
+        udp.send(from, &answer(&offered, "200 OK", &udp));
+        completes(&place, &node, &carrier, "short");
+        tcp.set_nonblocking(true).unwrap();
+        assert_eq!(tcp.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+}
+
 /// A folder with a configuration, and the phone that it names.
 struct Place {
     folder: tempfile::TempDir,
@@ -207,7 +349,8 @@ impl Place {
 
     fn serve(&self) -> Serving {
         let mut command = self.command(&["serve", "--log", "json"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let mut serving = Serving { child, out, ready: String::new(), sip: nowhere, admin: String::new() };
@@ -218,6 +361,10 @@ impl Place {
         };
         (serving.sip, serving.admin) = (after("udp:").parse().unwrap(), after("admin "));
         serving
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     fn records(&self) -> Vec<Cdr> {
