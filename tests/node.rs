@@ -169,6 +169,28 @@ fn a_node_with_nothing_to_do_sleeps() {
     assert!(used < Duration::from_millis(50), "{used:?} of 250 ms");
 }
 
+#[test]
+fn a_node_takes_as_many_open_files_as_it_is_granted() {
+    let place = Place::new();
+    let node = place.serve_under("ulimit -Sn 100 && ulimit -Hn 700");
+    assert_eq!(node.open_files(), ["700", "700"]);
+    wait_until(|| place.log().contains("open files: the limit of this process"));
+    assert!(!place.log().contains("too low"), "a node without streams holds no connections");
+}
+
+#[test]
+fn a_node_of_streams_warns_where_that_is_too_few() {
+    let place = Place::new();
+    place.listens_on_tcp_too();
+    let node = place.serve_under("ulimit -Sn 100 && ulimit -Hn 10255");
+    assert_eq!(node.open_files(), ["10255", "10255"]);
+    wait_until(|| place.log().contains("the limit of open files is too low"));
+    drop(node);
+    let node = place.serve_under("ulimit -Sn 100 && ulimit -Hn 10256");
+    wait_until(|| place.log().contains("open files: the limit of this process"));
+    drop(node);
+}
+
 /// RFC 3261 §18.1.1, and the contract's `transport`: requests above 1,300 bytes.
 mod long_invites {
     use super::*;
@@ -176,16 +198,13 @@ mod long_invites {
     /// A node with a TCP listener too, whose DID is forwarded to a gateway written so.
     fn forwards_to(transport: &str, uri: &str) -> Place {
         let place = Place::new();
-        let file = |name: &str| place.folder.path().join("config").join(name);
-        let node = std::fs::read_to_string(file("strowger.toml")).unwrap();
-        let tcp = "[[listen]]\ntransport = \"tcp\"\naddr = \"127.0.0.1:0\"\n";
-        std::fs::write(file("strowger.toml"), format!("{tcp}{node}")).unwrap();
+        place.listens_on_tcp_too();
         let routing = format!(
             "[[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.0.1/32\"]\n[[trunk]]\nname = \"mobile\"\noutbound = true\n\
              transport = \"{transport}\"\ngateways = [{{ uri = \"{uri}\" }}]\noptions_interval = 0\n\
              [[number]]\ndid = \"+12015550101\"\nforward_to = \"+13125550199\"\n"
         );
-        std::fs::write(file("routing/all.toml"), routing).unwrap();
+        std::fs::write(place.folder.path().join("config/routing/all.toml"), routing).unwrap();
         place
     }
 
@@ -335,6 +354,13 @@ impl Place {
         Place { folder, phone }
     }
 
+    fn listens_on_tcp_too(&self) {
+        let file = self.folder.path().join("config/strowger.toml");
+        let node = std::fs::read_to_string(&file).unwrap();
+        let tcp = "[[listen]]\ntransport = \"tcp\"\naddr = \"127.0.0.1:0\"\n";
+        std::fs::write(&file, format!("{tcp}{node}")).unwrap();
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
         command.args(args).current_dir(self.folder.path()).env_remove("STROWGER_LOG");
@@ -348,7 +374,18 @@ impl Place {
     }
 
     fn serve(&self) -> Serving {
-        let mut command = self.command(&["serve", "--log", "json"]);
+        self.start(self.command(&["serve", "--log", "json"]))
+    }
+
+    /// Serves under limits that a shell sets first.
+    fn serve_under(&self, ulimits: &str) -> Serving {
+        let mut command = Command::new("sh");
+        let serve = format!("{ulimits} && exec {} serve --log json", env!("CARGO_BIN_EXE_strowger"));
+        command.args(["-c", &serve]).current_dir(self.folder.path()).env("STROWGER_LOG", "debug");
+        self.start(command)
+    }
+
+    fn start(&self, mut command: Command) -> Serving {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
@@ -396,6 +433,14 @@ impl Serving {
 
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Its limits of open files: soft and hard.
+    fn open_files(&self) -> [String; 2] {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut words = line.split_whitespace().map(str::to_owned);
+        [words.next().unwrap(), words.next().unwrap()]
     }
 
     /// What all its threads have used so far.

@@ -3,6 +3,7 @@
 //! `serve` and `try` start one, and tests do. It decides nothing about calls.
 
 mod desk;
+mod files;
 mod notices;
 mod operations;
 mod publish;
@@ -70,6 +71,7 @@ impl Running {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
+        files::raise_limit(options(&config).most_connections());
         Running::start_with(config, folder.to_owned(), env)
     }
 
