@@ -11,6 +11,7 @@ use super::core::{Census, Core, Maker};
 use super::layout;
 use crate::config;
 use crate::engine::exchange::{Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
+use crate::engine::precedence::Standing;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::peer::{ListenerId, Transport};
@@ -67,6 +68,10 @@ impl Maker for Served {
 impl Core for Shard {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
         self.exchange.handle(now, input, out);
+    }
+
+    fn standing<'m>(&self, message: &'m [u8]) -> Option<Standing<'m>> {
+        self.exchange.standing(message)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
