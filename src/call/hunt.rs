@@ -333,6 +333,8 @@ impl Turn<'_> {
         }
         while !contacts.is_empty() && !self.no_more_legs() {
             let to = match contacts.remove(0) {
+                // It would come back with the DID as a diverting party, and be refused as a loop (R11).
+                Redirect::Number { number, .. } if number == self.call.plan.did => continue,
                 Redirect::Number { number, host } => match self.call.plan.outbound(number, 0) {
                     Ok(trunk) => {
                         let gateway = trunk.gateways.iter().position(|gateway| gateway.addr == host);
@@ -341,8 +343,11 @@ impl Turn<'_> {
                     }
                     Err(_) => continue,
                 },
-                Redirect::Agent(agent) if agent.contact.is_none() || agent.dnd => continue,
-                Redirect::Agent(agent) if !self.agents.engage(&agent) => continue,
+                Redirect::Agent(agent) if agent.contact.is_none() => continue,
+                Redirect::Agent(agent) if agent.dnd || !self.agents.engage(&agent) => {
+                    self.call.unrung.push((target, TargetEnd::Busy));
+                    continue;
+                }
                 Redirect::Agent(agent) => Destination::Contact(agent),
             };
             let shown = match &to {

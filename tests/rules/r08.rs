@@ -480,6 +480,54 @@ mod redirects {
         }
     }
 
+    /// bob has a call; alice, who rings for the DID, points to him.
+    fn alice_points_to_busy_bob(keys: &str) -> Call {
+        let bobs = "[[number]]\ndid = \"+12015550102\"\nring = [\"bob\"]";
+        let mut call = number(&format!("{keys}\n{bobs}")).incoming("+12015550102").ringing(["bob"]);
+        call.call_id = call.world.dials(DID, Manner::default());
+        call.awaits("alice").redirects("alice", "sip:bob@127.0.2.2");
+        call
+    }
+
+    #[test]
+    fn r08_a_redirect_to_a_busy_agent_counts_as_busy() {
+        let mut call = alice_points_to_busy_bob("ring = [\"alice\"]");
+        assert_eq!(call.caller_is_told(), Some(486));
+        call.comes_to_rest();
+        assert_eq!(end(&mut call), "busy 486 callee");
+        assert_eq!(legs(&mut call), ["caller failed 486", "alice failed 302"]);
+        // Of a group all must be busy, and a contact that was called and was not speaks against it.
+        let mut call = alice_points_to_busy_bob("ring = [\"alice\", \"carol\"]");
+        call.awaits("carol").refuses("carol", 404);
+        assert_eq!(call.caller_is_told(), Some(480));
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r08_a_redirect_to_the_dialled_number_itself_ends_the_leg() {
+        let mut call = number("ring = [\"alice\"]").incoming(DID);
+        call.awaits("alice").redirects("alice", &format!("sip:{DID}@127.0.3.1"));
+        assert_eq!(call.caller_is_told(), Some(480));
+        assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 0);
+        call.comes_to_rest();
+        assert_eq!(legs(&mut call), ["caller failed 480", "alice failed 302"]);
+    }
+
+    #[test]
+    fn r08_a_redirect_to_another_number_of_ours_is_one_through_our_trunk_and_no_endless_loop() {
+        let bobs = "[[number]]\ndid = \"+12015550102\"\nring = [\"bob\"]";
+        let mut call = number(&format!("ring = [\"alice\"]\n{bobs}")).incoming(DID);
+        call.awaits("alice").redirects("alice", "sip:+12015550102@127.0.3.1").awaits("gateway1");
+        // Should it come back to the DID in the end, it is refused: the DID is a diverting party (R11).
+        let diversion = header(&mut call, "us → gateway1", "INVITE", "Diversion").unwrap_or_default();
+        assert!(diversion.contains(DID), "{diversion}");
+        call.answers("gateway1").comes_to_rest();
+        let back = Manner { oddity: strowger::sim::manner::Oddity::Looped, ..Manner::default() };
+        let mut call = number("ring = [\"alice\"]").caller(back).incoming(DID);
+        assert_eq!(call.caller_is_told(), Some(482));
+        call.comes_to_rest();
+    }
+
     #[test]
     fn r08_redirects_are_followed_five_deep() {
         let mut call = forward().incoming(DID);
