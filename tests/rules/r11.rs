@@ -381,6 +381,12 @@ mod loops {
         call.after(millis(100));
         let told: Vec<_> = others.iter().map(|call_id| call.world.hosts[0].outcome(call_id)).collect();
         assert_eq!(told, [None, Some(482)]);
+        // The contract's outcome of a limit, not that of a loop, which is a 482 too.
+        let first = call.call_id.clone();
+        call.call_id.clone_from(&others[1]);
+        assert_eq!(end(&mut call), "blocked 482 us");
+        assert_eq!(call.cdr()["cause"], "max_ringing_per_caller");
+        call.call_id = first;
         // One that is answered rings no more.
         call.does("caller", Act::Cancels).after(millis(50));
         let fourth = call.world.dials(DID, same());
