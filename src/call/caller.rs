@@ -117,7 +117,29 @@ fn is_withheld(invite: &Message<'_>, from: &Address<'_>) -> bool {
     asked || anonymous || old
 }
 
+impl Diverted {
+    /// The reason as History-Info says it, in the entry that the call was diverted to (RFC 7544 §7.1, RFC 4458).
+    pub fn cause(&self) -> u16 {
+        CAUSES.iter().find(|(_, reason)| *reason == self.reason).map_or(404, |(cause, _)| *cause)
+    }
+}
+
+/// `cause` of History-Info and `reason` of Diversion (RFC 7544 §7); any other is 404 or `unknown`.
+const CAUSES: [(u16, &str); 6] = [
+    (302, "unconditional"),
+    (486, "user-busy"),
+    (408, "no-answer"),
+    (480, "deflection"),
+    // Deflection while it rang; written as 480.
+    (487, "deflection"),
+    (503, "unavailable"),
+];
+
+/// Whom the call was diverted by, latest first: by Diversion, or where there is none by History-Info.
 fn diversions(invite: &Message<'_>, trunk: &Trunk) -> SmallVec<[Diverted; 1]> {
+    if invite.get(Name::Diversion).is_none() {
+        return by_history(invite, trunk);
+    }
     let read = |value| {
         let address = Address::parse(value).ok()?;
         let by = trunk.read_number(&user_of(&address.uri))?;
@@ -127,6 +149,28 @@ fn diversions(invite: &Message<'_>, trunk: &Trunk) -> SmallVec<[Diverted; 1]> {
         Some(Diverted { by, reason: known.copied().unwrap_or("unknown") })
     };
     invite.list(Name::Diversion).take(MAX_DIVERSIONS).filter_map(read).collect()
+}
+
+/// RFC 7544 §6: an entry diverted the call where the one behind it names a cause. One that asks for privacy
+/// (RFC 7044 §10.1) stays in its own header.
+fn by_history(invite: &Message<'_>, trunk: &Trunk) -> SmallVec<[Diverted; 1]> {
+    let mut found = SmallVec::new();
+    let mut before: Option<Address<'_>> = None;
+    for entry in invite.list(Name::HistoryInfo).map(Address::parse) {
+        let entry = entry.ok();
+        let cause = entry.and_then(|entry| entry.uri.param("cause"));
+        if let (Some(by), Some(cause)) = (before, cause)
+            && by.uri.headers.is_empty()
+            && let Some(by) = trunk.read_number(&user_of(&by.uri))
+        {
+            let cause = std::str::from_utf8(cause).ok().and_then(|cause| cause.parse().ok());
+            let known = CAUSES.iter().find(|(known, _)| Some(*known) == cause);
+            found.insert(0, Diverted { by, reason: known.map_or("unknown", |(_, reason)| *reason) });
+        }
+        before = entry;
+    }
+    found.truncate(MAX_DIVERSIONS);
+    found
 }
 
 /// The user part of a sip: URI, or a tel: URI's number, unescaped.

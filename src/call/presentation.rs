@@ -26,6 +26,18 @@ pub struct Presentation<'a> {
     host: &'a [u8],
 }
 
+/// The index of an entry of History-Info: `1.1.2`.
+type Index = SmallVec<[u8; 16]>;
+
+/// What a header's value is put together from.
+type Parts<'p> = SmallVec<[&'p [u8]; 16]>;
+
+fn index_behind(last: &[u8]) -> Index {
+    let mut index = Index::from_slice(last);
+    index.extend_from_slice(if last.is_empty() { b"1" } else { b".1" });
+    index
+}
+
 /// The user part that a leg shows; a number is written as its trunk wants it.
 type User = SmallVec<[u8; 24]>;
 
@@ -114,9 +126,10 @@ impl<'a> Presentation<'a> {
         }
     }
 
-    /// History-Info (RFC 7044): the DID, then whom it was forwarded to, after whatever came with the call.
+    /// History-Info (RFC 7044): whatever came with the call, or else the earlier diversions (RFC 7544 §5), then the
+    /// DID, then whom it was forwarded to.
     fn write_history(&self, w: &mut Writer<'_>, trunk: &Trunk, target: &[u8], invite: &Message<'_>) {
-        let mut last: SmallVec<[u8; 16]> = SmallVec::new();
+        let mut last = Index::new();
         if !self.caller.withheld {
             for entry in invite.list(Name::HistoryInfo).take(MAX_DIVERSIONS) {
                 w.header(Name::HistoryInfo, entry);
@@ -125,28 +138,31 @@ impl<'a> Presentation<'a> {
                 }
             }
         }
-        let did = number_user(self.did, Some(trunk));
-        let (first, dot): (&[u8], &[u8]) = if last.is_empty() { (b"1", b"") } else { (&last, b".1") };
-        w.header_parts(
-            Name::HistoryInfo,
-            &[
-                b"<sip:",
-                &did,
-                b"@",
-                self.host,
-                b">;index=",
-                first,
-                dot,
-                b",<",
-                target,
-                b";cause=302>;index=",
-                first,
-                dot,
-                b".1;mp=",
-                first,
-                dot,
-            ],
-        );
+        let mut cause = Index::new();
+        if last.is_empty() {
+            let earlier = self.caller.diversions.iter().rev().filter(|earlier| self.may_name(earlier.by));
+            for earlier in earlier {
+                let user = number_user(earlier.by, Some(trunk));
+                let index = index_behind(&last);
+                w.header_parts(Name::HistoryInfo, &self.entry(&user, &cause, &index, &last));
+                (last, cause) = (index, Index::from_slice(earlier.cause().to_string().as_bytes()));
+            }
+        }
+        let (did, index) = (number_user(self.did, Some(trunk)), index_behind(&last));
+        let mut parts = self.entry(&did, &cause, &index, &last);
+        let forward: [&[u8]; 6] = [b",<", target, b";cause=302>;index=", &index, b".1;mp=", &index];
+        parts.extend(forward);
+        w.header_parts(Name::HistoryInfo, &parts);
+    }
+
+    /// An entry behind the one of the index `last`, which was diverted to it for this cause, if for any.
+    fn entry<'p>(&'p self, user: &'p [u8], cause: &'p [u8], index: &'p [u8], last: &'p [u8]) -> Parts<'p> {
+        let mut parts = Parts::from_slice(&[b"<sip:", user, b"@", self.host]);
+        match cause {
+            [] => parts.extend([&b">;index="[..], index]),
+            cause => parts.extend([&b";cause="[..], cause, b">;index=", index, b";mp=", last]),
+        }
+        parts
     }
 
     /// Whether an earlier diverting number may be told: not where it is, or may be, a withheld caller's own.

@@ -75,6 +75,72 @@ fn r09_the_callers_history_is_kept_and_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn r09_an_earlier_diversion_is_told_as_history_too() {
+    // The latest first; RFC 7544 §7 for their reasons.
+    let manner = invite(|invite| {
+        invite.set("Diversion", "<sip:+14155550177@10.0.0.1>;reason=user-busy, <sip:+14155550178@10.0.0.1>;reason=no-answer, <sip:+14155550179@10.0.0.1>;reason=away");
+    });
+    let found = forwarded(trunks(TRUSTED, ""), manner);
+    assert_eq!(all(&found, "Diversion").len(), 4);
+    assert_eq!(
+        all(&found, "History-Info"),
+        [
+            "<sip:+14155550179@127.0.0.1:5060>;index=1",
+            "<sip:+14155550178@127.0.0.1:5060;cause=404>;index=1.1;mp=1",
+            "<sip:+14155550177@127.0.0.1:5060;cause=408>;index=1.1.1;mp=1.1",
+            "<sip:+12015550101@127.0.0.1:5060;cause=486>;index=1.1.1.1;mp=1.1.1,\
+             <sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1.1.1.1;mp=1.1.1.1",
+        ]
+    );
+}
+
+#[test]
+fn r09_an_earlier_history_is_told_as_diversions_too() {
+    for (cause, reason) in [
+        ("302", "unconditional"),
+        ("486", "user-busy"),
+        ("408", "no-answer"),
+        ("480", "deflection"),
+        ("487", "deflection"),
+        ("503", "unavailable"),
+        ("404", "unknown"),
+        ("999", "unknown"),
+    ] {
+        let mut call = trunks(TRUSTED, "").caller(of_cause(cause)).incoming(DID).ringing(["gateway1"]);
+        let found = call.messages("us → gateway1", "INVITE").remove(0);
+        // The first retarget names no cause: nobody diverted there. The last but one asks for privacy.
+        let earlier = format!("<sip:+14155550178@127.0.0.1:5060>;reason={reason};privacy=off;counter=1");
+        assert_eq!(all(&found, "Diversion"), [DIVERSION.to_owned(), earlier], "{cause}");
+        call.comes_to_rest();
+        assert_eq!(call.cdr()["diversions"], serde_json::json!(["+14155550178"]));
+    }
+}
+
+/// Retargeted, diverted for this cause, diverted by one who asks for privacy.
+fn of_cause(cause: &str) -> Manner {
+    let dress: fn(&mut Message) = match cause {
+        "302" => |invite| history(invite, "302"),
+        "486" => |invite| history(invite, "486"),
+        "408" => |invite| history(invite, "408"),
+        "480" => |invite| history(invite, "480"),
+        "487" => |invite| history(invite, "487"),
+        "503" => |invite| history(invite, "503"),
+        "404" => |invite| history(invite, "404"),
+        _ => |invite| history(invite, "999"),
+    };
+    invite(dress)
+}
+
+fn history(invite: &mut Message, cause: &str) {
+    let entries = format!(
+        "<sip:+14155550177@10.0.0.1>;index=1, <sip:+14155550178@10.0.0.1>;index=1.1;rc=1, \
+         <sip:+14155550179@10.0.0.1;cause={cause}?Privacy=history>;index=1.1.1;mp=1.1, \
+         <sip:+12015550101@10.0.0.1;cause=302>;index=1.1.1.1;mp=1.1.1"
+    );
+    invite.set("History-Info", entries);
+}
+
+#[test]
 fn r09_pass_called_number_shows_the_did_and_still_sends_the_diversion() {
     let keys = format!("forward_to = \"{FORWARD}\"\npass_called_number = true");
     let found = forwarded(node(TRUSTED, "", "", &did(&keys)), Manner::default());
