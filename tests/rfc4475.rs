@@ -2,7 +2,6 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says so")]
 
-use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::net::SocketAddr;
 
@@ -11,6 +10,11 @@ use strowger::sip::build::{answer, answer_malformed, phrase};
 use strowger::sip::header::{Method, Name};
 use strowger::sip::uri::{self, BadUri, Scheme, Uri};
 use strowger::sip::wire::{BadFrame, Fault, Frame, Message, frame};
+
+#[path = "common/torture.rs"]
+mod torture;
+
+const FOLDER: torture::Torture = torture::Torture("rfc4475");
 
 /// What becomes of a message.
 enum Outcome {
@@ -109,14 +113,7 @@ fn every_message_meets_its_outcome() {
 
 #[test]
 fn no_message_is_left_out() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/torture/rfc4475");
-    let on_disk: BTreeSet<String> = std::fs::read_dir(folder)
-        .expect("the folder")
-        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
-        .collect();
-    let in_table: BTreeSet<String> = MESSAGES.iter().map(|(name, ..)| format!("{name}.sip")).collect();
-    assert_eq!(on_disk, in_table);
-    assert_eq!(MESSAGES.len(), 49, "as many as the RFC has");
+    FOLDER.is_whole(MESSAGES.iter().map(|(name, ..)| *name), 49);
 }
 
 /// In the RFC's archive this message alone has no empty line at its end, which hides what it is about.
@@ -163,8 +160,7 @@ fn every_prefix_of_every_message_is_read_or_refused() {
 }
 
 fn file(name: &str) -> Vec<u8> {
-    let path = format!("{}/tests/torture/rfc4475/{name}.sip", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    FOLDER.file(name)
 }
 
 /// The answer to a malformed message, which must itself be in order as far as there was something to copy.

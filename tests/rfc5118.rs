@@ -5,7 +5,6 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says so")]
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use strowger::sip::body::Body;
@@ -14,6 +13,11 @@ use strowger::sip::header::Name;
 use strowger::sip::sdp;
 use strowger::sip::uri::BadUri;
 use strowger::sip::wire::{Fault, Message, Via};
+
+#[path = "common/torture.rs"]
+mod torture;
+
+const FOLDER: torture::Torture = torture::Torture("rfc5118");
 
 /// What becomes of a message.
 enum Outcome {
@@ -64,19 +68,11 @@ fn every_message_meets_its_outcome() {
 
 #[test]
 fn no_message_is_left_out() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/torture/rfc5118");
-    let on_disk: BTreeSet<String> = std::fs::read_dir(folder)
-        .expect("the folder")
-        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
-        .collect();
-    let in_table: BTreeSet<String> = MESSAGES.iter().map(|(name, ..)| format!("{name}.sip")).collect();
-    assert_eq!(on_disk, in_table);
-    assert_eq!(MESSAGES.len(), 12, "as many as the RFC has");
+    FOLDER.is_whole(MESSAGES.iter().map(|(name, ..)| *name), 12);
 }
 
 fn file(name: &str) -> Vec<u8> {
-    let path = format!("{}/tests/torture/rfc5118/{name}.sip", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    FOLDER.file(name)
 }
 
 fn ip(text: &str) -> IpAddr {
