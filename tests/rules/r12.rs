@@ -524,7 +524,8 @@ mod the_records_cause {
 
     #[test]
     fn r12_it_says_in_words_how_an_answered_call_ended() {
-        let cases: [(fn(&mut Call), &str); 4] = [
+        type Ends = fn(&mut Call);
+        let cases: [(Ends, &str); 4] = [
             (|call| _ = call.hangs_up("caller"), "answered: hang-up"),
             (|call| _ = call.hangs_up("gateway1"), "answered: hang-up"),
             (|call| _ = call.after(seconds(14_401)), "answered: max_call_seconds"),
