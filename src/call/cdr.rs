@@ -163,6 +163,109 @@ pub struct CdrLeg {
     pub rtp: Option<Box<Rtp>>,
 }
 
+impl CdrLeg {
+    /// A leg of which nothing is known but this.
+    pub fn new(id: u16, role: Role, started: Wall, ended: Wall, end: LegEnd) -> CdrLeg {
+        CdrLeg {
+            id,
+            role,
+            target: None,
+            trunk: None,
+            sip_call_id: None,
+            peer: None,
+            presented: None,
+            started,
+            ringing: None,
+            answered: None,
+            confirmed: None,
+            ended,
+            sip_code: None,
+            q850: None,
+            end,
+            attest: None,
+            attest_reason: None,
+            codec: None,
+            rtp: None,
+        }
+    }
+}
+
+/// What is known of a call from its beginning, and stands in its journal entry and its record alike.
+pub struct Beginning {
+    pub id: Box<str>,
+    pub node: Arc<str>,
+    pub generation: u64,
+    pub account: Arc<str>,
+    pub direction: Direction,
+    pub trunk: Option<Arc<str>>,
+    pub did: Option<Box<str>>,
+    pub dialled: Box<str>,
+    pub caller: Option<Box<str>>,
+    pub withheld: bool,
+    pub started: Wall,
+}
+
+impl Beginning {
+    /// Its record, when it ended so. Whatever else there is to say is left out.
+    pub fn ended(self, ended: Wall, outcome: Outcome, sip_code: u16) -> Cdr {
+        Cdr {
+            v: Cdr::VERSION,
+            id: self.id,
+            node: self.node,
+            generation: self.generation,
+            account: self.account,
+            direction: self.direction,
+            trunk: self.trunk,
+            did: self.did,
+            dialled: self.dialled,
+            caller: self.caller,
+            caller_name: None,
+            withheld: self.withheld,
+            presented: None,
+            diversions: Vec::new(),
+            started: self.started,
+            ringing: None,
+            answered: None,
+            ended,
+            ring_ms: 0,
+            talk_ms: 0,
+            outcome,
+            sip_code,
+            q850: None,
+            ended_by: None,
+            cause: None,
+            winner: None,
+            legs: Vec::new(),
+            recording: None,
+            voicemail: None,
+            attribution: None,
+            verstat: None,
+        }
+    }
+
+    /// What the journal keeps of it once it is answered.
+    pub fn answered(self, answered: Wall) -> JournalEntry {
+        JournalEntry {
+            id: self.id,
+            node: self.node,
+            generation: self.generation,
+            account: self.account,
+            direction: self.direction,
+            trunk: self.trunk,
+            did: self.did,
+            dialled: self.dialled,
+            caller: self.caller,
+            withheld: self.withheld,
+            presented: None,
+            sip_call_id: None,
+            peer: None,
+            started: self.started,
+            ringing: None,
+            answered,
+        }
+    }
+}
+
 /// What the journal keeps of an answered call: enough to write its record should the node die (R12).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalEntry {
@@ -206,28 +309,15 @@ impl JournalEntry {
         let ended = seen.max(self.answered);
         let rang = self.ringing.map_or(0, |ringing| self.answered.0.saturating_sub(ringing.0));
         let caller = CdrLeg {
-            id: 0,
-            role: Role::Caller,
-            target: None,
             trunk: self.trunk.clone(),
             sip_call_id: self.sip_call_id,
             peer: self.peer,
-            presented: None,
-            started: self.started,
             ringing: self.ringing,
             answered: Some(self.answered),
-            confirmed: None,
-            ended,
             sip_code: Some(200),
-            q850: None,
-            end: LegEnd::Normal,
-            attest: None,
-            attest_reason: None,
-            codec: None,
-            rtp: None,
+            ..CdrLeg::new(0, Role::Caller, self.started, ended, LegEnd::Normal)
         };
-        Cdr {
-            v: Cdr::VERSION,
+        let begun = Beginning {
             id: self.id,
             node: self.node,
             generation: self.generation,
@@ -237,27 +327,18 @@ impl JournalEntry {
             did: self.did,
             dialled: self.dialled,
             caller: self.caller,
-            caller_name: None,
             withheld: self.withheld,
-            presented: self.presented,
-            diversions: Vec::new(),
             started: self.started,
+        };
+        Cdr {
+            presented: self.presented,
             ringing: self.ringing,
             answered: Some(self.answered),
-            ended,
             ring_ms: rang,
             talk_ms: ended.0.saturating_sub(self.answered.0),
-            outcome: Outcome::Lost,
-            sip_code: 200,
-            q850: None,
-            ended_by: None,
             cause: Some(Cow::Borrowed("the node stopped during the call")),
-            winner: None,
             legs: vec![caller],
-            recording: None,
-            voicemail: None,
-            attribution: None,
-            verstat: None,
+            ..begun.ended(ended, Outcome::Lost, 200)
         }
     }
 }

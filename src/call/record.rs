@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::cdr::{Cdr, CdrLeg, Direction, EndedBy, JournalEntry, LegEnd, Outcome, Role};
+use super::cdr::{Beginning, Cdr, CdrLeg, Direction, EndedBy, JournalEntry, LegEnd, Outcome, Role};
 use super::event::{Action, LegId};
 use super::leg::{Destination, Leg, LegState};
 use super::outcome::{self, Verdict};
 use super::presentation::Presentation;
 use super::refusal::Refusal;
 use super::{Arrival, Call, State, Turn};
+use crate::routing::{Plan, Trunk};
 use crate::time::{Instant, Now, Wall};
 
 /// How a call ended.
@@ -103,37 +104,19 @@ impl Call {
             .collect();
         let until = self.answered.unwrap_or(ended);
         Cdr {
-            v: Cdr::VERSION,
-            id: self.arrival.id.clone(),
-            node: node.clone(),
-            generation: self.plan.generation,
-            account: self.plan.account.clone(),
-            direction: Direction::Inbound,
-            trunk: Some(self.plan.trunk.name.clone()),
-            did: Some(self.plan.did.to_string().into()),
-            dialled: self.arrival.dialled.clone(),
-            caller: self.arrival.shown_caller(self.plan.trunk.trusted_identity),
-            caller_name: self.arrival.caller.name.clone().filter(|_| !self.arrival.caller.withheld),
-            withheld: self.arrival.caller.withheld,
+            caller_name: self.arrival.shown_name(),
             presented: shown.and_then(|leg| self.presented(leg)),
             diversions: self.arrival.diversions(),
-            started: self.arrival.at.wall,
             ringing: self.ringing.map(|at| self.wall(at)),
             answered: self.answered.map(|at| self.wall(at)),
-            ended: self.wall(ended),
             ring_ms: self.ringing.map_or(0, |at| millis(at, until)),
             talk_ms: self.answered.map_or(0, |at| millis(at, ended)),
-            outcome,
-            sip_code,
             q850,
             ended_by: Some(self.ended_by(ending)),
             cause: Some(Cow::Borrowed(ending.cause(&self.legs))),
             winner: winner.and_then(|at| u16::try_from(at + 1).ok()),
             legs,
-            recording: None,
-            voicemail: None,
-            attribution: None,
-            verstat: None,
+            ..self.beginning(node).ended(self.wall(ended), outcome, sip_code)
         }
     }
 
@@ -141,23 +124,18 @@ impl Call {
     pub fn journal_entry(&self, now: Now, node: &Arc<str>, seen: Seen) -> JournalEntry {
         let winner = self.legs.iter().find(|leg| leg.state == LegState::Bridged);
         JournalEntry {
-            id: self.arrival.id.clone(),
-            node: node.clone(),
-            generation: self.plan.generation,
-            account: self.plan.account.clone(),
-            direction: Direction::Inbound,
-            trunk: Some(self.plan.trunk.name.clone()),
-            did: Some(self.plan.did.to_string().into()),
-            dialled: self.arrival.dialled.clone(),
-            caller: self.arrival.shown_caller(self.plan.trunk.trusted_identity),
-            withheld: self.arrival.caller.withheld,
             presented: winner.and_then(|leg| self.presented(leg)),
             sip_call_id: seen.0,
             peer: seen.1,
-            started: self.arrival.at.wall,
             ringing: self.ringing.map(|at| self.wall(at)),
-            answered: self.answered.map_or(now.wall, |at| self.wall(at)),
+            ..self.beginning(node).answered(self.answered.map_or(now.wall, |at| self.wall(at)))
         }
+    }
+
+    fn beginning(&self, node: &Arc<str>) -> Beginning {
+        let Plan { generation, account, did, trunk, .. } = &*self.plan;
+        let did = Some(did.to_string().into());
+        self.arrival.beginning(node, trunk, *generation, account.clone(), did)
     }
 
     fn ended_by(&self, ending: Ending) -> EndedBy {
@@ -238,30 +216,23 @@ impl Call {
             Destination::Contact(agent) => (Role::Agent, agent.name.clone()),
             Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
         };
+        let end = match leg.state {
+            LegState::Ended(end) => end,
+            LegState::Bridged => LegEnd::Won,
+            LegState::Calling | LegState::Ringing => LegEnd::Failed,
+        };
+        let (started, ended) = (self.wall(leg.started), self.wall(leg.ended.unwrap_or(ended)));
         CdrLeg {
-            id: u16::from(id.0),
-            role,
             target: Some(target),
             trunk: leg.trunk().map(|trunk| trunk.name.clone()),
             sip_call_id,
             peer,
             presented: self.presented(leg),
-            started: self.wall(leg.started),
             ringing: leg.ringing.map(|at| self.wall(at)),
             answered: leg.answered.map(|at| self.wall(at)),
-            confirmed: None,
-            ended: self.wall(leg.ended.unwrap_or(ended)),
             sip_code: (leg.code != 0).then_some(leg.code),
             q850: leg.q850,
-            end: match leg.state {
-                LegState::Ended(end) => end,
-                LegState::Bridged => LegEnd::Won,
-                LegState::Calling | LegState::Ringing => LegEnd::Failed,
-            },
-            attest: None,
-            attest_reason: None,
-            codec: None,
-            rtp: None,
+            ..CdrLeg::new(u16::from(id.0), role, started, ended, end)
         }
     }
 
@@ -293,26 +264,34 @@ impl Arrival {
     }
 
     fn leg(&self, trunk: Option<Arc<str>>, end: LegEnd, ended: Wall, (sip_call_id, peer): Seen) -> CdrLeg {
-        CdrLeg {
-            id: 0,
-            role: Role::Caller,
-            target: None,
-            trunk,
-            sip_call_id,
-            peer,
-            presented: None,
+        CdrLeg { trunk, sip_call_id, peer, ..CdrLeg::new(0, Role::Caller, self.at.wall, ended, end) }
+    }
+
+    /// The caller's display name for records: never a withheld one.
+    fn shown_name(&self) -> Option<Box<str>> {
+        self.caller.name.clone().filter(|_| !self.caller.withheld)
+    }
+
+    fn beginning(
+        &self,
+        node: &Arc<str>,
+        trunk: &Trunk,
+        generation: u64,
+        account: Arc<str>,
+        did: Option<Box<str>>,
+    ) -> Beginning {
+        Beginning {
+            id: self.id.clone(),
+            node: node.clone(),
+            generation,
+            account,
+            direction: Direction::Inbound,
+            trunk: Some(trunk.name.clone()),
+            did,
+            dialled: self.dialled.clone(),
+            caller: self.shown_caller(trunk.trusted_identity),
+            withheld: self.caller.withheld,
             started: self.at.wall,
-            ringing: None,
-            answered: None,
-            confirmed: None,
-            ended,
-            sip_code: None,
-            q850: None,
-            end,
-            attest: None,
-            attest_reason: None,
-            codec: None,
-            rtp: None,
         }
     }
 }
@@ -323,7 +302,7 @@ pub struct Refused<'a> {
     pub refusal: Refusal,
     /// What the caller was told: a trunk's limit has a code of its own (R14).
     pub code: u16,
-    pub trunk: &'a crate::routing::Trunk,
+    pub trunk: &'a Trunk,
     pub generation: u64,
     pub account: Arc<str>,
     /// Our number, where it is one.
@@ -345,37 +324,13 @@ pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> C
         ..arrival.leg(Some(trunk.name.clone()), LegEnd::Failed, now.wall, seen)
     };
     Cdr {
-        v: Cdr::VERSION,
-        id: arrival.id.clone(),
-        node: node.clone(),
-        generation,
-        account,
-        direction: Direction::Inbound,
-        trunk: Some(trunk.name.clone()),
-        did,
-        dialled: arrival.dialled.clone(),
-        caller: arrival.shown_caller(trunk.trusted_identity),
-        caller_name: arrival.caller.name.clone().filter(|_| !arrival.caller.withheld),
-        withheld: arrival.caller.withheld,
-        presented: None,
+        caller_name: arrival.shown_name(),
         diversions: arrival.diversions(),
-        started: arrival.at.wall,
-        ringing: None,
-        answered: None,
-        ended: now.wall,
-        ring_ms: 0,
-        talk_ms: 0,
-        outcome,
-        sip_code: code,
         q850,
         ended_by: Some(EndedBy::Us),
         cause: Some(Cow::Borrowed(refusal.cause())),
-        winner: None,
         legs: vec![leg],
-        recording: None,
-        voicemail: None,
-        attribution: None,
-        verstat: None,
+        ..arrival.beginning(node, trunk, generation, account, did).ended(now.wall, outcome, code)
     }
 }
 
