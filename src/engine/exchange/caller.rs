@@ -11,10 +11,8 @@ use super::{Effects, Exchange, SlotKey, names};
 use crate::call::event::{Event, Fork, LegId};
 use crate::call::story::Way;
 use crate::sip::body::Body;
-use crate::sip::build;
-use crate::sip::dialog::Dialog;
 use crate::sip::header::{Method, Name};
-use crate::sip::wire::Message;
+use crate::sip::wire::{Kept, Message};
 use crate::time::Now;
 
 /// How many To tags one caller may get: one for each leg whose SDP reaches it.
@@ -72,19 +70,10 @@ impl Exchange {
             }
             return;
         }
-        let Ok(invite) = Message::parse(&slot.invite) else { return };
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
         let our_tag = names::tag(key, LegId::CALLER, tag);
-        let mut w = build::answer(
-            &mut self.scratch,
-            &invite,
-            slot.caller.peer.addr,
-            code,
-            build::phrase(code),
-            Some(&our_tag),
-        );
-        w.copy(&invite, Name::RecordRoute);
+        let mut w = slot.caller.head.answer_with_routes(&mut self.scratch, code, &our_tag);
         super::write_contact(&mut w, slot.caller.peer.transport, &host);
         w.header(Name::Allow, ALLOW);
         if reliably {
@@ -185,20 +174,12 @@ impl Exchange {
         // A final response ends what was still to be PRACKed (RFC 3262 §3).
         slot.caller.reliable = None;
         slot.armed.retain(|armed| armed.wake != Wake::RepeatReliable);
-        let invite_bytes = std::mem::take(&mut slot.invite);
-        let Ok(invite) = Message::parse(&invite_bytes) else { return };
+        slot.invite = Kept::default();
+        let head = std::mem::take(&mut slot.caller.head);
         let our_tag = names::tag(key, LegId::CALLER, tag);
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
-        let mut w = build::answer(
-            &mut self.scratch,
-            &invite,
-            slot.caller.peer.addr,
-            200,
-            build::phrase(200),
-            Some(&our_tag),
-        );
-        w.copy(&invite, Name::RecordRoute);
+        let mut w = head.answer_with_routes(&mut self.scratch, 200, &our_tag);
         super::write_contact(&mut w, slot.caller.peer.transport, &host);
         w.header(Name::Allow, ALLOW);
         w.header(Name::Supported, SUPPORTED);
@@ -209,9 +190,9 @@ impl Exchange {
             Some(body) => w.body(body.header_lines(), body.bytes()),
             None => w.end(),
         };
-        // `invited` has seen to it that there is a Contact.
-        slot.caller.side.dialog = Dialog::of_request(&invite, &our_tag, slot.caller.peer).ok().map(Box::new);
+        slot.caller.side.dialog = slot.caller.early.take();
         if let Some(dialog) = slot.caller.side.dialog.as_mut() {
+            dialog.retag(&our_tag);
             dialog.takes(slot.caller.remote_seq);
         }
         slot.caller.side.stage = Stage::Accepted { bye: None };
@@ -235,18 +216,12 @@ impl Exchange {
         }
         slot.caller.reliable = None;
         slot.caller.side.stage = Stage::Gone;
-        let invite_bytes = std::mem::take(&mut slot.invite);
-        let Ok(invite) = Message::parse(&invite_bytes) else { return };
+        slot.invite = Kept::default();
+        slot.caller.early = None;
+        let head = std::mem::take(&mut slot.caller.head);
         let our_tag = names::tag(key, LegId::CALLER, 0);
         self.scratch.clear();
-        let mut w = build::answer(
-            &mut self.scratch,
-            &invite,
-            slot.caller.peer.addr,
-            code,
-            build::phrase(code),
-            Some(&our_tag),
-        );
+        let mut w = head.answer(&mut self.scratch, code, Some(&our_tag));
         if let Some(cause) = q850 {
             let mut digits = [0u8; 3];
             w.header_parts(Name::Reason, &[b"Q.850;cause=", cause_digits(cause, &mut digits)]);

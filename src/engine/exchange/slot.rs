@@ -8,11 +8,13 @@ use super::story::Story;
 use crate::call::Call;
 use crate::call::event::{Fork, LegId, Timer, Why};
 use crate::sip::body::Body;
+use crate::sip::build::AnswerHead;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::Method;
 use crate::sip::peer::Peer;
 use crate::sip::session::Session;
 use crate::sip::transaction;
+use crate::sip::wire::Kept;
 use crate::time::Instant;
 
 /// Whom a transaction belongs to.
@@ -82,8 +84,8 @@ pub struct Slot {
     pub call: Option<Box<Call>>,
     /// The caller left the offer to us (RFC 3261 §13.2.1).
     pub delayed: bool,
-    /// The caller's INVITE; empty once a leg is bridged.
-    pub invite: Bytes,
+    /// The head of the caller's INVITE; empty once a leg is bridged.
+    pub invite: Kept,
     pub caller: CallerSide,
     pub legs: SmallVec<[CalledSide; 1]>,
     pub armed: SmallVec<[Armed; 4]>,
@@ -182,6 +184,10 @@ pub struct CallerSide {
     pub side: Side,
     pub transaction: transaction::Id,
     pub peer: Peer,
+    /// What our responses to the INVITE begin with; empty once it has its final one.
+    pub head: AnswerHead,
+    /// The dialog that our 2xx makes, until then without the tag that is ours in it.
+    pub early: Option<Box<Dialog>>,
     pub call_id: Box<[u8]>,
     pub remote_tag: Box<[u8]>,
     /// Which leg's SDP each To tag of ours stands for, by its number.
