@@ -163,7 +163,10 @@ mod tests {
         let text = line(|| {
             tracing::info!(target: "room", call = %"01h", outcome = "answered", ms = 1_050u64, code = 0u16, ok = true, less = -3, cause, "call ended");
         });
-        assert_eq!(text, "  INFO room: call ended call=01h outcome=answered ms=1050 code=0 ok=true less=-3\n");
+        assert_eq!(
+            text,
+            "  INFO room: call ended call=01h outcome=answered ms=1050 code=0 ok=true less=-3\n"
+        );
         assert_eq!(line(|| tracing::error!(target: "room", "{} left", 2)), " ERROR room: 2 left\n");
     }
 

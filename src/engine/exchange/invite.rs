@@ -109,8 +109,16 @@ impl Exchange {
         };
         let write = |(peer, host): (Peer, super::inspect::Host), scratch: &mut Vec<u8>| {
             scratch.clear();
-            let draft =
-                Draft { leg, invite: slot.invite.fields(), call, host: &host, peer, call_id: &call_id, cseq, min_se };
+            let draft = Draft {
+                leg,
+                invite: slot.invite.fields(),
+                call,
+                host: &host,
+                peer,
+                call_id: &call_id,
+                cseq,
+                min_se,
+            };
             (peer, draft.write(scratch, &names::tag(key, id, 0), branch.as_ref()))
         };
         let (mut peer, mut range) = write(over(peer), &mut self.scratch);

@@ -200,7 +200,10 @@ mod tests {
 
     #[test]
     fn an_answer_written_from_a_kept_head_is_the_same() {
-        for text in [OPTIONS.to_owned(), OPTIONS.replace("To: sip:c@d", "Record-Route: <sip:r;lr>\r\nTo: <sip:c@d>;tag=x")] {
+        for text in [
+            OPTIONS.to_owned(),
+            OPTIONS.replace("To: sip:c@d", "Record-Route: <sip:r;lr>\r\nTo: <sip:c@d>;tag=x"),
+        ] {
             let request = Message::parse(text.as_bytes()).expect("a request");
             let source = ([192, 0, 2, 9], 4711).into();
             let mut out = b"before".to_vec();
