@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -20,6 +20,9 @@ mod common;
 #[test]
 fn a_node_serves_says_so_and_ends_when_told() {
     let place = Place::new();
+    // By its path it comes first, and nobody would look there first.
+    std::fs::write(place.folder.path().join("config/routing/a.csv"), "did,ring\n+12015550301,alice\n")
+        .unwrap();
     let mut node = place.serve();
     assert!(node.ready.starts_with("ready: udp:127.0.0.1:"), "{}", node.ready);
     assert!(node.ready.contains("admin http://127.0.0.1:"), "{}", node.ready);
@@ -166,6 +169,167 @@ fn a_node_with_nothing_to_do_sleeps() {
     assert!(used < Duration::from_millis(50), "{used:?} of 250 ms");
 }
 
+#[test]
+fn a_node_takes_as_many_open_files_as_it_is_granted() {
+    let place = Place::new();
+    let node = place.serve_under("ulimit -Sn 100 && ulimit -Hn 700");
+    assert_eq!(node.open_files(), ["700", "700"]);
+    wait_until(|| place.log().contains("open files: the limit of this process"));
+    assert!(!place.log().contains("too low"), "a node without streams holds no connections");
+}
+
+#[test]
+fn a_node_of_streams_warns_where_that_is_too_few() {
+    let place = Place::new();
+    place.listens_on_tcp_too();
+    let node = place.serve_under("ulimit -Sn 100 && ulimit -Hn 10255");
+    assert_eq!(node.open_files(), ["10255", "10255"]);
+    wait_until(|| place.log().contains("the limit of open files is too low"));
+    drop(node);
+    let node = place.serve_under("ulimit -Sn 100 && ulimit -Hn 10256");
+    wait_until(|| place.log().contains("open files: the limit of this process"));
+    drop(node);
+}
+
+/// RFC 3261 §18.1.1, and the contract's `transport`: requests above 1,300 bytes.
+mod long_invites {
+    use super::*;
+
+    /// A node with a TCP listener too, whose DID is forwarded to a gateway written so.
+    fn forwards_to(transport: &str, uri: &str) -> Place {
+        let place = Place::new();
+        place.listens_on_tcp_too();
+        let routing = format!(
+            "[[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.0.1/32\"]\n[[trunk]]\nname = \"mobile\"\noutbound = true\n\
+             transport = \"{transport}\"\ngateways = [{{ uri = \"{uri}\" }}]\noptions_interval = 0\n\
+             [[number]]\ndid = \"+12015550101\"\nforward_to = \"+13125550199\"\n"
+        );
+        std::fs::write(place.folder.path().join("config/routing/all.toml"), routing).unwrap();
+        place
+    }
+
+    /// One port for UDP and TCP, on an address that no other test has.
+    fn gateway(host: &str) -> (TcpListener, Line) {
+        let tcp = TcpListener::bind((host, 0)).unwrap();
+        let socket = UdpSocket::bind(tcp.local_addr().unwrap()).unwrap();
+        (tcp, Line { socket })
+    }
+
+    fn long(carrier: &Line, call_id: &str) -> String {
+        let subject = format!("Subject: {}\r\nContact:", "long ".repeat(250));
+        invite(carrier, "+12015550101", call_id).replace("Contact:", &subject)
+    }
+
+    /// The next message of a stream.
+    fn read(stream: &mut BufReader<TcpStream>) -> String {
+        let (mut text, mut length) = (String::new(), 0);
+        while !text.ends_with("\r\n\r\n") {
+            let from = text.len();
+            assert!(stream.read_line(&mut text).unwrap() > 0, "it was closed after {text:?}");
+            if let Some(value) = text[from..].strip_prefix("Content-Length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).unwrap();
+        text + std::str::from_utf8(&body).unwrap()
+    }
+
+    /// The caller acknowledges the 200 and hangs up; the record is that of a call that was bridged.
+    fn completes(place: &Place, node: &Serving, carrier: &Line, call_id: &str) {
+        let answered = carrier.receive_final();
+        assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+        let line = |name: &str| answered.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        let target = line("Contact: <").trim_end_matches('>').to_owned();
+        for (cseq, method) in [(1, "ACK"), (2, "BYE")] {
+            let text = format!(
+                "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK-{method};rport\r\nMax-Forwards: 70\r\n\
+                 From:{}\r\nTo:{}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContent-Length: 0\r\n\r\n",
+                carrier.addr(),
+                line("From:"),
+                line("To:"),
+            );
+            carrier.send(node.sip, &text);
+        }
+        assert!(carrier.receive_final().starts_with("SIP/2.0 200 "));
+        wait_until(|| place.records().len() == 1);
+        assert_eq!(place.records()[0].outcome, Outcome::Answered);
+    }
+
+    #[test]
+    fn r13_they_go_by_tcp_to_a_gateway_whose_transport_is_auto_or_tcp() {
+        for (transport, host) in [("auto", "127.0.71.1"), ("tcp", "127.0.71.2")] {
+            let (tcp, udp) = gateway(host);
+            let place = forwards_to(transport, &format!("sip:{}", udp.addr()));
+            let (node, carrier) = (place.serve(), Line::new());
+            carrier.send(node.sip, &long(&carrier, transport));
+            let mut stream = BufReader::new(tcp.accept().unwrap().0);
+            stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+            let offered = read(&mut stream);
+            assert!(offered.starts_with("INVITE sip:+13125550199@") && offered.len() > 1300, "{offered}");
+            assert!(offered.contains("Via: SIP/2.0/TCP "), "{offered}");
+            let contact = format!("<sip:{}>", udp.addr());
+            let over_tcp = format!("<sip:{};transport=tcp>", udp.addr());
+            let answered = answer(&offered, "200 OK", &udp).replace(&contact, &over_tcp);
+            stream.get_mut().write_all(answered.as_bytes()).unwrap();
+            assert!(read(&mut stream).starts_with("ACK "));
+            completes(&place, &node, &carrier, transport);
+            assert!(read(&mut stream).starts_with("BYE "));
+            assert!(!place.log().contains("no TCP there"), "{}", place.log());
+        }
+    }
+
+    #[test]
+    fn r13_where_nobody_takes_tcp_they_go_by_udp_after_all_and_the_log_says_so() {
+        let (tcp, udp) = gateway("127.0.71.3");
+        // Nobody else binds to that address: the connection will be refused.
+        drop(tcp);
+        let place = forwards_to("auto", &format!("sip:{}", udp.addr()));
+        let (node, carrier) = (place.serve(), Line::new());
+        carrier.send(node.sip, &long(&carrier, "falls-back"));
+        let (offered, from) = udp.receive();
+        assert!(offered.starts_with("INVITE ") && offered.len() > 1300, "{offered}");
+        assert!(offered.contains("Via: SIP/2.0/UDP "), "{offered}");
+        udp.send(from, &answer(&offered, "200 OK", &udp));
+        completes(&place, &node, &carrier, "falls-back");
+        let records = place.records();
+        assert_eq!(records[0].legs.len(), 2, "the same leg, not another");
+        wait_until(|| place.log().contains("a long INVITE went by UDP: no TCP there"));
+    }
+
+    #[test]
+    fn r13_a_gateway_of_udp_never_gets_tcp() {
+        for (transport, parameter, host) in
+            [("udp", "", "127.0.71.4"), ("auto", ";transport=udp", "127.0.71.5")]
+        {
+            let (tcp, udp) = gateway(host);
+            let place = forwards_to(transport, &format!("sip:{}{parameter}", udp.addr()));
+            let (node, carrier) = (place.serve(), Line::new());
+            carrier.send(node.sip, &long(&carrier, transport));
+            let (offered, from) = udp.receive();
+            assert!(offered.starts_with("INVITE ") && offered.len() > 1300, "{offered}");
+            udp.send(from, &answer(&offered, "200 OK", &udp));
+            completes(&place, &node, &carrier, transport);
+            tcp.set_nonblocking(true).unwrap();
+            assert_eq!(tcp.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn r13_what_fits_into_a_datagram_goes_in_one() {
+        let (tcp, udp) = gateway("127.0.71.6");
+        let place = forwards_to("auto", &format!("sip:{}", udp.addr()));
+        let (node, carrier) = (place.serve(), Line::new());
+        carrier.send(node.sip, &invite(&carrier, "+12015550101", "short"));
+        let (offered, from) = udp.receive();
+        assert!(offered.len() <= 1300, "{offered}");
+        udp.send(from, &answer(&offered, "200 OK", &udp));
+        completes(&place, &node, &carrier, "short");
+        tcp.set_nonblocking(true).unwrap();
+        assert_eq!(tcp.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+}
+
 /// A folder with a configuration, and the phone that it names.
 struct Place {
     folder: tempfile::TempDir,
@@ -190,6 +354,13 @@ impl Place {
         Place { folder, phone }
     }
 
+    fn listens_on_tcp_too(&self) {
+        let file = self.folder.path().join("config/strowger.toml");
+        let node = std::fs::read_to_string(&file).unwrap();
+        let tcp = "[[listen]]\ntransport = \"tcp\"\naddr = \"127.0.0.1:0\"\n";
+        std::fs::write(&file, format!("{tcp}{node}")).unwrap();
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
         command.args(args).current_dir(self.folder.path()).env_remove("STROWGER_LOG");
@@ -203,8 +374,20 @@ impl Place {
     }
 
     fn serve(&self) -> Serving {
-        let mut command = self.command(&["serve", "--log", "json"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        self.start(self.command(&["serve", "--log", "json"]))
+    }
+
+    /// Serves under limits that a shell sets first.
+    fn serve_under(&self, ulimits: &str) -> Serving {
+        let mut command = Command::new("sh");
+        let serve = format!("{ulimits} && exec {} serve --log json", env!("CARGO_BIN_EXE_strowger"));
+        command.args(["-c", &serve]).current_dir(self.folder.path()).env("STROWGER_LOG", "debug");
+        self.start(command)
+    }
+
+    fn start(&self, mut command: Command) -> Serving {
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let mut serving = Serving { child, out, ready: String::new(), sip: nowhere, admin: String::new() };
@@ -215,6 +398,10 @@ impl Place {
         };
         (serving.sip, serving.admin) = (after("udp:").parse().unwrap(), after("admin "));
         serving
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     fn records(&self) -> Vec<Cdr> {
@@ -246,6 +433,14 @@ impl Serving {
 
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Its limits of open files: soft and hard.
+    fn open_files(&self) -> [String; 2] {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut words = line.split_whitespace().map(str::to_owned);
+        [words.next().unwrap(), words.next().unwrap()]
     }
 
     /// What all its threads have used so far.

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::event::{Contacts, Fork};
 use crate::call::cdr::LegEnd;
 use crate::number::E164;
-use crate::routing::{Agent, Trunk};
+use crate::routing::{Agent, Gateway, Trunk};
 use crate::sip::body::Body;
 use crate::time::Instant;
 
@@ -109,6 +109,14 @@ impl Leg {
         match &self.to {
             Destination::Contact(_) => None,
             Destination::Gateway { trunk, .. } => Some(trunk),
+        }
+    }
+
+    /// The gateway that it is called at.
+    pub fn gateway(&self) -> Option<&Gateway> {
+        match &self.to {
+            Destination::Contact(_) => None,
+            Destination::Gateway { trunk, gateway, .. } => trunk.gateways.get(usize::from(*gateway)),
         }
     }
 

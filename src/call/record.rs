@@ -39,12 +39,17 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// Why, in a word or two.
-    const fn cause(self) -> &'static str {
+    /// Why, in a word or two. `legs`: whoever was called.
+    fn cause(self, legs: &[Leg]) -> &'static str {
         match self {
             Ending::CallerHungUp | Ending::CalleeHungUp => "hang-up",
             Ending::CallerCancelled => "cancelled",
-            Ending::NobodyAnswered(_) => "nobody answered",
+            Ending::NobodyAnswered(Verdict { code: 486, .. }) => "busy",
+            Ending::NobodyAnswered(Verdict { code: 603, .. }) => "declined",
+            Ending::NobodyAnswered(_) if legs.is_empty() => "nobody to ring",
+            Ending::NobodyAnswered(_) if timed_out(legs) => "ring timeout",
+            Ending::NobodyAnswered(_) if somebody_rang(legs) => "nobody answered",
+            Ending::NobodyAnswered(_) => "nobody was reached",
             Ending::NeverAcknowledged => "the caller never acknowledged the answer",
             Ending::NeverPracked => "the caller never acknowledged a reliable response",
             Ending::MaxCall => "max_call_seconds",
@@ -53,6 +58,17 @@ impl Ending {
             Ending::Fault => "a fault in this call",
         }
     }
+}
+
+fn somebody_rang(legs: &[Leg]) -> bool {
+    legs.iter().any(|leg| leg.ringing.is_some())
+}
+
+/// Whether the ring timeout ended the last that rang, in whichever step that was.
+fn timed_out(legs: &[Leg]) -> bool {
+    let ended_by_it = |leg: &Leg| leg.ringing.is_some() && leg.state == LegState::Ended(LegEnd::Timeout);
+    let last = legs.iter().filter(|leg| leg.ringing.is_some()).map(|leg| leg.target.step).max();
+    legs.iter().any(|leg| Some(leg.target.step) == last && ended_by_it(leg))
 }
 
 /// What only the dialogs know of a leg: its Call-ID and its far side.
@@ -111,7 +127,7 @@ impl Call {
             sip_code,
             q850,
             ended_by: Some(self.ended_by(ending)),
-            cause: Some(Cow::Borrowed(ending.cause())),
+            cause: Some(Cow::Borrowed(ending.cause(&self.legs))),
             winner: winner.and_then(|at| u16::try_from(at + 1).ok()),
             legs,
             recording: None,
@@ -177,7 +193,7 @@ impl Call {
                 let outcome = match code {
                     486 => Outcome::Busy,
                     603 => Outcome::Declined,
-                    _ if self.legs.iter().any(|leg| leg.ringing.is_some()) => Outcome::NoAnswer,
+                    _ if somebody_rang(&self.legs) => Outcome::NoAnswer,
                     _ => Outcome::Unreachable,
                 };
                 (outcome, code, q850)
@@ -352,7 +368,7 @@ pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> C
         sip_code: code,
         q850,
         ended_by: Some(EndedBy::Us),
-        cause: Some(Cow::Borrowed(refusal.label())),
+        cause: Some(Cow::Borrowed(refusal.cause())),
         winner: None,
         legs: vec![leg],
         recording: None,

@@ -1,7 +1,7 @@
 //! Why we refuse a request on our own account: status, phrase, source and metric label in one table.
 
 macro_rules! refusals {
-    ($($name:ident $code:literal $label:literal $why:literal;)*) => {
+    ($($name:ident $code:literal $label:literal $cause:literal $why:literal;)*) => {
         /// A refusal of ours.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Refusal { $(#[doc = $why] $name),* }
@@ -14,9 +14,14 @@ macro_rules! refusals {
                 match self { $(Refusal::$name => $code),* }
             }
 
-            /// The `reason` label of `strowger_rejected_total`, and the CDR's `cause`.
+            /// The `reason` label of `strowger_rejected_total`.
             pub const fn label(self) -> &'static str {
                 match self { $(Refusal::$name => $label),* }
+            }
+
+            /// The CDR's `cause`: in a word or two.
+            pub const fn cause(self) -> &'static str {
+                match self { $(Refusal::$name => $cause),* }
             }
 
             /// In words, for logs and ladders.
@@ -28,20 +33,20 @@ macro_rules! refusals {
 }
 
 refusals! {
-    Malformed        400 "malformed"          "the request does not parse (RFC 3261 §21.4.1)";
-    Stranger         403 "stranger"           "no trunk's `from` names the sender (R1e)";
-    UnknownNumber    404 "unknown_number"     "the dialled number is not ours or is disabled (R2)";
-    MethodNotAllowed 405 "method"             "the method is not served outside a dialog (R1)";
-    Encoded          415 "encoded"            "the body is encoded (RFC 3261 §8.2.3)";
-    Scheme           416 "scheme"             "the Request-URI is neither sip:, sips: nor tel: (RFC 3261 §8.2.2.1)";
-    Extension        420 "extension"          "the request requires an extension that we do not have (RFC 3261 §8.2.2.3)";
-    IntervalTooSmall 422 "interval_too_small" "Session-Expires is below our Min-SE (RFC 4028 §9)";
-    NoDialog         481 "no_dialog"          "no dialog or transaction of ours matches (RFC 3261 §12.2.2)";
-    Loop             482 "loop"               "the dialled number diverted this call before, or it was diverted too often (R11)";
-    Merged           482 "merged"             "the request came by two ways (RFC 3261 §8.2.2.2)";
-    TooManyRinging   482 "too_many_ringing"   "max_ringing_per_caller (R11)";
-    TooManyHops      483 "too_many_hops"      "Max-Forwards reached 0 (RFC 3261 §16.3)";
-    TrunkLimit       503 "trunk_limit"        "max_calls or max_cps of the trunk (R14)";
-    Overload         503 "overload"           "our queues are full or stale, or the node drains (R14)";
-    Version          505 "version"            "the message is not SIP/2.0 (RFC 3261 §21.5.6)";
+    Malformed        400 "malformed"          "malformed request"          "the request does not parse (RFC 3261 §21.4.1)";
+    Stranger         403 "stranger"           "unknown sender"             "no trunk's `from` names the sender (R1e)";
+    UnknownNumber    404 "unknown_number"     "unknown number"             "the dialled number is not ours or is disabled (R2)";
+    MethodNotAllowed 405 "method"             "method not allowed"         "the method is not served outside a dialog (R1)";
+    Encoded          415 "encoded"            "encoded body"               "the body is encoded (RFC 3261 §8.2.3)";
+    Scheme           416 "scheme"             "URI scheme not served"      "the Request-URI is neither sip:, sips: nor tel: (RFC 3261 §8.2.2.1)";
+    Extension        420 "extension"          "extension not supported"    "the request requires an extension that we do not have (RFC 3261 §8.2.2.3)";
+    IntervalTooSmall 422 "interval_too_small" "session interval too small" "Session-Expires is below our Min-SE (RFC 4028 §9)";
+    NoDialog         481 "no_dialog"          "no such dialog"             "no dialog or transaction of ours matches (RFC 3261 §12.2.2)";
+    Loop             482 "loop"               "loop"                       "the dialled number diverted this call before, or it was diverted too often (R11)";
+    Merged           482 "merged"             "merged request"             "the request came by two ways (RFC 3261 §8.2.2.2)";
+    TooManyRinging   482 "too_many_ringing"   "max_ringing_per_caller"     "max_ringing_per_caller (R11)";
+    TooManyHops      483 "too_many_hops"      "too many hops"              "Max-Forwards reached 0 (RFC 3261 §16.3)";
+    TrunkLimit       503 "trunk_limit"        "the trunk's limit"          "max_calls or max_cps of the trunk (R14)";
+    Overload         503 "overload"           "overload"                   "our queues are full or stale, or the node drains (R14)";
+    Version          505 "version"            "not SIP/2.0"                "the message is not SIP/2.0 (RFC 3261 §21.5.6)";
 }

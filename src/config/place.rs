@@ -89,6 +89,11 @@ impl Files {
         self.names.get(usize::from(place.file)).map_or(Path::new(""), |name| name)
     }
 
+    /// Whether it was written in a table (.csv).
+    pub fn is_csv(&self, place: Place) -> bool {
+        self.name(place).extension().is_some_and(|ext| ext == "csv")
+    }
+
     /// `config/routing/numbers.toml:14:9`
     pub fn at(&self, place: Place) -> String {
         format!("{}:{}:{}", self.name(place).display(), place.line, place.column)

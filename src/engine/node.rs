@@ -80,6 +80,14 @@ impl Options {
     }
 }
 
+impl Options {
+    /// How many connections the node can hold: none where no listener is one of streams.
+    pub fn most_connections(&self) -> usize {
+        let streams = self.listeners.iter().any(|listen| listen.transport != Transport::Udp);
+        if streams { self.connections } else { 0 }
+    }
+}
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

@@ -146,6 +146,7 @@ fn compile_trunk(trunk: &config::Trunk, country: Country) -> Trunk {
             uri: (&*gateway.uri.text).into(),
             addr: gateway.uri.addr,
             transport: gateway.uri.transport.unwrap_or(fallback),
+            long_by_tcp: trunk.transport == TrunkTransport::Auto && gateway.uri.transport.is_none(),
             priority: gateway.priority,
             weight: gateway.weight,
         })

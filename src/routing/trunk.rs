@@ -58,11 +58,6 @@ pub struct Trunk {
 }
 
 impl Trunk {
-    /// `transport = "auto"`: UDP, and TCP for what is too long for a datagram.
-    pub fn is_auto(&self) -> bool {
-        self.transport == TrunkTransport::Auto
-    }
-
     /// Reads the number that was dialled on a call in (R2): user parameters and visual separators go first, then
     /// `strip` and `prefix` do their work, then the trunk's number format and the country.
     ///
@@ -129,6 +124,8 @@ pub struct Gateway {
     pub addr: Option<SocketAddr>,
     /// The URI's `transport`, else the trunk's; UDP where that is `auto`.
     pub transport: Transport,
+    /// `auto`: what is too long for a datagram goes by TCP.
+    pub long_by_tcp: bool,
     pub priority: u16,
     pub weight: u16,
 }

@@ -3,6 +3,7 @@
 //! `serve` and `try` start one, and tests do. It decides nothing about calls.
 
 mod desk;
+mod files;
 mod notices;
 mod operations;
 mod publish;
@@ -70,6 +71,7 @@ impl Running {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
+        files::raise_limit(options(&config).most_connections());
         Running::start_with(config, folder.to_owned(), env)
     }
 
@@ -132,15 +134,21 @@ impl Running {
         self.store.lost()
     }
 
-    /// The first number that the files name and that is enabled: what can be tried.
+    /// The first number that is written out and enabled: what can be tried. Those of a table (.csv), which
+    /// are many and mostly a machine's, come after those that somebody wrote by hand.
     pub fn first_number(&self) -> Option<E164> {
         let config = self.front.publisher.config();
         let table = self.table();
         let trunk = table.trunks().first()?;
-        config.numbers.iter().find_map(|number| match number.did.value {
-            Dialled::Number(did) => table.plan_for(trunk, did, 0).is_ok().then_some(did),
-            Dialled::Block(_) => None,
-        })
+        let tried = |of_a_table: bool| {
+            config.numbers.iter().find_map(|number| match number.did.value {
+                Dialled::Number(did) if config.files.is_csv(number.did.place) == of_a_table => {
+                    table.plan_for(trunk, did, 0).is_ok().then_some(did)
+                }
+                Dialled::Number(_) | Dialled::Block(_) => None,
+            })
+        };
+        tried(false).or_else(|| tried(true))
     }
 
     /// The table that calls are planned with now.

@@ -16,11 +16,13 @@ pub(super) struct Teller {
     clock: Clock,
     rejected: Rate,
     loops: Rate,
+    streamless: Rate,
 }
 
 impl Teller {
     pub fn new(recorder: Recorder, clock: Clock) -> Teller {
-        Teller { recorder, clock, rejected: Rate::default(), loops: Rate::default() }
+        let (rejected, loops, streamless) = Default::default();
+        Teller { recorder, clock, rejected, loops, streamless }
     }
 
     fn said(&mut self, event: CallEvent) {
@@ -32,6 +34,16 @@ impl Teller {
             CallEvent::Rejected { reason, from } => {
                 if let Line::Log { more } = self.rejected.occur(self.clock.read().now.mono) {
                     tracing::warn!(reason, from = %Place(from), more, "a request was refused");
+                }
+            }
+            CallEvent::NoStream { call, to } => {
+                if let Line::Log { more } = self.streamless.occur(self.clock.read().now.mono) {
+                    tracing::warn!(
+                        %call,
+                        to = %Place(to),
+                        more,
+                        "a long INVITE went by UDP: no TCP there; transport = \"udp\" would not try it"
+                    );
                 }
             }
             CallEvent::LikelyLoop { caller, did } => {

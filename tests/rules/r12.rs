@@ -461,3 +461,89 @@ mod one_record {
         );
     }
 }
+
+mod the_records_cause {
+    use super::*;
+
+    /// How the call ended: `outcome: cause`.
+    fn why(mut call: Call) -> String {
+        call.comes_to_rest();
+        let cdr = call.cdr();
+        format!("{}: {}", cdr["outcome"].as_str().unwrap_or("-"), cdr["cause"].as_str().unwrap_or("-"))
+    }
+
+    fn odd(oddity: Oddity) -> Call {
+        hunt().caller(Manner { oddity, ..Manner::default() }).incoming(DID)
+    }
+
+    fn then(mut call: Call, what: impl FnOnce(&mut Call)) -> Call {
+        what(&mut call);
+        call
+    }
+
+    fn rings() -> Call {
+        hunt().incoming(DID).ringing(["alice", "bob"])
+    }
+
+    #[test]
+    fn r12_it_says_in_words_why_a_call_was_not_answered() {
+        let nobody = || number("ring = [\"alice\"]").incoming(DID);
+        let dnd = || node("", "", "dnd = true", &did("ring = [\"alice\"]")).incoming(DID);
+        let limited = || node("max_calls = 1", "", "", &did_forward()).incoming(DID).ringing(["gateway1"]);
+        let cases: [(Call, &str); 13] = [
+            (then(rings(), |call| _ = call.sends_busy("alice").sends_busy("bob")), "busy: busy"),
+            (dnd(), "busy: busy"),
+            (then(rings(), |call| _ = call.declines("alice").declines("bob")), "declined: declined"),
+            (then(rings(), |call| _ = call.after(seconds(60))), "no_answer: ring timeout"),
+            (
+                then(rings(), |call| _ = call.sends_busy("alice").refuses("bob", 480)),
+                "no_answer: nobody answered",
+            ),
+            (then(nobody(), |call| _ = call.refuses("alice", 404)), "unreachable: nobody was reached"),
+            (then(rings(), |call| _ = call.caller_cancels()), "cancelled: cancelled"),
+            (odd(Oddity::WrongNumber), "failed: unknown number"),
+            (odd(Oddity::NoHops), "failed: too many hops"),
+            (odd(Oddity::Looped), "failed: loop"),
+            (odd(Oddity::Demanding), "failed: extension not supported"),
+            (
+                then(limited(), |call| {
+                    call.call_id = call.world.dials(DID, Manner::default());
+                    call.after(millis(100));
+                }),
+                "blocked: the trunk's limit",
+            ),
+            (
+                node("", "prefixes = [\"+44\"]", "", &did_forward()).incoming(DID),
+                "unreachable: nobody to ring",
+            ),
+        ];
+        for (call, expected) in cases {
+            assert_eq!(why(call), expected);
+        }
+    }
+
+    #[test]
+    fn r12_it_says_in_words_how_an_answered_call_ended() {
+        let cases: [(fn(&mut Call), &str); 4] = [
+            (|call| _ = call.hangs_up("caller"), "answered: hang-up"),
+            (|call| _ = call.hangs_up("gateway1"), "answered: hang-up"),
+            (|call| _ = call.after(seconds(14_401)), "answered: max_call_seconds"),
+            (
+                |call| _ = call.does("gateway1", Act::Dies).after(seconds(335)),
+                "answered: a side no longer answered",
+            ),
+        ];
+        for (ends, expected) in cases {
+            assert_eq!(why(then(bridged(), ends)), expected);
+        }
+    }
+
+    #[test]
+    fn r12_no_refusal_of_ours_is_recorded_by_its_metrics_label() {
+        use strowger::call::refusal::Refusal;
+        for refusal in Refusal::ALL {
+            let is_a_key = *refusal == Refusal::TooManyRinging;
+            assert!(is_a_key || !refusal.cause().contains('_'), "{refusal:?}: {}", refusal.cause());
+        }
+    }
+}

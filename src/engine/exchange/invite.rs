@@ -80,7 +80,7 @@ impl Exchange {
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let Some(leg) = slot.call.as_deref().and_then(|call| call.leg(id)) else { return false };
         let Some(peer) = self.settings.peer_of(leg) else { return false };
-        let takes_streams = attempt != Attempt::Datagram && leg.trunk().is_some_and(|trunk| trunk.is_auto());
+        let takes_streams = attempt != Attempt::Datagram && leg.gateway().is_some_and(|at| at.long_by_tcp);
         if attempt == Attempt::First
             && let Some(trunk) = leg.trunk()
             && !self.desk.take_trunk(trunk, now.mono)

@@ -102,6 +102,11 @@ pub enum CallEvent {
         reason: &'static str,
         from: SocketAddr,
     },
+    /// A long INVITE went in a datagram after all: nobody took a connection there (RFC 3261 §18.1.1).
+    NoStream {
+        call: Box<str>,
+        to: SocketAddr,
+    },
     /// Ten ringing calls of one caller to one forwarded number: a loop, most likely (R11).
     LikelyLoop {
         caller: E164,

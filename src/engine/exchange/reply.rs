@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::invite::Attempt;
 use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
 use super::story::What;
-use super::{Effects, Exchange, SlotKey};
+use super::{CallEvent, Effects, Exchange, Notice, SlotKey};
 use crate::call::caller;
 use crate::call::event::{Answer, Contacts, Event, Fork, Gone, LegEvent, LegId, Redirect, Why};
 use crate::call::story::Way;
@@ -464,7 +464,9 @@ impl Exchange {
         let settled = slot.call.as_deref().and_then(|call| self.settings.peer_of(call.leg(leg)?));
         let side = slot.legs.get(leg.index() - 1);
         let chose = side.is_some_and(|side| side.chose_stream(settled.map(|peer| peer.transport)));
-        if chose {
+        if let Some(to) = settled.filter(|_| chose) {
+            let call = slot.call.as_deref().map(|call| call.arrival.id.clone()).unwrap_or_default();
+            out.notices.push(Notice::Said(CallEvent::NoStream { call, to: to.addr }));
             self.say(now, key, Way::Here, leg, What::Turn("no TCP there: UDP after all"));
         }
         chose && self.try_invite(now, key, leg, Attempt::Datagram, out)
