@@ -6,19 +6,17 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use strowger::engine::exchange::{Effects, Input};
 use strowger::engine::inbox::PARCELS;
 use strowger::engine::node::{Berth, Listen, Node, Options, StartError};
-use strowger::engine::shard::{Core, Notices, Owners};
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
-use strowger::sip::transaction::Outgoing;
-use strowger::time::{Instant, Now};
+use strowger::time::Instant;
+use toy::{Behaviour, ById, PATIENCE, Seen, Toy, World, message, send};
 
-/// Longer than anything here takes; reached only by a failure.
-const PATIENCE: Duration = Duration::from_secs(5);
+#[path = "common/toy.rs"]
+mod toy;
 
 #[test]
 fn every_datagram_of_a_burst_comes_back() {
@@ -37,6 +35,39 @@ fn every_datagram_of_a_burst_comes_back() {
         }
     }
     world.node.stop();
+}
+
+#[test]
+fn r08_what_one_turn_brings_for_one_call_is_taken_in_its_order() {
+    let came = [
+        ("SIP/2.0 200", "1-leg"),
+        ("SIP/2.0 200", "2-leg"),
+        ("BYE", "3-leg"),
+        ("CANCEL", "1-caller"),
+        ("BYE", "3-caller"),
+    ];
+    // By one socket, by two, and by way of another shard.
+    for (listeners, owner) in [(1, 0), (2, 0), (1, 1)] {
+        let mut options = Options::new(vec![udp("127.0.0.1:0"); listeners]);
+        options.shards = owner + 1;
+        let world = World::new(options, |_, _, _| {});
+        let phone = phone_of_shard_0(&world);
+        let block = world.block(owner);
+        for (at, (method, id)) in came.iter().enumerate() {
+            let to = world.addr(usize::from(at > 2) % listeners);
+            phone.send_to(&message(method, &format!("{id}@{owner}")), to).unwrap();
+        }
+        if owner > 0 {
+            // Shard 0 has passed all on once it takes this.
+            phone.send_to(&message("OPTIONS", "passed@0"), world.addr(0)).unwrap();
+            assert!(matches!(world.seen(), Seen::Message { shard: 0, .. }));
+        }
+        drop(block);
+        let taken = came.map(|_| world.message().1);
+        let expected = [3, 0, 1, 4, 2].map(|at| message(came[at].0, &format!("{}@{owner}", came[at].1)));
+        assert!(taken == expected, "{taken:?}");
+        world.node.stop();
+    }
 }
 
 #[test]
@@ -317,13 +348,7 @@ fn a_full_inbox_is_counted_and_a_new_invite_gets_503() {
     let mut options = Options::new(vec![udp("127.0.0.1:0")]);
     options.shards = 2;
     let world = World::new(options, |_, _, _| {});
-    let phone = loop {
-        let phone = phone("127.0.0.1:0");
-        phone.send_to(b"OPTIONS without a Call-ID", world.addr(0)).unwrap();
-        if let Seen::Message { shard: 0, .. } = world.seen() {
-            break phone;
-        }
-    };
+    let phone = phone_of_shard_0(&world);
     let block = world.block(1);
     for number in 0..PARCELS + 10 {
         phone.send_to(&message("INVITE", &format!("{number}@1")), world.addr(0)).unwrap();
@@ -463,154 +488,6 @@ fn measure_a_relay() {
 
 // The helpers.
 
-/// What a core was told.
-#[derive(Debug, PartialEq)]
-enum Seen {
-    Message { shard: usize, from: Peer, bytes: Vec<u8>, age: Duration },
-    Undeliverable { shard: usize, to: Peer },
-    Due { shard: usize, at: Instant },
-}
-
-type Behaviour = Arc<dyn Fn(&Peer, &[u8], &mut Effects) + Send + Sync>;
-
-/// Tells all it hears, and does what it is given to do for a message.
-struct Toy {
-    shard: usize,
-    seen: Sender<Seen>,
-    behaviour: Behaviour,
-    deadline: Option<Instant>,
-    /// Keeps what it hears to itself.
-    silent: bool,
-}
-
-impl Core for Toy {
-    type Notice = ();
-
-    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
-        let shard = self.shard;
-        let seen = match input {
-            Input::Received { from, bytes, age } => {
-                (self.behaviour)(&from, bytes, out);
-                if self.silent {
-                    return;
-                }
-                Seen::Message { shard, from, bytes: bytes.to_vec(), age }
-            }
-            Input::Undeliverable { to } => Seen::Undeliverable { shard, to },
-            Input::Due => {
-                self.deadline = None;
-                Seen::Due { shard, at: now.mono }
-            }
-            Input::Published(_) | Input::Drain | Input::HangUp { .. } => return,
-        };
-        let _test_over = self.seen.send(seen);
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    fn report(&mut self, _: &mut Effects, _: &mut dyn Notices<()>) {}
-
-    fn panicked(&mut self, _: Now, _: &mut Effects) {}
-}
-
-/// The owner is the digit after the `@` of the Call-ID.
-#[derive(Clone, Copy)]
-struct ById;
-
-impl Owners for ById {
-    fn owner(&self, message: &[u8]) -> Option<usize> {
-        let text = std::str::from_utf8(message).ok()?;
-        let id = text.lines().find_map(|line| line.strip_prefix("Call-ID: "))?;
-        id.split_once('@')?.1.parse().ok()
-    }
-
-    fn refuse(&self, message: &[u8], from: Peer, out: &mut Effects) {
-        if message.starts_with(b"INVITE") {
-            send(out, from, b"SIP/2.0 503 Service Unavailable\r\nRetry-After: 3\r\n\r\n");
-        }
-    }
-}
-
-struct World {
-    node: Node<Toy>,
-    seen: Receiver<Seen>,
-}
-
-impl World {
-    fn new(
-        options: Options,
-        behaviour: impl Fn(&Peer, &[u8], &mut Effects) + Send + Sync + 'static,
-    ) -> World {
-        let (told, seen) = channel();
-        let behaviour: Behaviour = Arc::new(behaviour);
-        let make = move |berth: Berth| Toy {
-            shard: berth.shard,
-            seen: told.clone(),
-            behaviour: Arc::clone(&behaviour),
-            deadline: None,
-            silent: false,
-        };
-        World { node: Node::start(options, ById, make, |_| Box::new(|()| {})).unwrap(), seen }
-    }
-
-    /// Sends every message back where it came from.
-    fn echo(options: Options) -> World {
-        World::new(options, |from, bytes, out| send(out, *from, bytes))
-    }
-
-    fn addr(&self, listener: usize) -> SocketAddr {
-        self.node.listening()[listener].1
-    }
-
-    fn seen(&self) -> Seen {
-        self.seen.recv_timeout(PATIENCE).expect("the core hears of it")
-    }
-
-    /// Keeps a shard busy until the returned sender is dropped.
-    fn block(&self, shard: usize) -> Sender<()> {
-        let (busy_to, busy) = channel();
-        let (go, wait) = channel::<()>();
-        let shards = self.node.shards();
-        self.node.back().spawn(async move {
-            let block = move |_: &mut Toy, _: Now, _: &mut Effects| {
-                busy_to.send(()).unwrap();
-                let _dropped = wait.recv_timeout(PATIENCE);
-            };
-            shards.ask(shard, block).await
-        });
-        busy.recv_timeout(PATIENCE).expect("the shard takes the question");
-        go
-    }
-
-    /// The next message and its shard, past the ends of connections.
-    fn message(&self) -> (usize, Vec<u8>) {
-        loop {
-            if let Seen::Message { shard, bytes, .. } = self.seen() {
-                return (shard, bytes);
-            }
-        }
-    }
-
-    /// Has the core of a shard send a message.
-    fn send(&self, shard: usize, to: Peer, bytes: Vec<u8>) {
-        let question = move |_: &mut Toy, _: Now, out: &mut Effects| send(out, to, &bytes);
-        self.node.back().block_on(self.node.shards().ask(shard, question)).unwrap();
-    }
-}
-
-fn send(out: &mut Effects, to: Peer, bytes: &[u8]) {
-    let start = out.out.wire.len();
-    out.out.wire.extend_from_slice(bytes);
-    out.out.sends.push(Outgoing { to, range: start..out.out.wire.len() });
-}
-
-fn message(method: &str, id: &str) -> Vec<u8> {
-    let id = if id.contains('@') { id.to_owned() } else { format!("{id}@0") };
-    format!("{method} sip:a@b SIP/2.0\r\nCall-ID: {id}\r\nContent-Length: 4\r\n\r\nbody").into_bytes()
-}
-
 fn udp(addr: &str) -> Listen {
     Listen { transport: Transport::Udp, addr: addr.parse().unwrap(), advertise: None }
 }
@@ -628,6 +505,17 @@ fn phone(addr: &str) -> UdpSocket {
     let socket = UdpSocket::bind(addr).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
+}
+
+/// A phone whose datagrams the kernel gives to the socket of shard 0.
+fn phone_of_shard_0(world: &World) -> UdpSocket {
+    loop {
+        let phone = phone("127.0.0.1:0");
+        phone.send_to(b"OPTIONS without a Call-ID", world.addr(0)).unwrap();
+        if let Seen::Message { shard: 0, .. } = world.seen() {
+            return phone;
+        }
+    }
 }
 
 fn datagram(phone: &UdpSocket) -> Vec<u8> {

@@ -18,8 +18,9 @@ use super::operations::{
 };
 use super::problem::{Asked, Problem};
 use crate::call::cdr::Cdr;
-use crate::call::story::{CallStory, LiveCall};
+use crate::call::story::{CallPlace, CallStory, LiveCall};
 use crate::store::{Cursor, ReadError};
+use crate::time::Wall;
 
 /// What every path works with.
 #[derive(Clone)]
@@ -183,12 +184,8 @@ async fn openapi(State(desk): State<Desk>) -> Response {
 async fn calls(State(desk): State<Desk>, Asked(page): Asked<PageQuery>) -> Result<Json<CallList>, Problem> {
     let limit = CALLS.of(page.limit)?;
     let after = page.after.as_deref().map(call_cursor).transpose()?;
-    let mut items = desk.node.calls().await;
-    let place = |call: &LiveCall| (call.started.0, call.id.clone());
-    if let Some(after) = after {
-        items.retain(|call| place(call) > after);
-    }
-    items.sort_by_cached_key(place);
+    // One more, to know whether there is a next page.
+    let mut items = desk.node.calls(after, limit + 1).await;
     let more = items.len() > limit;
     items.truncate(limit);
     let next = items.last().filter(|_| more).map(|last| format!("{}-{}", last.started.0, last.id));
@@ -196,9 +193,11 @@ async fn calls(State(desk): State<Desk>, Asked(page): Asked<PageQuery>) -> Resul
 }
 
 /// Where a page of calls ended: `<started, ms>-<id>`.
-fn call_cursor(text: &str) -> Result<(u64, Box<str>), Problem> {
-    let parts = text.split_once('-').and_then(|(started, id)| Some((started.parse().ok()?, id.into())));
-    parts.ok_or_else(|| bad_request(crate::store::BadCursor.to_string()))
+fn call_cursor(text: &str) -> Result<CallPlace, Problem> {
+    let parts = text.split_once('-');
+    let place = parts
+        .and_then(|(started, id)| Some(CallPlace { started: Wall(started.parse().ok()?), id: id.into() }));
+    place.ok_or_else(|| bad_request(crate::store::BadCursor.to_string()))
 }
 
 /// One call: its legs, timers, and the ladder of its messages.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::call::cdr::rfc3339;
-use crate::call::story::{CallStory, LiveCall};
+use crate::call::story::{CallPlace, CallStory, LiveCall};
 use crate::store::Reader;
 use crate::time::Wall;
 
@@ -16,8 +16,8 @@ pub trait Operations: Send + Sync + 'static {
     /// Whether calls are taken.
     fn readiness(&self) -> Readiness;
 
-    /// Every call in progress, in any order.
-    fn calls(&self) -> BoxFuture<'_, Vec<LiveCall>>;
+    /// The first `most` calls in progress behind `after`, in the order in which they began.
+    fn calls(&self, after: Option<CallPlace>, most: usize) -> BoxFuture<'_, Vec<LiveCall>>;
 
     /// One call, in progress or ended a moment ago.
     fn call<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<CallStory>>;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::event::{Action, Answer, Contacts, Fork, LegId, Redirect, Timer, Why};
 use super::leg::{Destination, Leg, LegState, Shown, TargetId};
 use super::outcome::{self, TargetEnd};
@@ -27,6 +29,9 @@ pub(super) struct Hunt {
     step: u8,
     /// Whether some targets of this step still wait for the head start to end.
     held_back: bool,
+    /// Targets of this step, by their place, that wait until one who rings has ended: Max-Breadth allows no more
+    /// at once.
+    waiting: SmallVec<[u8; 8]>,
     heard: Heard,
 }
 
@@ -45,7 +50,8 @@ impl Turn<'_> {
         while let Some(step) = self.call.plan.steps.get(usize::from(hunt.step)) {
             let timeout = step.timeout;
             let head_start = step.targets.iter().map(|target| target.delay).max().unwrap_or_default();
-            self.ring_targets(hunt.step, |delay| delay.is_zero());
+            hunt.waiting.clear();
+            self.ring_targets(&mut hunt, |delay| delay.is_zero());
             hunt.held_back = !head_start.is_zero();
             if hunt.held_back && !self.somebody_rings() {
                 self.ring_the_others(&mut hunt);
@@ -70,23 +76,38 @@ impl Turn<'_> {
     fn ring_the_others(&mut self, hunt: &mut Hunt) {
         if std::mem::take(&mut hunt.held_back) {
             self.stop(Timer::HeadStart);
-            self.ring_targets(hunt.step, |delay| !delay.is_zero());
+            self.ring_targets(hunt, |delay| !delay.is_zero());
         }
     }
 
-    fn ring_targets(&mut self, step: u8, due: impl Fn(Duration) -> bool) {
-        let Some(targets) = self.call.plan.steps.get(usize::from(step)).map(|step| step.targets.clone())
-        else {
-            return;
-        };
-        for (place, target) in (0u8..).zip(targets).filter(|(_, target)| due(target.delay)) {
-            let id = TargetId { step, place };
-            match target.who {
-                Who::Agent(agent) => self.ring_agent(id, agent),
-                Who::Number { number, trunk } => self.ring_number(id, number, trunk),
-                Who::Unreachable(_) => self.call.unrung.push((id, TargetEnd::Other)),
+    fn ring_targets(&mut self, hunt: &mut Hunt, due: impl Fn(Duration) -> bool) {
+        let Some(step) = self.call.plan.steps.get(usize::from(hunt.step)) else { return };
+        let targets = (0u8..).zip(&step.targets).filter(|(_, target)| due(target.delay));
+        hunt.waiting.extend(targets.map(|(place, _)| place));
+        self.ring_waiting(hunt);
+    }
+
+    /// Rings those who wait, first those listed first, as many at once as the caller's Max-Breadth allows. RFC 5393
+    /// §5.3.3.1 leaves 440 or fewer at a time: a group of which some ring now and the others after them still
+    /// may answer, a refused call may not.
+    fn ring_waiting(&mut self, hunt: &mut Hunt) {
+        while !hunt.waiting.is_empty() && !self.rings_as_broad_as_it_may() {
+            let id = TargetId { step: hunt.step, place: hunt.waiting.remove(0) };
+            let step = self.call.plan.steps.get(usize::from(id.step));
+            match step
+                .and_then(|step| step.targets.get(usize::from(id.place)))
+                .map(|target| target.who.clone())
+            {
+                Some(Who::Agent(agent)) => self.ring_agent(id, agent),
+                Some(Who::Number { number, trunk }) => self.ring_number(id, number, trunk),
+                Some(Who::Unreachable(_)) | None => self.call.unrung.push((id, TargetEnd::Other)),
             }
         }
+    }
+
+    fn rings_as_broad_as_it_may(&self) -> bool {
+        let live = || self.call.legs.iter().filter(|leg| leg.is_live()).count();
+        self.call.arrival.breadth.is_some_and(|most| live() >= usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     fn ring_agent(&mut self, target: TargetId, agent: Arc<Agent>) {
@@ -130,6 +151,7 @@ impl Turn<'_> {
 
     /// After a leg ended: the next targets, the next step, or the end.
     fn go_on(&mut self, mut hunt: Hunt) -> State {
+        self.ring_waiting(&mut hunt);
         if self.somebody_rings() {
             return State::Ringing(hunt);
         }
@@ -311,6 +333,8 @@ impl Turn<'_> {
         }
         while !contacts.is_empty() && !self.no_more_legs() {
             let to = match contacts.remove(0) {
+                // It would come back with the DID as a diverting party, and be refused as a loop (R11).
+                Redirect::Number { number, .. } if number == self.call.plan.did => continue,
                 Redirect::Number { number, host } => match self.call.plan.outbound(number, 0) {
                     Ok(trunk) => {
                         let gateway = trunk.gateways.iter().position(|gateway| gateway.addr == host);
@@ -319,8 +343,11 @@ impl Turn<'_> {
                     }
                     Err(_) => continue,
                 },
-                Redirect::Agent(agent) if agent.contact.is_none() || agent.dnd => continue,
-                Redirect::Agent(agent) if !self.agents.engage(&agent) => continue,
+                Redirect::Agent(agent) if agent.contact.is_none() => continue,
+                Redirect::Agent(agent) if agent.dnd || !self.agents.engage(&agent) => {
+                    self.call.unrung.push((target, TargetEnd::Busy));
+                    continue;
+                }
                 Redirect::Agent(agent) => Destination::Contact(agent),
             };
             let shown = match &to {

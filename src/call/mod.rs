@@ -50,6 +50,8 @@ pub struct Arrival {
     pub caller: Caller,
     /// The caller's offer; `None` when the INVITE left the offer to us (delayed offer).
     pub offer: Option<Body>,
+    /// How many may ring at once in all that comes of this call (Max-Breadth, RFC 5393 §5.3); at least 1.
+    pub breadth: Option<u32>,
     pub at: Now,
 }
 

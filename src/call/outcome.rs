@@ -68,7 +68,10 @@ pub struct Verdict {
 
 /// The verdict over all targets of all steps.
 pub fn verdict(legs: &[Leg], unrung: &[(TargetId, TargetEnd)]) -> Verdict {
+    // A 3xx that led to a busy agent ended as that agent did (R3.3).
+    let led_on = |leg: &Leg| leg.code / 100 == 3 && unrung.iter().any(|(target, _)| *target == leg.target);
     let ends = legs.iter().enumerate().filter(|(at, leg)| is_last_of_its_target(legs, *at, leg));
+    let ends = ends.filter(|(_, leg)| !led_on(leg));
     let ends = ends.map(|(_, leg)| target_end(leg)).chain(unrung.iter().map(|(_, end)| *end));
     let mut tally = (0usize, 0usize, 0usize);
     for end in ends {

@@ -334,6 +334,7 @@ pub struct Refused<'a> {
 pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> Cdr {
     let Refused { arrival, refusal, code, trunk, generation, account, did } = refused;
     let q850 = (refusal == Refusal::TrunkLimit).then_some(outcome::NO_CIRCUIT);
+    // A limit's refusal is `blocked` whatever its code: 503 or 486 of a trunk, 482 of `max_ringing_per_caller`.
     let outcome = match matches!(refusal, Refusal::TooManyRinging | Refusal::TrunkLimit) {
         true => Outcome::Blocked,
         false => Outcome::Failed,

@@ -36,6 +36,21 @@ pub struct LiveCall {
     pub answered: Option<Wall>,
 }
 
+/// A call's place in the list of those in progress: in the order in which they began, and of one moment by id.
+/// It does not change while the call lives, so a page goes on behind the last call of the one before, whoever
+/// came or went since.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallPlace {
+    pub started: Wall,
+    pub id: Box<str>,
+}
+
+impl LiveCall {
+    pub fn place(&self) -> CallPlace {
+        CallPlace { started: self.started, id: self.id.clone() }
+    }
+}
+
 /// All that is known of a call in progress.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallStory {

@@ -4,6 +4,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::clock::Clock;
 use super::exchange::{Effects, Exchange, Input, Load, Notice, Router};
+use super::precedence::Standing;
 use super::shard::{Core, Notices, Owners};
 use crate::call::cdr::Cdr;
 use crate::sip::peer::Peer;
@@ -36,6 +37,10 @@ impl Core for Metered {
 
     fn next_deadline(&self) -> Option<Instant> {
         self.exchange.next_deadline()
+    }
+
+    fn standing<'m>(&self, message: &'m [u8]) -> Option<Standing<'m>> {
+        self.exchange.standing(message)
     }
 
     fn report(&mut self, out: &mut Effects, to: &mut dyn Notices<Notice>) {

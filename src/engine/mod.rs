@@ -6,6 +6,7 @@ pub mod desk;
 pub mod exchange;
 pub mod inbox;
 pub mod node;
+pub mod precedence;
 pub mod rate;
 pub mod shard;
 pub mod tally;

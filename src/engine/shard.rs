@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::clock::{Clock, Reading};
 use super::exchange::{Effects, Input};
 use super::inbox::{Full, Inbox, Order, Parcel, Slot};
+use super::precedence::{self, Standing};
 use super::rate::{Line, Rate};
 use super::tally::{Dir, Queue, Tally};
 use crate::sip::peer::{ListenerId, Peer, Transport};
@@ -21,7 +22,7 @@ use crate::sip::transaction::Outgoing;
 use crate::time::{Instant, Now};
 use crate::transport::Event;
 use crate::transport::streams::Streams;
-use crate::transport::udp;
+use crate::transport::udp::{self, Datagram};
 
 /// The pure core that a shard drives: `exchange::Exchange`, or a toy in tests.
 pub trait Core: 'static {
@@ -36,6 +37,9 @@ pub trait Core: 'static {
 
     /// The turn's messages are sent: takes its notices out of `out`, in order. Once a turn.
     fn report(&mut self, out: &mut Effects, to: &mut dyn Notices<Self::Notice>);
+
+    /// What a message is to its calls: those of one instant are taken in R8's order.
+    fn standing<'m>(&self, message: &'m [u8]) -> Option<Standing<'m>>;
 
     /// `handle` panicked; what it had appended is gone. Ends the call that it was about (R12).
     fn panicked(&mut self, now: Now, out: &mut Effects);
@@ -189,14 +193,21 @@ impl<C: Core, O: Owners> Shard<C, O> {
     /// One receive for each socket that has something. True: one of them may have more.
     fn receive(&mut self, reading: &Reading) -> bool {
         let mut more = false;
-        for (listener, port) in &mut self.ports {
+        for (_, port) in &mut self.ports {
             more |= port.receive();
-            for datagram in port.datagrams() {
-                if !is_padding(datagram.bytes) {
-                    let from = udp_peer(datagram.from, *listener);
-                    self.mind.receive(reading, from, datagram.bytes, reading.age(datagram.stamp));
-                }
+        }
+        // A turn of one datagram pays nothing for the order of others.
+        if !arrived(&self.ports).skip(1).any(|(_, datagram)| precedence::leaves(datagram.bytes)) {
+            for (from, datagram) in arrived(&self.ports) {
+                self.mind.receive(reading, from, datagram.bytes, reading.age(datagram.stamp));
             }
+            return more;
+        }
+        let batch: Vec<(Peer, Datagram<'_>)> = arrived(&self.ports).collect();
+        let messages: Vec<&[u8]> = batch.iter().map(|(_, datagram)| datagram.bytes).collect();
+        for at in precedence::order(&messages, |message| self.mind.core.standing(message)) {
+            let (from, datagram) = &batch[at];
+            self.mind.receive(reading, *from, datagram.bytes, reading.age(datagram.stamp));
         }
         more
     }
@@ -245,12 +256,10 @@ impl<C: Core, O: Owners> Shard<C, O> {
             return Turn::Done;
         }
         let now = reading.now;
+        let mut passed = Vec::new();
         for _ in 0..A_TURN {
             match self.inbox.parcel() {
-                Some(Parcel::Message { from, arrived, bytes }) => {
-                    let age = now.mono.since(arrived);
-                    self.mind.handle(now, Input::Received { from, bytes: &bytes, age });
-                }
+                Some(Parcel::Message { from, arrived, bytes }) => passed.push((from, arrived, bytes)),
                 Some(Parcel::Send { to, bytes }) => {
                     if self.streams.send(&to, &bytes, None).is_err() {
                         self.undelivered.push(to);
@@ -259,6 +268,11 @@ impl<C: Core, O: Owners> Shard<C, O> {
                 Some(Parcel::Unreachable { to }) => self.undelivered.push(to),
                 None => break,
             }
+        }
+        let messages: Vec<&[u8]> = passed.iter().map(|(_, _, bytes)| &**bytes).collect();
+        for at in precedence::order(&messages, |message| self.mind.core.standing(message)) {
+            let (from, arrived, bytes) = &passed[at];
+            self.mind.handle(now, Input::Received { from: *from, bytes, age: now.mono.since(*arrived) });
         }
         for _ in 0..A_TURN {
             match self.inbox.order() {
@@ -349,6 +363,14 @@ impl<C: Core, O: Owners> Shard<C, O> {
         }
         self.timer.poll(cx, &self.clock, deadline)
     }
+}
+
+/// The datagrams of the last receive of every port.
+fn arrived(ports: &[(ListenerId, udp::Port)]) -> impl Iterator<Item = (Peer, Datagram<'_>)> {
+    let all = ports.iter().flat_map(|(listener, port)| {
+        port.datagrams().map(|datagram| (udp_peer(datagram.from, *listener), datagram))
+    });
+    all.filter(|(_, datagram)| !is_padding(datagram.bytes))
 }
 
 /// The core, what it wants done, and where messages of other shards go.

@@ -10,7 +10,7 @@ use super::publish::Publisher;
 use crate::admin::operations::{
     Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
 };
-use crate::call::story::{CallStory, LiveCall};
+use crate::call::story::{CallPlace, CallStory, LiveCall};
 use crate::config::Config;
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
@@ -59,9 +59,15 @@ impl Front {
         self.life.store(life as u8, Ordering::Release);
     }
 
+    /// Every call in progress, in any order.
+    async fn all_calls(&self) -> Vec<LiveCall> {
+        let all = |core: &mut Metered, _, _: &mut _| core.exchange.live_calls().collect::<Vec<_>>();
+        self.shards.ask_all(all).await.unwrap_or_default().into_iter().flatten().collect()
+    }
+
     /// Ends every call in progress.
     pub async fn hang_up_all(&self) {
-        for call in self.calls().await {
+        for call in self.all_calls().await {
             self.hang_up(&call.id).await;
         }
     }
@@ -69,7 +75,7 @@ impl Front {
     /// Reads, checks and publishes, or only judges.
     async fn reload_now(self: &Front, dry_run: bool) -> Result<Published, NotPublished> {
         let Ok(_alone) = self.reloading.try_lock() else { return Err(NotPublished::Busy) };
-        let calls = self.calls().await;
+        let calls = self.all_calls().await;
         // A large configuration takes seconds; the other thread of `back` goes on meanwhile.
         let work = || {
             let candidate = self.publisher.candidate()?;
@@ -101,10 +107,14 @@ impl Operations for Front {
         }
     }
 
-    fn calls(&self) -> BoxFuture<'_, Vec<LiveCall>> {
-        async {
-            let question = |core: &mut Metered, _, _: &mut _| core.exchange.live_calls().collect::<Vec<_>>();
-            self.shards.ask_all(question).await.unwrap_or_default().into_iter().flatten().collect()
+    fn calls(&self, after: Option<CallPlace>, most: usize) -> BoxFuture<'_, Vec<LiveCall>> {
+        async move {
+            let page = move |core: &mut Metered, _, _: &mut _| core.exchange.live_page(after.as_ref(), most);
+            let pages = self.shards.ask_all(page).await.unwrap_or_default();
+            let mut calls: Vec<LiveCall> = pages.into_iter().flatten().collect();
+            calls.sort_by_cached_key(LiveCall::place);
+            calls.truncate(most);
+            calls
         }
         .boxed()
     }

@@ -3,11 +3,17 @@
 use serde_json::Value;
 
 use crate::engine::exchange::{Effects, Input};
+use crate::engine::precedence::Standing;
 use crate::time::{Instant, Now};
 
 /// A shard's core, as the world drives it.
 pub trait Core {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects);
+
+    /// What a message is to its calls (R8).
+    fn standing<'m>(&self, _message: &'m [u8]) -> Option<Standing<'m>> {
+        None
+    }
 
     /// When it wants to be woken.
     fn next_deadline(&self) -> Option<Instant>;

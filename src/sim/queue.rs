@@ -42,6 +42,13 @@ impl<T> Queue<T> {
         Some((at, what))
     }
 
+    /// All that are due at `now` and alike, in order; the others stay.
+    pub fn take_due(&mut self, now: Instant, alike: impl Fn(&T) -> bool) -> Vec<T> {
+        let due = self.waiting.iter().take_while(|((at, _), _)| *at <= now);
+        let keys: Vec<(Instant, u64)> = due.filter(|(_, what)| alike(what)).map(|(key, _)| *key).collect();
+        keys.iter().filter_map(|key| self.waiting.remove(key)).collect()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -9,8 +9,10 @@ use serde_json::Value;
 
 use super::core::{Census, Core, Maker};
 use super::layout;
-use crate::config;
+use crate::config::{self, Config, Strangers};
+use crate::engine::desk::Pace;
 use crate::engine::exchange::{Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
+use crate::engine::precedence::Standing;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::peer::{ListenerId, Transport};
@@ -33,7 +35,9 @@ struct Shard {
 impl Maker for Served {
     fn cores(&self, shards: usize, seed: u64, routing: &str) -> Vec<Box<dyn Core>> {
         let desk = Arc::new(Counter::default());
-        let table = table(routing, 1);
+        let config = read(routing);
+        let answer_strangers = config.node.node.strangers == Strangers::Reject;
+        let table: Arc<Table> = Arc::new(Table::new(&config, 1, None));
         let node_seed = wide(seed);
         let router = Router::new(shards as u8, node_seed);
         let exchange = |shard: usize| {
@@ -45,7 +49,7 @@ impl Maker for Served {
                     addr: layout::SERVER,
                     advertise: None,
                 }],
-                answer_strangers: true,
+                answer_strangers,
                 shard: shard as u8,
                 router,
                 seed: wide(seed ^ (shard as u64 + 1) << 32),
@@ -67,6 +71,10 @@ impl Maker for Served {
 impl Core for Shard {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
         self.exchange.handle(now, input, out);
+    }
+
+    fn standing<'m>(&self, message: &'m [u8]) -> Option<Standing<'m>> {
+        self.exchange.standing(message)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -102,11 +110,15 @@ impl Core for Shard {
     }
 }
 
+fn table(routing: &str, generation: u64) -> Arc<Table> {
+    Arc::new(Table::new(&read(routing), generation, None))
+}
+
 /// # Panics
 /// When the text is no configuration: a mistake of the world's author.
-fn table(routing: &str, generation: u64) -> Arc<Table> {
+fn read(routing: &str) -> Config {
     match config::parse(routing, &|_| None) {
-        Ok(loaded) => Arc::new(Table::new(&loaded.config, generation, None)),
+        Ok(loaded) => loaded.config,
         Err(findings) => panic!("{findings:?} in\n{routing}"),
     }
 }
@@ -125,9 +137,9 @@ fn wide(seed: u64) -> [u8; 16] {
 /// How many records may wait at once.
 const RECORDS: u32 = 10_000;
 
-/// The sim's desk: plain counts, each of which must be back at zero in the end.
+/// The sim's desk: plain counts, each of which must be back at zero in the end, and the trunks' calls per second.
 #[derive(Default)]
-struct Counter(Mutex<BTreeMap<String, u32>>);
+struct Counter(Mutex<BTreeMap<String, u32>>, Mutex<BTreeMap<String, Pace>>);
 
 impl Counter {
     /// Adds one unless `most` are there; 0 is no limit. Says how many there are, `None` when full.
@@ -177,8 +189,14 @@ impl Desk for Counter {
         self.give(format!("agent {}", agent.name));
     }
 
-    fn take_trunk(&self, trunk: &Trunk, _now: Instant) -> bool {
-        self.add(format!("trunk {}", trunk.name), trunk.max_calls).is_some()
+    fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool {
+        let has_room = self.add(format!("trunk {}", trunk.name), trunk.max_calls).is_some();
+        let mut paces = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_pace = paces.entry(trunk.name.to_string()).or_default().take(now, trunk.max_cps);
+        if has_room && !in_pace {
+            self.free_trunk(trunk);
+        }
+        has_room && in_pace
     }
 
     fn free_trunk(&self, trunk: &Trunk) {

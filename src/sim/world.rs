@@ -21,6 +21,7 @@ use super::queue::Queue;
 use super::trace::{Crossing, Trace, label};
 use super::wire::{Way, Wire};
 use crate::engine::exchange::{Effects, Input};
+use crate::engine::precedence;
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::time::{Instant, Now, Wall};
 
@@ -510,7 +511,7 @@ impl World {
 
     fn takes_place(&mut self, event: Event) {
         match event {
-            Event::ToCore { from, bytes } => self.arrives(from, &bytes),
+            Event::ToCore { from, bytes } => self.arrive_together(from, bytes),
             Event::ToHost { host, bytes } => {
                 if let Err(why) = self.hosts[host].receive(self.now, &bytes) {
                     let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -526,6 +527,25 @@ impl World {
                 }
             }
             Event::Happens(what) => self.happens(what),
+        }
+    }
+
+    /// What reaches the server at one moment is one batch of its socket's, taken in R8's order.
+    fn arrive_together(&mut self, from: SocketAddr, bytes: Vec<u8>) {
+        let mut batch = vec![(from, bytes)];
+        for event in self.queue.take_due(self.now, |event| matches!(event, Event::ToCore { .. })) {
+            if let Event::ToCore { from, bytes } = event {
+                batch.push((from, bytes));
+            }
+        }
+        let messages: Vec<&[u8]> = batch.iter().map(|(_, bytes)| &**bytes).collect();
+        let standing = |message| {
+            let of_cores = self.cores.iter().filter_map(|core| core.standing(message));
+            of_cores.max_by_key(|standing| standing.does.is_some())
+        };
+        for at in precedence::order(&messages, standing) {
+            let (from, bytes) = &batch[at];
+            self.arrives(*from, bytes);
         }
     }
 

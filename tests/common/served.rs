@@ -12,7 +12,7 @@ use strowger::admin::operations::{
     Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
 };
 use strowger::call::cdr::{Direction, Role};
-use strowger::call::story::{CallStory, LadderLine, LiveCall, StoryLeg, StoryTimer, Way};
+use strowger::call::story::{CallPlace, CallStory, LadderLine, LiveCall, StoryLeg, StoryTimer, Way};
 use strowger::store::{Reader, Settings, Store};
 use strowger::time::Wall;
 
@@ -83,8 +83,11 @@ impl Operations for MadeUp {
         *self.readiness.lock().unwrap()
     }
 
-    fn calls(&self) -> BoxFuture<'_, Vec<LiveCall>> {
-        async { ["c3", "c1", "c2"].map(live).into() }.boxed()
+    fn calls(&self, after: Option<CallPlace>, most: usize) -> BoxFuture<'_, Vec<LiveCall>> {
+        let calls = ["c1", "c2", "c3"].map(live).into_iter();
+        let behind = |call: &LiveCall| after.as_ref().is_none_or(|after| call.place() > *after);
+        let page = calls.filter(behind).take(most).collect();
+        async { page }.boxed()
     }
 
     fn call<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<CallStory>> {

@@ -102,6 +102,21 @@ fn r01_e_a_strangers_invite_is_403_and_leaves_no_record() {
 }
 
 #[test]
+fn r01_e_a_strangers_invite_meets_silence_where_strangers_are_dropped() {
+    let drop = node("", "", "", &format!("[node]\nstrangers = \"drop\"\n\n{}", did_forward()));
+    let stranger = Manner { oddity: Oddity::Stranger, ..Manner::default() };
+    let mut call = drop.clone().caller(stranger).incoming(DID);
+    call.after(seconds(40));
+    assert!(count(&mut call, "stranger → us", "INVITE") > 1, "it is repeated until timer B");
+    assert_eq!(told(&call, layout::STRANGER), [0u16; 0]);
+    call.comes_to_rest();
+    assert!(call.world.records.is_empty());
+    let mut call = drop.incoming(DID).ringing(["gateway1"]);
+    assert_eq!(count(&mut call, "us → caller", "100"), 1, "a trunk's call is taken all the same");
+    call.answers("gateway1").comes_to_rest();
+}
+
+#[test]
 fn r01_e_a_strangers_other_requests_meet_silence() {
     let mut call = bridged();
     for method in ["OPTIONS", "REGISTER", "SUBSCRIBE", "MESSAGE", "BYE", "CANCEL", "INFO"] {

@@ -142,6 +142,91 @@ fn r08_at_the_same_instant_the_callers_cancel_comes_before_the_ring_timeout() {
     assert_eq!(end(&mut call), "cancelled 487 caller");
 }
 
+/// Everything of `what` reaches us at one moment, in this order.
+fn at_once(call: &mut Call, what: impl FnOnce(&mut Call)) {
+    call.settle();
+    call.while_in_flight(what);
+    call.settle();
+}
+
+#[test]
+fn r08_at_the_same_instant_the_callers_cancel_comes_before_a_legs_answer() {
+    let mut call = number("ring = [\"alice\"]").incoming(DID).ringing(["alice"]);
+    at_once(&mut call, |call| _ = call.answers("alice").caller_cancels());
+    assert_snapshot!(call.ladder(), @"
+    caller          us              alice
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      ├─── CANCEL ───▶│               │
+      │ 200 (CANCEL) ─┤               │
+      │               ├─── CANCEL ───▶│  Q.850;cause=16
+      │◀──── 487 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │               ├───── BYE ────▶│  Q.850;cause=16
+      │               │ 200 (CANCEL) ─┤
+      ├───── ACK ────▶│               │
+      │               │◀─ 200 (BYE) ──┤
+    ");
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "cancelled 487 caller");
+    assert_eq!(legs(&mut call), ["caller cancelled 487", "alice cancelled -"]);
+}
+
+#[test]
+fn r08_at_the_same_instant_the_callers_cancel_comes_before_a_legs_refusal() {
+    let mut call = number("ring = [\"alice\"]").incoming(DID).ringing(["alice"]);
+    at_once(&mut call, |call| _ = call.sends_busy("alice").caller_cancels());
+    assert_eq!(call.caller_is_told(), Some(487));
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "cancelled 487 caller");
+}
+
+#[test]
+fn r08_at_the_same_instant_the_callers_early_bye_comes_before_a_legs_answer() {
+    let mut call = number("ring = [\"alice\"]").incoming(DID).ringing(["alice"]);
+    at_once(&mut call, |call| _ = call.answers("alice").does("caller", Act::HangsUpEarly));
+    assert_eq!(call.caller_is_told(), Some(487));
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "cancelled 487 caller");
+}
+
+#[test]
+fn r08_at_the_same_instant_the_callers_bye_comes_before_the_legs() {
+    let mut call = bridged();
+    at_once(&mut call, |call| _ = call.hangs_up("gateway1").hangs_up("caller"));
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 caller");
+    let mut call = bridged();
+    call.hangs_up("gateway1").hangs_up("caller").comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 callee", "one after the other, the first is the first");
+}
+
+#[test]
+fn r08_at_the_same_instant_a_legs_early_bye_comes_before_anothers_answer() {
+    // Only a reliable response makes us keep a leg's early dialog.
+    let mut call = hunt().incoming(DID).ringing(["bob"]);
+    call.awaits("alice").does("alice", Act::RingsReliably);
+    at_once(&mut call, |call| {
+        call.answers("bob").asks("alice", "BYE", |bye| bye);
+    });
+    assert_eq!(call.caller_is_told(), Some(200));
+    call.comes_to_rest();
+    assert_eq!(legs(&mut call), ["caller normal 200", "alice unreachable 480", "bob won 200"]);
+}
+
+#[test]
+fn r08_a_leg_that_answers_and_hangs_up_at_once_did_so_in_that_order() {
+    let mut call = number("ring = [\"alice\"]").incoming(DID).ringing(["alice"]);
+    at_once(&mut call, |call| _ = call.answers("alice").hangs_up("alice"));
+    assert_eq!(call.caller_is_told(), Some(200));
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 callee");
+}
+
 /// So that what is sent now arrives just as the timeout of the step is due.
 fn until_just_before(call: &mut Call, timeout: u64) {
     let due = call.times("us → alice", "INVITE")[0] + seconds(timeout);
@@ -393,6 +478,54 @@ mod redirects {
             call.comes_to_rest();
             assert_eq!(legs(&mut call), ["caller failed 480", "alice failed 302"], "{uri}");
         }
+    }
+
+    /// bob has a call; alice, who rings for the DID, points to him.
+    fn alice_points_to_busy_bob(keys: &str) -> Call {
+        let bobs = "[[number]]\ndid = \"+12015550102\"\nring = [\"bob\"]";
+        let mut call = number(&format!("{keys}\n{bobs}")).incoming("+12015550102").ringing(["bob"]);
+        call.call_id = call.world.dials(DID, Manner::default());
+        call.awaits("alice").redirects("alice", "sip:bob@127.0.2.2");
+        call
+    }
+
+    #[test]
+    fn r08_a_redirect_to_a_busy_agent_counts_as_busy() {
+        let mut call = alice_points_to_busy_bob("ring = [\"alice\"]");
+        assert_eq!(call.caller_is_told(), Some(486));
+        call.comes_to_rest();
+        assert_eq!(end(&mut call), "busy 486 callee");
+        assert_eq!(legs(&mut call), ["caller failed 486", "alice failed 302"]);
+        // Of a group all must be busy, and a contact that was called and was not speaks against it.
+        let mut call = alice_points_to_busy_bob("ring = [\"alice\", \"carol\"]");
+        call.awaits("carol").refuses("carol", 404);
+        assert_eq!(call.caller_is_told(), Some(480));
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r08_a_redirect_to_the_dialled_number_itself_ends_the_leg() {
+        let mut call = number("ring = [\"alice\"]").incoming(DID);
+        call.awaits("alice").redirects("alice", &format!("sip:{DID}@127.0.3.1"));
+        assert_eq!(call.caller_is_told(), Some(480));
+        assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 0);
+        call.comes_to_rest();
+        assert_eq!(legs(&mut call), ["caller failed 480", "alice failed 302"]);
+    }
+
+    #[test]
+    fn r08_a_redirect_to_another_number_of_ours_is_one_through_our_trunk_and_no_endless_loop() {
+        let bobs = "[[number]]\ndid = \"+12015550102\"\nring = [\"bob\"]";
+        let mut call = number(&format!("ring = [\"alice\"]\n{bobs}")).incoming(DID);
+        call.awaits("alice").redirects("alice", "sip:+12015550102@127.0.3.1").awaits("gateway1");
+        // Should it come back to the DID in the end, it is refused: the DID is a diverting party (R11).
+        let diversion = header(&mut call, "us → gateway1", "INVITE", "Diversion").unwrap_or_default();
+        assert!(diversion.contains(DID), "{diversion}");
+        call.answers("gateway1").comes_to_rest();
+        let back = Manner { oddity: strowger::sim::manner::Oddity::Looped, ..Manner::default() };
+        let mut call = number("ring = [\"alice\"]").caller(back).incoming(DID);
+        assert_eq!(call.caller_is_told(), Some(482));
+        call.comes_to_rest();
     }
 
     #[test]

@@ -218,6 +218,68 @@ mod loops {
         call.comes_to_rest();
     }
 
+    /// alice, bob and the gateway, called with this Max-Breadth.
+    fn of_breadth(dress: fn(&mut Message)) -> Call {
+        let keys = format!("ring = [\"alice\", \"bob\"]\nforward_to = \"{FORWARD}\"");
+        number(&keys).caller(invite(dress)).incoming(DID)
+    }
+
+    fn breadth(call: &mut Call, name: &str) -> Option<String> {
+        call.awaits(name);
+        header(call, &format!("us → {name}"), "INVITE", "Max-Breadth")
+    }
+
+    #[test]
+    fn r11_never_more_ring_at_once_than_max_breadth_and_the_others_after_them() {
+        let order = |call: &mut Call| {
+            let called = |call: &mut Call, name: &str| count(call, &format!("us → {name}"), "INVITE") > 0;
+            ["gateway1", "alice", "bob"].map(|name| called(call, name))
+        };
+        let mut call = of_breadth(|invite| invite.set("Max-Breadth", "2"));
+        call.settle();
+        let first = order(&mut call);
+        assert_eq!(first.iter().filter(|called| **called).count(), 2);
+        assert!(first[1], "alice is listed before bob");
+        for name in ["gateway1", "alice", "bob"].into_iter().zip(first).filter(|(_, called)| *called) {
+            assert_eq!(breadth(&mut call, name.0).as_deref(), Some("1"), "each gets 1, the sum is 2");
+        }
+        // One that has ended leaves its part to the next.
+        call.sends_busy("alice");
+        call.settle();
+        assert_eq!(order(&mut call), [true; 3]);
+        let last = if first[2] { "gateway1" } else { "bob" };
+        assert_eq!(breadth(&mut call, last).as_deref(), Some("1"));
+        call.answers(last);
+        assert_eq!(call.caller_is_told(), Some(200));
+        call.comes_to_rest();
+    }
+
+    #[test]
+    fn r11_with_a_max_breadth_of_1_they_ring_one_after_the_other() {
+        let mut call = number("ring = [\"alice\", \"bob\", \"carol\"]")
+            .caller(invite(|invite| invite.set("Max-Breadth", "1")))
+            .incoming(DID);
+        for (name, next) in [("alice", "bob"), ("bob", "carol")] {
+            assert_eq!(breadth(&mut call, name).as_deref(), Some("1"));
+            assert_eq!(count(&mut call, &format!("us → {next}"), "INVITE"), 0, "{next} waits");
+            call.sends_busy(name);
+        }
+        assert_eq!(breadth(&mut call, "carol").as_deref(), Some("1"));
+        call.sends_busy("carol");
+        assert_eq!(call.caller_is_told(), Some(486), "all of them were busy");
+        call.comes_to_rest();
+        assert_eq!(legs(&mut call).len(), 4);
+    }
+
+    #[test]
+    fn r11_where_not_even_one_may_ring_it_is_440() {
+        let mut call = of_breadth(|invite| invite.set("Max-Breadth", "0"));
+        assert_eq!(call.caller_is_told(), Some(440));
+        call.comes_to_rest();
+        assert_eq!(end(&mut call), "failed 440 us");
+        assert_eq!(call.cdr()["cause"], "Max-Breadth is 0");
+    }
+
     #[test]
     fn r11_without_max_forwards_the_count_begins_at_70() {
         let mut call = forward()
@@ -319,6 +381,12 @@ mod loops {
         call.after(millis(100));
         let told: Vec<_> = others.iter().map(|call_id| call.world.hosts[0].outcome(call_id)).collect();
         assert_eq!(told, [None, Some(482)]);
+        // The contract's outcome of a limit, not that of a loop, which is a 482 too.
+        let first = call.call_id.clone();
+        call.call_id.clone_from(&others[1]);
+        assert_eq!(end(&mut call), "blocked 482 us");
+        assert_eq!(call.cdr()["cause"], "max_ringing_per_caller");
+        call.call_id = first;
         // One that is answered rings no more.
         call.does("caller", Act::Cancels).after(millis(50));
         let fourth = call.world.dials(DID, same());

@@ -66,6 +66,35 @@ fn r14_an_outbound_trunk_above_max_calls_ends_the_leg() {
 }
 
 #[test]
+fn r14_a_trunk_above_max_cps_is_503_without_retry_after_until_the_next_call_is_due() {
+    let mut call = node("max_cps = 2", "", "", &did_forward()).incoming(DID).ringing(["gateway1"]);
+    let (told, _) = second(&mut call);
+    assert_eq!(told.method(), "NOTHING", "it rings");
+    let (told, record) = second(&mut call);
+    assert_eq!(
+        (told.status(), told.get("Reason"), told.get("Retry-After")),
+        (503, Some("Q.850;cause=34"), None)
+    );
+    assert_eq!((&record["outcome"], &record["ended_by"]), (&"blocked".into(), &"us".into()));
+    // Two a second: one each 500 ms.
+    call.after(millis(500));
+    let (told, _) = second(&mut call);
+    assert_eq!(told.method(), "NOTHING", "there is room again");
+    call.comes_to_rest();
+}
+
+#[test]
+fn r14_an_outbound_trunk_above_max_cps_ends_the_leg() {
+    let mut call = node("", "max_cps = 1", "", &did_forward()).incoming(DID).ringing(["gateway1"]);
+    let (told, record) = second(&mut call);
+    assert_eq!((told.status(), &record["outcome"]), (480, &"unreachable".into()));
+    call.after(seconds(1));
+    let (told, _) = second(&mut call);
+    assert_eq!(told.method(), "NOTHING", "it rings");
+    call.comes_to_rest();
+}
+
+#[test]
 fn r14_retry_after_is_for_draining_and_overload_alone() {
     let mut call = forward().incoming(DID).ringing(["gateway1"]);
     call.world.drain();

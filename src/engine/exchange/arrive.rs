@@ -243,6 +243,7 @@ impl Exchange {
             dialled: dialled(invite, trunk).into(),
             caller: Caller::of(invite, trunk),
             offer: Body::of(invite).filter(Body::is_sdp),
+            breadth: invite.number(Name::MaxBreadth),
             at: now,
         }
     }
@@ -261,6 +262,9 @@ impl Exchange {
         }
         if hops == Some(0) {
             return Err(Refusal::TooManyHops);
+        }
+        if arrival.breadth == Some(0) {
+            return Err(Refusal::NoBreadth);
         }
         if unsupported(invite).next().is_some() {
             return Err(Refusal::Extension);
@@ -481,6 +485,7 @@ pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refu
         | Refusal::Merged
         | Refusal::TooManyRinging
         | Refusal::TooManyHops
+        | Refusal::NoBreadth
         | Refusal::Version => {}
     }
 }

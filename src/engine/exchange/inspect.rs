@@ -1,6 +1,7 @@
 //! What an operator sees of a shard's calls, and the small things that several rooms of the exchange ask.
 
 use std::borrow::Cow;
+use std::collections::BinaryHeap;
 use std::io::Write;
 
 use smallvec::SmallVec;
@@ -11,14 +12,14 @@ use super::{Desk, Exchange, Settings, SlotKey};
 use crate::call::cdr::{Direction, Role};
 use crate::call::event::LegId;
 use crate::call::leg::{Destination, LegState};
-use crate::call::story::{CallStory, LiveCall, StoryLeg, StoryTimer};
+use crate::call::story::{CallPlace, CallStory, LiveCall, StoryLeg, StoryTimer};
 use crate::call::{Call, Seen};
 use crate::sip::build::Writer;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::{Peer, Transport};
 use crate::sip::wire::Message;
-use crate::time::Now;
+use crate::time::{Now, Wall};
 
 /// Our own address as Via and Contact name it: `host:port`.
 pub(super) type Host = SmallVec<[u8; 48]>;
@@ -27,6 +28,31 @@ impl Exchange {
     /// The calls in progress.
     pub fn live_calls(&self) -> impl Iterator<Item = LiveCall> + '_ {
         self.slots.iter().filter_map(|slot| slot.call.as_deref()).map(live)
+    }
+
+    /// The first `most` calls in progress behind `after`, in the order in which they began. Looks at every call
+    /// and copies so many alone.
+    pub fn live_page(&self, after: Option<&CallPlace>, most: usize) -> Vec<LiveCall> {
+        fn place(call: &Call) -> (Wall, &str) {
+            (call.arrival.at.wall, &call.arrival.id)
+        }
+        let after = after.map(|after| (after.started, &*after.id));
+        // The latest of those that are kept stands on top.
+        let mut kept: BinaryHeap<((Wall, &str), u32)> = BinaryHeap::with_capacity(most.min(self.calls) + 1);
+        for (at, slot) in (0u32..).zip(&self.slots.places) {
+            let Some(call) = slot.as_deref().and_then(|slot| slot.call.as_deref()) else { continue };
+            let place = place(call);
+            let comes_too_late = kept.len() >= most && kept.peek().is_some_and(|(last, _)| place > *last);
+            if comes_too_late || after.is_some_and(|after| place <= after) {
+                continue;
+            }
+            kept.push((place, at));
+            if kept.len() > most {
+                kept.pop();
+            }
+        }
+        let call_at = |at: u32| self.slots.places.get(at as usize)?.as_deref()?.call.as_deref();
+        kept.into_sorted_vec().into_iter().filter_map(|(_, at)| call_at(at)).map(live).collect()
     }
 
     /// All that is known of a call: one in progress, or one of the last that ended.

@@ -242,13 +242,12 @@ impl Draft<'_> {
         }
     }
 
-    /// Max-Breadth is split between the legs of a step (RFC 5393 §5.3).
+    /// Max-Breadth is split between the legs of a step that ring at once (RFC 5393 §5.3).
     fn write_breadth(&self, w: &mut Writer<'_>) {
-        let Some(breadth) = self.invite.number(Name::MaxBreadth) else { return };
-        let targets =
-            self.call.plan.steps.get(usize::from(self.leg.target.step)).map_or(1, |step| step.targets.len());
-        let share = breadth / u32::try_from(targets.max(1)).unwrap_or(u32::MAX);
-        w.number(Name::MaxBreadth, u64::from(share.max(1)));
+        let Some(breadth) = self.call.arrival.breadth else { return };
+        let step = self.call.plan.steps.get(usize::from(self.leg.target.step));
+        let targets = step.map_or(1, |step| u32::try_from(step.targets.len()).unwrap_or(u32::MAX));
+        w.number(Name::MaxBreadth, u64::from(breadth / targets.clamp(1, breadth.max(1))));
     }
 }
 

@@ -5,11 +5,13 @@
 //! - [`within`]: requests within a dialog.
 //! - [`reply`]: responses to what we sent.
 //! - [`perform`]: a call's actions become messages; [`invite`] and [`caller`] write the long ones.
+//! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
 //! - [`keep`]: session timers and keep-alive.
 
 mod arrive;
 mod caller;
 mod inspect;
+mod instant;
 mod invite;
 mod keep;
 mod names;
