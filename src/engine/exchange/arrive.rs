@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::slot::{CallerSide, Owner, Reliability, Side, Slot, Stage};
+use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
 use super::{CallEvent, Effects, Exchange, MAX_CALLS, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
@@ -30,14 +30,6 @@ pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDA
 pub(super) const SUPPORTED: &[u8] = b"timer, 100rel";
 /// The option tags that a request may require of us.
 const EXTENSIONS: [&str; 2] = ["timer", "100rel"];
-
-/// What an INVITE has got before it is known whether it becomes a call.
-struct Opened {
-    id: transaction::Id,
-    key: super::SlotKey,
-    head: AnswerHead,
-    dialog: Box<Dialog>,
-}
 
 impl Exchange {
     pub(super) fn received(&mut self, now: Now, from: Peer, bytes: &[u8], age: Duration, out: &mut Effects) {
@@ -214,8 +206,8 @@ impl Exchange {
         let arrival = self.arrival(now, invite, trunk);
         match self.admit(now, invite, trunk, hops, &arrival) {
             Ok((plan, session)) => {
-                let opened = Opened { id, key: slot, head, dialog: Box::new(dialog) };
-                self.begin(now, from, invite, opened, arrival, plan, session, out);
+                let opening = Opening { invite: Kept::of(invite), head, dialog: Box::new(dialog) };
+                self.begin(now, from, invite, id, slot, opening, arrival, plan, session, out);
                 out.notices.push(Notice::SetUp { waited: age });
             }
             Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
@@ -290,13 +282,14 @@ impl Exchange {
         now: Now,
         from: Peer,
         invite: &Message<'_>,
-        opened: Opened,
+        id: transaction::Id,
+        key: super::SlotKey,
+        opening: Opening,
         arrival: Arrival,
         plan: Box<Plan>,
         session: Option<Session>,
         out: &mut Effects,
     ) {
-        let Opened { id, key, head, dialog } = opened;
         let counted = arrival.caller.number.is_some();
         if let Some(number) = arrival.caller.number
             && !self.rings_not_too_often(number, &plan, out)
@@ -321,13 +314,11 @@ impl Exchange {
             key,
             delayed: arrival.offer.is_none(),
             call: Some(Box::new(Call::new(arrival, plan))),
-            invite: Kept::of(invite),
+            opening: Some(Box::new(opening)),
             caller: CallerSide {
                 side,
                 transaction: id,
                 peer: from,
-                head,
-                early: Some(dialog),
                 call_id: invite.call_id().into(),
                 remote_tag: invite.from().tag().unwrap_or_default().into(),
                 tags: SmallVec::new(),

@@ -5,14 +5,14 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::arrive::{ALLOW, SUPPORTED};
-use super::slot::{Reliability, Reliable, Slot, Stage, Waiting, Wake};
+use super::slot::{Opening, Reliability, Reliable, Slot, Stage, Waiting, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
 use crate::call::event::{Event, Fork, LegId};
 use crate::call::story::Way;
 use crate::sip::body::Body;
 use crate::sip::header::{Method, Name};
-use crate::sip::wire::{Kept, Message};
+use crate::sip::wire::Message;
 use crate::time::Now;
 
 /// How many To tags one caller may get: one for each leg whose SDP reaches it.
@@ -70,10 +70,11 @@ impl Exchange {
             }
             return;
         }
+        let Some(opening) = slot.opening.as_deref() else { return };
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
         let our_tag = names::tag(key, LegId::CALLER, tag);
-        let mut w = slot.caller.head.answer_with_routes(&mut self.scratch, code, &our_tag);
+        let mut w = opening.head.answer_with_routes(&mut self.scratch, code, &our_tag);
         super::write_contact(&mut w, slot.caller.peer.transport, &host);
         w.header(Name::Allow, ALLOW);
         if reliably {
@@ -174,8 +175,8 @@ impl Exchange {
         // A final response ends what was still to be PRACKed (RFC 3262 §3).
         slot.caller.reliable = None;
         slot.armed.retain(|armed| armed.wake != Wake::RepeatReliable);
-        slot.invite = Kept::default();
-        let head = std::mem::take(&mut slot.caller.head);
+        let Some(opening) = slot.opening.take() else { return };
+        let Opening { head, mut dialog, .. } = *opening;
         let our_tag = names::tag(key, LegId::CALLER, tag);
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
@@ -190,11 +191,9 @@ impl Exchange {
             Some(body) => w.body(body.header_lines(), body.bytes()),
             None => w.end(),
         };
-        slot.caller.side.dialog = slot.caller.early.take();
-        if let Some(dialog) = slot.caller.side.dialog.as_mut() {
-            dialog.retag(&our_tag);
-            dialog.takes(slot.caller.remote_seq);
-        }
+        dialog.retag(&our_tag);
+        dialog.takes(slot.caller.remote_seq);
+        slot.caller.side.dialog = Some(dialog);
         slot.caller.side.stage = Stage::Accepted { bye: None };
         self.transactions.respond(now.mono, slot.caller.transaction, 200, &self.scratch[range], &mut out.out);
         slot.story.say(now.mono, Way::Out, LegId::CALLER, What::Response(200, Method::Invite));
@@ -216,12 +215,10 @@ impl Exchange {
         }
         slot.caller.reliable = None;
         slot.caller.side.stage = Stage::Gone;
-        slot.invite = Kept::default();
-        slot.caller.early = None;
-        let head = std::mem::take(&mut slot.caller.head);
+        let Some(opening) = slot.opening.take() else { return };
         let our_tag = names::tag(key, LegId::CALLER, 0);
         self.scratch.clear();
-        let mut w = head.answer(&mut self.scratch, code, Some(&our_tag));
+        let mut w = opening.head.answer(&mut self.scratch, code, Some(&our_tag));
         if let Some(cause) = q850 {
             let mut digits = [0u8; 3];
             w.header_parts(Name::Reason, &[b"Q.850;cause=", cause_digits(cause, &mut digits)]);

@@ -100,7 +100,9 @@ impl Exchange {
             }
             return false;
         };
-        let Some(call) = slot.call.as_deref() else { return false };
+        let (Some(call), Some(opening)) = (slot.call.as_deref(), slot.opening.as_deref()) else {
+            return false;
+        };
         let side = &mut slot.legs[id.index() - 1];
         let cseq = side.side.invite_seq + 1;
         let min_se = match attempt {
@@ -111,7 +113,7 @@ impl Exchange {
             scratch.clear();
             let draft = Draft {
                 leg,
-                invite: slot.invite.fields(),
+                invite: opening.invite.fields(),
                 call,
                 host: &host,
                 peer,

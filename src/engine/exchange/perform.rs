@@ -13,7 +13,7 @@ use crate::sip::body::Body;
 use crate::sip::build;
 use crate::sip::header::{Method, Name};
 use crate::sip::sdp;
-use crate::sip::wire::{Kept, Message};
+use crate::sip::wire::Message;
 use crate::time::Now;
 
 use super::arrive::{ALLOW, SUPPORTED};
@@ -292,7 +292,7 @@ impl Exchange {
         let Some(call) = slot.call.take() else { return };
         let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
         slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
-        slot.invite = Kept::default();
+        slot.opening = None;
         if std::mem::take(&mut slot.counted)
             && let Some(caller) = call.arrival.caller.number
         {

@@ -84,8 +84,8 @@ pub struct Slot {
     pub call: Option<Box<Call>>,
     /// The caller left the offer to us (RFC 3261 §13.2.1).
     pub delayed: bool,
-    /// The head of the caller's INVITE; empty once a leg is bridged.
-    pub invite: Kept,
+    /// Until the caller's INVITE has its final response.
+    pub opening: Option<Box<Opening>>,
     pub caller: CallerSide,
     pub legs: SmallVec<[CalledSide; 1]>,
     pub armed: SmallVec<[Armed; 4]>,
@@ -96,6 +96,16 @@ pub struct Slot {
     pub pins: u16,
     /// It counts among the ringing calls of its caller.
     pub counted: bool,
+}
+
+/// What the caller's INVITE left for its answers and for the legs' INVITEs.
+#[derive(Debug)]
+pub struct Opening {
+    pub invite: Kept,
+    /// What our responses begin with.
+    pub head: AnswerHead,
+    /// The dialog that our 2xx makes; it gets the tag that is ours then.
+    pub dialog: Box<Dialog>,
 }
 
 /// How a side's INVITE transaction stands, and with it its dialog.
@@ -184,10 +194,6 @@ pub struct CallerSide {
     pub side: Side,
     pub transaction: transaction::Id,
     pub peer: Peer,
-    /// What our responses to the INVITE begin with; empty once it has its final one.
-    pub head: AnswerHead,
-    /// The dialog that our 2xx makes, until then without the tag that is ours in it.
-    pub early: Option<Box<Dialog>>,
     pub call_id: Box<[u8]>,
     pub remote_tag: Box<[u8]>,
     /// Which leg's SDP each To tag of ours stands for, by its number.
