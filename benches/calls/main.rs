@@ -35,7 +35,8 @@ const SETUP_RATE: u32 = 500;
 /// At this rate calls are set up that are then held.
 const HELD_RATE: u32 = 500;
 
-/// Between the last of the held calls and the look at the memory.
+/// How much longer the first call is held than all take to be set up; what a server gets to settle after its
+/// start.
 const HELD_PAUSE: Duration = Duration::from_secs(8);
 
 /// What a call costs Strowger, a bare relay of the same datagrams, and Kamailio.
@@ -231,26 +232,33 @@ fn setup_times(server: &Server, seconds: u32, figures: &mut Figures) -> Result<(
     Ok(())
 }
 
-/// Memory at `held` calls less that at none, in KiB per call; nothing where not all of them could be set up.
+/// KiB per held call: memory at `held` calls less that at none, or twice what the second half took, whichever
+/// is more. A server that has just read 100,000 numbers has free memory that its first calls are put into, and
+/// the second half shows what they need. Nothing where not all could be set up.
 fn memory_per_call(server: &mut Server, held: u32) -> Result<Option<f64>, String> {
     note(&format!("memory of {held} held calls: {}", server.kind.title()));
     server.restart()?;
     let set_up = Duration::from_secs(u64::from(held / HELD_RATE));
     // The first call is still held when the memory is looked at.
-    let hold = set_up + HELD_PAUSE * 2;
+    let hold = set_up + HELD_PAUSE;
     let offer = Offer { rate: HELD_RATE, calls: held, hold, patience: search::THRESHOLD };
     let id = server.id();
     let words = |e: io::Error| e.to_string();
-    let before = usage::memory(id).map_err(words)?;
+    // What it needed to start is given back with a delay.
+    thread::sleep(HELD_PAUSE);
+    let none = usage::memory(id).map_err(words)?;
     let load = Load::new(server.ports).map_err(words)?;
     let calls = thread::spawn(move || load.offer(offer));
-    thread::sleep(set_up + HELD_PAUSE);
-    let after = usage::memory(id).map_err(words)?;
+    thread::sleep(set_up / 2);
+    let half = usage::memory(id).map_err(words)?;
+    thread::sleep(set_up / 2 + HELD_PAUSE / 4);
+    let full = usage::memory(id).map_err(words)?;
     let outcome = calls.join().map_err(|_| "the load program failed".to_owned())?.map_err(words)?;
     if outcome.failed() > 0 {
         note(&format!("  {} of {held} held calls failed", outcome.failed()));
         return Ok(None);
     }
-    let grown = u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX);
-    Ok(Some(f64::from(grown) / f64::from(held)))
+    note(&format!("  {none} KiB at none, {half} KiB at half of them, {full} KiB at all"));
+    let grown = full.saturating_sub(none).max(2 * full.saturating_sub(half));
+    Ok(Some(f64::from(u32::try_from(grown).unwrap_or(u32::MAX)) / f64::from(held)))
 }

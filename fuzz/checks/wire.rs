@@ -96,7 +96,7 @@ fn carried_on(message: &Message<'_>) {
 fn answered(request: &Message<'_>) {
     let mut out = Vec::new();
     let mut w = build::answer(&mut out, request, source(), 180, build::phrase(180), Some(b"ours"));
-    w.copy(request, Name::RecordRoute);
+    w.copy(request.head(), Name::RecordRoute);
     let range = w.end();
     if range.len() > MAX_MESSAGE {
         return;

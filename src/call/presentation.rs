@@ -9,7 +9,7 @@ use crate::routing::{Pai, Plan, Trunk};
 use crate::sip::build::Writer;
 use crate::sip::header::Name;
 use crate::sip::uri;
-use crate::sip::wire::Message;
+use crate::sip::wire::Fields;
 
 /// How many earlier diversions we carry on and how many a call may have (R11).
 pub const MAX_DIVERSIONS: usize = 5;
@@ -82,7 +82,7 @@ impl<'a> Presentation<'a> {
 
     /// The identity that we assert, Privacy, and the numbers that the call was diverted by.
     /// `target` is the leg's Request-URI, `invite` the caller's.
-    pub fn write_identity(&self, w: &mut Writer<'_>, target: &[u8], invite: &Message<'_>) {
+    pub fn write_identity(&self, w: &mut Writer<'_>, target: &[u8], invite: Fields<'_, '_>) {
         if self.is_anonymous() {
             w.header(Name::Privacy, b"id");
         }
@@ -128,7 +128,7 @@ impl<'a> Presentation<'a> {
 
     /// History-Info (RFC 7044): whatever came with the call, or else the earlier diversions (RFC 7544 §5), then the
     /// DID, then whom it was forwarded to.
-    fn write_history(&self, w: &mut Writer<'_>, trunk: &Trunk, target: &[u8], invite: &Message<'_>) {
+    fn write_history(&self, w: &mut Writer<'_>, trunk: &Trunk, target: &[u8], invite: Fields<'_, '_>) {
         let mut last = Index::new();
         if !self.caller.withheld {
             for entry in invite.list(Name::HistoryInfo).take(MAX_DIVERSIONS) {

@@ -26,11 +26,11 @@ pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit
     let (errors, warnings, said) = match config::load(folder, &env) {
         Ok(Loaded { config, warnings }) => {
             let said = format!(
-                "{}: {} numbers, {} agents, {} trunks: no mistake\n",
+                "{}: {}, {}, {}: no mistake\n",
                 folder.display(),
-                config.numbers.len(),
-                config.agents.len(),
-                config.trunks.len(),
+                count(config.numbers.len(), "number"),
+                count(config.agents.len(), "agent"),
+                count(config.trunks.len(), "trunk"),
             );
             (Vec::new(), warnings, said)
         }
@@ -46,6 +46,11 @@ pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit
     })?;
     let refused = !errors.is_empty() || (deny_warnings && !warnings.is_empty());
     Ok(if refused { Exit::Refused } else { Exit::Done })
+}
+
+/// `1 trunk`, `2 trunks`.
+fn count(many: usize, noun: &str) -> String {
+    format!("{many} {noun}{}", if many == 1 { "" } else { "s" })
 }
 
 /// `strowger route --offline`.

@@ -5,6 +5,8 @@
 //!
 //! A shard never waits for whoever reads stderr: lines go through a bounded buffer to a thread of their own.
 
+mod line;
+
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +20,7 @@ pub const LEVEL_ENV: &str = "STROWGER_LOG";
 const ROOM: usize = 2 << 20;
 /// How long lines are gathered before they are written together: a wake-up and a write for each would cost more
 /// than the call that they tell of.
-const GATHERED: Duration = Duration::from_millis(50);
+const GATHERED: Duration = Duration::from_millis(100);
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -59,7 +61,7 @@ pub fn start(format: Format, level: Option<&str>, usual: &str) -> Result<Log, No
     let to = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Queue(Arc::clone(&lines)));
     // A second start, as by tests in one process, changes nothing.
     let _already = match format {
-        Format::Text => to.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
+        Format::Text => to.event_format(line::Text).try_init(),
         Format::Json => to.json().flatten_event(true).with_span_list(false).try_init(),
     };
     Ok(Log { lines })

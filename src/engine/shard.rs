@@ -348,17 +348,20 @@ impl<C: Core, O: Owners> Shard<C, O> {
         self.inbox.awake();
     }
 
+    /// Whatever is ready first suffices: the turn looks at everything.
     fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        let mut ready = self.inbox.poll(cx).is_ready();
+        let mut ready = false;
         for (_, port) in &mut self.ports {
             ready |= port.poll(cx).is_ready();
         }
+        if ready || self.inbox.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
         if let Poll::Ready(event) = self.events.poll_recv(cx) {
             self.event = event;
-            ready = true;
+            return Poll::Ready(());
         }
-        ready |= self.timer.poll(cx, &self.clock, deadline).is_ready();
-        if ready { Poll::Ready(()) } else { Poll::Pending }
+        self.timer.poll(cx, &self.clock, deadline)
     }
 }
 
@@ -454,14 +457,20 @@ impl Timer {
 
     fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock, deadline: Option<Instant>) -> Poll<()> {
         let Some(deadline) = deadline else { return Poll::Pending };
-        let at = on_grid(deadline.min(clock.read().now.mono + LONGEST_SLEEP));
-        let time = clock.runtime_time(at);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(time)));
-        if self.at != at {
-            self.at = at;
-            sleep.as_mut().reset(time);
-        }
-        sleep.as_mut().poll(cx)
+        let at = on_grid(deadline);
+        let time = || clock.runtime_time(at.min(clock.read().now.mono + LONGEST_SLEEP));
+        let sleep = match &mut self.sleep {
+            Some(sleep) if self.at == at => sleep,
+            Some(sleep) => {
+                sleep.as_mut().reset(time());
+                sleep
+            }
+            none @ None => none.insert(Box::pin(tokio::time::sleep_until(time()))),
+        };
+        let elapsed = sleep.as_mut().poll(cx);
+        // A sleep that has elapsed, perhaps the longest and not the whole way, is not slept again.
+        self.at = if elapsed.is_ready() { Instant::ZERO } else { at };
+        elapsed
     }
 }
 

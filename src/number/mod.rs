@@ -76,8 +76,8 @@ impl fmt::Display for E164 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [b'+'; MAX_DIGITS + 1];
         let digits = self.digits();
-        text[1..=digits.len()].copy_from_slice(digits.as_bytes());
-        f.pad(str::from_utf8(&text[..=digits.len()]).unwrap_or_default())
+        text[1..].copy_from_slice(&digits.bytes);
+        f.pad(str::from_utf8(&text[..=usize::from(digits.len)]).unwrap_or_default())
     }
 }
 

@@ -28,9 +28,9 @@ impl Teller {
     fn said(&mut self, event: CallEvent) {
         match event {
             CallEvent::Started { call, trunk, dialled } => {
-                tracing::info!(%call, %trunk, dialled = %Short(&dialled), "call started");
+                tracing::info!(call = &*call, trunk = &*trunk, dialled = %Short(&dialled), "call started");
             }
-            CallEvent::Ringing { call } => tracing::debug!(%call, "call rings"),
+            CallEvent::Ringing { call } => tracing::debug!(call = &*call, "call rings"),
             CallEvent::Rejected { reason, from } => {
                 if let Line::Log { more } = self.rejected.occur(self.clock.read().now.mono) {
                     tracing::warn!(reason, from = %Place(from), more, "a request was refused");
@@ -79,12 +79,12 @@ impl Notices<Notice> for Teller {
 
 fn bridged(entry: &JournalEntry) {
     let waited = entry.answered.0.saturating_sub(entry.started.0);
-    tracing::info!(call = %entry.id, answer_ms = waited, "call bridged");
+    tracing::info!(call = &*entry.id, answer_ms = waited, "call bridged");
 }
 
 fn ended(cdr: &Cdr) {
     tracing::info!(
-        call = %cdr.id,
+        call = &*cdr.id,
         outcome = cdr.outcome.label(),
         sip_code = cdr.sip_code,
         ring_ms = cdr.ring_ms,

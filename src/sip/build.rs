@@ -9,12 +9,12 @@ mod phrases;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-pub use answer::{answer, answer_malformed, write_via_received};
+pub use answer::{AnswerHead, answer, answer_malformed, write_via_received};
 pub use phrases::phrase;
 
 use super::header::{Name, chars};
 use super::peer::Transport;
-use super::wire::{Field, Message};
+use super::wire::{Field, Fields};
 
 /// One message being written at the end of `out`. A writer that is dropped without `end` or `body` leaves its
 /// unfinished bytes there; `out` is truncated by whoever gives a message up.
@@ -110,8 +110,8 @@ impl<'o> Writer<'o> {
 
     /// Every field of that name, in order, as they came (Record-Route in a response that makes a dialog:
     /// RFC 3261 §12.1.1).
-    pub fn copy(&mut self, message: &Message<'_>, name: Name) -> &mut Self {
-        for value in message.all(name) {
+    pub fn copy(&mut self, fields: Fields<'_, '_>, name: Name) -> &mut Self {
+        for value in fields.all(name) {
             self.header(name, value);
         }
         self
@@ -231,6 +231,7 @@ impl Digits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::wire::Message;
 
     #[test]
     fn a_request_is_written_and_read_back() {

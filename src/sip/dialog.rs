@@ -122,6 +122,15 @@ impl Dialog {
         Ok(Dialog { text: text.into_boxed_slice(), marks, local_seq, remote_seq, peer })
     }
 
+    /// Gives our side another tag, of the length of the one that it has: which one stands for the dialog is
+    /// known when we answer.
+    pub fn retag(&mut self, tag: &[u8]) {
+        let end = usize::from(self.marks.local);
+        if let Some(place) = end.checked_sub(tag.len()).and_then(|at| self.text.get_mut(at..end)) {
+            place.copy_from_slice(tag);
+        }
+    }
+
     pub fn call_id(&self) -> &[u8] {
         &self.text[..usize::from(self.marks.call_id)]
     }

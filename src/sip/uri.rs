@@ -225,9 +225,15 @@ pub(crate) struct HostPort<'a> {
 pub(crate) fn host_port(bytes: &[u8]) -> Result<HostPort<'_>, BadUri> {
     let (host, rest) = bytes.split_at(host_end(bytes).ok_or(BadUri::Host)?);
     let Some(rest) = rest.strip_prefix(b":") else { return Ok(HostPort { host, port: None, rest }) };
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let port = chars::number(&rest[..digits]).and_then(|port| u16::try_from(port).ok());
-    Ok(HostPort { host, port: Some(port.ok_or(BadUri::Port)?), rest: &rest[digits..] })
+    let (mut port, mut at) = (0u32, 0);
+    while let Some(digit) = rest.get(at).filter(|byte| byte.is_ascii_digit()) {
+        port = port.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+        at += 1;
+    }
+    match u16::try_from(port) {
+        Ok(port) if at > 0 => Ok(HostPort { host, port: Some(port), rest: &rest[at..] }),
+        Ok(_) | Err(_) => Err(BadUri::Port),
+    }
 }
 
 fn host_end(bytes: &[u8]) -> Option<usize> {

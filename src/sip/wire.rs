@@ -4,6 +4,7 @@
 //! length); everything else is read when asked for. Bytes that it does not understand are kept as they came.
 
 mod fault;
+mod fields;
 mod frame;
 mod scan;
 mod via;
@@ -11,6 +12,7 @@ mod via;
 use smallvec::SmallVec;
 
 pub use fault::{Fault, Malformed, Salvage};
+pub use fields::{Field, Fields, Kept};
 pub use frame::{BadFrame, Frame, MAX_HEAD, frame};
 pub use via::{MAGIC_COOKIE, Via};
 
@@ -26,22 +28,6 @@ pub const MAX_FIELDS: usize = 256;
 
 /// How many fields stand in the message itself; more go to the heap.
 const INLINE_FIELDS: usize = 32;
-
-/// One header field, as it came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field<'a> {
-    pub name: Name,
-    pub raw_name: &'a [u8],
-    /// Without white space around it; folding inside is left in.
-    pub value: &'a [u8],
-}
-
-impl<'a> Field<'a> {
-    /// The full spelling of its name: its RFC's where we know it, else as it came.
-    pub fn spelling(&self) -> &'a [u8] {
-        if self.name == Name::Other { self.raw_name } else { self.name.token().as_bytes() }
-    }
-}
 
 /// Where a field stands in the message.
 #[derive(Clone, Copy, Debug)]
@@ -178,42 +164,35 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Its header fields.
+    pub fn head(&self) -> Fields<'_, 'a> {
+        Fields { raw: self.raw, entries: &self.fields }
+    }
+
     /// Every header field in order.
     pub fn fields(&self) -> impl Iterator<Item = Field<'a>> {
-        let raw = self.raw;
-        self.fields.iter().map(move |entry| entry.field(raw))
+        self.head().iter()
     }
 
     /// The value of the first field of that name.
     pub fn get(&self, name: Name) -> Option<&'a [u8]> {
-        self.fields.iter().find(|entry| entry.name == name).map(|entry| entry.value(self.raw))
+        self.head().get(name)
     }
 
     /// The values of all fields of that name, in order, each as it stands in its line.
     pub fn all(&self, name: Name) -> impl Iterator<Item = &'a [u8]> {
-        let raw = self.raw;
-        self.fields.iter().filter(move |entry| entry.name == name).map(move |entry| entry.value(raw))
-    }
-
-    /// The values of the fields that are not known by name (`Name::Other`), by their spelling in any case.
-    pub fn all_named<'n>(&self, spelling: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'_, 'n, 'a> {
-        let wanted = Name::parse(spelling.as_bytes());
-        let hit = move |field: &Field<'a>| {
-            field.name == wanted
-                && (wanted != Name::Other || field.raw_name.eq_ignore_ascii_case(spelling.as_bytes()))
-        };
-        self.fields().filter(hit).map(|field| field.value)
+        self.head().all(name)
     }
 
     /// The comma-separated values of all fields of that name, each trimmed; commas in quoted strings and in
     /// angle brackets separate nothing.
     pub fn list(&self, name: Name) -> impl Iterator<Item = &'a [u8]> {
-        self.all(name).flat_map(List::new)
+        self.head().list(name)
     }
 
     /// Whether the list of that name has the token, in whatever case (option tags, methods of Allow).
     pub fn has_token(&self, name: Name, token: &str) -> bool {
-        self.list(name).any(|value| value.eq_ignore_ascii_case(token.as_bytes()))
+        self.head().list(name).any(|value| value.eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// The topmost Via.
@@ -243,9 +222,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// `Fault::Bad` where it is no number from 0 to 255 (RFC 3261 §20.22).
     pub fn max_forwards(&self) -> Result<Option<u32>, Fault> {
-        let Some(value) = self.get(Name::MaxForwards) else { return Ok(None) };
-        let hops = chars::number(value).and_then(|hops| u8::try_from(hops).ok());
-        hops.map(|hops| Some(u32::from(hops))).ok_or(Fault::Bad(Name::MaxForwards))
+        self.head().max_forwards()
     }
 
     /// The first Contact that can be read. `None` for `*` and where there is none.
@@ -258,12 +235,9 @@ impl<'a> Message<'a> {
         self.list(name).map(Address::parse)
     }
 
-    /// The value of a header that holds one number in seconds or a count (Expires, Min-SE, Session-Expires,
-    /// RSeq), parameters after it left out. `None` where it is missing or no number below 2³².
+    /// The value of a header that holds one number, as [`Fields::number`] reads it.
     pub fn number(&self, name: Name) -> Option<u32> {
-        let value = self.get(name)?;
-        let end = memchr::memchr2(b';', b' ', value).unwrap_or(value.len());
-        chars::number(chars::trim(&value[..end])).and_then(|number| u32::try_from(number).ok())
+        self.head().number(name)
     }
 }
 

@@ -171,6 +171,30 @@ fn r01_options_from_a_trunk_is_200_whatever_its_user_and_503_while_draining() {
     call.hangs_up("caller").comes_to_rest();
 }
 
+/// RFC 3261 §12.1: without them neither side could ever end the call.
+#[test]
+fn r01_an_invite_that_can_make_no_dialog_is_400() {
+    let endless = format!("<sip:{};lr>", "r".repeat(17_000));
+    let contact = "<sip:sbc@127.0.1.1:5060>";
+    for (at, (contact, routes)) in
+        [(None, "<sip:r;lr>"), (Some("<tel:+12025550123>"), "<sip:r;lr>"), (Some(contact), &*endless)]
+            .into_iter()
+            .enumerate()
+    {
+        let mut call = bridged();
+        let mut invite = outside("INVITE", "").with("Record-Route", routes);
+        invite.set("Call-ID", format!("none-{at}"));
+        if let Some(contact) = contact {
+            invite.set("Contact", contact);
+        }
+        call.world.sends(layout::CARRIER, &invite);
+        call.settle();
+        assert_eq!(last_told(&call).status(), 400, "{contact:?}");
+        assert_eq!(call.world.live_calls().len(), 1, "{contact:?}");
+        call.hangs_up("caller").comes_to_rest();
+    }
+}
+
 fn last_told(call: &Call) -> Message {
     let told = call
         .world

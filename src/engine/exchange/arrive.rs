@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::slot::{CallerSide, Owner, Reliability, Side, Slot, Stage};
+use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
 use super::{CallEvent, Effects, Exchange, MAX_CALLS, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
@@ -15,13 +14,14 @@ use crate::call::story::Way;
 use crate::call::{Arrival, Call, Caller, Refused, Seen, caller, refused};
 use crate::routing::{DidFrom, Plan, Trunk, Who};
 use crate::sip::body::Body;
-use crate::sip::build::{self, Writer};
+use crate::sip::build::{self, AnswerHead, Writer};
+use crate::sip::dialog::Dialog;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
 use crate::sip::session::Session;
 use crate::sip::transaction::{self, Key, Meeting};
 use crate::sip::uri::Address;
-use crate::sip::wire::{Malformed, Message};
+use crate::sip::wire::{Kept, Malformed, Message};
 use crate::time::Now;
 
 /// What we allow (RFC 3261 §20.5).
@@ -184,14 +184,14 @@ impl Exchange {
         if self.draining || age > STALE || self.calls >= MAX_CALLS {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
-        let Some(contact) = invite.contact().filter(|contact| contact.uri.scheme.is_sip()) else {
+        // Its own tag comes when it is answered.
+        let Ok(dialog) = Dialog::of_request(invite, &[b'-'; names::TAG_LEN], from) else {
             return self.refuse_statelessly(from, invite, Refusal::Malformed, out);
         };
         let hops = match invite.max_forwards() {
             Ok(hops) => hops,
             Err(_) => return self.refuse_statelessly(from, invite, Refusal::Malformed, out),
         };
-        debug_assert!(!contact.uri_raw.is_empty());
         if !self.desk.reserve_record() {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
@@ -200,11 +200,14 @@ impl Exchange {
             self.desk.release_record();
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         };
-        self.respond_trying(now, from, invite, id, out);
+        self.scratch.clear();
+        let head = AnswerHead::of(&mut self.scratch, invite, from.addr);
+        self.respond_trying(now, invite, &head, id, out);
         let arrival = self.arrival(now, invite, trunk);
         match self.admit(now, invite, trunk, hops, &arrival) {
             Ok((plan, session)) => {
-                self.begin(now, from, invite, id, slot, arrival, plan, session, out);
+                let opening = Opening { invite: Kept::of(invite), head, dialog: Box::new(dialog) };
+                self.begin(now, from, invite, id, slot, opening, arrival, plan, session, out);
                 out.notices.push(Notice::SetUp { waited: age });
             }
             Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
@@ -214,13 +217,15 @@ impl Exchange {
     fn respond_trying(
         &mut self,
         now: Now,
-        from: Peer,
         invite: &Message<'_>,
+        head: &AnswerHead,
         id: transaction::Id,
         out: &mut Effects,
     ) {
         self.scratch.clear();
-        let range = build::answer(&mut self.scratch, invite, from.addr, 100, build::phrase(100), None).end();
+        let mut w = head.answer(&mut self.scratch, 100, None);
+        w.copy(invite.head(), Name::Timestamp);
+        let range = w.end();
         self.transactions.respond(now.mono, id, 100, &self.scratch[range], &mut out.out);
     }
 
@@ -279,6 +284,7 @@ impl Exchange {
         invite: &Message<'_>,
         id: transaction::Id,
         key: super::SlotKey,
+        opening: Opening,
         arrival: Arrival,
         plan: Box<Plan>,
         session: Option<Session>,
@@ -308,7 +314,7 @@ impl Exchange {
             key,
             delayed: arrival.offer.is_none(),
             call: Some(Box::new(Call::new(arrival, plan))),
-            invite: Bytes::copy_from_slice(invite.raw()),
+            opening: Some(Box::new(opening)),
             caller: CallerSide {
                 side,
                 transaction: id,

@@ -5,14 +5,12 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::arrive::{ALLOW, SUPPORTED};
-use super::slot::{Reliability, Reliable, Slot, Stage, Waiting, Wake};
+use super::slot::{Opening, Reliability, Reliable, Slot, Stage, Waiting, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
 use crate::call::event::{Event, Fork, LegId};
 use crate::call::story::Way;
 use crate::sip::body::Body;
-use crate::sip::build;
-use crate::sip::dialog::Dialog;
 use crate::sip::header::{Method, Name};
 use crate::sip::wire::Message;
 use crate::time::Now;
@@ -72,19 +70,11 @@ impl Exchange {
             }
             return;
         }
-        let Ok(invite) = Message::parse(&slot.invite) else { return };
+        let Some(opening) = slot.opening.as_deref() else { return };
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
         let our_tag = names::tag(key, LegId::CALLER, tag);
-        let mut w = build::answer(
-            &mut self.scratch,
-            &invite,
-            slot.caller.peer.addr,
-            code,
-            build::phrase(code),
-            Some(&our_tag),
-        );
-        w.copy(&invite, Name::RecordRoute);
+        let mut w = opening.head.answer_with_routes(&mut self.scratch, code, &our_tag);
         super::write_contact(&mut w, slot.caller.peer.transport, &host);
         w.header(Name::Allow, ALLOW);
         if reliably {
@@ -185,20 +175,12 @@ impl Exchange {
         // A final response ends what was still to be PRACKed (RFC 3262 §3).
         slot.caller.reliable = None;
         slot.armed.retain(|armed| armed.wake != Wake::RepeatReliable);
-        let invite_bytes = std::mem::take(&mut slot.invite);
-        let Ok(invite) = Message::parse(&invite_bytes) else { return };
+        let Some(opening) = slot.opening.take() else { return };
+        let Opening { head, mut dialog, .. } = *opening;
         let our_tag = names::tag(key, LegId::CALLER, tag);
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
-        let mut w = build::answer(
-            &mut self.scratch,
-            &invite,
-            slot.caller.peer.addr,
-            200,
-            build::phrase(200),
-            Some(&our_tag),
-        );
-        w.copy(&invite, Name::RecordRoute);
+        let mut w = head.answer_with_routes(&mut self.scratch, 200, &our_tag);
         super::write_contact(&mut w, slot.caller.peer.transport, &host);
         w.header(Name::Allow, ALLOW);
         w.header(Name::Supported, SUPPORTED);
@@ -209,11 +191,9 @@ impl Exchange {
             Some(body) => w.body(body.header_lines(), body.bytes()),
             None => w.end(),
         };
-        // `invited` has seen to it that there is a Contact.
-        slot.caller.side.dialog = Dialog::of_request(&invite, &our_tag, slot.caller.peer).ok().map(Box::new);
-        if let Some(dialog) = slot.caller.side.dialog.as_mut() {
-            dialog.takes(slot.caller.remote_seq);
-        }
+        dialog.retag(&our_tag);
+        dialog.takes(slot.caller.remote_seq);
+        slot.caller.side.dialog = Some(dialog);
         slot.caller.side.stage = Stage::Accepted { bye: None };
         self.transactions.respond(now.mono, slot.caller.transaction, 200, &self.scratch[range], &mut out.out);
         slot.story.say(now.mono, Way::Out, LegId::CALLER, What::Response(200, Method::Invite));
@@ -235,18 +215,10 @@ impl Exchange {
         }
         slot.caller.reliable = None;
         slot.caller.side.stage = Stage::Gone;
-        let invite_bytes = std::mem::take(&mut slot.invite);
-        let Ok(invite) = Message::parse(&invite_bytes) else { return };
+        let Some(opening) = slot.opening.take() else { return };
         let our_tag = names::tag(key, LegId::CALLER, 0);
         self.scratch.clear();
-        let mut w = build::answer(
-            &mut self.scratch,
-            &invite,
-            slot.caller.peer.addr,
-            code,
-            build::phrase(code),
-            Some(&our_tag),
-        );
+        let mut w = opening.head.answer(&mut self.scratch, code, Some(&our_tag));
         if let Some(cause) = q850 {
             let mut digits = [0u8; 3];
             w.header_parts(Name::Reason, &[b"Q.850;cause=", cause_digits(cause, &mut digits)]);

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BinaryHeap;
 use std::io::Write;
-use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
@@ -245,18 +244,13 @@ impl Settings {
         let Some(listener) = self.listeners.get(usize::from(peer.listener.0)) else { return host };
         match &listener.advertise {
             Some(advertise) => host.extend_from_slice(advertise.as_bytes()),
-            None if listener.addr.ip().is_unspecified() => {
-                push_addr(&mut host, desk.local_address(peer.listener, peer.addr.ip()));
+            None => {
+                // Writing to memory cannot fail.
+                let _ = write!(host, "{}", desk.local_address(peer.listener, peer.addr.ip()));
             }
-            None => push_addr(&mut host, listener.addr),
         }
         host
     }
-}
-
-fn push_addr(host: &mut Host, addr: SocketAddr) {
-    // Writing to memory cannot fail.
-    let _ = write!(host, "{addr}");
 }
 
 /// Our Contact.

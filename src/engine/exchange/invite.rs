@@ -19,7 +19,7 @@ use crate::sip::header::{Method, Name};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::session;
 use crate::sip::transaction;
-use crate::sip::wire::Message;
+use crate::sip::wire::Fields;
 use crate::time::Now;
 
 /// Headers that travel from the caller's INVITE to the legs' beside the body.
@@ -100,8 +100,9 @@ impl Exchange {
             }
             return false;
         };
-        let Some(call) = slot.call.as_deref() else { return false };
-        let Ok(invite) = Message::parse(&slot.invite) else { return false };
+        let (Some(call), Some(opening)) = (slot.call.as_deref(), slot.opening.as_deref()) else {
+            return false;
+        };
         let side = &mut slot.legs[id.index() - 1];
         let cseq = side.side.invite_seq + 1;
         let min_se = match attempt {
@@ -110,8 +111,16 @@ impl Exchange {
         };
         let write = |(peer, host): (Peer, super::inspect::Host), scratch: &mut Vec<u8>| {
             scratch.clear();
-            let draft =
-                Draft { leg, invite: &invite, call, host: &host, peer, call_id: &call_id, cseq, min_se };
+            let draft = Draft {
+                leg,
+                invite: opening.invite.fields(),
+                call,
+                host: &host,
+                peer,
+                call_id: &call_id,
+                cseq,
+                min_se,
+            };
             (peer, draft.write(scratch, &names::tag(key, id, 0), branch.as_ref()))
         };
         let (mut peer, mut range) = write(over(peer), &mut self.scratch);
@@ -179,7 +188,7 @@ impl CalledSide {
 struct Draft<'a> {
     leg: &'a Leg,
     /// The caller's.
-    invite: &'a Message<'a>,
+    invite: Fields<'a, 'a>,
     call: &'a crate::call::Call,
     host: &'a [u8],
     peer: Peer,
@@ -218,7 +227,7 @@ impl Draft<'_> {
             self.write_carried(&mut w, trunk);
         }
         if self.leg.trunk().is_none_or(|trunk| trunk.x_cid) {
-            w.header(Name::XCid, self.invite.call_id());
+            w.header(Name::XCid, self.invite.get(Name::CallId).unwrap_or_default());
         }
         match &self.call.arrival.offer {
             Some(offer) => w.body(offer.header_lines(), offer.bytes()),

@@ -215,7 +215,12 @@ impl Rejected {
 }
 
 impl Exchange {
-    pub fn new(settings: Settings, table: Arc<Table>, desk: Arc<dyn Desk>) -> Exchange {
+    pub fn new(mut settings: Settings, table: Arc<Table>, desk: Arc<dyn Desk>) -> Exchange {
+        // Written once: every message of ours has it twice.
+        for listener in settings.listeners.iter_mut().filter(|listener| !listener.addr.ip().is_unspecified())
+        {
+            listener.advertise.get_or_insert_with(|| listener.addr.to_string().into());
+        }
         Exchange {
             names: Namer::new(settings.router, settings.shard),
             transactions: Transactions::new(settings.seed),

@@ -166,7 +166,7 @@ impl Exchange {
             }
         }
         if let Ok(request) = Message::parse(&request) {
-            for value in request.all_named("Info-Package") {
+            for value in request.head().all_named("Info-Package") {
                 w.header("Info-Package", value);
             }
         }
@@ -230,7 +230,7 @@ impl Exchange {
         self.scratch.clear();
         let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), None);
         if matches!(method, Method::Invite | Method::Update) && accepted {
-            w.copy(&request, Name::RecordRoute);
+            w.copy(request.head(), Name::RecordRoute);
             write_contact(&mut w, peer.transport, &host);
             w.header(Name::Allow, ALLOW);
             w.header(Name::Supported, SUPPORTED);
@@ -292,7 +292,7 @@ impl Exchange {
         let Some(call) = slot.call.take() else { return };
         let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
         slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
-        slot.invite = bytes::Bytes::new();
+        slot.opening = None;
         if std::mem::take(&mut slot.counted)
             && let Some(caller) = call.arrival.caller.number
         {

@@ -8,11 +8,13 @@ use super::story::Story;
 use crate::call::Call;
 use crate::call::event::{Fork, LegId, Timer, Why};
 use crate::sip::body::Body;
+use crate::sip::build::AnswerHead;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::Method;
 use crate::sip::peer::Peer;
 use crate::sip::session::Session;
 use crate::sip::transaction;
+use crate::sip::wire::Kept;
 use crate::time::Instant;
 
 /// Whom a transaction belongs to.
@@ -82,8 +84,8 @@ pub struct Slot {
     pub call: Option<Box<Call>>,
     /// The caller left the offer to us (RFC 3261 §13.2.1).
     pub delayed: bool,
-    /// The caller's INVITE; empty once a leg is bridged.
-    pub invite: Bytes,
+    /// Until the caller's INVITE has its final response.
+    pub opening: Option<Box<Opening>>,
     pub caller: CallerSide,
     pub legs: SmallVec<[CalledSide; 1]>,
     pub armed: SmallVec<[Armed; 4]>,
@@ -94,6 +96,16 @@ pub struct Slot {
     pub pins: u16,
     /// It counts among the ringing calls of its caller.
     pub counted: bool,
+}
+
+/// What the caller's INVITE left for its answers and for the legs' INVITEs.
+#[derive(Debug)]
+pub struct Opening {
+    pub invite: Kept,
+    /// What our responses begin with.
+    pub head: AnswerHead,
+    /// The dialog that our 2xx makes; it gets the tag that is ours then.
+    pub dialog: Box<Dialog>,
 }
 
 /// How a side's INVITE transaction stands, and with it its dialog.

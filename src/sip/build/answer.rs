@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::{Writer, push_clean, push_ip, push_number};
+use super::{Writer, phrase, push_clean, push_ip, push_number};
 use crate::sip::header::{List, Name, Params, chars};
 use crate::sip::uri::{self, Address};
 use crate::sip::wire::{Malformed, Message, Via};
@@ -10,7 +10,7 @@ use crate::sip::wire::{Malformed, Message, Via};
 /// `rport` filled in from where the request came from; From; To, with `to_tag` where it has no tag; Call-ID;
 /// CSeq; in a 100 the Timestamp too (§8.2.6.1).
 ///
-/// A response that makes a dialog also needs `.copy(request, Name::RecordRoute)`. A 100 takes no tag: give
+/// A response that makes a dialog also needs `.copy(request.head(), Name::RecordRoute)`. A 100 takes no tag: give
 /// `None`.
 pub fn answer<'o>(
     out: &'o mut Vec<u8>,
@@ -29,11 +29,62 @@ pub fn answer<'o>(
         Some(_) | None => w.header(Name::To, to.raw),
     };
     w.header(Name::CallId, request.call_id());
-    w.copy(request, Name::CSeq);
+    w.copy(request.head(), Name::CSeq);
     if code == 100 {
-        w.copy(request, Name::Timestamp);
+        w.copy(request.head(), Name::Timestamp);
     }
     w
+}
+
+/// What all responses to one request have in common, written once: what [`answer`] writes, without the status
+/// line and our tag.
+#[derive(Debug, Default)]
+pub struct AnswerHead {
+    text: Box<[u8]>,
+    /// Where our tag goes into To; at 0, which is nowhere, when the request had one.
+    tag_at: usize,
+    /// Where the Record-Routes begin.
+    routes_at: usize,
+}
+
+impl AnswerHead {
+    /// `out` is room to write in; what stands in it is kept.
+    pub fn of(out: &mut Vec<u8>, request: &Message<'_>, source: SocketAddr) -> AnswerHead {
+        let start = out.len();
+        let mut w = Writer { out, start, is_request: false };
+        write_vias(&mut w, request, source);
+        w.header(Name::From, request.from().raw);
+        let to = request.to();
+        w.header(Name::To, to.raw);
+        let tag_at = if to.tag().is_none() { w.out.len() - start - b"\r\n".len() } else { 0 };
+        w.header(Name::CallId, request.call_id());
+        w.copy(request.head(), Name::CSeq);
+        let routes_at = w.out.len() - start;
+        w.copy(request.head(), Name::RecordRoute);
+        let text = out[start..].into();
+        out.truncate(start);
+        AnswerHead { text, tag_at, routes_at }
+    }
+
+    /// Begins a response; a 100 takes no tag, and wants its Timestamp copied.
+    pub fn answer<'o>(&self, out: &'o mut Vec<u8>, code: u16, to_tag: Option<&[u8]>) -> Writer<'o> {
+        let w = Writer::response(out, code, phrase(code));
+        let (before, after) = self.text[..self.routes_at].split_at(self.tag_at);
+        w.out.extend_from_slice(before);
+        if let Some(tag) = to_tag.filter(|_| self.tag_at > 0) {
+            w.out.extend_from_slice(b";tag=");
+            w.out.extend_from_slice(tag);
+        }
+        w.out.extend_from_slice(after);
+        w
+    }
+
+    /// Begins a response that makes a dialog (RFC 3261 §12.1.1).
+    pub fn answer_with_routes<'o>(&self, out: &'o mut Vec<u8>, code: u16, to_tag: &[u8]) -> Writer<'o> {
+        let w = self.answer(out, code, Some(to_tag));
+        w.out.extend_from_slice(&self.text[self.routes_at..]);
+        w
+    }
 }
 
 /// Writes the 400, 505 or 513 that answers a malformed request, its fault in the reason phrase, with what of
@@ -145,6 +196,32 @@ mod tests {
         CSeq: 7 OPTIONS
         Content-Length: 0
         ");
+    }
+
+    #[test]
+    fn an_answer_written_from_a_kept_head_is_the_same() {
+        for text in [
+            OPTIONS.to_owned(),
+            OPTIONS.replace("To: sip:c@d", "Record-Route: <sip:r;lr>\r\nTo: <sip:c@d>;tag=x"),
+        ] {
+            let request = Message::parse(text.as_bytes()).expect("a request");
+            let source = ([192, 0, 2, 9], 4711).into();
+            let mut out = b"before".to_vec();
+            let head = AnswerHead::of(&mut out, &request, source);
+            assert_eq!(out, b"before");
+            for (code, tag) in [(180, Some(&b"t"[..])), (486, Some(b"t")), (183, None)] {
+                let (mut whole, mut parts) = (Vec::new(), Vec::new());
+                answer(&mut whole, &request, source, code, phrase(code), tag).end();
+                head.answer(&mut parts, code, tag).end();
+                assert_eq!(parts, whole);
+            }
+            let (mut whole, mut parts) = (Vec::new(), Vec::new());
+            let mut w = answer(&mut whole, &request, source, 200, phrase(200), Some(b"t"));
+            w.copy(request.head(), Name::RecordRoute);
+            w.end();
+            head.answer_with_routes(&mut parts, 200, b"t").end();
+            assert_eq!(parts, whole);
+        }
     }
 
     #[test]

@@ -98,34 +98,46 @@ pub(crate) fn uri_params_run(bytes: &[u8]) -> usize {
 }
 
 /// Where the first byte of `bytes` stands that is below 0x0E: CR, LF, NUL, tab, or a control byte that no
-/// header uses. Eight bytes at a time, which for header lines takes fewer instructions than a vector routine.
+/// header uses. Sixteen bytes at a time, which for header lines takes fewer instructions than a vector routine.
 #[inline]
 pub(crate) fn low_control(bytes: &[u8]) -> Option<usize> {
-    const LOW: u64 = 0x0e * ONES;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let marks = word.wrapping_sub(LOW) & !word & HIGH_BITS;
-        if marks != 0 {
-            return Some(index * 8 + first_mark(marks));
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    for (index, block) in blocks.iter().enumerate() {
+        let whole = u128::from_le_bytes(*block);
+        let (first, second) = (low_marks(whole as u64), low_marks((whole >> 64) as u64));
+        if first | second != 0 {
+            let found = if first == 0 { 8 + first_mark(second) } else { first_mark(first) };
+            return Some(index * 16 + found);
         }
     }
-    rest.iter().position(|&byte| byte < 0x0e).map(|found| words.len() * 8 + found)
+    rest.iter().position(|&byte| byte < 0x0e).map(|found| blocks.len() * 16 + found)
+}
+
+/// Marks the bytes of a word that are below 0x0E; only the lowest mark is sure.
+const fn low_marks(word: u64) -> u64 {
+    const LOW: u64 = 0x0e * ONES;
+    word.wrapping_sub(LOW) & !word & HIGH_BITS
 }
 
 /// Where the first colon of `bytes` stands.
 #[inline]
 pub(crate) fn colon(bytes: &[u8]) -> Option<usize> {
-    const COLONS: u64 = b':' as u64 * ONES;
+    find::<b':'>(bytes)
+}
+
+/// Where a byte first stands. For the few bytes of a name or a URI this takes fewer instructions than a vector
+/// routine.
+#[inline]
+pub(crate) fn find<const BYTE: u8>(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        let zeros = u64::from_le_bytes(*word) ^ COLONS;
+        let zeros = u64::from_le_bytes(*word) ^ (BYTE as u64 * ONES);
         let marks = zeros.wrapping_sub(ONES) & !zeros & HIGH_BITS;
         if marks != 0 {
             return Some(index * 8 + first_mark(marks));
         }
     }
-    rest.iter().position(|&byte| byte == b':').map(|found| words.len() * 8 + found)
+    rest.iter().position(|&byte| byte == BYTE).map(|found| words.len() * 8 + found)
 }
 
 const ONES: u64 = u64::from_le_bytes([1; 8]);

@@ -29,7 +29,7 @@ fn follow(invite: &[u8], method: &str, to: Option<&[u8]>, reason: Option<&[u8]>)
     let mut w = Writer::request(&mut bytes, method, invite.uri_raw());
     w.header(Name::Via, invite.via().raw);
     w.number(Name::MaxForwards, MAX_FORWARDS);
-    w.copy(&invite, Name::Route);
+    w.copy(invite.head(), Name::Route);
     w.header(Name::From, invite.from().raw);
     w.header(Name::To, to.unwrap_or(invite.to().raw));
     w.header(Name::CallId, invite.call_id());

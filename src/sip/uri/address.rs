@@ -30,7 +30,7 @@ impl<'a> Address<'a> {
             let rest = rest.strip_prefix(b"<").ok_or(BadUri::Display)?;
             return bracketed(raw, Some(&raw[..end]), rest);
         }
-        match memchr::memchr2(b'<', b';', raw) {
+        match raw.iter().position(|&byte| matches!(byte, b'<' | b';')) {
             Some(at) if raw[at] == b'<' => {
                 let display = chars::trim(&raw[..at]);
                 if !display.iter().all(|&byte| chars::is_display_byte(byte)) {
@@ -59,7 +59,7 @@ impl<'a> Address<'a> {
 }
 
 fn bracketed<'a>(raw: &'a [u8], display: Option<&'a [u8]>, rest: &'a [u8]) -> Result<Address<'a>, BadUri> {
-    let close = memchr::memchr(b'>', rest).ok_or(BadUri::Bracket)?;
+    let close = chars::find::<b'>'>(rest).ok_or(BadUri::Bracket)?;
     let uri_raw = &rest[..close];
     let params = chars::trim(&rest[close + 1..]);
     finish(raw, display, uri_raw, params)

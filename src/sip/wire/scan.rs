@@ -115,6 +115,7 @@ pub(super) struct Lines<'a> {
 
 impl Lines<'_> {
     /// The next field, or `None` at the empty line that ends the head.
+    #[inline]
     pub fn next_field(&mut self) -> Result<Option<Entry>, Fault> {
         let rest = self.raw.get(self.at..).unwrap_or_default();
         match rest {
@@ -172,6 +173,7 @@ impl Lines<'_> {
 
     /// Where the CRLF of the line stands that `from` is in. A CR or LF alone is refused, since the next element
     /// might see a line end where we see none; so is a NUL, except as a quoted pair (RFC 3261 §25.1).
+    #[inline]
     fn line_end(&self, from: usize) -> Result<usize, Fault> {
         let mut at = from;
         loop {
