@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use strowger::engine::exchange::{Effects, Input};
-use strowger::engine::inbox::PARCELS;
+use strowger::engine::inbox::PARCELS_FOR_CALLS;
 use strowger::engine::node::{Berth, Listen, Node, Options, StartError};
 use strowger::engine::shard::{Core, Notices, Owners};
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
@@ -325,7 +325,7 @@ fn a_full_inbox_is_counted_and_a_new_invite_gets_503() {
         }
     };
     let block = world.block(1);
-    for number in 0..PARCELS + 10 {
+    for number in 0..PARCELS_FOR_CALLS + 10 {
         phone.send_to(&message("INVITE", &format!("{number}@1")), world.addr(0)).unwrap();
         if number % 50 == 49 {
             // Not faster than shard 0 reads.
@@ -335,8 +335,11 @@ fn a_full_inbox_is_counted_and_a_new_invite_gets_503() {
     for _ in 0..10 {
         assert!(datagram(&phone).starts_with(b"SIP/2.0 503"));
     }
+    phone.send_to(&message("BYE", "last@1"), world.addr(0)).unwrap();
+    world.node.back().block_on(world.node.shards().ask(0, |_, _, _| ())).unwrap();
     drop(block);
-    for _ in 0..PARCELS {
+    // The INVITEs that found room, and the BYE, which finds more.
+    for _ in 0..PARCELS_FOR_CALLS + 1 {
         assert!(matches!(world.seen(), Seen::Message { shard: 1, .. }));
     }
     phone.send_to(&message("INVITE", "again@1"), world.addr(0)).unwrap();
