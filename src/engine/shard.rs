@@ -115,6 +115,10 @@ pub struct Shard<C: Core, O> {
     /// Told to the core at the next turn.
     undelivered: Vec<Peer>,
     refused: Vec<SocketAddr>,
+    /// How long the inbox's parcels had waited when the last turn left some there.
+    inbox_age: Duration,
+    /// The core was told of a backlog, and not yet that it is gone.
+    behind: bool,
     timer: Timer,
 }
 
@@ -145,6 +149,8 @@ impl<C: Core, O: Owners> Shard<C, O> {
             notices,
             undelivered: Vec::new(),
             refused: Vec::new(),
+            inbox_age: Duration::ZERO,
+            behind: false,
             timer: Timer::new(),
         }
     }
@@ -188,9 +194,19 @@ impl<C: Core, O: Owners> Shard<C, O> {
 
     /// One receive for each socket that has something. True: one of them may have more.
     fn receive(&mut self, reading: &Reading) -> bool {
-        let mut more = false;
+        let (mut more, mut age, mut lost) = (false, self.inbox_age, 0);
+        for (_, port) in &mut self.ports {
+            if port.receive() {
+                more = true;
+                age = age.max(port.newest().map_or(Duration::ZERO, |stamp| reading.age(stamp)));
+            }
+            lost += port.dropped();
+        }
+        if age > Duration::ZERO || lost > 0 || self.behind {
+            self.behind = age > Duration::ZERO || lost > 0;
+            self.mind.handle(reading.now, Input::Backlog { age, lost });
+        }
         for (listener, port) in &mut self.ports {
-            more |= port.receive();
             for datagram in port.datagrams() {
                 if !is_padding(datagram.bytes) {
                     let from = udp_peer(datagram.from, *listener);
@@ -240,15 +256,18 @@ impl<C: Core, O: Owners> Shard<C, O> {
 
     /// Parcels of other shards and questions of operators.
     fn open_inbox(&mut self, reading: &Reading) -> Turn {
+        self.inbox_age = Duration::ZERO;
         if self.inbox.is_empty() {
             self.mind.tally.depth(Queue::Inbox, 0);
             return Turn::Done;
         }
         let now = reading.now;
+        let mut newest = Duration::ZERO;
         for _ in 0..A_TURN {
             match self.inbox.parcel() {
                 Some(Parcel::Message { from, arrived, bytes }) => {
                     let age = now.mono.since(arrived);
+                    newest = age;
                     self.mind.handle(now, Input::Received { from, bytes: &bytes, age });
                 }
                 Some(Parcel::Send { to, bytes }) => {
@@ -268,6 +287,9 @@ impl<C: Core, O: Owners> Shard<C, O> {
             }
         }
         self.mind.tally.depth(Queue::Inbox, self.inbox.depth());
+        if self.inbox.depth() > 0 {
+            self.inbox_age = newest;
+        }
         if self.inbox.is_empty() { Turn::Done } else { Turn::More }
     }
 

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::slot::{CallerSide, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
-use super::{CallEvent, Effects, Exchange, MAX_CALLS, Notice, STALE, names};
+use super::{CallEvent, Effects, Exchange, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
@@ -181,7 +180,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         // True overload and draining: nothing is kept, no record is written (R12, R14).
-        if self.draining || age > STALE || self.calls >= MAX_CALLS {
+        if self.draining || age > STALE || !self.has_room() || !self.admission.admits(now.mono) {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
         let Some(contact) = invite.contact().filter(|contact| contact.uri.scheme.is_sip()) else {
@@ -209,6 +208,21 @@ impl Exchange {
             }
             Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
         }
+    }
+
+    /// Whether one more call finds room in all that it will need; what is full is counted.
+    fn has_room(&mut self) -> bool {
+        let full = if self.calls >= self.bounds.calls {
+            "calls"
+        } else if self.slots.len() >= self.bounds.dialogs {
+            "dialogs"
+        } else if !self.transactions.has_room_for_calls() {
+            "transactions"
+        } else {
+            return true;
+        };
+        self.full.count(full);
+        false
     }
 
     fn respond_trying(
@@ -304,7 +318,7 @@ impl Exchange {
             key,
             delayed: arrival.offer.is_none(),
             call: Some(Box::new(Call::new(arrival, plan))),
-            invite: Bytes::copy_from_slice(invite.raw()),
+            invite: invite.raw().into(),
             caller: CallerSide {
                 side,
                 transaction: id,
@@ -319,7 +333,7 @@ impl Exchange {
             },
             legs: SmallVec::new(),
             armed: SmallVec::new(),
-            asked: SmallVec::new(),
+            asked: Vec::new(),
             story,
             pins: 1,
             counted,

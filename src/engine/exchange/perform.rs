@@ -292,7 +292,7 @@ impl Exchange {
         let Some(call) = slot.call.take() else { return };
         let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
         slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
-        slot.invite = bytes::Bytes::new();
+        slot.invite = Box::default();
         if std::mem::take(&mut slot.counted)
             && let Some(caller) = call.arrival.caller.number
         {
