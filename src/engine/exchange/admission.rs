@@ -41,6 +41,10 @@ const UP_LOST: u32 = 2_000;
 const DOWN_PART: u32 = 64;
 const DOWN: u32 = 10;
 
+/// The last part of a bound: there new calls are refused the more the fuller it is, so that a bound which is
+/// reached at one blow does not stop them all until the first of those calls is forgotten.
+const LAST_PART: usize = 10;
+
 /// The gate for new calls of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
@@ -80,13 +84,13 @@ impl Admission {
         }
     }
 
-    /// Whether a new call is taken.
-    pub fn admits(&mut self, now: Instant) -> bool {
+    /// Whether a new call is taken, where `held` of at most `bound` have their state here.
+    pub fn admits(&mut self, now: Instant, held: usize, bound: usize) -> bool {
         self.pass(now);
         if self.late {
             return false;
         }
-        self.rest += self.share;
+        self.rest += self.share.max(crowding(held, bound));
         let refused = self.rest >= WHOLE;
         if refused {
             self.rest -= WHOLE;
@@ -111,6 +115,13 @@ impl Admission {
             self.share = self.share.saturating_sub(self.share / DOWN_PART + DOWN);
         }
     }
+}
+
+/// The share that is refused because a bound is near.
+fn crowding(held: usize, bound: usize) -> u32 {
+    let last = bound / LAST_PART;
+    let over = held.saturating_sub(bound - last).min(last);
+    u32::try_from(over * WHOLE as usize / last.max(1)).unwrap_or(WHOLE)
 }
 
 #[cfg(test)]
@@ -177,7 +188,7 @@ mod tests {
                 for (_, is_call) in self.queue.drain(..TURN.min(self.queue.len())) {
                     self.now += match is_call {
                         false => REST,
-                        true if self.gate.admits(now) => {
+                        true if self.gate.admits(now, 0, 1) => {
                             told.taken += 1;
                             self.coming.push_back(self.now + later * 1_000);
                             TAKEN
@@ -284,8 +295,16 @@ mod tests {
     #[test]
     fn r14_a_share_is_refused_evenly_and_no_dice_are_cast() {
         let mut gate = Admission { share: WHOLE / 4, ..Admission::default() };
-        let taken: Vec<bool> = (0..8).map(|_| gate.admits(Instant::ZERO)).collect();
+        let taken: Vec<bool> = (0..8).map(|_| gate.admits(Instant::ZERO, 0, 1)).collect();
         assert_eq!(taken, [true, true, true, false, true, true, true, false]);
+    }
+
+    #[test]
+    fn r14_near_a_bound_calls_are_refused_the_more_the_fuller_it_is() {
+        let mut gate = Admission::default();
+        let mut refused = |held| (0..100).filter(|_| !gate.admits(Instant::ZERO, held, 1_000)).count();
+        assert_eq!([0, 900, 925, 950, 990].map(&mut refused), [0, 0, 25, 50, 90]);
+        assert_eq!((crowding(0, 1), crowding(2, 3)), (0, 0), "a tiny bound has no last part");
     }
 
     #[test]
@@ -293,10 +312,10 @@ mod tests {
         let mut gate = Admission::default();
         let at = |ms: u64| Instant::from_micros(ms * 1_000);
         gate.observe(at(0), LATE * 2, 0);
-        assert!(gate.admits(at(0)), "a burst or a pause, as far as one can know");
+        assert!(gate.admits(at(0), 0, 1), "a burst or a pause, as far as one can know");
         gate.observe(at(100), LATE * 2, 0);
-        assert!((0..10).all(|_| !gate.admits(at(100))));
+        assert!((0..10).all(|_| !gate.admits(at(100), 0, 1)));
         gate.observe(at(101), Duration::ZERO, 0);
-        assert!(gate.admits(at(101)));
+        assert!(gate.admits(at(101), 0, 1));
     }
 }

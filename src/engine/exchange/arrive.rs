@@ -180,7 +180,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         // True overload and draining: nothing is kept, no record is written (R12, R14).
-        if self.draining || age > STALE || !self.has_room() || !self.admission.admits(now.mono) {
+        if self.draining || age > STALE || !self.has_room() || !self.admits(now) {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
         let Some(contact) = invite.contact().filter(|contact| contact.uri.scheme.is_sip()) else {
@@ -208,6 +208,10 @@ impl Exchange {
             }
             Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
         }
+    }
+
+    fn admits(&mut self, now: Now) -> bool {
+        self.admission.admits(now.mono, self.slots.len(), self.bounds.dialogs)
     }
 
     /// Whether one more call finds room in all that it will need; what is full is counted.
