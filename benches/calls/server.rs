@@ -16,6 +16,9 @@ use crate::process::{Program, until};
 /// How long a server may take until its first calls go through.
 const START: Duration = Duration::from_secs(60);
 
+/// How nice a server is to a load program that has no processor of its own: a tenth of its weight.
+const YIELDING: &str = "10";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Kind {
     /// Moves the datagrams without looking at them.
@@ -66,11 +69,20 @@ impl Server {
         Server { kind, ports, folder, program }.working()
     }
 
-    /// Strowger with so many shards and its metrics.
+    /// Strowger with so many shards and its metrics, and out of the load program's way: where it has threads for
+    /// every processor it would starve who offers the calls, and the far end with it.
     pub fn overloaded(ports: Ports, folder: &Path, shards: u8, admin: u16) -> Result<Server, String> {
         let folder = folder.to_owned();
         let config = configure(ports, &folder, shards, Some(admin)).map_err(|e| e.to_string())?;
-        let program = strowger(&config, &folder)?;
+        let yields =
+            std::thread::available_parallelism().is_ok_and(|cores| usize::from(shards) >= cores.get());
+        let program = if yields {
+            let mut command = Command::new("nice");
+            command.args(["-n", YIELDING, env!("CARGO_BIN_EXE_strowger")]);
+            serve(command, &config, &folder)?
+        } else {
+            strowger(&config, &folder)?
+        };
         Server { kind: Kind::Strowger, ports, folder, program }.working()
     }
 
@@ -135,7 +147,10 @@ fn launch(kind: Kind, ports: Ports, folder: &Path) -> Result<Program, String> {
 
 /// Starts the release build on `config`; its log is in `folder`.
 pub fn strowger(config: &Path, folder: &Path) -> Result<Program, String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
+    serve(Command::new(env!("CARGO_BIN_EXE_strowger")), config, folder)
+}
+
+fn serve(mut command: Command, config: &Path, folder: &Path) -> Result<Program, String> {
     let mut program = Program::start("strowger", command.arg("serve").arg("--config").arg(config), folder)?;
     program.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
     Ok(program)
