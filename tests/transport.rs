@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use strowger::engine::inbox::PARCELS;
+use strowger::engine::inbox::PARCELS_FOR_CALLS;
 use strowger::engine::node::{Berth, Listen, Node, Options, StartError};
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
 use strowger::time::Instant;
@@ -350,7 +350,7 @@ fn a_full_inbox_is_counted_and_a_new_invite_gets_503() {
     let world = World::new(options, |_, _, _| {});
     let phone = phone_of_shard_0(&world);
     let block = world.block(1);
-    for number in 0..PARCELS + 10 {
+    for number in 0..PARCELS_FOR_CALLS + 10 {
         phone.send_to(&message("INVITE", &format!("{number}@1")), world.addr(0)).unwrap();
         if number % 50 == 49 {
             // Not faster than shard 0 reads.
@@ -360,8 +360,11 @@ fn a_full_inbox_is_counted_and_a_new_invite_gets_503() {
     for _ in 0..10 {
         assert!(datagram(&phone).starts_with(b"SIP/2.0 503"));
     }
+    phone.send_to(&message("BYE", "last@1"), world.addr(0)).unwrap();
+    world.node.back().block_on(world.node.shards().ask(0, |_, _, _| ())).unwrap();
     drop(block);
-    for _ in 0..PARCELS {
+    // The INVITEs that found room, and the BYE, which finds more.
+    for _ in 0..PARCELS_FOR_CALLS + 1 {
         assert!(matches!(world.seen(), Seen::Message { shard: 1, .. }));
     }
     phone.send_to(&message("INVITE", "again@1"), world.addr(0)).unwrap();

@@ -67,7 +67,7 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Given by `cargo bench`
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
 }
 

@@ -30,6 +30,9 @@ pub struct Dialog {
 pub struct Seen<'a> {
     pub first: &'a [u8],
     pub call_id: &'a [u8],
+    /// The first leg's Call-ID, where the server names it.
+    pub first_leg: &'a [u8],
+    pub has_retry_after: bool,
     pub cseq: &'a [u8],
     pub from: &'a [u8],
     pub to: &'a [u8],
@@ -48,6 +51,8 @@ impl<'a> Seen<'a> {
             let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
             match name.to_ascii_lowercase().as_slice() {
                 b"call-id" | b"i" => seen.call_id = value,
+                b"x-cid" => seen.first_leg = value,
+                b"retry-after" => seen.has_retry_after = true,
                 b"cseq" => seen.cseq = value,
                 b"from" | b"f" => seen.from = value,
                 b"to" | b"t" => seen.to = value,
@@ -76,6 +81,12 @@ impl<'a> Seen<'a> {
         let uri = self.first.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
         let user = uri.strip_prefix(b"sip:").and_then(|rest| rest.split(|byte| *byte == b'@').next());
         user.and_then(|user| std::str::from_utf8(user).ok()).unwrap_or_default()
+    }
+
+    /// Of an INVITE at the far end: the caller's Call-ID, which a proxy leaves as it is and a B2BUA repeats.
+    pub fn origin(&self) -> &'a str {
+        let id = if self.first_leg.is_empty() { self.call_id } else { self.first_leg };
+        std::str::from_utf8(id).unwrap_or_default()
     }
 
     /// `<run>-<call>@…`, as the load program writes its Call-IDs and Contacts.
@@ -124,6 +135,22 @@ impl Names {
                  P-Charging-Vector: icid-value=4e1f-{call};icid-generated-at=192.0.2.4;orig-ioi=carrier.example\r\n\
                  User-Agent: carrier-sbc/4.2\r\n\
                  Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{SDP}"
+            ),
+        );
+    }
+
+    /// The caller's CANCEL: as its INVITE, whose branch it has (RFC 3261 §9.1).
+    pub fn cancel(&self, out: &mut Vec<u8>) {
+        let Names { run, call, row, server, caller, .. } = self;
+        write(
+            out,
+            format_args!(
+                "CANCEL sip:+1555{row:07}@127.0.0.1:{server} SIP/2.0\r\n\
+                 Via: SIP/2.0/UDP 127.0.0.1:{caller};branch=z9hG4bK{run}-{call}-i;rport\r\n\
+                 Max-Forwards: 70\r\n\
+                 From: \"ANN CALLER\" <sip:+12025550123@127.0.0.1:{caller}>;tag={run}-{call}\r\n\
+                 To: <sip:+1555{row:07}@127.0.0.1:{server}>\r\n\
+                 Call-ID: {run}-{call}@127.0.0.1\r\nCSeq: 1 CANCEL\r\nContent-Length: 0\r\n\r\n"
             ),
         );
     }

@@ -16,6 +16,9 @@ use crate::process::{Program, until};
 /// How long a server may take until its first calls go through.
 const START: Duration = Duration::from_secs(60);
 
+/// How nice a server is to a load program that has no processor of its own: a tenth of its weight.
+const YIELDING: &str = "10";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Kind {
     /// Moves the datagrams without looking at them.
@@ -63,16 +66,36 @@ impl Server {
         let folder = folder.join(kind.file());
         fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
         let program = launch(kind, ports, &folder)?;
-        let server = Server { kind, ports, folder, program };
+        Server { kind, ports, folder, program }.working()
+    }
+
+    /// Strowger with so many shards and its metrics, and out of the load program's way: where it has threads for
+    /// every processor it would starve who offers the calls, and the far end with it.
+    pub fn overloaded(ports: Ports, folder: &Path, shards: u8, admin: u16) -> Result<Server, String> {
+        let folder = folder.to_owned();
+        let config = configure(ports, &folder, shards, Some(admin)).map_err(|e| e.to_string())?;
+        let yields =
+            std::thread::available_parallelism().is_ok_and(|cores| usize::from(shards) >= cores.get());
+        let program = if yields {
+            let mut command = Command::new("nice");
+            command.args(["-n", YIELDING, env!("CARGO_BIN_EXE_strowger")]);
+            serve(command, &config, &folder)?
+        } else {
+            strowger(&config, &folder)?
+        };
+        Server { kind: Kind::Strowger, ports, folder, program }.working()
+    }
+
+    fn working(self) -> Result<Server, String> {
         let warm_up =
             Offer { rate: 200, calls: 20, hold: Duration::ZERO, patience: Duration::from_millis(400) };
-        let load = Load::new(ports).map_err(|e| e.to_string())?;
+        let load = Load::new(self.ports).map_err(|e| e.to_string())?;
         let works =
             until(START, || load.offer(warm_up).is_ok_and(|outcome| outcome.completed == warm_up.calls));
         works.then_some(()).ok_or_else(|| {
-            format!("{} does not answer; it printed:\n{}", kind.file(), server.program.last_words())
+            format!("{} does not answer; it printed:\n{}", self.kind.file(), self.program.last_words())
         })?;
-        Ok(server)
+        Ok(self)
     }
 
     /// Ends it and starts it anew: after an overload it would work off what is left.
@@ -81,6 +104,11 @@ impl Server {
         let folder = self.folder.parent().unwrap_or(&self.folder).to_owned();
         *self = Server::start(self.kind, self.ports, &folder)?;
         Ok(())
+    }
+
+    /// Where Strowger's call records are.
+    pub fn records(&self) -> PathBuf {
+        self.folder.join("data/cdr")
     }
 
     pub fn id(&self) -> u32 {
@@ -98,7 +126,7 @@ fn launch(kind: Kind, ports: Ports, folder: &Path) -> Result<Program, String> {
             Program::start("relay", &mut command, folder)
         }
         Kind::Strowger => {
-            let config = configure(ports, folder, 1).map_err(words)?;
+            let config = configure(ports, folder, 1, None).map_err(words)?;
             strowger(&config, folder)
         }
         Kind::Kamailio | Kind::KamailioFm => {
@@ -119,22 +147,26 @@ fn launch(kind: Kind, ports: Ports, folder: &Path) -> Result<Program, String> {
 
 /// Starts the release build on `config`; its log is in `folder`.
 pub fn strowger(config: &Path, folder: &Path) -> Result<Program, String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
+    serve(Command::new(env!("CARGO_BIN_EXE_strowger")), config, folder)
+}
+
+fn serve(mut command: Command, config: &Path, folder: &Path) -> Result<Program, String> {
     let mut program = Program::start("strowger", command.arg("serve").arg("--config").arg(config), folder)?;
     program.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
     Ok(program)
 }
 
 /// Writes the configuration of the bench: one trunk in, one out, 100,000 numbers that are forwarded.
-fn configure(ports: Ports, folder: &Path, shards: u8) -> io::Result<PathBuf> {
+fn configure(ports: Ports, folder: &Path, shards: u8, admin: Option<u16>) -> io::Result<PathBuf> {
     let Ports { server, far, .. } = ports;
+    let admin = admin.map(|port| format!("[admin]\naddr = \"127.0.0.1:{port}\"\n")).unwrap_or_default();
     let (config, data) = (folder.join("config"), folder.join("data"));
     fs::create_dir_all(config.join("routing"))?;
     fs::write(
         config.join("strowger.toml"),
         format!(
             "[node]\nname = \"bench\"\ndata_dir = \"{}\"\nshards = {shards}\n\
-             [[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:{server}\"\n",
+             [[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:{server}\"\n{admin}",
             data.display()
         ),
     )?;

@@ -60,6 +60,16 @@ pub fn datagrams() -> io::Result<u64> {
     received.ok_or_else(|| io::Error::other("/proc/net/snmp counts no InDatagrams"))
 }
 
+/// Datagrams that the kernel dropped because the buffer of the socket at this port was full.
+pub fn dropped(port: u16) -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/net/udp")?;
+    let here = format!(":{port:04X}");
+    let sockets = text
+        .lines()
+        .filter(|line| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(here.as_str())));
+    Ok(sockets.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum())
+}
+
 /// The machine, for the table's caption.
 pub fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -1,6 +1,7 @@
 //! The metrics of the contract, described before the first is counted, and rendered for Prometheus.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -9,6 +10,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 const SETUP: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0];
 /// Bounds of `answer_seconds`: how long people let it ring.
 const ANSWER: [f64; 10] = [1.0, 2.0, 4.0, 6.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0];
+
+/// How often histograms are emptied into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -30,10 +34,13 @@ impl Metrics {
         self.0.as_ref().map(PrometheusHandle::render).unwrap_or_default()
     }
 
-    /// Moves what histograms collected into their buckets, so that memory stays bounded while nobody asks.
-    /// To be called every few seconds.
-    pub fn upkeep(&self) {
-        if let Some(handle) = &self.0 {
+    /// Moves what histograms collect into their buckets every few seconds, for ever: memory stays bounded while
+    /// nobody asks, with `[admin]` and without.
+    pub async fn upkeep(self) {
+        let Some(handle) = self.0 else { return };
+        let mut tick = tokio::time::interval(UPKEEP);
+        loop {
+            tick.tick().await;
             handle.run_upkeep();
         }
     }

@@ -31,8 +31,6 @@ use operations::Operations;
 const BODY: usize = 1 << 20;
 /// How long a request may wait for the node's answer.
 const ANSWER: Duration = Duration::from_secs(15);
-/// How often histograms are emptied into their buckets.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -85,19 +83,8 @@ impl Admin {
             .layer(RequestBodyLimitLayer::new(BODY))
             .layer(middleware::from_fn_with_state(guard, guard::check))
             .layer(middleware::map_response(problem::in_place_of_plain_errors))
-            .with_state(Desk { node, metrics: metrics.clone(), openapi });
-        let upkeep = async move {
-            let mut tick = tokio::time::interval(UPKEEP);
-            loop {
-                tick.tick().await;
-                metrics.upkeep();
-            }
-        };
-        let server = axum::serve(listen::Listener::new(self.listener), app).with_graceful_shutdown(stop);
-        tokio::select! {
-            done = std::future::IntoFuture::into_future(server) => done,
-            () = upkeep => Ok(()),
-        }
+            .with_state(Desk { node, metrics, openapi });
+        axum::serve(listen::Listener::new(self.listener), app).with_graceful_shutdown(stop).await
     }
 }
 

@@ -138,6 +138,9 @@ impl Meters {
             self.repeats_in.increment(traffic.repeats_in - self.traffic.repeats_in);
             self.traffic = traffic;
         }
+        for (queue, count) in exchange.full().drain() {
+            counter!("strowger_queue_full_total", "queue" => queue).increment(count);
+        }
         for (reason, count) in exchange.rejected().drain() {
             counter!("strowger_rejected_total", "reason" => reason).increment(count);
         }

@@ -18,6 +18,9 @@ use crate::time::{Instant, Now};
 /// all of it received by other shards).
 pub const PARCELS: usize = 4096;
 
+/// So many of them may wait when a new call is passed on: the rest of the room is for what calls in progress say.
+pub const PARCELS_FOR_CALLS: usize = PARCELS / 2;
+
 /// Bytes of one shard's parcels: 4 KB each on average, so that long messages cannot make the ring a heap.
 pub const PARCEL_BYTES: usize = 16 << 20;
 
@@ -113,8 +116,11 @@ pub fn inbox<C>() -> (Slot<C>, Inbox<C>) {
 }
 
 impl<C> Slot<C> {
-    /// Hands on a message that the shard owns; copies it to its size.
+    /// Hands on a message that the shard owns; copies it to its size. An INVITE finds less room than anything else.
     pub fn pass(&self, from: Peer, arrived: Instant, bytes: &[u8]) -> Result<(), Full> {
+        if bytes.starts_with(b"INVITE ") && self.shared.parcels.load(Ordering::Relaxed) >= PARCELS_FOR_CALLS {
+            return Err(Full);
+        }
         self.reserve(bytes.len())?;
         self.put(Parcel::Message { from, arrived, bytes: bytes.into() })
     }
@@ -252,6 +258,20 @@ mod tests {
         while inbox.parcel().is_some() {}
         assert!(inbox.is_empty());
         assert_eq!(inbox.depth(), 0);
+    }
+
+    #[test]
+    fn an_invite_leaves_room_for_what_calls_in_progress_say() {
+        let (slot, mut inbox) = inbox::<()>();
+        for _ in 0..PARCELS_FOR_CALLS {
+            slot.pass(peer(), Instant::ZERO, b"INVITE sip:a@b SIP/2.0").unwrap();
+        }
+        assert_eq!(slot.pass(peer(), Instant::ZERO, b"INVITE sip:a@b SIP/2.0"), Err(Full));
+        assert_eq!(slot.pass(peer(), Instant::ZERO, b"BYE sip:a@b SIP/2.0"), Ok(()));
+        for _ in 0..2 {
+            inbox.parcel().unwrap();
+        }
+        assert_eq!(slot.pass(peer(), Instant::ZERO, b"INVITE sip:a@b SIP/2.0"), Ok(()));
     }
 
     #[test]

@@ -119,6 +119,10 @@ pub struct Shard<C: Core, O> {
     /// Told to the core at the next turn.
     undelivered: Vec<Peer>,
     refused: Vec<SocketAddr>,
+    /// How long the inbox's parcels had waited when the last turn left some there.
+    inbox_age: Duration,
+    /// The core was told of a backlog, and not yet that it is gone.
+    behind: bool,
     timer: Timer,
 }
 
@@ -149,6 +153,8 @@ impl<C: Core, O: Owners> Shard<C, O> {
             notices,
             undelivered: Vec::new(),
             refused: Vec::new(),
+            inbox_age: Duration::ZERO,
+            behind: false,
             timer: Timer::new(),
         }
     }
@@ -192,9 +198,17 @@ impl<C: Core, O: Owners> Shard<C, O> {
 
     /// One receive for each socket that has something. True: one of them may have more.
     fn receive(&mut self, reading: &Reading) -> bool {
-        let mut more = false;
+        let (mut more, mut age, mut lost) = (false, self.inbox_age, 0);
         for (_, port) in &mut self.ports {
-            more |= port.receive();
+            if port.receive() {
+                more = true;
+                age = age.max(port.newest().map_or(Duration::ZERO, |stamp| reading.age(stamp)));
+            }
+            lost += port.dropped();
+        }
+        if age > Duration::ZERO || lost > 0 || self.behind {
+            self.behind = age > Duration::ZERO || lost > 0;
+            self.mind.handle(reading.now, Input::Backlog { age, lost });
         }
         // A turn of one datagram pays nothing for the order of others.
         if !arrived(&self.ports).skip(1).any(|(_, datagram)| precedence::leaves(datagram.bytes)) {
@@ -251,6 +265,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
 
     /// Parcels of other shards and questions of operators.
     fn open_inbox(&mut self, reading: &Reading) -> Turn {
+        self.inbox_age = Duration::ZERO;
         if self.inbox.is_empty() {
             self.mind.tally.depth(Queue::Inbox, 0);
             return Turn::Done;
@@ -269,6 +284,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
                 None => break,
             }
         }
+        let newest = passed.last().map_or(Duration::ZERO, |(_, arrived, _)| now.mono.since(*arrived));
         let messages: Vec<&[u8]> = passed.iter().map(|(_, _, bytes)| &**bytes).collect();
         for at in precedence::order(&messages, |message| self.mind.core.standing(message)) {
             let (from, arrived, bytes) = &passed[at];
@@ -282,6 +298,9 @@ impl<C: Core, O: Owners> Shard<C, O> {
             }
         }
         self.mind.tally.depth(Queue::Inbox, self.inbox.depth());
+        if self.inbox.depth() > 0 {
+            self.inbox_age = newest;
+        }
         if self.inbox.is_empty() { Turn::Done } else { Turn::More }
     }
 

@@ -91,6 +91,7 @@ impl Running {
         let maker = Maker::new(&config, options.shards, store.recorder())?;
         let publisher = Publisher::first(folder, env, store.dir(), config).map_err(StartError::NodeFile)?;
         let node = maker.start(options, &publisher)?;
+        node.back().spawn(metrics.clone().upkeep());
         let front = Arc::new(Front::new(&node, publisher, &store));
         let mut running = Running { node, front, admin: None, drain, store };
         if let Some((addr, token)) = admin {

@@ -11,7 +11,7 @@ use super::core::{Census, Core, Maker};
 use super::layout;
 use crate::config::{self, Config, Strangers};
 use crate::engine::desk::Pace;
-use crate::engine::exchange::{Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
+use crate::engine::exchange::{Bounds, Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
 use crate::engine::precedence::Standing;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
@@ -19,11 +19,16 @@ use crate::sip::peer::{ListenerId, Transport};
 use crate::time::{Instant, Now};
 
 /// Makes real exchanges.
-pub struct Served;
+pub struct Served(Bounds);
 
 /// The maker of worlds with the real core inside.
 pub fn served() -> Rc<dyn Maker> {
-    Rc::new(Served)
+    bounded(Bounds::default())
+}
+
+/// The same with other bounds.
+pub fn bounded(bounds: Bounds) -> Rc<dyn Maker> {
+    Rc::new(Served(bounds))
 }
 
 /// One shard's exchange.
@@ -54,7 +59,8 @@ impl Maker for Served {
                 router,
                 seed: wide(seed ^ (shard as u64 + 1) << 32),
             };
-            Exchange::new(settings, Arc::clone(&table), Arc::clone(&desk) as Arc<dyn Desk>)
+            let desk = Arc::clone(&desk) as Arc<dyn Desk>;
+            Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.0)
         };
         (0..shards)
             .map(|shard| {

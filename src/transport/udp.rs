@@ -202,6 +202,16 @@ impl Port {
         })
     }
 
+    /// When the kernel got the last datagram of the last [`Port::receive`]: what still waits came later.
+    pub fn newest(&self) -> Option<u64> {
+        self.arrivals.last().map(|arrival| arrival.stamp)
+    }
+
+    /// Datagrams that the kernel dropped since [`Port::take_counts`].
+    pub fn dropped(&self) -> u64 {
+        self.counts.dropped
+    }
+
     /// Notes a datagram of this turn; [`Port::flush`] sends it.
     pub fn push(&mut self, to: SocketAddr, range: Range<usize>) {
         self.outgoing.push((to, range));

@@ -54,7 +54,7 @@ impl Core for Toy {
                 self.deadline = None;
                 Seen::Due { shard, at: now.mono }
             }
-            Input::Published(_) | Input::Drain | Input::HangUp { .. } => return,
+            Input::Backlog { .. } | Input::Published(_) | Input::Drain | Input::HangUp { .. } => return,
         };
         let _test_over = self.seen.send(seen);
     }

@@ -9,6 +9,7 @@ use strowger::sim::served::served;
 use strowger::sim::story::{Call, Setup};
 
 mod orders;
+mod overload;
 mod r01;
 mod r02;
 mod r03;

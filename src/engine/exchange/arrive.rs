@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
-use super::{CallEvent, Effects, Exchange, MAX_CALLS, Notice, STALE, names};
+use super::{CallEvent, Effects, Exchange, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
@@ -181,7 +181,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         // True overload and draining: nothing is kept, no record is written (R12, R14).
-        if self.draining || age > STALE || self.calls >= MAX_CALLS {
+        if self.draining || age > STALE || !self.has_room() || !self.admits(now) {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
         // Its own tag comes when it is answered.
@@ -212,6 +212,25 @@ impl Exchange {
             }
             Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
         }
+    }
+
+    fn admits(&mut self, now: Now) -> bool {
+        self.admission.admits(now.mono, self.slots.len(), self.bounds.dialogs)
+    }
+
+    /// Whether one more call finds room in all that it will need; what is full is counted.
+    fn has_room(&mut self) -> bool {
+        let full = if self.calls >= self.bounds.calls {
+            "calls"
+        } else if self.slots.len() >= self.bounds.dialogs {
+            "dialogs"
+        } else if !self.transactions.has_room_for_calls() {
+            "transactions"
+        } else {
+            return true;
+        };
+        self.full.count(full);
+        false
     }
 
     fn respond_trying(
@@ -329,7 +348,7 @@ impl Exchange {
             },
             legs: SmallVec::new(),
             armed: SmallVec::new(),
-            asked: SmallVec::new(),
+            asked: Vec::new(),
             story,
             pins: 1,
             counted,

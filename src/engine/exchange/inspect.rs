@@ -99,7 +99,7 @@ pub(super) struct Ended {
 impl Ended {
     pub fn of(slot: &mut Slot, call: Box<Call>) -> Ended {
         let legs = (0..=call.legs.len()).map(|leg| slot.glimpse(LegId(leg as u8))).collect();
-        Ended { call, story: std::mem::take(&mut slot.story), legs }
+        Ended { call, story: slot.story.end(), legs }
     }
 }
 

@@ -1,6 +1,7 @@
 //! PURE. One shard's exchange: it owns its calls, dialogs, transactions and timers. A message, a moment or
 //! an operator's wish comes in; bytes to send and notices come out. No socket, clock, task or lock.
 //!
+//! - [`admission`]: whether new calls are taken.
 //! - [`arrive`]: requests outside a dialog, and how a call begins.
 //! - [`within`]: requests within a dialog.
 //! - [`reply`]: responses to what we sent.
@@ -8,6 +9,7 @@
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
 //! - [`keep`]: session timers and keep-alive.
 
+mod admission;
 mod arrive;
 mod caller;
 mod inspect;
@@ -36,6 +38,7 @@ use crate::sip::transaction::{self, Outbox, Transactions};
 use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
 
+use admission::Admission;
 use inspect::write_contact;
 use names::Namer;
 pub use names::{Router, SlotKey};
@@ -44,13 +47,35 @@ pub use slot::{Owner, Wake};
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
 pub const MAX_CALLS: usize = 100_000;
-/// A new INVITE that lay longer than this in our queues is refused: its caller's Timer A has repeated it.
-pub const STALE: Duration = Duration::from_millis(200);
+/// The most calls of one shard with those that have ended and whose dialogs wait 64·T1 for repetitions; a new INVITE
+/// above gets 503. That is 10,000 calls/s without a pause; at 2.5 KB for what is over, its transactions included,
+/// 0.8 GB.
+pub const MAX_DIALOGS: usize = 320_000;
+/// A new INVITE that lay longer than this in our queues is refused: who has heard nothing for so long is about to
+/// try elsewhere (R14: 4 s).
+pub const STALE: Duration = Duration::from_secs(2);
 /// No timer stands in the wheel for longer than this before it is looked at again: `max_call_seconds` of a call
-/// that is over is forgotten by then, and not hours later.
-const HOP: Duration = Duration::from_secs(64);
+/// that is over is forgotten by then, and not hours later. Twice in 64·T1, so that what ended calls leave here is
+/// little beside the rest of them.
+const HOP: Duration = Duration::from_secs(16);
 /// How many ended calls keep their ladder for `call <id>`.
 const REMEMBERED: usize = 256;
+
+/// How much a shard holds at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub calls: usize,
+    /// Calls, and those that have ended and whose dialogs still wait for repetitions.
+    pub dialogs: usize,
+    /// Of either side.
+    pub transactions: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { calls: MAX_CALLS, dialogs: MAX_DIALOGS, transactions: transaction::MAX_TRANSACTIONS }
+    }
+}
 
 /// What can happen to a shard.
 pub enum Input<'a> {
@@ -58,6 +83,9 @@ pub enum Input<'a> {
     Received { from: Peer, bytes: &'a [u8], age: Duration },
     /// The socket refused it, or the stream is dead or could not be opened (RFC 3261 §18.4).
     Undeliverable { to: Peer },
+    /// What waits in our queues as this turn begins: how long the first of it has lain (zero: nothing waits), and
+    /// how many datagrams the kernel dropped since the last turn.
+    Backlog { age: Duration, lost: u64 },
     /// Timers that are due.
     Due,
     /// A new table was published; calls in progress keep their plan.
@@ -190,9 +218,12 @@ pub struct Exchange {
     scratch: Vec<u8>,
     ended: VecDeque<inspect::Ended>,
     draining: bool,
+    admission: Admission,
+    bounds: Bounds,
     calls: usize,
     legs: usize,
     rejected: Rejected,
+    full: Rejected,
     /// The call that is being worked on, should it panic.
     working: Option<SlotKey>,
 }
@@ -237,11 +268,21 @@ impl Exchange {
             scratch: Vec::with_capacity(2048),
             ended: VecDeque::new(),
             draining: false,
+            admission: Admission::default(),
+            bounds: Bounds::default(),
             calls: 0,
             legs: 0,
             rejected: Rejected::default(),
+            full: Rejected::default(),
             working: None,
         }
+    }
+
+    /// The same with other bounds; to be set before it takes anything in.
+    pub fn with_bounds(self, bounds: Bounds) -> Exchange {
+        let seed = self.settings.seed;
+        let transactions = Transactions::with(seed, transaction::Timers::RFC_3261, bounds.transactions);
+        Exchange { bounds, transactions, ..self }
     }
 
     /// Takes one input and appends what follows from it to `out`.
@@ -250,6 +291,7 @@ impl Exchange {
         match input {
             Input::Received { from, bytes, age } => self.received(now, from, bytes, age, out),
             Input::Undeliverable { to } => self.transactions.undeliverable(now.mono, to, &mut out.out),
+            Input::Backlog { age, lost } => self.admission.observe(now.mono, age, lost),
             Input::Due => self.due(now, out),
             Input::Published(table) => {
                 self.far_ends = far_ends(&table);
@@ -281,6 +323,11 @@ impl Exchange {
     /// Requests that became no call since this was last read.
     pub fn rejected(&mut self) -> &mut Rejected {
         &mut self.rejected
+    }
+
+    /// New calls that a bound of ours kept out since this was last read, by what was full.
+    pub fn full(&mut self) -> &mut Rejected {
+        &mut self.full
     }
 
     /// Messages repeated by us and to us since the start.

@@ -415,6 +415,11 @@ impl Exchange {
             }
             transaction::Event::AckMissing(..) => {}
             transaction::Event::Gone(_, owner) => {
+                if let Owner::Leaving(key, leg) = owner
+                    && let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg))
+                {
+                    side.left = None;
+                }
                 if let Owner::Leg(key, _)
                 | Owner::Passed(key, _)
                 | Owner::Refresh(key, _)

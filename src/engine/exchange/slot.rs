@@ -88,9 +88,9 @@ pub struct Slot {
     pub opening: Option<Box<Opening>>,
     pub caller: CallerSide,
     pub legs: SmallVec<[CalledSide; 1]>,
-    pub armed: SmallVec<[Armed; 4]>,
+    pub armed: SmallVec<[Armed; 3]>,
     /// Requests that a side sent and that await our answer, or the ACK of it.
-    pub asked: SmallVec<[Asked; 1]>,
+    pub asked: Vec<Asked>,
     pub story: Story,
     /// Transactions that can still bring something to do.
     pub pins: u16,
@@ -130,7 +130,7 @@ pub enum Stage {
 pub struct Side {
     pub stage: Stage,
     pub dialog: Option<Box<Dialog>>,
-    /// The dialog that our BYE ends, until that is answered: theirs may have crossed it (RFC 5407 §3.2.1).
+    /// The dialog that our BYE ends, until its transaction is over: theirs may have crossed it (RFC 5407 §3.2.1).
     pub left: Option<Box<Dialog>>,
     pub session: Option<Session>,
     /// UPDATE in its Allow (RFC 3311).
@@ -289,5 +289,15 @@ impl Slot {
     /// Nothing can come to it any more.
     pub fn is_done(&self) -> bool {
         self.call.is_none() && self.pins == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lingers_of_a_call_is_small() {
+        assert!(size_of::<Slot>() <= 896, "{}", size_of::<Slot>());
     }
 }

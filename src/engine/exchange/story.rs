@@ -34,14 +34,24 @@ pub struct Story {
     began: Instant,
     lines: Vec<Line>,
     dropped: u32,
+    /// The call has ended and taken its lines along: what its dialogs still say is nobody's to read.
+    over: bool,
 }
 
 impl Story {
     pub fn new(began: Instant) -> Self {
-        Story { began, lines: Vec::with_capacity(16), dropped: 0 }
+        Story { began, lines: Vec::with_capacity(16), dropped: 0, over: false }
+    }
+
+    /// Takes the lines; no more are kept here.
+    pub fn end(&mut self) -> Story {
+        std::mem::replace(self, Story { over: true, ..Story::default() })
     }
 
     pub fn say(&mut self, now: Instant, way: Way, leg: LegId, what: What) {
+        if self.over {
+            return;
+        }
         if self.lines.len() >= MAX_LINES {
             self.dropped += 1;
             return;

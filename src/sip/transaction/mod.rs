@@ -43,6 +43,10 @@ use waiting::Waiting;
 /// 1,000 calls/s over UDP 130,000 do; a million take some 300 MB with their last responses.
 pub const MAX_TRANSACTIONS: u32 = 1_000_000;
 
+/// Of the transactions that may be, this part is left to what calls in progress need: a BYE or CANCEL that finds
+/// no room leaves a phone ringing.
+const KEPT_FOR_CALLS: u32 = 4;
+
 /// A transaction of this shard, once and for all: another one in the same place has another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id {
@@ -385,6 +389,11 @@ impl<O: Copy> Transactions<O> {
 
     pub fn traffic(&self) -> Traffic {
         self.clockwork.traffic
+    }
+
+    /// Whether there is room for new calls: some is kept for those in progress.
+    pub fn has_room_for_calls(&self) -> bool {
+        !self.servers.is_filling(KEPT_FOR_CALLS) && !self.clients.is_filling(KEPT_FOR_CALLS)
     }
 
     /// How many transactions live: as server, as client.

@@ -38,6 +38,11 @@ impl<T> Slab<T> {
         self.len() >= self.max as usize
     }
 
+    /// Whether no more than one part in `parts` is left.
+    pub fn is_filling(&self, parts: u32) -> bool {
+        self.len() >= (self.max - self.max / parts) as usize
+    }
+
     /// Puts one in, whatever the maximum: `is_full` is for the caller to ask.
     pub fn insert(&mut self, content: T) -> Id {
         let index = self.free.pop().unwrap_or_else(|| self.grow());
