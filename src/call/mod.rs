@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::number::E164;
 use crate::routing::{Agent, Plan};
 use crate::sip::body::Body;
 use crate::time::{Instant, Now};
@@ -45,8 +46,10 @@ pub trait Agents {
 pub struct Arrival {
     /// The call's id in records, events and URLs.
     pub id: Box<str>,
-    /// The number as dialled.
+    /// The number as dialled, E.164 where it is a number, else as it came.
     pub dialled: Box<str>,
+    /// The same, where it is a number.
+    pub number: Option<E164>,
     pub caller: Caller,
     /// The caller's offer; `None` when the INVITE left the offer to us (delayed offer).
     pub offer: Option<Body>,
@@ -137,8 +140,12 @@ impl Call {
             (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
             (Talking(talk), CallerNeverAcknowledged) => call.end(talk, Ending::NeverAcknowledged),
             // A PRACK holds our 200 up: the caller never had it.
-            (Talking(talk), CallerCancelled { .. }) => call.cancelled_before_the_answer_left(talk),
-            (Talking(talk), CallerNeverPracked) => call.end(talk, Ending::NeverPracked),
+            (Talking(talk), CallerCancelled { .. }) => {
+                call.end_before_the_answer_left(talk, Ending::CallerCancelled)
+            }
+            (Talking(talk), CallerNeverPracked) => {
+                call.end_before_the_answer_left(talk, Ending::NeverPracked)
+            }
             (Talking(talk), HungUp { leg, why }) => call.hung_up(talk, leg, why),
             (Talking(talk), Asked { leg, method, body }) => call.asked(talk, leg, method, body),
             (Talking(talk), Replied { leg, method, code, body }) => {
@@ -197,6 +204,20 @@ impl Call {
         match &self.state {
             State::Talking(talk) => Some(talk.winner),
             State::Ringing(_) | State::Over => None,
+        }
+    }
+
+    /// Our 200 goes to the caller now, or (`None`) not before a PRACK (RFC 3262 §3).
+    pub fn answer_leaves(&mut self, at: Option<Instant>) {
+        self.answered = at;
+    }
+
+    /// The final response of a leg that we had given up: for the record alone.
+    pub fn heard_last(&mut self, id: LegId, code: u16) {
+        if let Some(leg) = id.index().checked_sub(1).and_then(|at| self.legs.get_mut(at))
+            && leg.code == 0
+        {
+            leg.code = code;
         }
     }
 

@@ -70,9 +70,11 @@ pub struct Verdict {
 pub fn verdict(legs: &[Leg], unrung: &[(TargetId, TargetEnd)]) -> Verdict {
     // A 3xx that led to a busy agent ended as that agent did (R3.3).
     let led_on = |leg: &Leg| leg.code / 100 == 3 && unrung.iter().any(|(target, _)| *target == leg.target);
-    let ends = legs.iter().enumerate().filter(|(at, leg)| is_last_of_its_target(legs, *at, leg));
-    let ends = ends.filter(|(_, leg)| !led_on(leg));
-    let ends = ends.map(|(_, leg)| target_end(leg)).chain(unrung.iter().map(|(_, end)| *end));
+    let last = || {
+        let legs = legs.iter().enumerate().filter(|(at, leg)| is_last_of_its_target(legs, *at, leg));
+        legs.map(|(_, leg)| leg).filter(|leg| !led_on(leg))
+    };
+    let ends = last().map(target_end).chain(unrung.iter().map(|(_, end)| *end));
     let mut tally = (0usize, 0usize, 0usize);
     for end in ends {
         tally.0 += 1;
@@ -87,12 +89,16 @@ pub fn verdict(legs: &[Leg], unrung: &[(TargetId, TargetEnd)]) -> Verdict {
         (all, _, declined) if all > 0 && declined == all => 603,
         _ => 480,
     };
-    Verdict { code, q850: furthest(legs).and_then(|leg| leg.q850) }
+    Verdict { code, q850: furthest(last()).and_then(|leg| leg.q850) }
 }
 
 /// The leg that got furthest; of several, the first.
-pub fn furthest(legs: &[Leg]) -> Option<&Leg> {
-    legs.iter().rev().max_by_key(|leg| (leg.ringing.is_some(), leg.code != 0))
+fn furthest<'a>(legs: impl Iterator<Item = &'a Leg>) -> Option<&'a Leg> {
+    // Of equals the first: `max_by_key` gives the last.
+    legs.fold(None, |best: Option<&Leg>, leg| {
+        let key = |leg: &Leg| (leg.ringing.is_some(), leg.code != 0);
+        if best.is_none_or(|best| key(leg) > key(best)) { Some(leg) } else { best }
+    })
 }
 
 fn is_last_of_its_target(legs: &[Leg], at: usize, leg: &Leg) -> bool {

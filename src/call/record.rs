@@ -97,7 +97,8 @@ impl Call {
         let winner = self
             .legs
             .iter()
-            .position(|leg| leg.answered.is_some() && leg.state == LegState::Ended(LegEnd::Won));
+            .position(|leg| leg.answered.is_some() && leg.state == LegState::Ended(LegEnd::Won))
+            .filter(|_| self.answered.is_some());
         let shown = winner.map_or(self.legs.first(), |at| self.legs.get(at));
         let legs = std::iter::once(self.callers_leg(ended, ending, sip_code, q850, seen(LegId::CALLER)))
             .chain(self.legs.iter().enumerate().map(|(at, leg)| self.called_leg(at, leg, ended, &seen)))
@@ -217,6 +218,8 @@ impl Call {
             Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
         };
         let end = match leg.state {
+            // The caller never had our 200.
+            LegState::Ended(LegEnd::Won) | LegState::Bridged if self.answered.is_none() => LegEnd::Failed,
             LegState::Ended(end) => end,
             LegState::Bridged => LegEnd::Won,
             LegState::Calling | LegState::Ringing => LegEnd::Failed,

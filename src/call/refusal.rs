@@ -38,10 +38,11 @@ refusals! {
     UnknownNumber    404 "unknown_number"     "unknown number"             "the dialled number is not ours or is disabled (R2)";
     MethodNotAllowed 405 "method"             "method not allowed"         "the method is not served outside a dialog (R1)";
     Encoded          415 "encoded"            "encoded body"               "the body is encoded (RFC 3261 §8.2.3)";
+    BodyType         415 "body_type"          "body of an unknown type"    "the body is none that we understand, and not optional (RFC 3261 §8.2.3)";
     Scheme           416 "scheme"             "URI scheme not served"      "the Request-URI is neither sip:, sips: nor tel: (RFC 3261 §8.2.2.1)";
     Extension        420 "extension"          "extension not supported"    "the request requires an extension that we do not have (RFC 3261 §8.2.2.3)";
     IntervalTooSmall 422 "interval_too_small" "session interval too small" "Session-Expires is below our Min-SE (RFC 4028 §9)";
-    NoBreadth        440 "no_breadth"           "Max-Breadth is 0"           "not even one leg may be called (RFC 5393 §5.3.3)";
+    NoBreadth        440 "no_breadth"         "Max-Breadth is 0"           "not even one leg may be called (RFC 5393 §5.3.3)";
     NoDialog         481 "no_dialog"          "no such dialog"             "no dialog or transaction of ours matches (RFC 3261 §12.2.2)";
     Loop             482 "loop"               "loop"                       "the dialled number diverted this call before, or it was diverted too often (R11)";
     Merged           482 "merged"             "merged request"             "the request came by two ways (RFC 3261 §8.2.2.2)";

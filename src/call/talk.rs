@@ -179,14 +179,26 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn cancelled_before_the_answer_left(&mut self, talk: Talk) -> State {
-        self.call.answered = None;
+    /// A PRACK held our 200 up: the caller never had it.
+    pub(super) fn end_before_the_answer_left(&mut self, talk: Talk, ending: Ending) -> State {
         self.refuse_the_open_offer(&talk);
         self.out.push(Action::Bye { leg: talk.winner, why: Why::NoAnswer });
-        self.out.push(Action::Refuse { code: 487, q850: None });
+        let (code, q850, end) = match ending {
+            Ending::NeverPracked => (504, Some(outcome::TIMER), LegEnd::Failed),
+            Ending::CallerHungUp
+            | Ending::CalleeHungUp
+            | Ending::CallerCancelled
+            | Ending::NobodyAnswered(_)
+            | Ending::NeverAcknowledged
+            | Ending::MaxCall
+            | Ending::Lost
+            | Ending::Operator
+            | Ending::Fault => (487, None, LegEnd::Cancelled),
+        };
+        self.out.push(Action::Refuse { code, q850 });
         self.stop(Timer::MaxCall);
-        self.end_leg(talk.winner, LegEnd::Cancelled, 0);
-        self.close(Ending::CallerCancelled)
+        self.end_leg(talk.winner, end, 0);
+        self.close(ending)
     }
 
     /// We end a bridged call: BYE to both sides.

@@ -9,6 +9,9 @@ use super::peer::Peer;
 use super::uri::{self, Uri};
 use super::wire::Message;
 
+/// Max-Forwards of a request that begins here (RFC 3261 §8.1.1.6).
+pub const MAX_FORWARDS: u32 = 70;
+
 /// The most bytes of identity, target and route set that a dialog keeps; a far side that needs more is broken.
 const MAX_TEXT: usize = 16 * 1024;
 
@@ -48,7 +51,8 @@ pub enum NoDialog {
 }
 
 impl Dialog {
-    /// The dialog of an INVITE that came, as its UAS (RFC 3261 §12.1.1). `tag` is our To tag.
+    /// The dialog of an INVITE that came, as its UAS (RFC 3261 §12.1.1). `tag` is our To tag. A peer of RFC 2543
+    /// (§6.13 there; no magic cookie in its branch) may leave Contact out, and is reached at its From.
     ///
     /// # Errors
     /// When the INVITE has no usable Contact or its texts are too long.
@@ -88,7 +92,9 @@ impl Dialog {
         remote_seq: Option<u32>,
         from: Peer,
     ) -> Result<Dialog, NoDialog> {
-        let contact = message.contact().ok_or(NoDialog::NoContact)?;
+        let is_2543 = message.is_request() && message.via().branch_3261().is_none();
+        let from_2543 = || Some(message.from()).filter(|_| is_2543 && message.get(Name::Contact).is_none());
+        let contact = message.contact().or_else(from_2543).ok_or(NoDialog::NoContact)?;
         if !contact.uri.scheme.is_sip() {
             return Err(NoDialog::NoContact);
         }
@@ -180,13 +186,25 @@ impl Dialog {
         branch: &[u8],
         via: &[u8],
     ) -> Writer<'o> {
+        self.request_with_hops(out, method, branch, via, MAX_FORWARDS)
+    }
+
+    /// The same with fewer hops left: a request that is passed on from another dialog (R11).
+    pub fn request_with_hops<'o>(
+        &mut self,
+        out: &'o mut Vec<u8>,
+        method: Method,
+        branch: &[u8],
+        via: &[u8],
+        hops: u32,
+    ) -> Writer<'o> {
         self.local_seq += 1;
-        self.write(out, method, self.local_seq, branch, via)
+        self.write(out, method, self.local_seq, branch, via, hops)
     }
 
     /// Begins the ACK of the 2xx to the INVITE with this CSeq: a request of its own (RFC 3261 §13.2.2.4).
     pub fn ack<'o>(&self, out: &'o mut Vec<u8>, cseq: u32, branch: &[u8], via: &[u8]) -> Writer<'o> {
-        self.write(out, Method::Ack, cseq, branch, via)
+        self.write(out, Method::Ack, cseq, branch, via, MAX_FORWARDS)
     }
 
     /// Goes on where the early dialog of the same tags stopped: its CSeqs.
@@ -206,6 +224,7 @@ impl Dialog {
         cseq: u32,
         branch: &[u8],
         via: &[u8],
+        hops: u32,
     ) -> Writer<'o> {
         let routes = &self.text[usize::from(self.marks.target)..];
         let (uri, routes, last) = match self.marks.strict.then(|| split_first_route(routes)).flatten() {
@@ -222,7 +241,7 @@ impl Dialog {
         writer.header(Name::To, self.remote());
         writer.header(Name::CallId, self.call_id());
         writer.cseq(cseq, method.token());
-        writer.number(Name::MaxForwards, 70);
+        writer.number(Name::MaxForwards, u64::from(hops));
         writer
     }
 

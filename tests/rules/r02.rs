@@ -109,6 +109,51 @@ fn r02_another_scheme_is_416() {
     let mut call = forward().caller(invite(to_uri!("urn:service:help"))).incoming(DID);
     assert_eq!(call.caller_is_told(), Some(416));
     call.comes_to_rest();
+    assert_eq!(call.cdr()["dialled"], "urn:service:help");
+}
+
+#[test]
+fn r02_the_record_names_the_dialled_number_in_e164_and_what_is_none_as_it_came() {
+    for (uri, dialled) in [
+        (to_uri!("sip:2015550101;npdi;rn=+12015550000@127.0.0.1"), DID),
+        (to_uri!("tel:+1-201-555-0101"), DID),
+        (to_uri!("tel:+1-201-555-9999"), "+12015559999"),
+        (to_uri!("sip:alice@127.0.0.1"), "alice"),
+        (to_uri!("sip:127.0.0.1"), "sip:127.0.0.1"),
+    ] {
+        let mut call = forward().caller(invite(uri)).incoming(DID);
+        call.after(seconds(40)).comes_to_rest();
+        assert_eq!(call.cdr()["dialled"], dialled);
+    }
+    let mut call = node("strip = 3\nprefix = \"+1\"", "", "", &did_forward())
+        .caller(invite(to_uri!("sip:9992015550101@127.0.0.1")))
+        .incoming(DID)
+        .ringing(["gateway1"]);
+    call.caller_cancels().comes_to_rest();
+    assert_eq!((&call.cdr()["dialled"], &call.cdr()["did"]), (&DID.into(), &DID.into()));
+}
+
+/// RFC 3261 §8.2.3.
+#[test]
+fn r02_a_body_that_we_do_not_understand_is_415_unless_it_is_optional() {
+    fn unknown(invite: &mut Message) {
+        invite.set("Content-Type", "application/unknownformat");
+        invite.body = b"<audio/>".to_vec();
+    }
+    fn optional(invite: &mut Message) {
+        unknown(invite);
+        invite.set("Content-Disposition", "session;handling=optional");
+    }
+    let mut call = forward().caller(invite(unknown)).incoming(DID);
+    assert_eq!(call.caller_is_told(), Some(415));
+    assert_eq!(
+        header(&mut call, "us → caller", "415", "Accept").as_deref(),
+        Some("application/sdp, multipart/mixed")
+    );
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "failed 415 us");
+    let mut call = forward().caller(invite(optional)).incoming(DID).ringing(["gateway1"]);
+    call.caller_cancels().comes_to_rest();
 }
 
 #[test]

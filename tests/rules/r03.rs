@@ -109,8 +109,13 @@ fn r03_4_overflow_steps_ring_in_order_with_their_own_targets_and_timeouts() {
     call.after(seconds(13));
     let mut call = call.ringing(["carol"]);
     call.answers("carol").hangs_up("caller").comes_to_rest();
-    let all =
-        ["caller normal 200", "alice timeout -", "bob timeout -", "+13125550199 timeout -", "carol won 200"];
+    let all = [
+        "caller normal 200",
+        "alice timeout 487",
+        "bob timeout 487",
+        "+13125550199 timeout 487",
+        "carol won 200",
+    ];
     let mut found = legs(&mut call);
     found[2..4].sort_by(|a, b| b.cmp(a));
     assert_eq!(found, all);

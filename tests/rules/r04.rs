@@ -180,6 +180,36 @@ fn r04_a_reliable_response_is_repeated_until_its_prack_and_ends_the_invite_witho
 }
 
 #[test]
+fn r04_an_answer_that_a_prack_holds_up_is_none_until_it_leaves() {
+    let manner = Manner { reliably: Reliably::Required, ..Manner::default() };
+    for (ends, record) in [
+        (None, "failed 504 us"),
+        (Some("gateway1"), "failed 480 callee"),
+        (Some("operator"), "failed 480 us"),
+    ] {
+        let mut call = forward().caller(manner.clone()).incoming(DID);
+        call.awaits("gateway1").does("caller", Act::Dies).does("gateway1", Act::RingsWithMedia);
+        call.answers("gateway1").after(seconds(1));
+        assert_eq!(count(&mut call, "us → gateway1", "ACK"), 1);
+        match ends {
+            None => drop(call.after(seconds(40))),
+            Some("operator") => {
+                let id = call.world.live_calls().remove(0);
+                call.world.operator_hangs_up(&id);
+                call.settle();
+            }
+            Some(leg) => drop(call.hangs_up(leg).after(seconds(1))),
+        }
+        assert_eq!(count(&mut call, "us → caller", "200"), 0);
+        let cdr = call.cdr();
+        assert_eq!(end(&mut call), record);
+        assert!(cdr["answered"].is_null() && cdr["winner"].is_null() && cdr["talk_ms"] == 0, "{cdr}");
+        assert_eq!(legs(&mut call)[1], "+13125550199 failed 200");
+        call.comes_to_rest();
+    }
+}
+
+#[test]
 fn r04_to_legs_100rel_is_supported_and_never_required() {
     let manner = Manner { reliably: Reliably::Required, ..Manner::default() };
     let mut call = forward().caller(manner).incoming(DID).ringing(["gateway1"]);

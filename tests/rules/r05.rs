@@ -31,7 +31,7 @@ fn r05_the_first_to_answer_wins_and_the_others_hear_where_the_call_went() {
     "#);
     call.hangs_up("caller").comes_to_rest();
     assert_eq!(end(&mut call), "answered 200 caller");
-    assert_eq!(legs(&mut call), ["caller normal 200", "alice won 200", "bob elsewhere -"]);
+    assert_eq!(legs(&mut call), ["caller normal 200", "alice won 200", "bob elsewhere 487"]);
     assert_eq!(call.cdr()["winner"], 1);
 }
 

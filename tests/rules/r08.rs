@@ -402,7 +402,10 @@ fn r08_the_next_overflow_step_follows_when_all_have_ended() {
     assert_eq!(carol.since(bob), seconds(10));
     assert_eq!(call.times("us → carol", "CANCEL")[0].since(carol), seconds(12));
     call.comes_to_rest();
-    assert_eq!(legs(&mut call), ["caller failed 480", "alice busy 486", "bob timeout -", "carol timeout -"]);
+    assert_eq!(
+        legs(&mut call),
+        ["caller failed 480", "alice busy 486", "bob timeout 487", "carol timeout -"]
+    );
 }
 
 #[test]
@@ -453,6 +456,16 @@ mod redirects {
         assert_eq!(invite.uri(), "sip:+13125550123@127.0.3.1:5060");
         call.answers("gateway1").comes_to_rest();
         assert_eq!(legs(&mut call), ["caller normal 200", "alice failed 302", "+13125550123 won 200"]);
+    }
+
+    #[test]
+    fn r08_the_reason_is_that_of_the_leg_which_a_redirect_led_to() {
+        let mut call = number("ring = [\"alice\"]").incoming(DID);
+        call.awaits("alice").redirects("alice", "sip:bob@192.0.2.7");
+        let mut call = call.ringing(["bob"]);
+        call.refuses("bob", 486).comes_to_rest();
+        assert_eq!(header(&mut call, "us → caller", "486", "Reason").as_deref(), Some("Q.850;cause=17"));
+        assert_eq!(call.cdr()["q850"], 17);
     }
 
     #[test]
@@ -594,7 +607,7 @@ mod redirects {
         acts(&mut call, "caller", &Act::HangsUp);
         assert_eq!(
             legs(&mut call),
-            ["caller normal 200", "alice failed 302", "bob elsewhere -", "carol won 200"]
+            ["caller normal 200", "alice failed 302", "bob elsewhere 487", "carol won 200"]
         );
     }
 }

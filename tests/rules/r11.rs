@@ -118,6 +118,25 @@ fn r11_update_and_info_travel_both_ways() {
 }
 
 #[test]
+fn r11_max_forwards_falls_by_one_within_a_call_too() {
+    let mut call = bridged();
+    call.asks("caller", "INFO", |mut info| {
+        info.set("Max-Forwards", "10");
+        info
+    });
+    call.settle();
+    assert_eq!(header(&mut call, "us → gateway1", "INFO", "Max-Forwards").as_deref(), Some("9"));
+    call.asks("caller", "INFO", |mut info| {
+        info.set("Max-Forwards", "0");
+        info
+    });
+    call.settle();
+    assert_eq!(count(&mut call, "us → caller", "483 (INFO)"), 1);
+    assert_eq!(count(&mut call, "us → gateway1", "INFO"), 1);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
 fn r11_a_refusal_of_a_reinvite_travels_back_and_the_call_goes_on() {
     let mut call = bridged();
     call.asks("caller", "INVITE", |invite| invite.with_sdp(Some(b"v=0\r\n")).with("Require", "x-unheard-of"));

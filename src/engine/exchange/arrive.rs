@@ -16,7 +16,7 @@ use crate::routing::{DidFrom, Plan, Trunk, Who};
 use crate::sip::body::Body;
 use crate::sip::build::{self, AnswerHead, Writer};
 use crate::sip::dialog::Dialog;
-use crate::sip::header::{Method, Name};
+use crate::sip::header::{Method, Name, Params};
 use crate::sip::peer::Peer;
 use crate::sip::session::Session;
 use crate::sip::transaction::{self, Key, Meeting};
@@ -28,6 +28,8 @@ use crate::time::Now;
 pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO";
 /// What we support.
 pub(super) const SUPPORTED: &[u8] = b"timer, 100rel";
+/// The bodies that we understand in an INVITE: SDP, alone or in a multipart (RFC 5621 §3.1).
+const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
 /// The option tags that a request may require of us.
 const EXTENSIONS: [&str; 2] = ["timer", "100rel"];
 
@@ -101,9 +103,15 @@ impl Exchange {
             Method::Options if self.draining => {
                 self.refuse_statelessly(from, request, Refusal::Overload, out)
             }
+            Method::Options if !is_dialable(request) => {
+                self.refuse_statelessly(from, request, Refusal::Scheme, out)
+            }
+            Method::Options if unsupported(request).next().is_some() => {
+                self.refuse_statelessly(from, request, Refusal::Extension, out)
+            }
             Method::Options => self.answer_statelessly(from, request, 200, out, |w| {
                 w.header(Name::Allow, ALLOW);
-                w.header(Name::Accept, b"application/sdp");
+                w.header(Name::Accept, ACCEPT);
                 w.header(Name::Supported, SUPPORTED);
             }),
             // These exist only within a dialog (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2).
@@ -249,9 +257,12 @@ impl Exchange {
     }
 
     fn arrival(&mut self, now: Now, invite: &Message<'_>, trunk: &Trunk) -> Arrival {
+        let text = dialled(invite, trunk);
+        let number = trunk.read_dialled(&text);
         Arrival {
             id: self.names.record_id(now.wall),
-            dialled: dialled(invite, trunk).into(),
+            dialled: number.map_or(text, |number| number.to_string()).into(),
+            number,
             caller: Caller::of(invite, trunk),
             offer: Body::of(invite).filter(Body::is_sdp),
             breadth: invite.number(Name::MaxBreadth),
@@ -268,7 +279,7 @@ impl Exchange {
         hops: Option<u32>,
         arrival: &Arrival,
     ) -> Result<(Box<Plan>, Option<Session>), Refusal> {
-        if !invite.uri().is_ok_and(|uri| uri.scheme.is_dialable()) {
+        if !is_dialable(invite) {
             return Err(Refusal::Scheme);
         }
         if hops == Some(0) {
@@ -283,9 +294,13 @@ impl Exchange {
         if is_encoded(invite) {
             return Err(Refusal::Encoded);
         }
+        if arrival.offer.is_none() && wants_its_body_read(invite) {
+            return Err(Refusal::BodyType);
+        }
         let session = Session::of_request(invite).map_err(|_| Refusal::IntervalTooSmall)?;
         let draw = (self.names.draw() >> 32) as u32;
-        let plan = self.table.plan(trunk, &arrival.dialled, draw).map_err(|_| Refusal::UnknownNumber)?;
+        let did = arrival.number.ok_or(Refusal::UnknownNumber)?;
+        let plan = self.table.plan_for(trunk, did, draw).map_err(|_| Refusal::UnknownNumber)?;
         if caller::loops(invite, plan.did, trunk) {
             return Err(Refusal::Loop);
         }
@@ -393,7 +408,7 @@ impl Exchange {
         self.transactions.set_owner(id, Owner::Nobody);
         self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
         let seen: Seen = (std::str::from_utf8(invite.call_id()).ok().map(Into::into), Some(from.addr));
-        let known = self.table.plan(trunk, &arrival.dialled, 0).ok();
+        let known = arrival.number.and_then(|did| self.table.plan_for(trunk, did, 0).ok());
         let did = known.as_ref().map(|plan| plan.did.to_string().into());
         let account = known.map_or_else(|| "".into(), |plan| plan.account);
         let refused_call =
@@ -476,6 +491,9 @@ pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refu
         Refusal::Encoded => {
             w.header(Name::AcceptEncoding, b"identity");
         }
+        Refusal::BodyType => {
+            w.header(Name::Accept, ACCEPT);
+        }
         Refusal::IntervalTooSmall => {
             w.number(Name::MinSe, u64::from(crate::sip::session::MIN_SE));
         }
@@ -505,6 +523,11 @@ fn is_forwarded(plan: &Plan) -> bool {
     plan.steps.iter().flat_map(|step| &step.targets).any(|target| matches!(target.who, Who::Number { .. }))
 }
 
+/// Whether the Request-URI is `sip:`, `sips:` or `tel:`.
+fn is_dialable(request: &Message<'_>) -> bool {
+    request.uri().is_ok_and(|uri| uri.scheme.is_dialable())
+}
+
 /// The option tags that a request requires and that we do not have.
 pub(super) fn unsupported<'m>(request: &'m Message<'_>) -> impl Iterator<Item = &'m [u8]> {
     request
@@ -515,6 +538,15 @@ pub(super) fn unsupported<'m>(request: &'m Message<'_>) -> impl Iterator<Item = 
 fn is_encoded(invite: &Message<'_>) -> bool {
     !invite.body().is_empty()
         && invite.list(Name::ContentEncoding).any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// A body that its sender does not call optional must be understood (RFC 3261 §8.2.3, §20.11).
+fn wants_its_body_read(invite: &Message<'_>) -> bool {
+    let handling = invite.get(Name::ContentDisposition).and_then(|value| {
+        let parameters = &value[memchr::memchr(b';', value).unwrap_or(value.len())..];
+        Params::new(parameters).get("handling")
+    });
+    !invite.body().is_empty() && !handling.is_some_and(|how| how.eq_ignore_ascii_case(b"optional"))
 }
 
 fn reliability(invite: &Message<'_>) -> Reliability {
@@ -533,7 +565,10 @@ fn dialled(invite: &Message<'_>, trunk: &Trunk) -> String {
         let value = invite.list(name).next()?;
         Address::parse(value).ok().map(|address| caller::user_of(&address.uri))
     };
-    let own = || invite.uri().map(|uri| caller::user_of(&uri)).unwrap_or_default();
+    let own = || {
+        let user = invite.uri().map(|uri| caller::user_of(&uri)).unwrap_or_default();
+        if user.is_empty() { String::from_utf8_lossy(invite.uri_raw()).into_owned() } else { user }
+    };
     match trunk.did_from {
         DidFrom::RequestUri => own(),
         DidFrom::To => other(Name::To).unwrap_or_else(own),

@@ -162,6 +162,9 @@ impl Exchange {
         match slot.caller.reliable.as_deref_mut() {
             Some(open) if open.has_sdp || open.waiting.iter().any(Waiting::has_sdp) => {
                 open.waiting.push(Waiting::Accept { tag, body });
+                if let Some(call) = slot.call.as_deref_mut() {
+                    call.answer_leaves(None);
+                }
             }
             Some(_) | None => self.accept_as(now, key, tag, body, out),
         }
@@ -195,6 +198,9 @@ impl Exchange {
         dialog.takes(slot.caller.remote_seq);
         slot.caller.side.dialog = Some(dialog);
         slot.caller.side.stage = Stage::Accepted { bye: None };
+        if let Some(call) = slot.call.as_deref_mut() {
+            call.answer_leaves(Some(now.mono));
+        }
         self.transactions.respond(now.mono, slot.caller.transaction, 200, &self.scratch[range], &mut out.out);
         slot.story.say(now.mono, Way::Out, LegId::CALLER, What::Response(200, Method::Invite));
     }

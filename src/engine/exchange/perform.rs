@@ -11,6 +11,7 @@ use crate::call::leg::LegState;
 use crate::call::story::Way;
 use crate::sip::body::Body;
 use crate::sip::build;
+use crate::sip::dialog::MAX_FORWARDS;
 use crate::sip::header::{Method, Name};
 use crate::sip::sdp;
 use crate::sip::wire::Message;
@@ -156,7 +157,11 @@ impl Exchange {
         let peer = dialog.peer();
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
-        let mut w = dialog.request(&mut self.scratch, method, branch.as_ref(), &host);
+        let request = Message::parse(&request).ok();
+        let hops = request.as_ref().and_then(|request| request.max_forwards().ok().flatten());
+        // `asked` has seen to it that there is one left.
+        let hops = hops.map_or(MAX_FORWARDS, |hops| hops.saturating_sub(1));
+        let mut w = dialog.request_with_hops(&mut self.scratch, method, branch.as_ref(), &host, hops);
         if matches!(method, Method::Invite | Method::Update) {
             write_contact(&mut w, peer.transport, &host);
             w.header(Name::Allow, ALLOW);
@@ -165,7 +170,7 @@ impl Exchange {
                 session.write_refresh(&mut w);
             }
         }
-        if let Ok(request) = Message::parse(&request) {
+        if let Some(request) = request {
             for value in request.head().all_named("Info-Package") {
                 w.header("Info-Package", value);
             }

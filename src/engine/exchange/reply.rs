@@ -255,8 +255,12 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let code = response.status();
-        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
-        if side.transaction != Some(id) || side.side.stage != Stage::Early {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(side) = slot.called(leg).filter(|side| side.transaction == Some(id)) else { return };
+        if side.side.stage != Stage::Early {
+            if let Some(call) = slot.call.as_deref_mut() {
+                call.heard_last(leg, code);
+            }
             return;
         }
         side.forks.clear();

@@ -214,7 +214,11 @@ impl Exchange {
         } else if Session::of_request(request).is_err() {
             Some(Refusal::IntervalTooSmall)
         } else {
-            None
+            match request.max_forwards() {
+                Ok(Some(0)) => Some(Refusal::TooManyHops),
+                Ok(_) => None,
+                Err(_) => Some(Refusal::Malformed),
+            }
         };
         if let Some(why) = refusal {
             let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {

@@ -1,7 +1,7 @@
 //! A call uses the configuration that stood when it arrived, and no other: the forwarded numbers name their
 //! generation, and so does the record (design, "a call carries its own plan").
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -17,11 +17,18 @@ pub struct OneGeneration {
     current: u64,
     /// The generation in force when a call arrived, by its Call-ID.
     calls: BTreeMap<String, u64>,
+    /// Those that were refused: the caller may try again under the same Call-ID, as a new call.
+    refused: BTreeSet<String>,
 }
 
 impl Default for OneGeneration {
     fn default() -> Self {
-        OneGeneration { family: Family::default(), current: 1, calls: BTreeMap::new() }
+        OneGeneration {
+            family: Family::default(),
+            current: 1,
+            calls: BTreeMap::new(),
+            refused: BTreeSet::new(),
+        }
     }
 }
 
@@ -33,7 +40,13 @@ impl Check for OneGeneration {
     fn saw(&mut self, crossing: &Crossing) -> Verdict {
         let message = &crossing.message;
         if begins_call(crossing.peer, message) {
+            if self.refused.remove(message.call_id()) {
+                self.calls.remove(message.call_id());
+            }
             self.calls.entry(message.call_id().to_owned()).or_insert(self.current);
+        }
+        if crossing.way == Way::Out && message.status() == 422 && self.calls.contains_key(message.call_id()) {
+            self.refused.insert(message.call_id().to_owned());
         }
         let Side::Leg { call } = self.family.place(crossing) else { return Ok(()) };
         let is_invite = crossing.way == Way::Out && message.is_request() && message.method() == "INVITE";

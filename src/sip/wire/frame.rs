@@ -6,8 +6,8 @@ use super::scan::{self, Lines};
 use super::{Fault, MAX_FIELDS, MAX_MESSAGE, content_length};
 use crate::sip::header::{Name, chars};
 
-/// The longest head that a stream may send before its empty line.
-pub const MAX_HEAD: usize = 32 * 1024;
+/// The longest head that a stream may send before its empty line: as long as a message.
+pub const MAX_HEAD: usize = MAX_MESSAGE;
 
 /// What stands at the front of a stream's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Frame {
 pub enum BadFrame {
     #[error("what came is not SIP")]
     NotSip,
-    #[error("a head of more than 32 KB")]
+    #[error("a head of more than 65,535 bytes")]
     HeadTooLong,
     #[error("a message of more than 65,535 bytes")]
     TooLong,
@@ -42,7 +42,7 @@ pub enum BadFrame {
 }
 
 /// Finds the first message of a stream's buffer. Looks at the head again at each call, so it costs the head's
-/// length per arriving segment, 32 KB at most.
+/// length per arriving segment, 64 KB at most.
 pub fn frame(buf: &[u8]) -> Frame {
     match buf {
         [] => return Frame::Incomplete { need_at_least: 1 },
