@@ -192,6 +192,54 @@ fn a_node_of_streams_warns_where_that_is_too_few() {
 }
 
 /// RFC 3261 §18.1.1, and the contract's `transport`: requests above 1,300 bytes.
+/// RFC 3261 §18.2.2: whichever shard the connection was on, the call's shard hears that it is gone.
+#[test]
+fn a_response_whose_connection_is_gone_goes_to_where_the_via_says() {
+    for shards in [1, 3] {
+        let place = Place::new();
+        place.listens_on_tcp_too();
+        place.changes("config/strowger.toml", |node| format!("node.shards = {shards}\n{node}"));
+        place
+            .changes("config/routing/all.toml", |all| all.replace("[[number]]", "max_calls = 0\n[[number]]"));
+        let node = place.serve();
+        let tcp: SocketAddr =
+            node.ready.split_once("tcp:").unwrap().1.split([',', ' ']).next().unwrap().parse().unwrap();
+        for call in 0..6 {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let carrier = Line { socket: UdpSocket::bind(listener.local_addr().unwrap()).unwrap() };
+            let mut stream = TcpStream::connect(tcp).unwrap();
+            let text = invite(&carrier, "+12015550101", &format!("gone-{call}"))
+                .replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+            stream.write_all(text.as_bytes()).unwrap();
+            let (offered, from) = loop {
+                let (text, from) = place.phone.receive();
+                if text.starts_with("INVITE ") {
+                    break (text, from);
+                }
+            };
+            drop(stream);
+            place.phone.send(from, &answer(&offered, "200 OK", &place.phone));
+            let (back, _) = accepted(&listener);
+            back.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut lines = BufReader::new(back).lines().map_while(Result::ok);
+            assert!(lines.any(|line| line.starts_with("SIP/2.0 200 ")), "call {call} of {shards} shards");
+        }
+    }
+}
+
+/// The next connection, waited for with patience.
+fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    listener.set_nonblocking(true).unwrap();
+    let found = std::cell::RefCell::new(None);
+    wait_until(|| {
+        *found.borrow_mut() = listener.accept().ok();
+        found.borrow().is_some()
+    });
+    let (stream, from) = found.into_inner().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    (stream, from)
+}
+
 mod long_invites {
     use super::*;
 
@@ -355,10 +403,15 @@ impl Place {
     }
 
     fn listens_on_tcp_too(&self) {
-        let file = self.folder.path().join("config/strowger.toml");
-        let node = std::fs::read_to_string(&file).unwrap();
         let tcp = "[[listen]]\ntransport = \"tcp\"\naddr = \"127.0.0.1:0\"\n";
-        std::fs::write(&file, format!("{tcp}{node}")).unwrap();
+        self.changes("config/strowger.toml", |node| format!("{tcp}{node}"));
+    }
+
+    /// Writes a file of the configuration anew.
+    fn changes(&self, file: &str, change: impl FnOnce(&str) -> String) {
+        let file = self.folder.path().join(file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(&text)).unwrap();
     }
 
     fn command(&self, args: &[&str]) -> Command {

@@ -235,9 +235,9 @@ impl<C: Core, O: Owners> Shard<C, O> {
                     self.mind.receive(reading, from, &bytes, Duration::ZERO)
                 }
                 Some(Event::Ended { peer, lost }) => {
-                    self.undelivered.push(peer);
+                    self.tell_undelivered(peer);
                     if lost {
-                        self.undelivered.push(Peer { flow: None, ..peer });
+                        self.tell_undelivered(Peer { flow: None, ..peer });
                     }
                 }
                 Some(Event::PortError(port)) => self.read_errors(port),
@@ -253,14 +253,16 @@ impl<C: Core, O: Owners> Shard<C, O> {
         let Some((listener, port)) = self.ports.get_mut(port) else { return };
         port.read_errors(&mut self.refused);
         for addr in self.refused.drain(..) {
-            let to = udp_peer(addr, *listener);
-            self.undelivered.push(to);
-            for (index, slot) in self.mind.slots.iter().enumerate() {
-                if index != self.mind.index && slot.unreachable(to).is_err() {
-                    self.mind.tally.full(Queue::Inbox, 1);
-                }
-            }
+            self.mind.tell_others(udp_peer(addr, *listener));
+            self.undelivered.push(udp_peer(addr, *listener));
         }
+    }
+
+    /// A connection is gone, or a message for it could not be handed over: the call that it mattered to may be
+    /// another shard's (RFC 3261 §18.4).
+    fn tell_undelivered(&mut self, to: Peer) {
+        self.mind.tell_others(to);
+        self.undelivered.push(to);
     }
 
     /// Parcels of other shards and questions of operators.
@@ -277,7 +279,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
                 Some(Parcel::Message { from, arrived, bytes }) => passed.push((from, arrived, bytes)),
                 Some(Parcel::Send { to, bytes }) => {
                     if self.streams.send(&to, &bytes, None).is_err() {
-                        self.undelivered.push(to);
+                        self.tell_undelivered(to);
                     }
                 }
                 Some(Parcel::Unreachable { to }) => self.undelivered.push(to),
@@ -441,6 +443,15 @@ impl<C: Core, O: Owners> Mind<C, O> {
                 tracing::error!("ending a call after a panic panicked as well");
                 effects.out.wire.truncate(wire);
                 effects.out.sends.truncate(sends);
+            }
+        }
+    }
+
+    /// Tells every other shard that a far end was not reached.
+    fn tell_others(&mut self, to: Peer) {
+        for (index, slot) in self.slots.iter().enumerate() {
+            if index != self.index && slot.unreachable(to).is_err() {
+                self.tally.full(Queue::Inbox, 1);
             }
         }
     }
