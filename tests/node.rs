@@ -194,7 +194,7 @@ fn a_node_of_streams_warns_where_that_is_too_few() {
 /// RFC 3261 §18.1.1, and the contract's `transport`: requests above 1,300 bytes.
 /// RFC 3261 §18.2.2: whichever shard the connection was on, the call's shard hears that it is gone.
 #[test]
-fn a_response_whose_connection_is_gone_goes_to_where_the_via_says() {
+fn what_a_connection_that_is_gone_was_to_carry_goes_by_a_new_one() {
     for shards in [1, 3] {
         let place = Place::new();
         place.listens_on_tcp_too();
@@ -219,25 +219,79 @@ fn a_response_whose_connection_is_gone_goes_to_where_the_via_says() {
             };
             drop(stream);
             place.phone.send(from, &answer(&offered, "200 OK", &place.phone));
-            let (back, _) = accepted(&listener);
-            back.set_read_timeout(Some(PATIENCE)).unwrap();
-            let mut lines = BufReader::new(back).lines().map_while(Result::ok);
-            assert!(lines.any(|line| line.starts_with("SIP/2.0 200 ")), "call {call} of {shards} shards");
+            let mut back = BufReader::new(accepted(&listener));
+            let answered = read(&mut back);
+            assert!(answered.starts_with("SIP/2.0 200 "), "call {call} of {shards} shards: {answered}");
+
+            // The same for a request within the dialog (RFC 3261 §18.4).
+            back.get_mut().write_all(ack_of_200(&answered, &carrier).as_bytes()).unwrap();
+            let ladder = || place.strowger(&["calls", "--json"]).1;
+            wait_until(|| !ladder().contains("awaits ACK"));
+            drop(back);
+            place.phone.send(from, &bye_of_phone(&offered, &place.phone));
+            let ended = read(&mut BufReader::new(accepted(&listener)));
+            assert!(ended.starts_with("BYE "), "call {call} of {shards} shards: {ended}");
         }
     }
 }
 
+/// The next message of a stream.
+fn read(stream: &mut BufReader<TcpStream>) -> String {
+    let (mut text, mut length) = (String::new(), 0);
+    while !text.ends_with("\r\n\r\n") {
+        let from = text.len();
+        assert!(stream.read_line(&mut text).unwrap() > 0, "it was closed after {text:?}");
+        if let Some(value) = text[from..].strip_prefix("Content-Length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    text + std::str::from_utf8(&body).unwrap()
+}
+
 /// The next connection, waited for with patience.
-fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+fn accepted(listener: &TcpListener) -> TcpStream {
     listener.set_nonblocking(true).unwrap();
     let found = std::cell::RefCell::new(None);
     wait_until(|| {
         *found.borrow_mut() = listener.accept().ok();
         found.borrow().is_some()
     });
-    let (stream, from) = found.into_inner().unwrap();
+    let (stream, _) = found.into_inner().unwrap();
     stream.set_nonblocking(false).unwrap();
-    (stream, from)
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// The value of a message's first header of that name.
+fn value<'m>(message: &'m str, name: &str) -> &'m str {
+    message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap()
+}
+
+fn ack_of_200(answered: &str, carrier: &Line) -> String {
+    let target = value(answered, "Contact").trim_matches(['<', '>']);
+    format!(
+        "ACK {target} SIP/2.0\r\nVia: SIP/2.0/TCP {};branch=z9hG4bK-ack\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\n\
+         Call-ID: {}\r\nCSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n",
+        carrier.addr(),
+        value(answered, "From"),
+        value(answered, "To"),
+        value(answered, "Call-ID"),
+    )
+}
+
+fn bye_of_phone(invite: &str, phone: &Line) -> String {
+    let target = value(invite, "Contact").trim_matches(['<', '>']);
+    format!(
+        "BYE {target} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK-{};rport\r\nMax-Forwards: 70\r\nFrom: {};tag=phone\r\n\
+         To: {}\r\nCall-ID: {}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+        phone.addr(),
+        value(invite, "Call-ID"),
+        value(invite, "To"),
+        value(invite, "From"),
+        value(invite, "Call-ID"),
+    )
 }
 
 mod long_invites {
@@ -266,21 +320,6 @@ mod long_invites {
     fn long(carrier: &Line, call_id: &str) -> String {
         let subject = format!("Subject: {}\r\nContact:", "long ".repeat(250));
         invite(carrier, "+12015550101", call_id).replace("Contact:", &subject)
-    }
-
-    /// The next message of a stream.
-    fn read(stream: &mut BufReader<TcpStream>) -> String {
-        let (mut text, mut length) = (String::new(), 0);
-        while !text.ends_with("\r\n\r\n") {
-            let from = text.len();
-            assert!(stream.read_line(&mut text).unwrap() > 0, "it was closed after {text:?}");
-            if let Some(value) = text[from..].strip_prefix("Content-Length:") {
-                length = value.trim().parse().unwrap();
-            }
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).unwrap();
-        text + std::str::from_utf8(&body).unwrap()
     }
 
     /// The caller acknowledges the 200 and hangs up; the record is that of a call that was bridged.

@@ -265,11 +265,6 @@ impl Dialog {
         }
     }
 
-    /// The connection is gone: the next request opens a new one (RFC 3261 §18.4).
-    pub fn forget_flow(&mut self) {
-        self.peer.flow = None;
-    }
-
     fn between(&self, from: u16, to: u16) -> &[u8] {
         &self.text[usize::from(from)..usize::from(to)]
     }

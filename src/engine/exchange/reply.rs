@@ -164,7 +164,9 @@ impl Exchange {
             // Repeated: our ACK was lost, or has not left yet.
             Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone if side.side.is_of(response, fork) => {
                 if let Some(ack) = side.side.ack_of(response.cseq(), fork) {
-                    out.out.send(ack.to, &ack.bytes);
+                    // Over a stream it goes back where the 200 came from: the ACK's own connection may be gone.
+                    let flow = if ack.to.transport.is_reliable() { from.flow } else { ack.to.flow };
+                    out.out.send(Peer { flow, ..ack.to }, &ack.bytes);
                 }
             }
             // Another branch of a far side that forked answered too, or a leg that we gave up.

@@ -5,7 +5,7 @@ use std::mem::replace as take;
 use super::actions::{Actions, Verdict};
 use super::{Id, Response, Timer, derived};
 use crate::sip::header::Method;
-use crate::sip::peer::Peer;
+use crate::sip::peer::{Peer, Transport};
 use crate::sip::wire::Message;
 
 /// A client transaction. What lingers after the end of its call is this, and over UDP the ACK of a failure.
@@ -83,6 +83,21 @@ impl Role {
             Role::Invite { state, .. } => state.is_pending(),
             Role::Other { state, .. } | Role::Cancel { state, .. } => state.is_pending(),
         }
+    }
+
+    /// The connection that its request went by is gone, and nothing has come back: the address is tried, once
+    /// (RFC 3261 §18.4). Where to, and the request.
+    pub fn leave_flow(&mut self) -> Option<(Peer, &[u8])> {
+        let (to, request) = match self {
+            Role::Invite { to, state: Invite::Calling { request, .. }, .. } => (to, request),
+            Role::Other { to, state: Other::Trying { request, .. }, .. } => (to, request),
+            Role::Invite { .. } | Role::Other { .. } | Role::Cancel { .. } | Role::Reserved => return None,
+        };
+        // Browsers cannot be called (RFC 7118 §5).
+        if !matches!(to.transport, Transport::Tcp | Transport::Tls) {
+            return None;
+        }
+        to.flow.take().map(|_| (*to, &**request))
     }
 
     /// Whether it waits for a final response over that connection, or from that address where it has none.

@@ -306,14 +306,26 @@ impl<O: Copy> Transactions<O> {
     }
 
     /// The transport cannot reach a peer, or its connection is dead: all requests that wait for a final
-    /// response over it are undeliverable, and responses to what came by that connection will go by a new one
+    /// response over it are undeliverable, but for those that nothing has answered yet and whose address is now
+    /// tried without that connection; and responses to what came by that connection will go by a new one
     /// (RFC 3261 §18.2.2).
     ///
     /// Looks at 16 bytes for each request without a final response, and for each transaction of a stream.
     pub fn undeliverable(&mut self, now: Instant, to: Peer, out: &mut Outbox) {
         for id in self.unanswered.on(&to) {
-            if self.clients.get(id).is_some_and(|client| client.role.waits_for(&to)) {
+            let Some(client) = self.clients.get_mut(id).filter(|client| client.role.waits_for(&to)) else {
+                continue;
+            };
+            let Some((peer, request)) = client.role.leave_flow() else {
                 self.step_client(now, id, client::Happening::Undeliverable, out);
+                continue;
+            };
+            out.send(peer, request);
+            let place = client.unanswered.take();
+            self.strike(place);
+            let place = self.unanswered.enter(id, &peer);
+            if let Some(client) = self.clients.get_mut(id) {
+                client.unanswered = Some(place);
             }
         }
         if to.flow.is_some() {

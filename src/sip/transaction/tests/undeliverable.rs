@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use super::*;
 
 #[test]
-fn a_dead_connection_ends_what_waits_for_a_final_response_over_it() {
+fn a_dead_connection_ends_what_rang_over_it_and_the_rest_tries_the_address_once() {
     let mut bench = Bench::tcp();
     let calling = bench.sends(Method::Invite);
     let ringing = bench.sends(Method::Invite);
@@ -20,9 +20,17 @@ fn a_dead_connection_ends_what_waits_for_a_final_response_over_it() {
     assert_eq!(bench.settle().len(), 0);
     assert_eq!(bench.story(), "");
     bench.tx.undeliverable(bench.now, peer(Transport::Tcp), &mut bench.out);
+    let tried: Vec<Option<FlowId>> = bench.out.sends.iter().map(|sent| sent.to.flow).collect();
+    assert_eq!(tried, [None, None], "the INVITE without an answer and the BYE");
+    bench.settle();
+    assert!(bench.tx.owner(calling.id).is_some());
+    let address = Peer { flow: None, ..peer(Transport::Tcp) };
+    bench.tx.undeliverable(bench.now, address, &mut bench.out);
     bench.settle();
     assert_eq!(bench.tx.owner(calling.id), None);
     assert_snapshot!(bench.silence().story(), @r"
+         0 > INVITE
+         0 > BYE
          0 ! undeliverable
          0 ! gone
          0 ! undeliverable
@@ -83,6 +91,8 @@ fn only_what_waits_for_a_final_response_is_looked_at() {
     bench.tx.abandon(sent[0].id);
     assert_eq!(bench.tx.unanswered.len(), 2);
     bench.tx.undeliverable(bench.now, peer(Transport::Tcp), &mut bench.out);
+    assert_eq!(bench.tx.unanswered.len(), 2, "the address is tried");
+    bench.tx.undeliverable(bench.now, Peer { flow: None, ..peer(Transport::Tcp) }, &mut bench.out);
     bench.settle();
     assert_eq!((bench.tx.unanswered.len(), bench.tx.live()), (0, (0, 7)));
 }
