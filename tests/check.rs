@@ -86,6 +86,11 @@ fn a_folder_that_is_not_there_and_files_that_cannot_be_read_are_mistakes() {
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert_eq!((errors[0].line, errors[0].column, &*errors[0].message), (2, 13, "the text is not UTF-8"));
     assert!(errors[0].file.ends_with("routing/deep/er/latin.toml"));
+    // Opening a pipe would wait until somebody writes into it.
+    nix::unistd::mkfifo(&dir.path().join("routing/pipe.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let errors = config::load(dir.path(), &|_| None).unwrap_err();
+    assert!(errors.iter().any(|error| error.message.contains("no plain file")), "{errors:?}");
+    std::fs::remove_file(dir.path().join("routing/pipe.toml")).unwrap();
     let huge = std::fs::File::create(dir.path().join("routing/deep/er/latin.toml")).unwrap();
     huge.set_len((64 << 20) + 1).unwrap();
     let errors = config::load(dir.path(), &|_| None).unwrap_err();

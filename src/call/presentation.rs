@@ -174,7 +174,7 @@ impl<'a> Presentation<'a> {
         match (self.shown, self.caller.number, &self.caller.text) {
             (Shown::Did, _, _) => number_user(self.did, self.trunk),
             (Shown::Caller, Some(number), _) => number_user(number, self.trunk),
-            (Shown::Caller, None, Some(text)) => text.bytes().filter(|byte| is_user_byte(*byte)).collect(),
+            (Shown::Caller, None, Some(text)) => escaped(text),
             (Shown::Caller, None, None) => User::from_slice(b"anonymous"),
         }
     }
@@ -206,7 +206,16 @@ fn quoted(name: &str) -> SmallVec<[u8; 48]> {
     out
 }
 
-/// What may stand in a user part as it is (RFC 3261 §25.1 `user`).
-fn is_user_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&byte)
+/// A user part whose escapes were undone, escaped again (RFC 3261 §25.1 `user`).
+fn escaped(text: &str) -> User {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut user = User::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
+            user.push(byte);
+        } else {
+            user.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+    }
+    user
 }

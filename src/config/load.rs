@@ -169,6 +169,11 @@ impl<'e> Gathered<'e> {
     }
 
     fn read_file(&mut self, path: &Path) -> Option<(u16, String)> {
+        // Whoever opens a pipe waits until somebody writes.
+        if std::fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+            self.unreadable(path, "it is no plain file");
+            return None;
+        }
         let mut bytes = Vec::new();
         // One more byte than allowed is read, whatever the file's size claims to be.
         let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));

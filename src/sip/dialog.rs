@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::build::Writer;
 use super::header::{Method, Name};
 use super::peer::Peer;
-use super::uri::{self, Uri};
+use super::uri::{Address, Uri};
 use super::wire::Message;
 
 /// Max-Forwards of a request that begins here (RFC 3261 §8.1.1.6).
@@ -71,7 +71,8 @@ impl Dialog {
         )
     }
 
-    /// The dialog that a response to our INVITE makes, as its UAC (RFC 3261 §12.1.2).
+    /// The dialog that a response to our INVITE makes, as its UAC (RFC 3261 §12.1.2). Without a Contact its far
+    /// side is reached where we called it.
     ///
     /// # Errors
     /// When the response has no usable Contact or its texts are too long.
@@ -92,9 +93,7 @@ impl Dialog {
         remote_seq: Option<u32>,
         from: Peer,
     ) -> Result<Dialog, NoDialog> {
-        let is_2543 = message.is_request() && message.via().branch_3261().is_none();
-        let from_2543 = || Some(message.from()).filter(|_| is_2543 && message.get(Name::Contact).is_none());
-        let contact = message.contact().or_else(from_2543).ok_or(NoDialog::NoContact)?;
+        let contact = message.contact().or_else(|| without_contact(message)).ok_or(NoDialog::NoContact)?;
         if !contact.uri.scheme.is_sip() {
             return Err(NoDialog::NoContact);
         }
@@ -117,7 +116,7 @@ impl Dialog {
         }
         mark(&text)?;
         let remote_text = &text[usize::from(local_end)..usize::from(remote_end)];
-        let tag = uri::Address::parse(remote_text).ok().and_then(|address| address.tag()).unwrap_or_default();
+        let tag = Address::parse(remote_text).ok().and_then(|address| address.tag()).unwrap_or_default();
         let remote_tag = place(remote_text, tag, local_end);
         let (strict, hop) = match first_hop.map(|at| hop_of(&text, at)) {
             Some(hop) => hop,
@@ -270,6 +269,16 @@ impl Dialog {
     }
 }
 
+/// The remote target where there is no Contact at all: an INVITE of RFC 2543 is answered to its From, and a 2xx
+/// without it is better ended by BYE to whom we called than repeated for 32 s.
+fn without_contact<'m>(message: &Message<'m>) -> Option<Address<'m>> {
+    match message.get(Name::Contact) {
+        Some(_) => None,
+        None if !message.is_request() => Some(message.to()),
+        None => Some(message.from()).filter(|_| message.via().branch_3261().is_none()),
+    }
+}
+
 /// Where requests go: the address that the route set or target names, else (a host name) where we heard it from.
 fn next_hop(from: Peer, named: Option<SocketAddr>) -> Peer {
     match named {
@@ -279,7 +288,7 @@ fn next_hop(from: Peer, named: Option<SocketAddr>) -> Peer {
 }
 
 fn hop_of(text: &[u8], route: Range<usize>) -> (bool, Option<SocketAddr>) {
-    match uri::Address::parse(&text[route]) {
+    match Address::parse(&text[route]) {
         Ok(hop) => (hop.uri.param("lr").is_none(), hop.uri.socket_addr()),
         Err(_) => (false, None),
     }
@@ -288,7 +297,7 @@ fn hop_of(text: &[u8], route: Range<usize>) -> (bool, Option<SocketAddr>) {
 fn split_first_route(routes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr::memmem::find(routes, b"\r\n")?;
     let value = routes.get(b"Route: ".len()..end)?;
-    let hop = uri::Address::parse(value).ok()?;
+    let hop = Address::parse(value).ok()?;
     Uri::parse(hop.uri_raw).ok()?;
     Some((hop.uri_raw, &routes[end + 2..]))
 }

@@ -398,3 +398,39 @@ fn r04_an_answer_without_sdp_joins_nobody() {
     call.answers("bob").hangs_up("bob").comes_to_rest();
     assert_eq!(end(&mut call), "answered 200 callee");
 }
+
+/// RFC 3261 §12.1.2 wants a Contact; a phone that forgets it is still somebody who answered.
+#[test]
+fn r04_a_200_without_contact_is_acknowledged_where_it_came_from() {
+    let forgetful = Manner::default().dressed(|response| {
+        if response.status() == 200 {
+            response.remove("Contact");
+        }
+    });
+    let mut call = number("ring = [\"alice\"]").incoming(DID);
+    call.awaits("alice").behaves("alice", forgetful).answers("alice");
+    call.settle();
+    assert_eq!(count(&mut call, "us → alice", "ACK"), 1);
+    call.hangs_up("caller");
+    call.settle();
+    assert_eq!(count(&mut call, "us → alice", "BYE"), 1);
+    call.comes_to_rest();
+}
+
+/// RFC 3261 §8.1.3.3.
+#[test]
+fn r04_a_response_with_two_vias_was_meant_for_somebody_else() {
+    let lost = Manner::default().dressed(|response| {
+        if response.status() == 486 {
+            let via = response.get("Via").unwrap_or_default().to_owned();
+            response.set("Via", format!("{via}, SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKfar"));
+        }
+    });
+    let mut call = number("ring = [\"alice\"]\ntimeout = 5").incoming(DID);
+    call.awaits("alice").behaves("alice", lost).refuses("alice", 486);
+    call.after(seconds(4));
+    assert_eq!(count(&mut call, "us → caller", "486"), 0);
+    call.after(seconds(2));
+    assert_eq!(count(&mut call, "us → caller", "480"), 1);
+    call.comes_to_rest();
+}

@@ -340,3 +340,28 @@ mod withheld {
         assert!(!text.contains("4155550001") && !text.contains("Secret"), "{text}");
     }
 }
+
+#[test]
+fn r09_a_caller_that_is_no_number_is_carried_as_it_came_escapes_included() {
+    for (dress, shown) in [
+        ((|invite| from_user(invite, "50%25off")) as fn(&mut Message), "50%25off"),
+        (|invite| from_user(invite, "bob%20smith"), "bob%20smith"),
+        (|invite| from_user(invite, "%22x%22%3Ey"), "%22x%22%3Ey"),
+        (|invite| from_user(invite, "bob;day=1"), "bob;day=1"),
+    ] {
+        let mut call = forward().caller(invite(dress)).incoming(DID).ringing(["gateway1"]);
+        let sent = call.messages("us → gateway1", "INVITE").remove(0);
+        for name in ["From", "P-Asserted-Identity"] {
+            let value = sent.get(name).unwrap_or_default();
+            assert!(value.contains(&format!("<sip:{shown}@127.0.0.1:5060>")), "{name}: {value}");
+        }
+        call.answers("gateway1").comes_to_rest();
+    }
+}
+
+fn from_user(invite: &mut Message, user: &str) {
+    let tag =
+        invite.get("From").and_then(|from| from.split_once(";tag=")).map_or("x", |(_, tag)| tag).to_owned();
+    invite.set("From", format!("<sip:{user}@10.0.0.1>;tag={tag}"));
+    invite.remove("P-Asserted-Identity");
+}

@@ -28,6 +28,10 @@ const MAX_CONTACTS: usize = 8;
 
 impl Exchange {
     pub(super) fn response(&mut self, now: Now, from: Peer, response: &Message<'_>, out: &mut Effects) {
+        // More than one Via: it was meant for somebody else (RFC 3261 §8.1.3.3).
+        if response.list(Name::Via).nth(1).is_some() {
+            return;
+        }
         let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out) else {
             return;
         };
@@ -145,7 +149,7 @@ impl Exchange {
             Stage::Early => {
                 let early = side.forks[usize::from(fork.0)].early.take();
                 let Some(dialog) = confirmed(early, response, from) else {
-                    // It answered in a way that nothing can follow (no Contact): the leg is lost.
+                    // It answered in a way that nothing can follow (a Contact that is none): the leg is lost.
                     side.side.stage = Stage::Gone;
                     let event = LegEvent::Refused { code: 502, q850: None, contacts: Contacts::new() };
                     return self.happen(now, key, Event::Leg(leg, event), out);

@@ -56,6 +56,8 @@ impl Check for DialogsLegal {
                 self.is_asked(message);
                 Ok(())
             }
+            // With a Via behind ours it was meant for somebody else (RFC 3261 §8.1.3.3).
+            (Way::In, false) if message.get("Via").is_some_and(|via| via.contains(',')) => Ok(()),
             (Way::In, false) => {
                 self.is_answered(crossing.at, message);
                 Ok(())
@@ -195,7 +197,12 @@ impl DialogsLegal {
             };
         }
         let shown = self.targets.get(message.call_id());
-        if !shown.is_some_and(|shown| shown.contains(message.uri())) {
+        let is_named = match shown {
+            Some(shown) => shown.contains(message.uri()),
+            // It named none: there is only where we called it.
+            None => message.get("To").is_some_and(|to| to.contains(message.uri())),
+        };
+        if !is_named {
             return wrong(&format!("is not addressed to a Contact of the far end ({shown:?})"));
         }
         match (method, self.dialogs.get(&dialog).copied()) {
