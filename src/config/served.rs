@@ -17,6 +17,11 @@ const NOT_YET: &[(&str, &str, &str)] = &[
     ("[limits]", "rtp_timeout", NO_AUDIO),
     ("[capture]", "hep", "nothing is captured yet: leave it out"),
     ("[[trunk]]", "auth", "calls to it are not authenticated yet: leave it out"),
+    (
+        "[[trunk]]",
+        "nat",
+        "this version does not touch audio, and answers where requests came from: write false",
+    ),
     ("[[trunk]]", "register", "we do not register yet: write false"),
     ("[[trunk]]", "options_interval", "gateways are not probed yet: write 0 or leave it out"),
     ("[[agent]]", "number", "calls of agents are not taken yet: leave it out"),

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::sip::header::chars;
 use crate::sip::peer::Transport;
+use crate::sip::uri::Uri;
 
 /// A `sip:` or `sips:` URI that an operator wrote (RFC 3261 §19.1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,10 @@ impl SipUri {
             "sips" => true,
             _ => return Err(FORM),
         };
+        // What we write is read by parsers like our own.
+        if !chars::escapes_are_whole(text.as_bytes()) {
+            return Err("write % as %25, or as part of an escape like %20");
+        }
         if rest.contains('?') {
             return Err("leave the headers (from ? on) out");
         }
@@ -50,6 +56,9 @@ impl SipUri {
             Some(_) => return Err("write transport=udp, tcp or tls"),
         };
         let (host, port) = host_and_port(hostport).ok_or(FORM)?;
+        if Uri::parse(text.as_bytes()).is_err() {
+            return Err(FORM);
+        }
         let default = if transport == Some(Transport::Tls) { 5061 } else { 5060 };
         let addr = host.map(|ip| SocketAddr::new(ip, port.unwrap_or(default)));
         Ok(SipUri { text: text.into(), user: user.map(Into::into), addr, transport })
@@ -128,6 +137,9 @@ mod tests {
             "sips:127.0.0.1;transport=udp",
             "sip:[::1",
             "sip:-x.example.com",
+            "sip:50%off@127.0.0.1",
+            "sip:127.0.0.1;foo=%zz",
+            "sip:a@b@127.0.0.1",
         ] {
             assert!(SipUri::parse(wrong).is_err(), "{wrong}");
         }

@@ -365,3 +365,22 @@ fn from_user(invite: &mut Message, user: &str) {
     invite.set("From", format!("<sip:{user}@10.0.0.1>;tag={tag}"));
     invite.remove("P-Asserted-Identity");
 }
+
+/// What we write, the far side reads: whatever a caller is called, its call is answered.
+#[test]
+fn r09_no_caller_makes_an_invite_that_cannot_be_read() {
+    use std::sync::atomic::{AtomicU8, Ordering};
+    static EIGHT: AtomicU8 = AtomicU8::new(0);
+    fn dress(message: &mut Message) {
+        let user: String =
+            (0..8).map(|at| format!("%{:02x}", EIGHT.load(Ordering::Relaxed) * 8 + at)).collect();
+        from_user(message, &user);
+    }
+    for eight in 0..32 {
+        EIGHT.store(eight, Ordering::Relaxed);
+        let mut call = forward().caller(invite(dress)).incoming(DID).ringing(["gateway1"]);
+        call.answers("gateway1");
+        assert_eq!(count(&mut call, "us → caller", "200"), 1, "from {}", eight * 8);
+        call.comes_to_rest();
+    }
+}
