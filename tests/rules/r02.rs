@@ -87,6 +87,7 @@ fn r02_a_disabled_number_is_404_with_a_record() {
     assert_eq!(call.caller_is_told(), Some(404));
     call.comes_to_rest();
     assert_eq!(end(&mut call), "failed 404 us");
+    assert_eq!(call.cdr()["did"], DID, "it is ours nevertheless");
 }
 
 #[test]

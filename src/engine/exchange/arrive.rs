@@ -12,7 +12,7 @@ use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
 use crate::call::{Arrival, Call, Caller, Refused, Seen, caller, refused};
-use crate::routing::{DidFrom, Plan, Trunk, Who};
+use crate::routing::{DidFrom, NoPlan, Plan, Trunk, Who};
 use crate::sip::body::Body;
 use crate::sip::build::{self, AnswerHead, Writer};
 use crate::sip::dialog::Dialog;
@@ -408,9 +408,14 @@ impl Exchange {
         self.transactions.set_owner(id, Owner::Nobody);
         self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
         let seen: Seen = (std::str::from_utf8(invite.call_id()).ok().map(Into::into), Some(from.addr));
-        let known = arrival.number.and_then(|did| self.table.plan_for(trunk, did, 0).ok());
-        let did = known.as_ref().map(|plan| plan.did.to_string().into());
-        let account = known.map_or_else(|| "".into(), |plan| plan.account);
+        let known = arrival.number.map(|did| self.table.plan_for(trunk, did, 0));
+        let (did, account) = match known {
+            Some(Ok(plan)) => (Some(plan.did), plan.account),
+            // It is ours nevertheless.
+            Some(Err(NoPlan::Disabled(did))) => (Some(did), "".into()),
+            Some(Err(NoPlan::UnknownNumber(_) | NoPlan::NotANumber)) | None => (None, "".into()),
+        };
+        let did = did.map(|did| did.to_string().into());
         let refused_call =
             Refused { arrival, refusal: why, code, trunk, generation: self.table.generation, account, did };
         let cdr = refused(refused_call, now, &self.settings.node, seen);
