@@ -40,6 +40,16 @@ const LONGEST_FUNCTION: usize = 100;
 /// Stands directly above a function that may be longer, because it is one `match` read as a table.
 const STATE_TABLE: &str = "// A state table.";
 
+/// A file that was not meant to be there was once committed with others.
+#[test]
+fn the_top_level_holds_what_the_house_names() {
+    const HOUSE: &str = ".ci .git .gitignore Cargo.lock Cargo.toml LICENSE README.md benches clippy.toml config data fuzz \
+        rustfmt.toml scripts src target tests";
+    let names = fs::read_dir(root()).expect("the root").map(|entry| entry.expect("an entry").file_name());
+    let stray = names.map(|name| name.to_string_lossy().into_owned());
+    complain(stray.filter(|name| !HOUSE.split_whitespace().any(|known| known == name)));
+}
+
 #[test]
 fn no_file_is_two_rooms() {
     complain(rust_files().iter().filter_map(|file| {

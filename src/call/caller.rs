@@ -198,7 +198,8 @@ fn display(address: &Address<'_>) -> Option<Box<str>> {
     (!text.is_empty()).then(|| text.into())
 }
 
-fn cut(text: &str) -> &str {
+/// As much of a stranger's text as a record keeps.
+pub fn cut(text: &str) -> &str {
     let end = (0..=MAX_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     &text[..end]
 }

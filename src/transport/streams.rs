@@ -102,6 +102,8 @@ pub(super) struct Connection {
     /// The last message that was sent to the address alone.
     flowless: Cell<Option<Instant>>,
     last_traffic: Cell<Instant>,
+    /// A message came by it or was meant for it: somebody may miss it.
+    used: Cell<bool>,
     _place: Place,
 }
 
@@ -205,6 +207,7 @@ impl Streams {
         if connection.state.get() == Writing::Dead {
             return Err(Unsent);
         }
+        connection.used.set(true);
         if connection.pending.borrow().len() + bytes.len() > self.0.limits.pending {
             connection.state.set(Writing::Dead);
             connection.work.notify_one();
@@ -289,6 +292,7 @@ impl Streams {
             state: Cell::new(Writing::Clear),
             flowless: Cell::new(None),
             last_traffic: Cell::new(Instant::now()),
+            used: Cell::new(false),
             _place: place,
         });
         self.0.by_flow.borrow_mut().insert(flow, Rc::clone(&connection));
@@ -310,6 +314,10 @@ impl Streams {
         }
         let recently = connection.flowless.get().is_some_and(|at| at.elapsed() < UNANSWERED);
         let lost = recently && (end.loses() || !connection.pending.borrow().is_empty());
+        // A stranger that only knocks costs no shard a look at what waits.
+        if !connection.used.get() {
+            return;
+        }
         // Only a loop that has ended does not take it.
         let _ended = self.0.events.send(Event::Ended { peer: connection.peer, lost }).await;
     }
@@ -381,6 +389,7 @@ impl Streams {
             match frame {
                 Frame::Message(bytes) => {
                     whole = true;
+                    connection.used.set(true);
                     let message = Event::Message { from: connection.peer, bytes };
                     self.0.events.send(message).await.map_err(|_| End::Idle)?;
                 }

@@ -121,6 +121,10 @@ fn r02_the_record_names_the_dialled_number_in_e164_and_what_is_none_as_it_came()
         (to_uri!("tel:+1-201-555-9999"), "+12015559999"),
         (to_uri!("sip:alice@127.0.0.1"), "alice"),
         (to_uri!("sip:127.0.0.1"), "sip:127.0.0.1"),
+        (
+            to_uri!("sip:0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz@127.0.0.1"),
+            "0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqr",
+        ),
     ] {
         let mut call = forward().caller(invite(uri)).incoming(DID);
         call.after(seconds(40)).comes_to_rest();
