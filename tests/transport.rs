@@ -6,6 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -122,6 +123,41 @@ fn nobody_behind_a_udp_port_is_news_for_the_core() {
     world.send(0, there, message("OPTIONS", "c"));
     assert_eq!(datagram(&phone), message("OPTIONS", "c"));
     assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to: gone });
+    world.node.stop();
+}
+
+#[test]
+fn what_comes_by_other_ways_has_its_turn_while_datagrams_come_without_a_pause() {
+    let world = World::echo(Options::new(vec![udp("127.0.0.1:0"), tcp("127.0.0.1:0")]));
+    let (to, over) = (world.addr(0), Arc::new(AtomicBool::new(false)));
+    let until = Arc::clone(&over);
+    let datagrams = std::thread::spawn(move || {
+        let phone = phone("127.0.0.1:0");
+        let mut count = 0;
+        while !until.load(Ordering::Relaxed) {
+            phone.send_to(&message("INFO", "again and again"), to).unwrap();
+            assert_eq!(datagram(&phone), message("INFO", "again and again"));
+            count += 1;
+        }
+        count
+    });
+    let seen = |wanted: &dyn Fn(&Seen) -> bool| while !wanted(&world.seen()) {};
+    seen(&|seen| matches!(seen, Seen::Message { .. }));
+    let shards = world.node.shards();
+    let asked = world.node.back().block_on(shards.ask(0, |toy, now, _| {
+        toy.deadline = Some(now.mono + Duration::from_millis(30));
+        now.mono
+    }));
+    let due = asked.unwrap() + Duration::from_millis(30);
+    seen(&|seen| matches!(seen, Seen::Due { at, .. } if *at >= due));
+    let gone = Peer { addr: phone("127.0.0.1:0").local_addr().unwrap(), ..udp_peer() };
+    world.send(0, gone, message("OPTIONS", "a"));
+    seen(&|seen| *seen == Seen::Undeliverable { shard: 0, to: gone });
+    let mut stream = dial(world.addr(1));
+    stream.write_all(&message("INVITE", "b")).unwrap();
+    assert_eq!(read(&mut stream, message("INVITE", "b").len()), message("INVITE", "b"));
+    over.store(true, Ordering::Relaxed);
+    assert!(datagrams.join().unwrap() > 0);
     world.node.stop();
 }
 

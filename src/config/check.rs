@@ -14,12 +14,13 @@ use crate::number::{E164, MAX_DIGITS, Prefix};
 /// Ringing longer lets a mobile's own voicemail answer: the call counts as completed and nobody spoke.
 const MOBILE_VOICEMAIL: u32 = 20;
 
-pub(super) fn check(config: &Config, report: &Report) {
+/// `nameless`: the keys of numbers whose `did` cannot be read.
+pub(super) fn check(config: &Config, nameless: &[Keys], report: &Report) {
     let check = Check::new(config, report);
     check.duplicates();
     check.trunk_matches();
-    for profile in &config.profiles {
-        check.names(&profile.keys);
+    for keys in config.profiles.iter().map(|profile| &profile.keys).chain(nameless) {
+        check.names(keys);
     }
     check.names(&config.defaults);
     check.emergency();

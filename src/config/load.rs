@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use toml::de::DeTable;
 
 use super::fields::{Fields, shown};
-use super::number::{self, Keys, Number, Profile};
+use super::number::{self, Keys, Numbers, Profile};
 use super::place::{Files, Finding, MAX_FINDINGS, Place, Report};
 use super::pool::{self, CallerId, DialKeys, EmergencyKeys, Pool};
 use super::source::Lines;
@@ -72,7 +72,7 @@ struct Gathered<'e> {
     profiles: Vec<Profile>,
     trunks: Vec<Trunk>,
     agents: Vec<Agent>,
-    numbers: Vec<Number>,
+    numbers: Numbers,
     caller_ids: Vec<CallerId>,
     pools: Vec<Pool>,
     emergency: EmergencyKeys,
@@ -91,7 +91,7 @@ impl<'e> Gathered<'e> {
             profiles: Vec::new(),
             trunks: Vec::new(),
             agents: Vec::new(),
-            numbers: Vec::new(),
+            numbers: Numbers::default(),
             caller_ids: Vec::new(),
             pools: Vec::new(),
             emergency: EmergencyKeys::default(),
@@ -106,7 +106,7 @@ impl<'e> Gathered<'e> {
             profiles: self.profiles,
             trunks: self.trunks,
             agents: self.agents,
-            numbers: self.numbers,
+            numbers: self.numbers.whole,
             caller_ids: self.caller_ids,
             pools: self.pools,
             emergency: self.emergency.into_emergency(),
@@ -115,7 +115,7 @@ impl<'e> Gathered<'e> {
             node,
         });
         if let Some(config) = &checked {
-            check::check(config, &self.report);
+            check::check(config, &self.numbers.nameless, &self.report);
         }
         let (files, errors, warnings) = self.report.into_parts();
         match checked {
@@ -254,7 +254,9 @@ impl<'e> Gathered<'e> {
         let agents = tables("agent", "[[agent]]");
         self.agents.extend(agents.iter().filter_map(|fields| agent::read(fields, env)));
         let numbers = tables("number", "[[number]]");
-        self.numbers.extend(numbers.iter().filter_map(|fields| number::read_number(fields, folder)));
+        for fields in &numbers {
+            number::read_number(fields, folder, &mut self.numbers);
+        }
         let caller_ids = tables("caller_id", "[[caller_id]]");
         self.caller_ids.extend(caller_ids.iter().filter_map(pool::read_caller_id));
         let pools = tables("pool", "[[pool]]");

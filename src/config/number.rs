@@ -192,14 +192,25 @@ impl Keys {
     }
 }
 
-pub(super) fn read_number(fields: &Fields<'_>, folder: &Path) -> Option<Number> {
+/// The numbers of all files.
+#[derive(Default)]
+pub(super) struct Numbers {
+    pub whole: Vec<Number>,
+    /// What those say whose `did` cannot be read: mistakes in it are told too.
+    pub nameless: Vec<Keys>,
+}
+
+pub(super) fn read_number(fields: &Fields<'_>, folder: &Path, into: &mut Numbers) {
     if !fields.has("did") {
         fields.missing("did", "write did = \"+12015550101\"");
     }
     let did = did(fields);
     let keys = keys(fields, folder);
     fields.finish();
-    Some(Number { did: did?, keys })
+    match did {
+        Some(did) => into.whole.push(Number { did, keys }),
+        None => into.nameless.push(keys),
+    }
 }
 
 pub(super) fn read_profile(fields: &Fields<'_>, folder: &Path) -> Option<Profile> {

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::fields::{Fields, key_remedy, shown};
-use super::number::{KEYS, Number, read_number};
+use super::number::{KEYS, Numbers, read_number};
 use super::place::{Place, Report};
 
 /// The most columns that a row is read to; more than there are keys is a slip that is told.
 const MAX_COLUMNS: usize = 64;
 
-pub(super) fn read(file: u16, text: &str, folder: &Path, report: &Report, numbers: &mut Vec<Number>) {
+pub(super) fn read(file: u16, text: &str, folder: &Path, report: &Report, numbers: &mut Numbers) {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -45,7 +45,7 @@ pub(super) fn read(file: u16, text: &str, folder: &Path, report: &Report, number
                 let cells: Vec<(Cow<'_, str>, Place)> =
                     record.iter().enumerate().map(|(n, cell)| (Cow::Borrowed(cell), at(n))).collect();
                 let fields = Fields::row("[[number]]", at(0), names, cells, report);
-                numbers.extend(read_number(&fields, folder));
+                read_number(&fields, folder, numbers);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The loop of one shard's thread. A turn: at most 64 datagrams a socket → what the streams and other threads
-//! handed over → timers that are due → one batched send → sleep until something comes or the next deadline.
+//! handed over → timers that are due → one batched send → sleep until something comes or the next deadline: in the
+//! receive call where only datagrams can come ([`Ease`]), in the runtime where streams and other shards may.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use crate::sip::transaction::Outgoing;
 use crate::time::{Instant, Now};
 use crate::transport::Event;
 use crate::transport::streams::Streams;
-use crate::transport::udp::{self, Datagram};
+use crate::transport::udp::{self, Datagram, Waited};
 
 /// The pure core that a shard drives: `exchange::Exchange`, or a toy in tests.
 pub trait Core: 'static {
@@ -124,6 +125,7 @@ pub struct Shard<C: Core, O> {
     /// The core was told of a backlog, and not yet that it is gone.
     behind: bool,
     timer: Timer,
+    ease: Ease,
 }
 
 /// How a turn ended.
@@ -156,6 +158,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
             inbox_age: Duration::ZERO,
             behind: false,
             timer: Timer::new(),
+            ease: Ease::default(),
         }
     }
 
@@ -333,6 +336,11 @@ impl<C: Core, O: Owners> Shard<C, O> {
             port.flush(&wire, &mut self.refused);
             self.undelivered.extend(self.refused.drain(..).map(|addr| udp_peer(addr, listener)));
         }
+        for place in 0..self.ports.len() {
+            if self.ports[place].1.was_refused() {
+                self.read_errors(place);
+            }
+        }
         self.streams.flush();
         wire.clear();
         wire.shrink_to(KEPT_WIRE);
@@ -364,9 +372,38 @@ impl<C: Core, O: Owners> Shard<C, O> {
 
     /// Waits for a socket, a stream, another thread or the next deadline.
     async fn sleep(&mut self) {
+        let now = self.clock.read().now.mono;
+        if self.may_rest(now) && self.ease.owes_a_turn(now) {
+            tokio::task::yield_now().await;
+        }
+        if self.may_rest(now) {
+            return self.rest();
+        }
         let deadline = self.mind.core.next_deadline();
         poll_fn(|cx| self.poll(cx, deadline)).await;
         self.inbox.awake();
+        self.ease.slept();
+    }
+
+    /// Whether to wait in the receive call will do: nothing else can come, or it may wait as long.
+    fn may_rest(&mut self, now: Instant) -> bool {
+        let [(_, port)] = self.ports.as_slice() else { return false };
+        let alone = self.mind.slots.len() == 1 && self.streams.is_empty();
+        self.ease.may_rest(now, alone)
+            && self.events.is_empty()
+            && self.inbox.is_empty()
+            && !port.is_blocked()
+    }
+
+    /// Waits in the receive call. Timers and questions of other threads wait until it returns, for
+    /// [`udp::LONGEST_WAIT`] at most.
+    fn rest(&mut self) {
+        let Some((_, port)) = self.ports.first_mut() else { return };
+        let waited = port.wait();
+        self.ease.rested(waited);
+        if waited == Waited::Failed {
+            self.read_errors(0);
+        }
     }
 
     /// Whatever is ready first suffices: the turn looks at everything.
@@ -504,6 +541,56 @@ impl Timer {
     }
 }
 
+/// When the thread may wait in the receive call of its one port. Everything else that comes to it, new connections
+/// among it, comes by the runtime, which is therefore given a turn every [`RUNTIME_TURN`]; and where nothing
+/// comes, the runtime waits, as long as it likes.
+#[derive(Debug, Default)]
+struct Ease {
+    /// Waits in a row that brought nothing.
+    silent: u32,
+    /// When the runtime had its last turn.
+    turn: Instant,
+    /// When something beside the port was last seen.
+    beside: Option<Instant>,
+}
+
+/// How long what comes by the runtime waits at most while datagrams come.
+const RUNTIME_TURN: Duration = Duration::from_millis(10);
+
+/// So many waits in vain, 0.1 s, and the runtime waits.
+const SILENT_WAITS: u32 = 5;
+
+/// Who had a connection a moment ago opens another: so long the runtime waits for it.
+const AFTER_STREAMS: Duration = Duration::from_secs(10);
+
+impl Ease {
+    /// Whether the runtime is to have its turn now.
+    fn owes_a_turn(&mut self, now: Instant) -> bool {
+        let owes = now.since(self.turn) >= RUNTIME_TURN;
+        if owes {
+            self.turn = now;
+        }
+        owes
+    }
+
+    /// `alone`: there is no stream and no other shard that could have anything for this one.
+    fn may_rest(&mut self, now: Instant, alone: bool) -> bool {
+        if !alone {
+            self.beside = Some(now);
+        }
+        self.silent < SILENT_WAITS && self.beside.is_none_or(|at| now.since(at) >= AFTER_STREAMS)
+    }
+
+    fn rested(&mut self, waited: Waited) {
+        self.silent = if waited == Waited::Silence { self.silent + 1 } else { 0 };
+    }
+
+    /// The runtime has waited: a single datagram does not make the thread look for more five times.
+    fn slept(&mut self) {
+        self.silent = self.silent.min(SILENT_WAITS - 1);
+    }
+}
+
 /// The first point of the grid at or after a deadline.
 fn on_grid(deadline: Instant) -> Instant {
     let grid = GRID.as_micros() as u64;
@@ -532,6 +619,30 @@ mod tests {
         for (deadline, wake) in [(0, 0), (1, 50_000), (50_000, 50_000), (50_001, 100_000)] {
             assert_eq!(on_grid(Instant::from_micros(deadline)), Instant::from_micros(wake));
         }
+    }
+
+    #[test]
+    fn a_thread_rests_while_datagrams_come_and_no_stream_is_near() {
+        let at = |ms: u64| Instant::from_micros(ms * 1_000);
+        let mut ease = Ease::default();
+        for _ in 0..SILENT_WAITS {
+            assert!(ease.may_rest(at(0), true));
+            ease.rested(Waited::Silence);
+        }
+        assert!(!ease.may_rest(at(0), true), "nothing comes");
+        ease.slept();
+        assert!(ease.may_rest(at(0), true));
+        ease.rested(Waited::Silence);
+        assert!(!ease.may_rest(at(0), true), "one came, and no other");
+        ease.slept();
+        ease.rested(Waited::Came);
+        ease.rested(Waited::Silence);
+        assert!(ease.may_rest(at(0), true));
+        assert!(!ease.may_rest(at(1_000), false));
+        assert!(!ease.may_rest(at(10_999), true), "who had a stream will have one again");
+        assert!(ease.may_rest(at(11_000), true));
+        let turns = (20_000..20_100).filter(|ms| ease.owes_a_turn(at(*ms))).count();
+        assert_eq!(turns, 10);
     }
 
     #[test]
