@@ -137,3 +137,17 @@ fn r14_a_repeated_invite_of_a_call_that_was_taken_is_no_new_call() {
     shard.calls = 0;
     assert_eq!(shard.is_called().status(), 100, "its 100 is said again");
 }
+
+#[test]
+fn r14_calls_that_have_ended_make_room_for_new_ones() {
+    // Two a second for a minute: twice as many as may linger for 64·T1.
+    for bounds in [Bounds { dialogs: 40, ..ROOMY }, Bounds { transactions: 100, dialogs: 1_000, ..ROOMY }] {
+        let mut call = Setup::new(bounded(bounds), &did_forward()).incoming(DID);
+        for _ in 0..120 {
+            call.awaits("gateway1").answers("gateway1").hangs_up("caller").after(millis(500));
+            assert_eq!(call.caller_is_told(), Some(200));
+            call.call_id = call.world.dials(DID, Manner::default());
+        }
+        call.awaits("gateway1").sends_busy("gateway1").comes_to_rest();
+    }
+}

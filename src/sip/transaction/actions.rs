@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::lingering::Lingering;
 use super::{Id, Outbox, Response, Timer, Timers, Traffic};
 use crate::sip::peer::Peer;
 use crate::sip::wheel::Wheel;
@@ -19,6 +20,7 @@ pub(super) struct Due {
 pub(super) struct Clockwork {
     pub timers: Timers,
     pub wheel: Wheel<Due>,
+    pub lingering: Lingering,
     pub traffic: Traffic,
 }
 
@@ -85,6 +87,11 @@ impl<'t> Actions<'t> {
 
     pub fn start(&mut self, timer: Timer, after: Duration) {
         self.clockwork.wheel.insert(self.now + after, Due { id: self.id, timer });
+    }
+
+    /// From now on it only lingers; `timer` will end it, in 64·T1 or, when it is crowded, before.
+    pub fn linger(&mut self, timer: Timer) {
+        self.clockwork.lingering.enter(self.now, self.id, timer);
     }
 
     /// Hands the response up to the owner.

@@ -224,7 +224,7 @@ impl Invite {
 
             (Calling { .. } | GivenUp { .. } | Proceeding { .. } | Cancelling { .. }, Success) => {
                 act.hand_up(Response::Success { first: true });
-                act.start(Timer::M, act.timers().patience());
+                act.linger(Timer::M);
                 Accepted
             }
             (
@@ -240,7 +240,7 @@ impl Invite {
                 if act.is_reliable() {
                     return Terminated;
                 }
-                act.start(Timer::D, act.timers().patience());
+                act.linger(Timer::D);
                 Completed { ack }
             }
             (Calling { .. } | GivenUp { .. } | Proceeding { .. } | Cancelling { .. }, Undeliverable) => {

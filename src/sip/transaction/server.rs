@@ -162,7 +162,11 @@ impl Invite {
                 act.start(Timer::RepeatSuccess, act.timers().doubled_to_t2(repeats));
                 Accepted { success, repeats }
             }
-            (Accepted { .. }, Ack) => Acknowledged,
+            // Timer L still runs, but nothing has to be told at its end any more.
+            (Accepted { .. }, Ack) => {
+                act.linger(Timer::L);
+                Acknowledged
+            }
             (Accepted { .. }, Fired(Timer::L)) => {
                 act.tell(Verdict::AckMissing);
                 Terminated
@@ -196,7 +200,7 @@ impl Other {
                 if act.is_reliable() {
                     return Terminated;
                 }
-                act.start(Timer::J, act.timers().patience());
+                act.linger(Timer::J);
                 Completed { response: bytes.into() }
             }
             (Trying | Proceeding { .. }, Fired(Timer::Unanswered)) => Terminated,

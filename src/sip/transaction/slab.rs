@@ -1,6 +1,7 @@
 //! Transactions by number, in chunks that never move.
 
 use super::Id;
+use super::lingering::Filling;
 
 /// Chunks keep growth even: no copy of all transactions when one more comes.
 const CHUNK: usize = 1_024;
@@ -36,6 +37,10 @@ impl<T> Slab<T> {
 
     pub fn is_full(&self) -> bool {
         self.len() >= self.max as usize
+    }
+
+    pub fn filling(&self) -> Filling {
+        Filling { taken: self.len(), room: self.max as usize }
     }
 
     /// Whether no more than one part in `parts` is left.

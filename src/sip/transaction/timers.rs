@@ -42,6 +42,9 @@ impl Timers {
 }
 
 /// What can wake a transaction. A timer is never stopped: one that a state does not wait for is ignored.
+///
+/// D, J and M, and L once the ACK is there, end a transaction that only lingers. They last 64·T1 to the next whole
+/// second, and are shortened when it is crowded, to T4 at least (`lingering.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Timer {
     /// Repeats the INVITE over UDP, doubling from T1; any response ends it (RFC 3261 §17.1.1.2).
@@ -65,8 +68,10 @@ pub enum Timer {
     /// T4 over UDP: how long repeats of a final response to it may arrive (§17.1.2.2).
     K,
     /// 64·T1 on every transport: how long we stay to answer for our 2xx to an INVITE (RFC 6026 §8.7).
+    /// Exact as long as the ACK is missing.
     L,
-    /// 64·T1 on every transport: how long further 2xx to our INVITE may arrive (RFC 6026 §8.4).
+    /// 64·T1 on every transport: how long further 2xx to our INVITE may arrive (RFC 6026 §8.4). One
+    /// that comes after a shortened M is a stray: what overload costs a far side that forks or loses our ACKs.
     M,
     /// Repeats our 2xx to an INVITE on every transport, doubling from T1 to T2, until the caller's ACK
     /// (RFC 3261 §13.3.1.4).

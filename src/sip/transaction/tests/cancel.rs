@@ -23,7 +23,7 @@ fn a_cancel_goes_at_once_when_a_provisional_response_has_come() {
        130 ! Failure
        200 < 487 INVITE
        200 > ACK
-     32130 ! gone
+     33000 ! gone
     ");
 }
 
@@ -112,7 +112,7 @@ fn a_200_that_crosses_the_cancel_is_handed_up() {
              5 ! Success { first: true }
              6 < 200 CANCEL
             20 < 200 CANCEL
-         32005 ! gone
+         33000 ! gone
         ");
     }
     }

@@ -5,6 +5,7 @@ mod cancel;
 mod invite_client;
 mod invite_server;
 mod limits;
+mod lingering;
 mod matching;
 mod other_client;
 mod other_server;

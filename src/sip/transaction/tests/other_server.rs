@@ -24,7 +24,7 @@ fn completed_repeats_the_final_response_until_timer_j() {
        500 > 200
      32019 < BYE
      32019 > 200
-     32020 ! gone
+     33000 ! gone
     ");
 }
 
