@@ -32,10 +32,16 @@ pub const BATCH: usize = 64;
 
 /// Slots offered to the kernel while less than this comes at a time: a thread that sleeps between datagrams finds
 /// its caches cold, and every slot offered is touched.
-const FEW: usize = 16;
+const FEW: usize = 4;
+
+/// Slots of a batch beside the few.
+const REST: usize = BATCH - FEW;
 
 /// The longest datagram (the 16-bit length of UDP).
 const LONGEST: usize = 65_535;
+
+/// Datagrams of one send that need no allocation. Room for all of a batch would be 3 KB of cold stack each time.
+const USUAL: usize = 4;
 
 /// The distance between two slots of the receive buffer. Not a power of two: with slots 64 KiB apart the first
 /// lines of all of them would compete for the same few lines of the processor's caches.
@@ -237,19 +243,36 @@ impl Port {
         }
     }
 
-    /// One receive call. True: there may be more.
+    /// What has come, in one receive call; in two where it is more than [`FEW`] for the first time, because what is
+    /// there at the same time belongs to the same turn (R8). True: there may be more.
     fn take(&mut self, flags: MsgFlags) -> nix::Result<bool> {
-        let Port { socket, kernel, buffer, arrivals, offered, overflow_total, counts, .. } = self;
-        arrivals.clear();
+        self.arrivals.clear();
+        let offered = self.offered;
+        let mut full = self.fill(flags, offered)?;
+        if full && offered == FEW {
+            full = match self.fill(MsgFlags::MSG_DONTWAIT, REST) {
+                Ok(full) => full,
+                Err(Errno::EAGAIN) => false,
+                // Of some earlier datagram (ICMP): what came is no worse for it.
+                Err(_) => true,
+            };
+        }
+        self.offered = if self.arrivals.len() > FEW { BATCH } else { FEW };
+        Ok(full)
+    }
+
+    /// One receive call with so many slots, after those that are filled. True: it filled all of them.
+    fn fill(&mut self, flags: MsgFlags, slots: usize) -> nix::Result<bool> {
+        let Port { socket, kernel, buffer, arrivals, overflow_total, counts, .. } = self;
+        let before = arrivals.len();
         counts.receives += 1;
-        let overflow = kernel.receive(socket.as_raw_fd(), flags, *offered, buffer, arrivals)?;
+        let free = &mut buffer[before * STRIDE..];
+        let overflow = kernel.receive(socket.as_raw_fd(), flags, slots, free, arrivals)?;
         if let Some(total) = overflow {
             counts.dropped += u64::from(total.wrapping_sub(*overflow_total));
             *overflow_total = total;
         }
-        let full = arrivals.len() == *offered;
-        *offered = if full || arrivals.len() > FEW { BATCH } else { FEW };
-        Ok(full)
+        Ok(arrivals.len() - before == slots)
     }
 
     /// The datagrams of the last [`Port::receive`].
@@ -389,8 +412,10 @@ impl Kernel {
     ) -> nix::Result<Option<u32>> {
         match (self, offered) {
             (Kernel::V4(headers), ..=FEW) => headers.receive::<FEW>(fd, flags, buffer, arrivals),
+            (Kernel::V4(headers), ..=REST) => headers.receive::<REST>(fd, flags, buffer, arrivals),
             (Kernel::V4(headers), _) => headers.receive::<BATCH>(fd, flags, buffer, arrivals),
             (Kernel::V6(headers), ..=FEW) => headers.receive::<FEW>(fd, flags, buffer, arrivals),
+            (Kernel::V6(headers), ..=REST) => headers.receive::<REST>(fd, flags, buffer, arrivals),
             (Kernel::V6(headers), _) => headers.receive::<BATCH>(fd, flags, buffer, arrivals),
         }
     }
@@ -400,18 +425,18 @@ impl Kernel {
     fn deliver<'a>(
         &mut self,
         fd: RawFd,
-        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+        datagrams: impl ExactSizeIterator<Item = (SocketAddr, &'a [u8])> + Clone,
         counts: &mut Counts,
         failed: &mut Vec<SocketAddr>,
     ) -> Delivery {
-        let batch: SmallVec<[(SocketAddr, &[u8]); BATCH]> = datagrams.collect();
         let mut settled = 0;
         let mut refused = false;
-        while settled < batch.len() {
+        while settled < datagrams.len() {
             counts.sends += 1;
+            let rest = datagrams.clone().skip(settled);
             let outcome = match self {
-                Kernel::V4(headers) => headers.send(fd, &batch[settled..]),
-                Kernel::V6(headers) => headers.send(fd, &batch[settled..]),
+                Kernel::V4(headers) => headers.send(fd, rest),
+                Kernel::V6(headers) => headers.send(fd, rest),
             };
             match outcome {
                 Ok(sent) if sent > 0 => {
@@ -425,7 +450,7 @@ impl Kernel {
                     counts.refused += 1;
                 }
                 Ok(_) | Err(_) => {
-                    failed.push(batch[settled].0);
+                    failed.extend(datagrams.clone().nth(settled).map(|(to, _)| to));
                     settled += 1;
                     refused = false;
                 }
@@ -488,10 +513,17 @@ impl<S: Address> Headers<S> {
     }
 
     /// One `sendmmsg`; how many the kernel took.
-    fn send(&mut self, fd: RawFd, batch: &[(SocketAddr, &[u8])]) -> nix::Result<usize> {
-        let slices: SmallVec<[[IoSlice<'_>; 1]; BATCH]> =
-            batch.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
-        let addrs: SmallVec<[Option<S>; BATCH]> = batch.iter().map(|(to, _)| S::of(*to)).collect();
+    fn send<'a>(
+        &mut self,
+        fd: RawFd,
+        batch: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    ) -> nix::Result<usize> {
+        let mut slices: SmallVec<[[IoSlice<'a>; 1]; USUAL]> = SmallVec::new();
+        let mut addrs: SmallVec<[Option<S>; USUAL]> = SmallVec::new();
+        for (to, bytes) in batch {
+            slices.push([IoSlice::new(bytes)]);
+            addrs.push(S::of(to));
+        }
         let sent = sendmmsg(fd, &mut self.send, slices.iter(), addrs, [], MsgFlags::MSG_DONTWAIT)?;
         Ok(sent.count())
     }
@@ -561,10 +593,17 @@ mod tests {
             setsockopt(port.socket.get_ref(), sockopt::RcvBufForce, &RECEIVE_BUFFER).unwrap_or_default();
             phone.send_to(b"one", addr).unwrap();
             ready(&mut port).await;
-            assert!(!port.receive(), "one of sixteen: nothing more");
+            assert!(!port.receive(), "one of four: nothing more");
             assert_eq!(port.datagrams().map(|d| d.bytes.to_vec()).collect::<Vec<_>>(), [b"one"]);
             assert!(!port.receive());
             assert_eq!(port.take_counts().receives, 1, "nothing ready, no call");
+            for number in 0..FEW + 2 {
+                phone.send_to(&[number as u8], addr).unwrap();
+            }
+            ready(&mut port).await;
+            assert!(!port.receive(), "all of them at once, and nothing more");
+            let came: Vec<u8> = port.datagrams().map(|d| d.bytes[0]).collect();
+            assert_eq!(came, (0..FEW as u8 + 2).collect::<Vec<_>>());
         });
     }
 
@@ -576,7 +615,7 @@ mod tests {
                 phone.send_to(text, addr).unwrap();
             }
             assert_eq!(port.wait(), Waited::Came);
-            assert!(!port.receive(), "two of sixteen: nothing more");
+            assert!(!port.receive(), "two of four: nothing more");
             assert_eq!(port.datagrams().map(|d| d.bytes.to_vec()).collect::<Vec<_>>(), [b"one", b"two"]);
             assert_eq!(port.take_counts().receives, 2, "what a wait brought is not asked for again");
             // Nobody has its port any more.
