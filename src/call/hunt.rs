@@ -399,6 +399,7 @@ impl Turn<'_> {
             | Ending::CallerCancelled
             | Ending::NobodyAnswered(_)
             | Ending::NeverAcknowledged
+            | Ending::NoAnswerInAck
             | Ending::MaxCall
             | Ending::Lost
             | Ending::Operator

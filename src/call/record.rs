@@ -27,6 +27,8 @@ pub enum Ending {
     NobodyAnswered(Verdict),
     /// The caller never acknowledged our 200 (R12).
     NeverAcknowledged,
+    /// We offered in our 200, and the caller's ACK held no answer (RFC 3261 §13.2.1).
+    NoAnswerInAck,
     /// The caller never acknowledged a reliable provisional response (RFC 3262 §3).
     NeverPracked,
     /// `max_call_seconds`.
@@ -52,6 +54,7 @@ impl Ending {
             Ending::NobodyAnswered(_) if somebody_rang(legs) => "nobody answered",
             Ending::NobodyAnswered(_) => "nobody was reached",
             Ending::NeverAcknowledged => "the caller never acknowledged the answer",
+            Ending::NoAnswerInAck => "the caller's ACK held no answer to our offer",
             Ending::NeverPracked => "the caller never acknowledged a reliable response",
             Ending::MaxCall => "max_call_seconds",
             Ending::Lost => "a side no longer answered",
@@ -149,6 +152,7 @@ impl Call {
             }
             Ending::NobodyAnswered(_)
             | Ending::NeverAcknowledged
+            | Ending::NoAnswerInAck
             | Ending::NeverPracked
             | Ending::MaxCall
             | Ending::Lost
@@ -181,6 +185,7 @@ impl Call {
             Ending::CallerHungUp
             | Ending::CalleeHungUp
             | Ending::NeverAcknowledged
+            | Ending::NoAnswerInAck
             | Ending::MaxCall
             | Ending::Lost
             | Ending::Operator

@@ -75,7 +75,7 @@ impl Turn<'_> {
             None if delayed => {
                 // The offer stays unanswered: nobody can talk (RFC 3261 §13.2.1).
                 talk.phase = Phase::AwaitsAck { delayed };
-                return self.end(talk, Ending::NeverAcknowledged);
+                return self.end(talk, Ending::NoAnswerInAck);
             }
             Some(_) | None => {}
         }
@@ -190,6 +190,7 @@ impl Turn<'_> {
             | Ending::CallerCancelled
             | Ending::NobodyAnswered(_)
             | Ending::NeverAcknowledged
+            | Ending::NoAnswerInAck
             | Ending::MaxCall
             | Ending::Lost
             | Ending::Operator
