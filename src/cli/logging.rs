@@ -20,7 +20,7 @@ pub const LEVEL_ENV: &str = "STROWGER_LOG";
 const ROOM: usize = 2 << 20;
 /// How long lines are gathered before they are written together: a wake-up and a write for each would cost more
 /// than the call that they tell of.
-const GATHERED: Duration = Duration::from_millis(100);
+const GATHERED: Duration = Duration::from_millis(200);
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
