@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -389,17 +389,18 @@ impl<C: Core, O: Owners> Shard<C, O> {
     fn may_rest(&mut self, now: Instant) -> bool {
         let [(_, port)] = self.ports.as_slice() else { return false };
         let alone = self.mind.slots.len() == 1 && self.streams.is_empty();
-        self.ease.may_rest(now, alone)
-            && self.events.is_empty()
-            && self.inbox.is_empty()
-            && !port.is_blocked()
+        self.ease.may_rest(now, alone) && self.events.is_empty() && !port.is_blocked()
     }
 
-    /// Waits in the receive call. Timers and questions of other threads wait until it returns, for
-    /// [`udp::LONGEST_WAIT`] at most.
+    /// Waits in the receive call. A timer waits until it returns, for [`udp::LONGEST_WAIT`] at most.
     fn rest(&mut self) {
         let Some((_, port)) = self.ports.first_mut() else { return };
+        let waker = self.ease.waker.get_or_insert_with(|| port.waker().unwrap_or(Waker::noop().clone()));
+        if self.inbox.poll(&Context::from_waker(waker)).is_ready() {
+            return self.inbox.awake();
+        }
         let waited = port.wait();
+        self.inbox.awake();
         self.ease.rested(waited);
         if waited == Waited::Failed {
             self.read_errors(0);
@@ -552,6 +553,8 @@ struct Ease {
     turn: Instant,
     /// When something beside the port was last seen.
     beside: Option<Instant>,
+    /// How others wake it from its rest.
+    waker: Option<Waker>,
 }
 
 /// How long what comes by the runtime waits at most while datagrams come.

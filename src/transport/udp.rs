@@ -4,11 +4,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use nix::cmsg_space;
@@ -19,7 +20,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeSpec;
 use smallvec::SmallVec;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -50,8 +51,7 @@ const STRIDE: usize = LONGEST + 1 + 17 * 64;
 /// Asked of the kernel for each socket: about 3,500 datagrams of 1 KB, with the kernel's own overhead.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
-/// The longest wait in a receive call. What does not come by the socket, a timer or another thread's question, is
-/// late by so much at most; SIP's shortest timer is 500 ms (T1).
+/// The longest wait in a receive call. A timer is late by so much at most; SIP's shortest is 500 ms (T1).
 pub const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 /// Datagrams kept when the kernel's send buffer is full: two turns' worth at the most usual two datagrams out
@@ -117,6 +117,20 @@ pub enum Waited {
     Silence,
     /// The kernel told an error of some earlier datagram: [`Port::read_errors`] says whose.
     Failed,
+}
+
+/// Ends a wait in the receive call from another thread, with an empty datagram, which is no message to anybody.
+struct Nudge {
+    socket: UdpSocket,
+    to: SocketAddr,
+}
+
+impl Wake for Nudge {
+    fn wake(self: Arc<Self>) {
+        // Where it cannot be sent the wait ends by itself.
+        let flags = MsgFlags::MSG_DONTWAIT.bits();
+        let _late = SockRef::from(&self.socket).send_to_with_flags(&[], &self.to.into(), flags);
+    }
 }
 
 /// What a port did since it was last asked; the loop publishes it once a turn.
@@ -228,6 +242,16 @@ impl Port {
     /// [`Port::read_errors`] says whose.
     pub fn was_refused(&self) -> bool {
         self.counts.refused > 0
+    }
+
+    /// What wakes this thread from [`Port::wait`].
+    pub fn waker(&self) -> io::Result<Waker> {
+        let socket = self.socket.get_ref().try_clone()?;
+        let mut to = socket.local_addr()?;
+        if to.ip().is_unspecified() {
+            to.set_ip(if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        Ok(Arc::new(Nudge { socket, to }).into())
     }
 
     /// Waits for datagrams in the receive call, at most [`LONGEST_WAIT`]. The thread does nothing else meanwhile,
@@ -618,6 +642,10 @@ mod tests {
             assert!(!port.receive(), "two of four: nothing more");
             assert_eq!(port.datagrams().map(|d| d.bytes.to_vec()).collect::<Vec<_>>(), [b"one", b"two"]);
             assert_eq!(port.take_counts().receives, 2, "what a wait brought is not asked for again");
+            port.waker().unwrap().wake();
+            assert_eq!(port.wait(), Waited::Came);
+            port.receive();
+            assert_eq!(port.datagrams().map(|d| d.bytes.len()).collect::<Vec<_>>(), [0]);
             // Nobody has its port any more.
             let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let (mut failed, mut unreachable) = (Vec::new(), Vec::new());
