@@ -141,7 +141,12 @@ fn what_comes_by_other_ways_has_its_turn_while_datagrams_come_without_a_pause() 
         }
         count
     });
-    let seen = |wanted: &dyn Fn(&Seen) -> bool| while !wanted(&world.seen()) {};
+    let seen = |wanted: &dyn Fn(&Seen) -> bool| {
+        let until = std::time::Instant::now() + PATIENCE;
+        while !wanted(&world.seen()) {
+            assert!(std::time::Instant::now() < until, "it never came");
+        }
+    };
     seen(&|seen| matches!(seen, Seen::Message { .. }));
     let shards = world.node.shards();
     let asked = world.node.back().block_on(shards.ask(0, |toy, now, _| {
@@ -150,7 +155,8 @@ fn what_comes_by_other_ways_has_its_turn_while_datagrams_come_without_a_pause() 
     }));
     let due = asked.unwrap() + Duration::from_millis(30);
     seen(&|seen| matches!(seen, Seen::Due { at, .. } if *at >= due));
-    let gone = Peer { addr: phone("127.0.0.1:0").local_addr().unwrap(), ..udp_peer() };
+    // An address of nobody's: the port of a closed socket could be another test's by now.
+    let gone = Peer { addr: SocketAddr::from(([127, 77, 1, 1], 9)), ..udp_peer() };
     world.send(0, gone, message("OPTIONS", "a"));
     seen(&|seen| *seen == Seen::Undeliverable { shard: 0, to: gone });
     let mut stream = dial(world.addr(1));

@@ -19,10 +19,13 @@ pub(super) fn check(config: &Config, nameless: &[Keys], report: &Report) {
     let check = Check::new(config, report);
     check.duplicates();
     check.trunk_matches();
-    for keys in config.profiles.iter().map(|profile| &profile.keys).chain(nameless) {
+    for keys in config.profiles.iter().map(|profile| &profile.keys) {
+        check.keys(keys);
+    }
+    check.keys(&config.defaults);
+    for keys in nameless {
         check.names(keys);
     }
-    check.names(&config.defaults);
     check.emergency();
     for number in &config.numbers {
         if report.is_full() {
@@ -110,7 +113,7 @@ impl<'c> Check<'c> {
     /// A number's own keys are checked where they stand; what its profile and the defaults bring is judged once
     /// there, but for what only the merged number shows.
     fn number(&self, number: &Number) {
-        self.names(&number.keys);
+        self.keys(&number.keys);
         let merged = self.config.merged(number);
         self.mobile_voicemail(&merged);
         self.way_out(&merged);
@@ -135,6 +138,14 @@ impl<'c> Check<'c> {
         }
     }
 
+    fn keys(&self, keys: &Keys) {
+        self.names(keys);
+        if let Some((place, number)) = set(&keys.caller_id) {
+            self.verified(place, *number);
+        }
+    }
+
+    /// What keys name must exist. True of keys without a number of their own too.
     fn names(&self, keys: &Keys) {
         for name in keys.ring.iter().flat_map(|ring| &ring.value) {
             self.agent(name.place, name);
@@ -156,9 +167,6 @@ impl<'c> Check<'c> {
         }
         if let Some((place, name)) = set(&keys.trunk) {
             self.trunk(place, name);
-        }
-        if let Some((place, number)) = set(&keys.caller_id) {
-            self.verified(place, *number);
         }
         if let Some((place, number)) = set(&keys.forward_to) {
             self.destination(place, *number);

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod core;
 pub mod desk;
+mod ease;
 pub mod exchange;
 pub mod inbox;
 pub mod node;

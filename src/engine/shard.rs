@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::clock::{Clock, Reading};
+use super::ease::Ease;
 use super::exchange::{Effects, Input};
 use super::inbox::{Full, Inbox, Order, Parcel, Slot};
 use super::precedence::{self, Standing};
@@ -170,9 +171,11 @@ impl<C: Core, O: Owners> Shard<C, O> {
                 // The runtime looks at its sockets and runs the streams' tasks in between.
                 Turn::More => tokio::task::yield_now().await,
                 Turn::Done => self.sleep().await,
-                Turn::Stop => return,
+                Turn::Stop => break,
             }
         }
+        // Who could still wake it holds no socket of its.
+        let _awake = self.inbox.poll(&Context::from_waker(Waker::noop()));
     }
 
     fn turn(&mut self) -> Turn {
@@ -392,7 +395,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
         self.ease.may_rest(now, alone) && self.events.is_empty() && !port.is_blocked()
     }
 
-    /// Waits in the receive call. A timer waits until it returns, for [`udp::LONGEST_WAIT`] at most.
+    /// Waits in the receive call. A timer waits until it returns, for about [`udp::LONGEST_WAIT`] at most.
     fn rest(&mut self) {
         let Some((_, port)) = self.ports.first_mut() else { return };
         let waker = self.ease.waker.get_or_insert_with(|| port.waker().unwrap_or(Waker::noop().clone()));
@@ -542,58 +545,6 @@ impl Timer {
     }
 }
 
-/// When the thread may wait in the receive call of its one port. Everything else that comes to it, new connections
-/// among it, comes by the runtime, which is therefore given a turn every [`RUNTIME_TURN`]; and where nothing
-/// comes, the runtime waits, as long as it likes.
-#[derive(Debug, Default)]
-struct Ease {
-    /// Waits in a row that brought nothing.
-    silent: u32,
-    /// When the runtime had its last turn.
-    turn: Instant,
-    /// When something beside the port was last seen.
-    beside: Option<Instant>,
-    /// How others wake it from its rest.
-    waker: Option<Waker>,
-}
-
-/// How long what comes by the runtime waits at most while datagrams come.
-const RUNTIME_TURN: Duration = Duration::from_millis(10);
-
-/// So many waits in vain, 0.1 s, and the runtime waits.
-const SILENT_WAITS: u32 = 5;
-
-/// Who had a connection a moment ago opens another: so long the runtime waits for it.
-const AFTER_STREAMS: Duration = Duration::from_secs(10);
-
-impl Ease {
-    /// Whether the runtime is to have its turn now.
-    fn owes_a_turn(&mut self, now: Instant) -> bool {
-        let owes = now.since(self.turn) >= RUNTIME_TURN;
-        if owes {
-            self.turn = now;
-        }
-        owes
-    }
-
-    /// `alone`: there is no stream and no other shard that could have anything for this one.
-    fn may_rest(&mut self, now: Instant, alone: bool) -> bool {
-        if !alone {
-            self.beside = Some(now);
-        }
-        self.silent < SILENT_WAITS && self.beside.is_none_or(|at| now.since(at) >= AFTER_STREAMS)
-    }
-
-    fn rested(&mut self, waited: Waited) {
-        self.silent = if waited == Waited::Silence { self.silent + 1 } else { 0 };
-    }
-
-    /// The runtime has waited: a single datagram does not make the thread look for more five times.
-    fn slept(&mut self) {
-        self.silent = self.silent.min(SILENT_WAITS - 1);
-    }
-}
-
 /// The first point of the grid at or after a deadline.
 fn on_grid(deadline: Instant) -> Instant {
     let grid = GRID.as_micros() as u64;
@@ -622,30 +573,6 @@ mod tests {
         for (deadline, wake) in [(0, 0), (1, 50_000), (50_000, 50_000), (50_001, 100_000)] {
             assert_eq!(on_grid(Instant::from_micros(deadline)), Instant::from_micros(wake));
         }
-    }
-
-    #[test]
-    fn a_thread_rests_while_datagrams_come_and_no_stream_is_near() {
-        let at = |ms: u64| Instant::from_micros(ms * 1_000);
-        let mut ease = Ease::default();
-        for _ in 0..SILENT_WAITS {
-            assert!(ease.may_rest(at(0), true));
-            ease.rested(Waited::Silence);
-        }
-        assert!(!ease.may_rest(at(0), true), "nothing comes");
-        ease.slept();
-        assert!(ease.may_rest(at(0), true));
-        ease.rested(Waited::Silence);
-        assert!(!ease.may_rest(at(0), true), "one came, and no other");
-        ease.slept();
-        ease.rested(Waited::Came);
-        ease.rested(Waited::Silence);
-        assert!(ease.may_rest(at(0), true));
-        assert!(!ease.may_rest(at(1_000), false));
-        assert!(!ease.may_rest(at(10_999), true), "who had a stream will have one again");
-        assert!(ease.may_rest(at(11_000), true));
-        let turns = (20_000..20_100).filter(|ms| ease.owes_a_turn(at(*ms))).count();
-        assert_eq!(turns, 10);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod address;
 pub mod frame;
 pub mod guests;
 pub mod icmp;
+mod nudge;
 pub mod streams;
 pub mod tcp;
 pub mod udp;

@@ -1,15 +1,14 @@
 //! One UDP socket of one listener and one shard: at most 64 datagrams a receive, the whole turn's datagrams in
-//! one send. System calls are what a datagram costs, so a turn makes one of each kind and none to hear `EAGAIN`,
-//! and where nothing else can come, it waits in the receive call itself.
+//! one send. System calls are what a datagram costs, so a turn makes one of each kind and hardly ever one to hear
+//! `EAGAIN`, and where nothing else can come, it waits in the receive call itself.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use nix::cmsg_space;
@@ -20,12 +19,12 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeSpec;
 use smallvec::SmallVec;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::address::Address;
-use super::icmp;
+use super::{icmp, nudge};
 
 /// Datagrams of one receive or send call: one turn of a shard takes no more before it looks at its inbox and
 /// its timers.
@@ -51,7 +50,8 @@ const STRIDE: usize = LONGEST + 1 + 17 * 64;
 /// Asked of the kernel for each socket: about 3,500 datagrams of 1 KB, with the kernel's own overhead.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
-/// The longest wait in a receive call. A timer is late by so much at most; SIP's shortest is 500 ms (T1).
+/// The longest wait in a receive call, to the kernel's next tick. A timer is late by so much at most; SIP's shortest is
+/// 500 ms (T1).
 pub const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 /// Datagrams kept when the kernel's send buffer is full: two turns' worth at the most usual two datagrams out
@@ -92,6 +92,9 @@ pub fn bind(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// In place of an address that is not known.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// One received datagram, still in its slot of the receive buffer.
 struct Arrival {
     len: usize,
@@ -117,20 +120,6 @@ pub enum Waited {
     Silence,
     /// The kernel told an error of some earlier datagram: [`Port::read_errors`] says whose.
     Failed,
-}
-
-/// Ends a wait in the receive call from another thread, with an empty datagram, which is no message to anybody.
-struct Nudge {
-    socket: UdpSocket,
-    to: SocketAddr,
-}
-
-impl Wake for Nudge {
-    fn wake(self: Arc<Self>) {
-        // Where it cannot be sent the wait ends by itself.
-        let flags = MsgFlags::MSG_DONTWAIT.bits();
-        let _late = SockRef::from(&self.socket).send_to_with_flags(&[], &self.to.into(), flags);
-    }
 }
 
 /// What a port did since it was last asked; the loop publishes it once a turn.
@@ -246,12 +235,7 @@ impl Port {
 
     /// What wakes this thread from [`Port::wait`].
     pub fn waker(&self) -> io::Result<Waker> {
-        let socket = self.socket.get_ref().try_clone()?;
-        let mut to = socket.local_addr()?;
-        if to.ip().is_unspecified() {
-            to.set_ip(if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
-        }
-        Ok(Arc::new(Nudge { socket, to }).into())
+        nudge::waker(self.socket.get_ref())
     }
 
     /// Waits for datagrams in the receive call, at most [`LONGEST_WAIT`]. The thread does nothing else meanwhile,
@@ -524,8 +508,10 @@ impl<S: Address> Headers<S> {
                 }
                 Err(_) => truncated = true,
             }
-            let Some(from) = message.address.map(S::plain) else { continue };
-            arrivals.push(Arrival { len: message.bytes, from, stamp });
+            // The kernel names the sender of each; one without would be an empty datagram of nobody.
+            let from = message.address.map(S::plain);
+            let len = if from.is_some() { message.bytes } else { 0 };
+            arrivals.push(Arrival { len, from: from.unwrap_or(NOBODY), stamp });
         }
         if truncated {
             // The crate gives the kernel as much room for control data as the call before used. The drop
@@ -651,7 +637,8 @@ mod tests {
             let (mut failed, mut unreachable) = (Vec::new(), Vec::new());
             port.push(gone, 0..4);
             port.flush(b"lost", &mut failed);
-            assert_eq!((port.wait(), port.was_refused()), (Waited::Failed, false));
+            // The news comes by loopback's own way, which another thread may be at work on.
+            while port.wait() == Waited::Silence {}
             port.read_errors(&mut unreachable);
             assert_eq!((failed, unreachable), (vec![], vec![gone]));
         });
@@ -663,14 +650,19 @@ mod tests {
             let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let there = phone.local_addr().unwrap();
             let (mut failed, mut unreachable) = (Vec::new(), Vec::new());
-            for to in [gone, there] {
-                port.push(to, 0..4);
-                port.flush(b"lost", &mut failed);
+            port.push(gone, 0..4);
+            port.flush(b"lost", &mut failed);
+            let mut sent = 0;
+            while !port.was_refused() {
+                port.push(there, 0..4);
+                port.flush(b"here", &mut failed);
+                sent += 1;
             }
-            assert!(port.was_refused());
             port.read_errors(&mut unreachable);
             assert_eq!((failed, unreachable), (vec![], vec![gone]));
-            assert_eq!(phone.recv(&mut [0; 16]).unwrap(), 4, "and the other datagram went all the same");
+            for _ in 0..sent {
+                assert_eq!(phone.recv(&mut [0; 16]).unwrap(), 4, "the others went all the same");
+            }
         });
     }
 

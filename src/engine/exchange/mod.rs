@@ -48,8 +48,8 @@ pub use slot::{Owner, Wake};
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
 pub const MAX_CALLS: usize = 100_000;
 /// The most calls of one shard with those that have ended and whose dialogs wait for repetitions; a new INVITE above
-/// gets 503. They wait 64·T1; from 1,250 calls/s on less the more of them there are, at 20,000 calls/s 150,000 of them
-/// 7 s. At 2.5 KB for what is over, its transactions included, the bound is 0.8 GB.
+/// gets 503. They wait 64·T1; from 1,250 calls/s on less the more of them there are, at 20,000 calls/s 180,000 of them
+/// 9 s. At 2.5 KB for what is over, its transactions included, the bound is 0.8 GB.
 pub const MAX_DIALOGS: usize = 320_000;
 /// A new INVITE that lay longer than this in our queues is refused: who has heard nothing for so long is about to
 /// try elsewhere (R14: 4 s).

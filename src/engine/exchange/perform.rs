@@ -97,11 +97,15 @@ impl Exchange {
         side.offer = None;
         let bytes = out.out.wire[range.clone()].into();
         side.keep_ack(Acknowledgement { cseq: side.invite_seq, fork: side.fork, to: peer, bytes });
-        if matches!(side.stage, Stage::Accepted { .. }) {
+        let opens = matches!(side.stage, Stage::Accepted { .. });
+        if opens {
             side.stage = Stage::Confirmed;
         }
         out.out.send_range(peer, range);
         slot.story.say(now.mono, Way::Out, leg, What::Request(Method::Ack));
+        if opens && let Some(invite) = slot.called(leg).and_then(|called| called.transaction) {
+            self.transactions.acknowledged(now.mono, invite);
+        }
     }
 
     /// BYE; to a caller whose ACK is outstanding it waits for that (RFC 3261 §15).

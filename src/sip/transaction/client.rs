@@ -64,6 +64,11 @@ impl Role {
         }
     }
 
+    /// Whether it is an INVITE that has its 2xx.
+    pub fn is_accepted(&self) -> bool {
+        matches!(self, Role::Invite { state: Invite::Accepted, .. })
+    }
+
     pub fn is_cancel(&self) -> bool {
         matches!(self, Role::Cancel { .. })
     }
@@ -224,7 +229,7 @@ impl Invite {
 
             (Calling { .. } | GivenUp { .. } | Proceeding { .. } | Cancelling { .. }, Success) => {
                 act.hand_up(Response::Success { first: true });
-                act.linger(Timer::M);
+                act.start(Timer::M, act.timers().patience());
                 Accepted
             }
             (

@@ -13,7 +13,7 @@ const PARTS: u64 = 8;
 /// without a pause.
 const FREE: u64 = 1;
 
-/// With so many parts taken it lingers for T4 and no longer. New calls are refused from six parts on.
+/// With so many parts taken it lingers for T4 + T2 and no longer. New calls are refused from six parts on.
 const CROWDED: u64 = 4;
 
 /// Nothing depends on the moment at which a transaction is forgotten: one that is due waits for the next whole
@@ -23,7 +23,7 @@ const GRAIN: Duration = Duration::from_secs(1);
 /// But no more than so many wait: less than a millisecond's work, and nothing beside the bounds.
 const BATCH: usize = 256;
 
-/// How much of a room is taken. No room at all is never crowded.
+/// How much of a room is taken. Nothing taken of no room is not crowded.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Filling {
     pub taken: usize,
@@ -31,12 +31,13 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    /// How long a transaction lingers: 64·T1 in a free room, T4 in a crowded one, and evenly less in between.
+    /// How long a transaction lingers: 64·T1 in a free room, T4 + T2 in a crowded one, and evenly less in between.
     ///
     /// T4 is how long a message may stay in the network (RFC 3261 §17.1.1.2), so what was on its way still finds
-    /// its transaction; and it is more than T2, so that one lost answer or ACK is made good by the next repetition.
+    /// its transaction; with T2, the longest pause between repetitions, two answers in a row may be lost.
     pub fn linger(self, timers: &Timers) -> Duration {
-        let (longest, shortest) = (timers.patience(), timers.t4.min(timers.patience()));
+        let longest = timers.patience();
+        let shortest = (timers.t4 + timers.t2).min(longest);
         let (taken, room) = (self.taken as u64, self.room as u64);
         let (taken, free, crowded) = (taken * PARTS, room * FREE, room * CROWDED);
         if taken <= free {

@@ -312,6 +312,13 @@ impl<O: Copy> Transactions<O> {
         self.step_client(now, id, client::Happening::Cancel(reason), out);
     }
 
+    /// Our ACK of its 2xx has left: from now on an INVITE's transaction only lingers, for repetitions of that.
+    pub fn acknowledged(&mut self, now: Instant, id: Id) {
+        if self.clients.get(id).is_some_and(|client| client.role.is_accepted()) {
+            self.clockwork.lingering.enter(now, id, Timer::M);
+        }
+    }
+
     /// The transport could not send what transaction `id` gave it.
     pub fn failed(&mut self, now: Instant, id: Id, out: &mut Outbox) {
         self.step_client(now, id, client::Happening::Undeliverable, out);

@@ -43,8 +43,8 @@ impl Timers {
 
 /// What can wake a transaction. A timer is never stopped: one that a state does not wait for is ignored.
 ///
-/// D, J and M, and L once the ACK is there, end a transaction that only lingers. They last 64·T1 to the next whole
-/// second, and are shortened when it is crowded, to T4 at least (`lingering.rs`).
+/// D and J, and L and M once the ACK is there, end a transaction that only lingers: they are shortened when it is
+/// crowded, to T4 + T2 at least (`lingering.rs`). D and J last to the next whole second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Timer {
     /// Repeats the INVITE over UDP, doubling from T1; any response ends it (RFC 3261 §17.1.1.2).
@@ -63,15 +63,16 @@ pub enum Timer {
     H,
     /// T4 over UDP: how long repeats of the ACK may arrive (§17.2.1).
     I,
-    /// 64·T1 over UDP: how long repeats of a request other than INVITE may arrive (§17.2.2).
+    /// 64·T1 over UDP: how long repeats of a request other than INVITE may arrive (§17.2.2). One that comes after a
+    /// shortened J, its third answer in a row lost, is taken for a new one, out of order in its dialog.
     J,
     /// T4 over UDP: how long repeats of a final response to it may arrive (§17.1.2.2).
     K,
     /// 64·T1 on every transport: how long we stay to answer for our 2xx to an INVITE (RFC 6026 §8.7).
     /// Exact as long as the ACK is missing.
     L,
-    /// 64·T1 on every transport: how long further 2xx to our INVITE may arrive (RFC 6026 §8.4). One
-    /// that comes after a shortened M is a stray: what overload costs a far side that forks or loses our ACKs.
+    /// 64·T1 on every transport: how long further 2xx to our INVITE may arrive (RFC 6026 §8.4). Exact until our ACK
+    /// leaves; a 2xx after a shortened M is a stray: what overload costs a far side that forks or loses our ACKs.
     M,
     /// Repeats our 2xx to an INVITE on every transport, doubling from T1 to T2, until the caller's ACK
     /// (RFC 3261 §13.3.1.4).

@@ -112,7 +112,7 @@ fn a_200_that_crosses_the_cancel_is_handed_up() {
              5 ! Success { first: true }
              6 < 200 CANCEL
             20 < 200 CANCEL
-         33000 ! gone
+         32005 ! gone
         ");
     }
     }
