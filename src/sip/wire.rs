@@ -78,12 +78,12 @@ impl<'a> Message<'a> {
             Start::Response { .. } => Method::parse(cseq_method),
         };
         let top = List::new(value(Name::Via)?).next();
-        let via = top.and_then(Via::parse).ok_or(Fault::Bad(Name::Via))?;
+        // Not by `ok_or` or `map_err`, which copy what they leave as it is.
+        let Some(via) = top.and_then(Via::parse) else { return Err(Fault::Bad(Name::Via)) };
         let call_id = value(Name::CallId)?;
         if call_id.is_empty() || !chars::is_graphic(call_id) {
             return Err(Fault::Bad(Name::CallId));
         }
-        // Not by `map_err`, which copies what it leaves as it is.
         let Ok(from) = Address::parse(value(Name::From)?) else { return Err(Fault::Bad(Name::From)) };
         let Ok(to) = Address::parse(value(Name::To)?) else { return Err(Fault::Bad(Name::To)) };
         let body_length = match value(Name::ContentLength) {
@@ -125,6 +125,9 @@ impl<'a> Message<'a> {
 
     /// The method's token as it came, unknown ones included.
     pub fn method_token(&self) -> &'a str {
+        if self.method != Method::Other {
+            return self.method.token();
+        }
         let token = match self.start {
             Start::Request { method, .. } => method,
             Start::Response { .. } => self.get(Name::CSeq).map(cseq_token).unwrap_or_default(),

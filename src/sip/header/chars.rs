@@ -44,18 +44,18 @@ fn has(byte: u8, class: u8) -> bool {
     CLASS[byte as usize] & class != 0
 }
 
-/// How many bytes at the start are of a class. Four at a time: of a loop by single bytes half the instructions
+/// How many bytes at the start are of a class. Eight at a time: of a loop by single bytes half the instructions
 /// are the loop's own.
 #[inline]
 fn run(bytes: &[u8], class: u8) -> usize {
-    let (fours, rest) = bytes.as_chunks::<4>();
-    for (index, four) in fours.iter().enumerate() {
-        if let Some(at) = four.iter().position(|&byte| !has(byte, class)) {
-            return index * 4 + at;
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for (index, eight) in eights.iter().enumerate() {
+        if let Some(at) = eight.iter().position(|&byte| !has(byte, class)) {
+            return index * 8 + at;
         }
     }
     let at = rest.iter().position(|&byte| !has(byte, class)).unwrap_or(rest.len());
-    fours.len() * 4 + at
+    eights.len() * 8 + at
 }
 
 /// A token: one character or more, none but those of `token`.

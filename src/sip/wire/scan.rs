@@ -233,11 +233,11 @@ fn read_request_line(line: &[u8]) -> Result<Start<'_>, Fault> {
     if version != b"SIP/2.0" && !version.eq_ignore_ascii_case(b"SIP/2.0") {
         return Err(if is_sip_version(version) { Fault::Version } else { Fault::StartLine });
     }
-    let uri = Uri::parse(uri).map_err(Fault::RequestUri)?;
-    if !uri.headers.is_empty() {
-        return Err(Fault::RequestUri(BadUri::Headers));
+    match Uri::parse(uri) {
+        Ok(uri) if uri.headers.is_empty() => Ok(Start::Request { method, uri }),
+        Ok(_) => Err(Fault::RequestUri(BadUri::Headers)),
+        Err(bad) => Err(Fault::RequestUri(bad)),
     }
-    Ok(Start::Request { method, uri })
 }
 
 /// Splits at the first two spaces; the third part may have more.
