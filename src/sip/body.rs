@@ -81,10 +81,23 @@ impl Body {
     }
 }
 
+/// Whether its name is MIME-Version or begins with `Content-`, and is not Content-Length.
 fn describes_the_body(field: &Field<'_>) -> bool {
-    let is_content = |name: &[u8]| name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"Content-"));
-    field.name != Name::ContentLength && (field.name == Name::MimeVersion || is_content(field.spelling()))
+    // Asked of every field: those with a name are told apart by it alone.
+    if field.name == Name::Other {
+        field.raw_name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"Content-"))
+    } else {
+        DESCRIBING.contains(&field.name)
+    }
 }
+
+const DESCRIBING: [Name; 5] = [
+    Name::ContentType,
+    Name::ContentEncoding,
+    Name::ContentDisposition,
+    Name::ContentLanguage,
+    Name::MimeVersion,
+];
 
 fn find_sdp<'a>(lines: &'a [u8], payload: &'a [u8], depth: u8) -> Option<&'a [u8]> {
     if !is_plain(lines) {
@@ -205,6 +218,15 @@ mod tests {
         assert_eq!(body, body.clone());
         assert_eq!(carried("c: application/sdp\r\n", b""), None);
         assert_eq!(Body::new("application/sdp", b"v=0\r\n").sdp(), Some(&b"v=0\r\n"[..]));
+    }
+
+    #[test]
+    fn no_name_that_describes_the_body_is_forgotten() {
+        for &name in Name::ALL {
+            let field = Field { name, raw_name: name.token().as_bytes(), value: b"" };
+            let spelled = name == Name::MimeVersion || name.token().starts_with("Content-");
+            assert_eq!(describes_the_body(&field), spelled && name != Name::ContentLength, "{name:?}");
+        }
     }
 
     #[test]

@@ -85,21 +85,36 @@ impl<'o> Writer<'o> {
 
     /// One header line with a decimal number.
     pub fn number(&mut self, name: impl Spelling, value: u64) -> &mut Self {
-        let mut digits = Digits::default();
-        self.header(name, digits.write(value))
+        let name = name.spelling().as_bytes();
+        if !name.is_empty() {
+            self.out.extend_from_slice(name);
+            self.out.extend_from_slice(b": ");
+            push_number(self.out, value);
+            self.out.extend_from_slice(b"\r\n");
+        }
+        self
     }
 
     /// The CSeq line.
     pub fn cseq(&mut self, number: u32, method: &str) -> &mut Self {
-        let mut digits = Digits::default();
-        self.header_parts(Name::CSeq, &[digits.write(u64::from(number)), b" ", method.as_bytes()])
+        self.out.extend_from_slice(b"CSeq: ");
+        push_number(self.out, u64::from(number));
+        self.out.push(b' ');
+        push_clean(self.out, method.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+        self
     }
 
     /// Our own Via. Requests always ask for `rport` (RFC 3581 §3); `host` is `host[:port]` as advertised.
     pub fn via(&mut self, transport: Transport, host: &[u8], branch: &[u8]) -> &mut Self {
-        let rport: &[u8] = if self.is_request { b";rport" } else { b"" };
-        let token = transport.via_token().as_bytes();
-        self.header_parts(Name::Via, &[b"SIP/2.0/", token, b" ", host, b";branch=", branch, rport])
+        self.out.extend_from_slice(b"Via: SIP/2.0/");
+        self.out.extend_from_slice(transport.via_token().as_bytes());
+        self.out.push(b' ');
+        push_clean(self.out, host);
+        self.out.extend_from_slice(b";branch=");
+        push_clean(self.out, branch);
+        self.out.extend_from_slice(if self.is_request { b";rport\r\n" } else { b"\r\n" });
+        self
     }
 
     /// One field as it came, under the full spelling of its name; folding becomes a space.
@@ -157,9 +172,10 @@ pub(super) fn push_header(out: &mut Vec<u8>, name: &[u8], parts: &[&[u8]]) {
 /// Appends a header value. Runs of white space that hold a CR or LF become one space, so a value can neither
 /// fold nor end its line.
 pub fn push_clean(out: &mut Vec<u8>, value: &[u8]) {
-    match chars::low_control(value) {
-        None => out.extend_from_slice(value),
-        Some(_) => push_unfolded(out, value),
+    if chars::has_low_control(value) {
+        push_unfolded(out, value);
+    } else {
+        out.extend_from_slice(value);
     }
 }
 

@@ -93,16 +93,11 @@ impl<'a> Uri<'a> {
     /// The part that is not as RFC 3261 §25.1 or RFC 3966 §3 wants it. Hosts may have underscores and users
     /// may have UTF-8 and `#`, which networks in use send.
     pub fn parse(raw: &'a [u8]) -> Result<Uri<'a>, BadUri> {
-        if let Some(rest) = after_scheme(raw, b"sip:") {
-            return sip(Scheme::Sip, raw, rest);
+        match split_scheme(raw) {
+            Some((scheme @ (Scheme::Sip | Scheme::Sips), rest)) => sip(scheme, raw, rest),
+            Some((Scheme::Tel, rest)) => tel(raw, rest),
+            Some((Scheme::Other, _)) | None => other(raw),
         }
-        if let Some(rest) = after_scheme(raw, b"sips:") {
-            return sip(Scheme::Sips, raw, rest);
-        }
-        if let Some(rest) = after_scheme(raw, b"tel:") {
-            return tel(raw, rest);
-        }
-        other(raw)
     }
 
     /// A URI parameter's value, empty for one without a value (`;lr`). Escapes in its name are read
@@ -182,11 +177,23 @@ fn escaped_byte(bytes: &[u8]) -> Option<u8> {
     u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
 }
 
-fn after_scheme<'a>(raw: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
-    let (start, rest) = raw.split_at_checked(scheme.len())?;
-    start.eq_ignore_ascii_case(scheme).then_some(rest)
+/// Which of the schemes with a grammar of ours it is, and what follows the colon.
+#[inline]
+fn split_scheme(raw: &[u8]) -> Option<(Scheme, &[u8])> {
+    // As nearly all write it.
+    if let Some(rest) = raw.strip_prefix(b"sip:") {
+        return Some((Scheme::Sip, rest));
+    }
+    let after = |scheme: &[u8]| {
+        let (start, rest) = raw.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    [(Scheme::Sip, &b"sip:"[..]), (Scheme::Sips, b"sips:"), (Scheme::Tel, b"tel:")]
+        .into_iter()
+        .find_map(|(scheme, spelling)| Some((scheme, after(spelling)?)))
 }
 
+#[inline]
 fn sip<'a>(scheme: Scheme, raw: &'a [u8], rest: &'a [u8]) -> Result<Uri<'a>, BadUri> {
     let (run, colon, escaped) = chars::user_run(rest);
     let (user, password, rest) = match rest.get(run) {
@@ -222,12 +229,14 @@ pub(crate) struct HostPort<'a> {
 }
 
 /// Takes `host [":" port]` off the front.
+#[inline]
 pub(crate) fn host_port(bytes: &[u8]) -> Result<HostPort<'_>, BadUri> {
     let (host, rest) = bytes.split_at(host_end(bytes).ok_or(BadUri::Host)?);
     let Some(rest) = rest.strip_prefix(b":") else { return Ok(HostPort { host, port: None, rest }) };
     let (mut port, mut at) = (0u32, 0);
     while let Some(digit) = rest.get(at).filter(|byte| byte.is_ascii_digit()) {
-        port = port.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+        // No port is above 99,999: once it is too large it stays so.
+        port = (port * 10 + u32::from(digit - b'0')).min(100_000);
         at += 1;
     }
     match u16::try_from(port) {
@@ -237,10 +246,16 @@ pub(crate) fn host_port(bytes: &[u8]) -> Result<HostPort<'_>, BadUri> {
 }
 
 fn host_end(bytes: &[u8]) -> Option<usize> {
-    if bytes.first() != Some(&b'[') {
-        let run = chars::host_run(bytes);
-        return (run > 0).then_some(run);
+    if bytes.first() == Some(&b'[') {
+        return reference_end(bytes);
     }
+    let run = chars::host_run(bytes);
+    (run > 0).then_some(run)
+}
+
+/// An IPv6 reference, its brackets included.
+#[cold]
+fn reference_end(bytes: &[u8]) -> Option<usize> {
     let close = memchr::memchr(b']', bytes)?;
     host_ip(&bytes[..=close]).map(|_| close + 1)
 }

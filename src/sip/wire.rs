@@ -29,6 +29,8 @@ pub const MAX_FIELDS: usize = 256;
 /// How many fields stand in the message itself; more go to the heap.
 const INLINE_FIELDS: usize = 32;
 
+type Entries = SmallVec<[Entry; INLINE_FIELDS]>;
+
 /// Where a field stands in the message.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -47,7 +49,7 @@ pub struct Message<'a> {
     start: Start<'a>,
     method: Method,
     cseq: u32,
-    fields: SmallVec<[Entry; INLINE_FIELDS]>,
+    fields: Entries,
     via: Via<'a>,
     from: Address<'a>,
     to: Address<'a>,
@@ -66,9 +68,9 @@ impl<'a> Message<'a> {
     }
 
     fn read(raw: &'a [u8]) -> Result<Message<'a>, Fault> {
-        let Head { start, fields, singles, body_at } = scan::head(raw)?;
-        let value =
-            |name| singles.index(name).map(|index| fields[index].value(raw)).ok_or(Fault::Missing(name));
+        let mut fields = Entries::new();
+        let Head { start, singles, body_at } = scan::head(raw, &mut fields)?;
+        let value = |name| singles.value(raw, name).ok_or(Fault::Missing(name));
         let (cseq, cseq_method) = read_cseq(value(Name::CSeq)?)?;
         let method = match start {
             Start::Request { method, .. } if method == cseq_method => Method::parse(method),
@@ -76,13 +78,14 @@ impl<'a> Message<'a> {
             Start::Response { .. } => Method::parse(cseq_method),
         };
         let top = List::new(value(Name::Via)?).next();
-        let via = top.and_then(Via::parse).ok_or(Fault::Bad(Name::Via))?;
+        // Not by `ok_or` or `map_err`, which copy what they leave as it is.
+        let Some(via) = top.and_then(Via::parse) else { return Err(Fault::Bad(Name::Via)) };
         let call_id = value(Name::CallId)?;
-        if call_id.is_empty() || !call_id.iter().all(u8::is_ascii_graphic) {
+        if call_id.is_empty() || !chars::is_graphic(call_id) {
             return Err(Fault::Bad(Name::CallId));
         }
-        let from = address(value(Name::From)?, Name::From)?;
-        let to = address(value(Name::To)?, Name::To)?;
+        let Ok(from) = Address::parse(value(Name::From)?) else { return Err(Fault::Bad(Name::From)) };
+        let Ok(to) = Address::parse(value(Name::To)?) else { return Err(Fault::Bad(Name::To)) };
         let body_length = match value(Name::ContentLength) {
             Ok(value) => content_length(value)?,
             Err(_) => raw.len() - body_at,
@@ -122,6 +125,9 @@ impl<'a> Message<'a> {
 
     /// The method's token as it came, unknown ones included.
     pub fn method_token(&self) -> &'a str {
+        if self.method != Method::Other {
+            return self.method.token();
+        }
         let token = match self.start {
             Start::Request { method, .. } => method,
             Start::Response { .. } => self.get(Name::CSeq).map(cseq_token).unwrap_or_default(),
@@ -252,15 +258,11 @@ impl Entry {
     }
 }
 
-fn address(value: &[u8], name: Name) -> Result<Address<'_>, Fault> {
-    Address::parse(value).map_err(|_| Fault::Bad(name))
-}
-
 fn read_cseq(value: &[u8]) -> Result<(u32, &[u8]), Fault> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let number = chars::number(&value[..digits]).filter(|&number| number < 1 << 31);
     let number = number.and_then(|number| u32::try_from(number).ok());
-    let token = cseq_token(value);
+    let token = chars::trim_start(&value[digits..]);
     let parted = value.get(digits).copied().is_some_and(chars::is_lws);
     match number {
         Some(number) if parted && chars::is_token(token) => Ok((number, token)),

@@ -25,10 +25,10 @@ impl<'a> Iterator for List<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         while !self.rest.is_empty() {
-            let end = element_end(self.rest);
-            let (element, rest) = self.rest.split_at(end);
+            let list = chars::trim_start(self.rest);
+            let (element, rest) = list.split_at(element_end(list));
             self.rest = rest.get(1..).unwrap_or_default();
-            let element = chars::trim(element);
+            let element = chars::trim_end(element);
             if !element.is_empty() {
                 return Some(element);
             }
@@ -38,7 +38,11 @@ impl<'a> Iterator for List<'a> {
 }
 
 fn element_end(bytes: &[u8]) -> usize {
-    let mut at = 0;
+    // Lists of tokens have short elements: methods, option tags.
+    let mut at = chars::token_run(bytes);
+    if matches!(bytes.get(at), None | Some(b',')) {
+        return at;
+    }
     while let Some(found) = memchr::memchr3(b',', b'"', b'<', &bytes[at..]) {
         at += found;
         let skipped = match bytes[at] {
@@ -57,7 +61,19 @@ fn element_end(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::List;
+    use proptest::prelude::*;
+
+    use super::{List, chars};
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_list_without_quotes_and_brackets_is_split_at_its_commas(text in "[A-Za-z0-9;=:@/. \t\r\n,]{0,60}") {
+            let plain = text.as_bytes().split(|&byte| byte == b',').map(chars::trim);
+            prop_assert!(List::new(text.as_bytes()).eq(plain.filter(|value| !value.is_empty())), "{}", text);
+        }
+    }
 
     #[test]
     fn commas_in_quotes_and_brackets_do_not_separate() {

@@ -105,6 +105,7 @@ fn param_end(bytes: &[u8]) -> usize {
 }
 
 /// The length of the value at the front: a quoted string, or one word without white space, comma or quote.
+#[inline]
 fn value_run(bytes: &[u8]) -> Option<usize> {
     match bytes.first()? {
         b'"' => chars::quoted_run(bytes),

@@ -14,6 +14,8 @@ pub struct Address<'a> {
     pub params: &'a [u8],
     /// The whole value as it came.
     pub raw: &'a [u8],
+    /// The first `tag` of the parameters, which are walked through in any case.
+    tag: Option<&'a [u8]>,
 }
 
 impl<'a> Address<'a> {
@@ -24,28 +26,25 @@ impl<'a> Address<'a> {
     /// send.
     pub fn parse(value: &'a [u8]) -> Result<Address<'a>, BadUri> {
         let raw = chars::trim(value);
-        if raw.first() == Some(&b'"') {
-            let end = chars::quoted_run(raw).ok_or(BadUri::Display)?;
-            let rest = chars::trim_start(&raw[end..]);
-            let rest = rest.strip_prefix(b"<").ok_or(BadUri::Display)?;
-            return bracketed(raw, Some(&raw[..end]), rest);
-        }
-        match raw.iter().position(|&byte| matches!(byte, b'<' | b';')) {
-            Some(at) if raw[at] == b'<' => {
-                let display = chars::trim(&raw[..at]);
-                if !display.iter().all(|&byte| chars::is_display_byte(byte)) {
-                    return Err(BadUri::Display);
-                }
-                bracketed(raw, (!display.is_empty()).then_some(display), &raw[at + 1..])
+        let (display, uri_raw, params) = split(raw)?;
+        let mut tag = None;
+        // Before the URI, whose fault counts first: what is read last is copied once less.
+        let well_formed = Params::each_well_formed(params, |param| {
+            if tag.is_none() && chars::is(param.name, b"tag") {
+                tag = Some(param.value.unwrap_or_default());
             }
-            Some(at) => bare(raw, at),
-            None => bare(raw, raw.len()),
+            Some(())
+        });
+        match Uri::parse(uri_raw) {
+            Err(bad) => Err(bad),
+            Ok(_) if well_formed.is_none() => Err(BadUri::AddressParams),
+            Ok(uri) => Ok(Address { display, uri, uri_raw, params, raw, tag }),
         }
     }
 
     /// The `tag` of a From or To.
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.param("tag")
+        self.tag
     }
 
     /// A header parameter's value (not one of the URI), empty for one without a value.
@@ -58,37 +57,63 @@ impl<'a> Address<'a> {
     }
 }
 
-fn bracketed<'a>(raw: &'a [u8], display: Option<&'a [u8]>, rest: &'a [u8]) -> Result<Address<'a>, BadUri> {
+/// Display name, URI and parameters of a trimmed value.
+type Parts<'a> = (Option<&'a [u8]>, &'a [u8], &'a [u8]);
+
+#[inline]
+fn split(raw: &[u8]) -> Result<Parts<'_>, BadUri> {
+    let (display, rest) = match raw {
+        [b'<', rest @ ..] => (None, rest),
+        [b'"', ..] => {
+            let end = chars::quoted_run(raw).ok_or(BadUri::Display)?;
+            let rest = chars::trim_start(&raw[end..]);
+            (Some(&raw[..end]), rest.strip_prefix(b"<").ok_or(BadUri::Display)?)
+        }
+        _ => match raw.iter().position(|&byte| matches!(byte, b'<' | b';')) {
+            Some(at) if raw[at] == b'<' => {
+                let display = chars::trim(&raw[..at]);
+                if !display.iter().all(|&byte| chars::is_display_byte(byte)) {
+                    return Err(BadUri::Display);
+                }
+                ((!display.is_empty()).then_some(display), &raw[at + 1..])
+            }
+            at => return bare(raw, at.unwrap_or(raw.len())),
+        },
+    };
     let close = chars::find::<b'>'>(rest).ok_or(BadUri::Bracket)?;
-    let uri_raw = &rest[..close];
-    let params = chars::trim(&rest[close + 1..]);
-    finish(raw, display, uri_raw, params)
+    Ok((display, &rest[..close], chars::trim(&rest[close + 1..])))
 }
 
-fn bare(raw: &[u8], end: usize) -> Result<Address<'_>, BadUri> {
+/// A URI without angle brackets, whose parameters are those of the header.
+fn bare(raw: &[u8], end: usize) -> Result<Parts<'_>, BadUri> {
     let uri_raw = chars::trim(&raw[..end]);
     if memchr::memchr2(b',', b'?', uri_raw).is_some() {
         return Err(BadUri::NeedsBrackets);
     }
-    finish(raw, None, uri_raw, &raw[end..])
-}
-
-fn finish<'a>(
-    raw: &'a [u8],
-    display: Option<&'a [u8]>,
-    uri_raw: &'a [u8],
-    params: &'a [u8],
-) -> Result<Address<'a>, BadUri> {
-    let uri = Uri::parse(uri_raw)?;
-    if !Params::are_well_formed(params) {
-        return Err(BadUri::AddressParams);
-    }
-    Ok(Address { display, uri, uri_raw, params, raw })
+    Ok((None, uri_raw, &raw[end..]))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_tag_is_the_parameter_of_that_name(
+            params in "(\\s?;\\s?(tag|TAG|a|b\\.c)(\\s?=\\s?([a-z0-9=.]{1,9}|\"[a-z;=, ]{0,9}\"))?){0,4}",
+        ) {
+            for before in ["<sip:a@b>", "\"a;tag=b\" <sip:a@b;tag=c>", "sip:a@b", "tel:+12015550101"] {
+                let text = format!("{before}{params}");
+                if let Ok(address) = Address::parse(text.as_bytes()) {
+                    prop_assert_eq!(address.tag(), address.param("tag"), "{}", text);
+                }
+            }
+        }
+    }
 
     fn address(text: &str) -> Address<'_> {
         Address::parse(text.as_bytes()).unwrap_or_else(|bad| panic!("{text}: {bad}"))

@@ -1,8 +1,6 @@
 //! The one pass over the head.
 
-use smallvec::SmallVec;
-
-use super::{Entry, Fault, INLINE_FIELDS, MAX_FIELDS, MAX_MESSAGE};
+use super::{Entries, Entry, Fault, MAX_FIELDS, MAX_MESSAGE};
 use crate::sip::header::{Name, chars};
 use crate::sip::uri::{BadUri, Uri};
 
@@ -15,7 +13,6 @@ pub(super) enum Start<'a> {
 
 pub(super) struct Head<'a> {
     pub start: Start<'a>,
-    pub fields: SmallVec<[Entry; INLINE_FIELDS]>,
     pub singles: Singles,
     pub body_at: usize,
 }
@@ -23,8 +20,9 @@ pub(super) struct Head<'a> {
 /// Where the headers stand that every message has, and those that may stand there once only.
 #[derive(Default)]
 pub(super) struct Singles {
-    /// By slot, one more than the index of the first field of that name; 0 where there is none.
-    places: [u16; SLOTS + 1],
+    /// By slot, where the value of the first field of that name begins and ends; it ends at 0 where there is
+    /// none.
+    places: [(u16, u16); SLOTS + 1],
 }
 
 /// Slot 1 is Via, of which there may be many; the rest are single (RFC 3261 §7.3.1, §20).
@@ -52,20 +50,24 @@ static SLOT: [u8; Name::Other as usize + 1] = {
 };
 
 impl Singles {
-    pub fn index(&self, name: Name) -> Option<usize> {
-        usize::from(self.places[usize::from(SLOT[name as usize])]).checked_sub(1)
+    /// The value of the first field of that name.
+    pub fn value<'a>(&self, raw: &'a [u8], name: Name) -> Option<&'a [u8]> {
+        let (at, end) = self.places[usize::from(SLOT[name as usize])];
+        (end != 0).then(|| &raw[usize::from(at)..usize::from(end)])
     }
 
-    fn take(&mut self, name: Name, count: usize) -> Result<(), Fault> {
-        let slot = usize::from(SLOT[name as usize]);
+    #[inline]
+    fn take(&mut self, entry: &Entry) -> Result<(), Fault> {
+        let slot = usize::from(SLOT[entry.name as usize]);
         if slot == 0 {
             return Ok(());
         }
-        if self.places[slot] == 0 {
-            self.places[slot] = offset(count);
+        let place = &mut self.places[slot];
+        if place.1 == 0 {
+            *place = (entry.value_at, entry.value_end);
             return Ok(());
         }
-        if name == Name::Via { Ok(()) } else { Err(Fault::Repeated(name)) }
+        if entry.name == Name::Via { Ok(()) } else { Err(Fault::Repeated(entry.name)) }
     }
 }
 
@@ -77,19 +79,26 @@ pub(super) fn skip_blank_lines(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-pub(super) fn head(raw: &[u8]) -> Result<Head<'_>, Fault> {
+/// Reads the start line, and the header fields into `fields`.
+pub(super) fn head<'a>(raw: &'a [u8], fields: &mut Entries) -> Result<Head<'a>, Fault> {
     let (line, mut lines) = start_line(raw)?;
     let start = read_start(line)?;
-    let mut fields = SmallVec::new();
     let mut singles = Singles::default();
+    read_fields(&mut lines, fields, &mut singles)?;
+    Ok(Head { start, singles, body_at: lines.at() })
+}
+
+/// A function of its own, so that what it keeps in hand from field to field stays in registers.
+#[inline(never)]
+fn read_fields(lines: &mut Lines<'_>, fields: &mut Entries, singles: &mut Singles) -> Result<(), Fault> {
     while let Some(entry) = lines.next_field()? {
         if fields.len() == MAX_FIELDS {
             return Err(Fault::TooManyFields);
         }
+        singles.take(&entry)?;
         fields.push(entry);
-        singles.take(entry.name, fields.len())?;
     }
-    Ok(Head { start, fields, singles, body_at: lines.at })
+    Ok(())
 }
 
 /// The first line without its line end, and the lines after it.
@@ -100,91 +109,102 @@ pub(super) fn start_line(raw: &[u8]) -> Result<(&[u8], Lines<'_>), Fault> {
     if raw.len() > MAX_MESSAGE {
         return Err(Fault::TooLong);
     }
-    let mut lines = Lines { raw, at: 0 };
-    let end = lines.line_end(0)?;
-    lines.at = end + 2;
-    Ok((&raw[..end], lines))
+    let end = line_length(raw)?;
+    Ok((&raw[..end], Lines { rest: &raw[end + 2..], length: raw.len() }))
 }
 
 /// The header fields, one after another.
 pub(super) struct Lines<'a> {
-    raw: &'a [u8],
-    /// Where the next line begins; once `next_field` has given `None`, the body.
-    pub at: usize,
+    /// The next line and all after it; once `next_field` has given `None`, the body.
+    rest: &'a [u8],
+    /// How long the message is.
+    length: usize,
 }
 
 impl Lines<'_> {
+    /// Where in the message the next line begins.
+    fn at(&self) -> usize {
+        self.length - self.rest.len()
+    }
+
     /// The next field, or `None` at the empty line that ends the head.
     #[inline]
     pub fn next_field(&mut self) -> Result<Option<Entry>, Fault> {
-        let rest = self.raw.get(self.at..).unwrap_or_default();
-        match rest {
-            [b'\r', b'\n', ..] => {
-                self.at += 2;
+        let line = self.rest;
+        match line {
+            [b'\r', b'\n', body @ ..] => {
+                self.rest = body;
                 return Ok(None);
             }
             [] | [b'\r'] => return Err(Fault::NoEmptyLine),
             _ => {}
         }
-        let colon = chars::colon(rest).ok_or(Fault::HeaderName)?;
-        let raw_name = chars::trim_end(&rest[..colon]);
+        let colon = chars::colon(line).ok_or(Fault::HeaderName)?;
+        let raw_name = chars::trim_end(&line[..colon]);
         let name = Name::parse(raw_name);
         if name == Name::Other && !chars::is_token(raw_name) {
             return Err(Fault::HeaderName);
         }
-        let begin = self.at + colon + 1;
-        let end = self.value_end(begin)?;
-        let value = chars::trim_start(&self.raw[begin..end]);
-        let value_at = end - value.len();
+        let after = &line[colon + 1..];
+        // Nearly all write one space there.
+        let after = after.strip_prefix(b" ").unwrap_or(after);
+        let length = match chars::low_control(after) {
+            Some(end) if matches!(after[end..], [b'\r', b'\n', next, ..] if !matches!(next, b' ' | b'\t')) => {
+                end
+            }
+            Some(_) | None => value_length(after)?,
+        };
+        let value = chars::trim_start(&after[..length]);
+        let name_at = self.at();
+        let value_at = self.length - after.len() + length - value.len();
         let entry = Entry {
             name,
-            name_at: offset(self.at),
-            name_end: offset(self.at + raw_name.len()),
+            name_at: offset(name_at),
+            name_end: offset(name_at + raw_name.len()),
             value_at: offset(value_at),
             value_end: offset(value_at + chars::trim_end(value).len()),
         };
-        self.at = end + 2;
+        self.rest = &after[length + 2..];
         Ok(Some(entry))
     }
 
     /// Passes over a field that `next_field` refused, for a reader that wants what can be had of the rest.
     /// `false` when there is no further line.
     pub fn skip(&mut self) -> bool {
-        let rest = self.raw.get(self.at..).unwrap_or_default();
-        match memchr::memchr(b'\n', rest) {
+        match memchr::memchr(b'\n', self.rest) {
             Some(found) => {
-                self.at += found + 1;
+                self.rest = &self.rest[found + 1..];
                 true
             }
             None => false,
         }
     }
+}
 
-    /// Where the line end of a value stands, over all its folded lines (RFC 3261 §7.3.1).
-    fn value_end(&self, mut at: usize) -> Result<usize, Fault> {
-        loop {
-            at = self.line_end(at)?;
-            if !matches!(self.raw.get(at + 2), Some(b' ' | b'\t')) {
-                return Ok(at);
-            }
-            at += 2;
+/// How long the value is at the front, over all its folded lines (RFC 3261 §7.3.1), without its last CRLF.
+#[cold]
+fn value_length(bytes: &[u8]) -> Result<usize, Fault> {
+    let mut at = 0;
+    loop {
+        at += line_length(&bytes[at..])?;
+        if !matches!(bytes.get(at + 2), Some(b' ' | b'\t')) {
+            return Ok(at);
         }
+        at += 2;
     }
+}
 
-    /// Where the CRLF of the line stands that `from` is in. A CR or LF alone is refused, since the next element
-    /// might see a line end where we see none; so is a NUL, except as a quoted pair (RFC 3261 §25.1).
-    #[inline]
-    fn line_end(&self, from: usize) -> Result<usize, Fault> {
-        let mut at = from;
-        loop {
-            let rest = self.raw.get(at..).unwrap_or_default();
-            at += chars::low_control(rest).ok_or(Fault::NoEmptyLine)?;
-            match self.raw[at..] {
-                [b'\r', b'\n', ..] => return Ok(at),
-                [b'\r' | b'\n', ..] => return Err(Fault::LineEnd),
-                [0, ..] if at == from || self.raw[at - 1] != b'\\' => return Err(Fault::LineEnd),
-                _ => at += 1,
-            }
+/// How long the line is at the front, without its CRLF. A CR or LF alone is refused, since the next element
+/// might see a line end where we see none; so is a NUL, except as a quoted pair (RFC 3261 §25.1).
+fn line_length(bytes: &[u8]) -> Result<usize, Fault> {
+    let mut at = 0;
+    loop {
+        at += chars::low_control(&bytes[at..]).ok_or(Fault::NoEmptyLine)?;
+        match bytes[at..] {
+            [b'\r', b'\n', ..] => return Ok(at),
+            [b'\r' | b'\n', ..] => return Err(Fault::LineEnd),
+            [0, ..] if at == 0 || bytes[at - 1] != b'\\' => return Err(Fault::LineEnd),
+            _ => at += 1,
         }
     }
 }
@@ -196,6 +216,10 @@ pub(super) const fn offset(at: usize) -> u16 {
 }
 
 fn read_start(line: &[u8]) -> Result<Start<'_>, Fault> {
+    // As nearly all write it.
+    if let Some(rest) = line.strip_prefix(b"SIP/2.0 ") {
+        return read_status(rest);
+    }
     match line.get(..8) {
         Some(version) if version.eq_ignore_ascii_case(b"SIP/2.0 ") => read_status(&line[8..]),
         Some(version) if version[..4].eq_ignore_ascii_case(b"SIP/") => Err(Fault::Version),
@@ -206,21 +230,21 @@ fn read_start(line: &[u8]) -> Result<Start<'_>, Fault> {
 /// `Method SP Request-URI SP SIP-Version` (RFC 3261 §7.1), with one space each.
 fn read_request_line(line: &[u8]) -> Result<Start<'_>, Fault> {
     let (method, uri, version) = split_request_line(line).ok_or(Fault::StartLine)?;
-    if !version.eq_ignore_ascii_case(b"SIP/2.0") {
+    if version != b"SIP/2.0" && !version.eq_ignore_ascii_case(b"SIP/2.0") {
         return Err(if is_sip_version(version) { Fault::Version } else { Fault::StartLine });
     }
-    let uri = Uri::parse(uri).map_err(Fault::RequestUri)?;
-    if !uri.headers.is_empty() {
-        return Err(Fault::RequestUri(BadUri::Headers));
+    match Uri::parse(uri) {
+        Ok(uri) if uri.headers.is_empty() => Ok(Start::Request { method, uri }),
+        Ok(_) => Err(Fault::RequestUri(BadUri::Headers)),
+        Err(bad) => Err(Fault::RequestUri(bad)),
     }
-    Ok(Start::Request { method, uri })
 }
 
 /// Splits at the first two spaces; the third part may have more.
 pub(super) fn split_request_line(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let first = chars::token_run(line);
     let rest = line[first..].strip_prefix(b" ")?;
-    let second = memchr::memchr(b' ', rest)?;
+    let second = chars::find::<b' '>(rest)?;
     (first > 0).then(|| (&line[..first], &rest[..second], &rest[second + 1..]))
 }
 

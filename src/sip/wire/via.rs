@@ -76,7 +76,7 @@ impl<'a> Via<'a> {
     }
 
     fn take(&mut self, Param { name, value }: Param<'a>) -> Option<()> {
-        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        let is = |wanted: &str| chars::is(name, wanted.as_bytes());
         if is("branch") {
             self.branch = Some(value?);
         } else if is("rport") {
@@ -127,7 +127,7 @@ fn sent_by(bytes: &[u8]) -> Option<HostPort<'_>> {
 fn read_transport(token: &[u8]) -> Option<Transport> {
     [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss]
         .into_iter()
-        .find(|transport| token.eq_ignore_ascii_case(transport.via_token().as_bytes()))
+        .find(|transport| chars::is(token, transport.via_token().as_bytes()))
 }
 
 fn number<N: TryFrom<u64>>(digits: &[u8]) -> Option<N> {
