@@ -58,10 +58,10 @@ impl<'a> Presentation<'a> {
     /// The number that the called side sees, for the record; `None` when withheld.
     pub fn number(shown: Shown, caller: &Caller, did: E164) -> Option<Box<str>> {
         match shown {
-            Shown::Did => Some(did.to_string().into()),
+            Shown::Did => Some(did.into()),
             Shown::Caller if caller.withheld => None,
             Shown::Caller => match (caller.number, &caller.text) {
-                (Some(number), _) => Some(number.to_string().into()),
+                (Some(number), _) => Some(number.into()),
                 (None, text) => text.clone(),
             },
         }

@@ -138,7 +138,7 @@ impl Call {
 
     fn beginning(&self, node: &Arc<str>) -> Beginning {
         let Plan { generation, account, did, trunk, .. } = &*self.plan;
-        let did = Some(did.to_string().into());
+        let did = Some((*did).into());
         self.arrival.beginning(node, trunk, *generation, account.clone(), did)
     }
 
@@ -264,11 +264,11 @@ impl Arrival {
         if self.caller.withheld && !trusted {
             return None;
         }
-        self.caller.number.map(|number| number.to_string().into()).or_else(|| self.caller.text.clone())
+        self.caller.number.map(Into::into).or_else(|| self.caller.text.clone())
     }
 
     fn diversions(&self) -> Vec<Box<str>> {
-        self.caller.diversions.iter().map(|earlier| earlier.by.to_string().into()).collect()
+        self.caller.diversions.iter().map(|earlier| earlier.by.into()).collect()
     }
 
     fn leg(&self, trunk: Option<Arc<str>>, end: LegEnd, ended: Wall, (sip_call_id, peer): Seen) -> CdrLeg {

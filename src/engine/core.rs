@@ -6,7 +6,7 @@ use super::clock::Clock;
 use super::exchange::{Effects, Exchange, Input, Load, Notice, Router};
 use super::precedence::Standing;
 use super::shard::{Core, Notices, Owners};
-use crate::call::cdr::Cdr;
+use crate::call::cdr::{Cdr, Direction, Outcome};
 use crate::sip::peer::Peer;
 use crate::sip::transaction::Traffic;
 use crate::sip::wire::Message;
@@ -93,7 +93,8 @@ struct Meters {
     repeats_in: Counter,
     setup: Histogram,
     answer: Histogram,
-    answered: Counter,
+    /// The kinds of ends that were met, the usual one first: at most one for each direction and outcome.
+    ended: Vec<(Direction, Outcome, Counter)>,
 }
 
 impl Meters {
@@ -108,25 +109,27 @@ impl Meters {
             repeats_in: counter!("strowger_sip_retransmissions_total", "dir" => "in"),
             setup: histogram!("strowger_setup_seconds"),
             answer: histogram!("strowger_answer_seconds"),
-            answered: counter!("strowger_calls_total", "direction" => "inbound", "outcome" => "answered"),
+            ended: vec![end(Direction::Inbound, Outcome::Answered)],
         }
     }
 
-    fn ended(&self, cdr: &Cdr) {
-        use crate::call::cdr::{Direction, Outcome};
-        match (cdr.direction, cdr.outcome) {
-            (Direction::Inbound, Outcome::Answered) => self.answered.increment(1),
-            (direction, outcome) => {
-                counter!("strowger_calls_total", "direction" => direction.label(), "outcome" => outcome.label())
-                    .increment(1);
-            }
-        }
+    fn ended(&mut self, cdr: &Cdr) {
+        let met = self.ended.iter().position(|(of, with, _)| (*of, *with) == (cdr.direction, cdr.outcome));
+        let at = met.unwrap_or_else(|| {
+            self.ended.push(end(cdr.direction, cdr.outcome));
+            self.ended.len() - 1
+        });
+        self.ended[at].2.increment(1);
     }
 
     fn publish(&mut self, exchange: &mut Exchange) {
         let load = exchange.load();
         if load != self.load {
-            let change = |gauge: &Gauge, now: usize, then: usize| gauge.increment(now as f64 - then as f64);
+            let change = |gauge: &Gauge, now: usize, then: usize| {
+                if now != then {
+                    gauge.increment(now as f64 - then as f64);
+                }
+            };
             change(&self.calls, load.calls, self.load.calls);
             change(&self.legs, load.legs, self.load.legs);
             change(&self.transactions, load.transactions, self.load.transactions);
@@ -145,4 +148,9 @@ impl Meters {
             counter!("strowger_rejected_total", "reason" => reason).increment(count);
         }
     }
+}
+
+fn end(direction: Direction, outcome: Outcome) -> (Direction, Outcome, Counter) {
+    let (of, with) = (direction.label(), outcome.label());
+    (direction, outcome, counter!("strowger_calls_total", "direction" => of, "outcome" => with))
 }

@@ -55,6 +55,13 @@ impl E164 {
         Digits { bytes, len: len as u8 }
     }
 
+    /// Puts the digits behind the `+` that `text` begins with.
+    fn text(self, text: &mut [u8; MAX_DIGITS + 1]) -> &str {
+        let digits = self.digits();
+        text[1..].copy_from_slice(&digits.bytes);
+        str::from_utf8(&text[..=usize::from(digits.len)]).unwrap_or_default()
+    }
+
     /// How many digits it has, 7 to 15.
     #[expect(clippy::len_without_is_empty, reason = "a number is never empty")]
     pub const fn len(self) -> usize {
@@ -74,10 +81,14 @@ impl E164 {
 
 impl fmt::Display for E164 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [b'+'; MAX_DIGITS + 1];
-        let digits = self.digits();
-        text[1..].copy_from_slice(&digits.bytes);
-        f.pad(str::from_utf8(&text[..=usize::from(digits.len)]).unwrap_or_default())
+        f.pad(self.text(&mut [b'+'; MAX_DIGITS + 1]))
+    }
+}
+
+/// The same text as `to_string` gives, for records: one allocation, of its size.
+impl From<E164> for Box<str> {
+    fn from(number: E164) -> Box<str> {
+        number.text(&mut [b'+'; MAX_DIGITS + 1]).into()
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cursor::{BadCursor, Cursor, Day};
+use super::line::Json as _;
 use super::volume::{self, Log, Volume};
 use crate::call::cdr::Cdr;
 
@@ -199,7 +200,7 @@ impl Writer {
         self.newest = self.newest.max(day);
         let lines = self.group.entry(day).or_default();
         let from = lines.len();
-        match serde_json::to_writer(&mut *lines, cdr) {
+        match cdr.write(lines) {
             Ok(()) => lines.push(b'\n'),
             Err(error) => {
                 lines.truncate(from);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
+use super::line::Json as _;
 use super::volume::{self, Log, Volume};
 use crate::call::cdr::JournalEntry;
 
@@ -26,33 +27,40 @@ const LINE: u64 = 1 << 20;
 /// How much is copied in one write when the journal is begun anew.
 const COPY: usize = 64 << 10;
 
-/// One line: a head, or the beginning of a call.
-#[derive(Serialize, Deserialize)]
-struct Line<'a> {
-    /// Version of the format, in the head.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    journal: Option<u8>,
+/// The first line.
+#[derive(Serialize)]
+struct Head {
+    /// Version of the format.
+    journal: u8,
     /// How far the records had come when the journal was begun.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    records: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    start: Option<std::borrow::Cow<'a, JournalEntry>>,
+    records: String,
 }
 
-impl<'a> Line<'a> {
-    fn head(records: Cursor) -> Line<'a> {
-        Line { journal: Some(1), records: Some(records.to_string()), start: None }
-    }
+/// One line as it is read: the head, or the beginning of a call.
+#[derive(Deserialize)]
+struct Line {
+    records: Option<String>,
+    start: Option<JournalEntry>,
+}
 
-    fn start(entry: &'a JournalEntry) -> Line<'a> {
-        Line { journal: None, records: None, start: Some(std::borrow::Cow::Borrowed(entry)) }
-    }
+fn write_head(records: Cursor, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    serde_json::to_writer(&mut *out, &Head { journal: 1, records: records.to_string() })?;
+    out.push(b'\n');
+    Ok(())
+}
 
-    fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        serde_json::to_writer(&mut *out, self)?;
-        out.push(b'\n');
-        Ok(())
-    }
+fn write_start(entry: &JournalEntry, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    out.extend_from_slice(b"{\"start\":");
+    entry.write(out)?;
+    out.extend_from_slice(b"}\n");
+    Ok(())
+}
+
+/// The call whose beginning `write_start` wrote. Ids are ours and have nothing to escape.
+fn call_of(line: &[u8]) -> Option<&str> {
+    let id = line.strip_prefix(br#"{"start":{"id":""#)?;
+    let end = memchr::memchr(b'"', id)?;
+    std::str::from_utf8(&id[..end]).ok()
 }
 
 /// What a journal that was left behind says.
@@ -67,8 +75,8 @@ pub(super) struct Found {
 pub(super) fn read(path: &Path) -> io::Result<Found> {
     let mut found = Found::default();
     each_line(path, |line| {
-        match serde_json::from_slice::<Line<'_>>(line) {
-            Ok(Line { start: Some(entry), .. }) => found.starts.push(entry.into_owned()),
+        match serde_json::from_slice::<Line>(line) {
+            Ok(Line { start: Some(entry), .. }) => found.starts.push(entry),
             Ok(Line { records: Some(records), .. }) => found.records = records.parse().unwrap_or_default(),
             Ok(Line { start: None, records: None, .. }) => {}
             Err(_) => tracing::warn!("a torn line of the journal was left out"),
@@ -131,7 +139,7 @@ impl Journal {
     pub fn write<'a>(&mut self, starts: impl Iterator<Item = &'a JournalEntry> + Clone) -> io::Result<()> {
         self.buffer.clear();
         for entry in starts.clone() {
-            Line::start(entry).write(&mut self.buffer)?;
+            write_start(entry, &mut self.buffer)?;
         }
         let log = match &mut self.log {
             Some(log) => log,
@@ -187,7 +195,7 @@ impl Journal {
         let part = volume::part_of(&self.path);
         let live = &self.live;
         self.buffer.clear();
-        Line::head(records).write(&mut self.buffer)?;
+        write_head(records, &mut self.buffer)?;
         let mut length = 0;
         let mut log = {
             let file = volume::open_file(&part)?;
@@ -197,8 +205,7 @@ impl Journal {
         let buffer = &mut self.buffer;
         if !live.is_empty() {
             each_line(&self.path, |line| {
-                let Ok(Line { start: Some(entry), .. }) = serde_json::from_slice(line) else { return Ok(()) };
-                if live.contains(&entry.id) {
+                if call_of(line).is_some_and(|call| live.contains(call)) {
                     buffer.write_all(line)?;
                     buffer.push(b'\n');
                 }

@@ -9,6 +9,7 @@ mod dir;
 mod disk;
 mod inbox;
 mod journal;
+mod line;
 mod slots;
 pub mod volume;
 

@@ -15,6 +15,11 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::call::cdr::rfc3339;
 use crate::time::Wall;
 
+/// Room for most lines.
+const USUAL: usize = 256;
+/// The field that has no name of its own.
+const MESSAGE: &str = "message";
+
 /// Writes a line as text.
 pub(super) struct Text;
 
@@ -32,94 +37,83 @@ where
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let moment = rfc3339::write(Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)));
         let metadata = event.metadata();
-        writer.write_str(std::str::from_utf8(&moment).unwrap_or_default())?;
-        writer.write_str(match *metadata.level() {
+        let mut line = String::with_capacity(USUAL);
+        line.push_str(std::str::from_utf8(&moment).unwrap_or_default());
+        line.push_str(match *metadata.level() {
             tracing::Level::ERROR => " ERROR ",
             tracing::Level::WARN => "  WARN ",
             tracing::Level::INFO => "  INFO ",
             tracing::Level::DEBUG => " DEBUG ",
             tracing::Level::TRACE => " TRACE ",
-        })?;
-        writer.write_str(metadata.target())?;
-        writer.write_str(":")?;
-        let mut fields = Fields { out: Clean(&mut writer), outcome: Ok(()) };
+        });
+        line.push_str(metadata.target());
+        line.push(':');
+        let mut fields = Fields { line, outcome: Ok(()) };
         event.record(&mut fields);
         fields.outcome?;
-        writer.write_str("\n")
+        let mut line = clean(fields.line);
+        line.push('\n');
+        writer.write_str(&line)
     }
 }
 
 /// Writes an event's fields.
-struct Fields<W> {
-    out: Clean<W>,
+struct Fields {
+    line: String,
     outcome: fmt::Result,
 }
 
-impl<W: Write> Fields<W> {
-    fn write(&mut self, field: &Field, value: impl FnOnce(&mut Clean<W>) -> fmt::Result) {
-        if self.outcome.is_ok() {
-            self.outcome = self.name(field).and_then(|()| value(&mut self.out));
+impl Fields {
+    /// Writes what stands before a value.
+    fn name(&mut self, field: &Field) {
+        self.line.push(' ');
+        if field.name() != MESSAGE {
+            self.line.push_str(field.name());
+            self.line.push('=');
         }
-    }
-
-    fn name(&mut self, field: &Field) -> fmt::Result {
-        self.out.0.write_str(" ")?;
-        if field.name() == "message" {
-            return Ok(());
-        }
-        self.out.0.write_str(field.name())?;
-        self.out.0.write_str("=")
     }
 }
 
-impl<W: Write> Visit for Fields<W> {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.write(field, |out| write!(out, "{value:?}"));
+        self.name(field);
+        let outcome = write!(self.line, "{value:?}");
+        self.outcome = self.outcome.and(outcome);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        let is_word = |byte: u8| byte.is_ascii_graphic() && byte != b'"';
-        let plain = field.name() == "message" || (!value.is_empty() && value.bytes().all(is_word));
-        self.write(field, |out| if plain { out.write_str(value) } else { write!(out.0, "{value:?}") });
+        let is_word = |byte: u8| byte.is_ascii_graphic() & (byte != b'"');
+        let plain = !value.is_empty() && value.bytes().fold(true, |word, byte| word & is_word(byte));
+        if plain || field.name() == MESSAGE {
+            self.name(field);
+            self.line.push_str(value);
+        } else {
+            self.record_debug(field, &value);
+        }
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        let mut digits = [0; 20];
-        self.write(field, |out| out.0.write_str(decimal(value, &mut digits)));
-    }
-}
-
-/// The decimal digits of a number.
-fn decimal(mut value: u64, digits: &mut [u8; 20]) -> &str {
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            return std::str::from_utf8(&digits[at..]).unwrap_or_default();
-        }
+        self.name(field);
+        self.line.push_str(itoa::Buffer::new().format(value));
     }
 }
 
 /// Escapes control characters: what a stranger sent can neither end a line nor move a terminal's cursor.
-struct Clean<W>(W);
-
-impl<W: Write> Write for Clean<W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        // A C1 control is two bytes of UTF-8, the first 0xC2.
-        if !text.bytes().any(|byte| byte < b' ' || byte == 0x7f || byte == 0xc2) {
-            return self.0.write_str(text);
-        }
-        for letter in text.chars() {
-            if letter.is_control() {
-                write!(self.0, "{}", letter.escape_default())?;
-            } else {
-                self.0.write_char(letter)?;
-            }
-        }
-        Ok(())
+fn clean(line: String) -> String {
+    // A C1 control is two bytes of UTF-8, the first 0xC2.
+    let suspect = |byte: u8| (byte < b' ') | (byte == 0x7f) | (byte == 0xc2);
+    if !line.bytes().fold(false, |before, byte| before | suspect(byte)) {
+        return line;
     }
+    let mut clean = String::with_capacity(2 * line.len());
+    for letter in line.chars() {
+        if letter.is_control() {
+            clean.extend(letter.escape_default());
+        } else {
+            clean.push(letter);
+        }
+    }
+    clean
 }
 
 #[cfg(test)]
