@@ -155,7 +155,9 @@ async fn readyz(State(desk): State<Desk>) -> Response {
         Readiness::Taking => return "ready\n".into_response(),
         Readiness::Starting => "the node is starting",
         Readiness::Draining => "the node is draining: calls in progress go on, new ones are refused",
-        Readiness::NoRoom => "no room is left for call records: the disk is full or failing",
+        Readiness::NoRoom => {
+            "no room is left for call records: the disk is full or failing, or too many calls are in progress"
+        }
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
 }

@@ -10,7 +10,7 @@ use super::leg::{Destination, Leg, LegState};
 use super::outcome::{self, Verdict};
 use super::presentation::Presentation;
 use super::refusal::Refusal;
-use super::{Arrival, Call, State, Turn};
+use super::{Agents, Arrival, Call, State, Turn};
 use crate::routing::{Plan, Trunk};
 use crate::time::{Instant, Now, Wall};
 
@@ -87,10 +87,24 @@ impl Turn<'_> {
 }
 
 impl Call {
-    /// Ends a call whose own logic failed: nothing further will come from it (R12).
-    pub fn abort(&mut self, now: Now) {
+    /// Ends a call whose own logic failed, and its legs: nothing further will come from it (R12). `answered`: our 200
+    /// has left.
+    pub fn abort(&mut self, now: Now, answered: bool, agents: &dyn Agents) {
         self.state = State::Over;
+        self.answered = self.answered.filter(|_| answered);
         self.ending = Some((Ending::Fault, now.mono));
+        for leg in &mut self.legs {
+            let end = match leg.state {
+                LegState::Bridged if answered => LegEnd::Won,
+                LegState::Calling | LegState::Ringing | LegState::Bridged => LegEnd::Failed,
+                LegState::Ended(_) => continue,
+            };
+            leg.state = LegState::Ended(end);
+            leg.ended = Some(now.mono);
+            if let Some(agent) = leg.agent() {
+                agents.release(agent);
+            }
+        }
     }
 
     /// The record. `seen` tells what the dialogs know of a leg.
@@ -182,14 +196,14 @@ impl Call {
                 (outcome, code, q850)
             }
             Ending::NeverPracked => (Outcome::Failed, 504, Some(outcome::TIMER)),
+            Ending::Fault => (Outcome::Failed, 500, Some(outcome::q850_of(500))),
             Ending::CallerHungUp
             | Ending::CalleeHungUp
             | Ending::NeverAcknowledged
             | Ending::NoAnswerInAck
             | Ending::MaxCall
             | Ending::Lost
-            | Ending::Operator
-            | Ending::Fault => (Outcome::Failed, 480, None),
+            | Ending::Operator => (Outcome::Failed, 480, None),
         }
     }
 

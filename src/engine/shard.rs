@@ -37,7 +37,7 @@ pub trait Core: 'static {
     /// When [`Input::Due`] is wanted next.
     fn next_deadline(&self) -> Option<Instant>;
 
-    /// The turn's messages are sent: takes its notices out of `out`, in order. Once a turn.
+    /// The turn's messages are about to be sent: takes its notices out of `out`, in order. Once a turn.
     fn report(&mut self, out: &mut Effects, to: &mut dyn Notices<Self::Notice>);
 
     /// What a message is to its calls: those of one instant are taken in R8's order.
@@ -190,8 +190,9 @@ impl<C: Core, O: Owners> Shard<C, O> {
         if self.mind.core.next_deadline().is_some_and(|at| at <= now.mono) {
             self.mind.handle(now, Input::Due);
         }
-        self.send();
+        // The journal's thread has an answered call before the caller has the 200 (R12).
         self.mind.core.report(&mut self.mind.effects, &mut *self.notices);
+        self.send();
         self.publish();
         more |= !self.undelivered.is_empty();
         match inbox {
@@ -472,20 +473,8 @@ impl<C: Core, O: Owners> Mind<C, O> {
         self.guard(now, |core, out| core.handle(now, input, out));
     }
 
-    /// A panic while the core works takes back what it had appended and ends that call alone (R12).
     fn guard(&mut self, now: Now, work: impl FnOnce(&mut C, &mut Effects)) {
-        let Mind { core, effects, .. } = self;
-        let (wire, sends) = (effects.out.wire.len(), effects.out.sends.len());
-        if catch_unwind(AssertUnwindSafe(|| work(core, effects))).is_err() {
-            tracing::error!("a call's state machine panicked; the call is ended");
-            effects.out.wire.truncate(wire);
-            effects.out.sends.truncate(sends);
-            if catch_unwind(AssertUnwindSafe(|| core.panicked(now, effects))).is_err() {
-                tracing::error!("ending a call after a panic panicked as well");
-                effects.out.wire.truncate(wire);
-                effects.out.sends.truncate(sends);
-            }
-        }
+        guard(&mut self.core, &mut self.effects, work, |core, out| core.panicked(now, out));
     }
 
     /// Tells every other shard that a far end was not reached.
@@ -549,6 +538,22 @@ impl Timer {
 fn on_grid(deadline: Instant) -> Instant {
     let grid = GRID.as_micros() as u64;
     Instant::from_micros(deadline.as_micros().div_ceil(grid).saturating_mul(grid))
+}
+
+/// A panic while the core works ends that call alone, by `amend` (R12). Messages that were whole by then go out: their
+/// transactions have sent them.
+pub fn guard<C>(
+    core: &mut C,
+    effects: &mut Effects,
+    work: impl FnOnce(&mut C, &mut Effects),
+    amend: impl FnOnce(&mut C, &mut Effects),
+) {
+    if catch_unwind(AssertUnwindSafe(|| work(core, effects))).is_err() {
+        tracing::error!("a call's state machine panicked; the call is ended");
+        if catch_unwind(AssertUnwindSafe(|| amend(core, effects))).is_err() {
+            tracing::error!("ending a call after a panic panicked as well");
+        }
+    }
 }
 
 fn udp_peer(addr: SocketAddr, listener: ListenerId) -> Peer {

@@ -1,8 +1,10 @@
 //! The real core in the world's middle: `engine::exchange::Exchange`, one per shard, with a desk of the sim's.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::resume_unwind;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -13,13 +15,18 @@ use crate::config::{self, Config, Strangers};
 use crate::engine::desk::Pace;
 use crate::engine::exchange::{Bounds, Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
 use crate::engine::precedence::Standing;
+use crate::engine::shard::guard;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::peer::{ListenerId, Transport};
 use crate::time::{Instant, Now};
 
 /// Makes real exchanges.
-pub struct Served(Bounds);
+pub struct Served {
+    bounds: Bounds,
+    /// The shards share a fault: which of the desk's words to the calls it is.
+    fault: Option<u32>,
+}
 
 /// The maker of worlds with the real core inside.
 pub fn served() -> Rc<dyn Maker> {
@@ -28,7 +35,13 @@ pub fn served() -> Rc<dyn Maker> {
 
 /// The same with other bounds.
 pub fn bounded(bounds: Bounds) -> Rc<dyn Maker> {
-    Rc::new(Served(bounds))
+    Rc::new(Served { bounds, fault: None })
+}
+
+/// The same, with a bug that shows once: the desk is asked for our own address with each message to be written, and
+/// panics instead of saying it for the `at`th time, from 1.
+pub fn faulty(at: u32) -> Rc<dyn Maker> {
+    Rc::new(Served { bounds: Bounds::default(), fault: Some(at) })
 }
 
 /// One shard's exchange.
@@ -39,7 +52,7 @@ struct Shard {
 
 impl Maker for Served {
     fn cores(&self, shards: usize, seed: u64, routing: &str) -> Vec<Box<dyn Core>> {
-        let desk = Arc::new(Counter::default());
+        let desk = Arc::new(Counter { fault: AtomicU32::new(self.fault.unwrap_or(0)), ..Counter::default() });
         let config = read(routing);
         let answer_strangers = config.node.node.strangers == Strangers::Reject;
         let table: Arc<Table> = Arc::new(Table::new(&config, 1, None));
@@ -51,7 +64,11 @@ impl Maker for Served {
                 country: country(),
                 listeners: vec![Listener {
                     transport: Transport::Udp,
-                    addr: layout::SERVER,
+                    // Where we listen everywhere the desk is asked who we are.
+                    addr: match self.fault {
+                        Some(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, layout::SERVER.port())),
+                        None => layout::SERVER,
+                    },
                     advertise: None,
                 }],
                 answer_strangers,
@@ -60,7 +77,7 @@ impl Maker for Served {
                 seed: wide(seed ^ (shard as u64 + 1) << 32),
             };
             let desk = Arc::clone(&desk) as Arc<dyn Desk>;
-            Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.0)
+            Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.bounds)
         };
         (0..shards)
             .map(|shard| {
@@ -76,7 +93,14 @@ impl Maker for Served {
 
 impl Core for Shard {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
-        self.exchange.handle(now, input, out);
+        guard(
+            &mut self.exchange,
+            out,
+            |core, out| core.handle(now, input, out),
+            |core, out| {
+                core.panicked(now, out);
+            },
+        );
     }
 
     fn standing<'m>(&self, message: &'m [u8]) -> Option<Standing<'m>> {
@@ -145,12 +169,17 @@ const RECORDS: u32 = 10_000;
 
 /// The sim's desk: plain counts, each of which must be back at zero in the end, and the trunks' calls per second.
 #[derive(Default)]
-struct Counter(Mutex<BTreeMap<String, u32>>, Mutex<BTreeMap<String, Pace>>);
+struct Counter {
+    counts: Mutex<BTreeMap<String, u32>>,
+    paces: Mutex<BTreeMap<String, Pace>>,
+    /// So many questions for our address until one is a bug; 0: none is.
+    fault: AtomicU32,
+}
 
 impl Counter {
     /// Adds one unless `most` are there; 0 is no limit. Says how many there are, `None` when full.
     fn add(&self, key: String, most: u32) -> Option<u32> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(key).or_insert(0);
         if most != 0 && *count >= most {
             return None;
@@ -161,7 +190,7 @@ impl Counter {
 
     /// Takes one away; one too many shows as held.
     fn give(&self, key: String) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get_mut(&key) {
             Some(count) if *count > 0 => *count -= 1,
             Some(_) | None => drop(counts.insert(format!("{key} given back twice"), 1)),
@@ -169,7 +198,7 @@ impl Counter {
     }
 
     fn held(&self) -> Vec<String> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.iter().filter(|(_, count)| **count > 0).map(|(key, count)| format!("{key}: {count}")).collect()
     }
 }
@@ -184,6 +213,11 @@ impl Desk for Counter {
     }
 
     fn local_address(&self, _listener: ListenerId, _towards: IpAddr) -> SocketAddr {
+        let left = self.fault.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if left == Ok(1) {
+            // A panic, without its words on stderr.
+            resume_unwind(Box::new("the fault"));
+        }
         layout::SERVER
     }
 
@@ -197,7 +231,7 @@ impl Desk for Counter {
 
     fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool {
         let has_room = self.add(format!("trunk {}", trunk.name), trunk.max_calls).is_some();
-        let mut paces = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
         let in_pace = paces.entry(trunk.name.to_string()).or_default().take(now, trunk.max_cps);
         if has_room && !in_pace {
             self.free_trunk(trunk);

@@ -50,7 +50,7 @@ pub(super) struct DiskThread {
     cdr_days: u32,
     /// Answered calls that are not in the journal yet.
     starts: HashMap<Box<str>, Box<JournalEntry>>,
-    /// When the first of `starts` came.
+    /// When the first of `starts` came, be it while the thread slept.
     first_start: Option<Instant>,
     /// How many records wait.
     waiting: u32,
@@ -154,8 +154,8 @@ impl DiskThread {
 
     fn receive(&mut self, item: Item, now: Instant) {
         match item {
-            Item::Started(entry) => {
-                self.first_start.get_or_insert(now);
+            Item::Started(entry, came) => {
+                self.first_start.get_or_insert(came);
                 self.starts.insert(entry.id.clone(), entry);
             }
             Item::Ended(cdr) => self.ended(&cdr, now),

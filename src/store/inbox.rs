@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crate::call::cdr::{Cdr, JournalEntry};
 
 pub(super) enum Item {
-    /// A call was answered.
-    Started(Box<JournalEntry>),
+    /// A call was answered, and when that came here.
+    Started(Box<JournalEntry>, Instant),
     /// A call has ended.
     Ended(Box<Cdr>),
 }
@@ -61,7 +61,7 @@ impl Inbox {
         let mut queue = self.lock();
         let wakes = match (queue.asleep, &item) {
             (Some(Appetite::Anything), _) | (Some(Appetite::Records), Item::Ended(_)) => true,
-            (Some(Appetite::Records), Item::Started(_)) | (Some(Appetite::Nothing) | None, _) => false,
+            (Some(Appetite::Records), Item::Started(..)) | (Some(Appetite::Nothing) | None, _) => false,
         };
         queue.items.push(item);
         if wakes {

@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use cdrs::{Page, ReadError, Reader};
 pub use cursor::{BadCursor, Cursor, Day};
@@ -79,7 +79,7 @@ impl Recorder {
 
     /// A call was answered: it reaches the journal within 200 ms, unless its record comes first.
     pub fn started(&self, entry: Box<JournalEntry>) {
-        self.inbox.put(Item::Started(entry));
+        self.inbox.put(Item::Started(entry, Instant::now()));
     }
 
     /// A call has ended. Its slot is given back when the record is on disk.

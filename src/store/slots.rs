@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// How many calls may be between their admission and their durable record. Every call holds one slot, so
-/// no queue behind can overflow; at 65,536 the records that wait for a full disk fit in some 100 MB.
-pub const CAPACITY: u32 = 65_536;
+/// How many calls may be between their admission and their durable record. Every call holds one slot, those in
+/// progress too, so no queue behind can overflow; the records of 262,144 that all end while the disk fails take some
+/// 300 MB.
+pub const CAPACITY: u32 = 1 << 18;
 
 /// The slots of one node. All shards take from it, the disk thread gives back.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! True overload (R12, R14): what keeps a new call out, that nothing is left of it, and that no other call is hurt.
 
-use strowger::engine::exchange::{Bounds, Effects, Input};
+use strowger::engine::exchange::{Bounds, CallEvent, Effects, Input, Notice};
 use strowger::sim::core::Core;
 use strowger::sim::served::bounded;
 use strowger::sip::peer::{ListenerId, Peer, Transport};
@@ -150,4 +150,19 @@ fn r14_calls_that_have_ended_make_room_for_new_ones() {
         }
         call.awaits("gateway1").sends_busy("gateway1").comes_to_rest();
     }
+}
+
+#[test]
+fn r11_ten_ringing_calls_of_one_caller_to_one_forwarded_number_are_told_of_once() {
+    let mut shard = Shard::new(ROOMY);
+    let told = |shard: &Shard| {
+        let loops = |notice: &&Notice| matches!(notice, Notice::Said(CallEvent::LikelyLoop { .. }));
+        shard.effects.notices.iter().filter(loops).count()
+    };
+    (0..9).for_each(|_| shard.takes());
+    assert_eq!(told(&shard), 0);
+    shard.takes();
+    assert_eq!(told(&shard), 1);
+    (0..5).for_each(|_| shard.takes());
+    assert_eq!(told(&shard), 1, "the tenth says it");
 }

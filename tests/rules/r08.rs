@@ -448,6 +448,19 @@ mod redirects {
     }
 
     #[test]
+    fn r08_a_redirect_by_a_trunk_that_writes_digits_is_read_as_digits() {
+        let mut call =
+            node("", "numbers = \"digits\"", "", &format!("{}[dial]\nallow = [\"+\"]\n", did_forward()))
+                .incoming(DID);
+        call.awaits("gateway1").redirects("gateway1", "sip:442071838750@192.0.2.7");
+        call.settle();
+        let invite = call.messages("us → gateway1", "INVITE").remove(1);
+        assert!(invite.uri().starts_with("sip:442071838750@"), "{}", invite.uri());
+        call.rings("gateway1").answers("gateway1").comes_to_rest();
+        assert_eq!(legs(&mut call)[2], "+442071838750 won 200");
+    }
+
+    #[test]
     fn r08_a_redirect_to_a_number_goes_through_our_trunk_wherever_it_points() {
         let mut call = number("ring = [\"alice\"]").incoming(DID);
         call.awaits("alice").redirects("alice", "sip:+13125550123@192.0.2.7:5070");

@@ -208,6 +208,7 @@ impl Exchange {
             self.desk.release_record();
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         };
+        self.arriving = Some(id);
         self.scratch.clear();
         let head = AnswerHead::of(&mut self.scratch, invite, from.addr);
         self.respond_trying(now, invite, &head, id, out);
@@ -220,6 +221,7 @@ impl Exchange {
             }
             Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
         }
+        self.arriving = None;
     }
 
     fn admits(&mut self, now: Now) -> bool {
@@ -370,6 +372,7 @@ impl Exchange {
         }));
         self.calls += 1;
         self.legs += 1;
+        self.arriving = None;
         self.happen(now, key, Event::Begin, out);
     }
 

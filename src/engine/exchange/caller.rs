@@ -178,12 +178,11 @@ impl Exchange {
         // A final response ends what was still to be PRACKed (RFC 3262 §3).
         slot.caller.reliable = None;
         slot.armed.retain(|armed| armed.wake != Wake::RepeatReliable);
-        let Some(opening) = slot.opening.take() else { return };
-        let Opening { head, mut dialog, .. } = *opening;
+        let Some(opening) = slot.opening.as_deref() else { return };
         let our_tag = names::tag(key, LegId::CALLER, tag);
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
-        let mut w = head.answer_with_routes(&mut self.scratch, 200, &our_tag);
+        let mut w = opening.head.answer_with_routes(&mut self.scratch, 200, &our_tag);
         super::write_contact(&mut w, slot.caller.peer.transport, &host);
         w.header(Name::Allow, ALLOW);
         w.header(Name::Supported, SUPPORTED);
@@ -194,6 +193,8 @@ impl Exchange {
             Some(body) => w.body(body.header_lines(), body.bytes()),
             None => w.end(),
         };
+        // Taken away only once the answer stands: a refusal needs it too.
+        let Some(Opening { mut dialog, .. }) = slot.opening.take().map(|opening| *opening) else { return };
         dialog.retag(&our_tag);
         dialog.takes(slot.caller.remote_seq);
         slot.caller.side.dialog = Some(dialog);

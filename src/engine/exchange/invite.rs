@@ -81,6 +81,8 @@ impl Exchange {
         let Some(leg) = slot.call.as_deref().and_then(|call| call.leg(id)) else { return false };
         let Some(peer) = self.settings.peer_of(leg) else { return false };
         let takes_streams = attempt != Attempt::Datagram && leg.gateway().is_some_and(|at| at.long_by_tcp);
+        let over = |peer: Peer| (peer, self.settings.host_of(&*self.desk, peer));
+        let first = over(peer);
         if attempt == Attempt::First
             && let Some(trunk) = leg.trunk()
             && !self.desk.take_trunk(trunk, now.mono)
@@ -91,7 +93,6 @@ impl Exchange {
             Attempt::First => self.names.call_id(),
             Attempt::Interval(_) | Attempt::Datagram => slot.legs[id.index() - 1].call_id,
         };
-        let over = |peer: Peer| (peer, self.settings.host_of(&*self.desk, peer));
         let Ok((transaction, branch)) = self.transactions.reserve(Owner::Leg(key, id)) else {
             if attempt == Attempt::First
                 && let Some(trunk) = leg.trunk()
@@ -123,7 +124,7 @@ impl Exchange {
             };
             (peer, draft.write(scratch, &names::tag(key, id, 0), branch.as_ref()))
         };
-        let (mut peer, mut range) = write(over(peer), &mut self.scratch);
+        let (mut peer, mut range) = write(first, &mut self.scratch);
         if range.len() > MAX_DATAGRAM
             && peer.transport == Transport::Udp
             && takes_streams

@@ -226,6 +226,8 @@ pub struct Exchange {
     full: Rejected,
     /// The call that is being worked on, should it panic.
     working: Option<SlotKey>,
+    /// An INVITE that is to become a call, until it is one.
+    arriving: Option<transaction::Id>,
 }
 
 /// Requests that became no call, by reason; read and cleared by the engine.
@@ -275,6 +277,7 @@ impl Exchange {
             rejected: Rejected::default(),
             full: Rejected::default(),
             working: None,
+            arriving: None,
         }
     }
 
@@ -308,6 +311,7 @@ impl Exchange {
             }
         }
         self.settle(now, out);
+        self.working = None;
     }
 
     /// When [`Input::Due`] is wanted next.
@@ -349,6 +353,7 @@ impl Exchange {
                 continue;
             }
             slot.armed.swap_remove(place);
+            self.working = Some(key);
             match wake {
                 Wake::Call(timer) => {
                     slot.story.say(
@@ -369,6 +374,7 @@ impl Exchange {
     /// Works off what the transactions and actions of this turn brought up.
     fn settle(&mut self, now: Now, out: &mut Effects) {
         while let Some(event) = self.transactions.next_event() {
+            self.working = event.owner().place().map(|(key, _)| key);
             self.transaction_event(now, event, out);
         }
     }
@@ -385,27 +391,32 @@ impl Exchange {
             for action in actions.drain(..) {
                 self.perform(now, key, action, out);
             }
-            self.working = None;
             self.actions = actions;
         }
         self.sweep(key);
     }
 
-    /// A panic was caught in [`Exchange::handle`]: the call that it was about ends from its dialogs, with its
+    /// A panic was caught in [`Exchange::handle`]: the call that was worked on ends from its dialogs, with its
     /// record, and no other does (R12).
     pub fn panicked(&mut self, now: Now, out: &mut Effects) {
         self.pending.clear();
         self.actions.clear();
+        self.transactions.abandon_reserved();
         if let Some(key) = self.working.take() {
             self.end_by_fault(now, key, out);
             self.sweep(key);
+        }
+        if let Some(id) = self.arriving.take() {
+            self.transactions.abandon(id);
+            self.desk.release_record();
         }
     }
 
     fn end_by_fault(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(call) = slot.call.as_mut() {
-            call.abort(now);
+            let answered = slot.caller.side.stage != slot::Stage::Early;
+            call.abort(now, answered, &Switchboard(&*self.desk));
         }
         self.end_from_dialogs(now, key, out);
         self.perform(now, key, Action::Close, out);

@@ -120,11 +120,15 @@ impl Exchange {
             side.stage = Stage::Accepted { bye: Some(why) };
             return;
         }
-        let Some(mut dialog) = side.dialog.take() else { return };
-        side.stage = Stage::Gone;
+        // Gone with its dialog: its own BYE is being worked on.
+        let Some(dialog) = side.dialog.as_deref_mut().filter(|_| side.stage != Stage::Gone) else { return };
         let peer = dialog.peer();
         let owner = Owner::Leaving(key, leg);
-        let Ok((transaction, branch)) = self.transactions.reserve(owner) else { return };
+        let Ok((transaction, branch)) = self.transactions.reserve(owner) else {
+            side.dialog = None;
+            side.stage = Stage::Gone;
+            return;
+        };
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let mut w = dialog.request(&mut self.scratch, Method::Bye, branch.as_ref(), &host);
@@ -132,7 +136,9 @@ impl Exchange {
         write_reason(&mut reason, &why);
         w.header(Name::Reason, &reason);
         let range = w.end();
-        side.left = Some(dialog);
+        // Gone only once the BYE stands: what ends a call after a fault says it then.
+        side.left = side.dialog.take();
+        side.stage = Stage::Gone;
         slot.pins += 1;
         self.transactions.send(now.mono, transaction, Method::Bye, &self.scratch[range], peer, &mut out.out);
         self.say(now, key, Way::Out, leg, What::Request(Method::Bye));
@@ -298,8 +304,10 @@ impl Exchange {
     fn close(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
         self.settle_asked(now, key, out);
         let Some(slot) = self.slots.get_mut(key) else { return };
+        // Taken away only once its record is there: what panics before that finds the call again.
+        let Some(call) = slot.call.as_ref() else { return };
+        let cdr = Box::new(call.record(now, &self.settings.node, |leg| slot.seen(leg)));
         let Some(call) = slot.call.take() else { return };
-        let cdr = call.record(now, &self.settings.node, |leg| slot.seen(leg));
         slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
         slot.opening = None;
         if std::mem::take(&mut slot.counted)
@@ -321,15 +329,20 @@ impl Exchange {
             self.ended.pop_front();
         }
         self.ended.push_back(ended);
-        out.notices.push(Notice::Ended(Box::new(cdr)));
+        out.notices.push(Notice::Ended(cdr));
     }
 
     /// Ends whatever dialogs and INVITEs a call has, without asking it.
     pub(super) fn end_from_dialogs(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let legs = slot.legs.len();
+        let (legs, delayed) = (slot.legs.len(), slot.delayed);
         for at in 0..legs {
             let leg = LegId(u8::try_from(at + 1).unwrap_or(u8::MAX));
+            let side = self.slots.get_mut(key).and_then(|slot| slot.side(leg));
+            if side.is_some_and(|side| matches!(side.stage, Stage::Accepted { .. })) {
+                let answer = if delayed { Answer::RefuseAll } else { Answer::None };
+                self.acknowledge(now, key, leg, &answer, out);
+            }
             self.abandon(now, key, leg, Why::NoAnswer, out);
             self.bye(now, key, leg, Why::Ours(crate::call::outcome::q850_of(500)), out);
         }

@@ -37,6 +37,7 @@ impl Exchange {
         };
         let code = response.status();
         if let Some((key, leg)) = owner.place() {
+            self.working = Some(key);
             self.say(now, key, Way::In, leg, What::Response(code, response.method()));
         }
         match owner {
@@ -279,14 +280,17 @@ impl Exchange {
         }
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
         side.side.stage = Stage::Gone;
-        let contacts = if (300..400).contains(&code) { self.redirects(response) } else { Contacts::new() };
+        let contacts =
+            if (300..400).contains(&code) { self.redirects(key, leg, response) } else { Contacts::new() };
         let q850 = response.all(Name::Reason).find_map(q850_of);
         self.happen(now, key, Event::Leg(leg, LegEvent::Refused { code, q850, contacts }), out);
     }
 
-    /// Where a 3xx points to, best `q` first (RFC 3261 §8.1.3.4); what is neither a number nor an agent of
-    /// ours is left out.
-    fn redirects(&self, response: &Message<'_>) -> Contacts {
+    /// Where a 3xx points to, best `q` first (RFC 3261 §8.1.3.4); what is neither a number, read as that leg's trunk
+    /// writes them, nor an agent of ours is left out.
+    fn redirects(&self, key: SlotKey, leg: LegId, response: &Message<'_>) -> Contacts {
+        let call = self.slots.get(key).and_then(|slot| slot.call.as_deref());
+        let trunk = call.and_then(|call| call.leg(leg)?.trunk());
         let mut found: SmallVec<[(u16, Redirect); 2]> = SmallVec::new();
         for value in response.list(Name::Contact).take(MAX_CONTACTS) {
             let Ok(address) = Address::parse(value) else { continue };
@@ -295,7 +299,11 @@ impl Exchange {
                 Scheme::Sip | Scheme::Sips => address.uri.socket_addr(),
                 Scheme::Tel | Scheme::Other => None,
             };
-            let redirect = match (self.table.agent(&user), number::read(&user, &self.settings.country)) {
+            let number = match trunk {
+                Some(trunk) => trunk.read_number(&user),
+                None => number::read(&user, &self.settings.country),
+            };
+            let redirect = match (self.table.agent(&user), number) {
                 (Some(agent), _) => Redirect::Agent(agent.clone()),
                 (None, Some(number)) => Redirect::Number { number, host },
                 (None, None) => continue,

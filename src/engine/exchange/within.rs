@@ -33,6 +33,15 @@ enum Place {
     Nowhere,
 }
 
+impl Place {
+    fn slot(&self) -> Option<SlotKey> {
+        match self {
+            Place::In(slot, _) | Place::Late(slot, _) | Place::Left(slot, _) => Some(*slot),
+            Place::Early | Place::Nowhere => None,
+        }
+    }
+}
+
 impl Exchange {
     pub(super) fn within(
         &mut self,
@@ -42,7 +51,9 @@ impl Exchange {
         key: Key,
         out: &mut Effects,
     ) {
-        let (slot, leg) = match self.place_of(request) {
+        let place = self.place_of(request);
+        self.working = place.slot();
+        let (slot, leg) = match place {
             Place::In(slot, leg) => (slot, leg),
             Place::Late(slot, leg) => {
                 self.say(now, slot, Way::In, leg, What::Request(request.method()));
@@ -292,6 +303,7 @@ impl Exchange {
     pub(super) fn ack(&mut self, now: Now, ack: &Message<'_>, out: &mut Effects) {
         let Some((key, leg, _)) = ack.to().tag().and_then(names::read_tag) else { return };
         let Some(slot) = self.slots.get_mut(key) else { return };
+        self.working = Some(key);
         let cseq = ack.cseq();
         let remote_tag = ack.from().tag().unwrap_or_default();
         if let Some(at) = slot.asked.iter().position(|asked| asked.awaits_ack(leg, cseq)) {

@@ -104,6 +104,17 @@ pub enum Event<O> {
     Gone(Id, O),
 }
 
+impl<O: Copy> Event<O> {
+    pub fn owner(&self) -> O {
+        match *self {
+            Event::TimedOut(_, owner)
+            | Event::AckMissing(_, owner)
+            | Event::Undeliverable(_, owner)
+            | Event::Gone(_, owner) => owner,
+        }
+    }
+}
+
 /// There are as many transactions as may be: 503 to a request, no request of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the limit of simultaneous transactions is reached")]
@@ -133,6 +144,8 @@ pub struct Transactions<O> {
     clients: Slab<Client<O>>,
     /// Client transactions without a final response.
     unanswered: Waiting,
+    /// Client transactions whose request is being written.
+    reserved: Vec<Id>,
     /// What their owners take of a room of their own.
     owners: Filling,
     events: VecDeque<Event<O>>,
@@ -160,6 +173,7 @@ impl<O: Copy> Transactions<O> {
             carried: Waiting::default(),
             clients: Slab::new(Side::Client, max),
             unanswered: Waiting::default(),
+            reserved: Vec::new(),
             owners: Filling::default(),
             events: VecDeque::new(),
         }
@@ -270,6 +284,7 @@ impl<O: Copy> Transactions<O> {
             return Err(Full);
         }
         let id = self.clients.insert(Client { owner, unanswered: None, role: Role::Reserved });
+        self.reserved.push(id);
         Ok((id, self.keys.branch(id)))
     }
 
@@ -279,6 +294,7 @@ impl<O: Copy> Transactions<O> {
         if !matches!(client.role, Role::Reserved) {
             return;
         }
+        self.reserved.retain(|reserved| *reserved != id);
         let mut act = Actions::new(now, id, to, &mut self.clockwork, out);
         client.role = Role::send(method, bytes, to, &mut act);
         client.unanswered = Some(self.unanswered.enter(id, &to));
@@ -360,6 +376,13 @@ impl<O: Copy> Transactions<O> {
         match Side::of(id) {
             Side::Server => self.end_server(id),
             Side::Client => self.end_client(id),
+        }
+    }
+
+    /// Forgets the reservations whose requests were never written, without an event: the writing panicked.
+    pub fn abandon_reserved(&mut self) {
+        for id in std::mem::take(&mut self.reserved) {
+            self.clients.remove(id);
         }
     }
 
@@ -584,7 +607,11 @@ impl<O: Copy> Transactions<O> {
                 }
                 self.events.push_back(Event::Gone(id, owner));
             }
-            Role::Other { .. } | Role::Reserved => self.events.push_back(Event::Gone(id, owner)),
+            Role::Other { .. } => self.events.push_back(Event::Gone(id, owner)),
+            Role::Reserved => {
+                self.reserved.retain(|reserved| *reserved != id);
+                self.events.push_back(Event::Gone(id, owner));
+            }
             Role::Cancel { .. } => {}
         }
     }

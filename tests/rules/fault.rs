@@ -1,0 +1,74 @@
+//! R12: a bug in one call ends that call, from its dialogs and with its record, and no other.
+
+use strowger::sim::served::faulty;
+
+use super::*;
+
+/// One number that forwards, and one that rings two.
+fn routing() -> String {
+    format!("{}[[number]]\ndid = \"{OTHER}\"\nring = [\"alice\", \"bob\"]\n", did_forward())
+}
+
+const OTHER: &str = "+12015550102";
+
+/// How a call ends by a bug before our 200 has left, and after.
+const FAILED: &str = "failed 500 us a fault in this call";
+const ANSWERED: &str = "answered 200 us a fault in this call";
+
+/// What all do in a call of some sort, whether it still is there or not.
+type Story = fn(&mut Call);
+
+/// The call that is told with a bug at each place in turn at which a message of ours is written: how each ended.
+fn with_a_fault_anywhere(dialled: &str, caller: Manner, story: Story) -> Vec<String> {
+    let mut ends = Vec::new();
+    loop {
+        let at = u32::try_from(ends.len()).unwrap_or(u32::MAX) + 1;
+        let mut call = Setup::new(faulty(at), &routing()).caller(caller.clone()).incoming(dialled);
+        story(&mut call);
+        call.after(seconds(60));
+        let cdr = call.cdr();
+        let is_faulty = cdr["cause"] == "a fault in this call";
+        ends.push(format!("{} {}", end(&mut call), cdr["cause"].as_str().unwrap_or_default()));
+        call.comes_to_rest();
+        assert_eq!(call.world.records.len(), 1, "{at}");
+        if !is_faulty {
+            return ends;
+        }
+        // Nobody and nothing is taken: the next call rings the same phones.
+        let again = call.world.dials(dialled, Manner::default());
+        call.world.run(seconds(1));
+        let rung = call.world.trace.family(&again).len();
+        assert!(rung > 1, "{at}: the next call rings nobody");
+    }
+}
+
+#[test]
+fn r12_a_bug_at_any_message_of_a_forwarded_call_ends_it_alone() {
+    let ends = with_a_fault_anywhere(DID, Manner::default(), |call| {
+        call.settle();
+        call.rings("gateway1").answers("gateway1").after(seconds(1)).hangs_up("caller");
+    });
+    assert_eq!(ends, [FAILED, FAILED, FAILED, FAILED, ANSWERED, "answered 200 caller hang-up"]);
+}
+
+#[test]
+fn r12_a_bug_at_any_message_of_a_hunt_group_ends_it_alone() {
+    let ends = with_a_fault_anywhere(OTHER, Manner::default(), |call| {
+        call.settle();
+        call.rings("alice").rings("bob").while_in_flight(|call| {
+            call.answers("alice").answers("bob");
+        });
+        call.after(seconds(1)).hangs_up("alice");
+    });
+    let ended = [&[FAILED; 5][..], &[ANSWERED; 3], &["answered 200 callee hang-up"]].concat();
+    assert_eq!(ends, ended);
+}
+
+#[test]
+fn r12_a_bug_at_any_message_of_a_call_that_is_cancelled_ends_it_alone() {
+    let ends = with_a_fault_anywhere(OTHER, Manner::default(), |call| {
+        call.settle();
+        call.rings("alice").rings("bob").caller_cancels();
+    });
+    assert_eq!(ends, [FAILED, FAILED, FAILED, "cancelled 487 caller cancelled"]);
+}
