@@ -79,7 +79,7 @@ fn describe() {
     }
     for (name, what) in [
         ("calls_active", "Calls in progress."),
-        ("legs_active", "Legs of calls in progress, the callers' included."),
+        ("legs_active", "Legs that are called or talk, the callers' included."),
         ("transactions_active", "SIP transactions in progress."),
         ("trunk_calls_active", "Calls in progress on a trunk, both ways."),
         ("trunk_up", "Whether a trunk's gateway answers: 1 or 0."),

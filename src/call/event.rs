@@ -69,8 +69,8 @@ pub enum LegEvent {
     TimedOut,
     /// The transport refused the INVITE, or the connection died.
     Undeliverable,
-    /// It was not called at all: a limit of its trunk.
-    NoCircuit,
+    /// No INVITE left for it: no listener of ours reaches it, or there is no room for the transaction.
+    NotCalled,
 }
 
 /// Where a 3xx points to, best first.

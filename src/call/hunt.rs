@@ -113,10 +113,10 @@ impl Turn<'_> {
     fn ring_agent(&mut self, target: TargetId, agent: Arc<Agent>) {
         if agent.contact.is_none() || (self.no_more_legs() && !agent.dnd) {
             self.call.unrung.push((target, TargetEnd::Other));
-        } else if agent.dnd || !self.agents.engage(&agent) {
+        } else if agent.dnd {
             self.call.unrung.push((target, TargetEnd::Busy));
         } else {
-            self.ring(Leg::new(target, Destination::Contact(agent), Shown::Caller, self.now.mono));
+            self.ring(Leg::new(target, Destination::Contact(agent), Shown::Caller, self.now.mono), None);
         }
     }
 
@@ -126,11 +126,18 @@ impl Turn<'_> {
             return;
         }
         let shown = shown_on(&self.call.plan, &trunk);
-        self.ring(Leg::new(target, Destination::Gateway { number, trunk, gateway: 0 }, shown, self.now.mono));
+        let to = Destination::Gateway { number, trunk, gateway: 0 };
+        self.ring(Leg::new(target, to, shown, self.now.mono), None);
     }
 
-    fn ring(&mut self, leg: Leg) {
-        self.call.legs.push(leg);
+    /// Rings it at the place that the leg `before` it left, or at one more; where there is none the target is
+    /// not rung.
+    fn ring(&mut self, leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
+        if !self.takes_over(before, &leg.to) && !self.lines.take(&leg.to, self.now.mono) {
+            self.call.unrung.push((leg.target, TargetEnd::without_a_place(&leg.to)));
+            return None;
+        }
+        self.call.legs.push(Leg { holds_place: true, ..leg });
         let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         self.out.push(Action::Invite(id));
         if let Some((trunk, true)) =
@@ -138,6 +145,14 @@ impl Turn<'_> {
         {
             self.start(Timer::TryTimeout(id), trunk.try_timeout);
         }
+        self.leg(id)
+    }
+
+    /// The place of the leg that it follows, where both count together: given back and asked for again it would be
+    /// a call more for `max_cps` (R14).
+    fn takes_over(&mut self, before: Option<LegId>, to: &Destination) -> bool {
+        let Some(before) = before.and_then(|id| self.leg(id)) else { return false };
+        before.to.counts_with(to) && std::mem::take(&mut before.holds_place)
     }
 
     /// R3.6: at most `max_legs`, whatever led to them.
@@ -270,14 +285,16 @@ impl Turn<'_> {
         leg.q850 = q850;
         if let 300..=399 = code {
             let (target, depth) = (leg.target, leg.depth + 1);
-            self.end_leg(id, LegEnd::Failed, code);
-            self.follow(target, depth, contacts);
+            self.leg_is_over(id, LegEnd::Failed, code);
+            self.follow(id, target, depth, contacts);
+            self.let_go(id);
             return self.go_on(hunt);
         }
         if let Some(mut again) = leg.with_the_did_shown(code) {
             again.alternates = std::mem::take(&mut leg.alternates);
-            self.end_leg(id, outcome::end_of(code), code);
-            self.ring_instead(again);
+            self.leg_is_over(id, outcome::end_of(code), code);
+            self.ring_instead(id, again);
+            self.let_go(id);
             return self.go_on(hunt);
         }
         self.leg_failed(hunt, id, code)
@@ -291,20 +308,34 @@ impl Turn<'_> {
 
     /// A leg ended without an answer: its next gateway, its redirect's next contact, or nothing.
     pub(super) fn leg_failed(&mut self, hunt: Hunt, id: LegId, code: u16) -> State {
+        self.leg_lost(hunt, id, code, code)
+    }
+
+    /// It is taken for a 503, as what cannot be delivered (RFC 3261 §8.1.3.1), but none was heard.
+    pub(super) fn leg_not_called(&mut self, hunt: Hunt, id: LegId) -> State {
+        if let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) {
+            leg.q850 = Some(outcome::q850_of(503));
+        }
+        self.leg_lost(hunt, id, 503, 0)
+    }
+
+    /// A leg ended as if by `code`; `heard` is what it sent itself.
+    fn leg_lost(&mut self, hunt: Hunt, id: LegId, code: u16, heard: u16) -> State {
         let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
         let next_gateway = leg.at_the_next_gateway(code);
         let (target, depth) = (leg.target, leg.depth);
         let alternates = std::mem::take(&mut leg.alternates);
-        self.end_leg(id, outcome::end_of(code), code);
+        self.leg_is_over(id, outcome::end_of(code), heard);
         match next_gateway {
             Some(mut next) => {
                 next.alternates = alternates;
-                self.ring_instead(next);
+                self.ring_instead(id, next);
             }
             // 6xx: nobody else of that target is to be tried (RFC 3261 §21.6).
-            None if code < 600 => self.follow(target, depth, alternates),
+            None if code < 600 => self.follow(id, target, depth, alternates),
             None => self.end_target(target),
         }
+        self.let_go(id);
         self.go_on(hunt)
     }
 
@@ -318,16 +349,16 @@ impl Turn<'_> {
         State::Ringing(hunt)
     }
 
-    fn ring_instead(&mut self, leg: Leg) {
+    fn ring_instead(&mut self, before: LegId, leg: Leg) {
         if self.no_more_legs() {
             return;
         }
         let leg = Leg { started: self.now.mono, ..leg };
-        self.ring(leg);
+        self.ring(leg, Some(before));
     }
 
     /// Follows a 3xx to its best allowed contact; the others wait behind it.
-    fn follow(&mut self, target: TargetId, depth: u8, mut contacts: Contacts) {
+    fn follow(&mut self, before: LegId, target: TargetId, depth: u8, mut contacts: Contacts) {
         if depth > MAX_REDIRECTS {
             return;
         }
@@ -344,7 +375,7 @@ impl Turn<'_> {
                     Err(_) => continue,
                 },
                 Redirect::Agent(agent) if agent.contact.is_none() => continue,
-                Redirect::Agent(agent) if agent.dnd || !self.agents.engage(&agent) => {
+                Redirect::Agent(agent) if agent.dnd => {
                     self.call.unrung.push((target, TargetEnd::Busy));
                     continue;
                 }
@@ -356,9 +387,10 @@ impl Turn<'_> {
             };
             let mut leg = Leg::new(target, to, shown, self.now.mono);
             leg.depth = depth;
-            leg.alternates = contacts;
-            self.ring(leg);
-            return;
+            if let Some(rung) = self.ring(leg, Some(before)) {
+                rung.alternates = contacts;
+                return;
+            }
         }
     }
 
@@ -436,8 +468,20 @@ impl Turn<'_> {
         }
     }
 
-    /// The leg is out of the hunt, with its final code (0: it sent none).
+    /// The leg is out of the hunt, with its final code (0: it sent none), and gives back what it holds.
     pub(super) fn end_leg(&mut self, id: LegId, end: LegEnd, code: u16) {
+        self.leg_is_over(id, end, code);
+        self.let_go(id);
+    }
+
+    fn let_go(&mut self, id: LegId) {
+        if let Some(leg) = id.index().checked_sub(1).and_then(|at| self.call.legs.get_mut(at)) {
+            leg.let_go(self.lines);
+        }
+    }
+
+    /// The same but for what it holds: the leg that follows it may take that over.
+    fn leg_is_over(&mut self, id: LegId, end: LegEnd, code: u16) {
         let now = self.now.mono;
         self.stop(Timer::TryTimeout(id));
         let Some(leg) = self.leg(id) else { return };
@@ -449,9 +493,6 @@ impl Turn<'_> {
             if code >= 300 {
                 leg.q850.get_or_insert(outcome::q850_of(code));
             }
-        }
-        if let Some(agent) = leg.agent().cloned() {
-            self.agents.release(&agent);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::Lines;
 use super::event::{Contacts, Fork};
 use crate::call::cdr::LegEnd;
 use crate::number::E164;
@@ -25,6 +26,20 @@ pub enum Destination {
     Contact(Arc<Agent>),
     /// A number, through one gateway of a trunk.
     Gateway { number: E164, trunk: Arc<Trunk>, gateway: u8 },
+}
+
+impl Destination {
+    /// Whether calls to either count together: the same agent's, or the same trunk's.
+    pub fn counts_with(&self, other: &Destination) -> bool {
+        match (self, other) {
+            (Destination::Contact(one), Destination::Contact(other)) => one.name == other.name,
+            (Destination::Gateway { trunk: one, .. }, Destination::Gateway { trunk: other, .. }) => {
+                one.name == other.name
+            }
+            (Destination::Contact(_), Destination::Gateway { .. })
+            | (Destination::Gateway { .. }, Destination::Contact(_)) => false,
+        }
+    }
 }
 
 /// Whom a leg shows (R9).
@@ -56,6 +71,9 @@ pub struct Leg {
     /// How many 3xx led here (R8: at most 5).
     pub depth: u8,
     pub state: LegState,
+    /// It holds a place among the calls of its agent or trunk: from its INVITE on until it ends, or another leg
+    /// takes the place over.
+    pub holds_place: bool,
     /// Contacts of the same 3xx that are tried if this one fails.
     pub alternates: Contacts,
     /// The first SDP of each dialog of this leg, to be repeated unchanged in its 200 (R4).
@@ -77,6 +95,7 @@ impl Leg {
             shown,
             depth: 0,
             state: LegState::Calling,
+            holds_place: false,
             alternates: Contacts::new(),
             early: SmallVec::new(),
             started: now,
@@ -96,11 +115,10 @@ impl Leg {
         }
     }
 
-    /// The agent whose phone this is.
-    pub fn agent(&self) -> Option<&Arc<Agent>> {
-        match &self.to {
-            Destination::Contact(agent) => Some(agent),
-            Destination::Gateway { .. } => None,
+    /// Gives back what it holds, whatever ended it; a second time nothing happens.
+    pub fn let_go(&mut self, lines: &mut dyn Lines) {
+        if std::mem::take(&mut self.holds_place) {
+            lines.free(&self.to);
         }
     }
 

@@ -16,29 +16,29 @@ mod record;
 mod talk;
 
 use std::mem::replace;
-use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::number::E164;
-use crate::routing::{Agent, Plan};
+use crate::routing::Plan;
 use crate::sip::body::Body;
 use crate::time::{Instant, Now};
 use event::{Action, Event, LegEvent, LegId, Timer};
 use hunt::Hunt;
-use leg::{Leg, TargetId};
+use leg::{Destination, Leg, TargetId};
 use outcome::TargetEnd;
 use talk::Talk;
 
 pub use caller::Caller;
 pub use record::{Ending, Refused, Seen, refused};
 
-/// Who is on a call now, counted over all calls of the node (R3.3, `max_calls`).
-pub trait Agents {
-    /// Takes one of the agent's calls; false when all are taken.
-    fn engage(&self, agent: &Arc<Agent>) -> bool;
-    fn release(&self, agent: &Arc<Agent>);
+/// The calls of agents and trunks, counted over all calls of the node (`max_calls`, `max_cps`; R3.3, R14).
+pub trait Lines {
+    /// Takes the place that a leg to there needs; false when there is none.
+    fn take(&mut self, to: &Destination, now: Instant) -> bool;
+    /// Gives one back.
+    fn free(&mut self, to: &Destination);
 }
 
 /// What the caller's INVITE left with us: enough for every leg to come, gone when one is bridged.
@@ -99,10 +99,10 @@ impl Call {
 
     /// Takes one event and says, in order, what is to be done.
     // A state table.
-    pub fn handle(&mut self, now: Now, event: Event, agents: &dyn Agents, out: &mut Vec<Action>) {
+    pub fn handle(&mut self, now: Now, event: Event, lines: &mut dyn Lines, out: &mut Vec<Action>) {
         use Event::*;
         use State::*;
-        let call = &mut Turn { call: self, now, agents, out };
+        let call = &mut Turn { call: self, now, lines, out };
         let next = match (replace(&mut call.call.state, Over), event) {
             (Ringing(hunt), Begin) => call.ring_step(hunt),
             (Ringing(hunt), Leg(leg, LegEvent::Progress { code, fork, body })) => {
@@ -116,7 +116,7 @@ impl Call {
             }
             (Ringing(hunt), Leg(leg, LegEvent::TimedOut)) => call.leg_failed(hunt, leg, 408),
             (Ringing(hunt), Leg(leg, LegEvent::Undeliverable)) => call.leg_failed(hunt, leg, 503),
-            (Ringing(hunt), Leg(leg, LegEvent::NoCircuit)) => call.leg_failed(hunt, leg, 503),
+            (Ringing(hunt), Leg(leg, LegEvent::NotCalled)) => call.leg_not_called(hunt, leg),
             (Ringing(hunt), HungUp { leg, .. }) if leg != LegId::CALLER => call.leg_hung_up(hunt, leg),
             (Ringing(_), HungUp { .. }) => call.caller_gone(None),
             (Ringing(_), CallerCancelled { reason }) => call.caller_gone(reason),
@@ -194,11 +194,6 @@ impl Call {
         matches!(&self.state, State::Talking(talk) if talk.is_stable())
     }
 
-    /// Whether a bug in it was caught.
-    pub fn has_failed(&self) -> bool {
-        matches!(self.ending, Some((Ending::Fault, _)))
-    }
-
     /// The leg that was bridged.
     pub fn winner(&self) -> Option<LegId> {
         match &self.state {
@@ -231,7 +226,7 @@ impl Call {
 struct Turn<'a> {
     call: &'a mut Call,
     now: Now,
-    agents: &'a dyn Agents,
+    lines: &'a mut dyn Lines,
     out: &'a mut Vec<Action>,
 }
 

@@ -1,6 +1,6 @@
 //! What a final response means: failover, Q.850 causes, and the one answer that the caller gets (R8).
 
-use super::leg::{Leg, LegState, TargetId};
+use super::leg::{Destination, Leg, LegState, TargetId};
 use crate::call::cdr::LegEnd;
 
 /// The Q.850 cause of a final response that carries none itself (RFC 3398 §8.2.6.1).
@@ -51,12 +51,33 @@ pub const fn end_of(code: u16) -> LegEnd {
     }
 }
 
-/// How one target ended: an agent who was not rung at all counts as well (R3.3).
+/// How one target ended: one that was not rung at all counts as well (R3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetEnd {
     Busy,
     Declined,
+    /// Its trunk carries as many calls as it may, and answers this instead (R14: `limit_code`).
+    NoCircuit(u16),
     Other,
+}
+
+impl TargetEnd {
+    /// How a target ends that is not rung because no place is left there.
+    pub fn without_a_place(to: &Destination) -> TargetEnd {
+        match to {
+            Destination::Contact(_) => TargetEnd::Busy,
+            Destination::Gateway { trunk, .. } => TargetEnd::NoCircuit(trunk.limit_code),
+        }
+    }
+
+    /// How two targets ended together.
+    fn with(self, other: TargetEnd) -> TargetEnd {
+        match (self, other) {
+            (TargetEnd::NoCircuit(code), TargetEnd::NoCircuit(_)) => TargetEnd::NoCircuit(code),
+            (one, other) if one == other => one,
+            (_, _) => TargetEnd::Other,
+        }
+    }
 }
 
 /// What the caller is told when every target has ended without an answer (R8).
@@ -64,32 +85,28 @@ pub enum TargetEnd {
 pub struct Verdict {
     pub code: u16,
     pub q850: Option<u8>,
+    /// Nothing but limits of our trunks stood in the way: the refusal is our own.
+    pub blocked: bool,
 }
 
 /// The verdict over all targets of all steps.
 pub fn verdict(legs: &[Leg], unrung: &[(TargetId, TargetEnd)]) -> Verdict {
-    // A 3xx that led to a busy agent ended as that agent did (R3.3).
+    // A 3xx that led to a busy agent, or to a full trunk, ended as that did (R3.3).
     let led_on = |leg: &Leg| leg.code / 100 == 3 && unrung.iter().any(|(target, _)| *target == leg.target);
     let last = || {
         let legs = legs.iter().enumerate().filter(|(at, leg)| is_last_of_its_target(legs, *at, leg));
         legs.map(|(_, leg)| leg).filter(|leg| !led_on(leg))
     };
     let ends = last().map(target_end).chain(unrung.iter().map(|(_, end)| *end));
-    let mut tally = (0usize, 0usize, 0usize);
-    for end in ends {
-        tally.0 += 1;
-        match end {
-            TargetEnd::Busy => tally.1 += 1,
-            TargetEnd::Declined => tally.2 += 1,
-            TargetEnd::Other => {}
+    let code = match ends.reduce(TargetEnd::with) {
+        Some(TargetEnd::Busy) => 486,
+        Some(TargetEnd::Declined) => 603,
+        Some(TargetEnd::NoCircuit(code)) => {
+            return Verdict { code, q850: Some(NO_CIRCUIT), blocked: true };
         }
-    }
-    let code = match tally {
-        (all, busy, _) if all > 0 && busy == all => 486,
-        (all, _, declined) if all > 0 && declined == all => 603,
-        _ => 480,
+        Some(TargetEnd::Other) | None => 480,
     };
-    Verdict { code, q850: furthest(last()).and_then(|leg| leg.q850) }
+    Verdict { code, q850: furthest(last()).and_then(|leg| leg.q850), blocked: false }
 }
 
 /// The leg that got furthest; of several, the first.

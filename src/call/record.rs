@@ -10,7 +10,7 @@ use super::leg::{Destination, Leg, LegState};
 use super::outcome::{self, Verdict};
 use super::presentation::Presentation;
 use super::refusal::Refusal;
-use super::{Agents, Arrival, Call, State, Turn};
+use super::{Arrival, Call, Lines, State, Turn};
 use crate::routing::{Plan, Trunk};
 use crate::time::{Instant, Now, Wall};
 
@@ -47,6 +47,7 @@ impl Ending {
         match self {
             Ending::CallerHungUp | Ending::CalleeHungUp => "hang-up",
             Ending::CallerCancelled => "cancelled",
+            Ending::NobodyAnswered(Verdict { blocked: true, .. }) => Refusal::TrunkLimit.cause(),
             Ending::NobodyAnswered(Verdict { code: 486, .. }) => "busy",
             Ending::NobodyAnswered(Verdict { code: 603, .. }) => "declined",
             Ending::NobodyAnswered(_) if legs.is_empty() => "nobody to ring",
@@ -89,11 +90,12 @@ impl Turn<'_> {
 impl Call {
     /// Ends a call whose own logic failed, and its legs: nothing further will come from it (R12). `answered`: our 200
     /// has left.
-    pub fn abort(&mut self, now: Now, answered: bool, agents: &dyn Agents) {
+    pub fn abort(&mut self, now: Now, answered: bool, lines: &mut dyn Lines) {
         self.state = State::Over;
         self.answered = self.answered.filter(|_| answered);
         self.ending = Some((Ending::Fault, now.mono));
         for leg in &mut self.legs {
+            leg.let_go(lines);
             let end = match leg.state {
                 LegState::Bridged if answered => LegEnd::Won,
                 LegState::Calling | LegState::Ringing | LegState::Bridged => LegEnd::Failed,
@@ -101,9 +103,6 @@ impl Call {
             };
             leg.state = LegState::Ended(end);
             leg.ended = Some(now.mono);
-            if let Some(agent) = leg.agent() {
-                agents.release(agent);
-            }
         }
     }
 
@@ -161,7 +160,9 @@ impl Call {
             Ending::CallerHungUp | Ending::CallerCancelled => EndedBy::Caller,
             Ending::CalleeHungUp => EndedBy::Callee,
             // Where nobody was called the refusal is our own.
-            Ending::NobodyAnswered(Verdict { code: 486 | 603, .. }) if !self.legs.is_empty() => {
+            Ending::NobodyAnswered(Verdict { code: 486 | 603, blocked: false, .. })
+                if !self.legs.is_empty() =>
+            {
                 EndedBy::Callee
             }
             Ending::NobodyAnswered(_)
@@ -186,8 +187,9 @@ impl Call {
         }
         match ending {
             Ending::CallerCancelled => (Outcome::Cancelled, 487, None),
-            Ending::NobodyAnswered(Verdict { code, q850 }) => {
+            Ending::NobodyAnswered(Verdict { code, q850, blocked }) => {
                 let outcome = match code {
+                    _ if blocked => Outcome::Blocked,
                     486 => Outcome::Busy,
                     603 => Outcome::Declined,
                     _ if somebody_rang(&self.legs) => Outcome::NoAnswer,

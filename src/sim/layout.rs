@@ -61,8 +61,9 @@ pub fn draw(dice: &mut Dice, generation: u64, agents: usize, gateways: usize) ->
     let uris: Vec<String> =
         (0..gateways).map(|index| format!("{{ uri = \"sip:{}\" }}", gateway_addr(index))).collect();
     text += &format!(
-        "[[trunk]]\nname = \"mobile\"\ngateways = [{}]\noutbound = true\noptions_interval = 0\n\n",
-        uris.join(", ")
+        "[[trunk]]\nname = \"mobile\"\ngateways = [{}]\noutbound = true\noptions_interval = 0\n{}\n",
+        uris.join(", "),
+        limits(generation)
     );
     for index in 0..agents {
         let name = agent_name(index);
@@ -77,6 +78,15 @@ pub fn draw(dice: &mut Dice, generation: u64, agents: usize, gateways: usize) ->
         text += &number(dice, generation, index, agents);
     }
     text
+}
+
+/// In every other generation the way out has limits.
+fn limits(generation: u64) -> &'static str {
+    match generation % 4 {
+        2 => "max_calls = 2\nforeign_caller_id = \"retry\"\n",
+        0 => "max_calls = 3\nmax_cps = 1\nlimit_code = 486\n",
+        _ => "",
+    }
 }
 
 fn number(dice: &mut Dice, generation: u64, index: usize, agents: usize) -> String {

@@ -548,3 +548,17 @@ mod the_records_cause {
         }
     }
 }
+
+#[test]
+fn r12_a_leg_that_has_ended_counts_no_more_though_its_call_goes_on() {
+    let keys = "ring = [\"alice\", \"bob\", \"carol\", \"dave\", \"erin\"]";
+    let mut call = number(keys).incoming(DID).ringing(["alice", "bob", "carol", "dave", "erin"]);
+    assert_eq!(call.world.census().legs, 6);
+    call.sends_busy("bob").settle();
+    assert_eq!(call.world.census().legs, 5);
+    call.answers("alice").settle();
+    assert_eq!(call.world.census().legs, 2, "who talks");
+    call.hangs_up("alice").settle();
+    assert_eq!(call.world.census().legs, 0, "whatever transactions still wait for");
+    call.comes_to_rest();
+}

@@ -25,6 +25,11 @@ fn second(call: &mut Call) -> (Message, serde_json::Value) {
     (told.unwrap_or_else(|| Message::request("NOTHING", "sip:x")), record.unwrap_or_default())
 }
 
+/// How often an end was rung.
+fn rung(call: &Call, name: &str) -> usize {
+    call.world.hosts.iter().find(|host| host.name == name).map_or(0, |host| host.parties.len())
+}
+
 #[test]
 fn r14_a_trunk_above_max_calls_is_503_without_retry_after() {
     let mut call = node("max_calls = 1", "", "", &did_forward()).incoming(DID).ringing(["gateway1"]);
@@ -57,11 +62,48 @@ fn r14_limit_code_can_be_486() {
 }
 
 #[test]
-fn r14_an_outbound_trunk_above_max_calls_ends_the_leg() {
-    let mut call = node("", "max_calls = 1", "", &did_forward()).incoming(DID).ringing(["gateway1"]);
+fn r14_an_outbound_trunk_above_max_calls_is_not_called_and_its_limit_code_is_told() {
+    for code in [503, 486] {
+        let limits = format!("max_calls = 1\nlimit_code = {code}");
+        let mut call = node("", &limits, "", &did_forward()).incoming(DID).ringing(["gateway1"]);
+        let (told, record) = second(&mut call);
+        assert_eq!(
+            (told.status(), told.get("Reason"), told.get("Retry-After")),
+            (code, Some("Q.850;cause=34"), None)
+        );
+        assert_eq!(
+            (&record["outcome"], &record["sip_code"], &record["q850"]),
+            (&"blocked".into(), &code.into(), &34.into())
+        );
+        assert_eq!((&record["ended_by"], &record["cause"]), (&"us".into(), &"the trunk's limit".into()));
+        assert_eq!(record["legs"].as_array().map(Vec::len), Some(1), "nobody was called");
+        call.comes_to_rest();
+    }
+}
+
+#[test]
+fn r14_an_outbound_trunk_above_max_calls_leaves_the_others_ringing() {
+    let keys = did(&format!("forward_to = \"{FORWARD}\"\nring = [\"alice\"]"));
+    let mut call = node("", "max_calls = 1", "max_calls = 2", &keys).incoming(DID);
+    call.awaits("gateway1").awaits("alice");
+    let (told, _) = second(&mut call);
+    assert_eq!((told.method(), rung(&call, "alice"), rung(&call, "gateway1")), ("NOTHING", 2, 1));
+    // With alice at her third call one is busy and the other full: of both neither speaks for all.
     let (told, record) = second(&mut call);
-    assert_eq!(told.status(), 480);
-    assert_eq!(record["outcome"], "unreachable");
+    assert_eq!((told.status(), told.get("Reason"), &record["outcome"]), (480, None, &"unreachable".into()));
+    call.comes_to_rest();
+}
+
+#[test]
+fn r14_a_redirect_through_a_trunk_above_max_calls_is_one_to_a_full_trunk() {
+    let alices = "[[number]]\ndid = \"+12015550102\"\nring = [\"alice\"]\n";
+    let keys = format!("{}{alices}", did_forward());
+    let mut call = node("", "max_calls = 1", "", &keys).incoming(DID).ringing(["gateway1"]);
+    call.call_id = call.world.dials("+12015550102", Manner::default());
+    call.awaits("alice").redirects("alice", "sip:+13125550123@127.0.3.1");
+    assert_eq!(call.caller_is_told(), Some(503));
+    assert_eq!(end(&mut call), "blocked 503 us");
+    assert_eq!(legs(&mut call), ["caller failed 503", "alice failed 302"]);
     call.comes_to_rest();
 }
 
@@ -84,10 +126,10 @@ fn r14_a_trunk_above_max_cps_is_503_without_retry_after_until_the_next_call_is_d
 }
 
 #[test]
-fn r14_an_outbound_trunk_above_max_cps_ends_the_leg() {
+fn r14_an_outbound_trunk_above_max_cps_is_not_called_until_the_next_call_is_due() {
     let mut call = node("", "max_cps = 1", "", &did_forward()).incoming(DID).ringing(["gateway1"]);
     let (told, record) = second(&mut call);
-    assert_eq!((told.status(), &record["outcome"]), (480, &"unreachable".into()));
+    assert_eq!((told.status(), &record["outcome"]), (503, &"blocked".into()));
     call.after(seconds(1));
     let (told, _) = second(&mut call);
     assert_eq!(told.method(), "NOTHING", "it rings");
@@ -234,7 +276,7 @@ mod failover {
 
     #[test]
     fn r14_a_gateway_without_an_address_is_passed_over() {
-        let rest = "[[trunk]]\nname = \"named\"\ngateways = [{ uri = \"sip:sbc.invalid\", priority = 1 }, \
+        let rest = "[[trunk]]\nname = \"named\"\nmax_calls = 1\ngateways = [{ uri = \"sip:sbc.invalid\", priority = 1 }, \
                     { uri = \"sip:127.0.3.2\", priority = 2 }]\noptions_interval = 0\n\n"
             .to_owned()
             + &did(&format!("forward_to = \"{FORWARD}\"\ntrunk = \"named\""));
@@ -242,7 +284,139 @@ mod failover {
         call.answers("gateway2").hangs_up("caller").comes_to_rest();
         assert_eq!(
             legs(&mut call),
-            ["caller normal 200", "+13125550199 unreachable 503", "+13125550199 won 200"]
+            ["caller normal 200", "+13125550199 unreachable -", "+13125550199 won 200"],
+            "it sent nothing, for it was asked nothing"
         );
+    }
+}
+
+/// `max_calls` of an outbound trunk: a place belongs to a leg for as long as that lives.
+mod places {
+    use super::*;
+
+    /// What happens to a call.
+    type Deed = fn(&mut Call);
+
+    /// The ways by which a leg follows another on the trunk `mobile`: its keys, and what is done until that
+    /// rings.
+    const WAYS: [(&str, Deed); 4] = [
+        ("", |call| {
+            call.awaits("gateway1").refuses("gateway1", 503).awaits("gateway2").rings("gateway2");
+        }),
+        ("try_timeout = 1", |call| {
+            call.awaits("gateway1").awaits("gateway2").rings("gateway2");
+        }),
+        ("foreign_caller_id = \"retry\"", |call| {
+            call.awaits("gateway1").refuses("gateway1", 403).rings("gateway1");
+        }),
+        ("", |call| {
+            call.awaits("gateway1").redirects("gateway1", "sip:+13125550123@127.0.3.2");
+            call.awaits("gateway2").rings("gateway2");
+        }),
+    ];
+
+    fn follows(limit: &str, (keys, way): (&str, Deed)) -> Call {
+        let mut call = node("", &format!("{limit}\n{keys}"), "", &did_forward()).incoming(DID);
+        way(&mut call);
+        assert_eq!(count(&mut call, "us → caller", "180"), 1);
+        call
+    }
+
+    #[test]
+    fn r14_a_leg_that_follows_another_on_the_same_trunk_takes_its_place_over() {
+        for way in WAYS {
+            let mut call = follows("max_calls = 1", way);
+            let (told, _) = second(&mut call);
+            assert_eq!(told.status(), 503, "one place, and it is taken");
+            call.caller_cancels().after(millis(50));
+            let (told, _) = second(&mut call);
+            assert_eq!(told.method(), "NOTHING", "it is free again");
+            call.comes_to_rest();
+        }
+    }
+
+    #[test]
+    fn r14_a_leg_that_follows_another_is_no_further_call_of_its_second() {
+        for way in WAYS {
+            follows("max_cps = 1", way).comes_to_rest();
+            let mut call = follows("max_cps = 2", way);
+            let (told, _) = second(&mut call);
+            assert_eq!(told.method(), "NOTHING", "the second of that second");
+            call.comes_to_rest();
+        }
+    }
+
+    #[test]
+    fn r14_a_leg_that_has_ended_leaves_its_place_though_the_call_goes_on() {
+        let keys = did(&format!("forward_to = \"{FORWARD}\"\noverflow = [{{ ring = [\"alice\"] }}]"));
+        let mut call = node("", "max_calls = 1", "", &keys).incoming(DID).ringing(["gateway1"]);
+        call.sends_busy("gateway1");
+        let mut call = call.ringing(["alice"]);
+        call.answers("alice").after(seconds(60));
+        let (told, _) = second(&mut call);
+        assert_eq!((told.method(), rung(&call, "gateway1")), ("NOTHING", 2));
+        let (told, _) = second(&mut call);
+        assert_eq!((told.status(), rung(&call, "gateway1")), (480, 2), "full, and alice talks");
+        call.hangs_up("caller").comes_to_rest();
+        assert_eq!(legs(&mut call), ["caller normal 200", "+13125550199 busy 486", "alice won 200"]);
+    }
+
+    #[test]
+    fn r14_every_end_of_a_leg_leaves_its_place_free_and_once() {
+        let ends: [(&str, Deed); 12] = [
+            ("refused", |call| {
+                call.refuses("gateway1", 500);
+            }),
+            ("busy", |call| {
+                call.sends_busy("gateway1");
+            }),
+            ("declined, and all of its target", |call| {
+                call.declines("gateway1");
+            }),
+            ("gone before its answer", |call| {
+                call.hangs_up("gateway1");
+            }),
+            ("redirected to a phone", |call| {
+                call.redirects("gateway1", "sip:bob@127.0.2.2");
+            }),
+            ("answered without SDP", |call| {
+                call.behaves("gateway1", invite(|response| response.body = Vec::new()));
+                call.answers("gateway1");
+            }),
+            ("cancelled", |call| {
+                call.caller_cancels();
+            }),
+            ("timed out", |call| {
+                call.after(seconds(21));
+            }),
+            ("elsewhere", |call| {
+                call.answers("alice");
+            }),
+            ("hung up by the caller", |call| {
+                call.answers("gateway1").hangs_up("caller");
+            }),
+            ("hung up itself", |call| {
+                call.answers("gateway1").hangs_up("gateway1");
+            }),
+            ("too long", |call| {
+                call.answers("gateway1").after(seconds(61));
+            }),
+        ];
+        for (how, ends) in ends {
+            let keys = did(&format!("forward_to = \"{FORWARD}\"\nring = [\"alice\"]"));
+            let rest = format!("[limits]\nmax_call_seconds = 60\n\n{keys}");
+            let setup = node("", "max_calls = 1", "max_calls = 3", &rest);
+            let mut call = setup.incoming(DID).ringing(["gateway1", "alice"]);
+            second(&mut call);
+            assert_eq!(rung(&call, "gateway1"), 1, "{how}: it is taken");
+            ends(&mut call);
+            call.settle();
+            second(&mut call);
+            assert_eq!(rung(&call, "gateway1"), 2, "{how}: it is free");
+            second(&mut call);
+            assert_eq!(rung(&call, "gateway1"), 2, "{how}: it is taken again");
+            // Nothing is held in the end, or was given back twice.
+            call.comes_to_rest();
+        }
     }
 }

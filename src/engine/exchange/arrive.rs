@@ -371,7 +371,6 @@ impl Exchange {
             counted,
         }));
         self.calls += 1;
-        self.legs += 1;
         self.arriving = None;
         self.happen(now, key, Event::Begin, out);
     }

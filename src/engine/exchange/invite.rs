@@ -64,11 +64,11 @@ impl Exchange {
             slot.legs.push(CalledSide::uncalled(slot.caller.peer));
         }
         if !self.try_invite(now, key, id, Attempt::First, out) {
-            self.pending.push_back((key, Event::Leg(id, LegEvent::NoCircuit)));
+            self.pending.push_back((key, Event::Leg(id, LegEvent::NotCalled)));
         }
     }
 
-    /// False: no listener reaches it, or a limit of its trunk or of the transactions is reached.
+    /// False: no listener reaches it, or the limit of the transactions is reached.
     pub(super) fn try_invite(
         &mut self,
         now: Now,
@@ -78,32 +78,19 @@ impl Exchange {
         out: &mut Effects,
     ) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
-        let Some(leg) = slot.call.as_deref().and_then(|call| call.leg(id)) else { return false };
+        let (Some(call), Some(opening)) = (slot.call.as_deref(), slot.opening.as_deref()) else {
+            return false;
+        };
+        let Some(leg) = call.leg(id) else { return false };
         let Some(peer) = self.settings.peer_of(leg) else { return false };
         let takes_streams = attempt != Attempt::Datagram && leg.gateway().is_some_and(|at| at.long_by_tcp);
         let over = |peer: Peer| (peer, self.settings.host_of(&*self.desk, peer));
         let first = over(peer);
-        if attempt == Attempt::First
-            && let Some(trunk) = leg.trunk()
-            && !self.desk.take_trunk(trunk, now.mono)
-        {
-            return false;
-        }
         let call_id = match attempt {
             Attempt::First => self.names.call_id(),
             Attempt::Interval(_) | Attempt::Datagram => slot.legs[id.index() - 1].call_id,
         };
-        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Leg(key, id)) else {
-            if attempt == Attempt::First
-                && let Some(trunk) = leg.trunk()
-            {
-                self.desk.free_trunk(trunk);
-            }
-            return false;
-        };
-        let (Some(call), Some(opening)) = (slot.call.as_deref(), slot.opening.as_deref()) else {
-            return false;
-        };
+        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Leg(key, id)) else { return false };
         let side = &mut slot.legs[id.index() - 1];
         let cseq = side.side.invite_seq + 1;
         let min_se = match attempt {
@@ -136,9 +123,6 @@ impl Exchange {
         self.transactions.send(now.mono, transaction, Method::Invite, bytes, peer, &mut out.out);
         slot.story.say(now.mono, Way::Out, id, What::Request(Method::Invite));
         slot.pins += 1;
-        if attempt == Attempt::First {
-            self.legs += 1;
-        }
         side.called(transaction, call_id, peer, cseq, min_se);
         true
     }

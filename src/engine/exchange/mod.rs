@@ -28,9 +28,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Agents;
+use crate::call::Lines;
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId};
+use crate::call::leg::Destination;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::peer::{ListenerId, Peer, Transport};
@@ -192,7 +193,7 @@ pub struct Load {
     pub calls: usize,
     /// Slots that wait for an ACK or a late response, calls included.
     pub slots: usize,
-    /// The callers' included.
+    /// Those that live, the callers' included: a leg that has ended counts no more, though its call goes on.
     pub legs: usize,
     pub transactions: usize,
 }
@@ -221,7 +222,8 @@ pub struct Exchange {
     admission: Admission,
     bounds: Bounds,
     calls: usize,
-    legs: usize,
+    /// Called legs that live.
+    called: usize,
     rejected: Rejected,
     full: Rejected,
     /// The call that is being worked on, should it panic.
@@ -273,7 +275,7 @@ impl Exchange {
             admission: Admission::default(),
             bounds: Bounds::default(),
             calls: 0,
-            legs: 0,
+            called: 0,
             rejected: Rejected::default(),
             full: Rejected::default(),
             working: None,
@@ -324,7 +326,12 @@ impl Exchange {
 
     pub fn load(&self) -> Load {
         let (servers, clients) = self.transactions.live();
-        Load { calls: self.calls, slots: self.slots.len(), legs: self.legs, transactions: servers + clients }
+        Load {
+            calls: self.calls,
+            slots: self.slots.len(),
+            legs: self.calls + self.called,
+            transactions: servers + clients,
+        }
     }
 
     /// Requests that became no call since this was last read.
@@ -387,7 +394,8 @@ impl Exchange {
             let Some(call) = slot.call.as_mut() else { continue };
             let mut actions = std::mem::take(&mut self.actions);
             self.working = Some(key);
-            call.handle(now, event, &Switchboard(&*self.desk), &mut actions);
+            let lines = &mut Switchboard { desk: &*self.desk, called: &mut self.called };
+            call.handle(now, event, lines, &mut actions);
             for action in actions.drain(..) {
                 self.perform(now, key, action, out);
             }
@@ -416,7 +424,8 @@ impl Exchange {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(call) = slot.call.as_mut() {
             let answered = slot.caller.side.stage != slot::Stage::Early;
-            call.abort(now, answered, &Switchboard(&*self.desk));
+            let lines = &mut Switchboard { desk: &*self.desk, called: &mut self.called };
+            call.abort(now, answered, lines);
         }
         self.end_from_dialogs(now, key, out);
         self.perform(now, key, Action::Close, out);
@@ -461,16 +470,28 @@ fn far_ends(table: &Table) -> Box<[IpAddr]> {
     all.into_boxed_slice()
 }
 
-/// The agents' calls, as a call sees them.
-struct Switchboard<'a>(&'a dyn Desk);
+/// The node's lines, as a call sees them. Each leg that lives holds one, so that they are counted here.
+struct Switchboard<'a> {
+    desk: &'a dyn Desk,
+    called: &'a mut usize,
+}
 
-impl Agents for Switchboard<'_> {
-    fn engage(&self, agent: &Arc<Agent>) -> bool {
-        self.0.take_agent(agent)
+impl Lines for Switchboard<'_> {
+    fn take(&mut self, to: &Destination, now: Instant) -> bool {
+        let taken = match to {
+            Destination::Contact(agent) => self.desk.take_agent(agent),
+            Destination::Gateway { trunk, .. } => self.desk.take_trunk(trunk, now),
+        };
+        *self.called += usize::from(taken);
+        taken
     }
 
-    fn release(&self, agent: &Arc<Agent>) {
-        self.0.free_agent(agent);
+    fn free(&mut self, to: &Destination) {
+        match to {
+            Destination::Contact(agent) => self.desk.free_agent(agent),
+            Destination::Gateway { trunk, .. } => self.desk.free_trunk(trunk),
+        }
+        *self.called -= 1;
     }
 }
 

@@ -7,7 +7,6 @@ use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, write_contact};
 use crate::call::event::{Action, Answer, LegId, Why};
-use crate::call::leg::LegState;
 use crate::call::story::Way;
 use crate::sip::body::Body;
 use crate::sip::build;
@@ -316,15 +315,9 @@ impl Exchange {
             self.desk.ringing_ended(caller, call.plan.did);
         }
         self.desk.free_trunk(&call.plan.trunk);
-        for (leg, side) in call.legs.iter().zip(&slot.legs) {
-            debug_assert!(!matches!(leg.state, LegState::Calling | LegState::Ringing) || call.has_failed());
-            if let (Some(trunk), true) = (leg.trunk(), side.was_called()) {
-                self.desk.free_trunk(trunk);
-            }
-        }
+        debug_assert!(!call.legs.iter().any(|leg| leg.holds_place), "a leg outlives its call");
         let ended = Ended::of(slot, call);
         self.calls -= 1;
-        self.legs -= 1 + slot.legs.iter().filter(|side| side.was_called()).count();
         if self.ended.len() >= REMEMBERED {
             self.ended.pop_front();
         }
