@@ -339,10 +339,11 @@ impl Turn<'_> {
         self.go_on(hunt)
     }
 
-    /// R14: no 1xx from a gateway while another is left.
+    /// R14: no 1xx from a gateway while another is left, and may be called.
     pub(super) fn try_timeout(&mut self, hunt: Hunt, id: LegId) -> State {
+        let may_go_on = !self.no_more_legs();
         let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
-        if leg.has_another_gateway() {
+        if may_go_on && leg.has_another_gateway() {
             self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
             return self.leg_failed(hunt, id, 408);
         }

@@ -266,6 +266,16 @@ mod failover {
     }
 
     #[test]
+    fn r14_where_no_more_legs_may_be_made_the_gateway_that_was_called_is_the_last() {
+        let rest = format!("[limits]\nmax_legs = 1\n\n{}", did_forward());
+        let mut call = node("", "", "", &rest).incoming(DID);
+        call.awaits("gateway1").after(seconds(6));
+        assert_eq!((call.caller_is_told(), count(&mut call, "us → gateway2", "INVITE")), (None, 0));
+        call.rings("gateway1").answers("gateway1").hangs_up("caller").comes_to_rest();
+        assert_eq!(legs(&mut call), ["caller normal 200", "+13125550199 won 200"]);
+    }
+
+    #[test]
     fn r14_all_gateways_failing_is_480() {
         let mut call = forward().incoming(DID);
         call.awaits("gateway1").refuses("gateway1", 503);
