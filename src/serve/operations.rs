@@ -1,7 +1,8 @@
 //! The running node as operators see it: questions to the shards, reload, the records.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -18,7 +19,7 @@ use crate::engine::exchange::Input;
 use crate::engine::node::{Node, Shards};
 use crate::engine::shard::Core;
 use crate::number;
-use crate::routing::{self, Table};
+use crate::routing::{self, Table, Text};
 use crate::store::{Reader, Recorder, Store};
 
 /// Where in its life the node is.
@@ -36,6 +37,7 @@ pub(super) struct Front {
     pub publisher: Publisher,
     pub recorder: Recorder,
     pub reader: Reader,
+    told: ToldTrunks,
     /// A [`Life`].
     life: AtomicU8,
     /// Held while a reload runs.
@@ -50,6 +52,7 @@ impl Front {
             publisher,
             recorder: store.recorder(),
             reader: store.reader(),
+            told: ToldTrunks::default(),
             life: AtomicU8::new(Life::Starting as u8),
             reloading: tokio::sync::Mutex::new(()),
         }
@@ -164,10 +167,28 @@ impl Operations for Front {
     }
 
     fn measure(&self) {
-        for trunk in self.publisher.table().trunks() {
-            let calls = metrics::gauge!("strowger_trunk_calls_active", "trunk" => trunk.name.to_string());
-            calls.set(f64::from(self.desk.trunk_calls(&trunk.name)));
+        for (trunk, calls) in self.told.calls(&self.publisher.table(), &self.desk) {
+            metrics::gauge!("strowger_trunk_calls_active", "trunk" => trunk.to_string())
+                .set(f64::from(calls));
         }
+    }
+}
+
+/// The trunks whose calls a metric tells: the table's, and those that it had when it was last read and that still
+/// carried some then. What once was told is told until it is 0.
+#[derive(Default)]
+struct ToldTrunks(Mutex<BTreeSet<Text>>);
+
+impl ToldTrunks {
+    fn calls(&self, table: &Table, desk: &SharedDesk) -> Vec<(Text, u32)> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.extend(table.trunks().iter().map(|trunk| Arc::clone(&trunk.name)));
+        let calls: Vec<_> = told.iter().map(|name| (Arc::clone(name), desk.trunk_calls(name))).collect();
+        let over = |name: &Text, calls: u32| calls == 0 && table.trunk(name).is_none();
+        for (name, _) in calls.iter().filter(|(name, calls)| over(name, *calls)) {
+            told.remove(name);
+        }
+        calls
     }
 }
 
@@ -195,4 +216,35 @@ pub fn route(
     }
     let plan = serde_json::to_value(&told).unwrap_or_default();
     Ok(Explanation { text: told.to_string(), plan })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+
+    #[test]
+    fn the_calls_of_a_trunk_that_a_reload_removed_are_told_until_there_are_none() {
+        let table = |trunks: &[&str]| {
+            let text: String = trunks
+                .iter()
+                .map(|name| format!("[[trunk]]\nname = \"{name}\"\nfrom = [\"192.0.2.{}/32\"]\n", name.len()))
+                .collect();
+            Table::from_toml(&text).unwrap()
+        };
+        let (both, one) = (table(&["carrier", "mobile"]), table(&["carrier"]));
+        let desk = SharedDesk::new(1, Vec::new());
+        let told = ToldTrunks::default();
+        let tells = |table: &Table| {
+            let calls = told.calls(table, &desk);
+            calls.iter().map(|(name, calls)| format!("{name} {calls}")).collect::<Vec<_>>()
+        };
+        assert!(desk.take_trunk("mobile", Instant::ZERO, 0, 0).is_ok());
+        assert_eq!(tells(&both), ["carrier 0", "mobile 1"]);
+        assert_eq!(tells(&one), ["carrier 0", "mobile 1"]);
+        desk.free_trunk("mobile");
+        assert_eq!(tells(&one), ["carrier 0", "mobile 0"]);
+        assert_eq!(tells(&one), ["carrier 0"]);
+        assert_eq!(tells(&both), ["carrier 0", "mobile 0"]);
+    }
 }
