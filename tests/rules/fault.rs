@@ -72,3 +72,13 @@ fn r12_a_bug_at_any_message_of_a_call_that_is_cancelled_ends_it_alone() {
     });
     assert_eq!(ends, [FAILED, FAILED, FAILED, "cancelled 487 caller cancelled"]);
 }
+
+#[test]
+fn r12_a_bug_at_any_message_of_a_call_that_goes_on_at_the_next_gateway_ends_it_alone() {
+    let ends = with_a_fault_anywhere(DID, Manner::default(), |call| {
+        call.settle();
+        call.refuses("gateway1", 503).rings("gateway2").answers("gateway2").after(seconds(1));
+        call.hangs_up("gateway2");
+    });
+    assert_eq!(ends, [FAILED, FAILED, FAILED, FAILED, FAILED, ANSWERED, "answered 200 callee hang-up"]);
+}
