@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Caller;
+use super::caller::{Diverted, Diverting, MAX_DIVERSIONS};
 use super::leg::{Destination, Leg, Shown};
 use crate::number::E164;
 use crate::routing::{Pai, Plan, Trunk};
@@ -10,9 +11,6 @@ use crate::sip::build::Writer;
 use crate::sip::header::Name;
 use crate::sip::uri;
 use crate::sip::wire::Fields;
-
-/// How many earlier diversions we carry on and how many a call may have (R11).
-pub const MAX_DIVERSIONS: usize = 5;
 
 /// What a leg is told of the caller.
 #[derive(Debug)]
@@ -119,10 +117,22 @@ impl<'a> Presentation<'a> {
         let ours: [&[u8]; 5] =
             [b"<sip:", &did, b"@", self.host, b">;reason=unconditional;privacy=off;counter=1"];
         w.header_parts(Name::Diversion, &ours);
-        for earlier in self.caller.diversions.iter().filter(|earlier| self.may_name(earlier.by)) {
-            let user = number_user(earlier.by, Some(trunk));
-            let (reason, rest) = (earlier.reason.as_bytes(), b";privacy=off;counter=1");
-            w.header_parts(Name::Diversion, &[b"<sip:", &user, b"@", self.host, b">;reason=", reason, rest]);
+        for earlier in self.earlier() {
+            let user = diverting_user(&earlier.by, trunk);
+            let counter = earlier.counter.to_string();
+            let theirs: [&[u8]; 10] = [
+                b"<sip:",
+                &user,
+                b"@",
+                self.host,
+                b">;reason=",
+                earlier.reason.as_bytes(),
+                b";privacy=",
+                earlier.privacy.as_bytes(),
+                b";counter=",
+                counter.as_bytes(),
+            ];
+            w.header_parts(Name::Diversion, &theirs);
         }
     }
 
@@ -140,34 +150,57 @@ impl<'a> Presentation<'a> {
         }
         let mut cause = Index::new();
         if last.is_empty() {
-            let earlier = self.caller.diversions.iter().rev().filter(|earlier| self.may_name(earlier.by));
-            for earlier in earlier {
-                let user = number_user(earlier.by, Some(trunk));
+            for earlier in self.earlier().rev() {
+                let user = diverting_user(&earlier.by, trunk);
                 let index = index_behind(&last);
-                w.header_parts(Name::HistoryInfo, &self.entry(&user, &cause, &index, &last));
+                let private = earlier.privacy != "off";
+                w.header_parts(Name::HistoryInfo, &self.entry(&user, &cause, private, &index, &last));
                 (last, cause) = (index, Index::from_slice(earlier.cause().to_string().as_bytes()));
             }
         }
         let (did, index) = (number_user(self.did, Some(trunk)), index_behind(&last));
-        let mut parts = self.entry(&did, &cause, &index, &last);
+        let mut parts = self.entry(&did, &cause, false, &index, &last);
         let forward: [&[u8]; 6] = [b",<", target, b";cause=302>;index=", &index, b".1;mp=", &index];
         parts.extend(forward);
         w.header_parts(Name::HistoryInfo, &parts);
     }
 
-    /// An entry behind the one of the index `last`, which was diverted to it for this cause, if for any.
-    fn entry<'p>(&'p self, user: &'p [u8], cause: &'p [u8], index: &'p [u8], last: &'p [u8]) -> Parts<'p> {
+    /// An entry behind the one of the index `last`, which was diverted to it for this cause, if for any. One that is
+    /// `private` asks for it as RFC 7044 §10.1 writes it.
+    fn entry<'p>(
+        &'p self,
+        user: &'p [u8],
+        cause: &'p [u8],
+        private: bool,
+        index: &'p [u8],
+        last: &'p [u8],
+    ) -> Parts<'p> {
         let mut parts = Parts::from_slice(&[b"<sip:", user, b"@", self.host]);
-        match cause {
-            [] => parts.extend([&b">;index="[..], index]),
-            cause => parts.extend([&b";cause="[..], cause, b">;index=", index, b";mp=", last]),
+        if !cause.is_empty() {
+            parts.extend([&b";cause="[..], cause]);
+        }
+        if private {
+            parts.push(b"?Privacy=history");
+        }
+        parts.extend([&b">;index="[..], index]);
+        if !cause.is_empty() {
+            parts.extend([&b";mp="[..], last]);
         }
         parts
     }
 
-    /// Whether an earlier diverting number may be told: not where it is, or may be, a withheld caller's own.
-    fn may_name(&self, number: E164) -> bool {
-        !self.caller.withheld || self.caller.number.is_some_and(|own| own != number)
+    /// The earlier diversions that may be told, latest first.
+    fn earlier(&self) -> impl DoubleEndedIterator<Item = &'a Diverted> {
+        self.caller.diversions.iter().filter(|earlier| self.may_name(&earlier.by))
+    }
+
+    /// Whether whoever diverted may be named: not where it is, or may be, a withheld caller itself.
+    fn may_name(&self, by: &Diverting) -> bool {
+        match by {
+            _ if !self.caller.withheld => true,
+            Diverting::Number(number) => self.caller.number.is_some_and(|own| own != *number),
+            Diverting::Text(_) => false,
+        }
     }
 
     fn user(&self) -> User {
@@ -190,6 +223,13 @@ fn number_user(number: E164, trunk: Option<&Trunk>) -> User {
         }
     }
     user
+}
+
+fn diverting_user(by: &Diverting, trunk: &Trunk) -> User {
+    match by {
+        Diverting::Number(number) => number_user(*number, Some(trunk)),
+        Diverting::Text(text) => escaped(text),
+    }
 }
 
 /// A display name as a quoted string, with a space behind it.

@@ -14,6 +14,11 @@ fn forwarded(setup: Setup, manner: Manner) -> Message {
     invite
 }
 
+/// The INVITE that the gateway gets where the caller's has this header.
+fn forwarded_with(name: &'static str, value: &str) -> Message {
+    forwarded(trunks(TRUSTED, ""), Manner::default().with(name, value))
+}
+
 fn all(message: &Message, name: &str) -> Vec<String> {
     message.all(name).map(str::to_owned).collect()
 }
@@ -47,11 +52,77 @@ fn r09_the_callers_earlier_diversions_are_kept_and_normalised() {
         all(&found, "Diversion"),
         [
             DIVERSION,
-            "<sip:+14155550177@127.0.0.1:5060>;reason=user-busy;privacy=off;counter=1",
+            "<sip:+14155550177@127.0.0.1:5060>;reason=user-busy;privacy=off;counter=2",
             "<sip:+14155550178@127.0.0.1:5060>;reason=no-answer;privacy=off;counter=1",
             "<sip:+14155550179@127.0.0.1:5060>;reason=unknown;privacy=off;counter=1",
         ]
     );
+}
+
+#[test]
+fn r09_an_earlier_diversion_keeps_its_wish_for_privacy_and_its_counter() {
+    for (asked, kept, history) in [
+        (";privacy=full;counter=2", ";privacy=full;counter=2", "?Privacy=history"),
+        (";privacy=\"URI\"", ";privacy=uri;counter=1", "?Privacy=history"),
+        (";counter=3;privacy=name", ";privacy=name;counter=3", "?Privacy=history"),
+        (";privacy=strict;counter=x", ";privacy=full;counter=1", "?Privacy=history"),
+        (";privacy;counter=0", ";privacy=full;counter=1", "?Privacy=history"),
+        (";privacy=off;counter=-1", ";privacy=off;counter=1", ""),
+        ("", ";privacy=off;counter=1", ""),
+    ] {
+        let found = forwarded_with("Diversion", &format!("<sip:+14155550177@x>;reason=no-answer{asked}"));
+        let earlier = format!("<sip:+14155550177@127.0.0.1:5060>;reason=no-answer{kept}");
+        assert_eq!(all(&found, "Diversion"), [DIVERSION.to_owned(), earlier], "{asked}");
+        let first = format!("<sip:+14155550177@127.0.0.1:5060{history}>;index=1");
+        assert_eq!(all(&found, "History-Info")[0], first, "{asked}");
+    }
+}
+
+#[test]
+fn r09_wishes_for_privacy_stand_behind_the_cause_in_the_history() {
+    let diverted =
+        "<sip:+14155550177@x>;reason=user-busy;privacy=full, <sip:+14155550178@x>;reason=away;privacy=full";
+    let found = forwarded_with("Diversion", diverted);
+    let history = all(&found, "History-Info");
+    assert_eq!(
+        history[..2],
+        [
+            "<sip:+14155550178@127.0.0.1:5060?Privacy=history>;index=1",
+            "<sip:+14155550177@127.0.0.1:5060;cause=404?Privacy=history>;index=1.1;mp=1",
+        ]
+    );
+    assert!(history[2].starts_with("<sip:+12015550101@127.0.0.1:5060;cause=486>;index=1.1.1;mp=1.1,"));
+}
+
+#[test]
+fn r09_a_diverting_party_that_is_no_number_is_kept_as_it_came() {
+    let mut call = trunks(TRUSTED, "")
+        .caller(Manner::default().with(
+            "Diversion",
+            "<sip:front%20desk@10.0.0.1>;reason=away, <tel:4711;phone-context=x>, <sip:x>",
+        ))
+        .incoming(DID)
+        .ringing(["gateway1"]);
+    let found = call.messages("us → gateway1", "INVITE").remove(0);
+    assert_eq!(
+        all(&found, "Diversion"),
+        [
+            DIVERSION,
+            "<sip:front%20desk@127.0.0.1:5060>;reason=away;privacy=off;counter=1",
+            "<sip:4711@127.0.0.1:5060>;reason=unknown;privacy=off;counter=1",
+        ]
+    );
+    call.comes_to_rest();
+    assert_eq!(call.cdr()["diversions"], serde_json::json!(["front desk", "4711"]));
+}
+
+#[test]
+fn r09_a_reason_in_the_history_is_no_wish_for_privacy() {
+    let history =
+        "<sip:+14155550177@x?Reason=SIP%3Bcause%3D486>;index=1, <sip:+12015550101@x;cause=486>;index=1.1";
+    let found = forwarded_with("History-Info", history);
+    let earlier = "<sip:+14155550177@127.0.0.1:5060>;reason=user-busy;privacy=off;counter=1";
+    assert_eq!(all(&found, "Diversion"), [DIVERSION, earlier]);
 }
 
 #[test]
