@@ -1,5 +1,7 @@
 //! R9: as whom a leg rings.
 
+use strowger::sip::header::Name;
+
 use super::*;
 
 fn trunks(carrier: &str, mobile: &str) -> Setup {
@@ -453,5 +455,35 @@ fn r09_no_caller_makes_an_invite_that_cannot_be_read() {
         call.answers("gateway1");
         assert_eq!(count(&mut call, "us → caller", "200"), 1, "from {}", eight * 8);
         call.comes_to_rest();
+    }
+}
+
+#[test]
+fn r09_a_carried_header_stands_once_and_none_is_carried_that_stands_there_anyhow() {
+    let names = || Name::ALL.iter().map(|name| name.token()).chain(["X-Twilio-CallToken", "Content-ID"]);
+    let carry = |name: &str| format!("carry = [\"{name}\"]");
+    let may_be_carried = |name: &str| {
+        let text = format!("[[trunk]]\nname = \"mobile\"\n{}", carry(name));
+        strowger::config::parse(&text, &|_| None).is_ok()
+    };
+    for name in names().filter(|name| may_be_carried(name)) {
+        let setup = node(TRUSTED, &carry(name), "", &did_forward());
+        let found = forwarded(setup, Manner::default().with(name, "1"));
+        assert_eq!(all(&found, name), ["1"], "{name}");
+    }
+    let busy = Manner::default()
+        .with("Max-Breadth", "60")
+        .with("Subject", "x")
+        .with("Priority", "urgent")
+        .with("Reason", "Q.850;cause=16")
+        .with("Accept", "application/sdp")
+        .with("Content-Disposition", "session")
+        .with("Content-ID", "<a@b>")
+        .with("MIME-Version", "1.0")
+        .with("Privacy", "id");
+    let found = forwarded(trunks(TRUSTED, ""), busy);
+    assert!(found.fields.len() > 20, "{found:?}");
+    for (name, _) in &found.fields {
+        assert!(!may_be_carried(name), "{name} would stand there twice");
     }
 }
