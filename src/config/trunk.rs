@@ -89,6 +89,9 @@ pub struct Trunk {
     pub trusted_identity: bool,
     #[schemars(extend("default" = false))]
     pub nat: bool,
+    /// Gateways are written, and none of them can be read.
+    #[serde(skip)]
+    pub(super) gateways_unread: bool,
     #[serde(skip)]
     pub place: Place,
 }
@@ -158,6 +161,7 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
     let prefixes = fields.prefixes("prefixes").map(|list| list.value.iter().map(|at| at.value).collect());
     let trunk = Trunk {
         from: nets(fields, "from").unwrap_or_default(),
+        gateways_unread: gateways.is_empty() && fields.has("gateways") && !fields.is_empty_list("gateways"),
         gateways,
         outbound: value_or(outbound, false),
         prefixes: prefixes.unwrap_or_else(|| vec![Prefix::EVERY]),
