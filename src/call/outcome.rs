@@ -2,6 +2,7 @@
 
 use super::leg::{Leg, LegState, TargetId};
 use crate::call::cdr::LegEnd;
+use crate::routing::TargetEnd;
 
 /// The Q.850 cause of a final response that carries none itself (RFC 3398 §8.2.6.1).
 pub const fn q850_of(code: u16) -> u8 {
@@ -51,14 +52,6 @@ pub const fn end_of(code: u16) -> LegEnd {
     }
 }
 
-/// How one target ended: an agent who was not rung at all counts as well (R3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetEnd {
-    Busy,
-    Declined,
-    Other,
-}
-
 /// What the caller is told when every target has ended without an answer (R8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -75,21 +68,7 @@ pub fn verdict(legs: &[Leg], unrung: &[(TargetId, TargetEnd)]) -> Verdict {
         legs.map(|(_, leg)| leg).filter(|leg| !led_on(leg))
     };
     let ends = last().map(target_end).chain(unrung.iter().map(|(_, end)| *end));
-    let mut tally = (0usize, 0usize, 0usize);
-    for end in ends {
-        tally.0 += 1;
-        match end {
-            TargetEnd::Busy => tally.1 += 1,
-            TargetEnd::Declined => tally.2 += 1,
-            TargetEnd::Other => {}
-        }
-    }
-    let code = match tally {
-        (all, busy, _) if all > 0 && busy == all => 486,
-        (all, _, declined) if all > 0 && declined == all => 603,
-        _ => 480,
-    };
-    Verdict { code, q850: furthest(last()).and_then(|leg| leg.q850) }
+    Verdict { code: TargetEnd::told(ends), q850: furthest(last()).and_then(|leg| leg.q850) }
 }
 
 /// The leg that got furthest; of several, the first.

@@ -132,9 +132,12 @@ fn r03_4_a_step_with_nobody_to_ring_is_passed_over() {
 
 #[test]
 fn r03_5_nobody_to_ring_is_486_when_all_were_busy_and_else_480() {
-    let absent = "[[agent]]\nname = \"zoe\"\n\n[[agent]]\nname = \"zack\"\ndnd = true\ncontact = \"sip:zack@127.0.2.9\"\n\n";
+    let absent = "[[agent]]\nname = \"zoe\"\n\n[[agent]]\nname = \"zack\"\ndnd = true\ncontact = \"sip:zack@127.0.2.9\"\n\n[[agent]]\nname = \"zora\"\ndnd = true\n\n";
     for (ring, told, outcome) in [
         ("\"zack\"", 486, "busy 486 us"),
+        // R3.3: who wants no calls is busy, phone or not.
+        ("\"zora\"", 486, "busy 486 us"),
+        ("\"zora\", \"zack\"", 486, "busy 486 us"),
         ("\"zoe\"", 480, "unreachable 480 us"),
         ("\"zoe\", \"zack\"", 480, "unreachable 480 us"),
     ] {
@@ -145,6 +148,15 @@ fn r03_5_nobody_to_ring_is_486_when_all_were_busy_and_else_480() {
         assert_eq!(end(&mut call), outcome, "{ring}");
         assert_eq!(legs(&mut call), [format!("caller failed {told}")], "{ring}");
     }
+}
+
+#[test]
+fn r03_3_a_redirect_to_an_agent_who_wants_no_calls_ends_busy_phone_or_not() {
+    let zora = "[[agent]]\nname = \"zora\"\ndnd = true\n\n".to_owned();
+    let mut call = node("", "", "", &(zora + &did("ring = [\"alice\"]"))).incoming(DID);
+    call.awaits("alice").redirects("alice", "sip:zora@127.0.2.9");
+    assert_eq!(call.caller_is_told(), Some(486));
+    call.comes_to_rest();
 }
 
 #[test]
