@@ -1,5 +1,8 @@
 //! R3: who rings.
 
+use strowger::config::{self, Finding};
+use strowger::routing::{self, Explanation, Table};
+
 use super::*;
 
 #[test]
@@ -157,6 +160,38 @@ fn r03_3_a_redirect_to_an_agent_who_wants_no_calls_ends_busy_phone_or_not() {
     call.awaits("alice").redirects("alice", "sip:zora@127.0.2.9");
     assert_eq!(call.caller_is_told(), Some(486));
     call.comes_to_rest();
+}
+
+#[test]
+fn r03_5_what_a_route_says_the_caller_gets_is_what_the_call_tells_it() -> Result<(), Vec<Finding>> {
+    let agents = "[[agent]]\nname = \"zoe\"\n\n[[agent]]\nname = \"zora\"\ndnd = true\n\n";
+    for keys in [
+        "ring = [\"zoe\"]",
+        "ring = [\"zora\"]",
+        "ring = [\"zora\", \"zoe\"]",
+        "ring = [\"zora\"]\noverflow = [{ ring = [\"zora\"], timeout = 10 }]",
+        "ring = [\"zora\"]\noverflow = [{ ring = [\"zoe\"], timeout = 10 }]",
+        "ring = [\"zoe\"]\noverflow = [{ ring = [\"alice\"], timeout = 10 }]",
+        "ring = [\"bob\"]\nassigned_to = \"zora\"\nassigned_head_start = 9",
+        "",
+    ] {
+        let said = said(&(agents.to_owned() + &did(keys)))?;
+        let mut call = node("", "", "", &(agents.to_owned() + &did(keys))).incoming(DID);
+        assert_eq!(call.caller_is_told(), said.refused, "{keys}");
+        for name in ["alice", "bob"] {
+            let mut targets = said.steps.iter().flat_map(|step| &step.targets);
+            let rings = targets.any(|target| target.target == name && target.shows.is_some());
+            assert_eq!(count(&mut call, &format!("us → {name}"), "INVITE") > 0, rings, "{keys}: {name}");
+        }
+        call.comes_to_rest();
+    }
+    Ok(())
+}
+
+/// What `route` says of the DID.
+fn said(rest: &str) -> Result<Explanation, Vec<Finding>> {
+    let config = config::parse(&node_text("", "", "", rest), &|_| None)?.config;
+    Ok(routing::explain(&Table::new(&config, 1, None), &config, DID, None))
 }
 
 #[test]
