@@ -3,13 +3,13 @@
 use smallvec::SmallVec;
 
 use super::Caller;
-use super::caller::{Diverted, Diverting, MAX_DIVERSIONS};
+use super::caller::{Diverted, Diverting, MAX_DIVERSIONS, user_of};
 use super::leg::{Destination, Leg, Shown};
 use crate::number::E164;
 use crate::routing::{Pai, Plan, Trunk};
 use crate::sip::build::Writer;
 use crate::sip::header::Name;
-use crate::sip::uri;
+use crate::sip::uri::Address;
 use crate::sip::wire::Fields;
 
 /// What a leg is told of the caller.
@@ -17,6 +17,8 @@ use crate::sip::wire::Fields;
 pub struct Presentation<'a> {
     caller: &'a Caller,
     did: E164,
+    /// The trunk that the call came on.
+    from: &'a Trunk,
     shown: Shown,
     /// The trunk that the leg goes through; `None` for an agent's phone.
     trunk: Option<&'a Trunk>,
@@ -45,7 +47,7 @@ impl<'a> Presentation<'a> {
             Destination::Gateway { trunk, .. } => Some(&**trunk),
             Destination::Contact(_) => None,
         };
-        Presentation { caller, did: plan.did, shown: leg.shown, trunk, host }
+        Presentation { caller, did: plan.did, from: &plan.trunk, shown: leg.shown, trunk, host }
     }
 
     /// Whether the caller is to stay unknown to this leg.
@@ -137,16 +139,27 @@ impl<'a> Presentation<'a> {
     }
 
     /// History-Info (RFC 7044): whatever came with the call, or else the earlier diversions (RFC 7544 §5), then the
-    /// DID, then whom it was forwarded to.
+    /// DID, then whom it was forwarded to. Where the last entry that came is the DID, the history has no gap: an entry
+    /// is added for a Request-URI that the last one does not match, and no other (RFC 7044 §9.1).
     fn write_history(&self, w: &mut Writer<'_>, trunk: &Trunk, target: &[u8], invite: Fields<'_, '_>) {
         let mut last = Index::new();
+        let mut ends_with_the_did = false;
         if !self.caller.withheld {
-            for entry in invite.list(Name::HistoryInfo).take(MAX_DIVERSIONS) {
+            // The last entry is no diversion (R11).
+            for entry in invite.list(Name::HistoryInfo).take(MAX_DIVERSIONS + 1) {
                 w.header(Name::HistoryInfo, entry);
-                if let Some(index) = uri::Address::parse(entry).ok().and_then(|entry| entry.param("index")) {
+                let entry = Address::parse(entry).ok();
+                let index = entry.and_then(|entry| entry.param("index"));
+                if let Some(index) = index {
                     last = index.iter().copied().take(64).collect();
                 }
+                ends_with_the_did = index.is_some() && entry.is_some_and(|entry| self.is_the_did(&entry));
             }
+        }
+        if ends_with_the_did {
+            let forward: [&[u8]; 6] = [b"<", target, b";cause=302>;index=", &last, b".1;mp=", &last];
+            w.header_parts(Name::HistoryInfo, &forward);
+            return;
         }
         let mut cause = Index::new();
         if last.is_empty() {
@@ -163,6 +176,12 @@ impl<'a> Presentation<'a> {
         let forward: [&[u8]; 6] = [b",<", target, b";cause=302>;index=", &index, b".1;mp=", &index];
         parts.extend(forward);
         w.header_parts(Name::HistoryInfo, &parts);
+    }
+
+    /// Whether an entry that came names the number that was dialled, as its trunk writes the dialled one or any other.
+    fn is_the_did(&self, entry: &Address<'_>) -> bool {
+        let user = user_of(&entry.uri);
+        [self.from.read_number(&user), self.from.read_dialled(&user)].contains(&Some(self.did))
     }
 
     /// An entry behind the one of the index `last`, which was diverted to it for this cause, if for any. One that is

@@ -141,10 +141,49 @@ fn r09_the_callers_history_is_kept_and_goes_on_where_it_stopped() {
         [
             "<sip:+14155550177@10.0.0.1>;index=1",
             "<sip:+12015550101@10.0.0.1;cause=486>;index=1.1",
-            "<sip:+12015550101@127.0.0.1:5060>;index=1.1.1,\
-             <sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1.1.1;mp=1.1.1",
+            "<sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1.1;mp=1.1",
         ]
     );
+}
+
+#[test]
+fn r09_a_history_that_stops_before_the_did_goes_on_with_it() {
+    for (last, index) in [("<sip:+14155550177@x>;index=1", "1.1"), ("<sip:+12015550101@x>", "1")] {
+        let found = forwarded_with("History-Info", last);
+        let did = format!(
+            "<sip:+12015550101@127.0.0.1:5060>;index={index},\
+             <sip:+13125550199@127.0.3.1:5060;cause=302>;index={index}.1;mp={index}"
+        );
+        assert_eq!(all(&found, "History-Info"), [last.to_owned(), did]);
+    }
+}
+
+#[test]
+fn r09_the_did_is_known_in_the_history_as_its_trunk_writes_it() {
+    for did in ["<sip:(201)555-0101;npdi@x;user=phone>", "<tel:+1-201-555-0101>", "Desk <sip:+12015550101@x>"]
+    {
+        let found = forwarded_with("History-Info", &format!("{did};index=1"));
+        let forward = "<sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1;mp=1";
+        assert_eq!(all(&found, "History-Info")[1..], [forward], "{did}");
+    }
+}
+
+/// Five diversions are allowed (R11), and the entry behind the fifth says why it happened.
+#[test]
+fn r09_a_history_of_five_diversions_is_kept_whole() {
+    let entry = |at: usize| {
+        let index = ["1"; 6][..=at].join(".");
+        let number = if at == 5 { "+12015550101".to_owned() } else { format!("+1415555018{at}") };
+        let cause = if at == 0 { "" } else { ";cause=486" };
+        format!("<sip:{number}@10.0.0.1{cause}>;index={index}")
+    };
+    let came: Vec<String> = (0..6).map(entry).collect();
+    let found = forwarded_with("History-Info", &came.join(", "));
+    let mut kept = all(&found, "History-Info");
+    let forward = kept.pop().unwrap_or_default();
+    assert_eq!(kept, came);
+    assert_eq!(forward, "<sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1.1.1.1.1.1;mp=1.1.1.1.1.1");
+    assert_eq!(all(&found, "Diversion").len(), 6);
 }
 
 #[test]
