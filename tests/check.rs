@@ -198,6 +198,47 @@ fn routing_explained_has_a_json_form() {
     assert_eq!(mismatch(&serde_json::to_value(&told).unwrap(), &schema, &schema), None);
 }
 
+/// Who the call does not ring is not said to ring, and what the caller is told at once is what is said.
+#[test]
+fn routing_says_who_is_not_rung_and_what_the_caller_gets() {
+    const AGENTS: &str = "[[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.0.1\"]\n\
+        [[agent]]\nname = \"alice\"\ncontact = \"sip:alice@127.0.0.1:5090\"\ndnd = true\n\
+        [[agent]]\nname = \"bob\"\ncontact = \"sip:bob@127.0.0.1:5091\"\n\
+        [[agent]]\nname = \"carol\"\n\
+        [[agent]]\nname = \"dora\"\ndnd = true\n\
+        [[number]]\ndid = \"+12015550101\"\n";
+    let tell = |keys: &str| {
+        let loaded = config::parse(&format!("{AGENTS}{keys}"), &|_| None).unwrap();
+        let table = strowger::routing::Table::new(&loaded.config, 1, None);
+        strowger::routing::explain(&table, &loaded.config, "+12015550101", None)
+    };
+    let numbered = "forward_to = \"+12015550199\"\n";
+    let all = [
+        ("ring = [\"alice\"]", Some(486)),
+        ("ring = [\"dora\", \"alice\"]", Some(486)),
+        ("ring = [\"carol\"]", Some(480)),
+        ("ring = [\"alice\", \"carol\"]", Some(480)),
+        ("ring = [\"alice\"]\noverflow = [{ ring = [\"dora\"] }]", Some(486)),
+        (numbered, Some(480)),
+        ("", Some(480)),
+        ("ring = [\"alice\", \"bob\", \"carol\"]", None),
+        ("ring = [\"carol\"]\noverflow = [{ ring = [\"bob\", \"carol\"], timeout = 15 }]", None),
+        ("ring = [\"bob\"]\nassigned_to = \"alice\"\nassigned_head_start = 5", None),
+        ("ring = [\"alice\"]\nassigned_to = \"bob\"\nassigned_head_start = 5", None),
+    ]
+    .map(|(keys, refused)| {
+        let told = tell(keys);
+        assert_eq!(told.refused, refused, "{keys}");
+        for target in told.steps.iter().flat_map(|step| &step.targets) {
+            let rung = target.target == "bob";
+            assert_eq!((target.shows.is_some(), !target.uris.is_empty()), (rung, rung), "{keys}: {target:?}");
+        }
+        told.text
+    })
+    .join("\n");
+    insta::assert_snapshot!("not_rung", all);
+}
+
 #[test]
 fn on_a_terminal_a_mistake_is_shown_in_its_line() {
     let (errors, _) = check(Path::new("tests/config_cases/six_mistakes"));

@@ -2,13 +2,14 @@
 
 use smallvec::SmallVec;
 
-use super::presentation::MAX_DIVERSIONS;
 use crate::number::E164;
 use crate::routing::Trunk;
-use crate::sip::header::Name;
+use crate::sip::header::{Name, chars};
 use crate::sip::uri::{Address, Scheme, Uri};
 use crate::sip::wire::Message;
 
+/// How many earlier diversions we carry on and how many a call may have (R11).
+pub const MAX_DIVERSIONS: usize = 5;
 /// The longest caller text that we carry where it is no number, in bytes.
 const MAX_TEXT: usize = 64;
 
@@ -27,11 +28,23 @@ pub struct Caller {
 }
 
 /// One earlier diversion (RFC 5806).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diverted {
-    pub by: E164,
+    pub by: Diverting,
     /// As the RFC writes it.
     pub reason: &'static str,
+    /// What whoever diverted wants kept private, as the RFC writes it.
+    pub privacy: &'static str,
+    /// How many diversions it stands for, at least 1.
+    pub counter: u8,
+}
+
+/// Who diverted a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Diverting {
+    Number(E164),
+    /// The user part as it came, where it is no number (R2).
+    Text(Box<str>),
 }
 
 /// The reasons that RFC 5806 names; another one is `unknown`.
@@ -47,6 +60,11 @@ const REASONS: [&str; 10] = [
     "out-of-service",
     "away",
 ];
+
+/// What a diverting party may want kept private (RFC 5806 §4); `off`: nothing.
+const PRIVACIES: [&str; 4] = ["full", "name", "uri", "off"];
+/// The counter's grammar has two digits.
+const MAX_COUNTER: u8 = 99;
 
 impl Caller {
     pub fn of(invite: &Message<'_>, trunk: &Trunk) -> Caller {
@@ -68,13 +86,14 @@ impl Caller {
     }
 }
 
-/// Whether `did` diverted this call before, or it was diverted too often: a loop (R11).
+/// Whether `did` diverted this call before, or it was diverted too often: a loop (R11). A Diversion counts for as
+/// many as it stands for.
 pub fn loops(invite: &Message<'_>, did: E164, trunk: &Trunk) -> bool {
     let diverted = |address: &Address<'_>| trunk.read_number(&user_of(&address.uri)) == Some(did);
     let mut count = 0usize;
-    for value in invite.list(Name::Diversion) {
-        count += 1;
-        if Address::parse(value).is_ok_and(|address| diverted(&address)) {
+    for address in invite.addresses(Name::Diversion) {
+        count += address.as_ref().map_or(1, |address| usize::from(counter(address)));
+        if address.is_ok_and(|address| diverted(&address)) {
             return true;
         }
     }
@@ -140,15 +159,40 @@ fn diversions(invite: &Message<'_>, trunk: &Trunk) -> SmallVec<[Diverted; 1]> {
     if invite.get(Name::Diversion).is_none() {
         return by_history(invite, trunk);
     }
-    let read = |value| {
-        let address = Address::parse(value).ok()?;
-        let by = trunk.read_number(&user_of(&address.uri))?;
-        let given = address.param("reason").unwrap_or_default();
-        let given = given.strip_prefix(b"\"").and_then(|given| given.strip_suffix(b"\"")).unwrap_or(given);
-        let known = REASONS.iter().find(|known| given.eq_ignore_ascii_case(known.as_bytes()));
-        Some(Diverted { by, reason: known.copied().unwrap_or("unknown") })
+    let read = |address: Address<'_>| {
+        let reason = address.param("reason").and_then(|given| known(&REASONS, given));
+        // Whoever wants what we do not know wants something kept private.
+        let privacy =
+            address.param("privacy").map_or("off", |given| known(&PRIVACIES, given).unwrap_or("full"));
+        Some(Diverted {
+            by: diverting(&address.uri, trunk)?,
+            reason: reason.unwrap_or("unknown"),
+            privacy,
+            counter: counter(&address),
+        })
     };
-    invite.list(Name::Diversion).take(MAX_DIVERSIONS).filter_map(read).collect()
+    invite.addresses(Name::Diversion).take(MAX_DIVERSIONS).filter_map(|address| read(address.ok()?)).collect()
+}
+
+/// Who diverted. None: a URI without a user part names nobody.
+fn diverting(uri: &Uri<'_>, trunk: &Trunk) -> Option<Diverting> {
+    let user = user_of(uri);
+    match trunk.read_number(&user) {
+        Some(number) => Some(Diverting::Number(number)),
+        None => (!user.is_empty()).then(|| Diverting::Text(cut(&user).into())),
+    }
+}
+
+/// How many diversions a Diversion stands for.
+fn counter(diversion: &Address<'_>) -> u8 {
+    let counter = diversion.param("counter").and_then(chars::number);
+    counter.map_or(1, |counter| u8::try_from(counter).unwrap_or(MAX_COUNTER).clamp(1, MAX_COUNTER))
+}
+
+/// The one of these words that a parameter says, in quotes or not.
+fn known(words: &[&'static str], given: &[u8]) -> Option<&'static str> {
+    let given = given.strip_prefix(b"\"").and_then(|given| given.strip_suffix(b"\"")).unwrap_or(given);
+    words.iter().copied().find(|word| given.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// RFC 7544 §6: an entry diverted the call where the one behind it names a cause. One that asks for privacy
@@ -160,17 +204,26 @@ fn by_history(invite: &Message<'_>, trunk: &Trunk) -> SmallVec<[Diverted; 1]> {
         let entry = entry.ok();
         let cause = entry.and_then(|entry| entry.uri.param("cause"));
         if let (Some(by), Some(cause)) = (before, cause)
-            && by.uri.headers.is_empty()
-            && let Some(by) = trunk.read_number(&user_of(&by.uri))
+            && !asks_for_privacy(by.uri.headers)
+            && let Some(by) = diverting(&by.uri, trunk)
         {
             let cause = std::str::from_utf8(cause).ok().and_then(|cause| cause.parse().ok());
             let known = CAUSES.iter().find(|(known, _)| Some(*known) == cause);
-            found.insert(0, Diverted { by, reason: known.map_or("unknown", |(_, reason)| *reason) });
+            let reason = known.map_or("unknown", |(_, reason)| *reason);
+            found.insert(0, Diverted { by, reason, privacy: "off", counter: 1 });
         }
         before = entry;
     }
     found.truncate(MAX_DIVERSIONS);
     found
+}
+
+/// Whether the headers in an entry's URI hold a Privacy; a Reason, which says how its leg ended, is none.
+fn asks_for_privacy(headers: &[u8]) -> bool {
+    headers.split(|byte| *byte == b'&').any(|header| {
+        let value = header.get(8..).filter(|_| header[..8].eq_ignore_ascii_case(b"privacy="));
+        value.is_some_and(|value| !value.eq_ignore_ascii_case(b"none"))
+    })
 }
 
 /// The user part of a sip: URI, or a tel: URI's number, unescaped.

@@ -7,13 +7,13 @@ use smallvec::SmallVec;
 
 use super::event::{Action, Answer, Contacts, Fork, LegId, Redirect, Timer, Why};
 use super::leg::{Destination, Leg, LegState, Shown, TargetId};
-use super::outcome::{self, TargetEnd};
+use super::outcome;
 use super::record::Ending;
 use super::talk::Talk;
 use super::{State, Turn};
 use crate::call::cdr::LegEnd;
 use crate::number::E164;
-use crate::routing::{Agent, ForeignCallerId, Plan, Shows, Trunk, Who};
+use crate::routing::{Agent, ForeignCallerId, Plan, Shows, TargetEnd, Trunk, Unrung, Who};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 
@@ -94,13 +94,13 @@ impl Turn<'_> {
         while !hunt.waiting.is_empty() && !self.rings_as_broad_as_it_may() {
             let id = TargetId { step: hunt.step, place: hunt.waiting.remove(0) };
             let step = self.call.plan.steps.get(usize::from(id.step));
-            match step
-                .and_then(|step| step.targets.get(usize::from(id.place)))
-                .map(|target| target.who.clone())
-            {
-                Some(Who::Agent(agent)) => self.ring_agent(id, agent),
-                Some(Who::Number { number, trunk }) => self.ring_number(id, number, trunk),
-                Some(Who::Unreachable(_)) | None => self.call.unrung.push((id, TargetEnd::Other)),
+            let target = step.and_then(|step| step.targets.get(usize::from(id.place)));
+            let Some(who) = target.map(|target| target.who.clone()) else { continue };
+            match (who.unrung(), who) {
+                (Some(why), _) => self.call.unrung.push((id, why.end())),
+                (None, Who::Agent(agent)) => self.ring_agent(id, agent),
+                (None, Who::Number { number, trunk }) => self.ring_number(id, number, trunk),
+                (None, Who::Unreachable(_)) => self.call.unrung.push((id, TargetEnd::Other)),
             }
         }
     }
@@ -111,17 +111,15 @@ impl Turn<'_> {
     }
 
     fn ring_agent(&mut self, target: TargetId, agent: Arc<Agent>) {
-        if agent.contact.is_none() || (self.no_more_legs() && !agent.dnd) {
+        if self.no_more_legs() {
             self.call.unrung.push((target, TargetEnd::Other));
-        } else if agent.dnd {
-            self.call.unrung.push((target, TargetEnd::Busy));
         } else {
             self.ring(Leg::new(target, Destination::Contact(agent), Shown::Caller, self.now.mono), None);
         }
     }
 
     fn ring_number(&mut self, target: TargetId, number: E164, trunk: Arc<Trunk>) {
-        if self.no_more_legs() || trunk.gateways.is_empty() {
+        if self.no_more_legs() {
             self.call.unrung.push((target, TargetEnd::Other));
             return;
         }
@@ -134,7 +132,7 @@ impl Turn<'_> {
     /// not rung.
     fn ring(&mut self, leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
         if !self.takes_over(before, &leg.to) && !self.lines.take(&leg.to, self.now.mono) {
-            self.call.unrung.push((leg.target, TargetEnd::without_a_place(&leg.to)));
+            self.call.unrung.push((leg.target, leg.to.when_full()));
             return None;
         }
         self.call.legs.push(Leg { holds_place: true, ..leg });
@@ -375,8 +373,8 @@ impl Turn<'_> {
                     }
                     Err(_) => continue,
                 },
-                Redirect::Agent(agent) if agent.contact.is_none() => continue,
-                Redirect::Agent(agent) if agent.dnd => {
+                Redirect::Agent(agent) if agent.unrung() == Some(Unrung::NoContact) => continue,
+                Redirect::Agent(agent) if agent.unrung().is_some() => {
                     self.call.unrung.push((target, TargetEnd::Busy));
                     continue;
                 }

@@ -8,7 +8,7 @@ use super::Lines;
 use super::event::{Contacts, Fork};
 use crate::call::cdr::LegEnd;
 use crate::number::E164;
-use crate::routing::{Agent, Gateway, Trunk};
+use crate::routing::{Agent, Gateway, TargetEnd, Trunk};
 use crate::sip::body::Body;
 use crate::time::Instant;
 
@@ -38,6 +38,14 @@ impl Destination {
             }
             (Destination::Contact(_), Destination::Gateway { .. })
             | (Destination::Gateway { .. }, Destination::Contact(_)) => false,
+        }
+    }
+
+    /// How a target ends that is not rung because no place is left there.
+    pub fn when_full(&self) -> TargetEnd {
+        match self {
+            Destination::Contact(_) => TargetEnd::Busy,
+            Destination::Gateway { trunk, .. } => TargetEnd::NoCircuit(trunk.limit_code),
         }
     }
 }

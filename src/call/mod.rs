@@ -21,13 +21,12 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::number::E164;
-use crate::routing::Plan;
+use crate::routing::{Plan, TargetEnd};
 use crate::sip::body::Body;
 use crate::time::{Instant, Now};
 use event::{Action, Event, LegEvent, LegId, Timer};
 use hunt::Hunt;
 use leg::{Destination, Leg, TargetId};
-use outcome::TargetEnd;
 use talk::Talk;
 
 pub use caller::Caller;

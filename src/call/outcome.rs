@@ -1,7 +1,8 @@
 //! What a final response means: failover, Q.850 causes, and the one answer that the caller gets (R8).
 
-use super::leg::{Destination, Leg, LegState, TargetId};
+use super::leg::{Leg, LegState, TargetId};
 use crate::call::cdr::LegEnd;
+use crate::routing::TargetEnd;
 
 /// The Q.850 cause of a final response that carries none itself (RFC 3398 §8.2.6.1).
 pub const fn q850_of(code: u16) -> u8 {
@@ -51,35 +52,6 @@ pub const fn end_of(code: u16) -> LegEnd {
     }
 }
 
-/// How one target ended: one that was not rung at all counts as well (R3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetEnd {
-    Busy,
-    Declined,
-    /// Its trunk carries as many calls as it may, and answers this instead (R14: `limit_code`).
-    NoCircuit(u16),
-    Other,
-}
-
-impl TargetEnd {
-    /// How a target ends that is not rung because no place is left there.
-    pub fn without_a_place(to: &Destination) -> TargetEnd {
-        match to {
-            Destination::Contact(_) => TargetEnd::Busy,
-            Destination::Gateway { trunk, .. } => TargetEnd::NoCircuit(trunk.limit_code),
-        }
-    }
-
-    /// How two targets ended together.
-    fn with(self, other: TargetEnd) -> TargetEnd {
-        match (self, other) {
-            (TargetEnd::NoCircuit(code), TargetEnd::NoCircuit(_)) => TargetEnd::NoCircuit(code),
-            (one, other) if one == other => one,
-            (_, _) => TargetEnd::Other,
-        }
-    }
-}
-
 /// What the caller is told when every target has ended without an answer (R8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -98,15 +70,10 @@ pub fn verdict(legs: &[Leg], unrung: &[(TargetId, TargetEnd)]) -> Verdict {
         legs.map(|(_, leg)| leg).filter(|leg| !led_on(leg))
     };
     let ends = last().map(target_end).chain(unrung.iter().map(|(_, end)| *end));
-    let code = match ends.reduce(TargetEnd::with) {
-        Some(TargetEnd::Busy) => 486,
-        Some(TargetEnd::Declined) => 603,
-        Some(TargetEnd::NoCircuit(code)) => {
-            return Verdict { code, q850: Some(NO_CIRCUIT), blocked: true };
-        }
-        Some(TargetEnd::Other) | None => 480,
-    };
-    Verdict { code, q850: furthest(last()).and_then(|leg| leg.q850), blocked: false }
+    let end = TargetEnd::of_all(ends);
+    let blocked = matches!(end, TargetEnd::NoCircuit(_));
+    let q850 = if blocked { Some(NO_CIRCUIT) } else { furthest(last()).and_then(|leg| leg.q850) };
+    Verdict { code: end.told(), q850, blocked }
 }
 
 /// The leg that got furthest; of several, the first.

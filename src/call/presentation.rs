@@ -3,22 +3,22 @@
 use smallvec::SmallVec;
 
 use super::Caller;
+use super::caller::{Diverted, Diverting, MAX_DIVERSIONS, user_of};
 use super::leg::{Destination, Leg, Shown};
 use crate::number::E164;
 use crate::routing::{Pai, Plan, Trunk};
 use crate::sip::build::Writer;
 use crate::sip::header::Name;
-use crate::sip::uri;
+use crate::sip::uri::Address;
 use crate::sip::wire::Fields;
-
-/// How many earlier diversions we carry on and how many a call may have (R11).
-pub const MAX_DIVERSIONS: usize = 5;
 
 /// What a leg is told of the caller.
 #[derive(Debug)]
 pub struct Presentation<'a> {
     caller: &'a Caller,
     did: E164,
+    /// The trunk that the call came on.
+    from: &'a Trunk,
     shown: Shown,
     /// The trunk that the leg goes through; `None` for an agent's phone.
     trunk: Option<&'a Trunk>,
@@ -47,7 +47,7 @@ impl<'a> Presentation<'a> {
             Destination::Gateway { trunk, .. } => Some(&**trunk),
             Destination::Contact(_) => None,
         };
-        Presentation { caller, did: plan.did, shown: leg.shown, trunk, host }
+        Presentation { caller, did: plan.did, from: &plan.trunk, shown: leg.shown, trunk, host }
     }
 
     /// Whether the caller is to stay unknown to this leg.
@@ -119,55 +119,107 @@ impl<'a> Presentation<'a> {
         let ours: [&[u8]; 5] =
             [b"<sip:", &did, b"@", self.host, b">;reason=unconditional;privacy=off;counter=1"];
         w.header_parts(Name::Diversion, &ours);
-        for earlier in self.caller.diversions.iter().filter(|earlier| self.may_name(earlier.by)) {
-            let user = number_user(earlier.by, Some(trunk));
-            let (reason, rest) = (earlier.reason.as_bytes(), b";privacy=off;counter=1");
-            w.header_parts(Name::Diversion, &[b"<sip:", &user, b"@", self.host, b">;reason=", reason, rest]);
+        for earlier in self.earlier() {
+            let user = diverting_user(&earlier.by, trunk);
+            let counter = earlier.counter.to_string();
+            let theirs: [&[u8]; 10] = [
+                b"<sip:",
+                &user,
+                b"@",
+                self.host,
+                b">;reason=",
+                earlier.reason.as_bytes(),
+                b";privacy=",
+                earlier.privacy.as_bytes(),
+                b";counter=",
+                counter.as_bytes(),
+            ];
+            w.header_parts(Name::Diversion, &theirs);
         }
     }
 
     /// History-Info (RFC 7044): whatever came with the call, or else the earlier diversions (RFC 7544 §5), then the
-    /// DID, then whom it was forwarded to.
+    /// DID, then whom it was forwarded to. Where the last entry that came is the DID, the history has no gap: an entry
+    /// is added for a Request-URI that the last one does not match, and no other (RFC 7044 §9.1).
     fn write_history(&self, w: &mut Writer<'_>, trunk: &Trunk, target: &[u8], invite: Fields<'_, '_>) {
         let mut last = Index::new();
+        let mut ends_with_the_did = false;
         if !self.caller.withheld {
-            for entry in invite.list(Name::HistoryInfo).take(MAX_DIVERSIONS) {
+            // The last entry is no diversion (R11).
+            for entry in invite.list(Name::HistoryInfo).take(MAX_DIVERSIONS + 1) {
                 w.header(Name::HistoryInfo, entry);
-                if let Some(index) = uri::Address::parse(entry).ok().and_then(|entry| entry.param("index")) {
+                let entry = Address::parse(entry).ok();
+                let index = entry.and_then(|entry| entry.param("index"));
+                if let Some(index) = index {
                     last = index.iter().copied().take(64).collect();
                 }
+                ends_with_the_did = index.is_some() && entry.is_some_and(|entry| self.is_the_did(&entry));
             }
+        }
+        if ends_with_the_did {
+            let forward: [&[u8]; 6] = [b"<", target, b";cause=302>;index=", &last, b".1;mp=", &last];
+            w.header_parts(Name::HistoryInfo, &forward);
+            return;
         }
         let mut cause = Index::new();
         if last.is_empty() {
-            let earlier = self.caller.diversions.iter().rev().filter(|earlier| self.may_name(earlier.by));
-            for earlier in earlier {
-                let user = number_user(earlier.by, Some(trunk));
+            for earlier in self.earlier().rev() {
+                let user = diverting_user(&earlier.by, trunk);
                 let index = index_behind(&last);
-                w.header_parts(Name::HistoryInfo, &self.entry(&user, &cause, &index, &last));
+                let private = earlier.privacy != "off";
+                w.header_parts(Name::HistoryInfo, &self.entry(&user, &cause, private, &index, &last));
                 (last, cause) = (index, Index::from_slice(earlier.cause().to_string().as_bytes()));
             }
         }
         let (did, index) = (number_user(self.did, Some(trunk)), index_behind(&last));
-        let mut parts = self.entry(&did, &cause, &index, &last);
+        let mut parts = self.entry(&did, &cause, false, &index, &last);
         let forward: [&[u8]; 6] = [b",<", target, b";cause=302>;index=", &index, b".1;mp=", &index];
         parts.extend(forward);
         w.header_parts(Name::HistoryInfo, &parts);
     }
 
-    /// An entry behind the one of the index `last`, which was diverted to it for this cause, if for any.
-    fn entry<'p>(&'p self, user: &'p [u8], cause: &'p [u8], index: &'p [u8], last: &'p [u8]) -> Parts<'p> {
+    /// Whether an entry that came names the number that was dialled, as its trunk writes the dialled one or any other.
+    fn is_the_did(&self, entry: &Address<'_>) -> bool {
+        let user = user_of(&entry.uri);
+        [self.from.read_number(&user), self.from.read_dialled(&user)].contains(&Some(self.did))
+    }
+
+    /// An entry behind the one of the index `last`, which was diverted to it for this cause, if for any. One that is
+    /// `private` asks for it as RFC 7044 §10.1 writes it.
+    fn entry<'p>(
+        &'p self,
+        user: &'p [u8],
+        cause: &'p [u8],
+        private: bool,
+        index: &'p [u8],
+        last: &'p [u8],
+    ) -> Parts<'p> {
         let mut parts = Parts::from_slice(&[b"<sip:", user, b"@", self.host]);
-        match cause {
-            [] => parts.extend([&b">;index="[..], index]),
-            cause => parts.extend([&b";cause="[..], cause, b">;index=", index, b";mp=", last]),
+        if !cause.is_empty() {
+            parts.extend([&b";cause="[..], cause]);
+        }
+        if private {
+            parts.push(b"?Privacy=history");
+        }
+        parts.extend([&b">;index="[..], index]);
+        if !cause.is_empty() {
+            parts.extend([&b";mp="[..], last]);
         }
         parts
     }
 
-    /// Whether an earlier diverting number may be told: not where it is, or may be, a withheld caller's own.
-    fn may_name(&self, number: E164) -> bool {
-        !self.caller.withheld || self.caller.number.is_some_and(|own| own != number)
+    /// The earlier diversions that may be told, latest first.
+    fn earlier(&self) -> impl DoubleEndedIterator<Item = &'a Diverted> {
+        self.caller.diversions.iter().filter(|earlier| self.may_name(&earlier.by))
+    }
+
+    /// Whether whoever diverted may be named: not where it is, or may be, a withheld caller itself.
+    fn may_name(&self, by: &Diverting) -> bool {
+        match by {
+            _ if !self.caller.withheld => true,
+            Diverting::Number(number) => self.caller.number.is_some_and(|own| own != *number),
+            Diverting::Text(_) => false,
+        }
     }
 
     fn user(&self) -> User {
@@ -190,6 +242,13 @@ fn number_user(number: E164, trunk: Option<&Trunk>) -> User {
         }
     }
     user
+}
+
+fn diverting_user(by: &Diverting, trunk: &Trunk) -> User {
+    match by {
+        Diverting::Number(number) => number_user(*number, Some(trunk)),
+        Diverting::Text(text) => escaped(text),
+    }
 }
 
 /// A display name as a quoted string, with a space behind it.

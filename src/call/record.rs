@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::caller::Diverting;
 use super::cdr::{Beginning, Cdr, CdrLeg, Direction, EndedBy, JournalEntry, LegEnd, Outcome, Role};
 use super::event::{Action, LegId};
 use super::leg::{Destination, Leg, LegState};
@@ -284,7 +285,11 @@ impl Arrival {
     }
 
     fn diversions(&self) -> Vec<Box<str>> {
-        self.caller.diversions.iter().map(|earlier| earlier.by.into()).collect()
+        let by = |by: &Diverting| match by {
+            Diverting::Number(number) => (*number).into(),
+            Diverting::Text(text) => text.clone(),
+        };
+        self.caller.diversions.iter().map(|earlier| by(&earlier.by)).collect()
     }
 
     fn leg(&self, trunk: Option<Arc<str>>, end: LegEnd, ended: Wall, (sip_call_id, peer): Seen) -> CdrLeg {

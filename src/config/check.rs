@@ -1,5 +1,6 @@
 //! What no single key can know: names that must exist, numbers that must not lead back, things written twice.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::hash::{Hash, RandomState};
 
@@ -14,17 +15,25 @@ use crate::number::{E164, MAX_DIGITS, Prefix};
 /// Ringing longer lets a mobile's own voicemail answer: the call counts as completed and nobody spoke.
 const MOBILE_VOICEMAIL: u32 = 20;
 
-/// `nameless`: the keys of numbers whose `did` cannot be read.
-pub(super) fn check(config: &Config, nameless: &[Keys], report: &Report) {
-    let check = Check::new(config, report);
+/// What of a configuration could not be read, and was told so.
+#[derive(Default)]
+pub(super) struct Unread {
+    /// What numbers and profiles say whose `did` or name cannot be read.
+    pub keys: Vec<Keys>,
+    /// Sections with an entry that cannot be read. Others may name it: they are not told that it does not exist.
+    pub sections: BTreeSet<&'static str>,
+}
+
+pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
+    let check = Check::new(config, unread, report);
     check.duplicates();
     check.trunk_matches();
     for keys in config.profiles.iter().map(|profile| &profile.keys) {
         check.keys(keys);
     }
     check.keys(&config.defaults);
-    for keys in nameless {
-        check.names(keys);
+    for keys in &unread.keys {
+        check.keys(keys);
     }
     check.emergency();
     for number in &config.numbers {
@@ -37,15 +46,17 @@ pub(super) fn check(config: &Config, nameless: &[Keys], report: &Report) {
 
 struct Check<'c> {
     config: &'c Config,
+    unread: &'c Unread,
     report: &'c Report,
     agents: HashSet<&'c str, RandomState>,
     dids: HashMap<Dialled, Place, RandomState>,
 }
 
 impl<'c> Check<'c> {
-    fn new(config: &'c Config, report: &'c Report) -> Check<'c> {
+    fn new(config: &'c Config, unread: &'c Unread, report: &'c Report) -> Check<'c> {
         Check {
             config,
+            unread,
             report,
             agents: config.agents.iter().map(|agent| &**agent.name).collect(),
             dids: config.numbers.iter().rev().map(|number| (number.did.value, number.did.place)).collect(),
@@ -194,7 +205,7 @@ impl<'c> Check<'c> {
                 let known = self.config.trunks.iter().map(|trunk| &**trunk.name);
                 self.unknown("trunk", place, name, known, "write a [[trunk]]");
             }
-            Some(trunk) if trunk.gateways.is_empty() => {
+            Some(trunk) if trunk.gateways.is_empty() && !trunk.gateways_unread => {
                 let what = format!("trunk \"{}\" has no gateways to call through", shown(name));
                 self.report.error(place, what, "give it gateways, or name another trunk");
             }
@@ -210,6 +221,9 @@ impl<'c> Check<'c> {
         known: impl Iterator<Item = &'a str> + Clone,
         none: &str,
     ) {
+        if self.unread.sections.contains(kind) {
+            return;
+        }
         let what = format!("{kind} \"{}\" does not exist", shown(name));
         self.report.error(place, what, suggestion(name, known, none));
     }
@@ -220,6 +234,7 @@ impl<'c> Check<'c> {
         match known {
             Some(id) if id.verified.is_some() => {}
             None if self.ours(number).is_some() => {}
+            None if ["number", "caller_id"].iter().any(|kind| self.unread.sections.contains(*kind)) => {}
             Some(id) => {
                 let at = self.report.at(id.number.place);
                 let what = format!("caller_id {number} is not verified");

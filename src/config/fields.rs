@@ -301,6 +301,11 @@ impl<'a> Fields<'a> {
         matches!(self.find(key), Some((Value::Toml(DeValue::Table(_), _), _)))
     }
 
+    /// Whether the key holds a list of nothing.
+    pub fn is_empty_list(&self, key: &str) -> bool {
+        matches!(self.find(key), Some((Value::Toml(DeValue::Array(list), _), _)) if list.is_empty())
+    }
+
     /// Takes a key for known that nobody asks for.
     pub fn know(&self, key: &'static str) {
         self.asked.borrow_mut().push(key);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use hashbrown::HashMap;
 use toml::de::DeTable;
 
+use super::check::Unread;
 use super::fields::{Fields, shown};
 use super::number::{self, Keys, Numbers, Profile};
 use super::place::{Files, Finding, MAX_FINDINGS, Place, Report};
@@ -17,6 +18,8 @@ use super::{Agent, Config, Node, Trunk, agent, check, node, row, trunk};
 const MAX_FILE: u64 = 64 << 20;
 /// The most files under `routing/`.
 const MAX_FILES: usize = 4096;
+/// The sections whose entries others name.
+const NAMED: [&str; 6] = ["profile", "trunk", "agent", "number", "caller_id", "pool"];
 /// How deep folders under `routing/` may lie; a link that leads back ends here too.
 const MAX_DEPTH: usize = 8;
 
@@ -77,6 +80,7 @@ struct Gathered<'e> {
     pools: Vec<Pool>,
     emergency: EmergencyKeys,
     dial: DialKeys,
+    unread: Unread,
     /// Where a key of a section that may be spread over files was first written.
     singles: HashMap<(&'static str, String), Place, std::hash::RandomState>,
 }
@@ -96,11 +100,16 @@ impl<'e> Gathered<'e> {
             pools: Vec::new(),
             emergency: EmergencyKeys::default(),
             dial: DialKeys::default(),
+            unread: Unread::default(),
             singles: HashMap::default(),
         }
     }
 
-    fn finish(self) -> Result<Loaded, Vec<Finding>> {
+    fn finish(mut self) -> Result<Loaded, Vec<Finding>> {
+        if !self.numbers.nameless.is_empty() {
+            self.unread.sections.insert("number");
+        }
+        self.unread.keys.append(&mut self.numbers.nameless);
         let checked = self.node.map(|node| Config {
             defaults: self.defaults,
             profiles: self.profiles,
@@ -115,7 +124,7 @@ impl<'e> Gathered<'e> {
             node,
         });
         if let Some(config) = &checked {
-            check::check(config, &self.numbers.nameless, &self.report);
+            check::check(config, &self.unread, &self.report);
         }
         let (files, errors, warnings) = self.report.into_parts();
         match checked {
@@ -196,12 +205,14 @@ impl<'e> Gathered<'e> {
                 let text = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
                 let place = Lines::of(file, &text).place(valid);
                 self.report.error(place, "the text is not UTF-8", "save the file as UTF-8");
+                self.unread.sections.extend(NAMED);
                 None
             }
         }
     }
 
     fn unreadable(&mut self, path: &Path, why: &str) {
+        self.unread.sections.extend(NAMED);
         if let Some(file) = self.report.add_file(path) {
             let place = Place { file, line: 1, column: 1 };
             let remedy = format!("see that {} is there and may be read", path.display());
@@ -232,7 +243,9 @@ impl<'e> Gathered<'e> {
         if sections != Sections::Routing {
             self.node = Some(node::read(&fields, self.env));
         }
-        if sections != Sections::Node {
+        if sections == Sections::Node {
+            self.unread.sections.extend(NAMED.into_iter().filter(|section| fields.has(section)));
+        } else {
             self.routing(&fields, folder);
         }
         misplaced(&fields, sections);
@@ -242,25 +255,30 @@ impl<'e> Gathered<'e> {
 
     fn routing(&mut self, file: &Fields<'_>, folder: &Path) {
         let env = self.env;
-        let tables = |key, what| file.tables(key, what, what).map(|list| list.value).unwrap_or_default();
         if let Some(fields) = file.inner("defaults", "[defaults]") {
             self.once("[defaults]", &fields);
             self.defaults = number::read_defaults(&fields, folder).over(&self.defaults);
         }
-        let profiles = tables("profile", "[[profile]]");
-        self.profiles.extend(profiles.iter().filter_map(|fields| number::read_profile(fields, folder)));
-        let trunks = tables("trunk", "[[trunk]]");
-        self.trunks.extend(trunks.iter().filter_map(|fields| trunk::read(fields, env)));
-        let agents = tables("agent", "[[agent]]");
-        self.agents.extend(agents.iter().filter_map(|fields| agent::read(fields, env)));
-        let numbers = tables("number", "[[number]]");
-        for fields in &numbers {
-            number::read_number(fields, folder, &mut self.numbers);
-        }
-        let caller_ids = tables("caller_id", "[[caller_id]]");
-        self.caller_ids.extend(caller_ids.iter().filter_map(pool::read_caller_id));
-        let pools = tables("pool", "[[pool]]");
-        self.pools.extend(pools.iter().filter_map(pool::read_pool));
+        let mut nameless = Vec::new();
+        let profiles = self.entries(file, "profile", "[[profile]]", |fields| {
+            number::read_profile(fields, folder, &mut nameless)
+        });
+        self.profiles.extend(profiles);
+        self.unread.keys.append(&mut nameless);
+        let trunks = self.entries(file, "trunk", "[[trunk]]", |fields| trunk::read(fields, env));
+        self.trunks.extend(trunks);
+        let agents = self.entries(file, "agent", "[[agent]]", |fields| agent::read(fields, env));
+        self.agents.extend(agents);
+        let mut numbers = std::mem::take(&mut self.numbers);
+        self.entries(file, "number", "[[number]]", |fields| {
+            number::read_number(fields, folder, &mut numbers);
+            Some(())
+        });
+        self.numbers = numbers;
+        let caller_ids = self.entries(file, "caller_id", "[[caller_id]]", pool::read_caller_id);
+        self.caller_ids.extend(caller_ids);
+        let pools = self.entries(file, "pool", "[[pool]]", pool::read_pool);
+        self.pools.extend(pools);
         if let Some(fields) = file.inner("emergency", "[emergency]") {
             self.once("[emergency]", &fields);
             self.emergency = EmergencyKeys::read(&fields).over(std::mem::take(&mut self.emergency));
@@ -269,6 +287,24 @@ impl<'e> Gathered<'e> {
             self.once("[dial]", &fields);
             self.dial = DialKeys::read(&fields).over(std::mem::take(&mut self.dial));
         }
+    }
+
+    /// The entries of a section, and a note where one of them cannot be read.
+    fn entries<T>(
+        &mut self,
+        file: &Fields<'_>,
+        section: &'static str,
+        what: &'static str,
+        read: impl FnMut(&Fields<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let is_written = file.has(section);
+        let list = file.tables(section, what, what).map(|list| list.value);
+        let entries: Vec<T> = list.iter().flatten().filter_map(read).collect();
+        let all = list.map_or(usize::from(is_written), |list| list.len());
+        if entries.len() < all || file.has_slip(section) {
+            self.unread.sections.insert(section);
+        }
+        entries
     }
 
     /// Tables of one name merge; a key that two files write is a duplicate.

@@ -213,7 +213,8 @@ pub(super) fn read_number(fields: &Fields<'_>, folder: &Path, into: &mut Numbers
     }
 }
 
-pub(super) fn read_profile(fields: &Fields<'_>, folder: &Path) -> Option<Profile> {
+/// `nameless`: takes the keys of a profile whose name cannot be read.
+pub(super) fn read_profile(fields: &Fields<'_>, folder: &Path, nameless: &mut Vec<Keys>) -> Option<Profile> {
     if !fields.has("name") {
         fields.missing("name", "write name = \"realty\"");
     }
@@ -223,7 +224,13 @@ pub(super) fn read_profile(fields: &Fields<'_>, folder: &Path) -> Option<Profile
         fields.refuse(at.place, "a profile has no profile".into(), "write its keys out here");
     }
     fields.finish();
-    Some(Profile { name: name?, keys })
+    match name {
+        Some(name) => Some(Profile { name, keys }),
+        None => {
+            nameless.push(keys);
+            None
+        }
+    }
 }
 
 pub(super) fn read_defaults(fields: &Fields<'_>, folder: &Path) -> Keys {

@@ -139,6 +139,9 @@ pub(super) fn read_caller_id(fields: &Fields<'_>) -> Option<CallerId> {
         fields.missing("number", "write number = \"+12015550142\"");
     }
     let number = fields.number("number");
+    if let Some(At { value: None, place }) = number {
+        fields.refuse(place, "number is empty".into(), "write number = \"+12015550142\"");
+    }
     let verified = fields.some_text("verified");
     let verified = verified.and_then(|at| {
         let text = at.value?;

@@ -13,59 +13,11 @@ use super::place::{At, Place};
 use super::served;
 use super::uri::SipUri;
 use crate::number::Prefix;
+use crate::sip::header::{Fate, Name, chars};
 use crate::sip::peer::Transport;
 
 /// The most gateways of a trunk.
 const MAX_GATEWAYS: usize = 32;
-/// Headers that never travel between legs, or that rules write (and so no `carry` may name).
-const NEVER_CARRIED: &[&str] = &[
-    "via",
-    "v",
-    "route",
-    "record-route",
-    "contact",
-    "m",
-    "call-id",
-    "i",
-    "cseq",
-    "max-forwards",
-    "allow",
-    "supported",
-    "k",
-    "require",
-    "session-expires",
-    "x",
-    "min-se",
-    "rseq",
-    "rack",
-    "authorization",
-    "proxy-authorization",
-    "www-authenticate",
-    "proxy-authenticate",
-    "server",
-    "user-agent",
-    "from",
-    "f",
-    "to",
-    "t",
-    "p-asserted-identity",
-    "p-preferred-identity",
-    "remote-party-id",
-    "privacy",
-    "diversion",
-    "history-info",
-    "identity",
-    "y",
-    "content-length",
-    "l",
-    "content-type",
-    "c",
-    "proxy-require",
-    "path",
-    "service-route",
-    "x-cid",
-];
-
 /// `[[trunk]]`, the defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -137,6 +89,9 @@ pub struct Trunk {
     pub trusted_identity: bool,
     #[schemars(extend("default" = false))]
     pub nat: bool,
+    /// Gateways are written, and none of them can be read.
+    #[serde(skip)]
+    pub(super) gateways_unread: bool,
     #[serde(skip)]
     pub place: Place,
 }
@@ -206,6 +161,7 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
     let prefixes = fields.prefixes("prefixes").map(|list| list.value.iter().map(|at| at.value).collect());
     let trunk = Trunk {
         from: nets(fields, "from").unwrap_or_default(),
+        gateways_unread: gateways.is_empty() && fields.has("gateways") && !fields.is_empty_list("gateways"),
         gateways,
         outbound: value_or(outbound, false),
         prefixes: prefixes.unwrap_or_else(|| vec![Prefix::EVERY]),
@@ -317,24 +273,41 @@ fn digits(fields: &Fields<'_>, key: &'static str) -> Box<str> {
     text.value
 }
 
+/// Names of headers that no INVITE of ours has anyhow, each once.
 fn carry(fields: &Fields<'_>) -> Vec<Box<str>> {
     let Some(list) = fields.list("carry") else { return Vec::new() };
-    let token = |c: u8| c.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&c);
-    let name = |name: &At<Box<str>>| {
-        let lower = name.to_ascii_lowercase();
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(token) {
-            let what = format!("\"{}\" in carry is no header's name", shown(name));
-            fields.refuse(name.place, what, "write it like \"X-Twilio-CallToken\"");
-            None
-        } else if NEVER_CARRIED.contains(&&*lower) {
-            let what = format!("the header {} is never carried between legs", shown(name));
-            fields.refuse(name.place, what, "leave it out");
-            None
-        } else {
-            Some(name.value.clone())
-        }
-    };
-    list.iter().filter_map(name).collect()
+    let mut carried: Vec<Box<str>> = Vec::new();
+    for name in &list.value {
+        let token = name.len() <= 64 && chars::is_token(name.as_bytes());
+        let shown = shown(name);
+        let (what, remedy) = match Fate::of(name.as_bytes()) {
+            _ if !token => {
+                (format!("\"{shown}\" in carry is no header's name"), "write it like \"X-Twilio-CallToken\"")
+            }
+            Fate::Rewritten => (format!("the header {shown} is written anew on each leg"), "leave it out"),
+            Fate::GoesAlong | Fate::GoesWithTheBody => {
+                (format!("the header {shown} is carried in any case"), "leave it out")
+            }
+            Fate::EndsHere => (format!("the header {shown} is never carried between legs"), "leave it out"),
+            Fate::GoesIfNamed if carried.iter().any(|other| is_same_header(other, name)) => {
+                (format!("the header {shown} stands in carry twice"), "keep one of them")
+            }
+            Fate::GoesIfNamed => {
+                carried.push(name.value.clone());
+                continue;
+            }
+        };
+        fields.refuse(name.place, what, remedy);
+    }
+    carried
+}
+
+/// One header has several spellings: cases, and for some a compact form.
+fn is_same_header(one: &str, other: &str) -> bool {
+    match (Name::parse(one.as_bytes()), Name::parse(other.as_bytes())) {
+        (Name::Other, Name::Other) => one.eq_ignore_ascii_case(other),
+        (one, other) => one == other,
+    }
 }
 
 fn auth(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> Option<Auth> {

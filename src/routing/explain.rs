@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{NoPlan, Plan, Shows, Step, Table, Target, Trunk, Who};
+use super::{NoPlan, Plan, Shows, Step, Table, Target, Trunk, Unrung, Who};
 use crate::config::{self, At, Config, Keys, Number, Place};
 use crate::number::{self, E164};
 
@@ -46,10 +46,10 @@ pub struct ExplainedTarget {
     /// The agent's name, or the number.
     pub target: String,
     pub trunk: Option<String>,
-    /// Where it is sent to, in the order of trying.
+    /// Where it is sent to, in the order of trying; nowhere: it is not rung.
     pub uris: Vec<String>,
     pub delay_ms: u64,
-    /// Whose number it shows; none: nobody is rung.
+    /// Whose number it shows; none: it is not rung.
     pub shows: Option<String>,
 }
 
@@ -131,10 +131,9 @@ impl Explanation {
     fn plan(&mut self, plan: &Plan, config: &Config, number: Option<&Number>) {
         self.label = plan.label.to_string();
         self.account = plan.account.to_string();
-        let rings = plan.steps.iter().any(|step| !step.targets.is_empty());
-        self.refused = (!rings).then_some(480);
+        self.refused = plan.rings_nobody();
         self.steps = plan.steps.iter().map(|step| self.step(plan, step)).collect();
-        self.text = self.sentences(plan, rings);
+        self.text = self.sentences(plan);
         if let Some(number) = number {
             self.reasons(config, number, plan);
         }
@@ -154,24 +153,26 @@ impl Explanation {
                 Who::Unreachable(number) => ("forward", number.to_string(), None, Vec::new()),
             };
             let shows = self.shows(plan, target);
-            ExplainedTarget { role, target: name, trunk, uris, delay_ms: millis(target.delay), shows }
+            let uris = if shows.is_some() { uris } else { Vec::new() };
+            ExplainedTarget { role, target: name, trunk, uris, delay_ms: millis(delay(step, target)), shows }
         });
         ExplainedStep { timeout_ms: millis(step.timeout), targets: targets.collect() }
     }
 
-    fn sentences(&self, plan: &Plan, rings: bool) -> String {
+    fn sentences(&self, plan: &Plan) -> String {
         let from = self.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
         let label = if plan.label.is_empty() { String::new() } else { format!(" ({})", plan.label) };
         let mut text = format!("A call{from} to {}{label}, sent by trunk {},", plan.did, plan.trunk.name);
-        if !rings {
-            return format!("{text} rings nobody: the caller gets 480.");
+        if let Some(code) = plan.rings_nobody() {
+            return format!("{text} rings nobody: the caller gets {code}.{}", not_rung(plan));
         }
-        let ringing = plan.steps.iter().filter(|step| !step.targets.is_empty());
+        let ringing = plan.steps.iter().filter(|step| step.targets.iter().any(is_rung));
         for (place, step) in ringing.enumerate() {
             text.push_str(if place == 0 { " rings " } else { " If nobody answers, it then rings " });
             text.push_str(&self.who_rings(plan, step));
             text.push('.');
         }
+        text.push_str(&not_rung(plan));
         text.push_str(" If nobody answers, the caller gets 486 when all were busy, ");
         text.push_str("603 when all declined, otherwise 480.");
         text
@@ -179,8 +180,9 @@ impl Explanation {
 
     /// `alice (sip:…) and +1… through trunk carrier (sip:…) at once for 20 seconds, showing +1…`
     fn who_rings(&self, plan: &Plan, step: &Step) -> String {
-        let first: Vec<&Target> = step.targets.iter().filter(|target| target.delay.is_zero()).collect();
-        let later: Vec<&Target> = step.targets.iter().filter(|target| !target.delay.is_zero()).collect();
+        let rung = step.targets.iter().filter(|target| is_rung(target));
+        let (first, later): (Vec<&Target>, Vec<&Target>) =
+            rung.partition(|target| delay(step, target).is_zero());
         let named = |targets: &[&Target]| {
             let shown: Vec<Option<String>> = targets.iter().map(|target| self.shows(plan, target)).collect();
             let alike = shown.windows(2).all(|pair| pair[0] == pair[1]);
@@ -214,7 +216,7 @@ impl Explanation {
     fn shows(&self, plan: &Plan, target: &Target) -> Option<String> {
         let caller = || self.from.clone().unwrap_or_else(|| "the caller".into());
         match &target.who {
-            Who::Agent(agent) if agent.dnd => None,
+            _ if !is_rung(target) => None,
             Who::Agent(_) => Some(caller()),
             Who::Number { trunk, .. } => Some(match plan.shows_on(trunk) {
                 Shows::Caller => caller(),
@@ -251,6 +253,14 @@ impl Explanation {
         for step in keys.overflow.iter().flat_map(|steps| &steps.value) {
             self.note(config, "overflow", Some(step.place));
         }
+        for target in plan.steps.iter().flat_map(|step| &step.targets) {
+            if let Who::Agent(agent) = &target.who
+                && agent.unrung().is_some()
+            {
+                let written = config.agents.iter().find(|written| **written.name == *agent.name);
+                self.note(config, "agent", written.map(|written| written.name.place));
+            }
+        }
         let mut trunks: Vec<&Arc<Trunk>> = Vec::new();
         for target in plan.steps.iter().flat_map(|step| &step.targets) {
             if let Who::Number { trunk, .. } = &target.who
@@ -275,17 +285,49 @@ impl Explanation {
 
 fn who(target: &Target) -> String {
     match &target.who {
-        Who::Agent(agent) if agent.dnd => format!("{} (do not disturb: not rung)", agent.name),
         Who::Agent(agent) => match &agent.contact {
             Some(contact) => format!("{} ({})", agent.name, contact.uri),
-            None => format!("{} (no fixed contact)", agent.name),
+            None => agent.name.to_string(),
         },
         Who::Number { number, trunk } => {
             let uris: Vec<&str> = trunk.gateways.iter().map(|gateway| &*gateway.uri).collect();
             format!("{number} through trunk {} ({})", trunk.name, uris.join(", then "))
         }
-        Who::Unreachable(number) => format!("{number} (which no trunk serves)"),
+        Who::Unreachable(number) => number.to_string(),
     }
+}
+
+fn is_rung(target: &Target) -> bool {
+    target.who.unrung().is_none()
+}
+
+/// How long a target is held back: the head start is void when whom it favours is not rung (R3.2).
+fn delay(step: &Step, target: &Target) -> Duration {
+    let favoured = step.targets.iter().any(|target| target.delay.is_zero() && is_rung(target));
+    if favoured { target.delay } else { Duration::ZERO }
+}
+
+/// ` Not rung: alice (do not disturb) and +1… (no trunk serves it).`
+fn not_rung(plan: &Plan) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for target in plan.steps.iter().flat_map(|step| &step.targets) {
+        let Some(why) = target.who.unrung() else { continue };
+        let name = match &target.who {
+            Who::Agent(agent) => agent.name.to_string(),
+            Who::Number { number, .. } | Who::Unreachable(number) => number.to_string(),
+        };
+        let why = match why {
+            Unrung::DoNotDisturb => "do not disturb",
+            Unrung::NoContact => "no contact",
+            Unrung::NoTrunk => "no trunk serves it",
+            Unrung::NoGateway => "its trunk has no gateways",
+        };
+        let name = format!("{name} ({why})");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() { String::new() } else { format!(" Not rung: {}.", listed(&names)) }
 }
 
 fn is_agent(target: &Target, name: Option<&str>) -> bool {
@@ -297,7 +339,8 @@ fn is_agent(target: &Target, name: Option<&str>) -> bool {
 
 /// Whether anybody is held back.
 fn held(plan: &Plan) -> bool {
-    plan.steps.iter().flat_map(|step| &step.targets).any(|target| !target.delay.is_zero())
+    let is_held = |step: &Step| step.targets.iter().any(|target| !delay(step, target).is_zero());
+    plan.steps.iter().any(is_held)
 }
 
 fn place<T>(key: &Option<At<T>>) -> Option<Place> {

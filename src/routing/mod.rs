@@ -3,6 +3,7 @@
 //! plans, `config` is read when a table is built and never after.
 
 mod build;
+mod ends;
 mod explain;
 mod outbound;
 mod plan;
@@ -10,6 +11,7 @@ mod table;
 mod trunk;
 
 pub use build::BadTable;
+pub use ends::{TargetEnd, Unrung};
 pub use explain::{Because, ExplainedStep, ExplainedTarget, Explanation, explain, schema};
 pub use outbound::{NoWay, Outbound};
 pub use plan::{Agent, CallLimits, Contact, Plan, Prompt, Shows, Step, Target, Text, Voicemail, Who};

@@ -122,6 +122,8 @@ pub struct Manner {
     pub session: Option<u32>,
     /// What a story changes in a caller's INVITE, or in a called end's responses to it, before they leave.
     pub dress: Option<fn(&mut Message)>,
+    /// Headers that these messages have beside, or in another's place.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Manner {
@@ -135,7 +137,15 @@ impl Manner {
         self
     }
 
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Manner {
+        self.headers.push((name, value.into()));
+        self
+    }
+
     pub(super) fn dress(&self, mut message: Message) -> Message {
+        for (name, value) in &self.headers {
+            message.set(name, value.as_str());
+        }
         if let Some(dress) = self.dress {
             dress(&mut message);
         }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::build::push_header;
-use super::header::{Name, Params, chars};
+use super::header::{Fate, Name, Params, chars};
 use super::wire::{Field, Message};
 
 /// How deep a multipart may stand in a multipart before we stop looking for an SDP in it.
@@ -83,21 +83,8 @@ impl Body {
 
 /// Whether its name is MIME-Version or begins with `Content-`, and is not Content-Length.
 fn describes_the_body(field: &Field<'_>) -> bool {
-    // Asked of every field: those with a name are told apart by it alone.
-    if field.name == Name::Other {
-        field.raw_name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"Content-"))
-    } else {
-        DESCRIBING.contains(&field.name)
-    }
+    field.name.fate(field.raw_name) == Fate::GoesWithTheBody
 }
-
-const DESCRIBING: [Name; 5] = [
-    Name::ContentType,
-    Name::ContentEncoding,
-    Name::ContentDisposition,
-    Name::ContentLanguage,
-    Name::MimeVersion,
-];
 
 fn find_sdp<'a>(lines: &'a [u8], payload: &'a [u8], depth: u8) -> Option<&'a [u8]> {
     if !is_plain(lines) {

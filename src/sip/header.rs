@@ -1,9 +1,11 @@
 //! Methods and header names, and the small grammar that header values share.
 
 pub mod chars;
+mod fate;
 mod list;
 mod params;
 
+pub use fate::Fate;
 pub use list::List;
 pub use params::{Param, Params};
 

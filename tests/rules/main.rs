@@ -49,6 +49,11 @@ fn hunt() -> Setup {
 
 /// Trunks with these keys beside the usual ones, all five agents with those, and the rest of the file.
 fn node(carrier: &str, mobile: &str, agents: &str, rest: &str) -> Setup {
+    Setup::new(served(), &node_text(carrier, mobile, agents, rest))
+}
+
+/// What [`node`] is configured by.
+fn node_text(carrier: &str, mobile: &str, agents: &str, rest: &str) -> String {
     let gateways =
         [layout::gateway_addr(0), layout::gateway_addr(1)].map(|at| format!("{{ uri = \"sip:{at}\" }}"));
     let mut text = format!(
@@ -61,7 +66,7 @@ fn node(carrier: &str, mobile: &str, agents: &str, rest: &str) -> Setup {
         let (name, addr) = (layout::agent_name(index), layout::agent_addr(index));
         text += &format!("[[agent]]\nname = \"{name}\"\ncontact = \"sip:{name}@{addr}\"\n{agents}\n\n");
     }
-    Setup::new(served(), &(text + rest))
+    text + rest
 }
 
 /// The keys of a `[[number]]` in [`node`]'s rest.

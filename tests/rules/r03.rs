@@ -1,5 +1,8 @@
 //! R3: who rings.
 
+use strowger::config::{self, Finding};
+use strowger::routing::{self, Explanation, Table};
+
 use super::*;
 
 #[test]
@@ -132,9 +135,12 @@ fn r03_4_a_step_with_nobody_to_ring_is_passed_over() {
 
 #[test]
 fn r03_5_nobody_to_ring_is_486_when_all_were_busy_and_else_480() {
-    let absent = "[[agent]]\nname = \"zoe\"\n\n[[agent]]\nname = \"zack\"\ndnd = true\ncontact = \"sip:zack@127.0.2.9\"\n\n";
+    let absent = "[[agent]]\nname = \"zoe\"\n\n[[agent]]\nname = \"zack\"\ndnd = true\ncontact = \"sip:zack@127.0.2.9\"\n\n[[agent]]\nname = \"zora\"\ndnd = true\n\n";
     for (ring, told, outcome) in [
         ("\"zack\"", 486, "busy 486 us"),
+        // R3.3: who wants no calls is busy, phone or not.
+        ("\"zora\"", 486, "busy 486 us"),
+        ("\"zora\", \"zack\"", 486, "busy 486 us"),
         ("\"zoe\"", 480, "unreachable 480 us"),
         ("\"zoe\", \"zack\"", 480, "unreachable 480 us"),
     ] {
@@ -145,6 +151,47 @@ fn r03_5_nobody_to_ring_is_486_when_all_were_busy_and_else_480() {
         assert_eq!(end(&mut call), outcome, "{ring}");
         assert_eq!(legs(&mut call), [format!("caller failed {told}")], "{ring}");
     }
+}
+
+#[test]
+fn r03_3_a_redirect_to_an_agent_who_wants_no_calls_ends_busy_phone_or_not() {
+    let zora = "[[agent]]\nname = \"zora\"\ndnd = true\n\n".to_owned();
+    let mut call = node("", "", "", &(zora + &did("ring = [\"alice\"]"))).incoming(DID);
+    call.awaits("alice").redirects("alice", "sip:zora@127.0.2.9");
+    assert_eq!(call.caller_is_told(), Some(486));
+    call.comes_to_rest();
+}
+
+#[test]
+fn r03_5_what_a_route_says_the_caller_gets_is_what_the_call_tells_it() -> Result<(), Vec<Finding>> {
+    let agents = "[[agent]]\nname = \"zoe\"\n\n[[agent]]\nname = \"zora\"\ndnd = true\n\n";
+    for keys in [
+        "ring = [\"zoe\"]",
+        "ring = [\"zora\"]",
+        "ring = [\"zora\", \"zoe\"]",
+        "ring = [\"zora\"]\noverflow = [{ ring = [\"zora\"], timeout = 10 }]",
+        "ring = [\"zora\"]\noverflow = [{ ring = [\"zoe\"], timeout = 10 }]",
+        "ring = [\"zoe\"]\noverflow = [{ ring = [\"alice\"], timeout = 10 }]",
+        "ring = [\"bob\"]\nassigned_to = \"zora\"\nassigned_head_start = 9",
+        "",
+    ] {
+        let said = said(&(agents.to_owned() + &did(keys)))?;
+        let mut call = node("", "", "", &(agents.to_owned() + &did(keys))).incoming(DID);
+        assert_eq!(call.caller_is_told(), said.refused, "{keys}");
+        for name in ["alice", "bob"] {
+            let mut targets = said.steps.iter().flat_map(|step| &step.targets);
+            let rings = targets.any(|target| target.target == name && target.shows.is_some());
+            assert_eq!(count(&mut call, &format!("us → {name}"), "INVITE") > 0, rings, "{keys}: {name}");
+        }
+        call.comes_to_rest();
+    }
+    Ok(())
+}
+
+/// What `route` says of the DID.
+fn said(rest: &str) -> Result<Explanation, Vec<Finding>> {
+    let config = config::parse(&node_text("", "", "", rest), &|_| None)?.config;
+    Ok(routing::explain(&Table::new(&config, 1, None), &config, DID, None))
 }
 
 #[test]

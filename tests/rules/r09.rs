@@ -1,5 +1,7 @@
 //! R9: as whom a leg rings.
 
+use strowger::sip::header::Name;
+
 use super::*;
 
 fn trunks(carrier: &str, mobile: &str) -> Setup {
@@ -12,6 +14,11 @@ fn forwarded(setup: Setup, manner: Manner) -> Message {
     let invite = call.messages("us → gateway1", "INVITE").remove(0);
     call.comes_to_rest();
     invite
+}
+
+/// The INVITE that the gateway gets where the caller's has this header.
+fn forwarded_with(name: &'static str, value: &str) -> Message {
+    forwarded(trunks(TRUSTED, ""), Manner::default().with(name, value))
 }
 
 fn all(message: &Message, name: &str) -> Vec<String> {
@@ -47,11 +54,77 @@ fn r09_the_callers_earlier_diversions_are_kept_and_normalised() {
         all(&found, "Diversion"),
         [
             DIVERSION,
-            "<sip:+14155550177@127.0.0.1:5060>;reason=user-busy;privacy=off;counter=1",
+            "<sip:+14155550177@127.0.0.1:5060>;reason=user-busy;privacy=off;counter=2",
             "<sip:+14155550178@127.0.0.1:5060>;reason=no-answer;privacy=off;counter=1",
             "<sip:+14155550179@127.0.0.1:5060>;reason=unknown;privacy=off;counter=1",
         ]
     );
+}
+
+#[test]
+fn r09_an_earlier_diversion_keeps_its_wish_for_privacy_and_its_counter() {
+    for (asked, kept, history) in [
+        (";privacy=full;counter=2", ";privacy=full;counter=2", "?Privacy=history"),
+        (";privacy=\"URI\"", ";privacy=uri;counter=1", "?Privacy=history"),
+        (";counter=3;privacy=name", ";privacy=name;counter=3", "?Privacy=history"),
+        (";privacy=strict;counter=x", ";privacy=full;counter=1", "?Privacy=history"),
+        (";privacy;counter=0", ";privacy=full;counter=1", "?Privacy=history"),
+        (";privacy=off;counter=-1", ";privacy=off;counter=1", ""),
+        ("", ";privacy=off;counter=1", ""),
+    ] {
+        let found = forwarded_with("Diversion", &format!("<sip:+14155550177@x>;reason=no-answer{asked}"));
+        let earlier = format!("<sip:+14155550177@127.0.0.1:5060>;reason=no-answer{kept}");
+        assert_eq!(all(&found, "Diversion"), [DIVERSION.to_owned(), earlier], "{asked}");
+        let first = format!("<sip:+14155550177@127.0.0.1:5060{history}>;index=1");
+        assert_eq!(all(&found, "History-Info")[0], first, "{asked}");
+    }
+}
+
+#[test]
+fn r09_wishes_for_privacy_stand_behind_the_cause_in_the_history() {
+    let diverted =
+        "<sip:+14155550177@x>;reason=user-busy;privacy=full, <sip:+14155550178@x>;reason=away;privacy=full";
+    let found = forwarded_with("Diversion", diverted);
+    let history = all(&found, "History-Info");
+    assert_eq!(
+        history[..2],
+        [
+            "<sip:+14155550178@127.0.0.1:5060?Privacy=history>;index=1",
+            "<sip:+14155550177@127.0.0.1:5060;cause=404?Privacy=history>;index=1.1;mp=1",
+        ]
+    );
+    assert!(history[2].starts_with("<sip:+12015550101@127.0.0.1:5060;cause=486>;index=1.1.1;mp=1.1,"));
+}
+
+#[test]
+fn r09_a_diverting_party_that_is_no_number_is_kept_as_it_came() {
+    let mut call = trunks(TRUSTED, "")
+        .caller(Manner::default().with(
+            "Diversion",
+            "<sip:front%20desk@10.0.0.1>;reason=away, <tel:4711;phone-context=x>, <sip:x>",
+        ))
+        .incoming(DID)
+        .ringing(["gateway1"]);
+    let found = call.messages("us → gateway1", "INVITE").remove(0);
+    assert_eq!(
+        all(&found, "Diversion"),
+        [
+            DIVERSION,
+            "<sip:front%20desk@127.0.0.1:5060>;reason=away;privacy=off;counter=1",
+            "<sip:4711@127.0.0.1:5060>;reason=unknown;privacy=off;counter=1",
+        ]
+    );
+    call.comes_to_rest();
+    assert_eq!(call.cdr()["diversions"], serde_json::json!(["front desk", "4711"]));
+}
+
+#[test]
+fn r09_a_reason_in_the_history_is_no_wish_for_privacy() {
+    let history =
+        "<sip:+14155550177@x?Reason=SIP%3Bcause%3D486>;index=1, <sip:+12015550101@x;cause=486>;index=1.1";
+    let found = forwarded_with("History-Info", history);
+    let earlier = "<sip:+14155550177@127.0.0.1:5060>;reason=user-busy;privacy=off;counter=1";
+    assert_eq!(all(&found, "Diversion"), [DIVERSION, earlier]);
 }
 
 #[test]
@@ -68,10 +141,49 @@ fn r09_the_callers_history_is_kept_and_goes_on_where_it_stopped() {
         [
             "<sip:+14155550177@10.0.0.1>;index=1",
             "<sip:+12015550101@10.0.0.1;cause=486>;index=1.1",
-            "<sip:+12015550101@127.0.0.1:5060>;index=1.1.1,\
-             <sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1.1.1;mp=1.1.1",
+            "<sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1.1;mp=1.1",
         ]
     );
+}
+
+#[test]
+fn r09_a_history_that_stops_before_the_did_goes_on_with_it() {
+    for (last, index) in [("<sip:+14155550177@x>;index=1", "1.1"), ("<sip:+12015550101@x>", "1")] {
+        let found = forwarded_with("History-Info", last);
+        let did = format!(
+            "<sip:+12015550101@127.0.0.1:5060>;index={index},\
+             <sip:+13125550199@127.0.3.1:5060;cause=302>;index={index}.1;mp={index}"
+        );
+        assert_eq!(all(&found, "History-Info"), [last.to_owned(), did]);
+    }
+}
+
+#[test]
+fn r09_the_did_is_known_in_the_history_as_its_trunk_writes_it() {
+    for did in ["<sip:(201)555-0101;npdi@x;user=phone>", "<tel:+1-201-555-0101>", "Desk <sip:+12015550101@x>"]
+    {
+        let found = forwarded_with("History-Info", &format!("{did};index=1"));
+        let forward = "<sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1;mp=1";
+        assert_eq!(all(&found, "History-Info")[1..], [forward], "{did}");
+    }
+}
+
+/// Five diversions are allowed (R11), and the entry behind the fifth says why it happened.
+#[test]
+fn r09_a_history_of_five_diversions_is_kept_whole() {
+    let entry = |at: usize| {
+        let index = ["1"; 6][..=at].join(".");
+        let number = if at == 5 { "+12015550101".to_owned() } else { format!("+1415555018{at}") };
+        let cause = if at == 0 { "" } else { ";cause=486" };
+        format!("<sip:{number}@10.0.0.1{cause}>;index={index}")
+    };
+    let came: Vec<String> = (0..6).map(entry).collect();
+    let found = forwarded_with("History-Info", &came.join(", "));
+    let mut kept = all(&found, "History-Info");
+    let forward = kept.pop().unwrap_or_default();
+    assert_eq!(kept, came);
+    assert_eq!(forward, "<sip:+13125550199@127.0.3.1:5060;cause=302>;index=1.1.1.1.1.1.1;mp=1.1.1.1.1.1");
+    assert_eq!(all(&found, "Diversion").len(), 6);
 }
 
 #[test]
@@ -382,5 +494,35 @@ fn r09_no_caller_makes_an_invite_that_cannot_be_read() {
         call.answers("gateway1");
         assert_eq!(count(&mut call, "us → caller", "200"), 1, "from {}", eight * 8);
         call.comes_to_rest();
+    }
+}
+
+#[test]
+fn r09_a_carried_header_stands_once_and_none_is_carried_that_stands_there_anyhow() {
+    let names = || Name::ALL.iter().map(|name| name.token()).chain(["X-Twilio-CallToken", "Content-ID"]);
+    let carry = |name: &str| format!("carry = [\"{name}\"]");
+    let may_be_carried = |name: &str| {
+        let text = format!("[[trunk]]\nname = \"mobile\"\n{}", carry(name));
+        strowger::config::parse(&text, &|_| None).is_ok()
+    };
+    for name in names().filter(|name| may_be_carried(name)) {
+        let setup = node(TRUSTED, &carry(name), "", &did_forward());
+        let found = forwarded(setup, Manner::default().with(name, "1"));
+        assert_eq!(all(&found, name), ["1"], "{name}");
+    }
+    let busy = Manner::default()
+        .with("Max-Breadth", "60")
+        .with("Subject", "x")
+        .with("Priority", "urgent")
+        .with("Reason", "Q.850;cause=16")
+        .with("Accept", "application/sdp")
+        .with("Content-Disposition", "session")
+        .with("Content-ID", "<a@b>")
+        .with("MIME-Version", "1.0")
+        .with("Privacy", "id");
+    let found = forwarded(trunks(TRUSTED, ""), busy);
+    assert!(found.fields.len() > 20, "{found:?}");
+    for (name, _) in &found.fields {
+        assert!(!may_be_carried(name), "{name} would stand there twice");
     }
 }

@@ -369,6 +369,19 @@ mod loops {
         call.comes_to_rest();
     }
 
+    #[test]
+    fn r11_a_diversion_counts_for_as_many_as_it_stands_for() {
+        for (counters, told) in
+            [([3, 2], None), ([3, 3], Some(482)), ([1, 5], Some(482)), ([99, 99], Some(482))]
+        {
+            let value = counters.map(|counter| format!("<sip:+14155550180@x>;counter={counter}")).join(", ");
+            let mut call = forward().caller(Manner::default().with("Diversion", value)).incoming(DID);
+            call.after(millis(100));
+            assert_eq!(call.caller_is_told(), told, "{counters:?}");
+            call.comes_to_rest();
+        }
+    }
+
     fn diverted(times: usize) -> String {
         (0..times).map(|at| format!("<sip:+1415555018{at}@10.0.0.1>")).collect::<Vec<_>>().join(", ")
     }

@@ -15,28 +15,12 @@ use crate::call::presentation::Presentation;
 use crate::call::story::Way;
 use crate::routing::Trunk;
 use crate::sip::build::Writer;
-use crate::sip::header::{Method, Name};
+use crate::sip::header::{Fate, Method, Name};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::session;
 use crate::sip::transaction;
 use crate::sip::wire::Fields;
 use crate::time::Now;
-
-/// Headers that travel from the caller's INVITE to the legs' beside the body.
-const CARRIED: [Name; 12] = [
-    Name::UserToUser,
-    Name::AlertInfo,
-    Name::CallInfo,
-    Name::Subject,
-    Name::Priority,
-    Name::AcceptLanguage,
-    Name::Geolocation,
-    Name::GeolocationRouting,
-    Name::GeolocationError,
-    Name::SessionId,
-    Name::Reason,
-    Name::Accept,
-];
 
 /// A Request-URI of ours.
 type Target = SmallVec<[u8; 64]>;
@@ -205,8 +189,8 @@ impl Draft<'_> {
         w.number(Name::SessionExpires, u64::from(session::SESSION_EXPIRES.max(min_se)));
         w.number(Name::MinSe, u64::from(min_se));
         presentation.write_identity(&mut w, &target, self.invite);
-        for name in CARRIED {
-            w.copy(self.invite, name);
+        for field in self.invite.iter().filter(|field| field.name.fate(field.raw_name) == Fate::GoesAlong) {
+            w.field(&field);
         }
         if let Some(trunk) = self.leg.trunk() {
             self.write_carried(&mut w, trunk);

@@ -1,0 +1,86 @@
+//! How the targets of a plan end, what of it is known before it rings, and what the caller is told (R3, R8).
+
+use super::{Agent, Plan, Who};
+
+/// How one target ended: one who was not rung at all counts as well (R3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetEnd {
+    Busy,
+    Declined,
+    /// Its trunk carries as many calls as it may, and answers this instead (R14: `limit_code`).
+    NoCircuit(u16),
+    Other,
+}
+
+/// Why a target is not rung, whatever else happens in the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrung {
+    DoNotDisturb,
+    NoContact,
+    /// No trunk serves the number.
+    NoTrunk,
+    /// The trunk that serves the number has none.
+    NoGateway,
+}
+
+impl TargetEnd {
+    /// How all targets ended, where all ended alike.
+    pub fn of_all(ends: impl Iterator<Item = TargetEnd>) -> TargetEnd {
+        let alike = |one, other| match (one, other) {
+            (TargetEnd::NoCircuit(code), TargetEnd::NoCircuit(_)) => TargetEnd::NoCircuit(code),
+            (one, other) if one == other => one,
+            (_, _) => TargetEnd::Other,
+        };
+        ends.reduce(alike).unwrap_or(TargetEnd::Other)
+    }
+
+    /// The final response to the caller when all targets ended so, without an answer (R8).
+    pub const fn told(self) -> u16 {
+        match self {
+            TargetEnd::Busy => 486,
+            TargetEnd::Declined => 603,
+            TargetEnd::NoCircuit(code) => code,
+            TargetEnd::Other => 480,
+        }
+    }
+}
+
+impl Unrung {
+    pub const fn end(self) -> TargetEnd {
+        match self {
+            Unrung::DoNotDisturb => TargetEnd::Busy,
+            Unrung::NoContact | Unrung::NoTrunk | Unrung::NoGateway => TargetEnd::Other,
+        }
+    }
+}
+
+impl Agent {
+    /// Why the agent is never rung. Who wants no calls is busy, phone or not (R3.3).
+    pub fn unrung(&self) -> Option<Unrung> {
+        match &self.contact {
+            _ if self.dnd => Some(Unrung::DoNotDisturb),
+            None => Some(Unrung::NoContact),
+            Some(_) => None,
+        }
+    }
+}
+
+impl Who {
+    /// Why it is never rung.
+    pub fn unrung(&self) -> Option<Unrung> {
+        match self {
+            Who::Agent(agent) => agent.unrung(),
+            Who::Number { trunk, .. } => trunk.gateways.is_empty().then_some(Unrung::NoGateway),
+            Who::Unreachable(_) => Some(Unrung::NoTrunk),
+        }
+    }
+}
+
+impl Plan {
+    /// What the caller is told at once where nobody is rung at all (R3.5). None: somebody is, if not busy just then.
+    pub fn rings_nobody(&self) -> Option<u16> {
+        let targets = || self.steps.iter().flat_map(|step| &step.targets).map(|target| target.who.unrung());
+        let nobody = targets().all(|unrung| unrung.is_some());
+        nobody.then(|| TargetEnd::of_all(targets().flatten().map(Unrung::end)).told())
+    }
+}
