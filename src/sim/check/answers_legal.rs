@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use super::invites::LIFE;
 use super::{Check, Verdict, breach};
 use crate::sim::message::Message;
 use crate::sim::trace::Crossing;
 use crate::sim::wire::Way;
+use crate::time::Instant;
 
 #[derive(Default)]
 pub struct AnswersLegal {
@@ -17,6 +19,8 @@ pub struct AnswersLegal {
 struct Asked {
     request: Message,
     last: Option<u16>,
+    /// When the first final response left. What repeats the request 64·T1 later is another transaction.
+    ended: Option<Instant>,
     /// The To tag of the final response.
     tag: Option<String>,
     /// RSeq of the last reliable response.
@@ -33,16 +37,20 @@ impl Check for AnswersLegal {
         let key = (message.branch().to_owned(), message.method().to_owned());
         match (crossing.way, message.is_request()) {
             (Way::In, true) => {
-                self.asked.entry(key).or_insert_with(|| Asked {
-                    request: message.clone(),
-                    last: None,
-                    tag: None,
-                    rseq: 0,
-                });
+                let is_over = |asked: &Asked| asked.ended.is_some_and(|at| crossing.at.since(at) > LIFE);
+                if self.asked.get(&key).is_none_or(is_over) {
+                    let request = message.clone();
+                    self.asked.insert(key, Asked { request, last: None, ended: None, tag: None, rseq: 0 });
+                }
                 Ok(())
             }
             (Way::Out, false) => match self.asked.get_mut(&key) {
-                Some(asked) => answers(asked, message),
+                Some(asked) => {
+                    if message.status() >= 200 {
+                        asked.ended.get_or_insert(crossing.at);
+                    }
+                    answers(asked, message)
+                }
                 None => breach(message.call_id(), format!("{} answers what nobody asked", message.start)),
             },
             (Way::In, false) | (Way::Out, true) => Ok(()),

@@ -35,7 +35,8 @@ impl Invite {
     /// Whether we have stopped waiting: no 1xx by Timer B, or no final within 64·T1 of the CANCEL, or the
     /// transaction's time after its final (timers D and M) is over.
     pub fn is_forgotten(&self, now: Instant) -> bool {
-        let since = |at: Instant| now.since(at) >= LIFE;
+        // At the very moment a message still comes before the timer.
+        let since = |at: Instant| now.since(at) > LIFE;
         match (self.ended, self.cancelled) {
             (Some((at, _)), _) | (None, Some(at)) => since(at),
             (None, None) => !self.is_tried && since(self.at),
