@@ -13,7 +13,7 @@ use super::talk::Talk;
 use super::{State, Turn};
 use crate::call::cdr::LegEnd;
 use crate::number::E164;
-use crate::routing::{Agent, ForeignCallerId, Plan, Shows, TargetEnd, Trunk, Unrung, Who};
+use crate::routing::{Agent, ForeignCallerId, NoWay, Plan, Shows, TargetEnd, Trunk, Unrung, Who};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 
@@ -361,6 +361,8 @@ impl Turn<'_> {
         if depth > MAX_REDIRECTS {
             return;
         }
+        let unrung = self.call.unrung.len();
+        let mut forbidden = false;
         while !contacts.is_empty() && !self.no_more_legs() {
             let to = match contacts.remove(0) {
                 // It would come back with the DID as a diverting party, and be refused as a loop (R11).
@@ -371,7 +373,11 @@ impl Turn<'_> {
                         let gateway = gateway.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
                         Destination::Gateway { number, trunk, gateway }
                     }
-                    Err(_) => continue,
+                    Err(NoWay::Forbidden) => {
+                        forbidden = true;
+                        continue;
+                    }
+                    Err(NoWay::NoTrunk) => continue,
                 },
                 Redirect::Agent(agent) if agent.unrung() == Some(Unrung::NoContact) => continue,
                 Redirect::Agent(agent) if agent.unrung().is_some() => {
@@ -390,6 +396,9 @@ impl Turn<'_> {
                 rung.alternates = contacts;
                 return;
             }
+        }
+        if forbidden && self.call.unrung.len() == unrung {
+            self.call.unrung.push((target, TargetEnd::Forbidden));
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a final response means: failover, Q.850 causes, and the one answer that the caller gets (R8).
 
 use super::leg::{Leg, LegState, TargetId};
+use super::refusal::Refusal;
 use crate::call::cdr::LegEnd;
 use crate::routing::TargetEnd;
 
@@ -57,13 +58,13 @@ pub const fn end_of(code: u16) -> LegEnd {
 pub struct Verdict {
     pub code: u16,
     pub q850: Option<u8>,
-    /// Nothing but limits of our trunks stood in the way: the refusal is our own.
-    pub blocked: bool,
+    /// Nothing but limits of our trunks, or `[dial]`, stood in the way: the refusal is our own, for this cause.
+    pub blocked: Option<&'static str>,
 }
 
 /// The verdict over all targets of all steps.
 pub fn verdict(legs: &[Leg], unrung: &[(TargetId, TargetEnd)]) -> Verdict {
-    // A 3xx that led to a busy agent, or to a full trunk, ended as that did (R3.3).
+    // A 3xx that led to a busy agent, to a full trunk or to where we may not call ended as that did (R3.3).
     let led_on = |leg: &Leg| leg.code / 100 == 3 && unrung.iter().any(|(target, _)| *target == leg.target);
     let last = || {
         let legs = legs.iter().enumerate().filter(|(at, leg)| is_last_of_its_target(legs, *at, leg));
@@ -71,8 +72,13 @@ pub fn verdict(legs: &[Leg], unrung: &[(TargetId, TargetEnd)]) -> Verdict {
     };
     let ends = last().map(target_end).chain(unrung.iter().map(|(_, end)| *end));
     let end = TargetEnd::of_all(ends);
-    let blocked = matches!(end, TargetEnd::NoCircuit(_));
-    let q850 = if blocked { Some(NO_CIRCUIT) } else { furthest(last()).and_then(|leg| leg.q850) };
+    let (blocked, q850) = match end {
+        TargetEnd::NoCircuit(_) => (Some(Refusal::TrunkLimit.cause()), Some(NO_CIRCUIT)),
+        TargetEnd::Forbidden => (Some("forbidden by [dial]"), furthest(legs.iter()).and_then(|leg| leg.q850)),
+        TargetEnd::Busy | TargetEnd::Declined | TargetEnd::Other => {
+            (None, furthest(last()).and_then(|leg| leg.q850))
+        }
+    };
     Verdict { code: end.told(), q850, blocked }
 }
 

@@ -48,7 +48,7 @@ impl Ending {
         match self {
             Ending::CallerHungUp | Ending::CalleeHungUp => "hang-up",
             Ending::CallerCancelled => "cancelled",
-            Ending::NobodyAnswered(Verdict { blocked: true, .. }) => Refusal::TrunkLimit.cause(),
+            Ending::NobodyAnswered(Verdict { blocked: Some(cause), .. }) => cause,
             Ending::NobodyAnswered(Verdict { code: 486, .. }) => "busy",
             Ending::NobodyAnswered(Verdict { code: 603, .. }) => "declined",
             Ending::NobodyAnswered(_) if legs.is_empty() => "nobody to ring",
@@ -161,7 +161,7 @@ impl Call {
             Ending::CallerHungUp | Ending::CallerCancelled => EndedBy::Caller,
             Ending::CalleeHungUp => EndedBy::Callee,
             // Where nobody was called the refusal is our own.
-            Ending::NobodyAnswered(Verdict { code: 486 | 603, blocked: false, .. })
+            Ending::NobodyAnswered(Verdict { code: 486 | 603, blocked: None, .. })
                 if !self.legs.is_empty() =>
             {
                 EndedBy::Callee
@@ -190,7 +190,7 @@ impl Call {
             Ending::CallerCancelled => (Outcome::Cancelled, 487, None),
             Ending::NobodyAnswered(Verdict { code, q850, blocked }) => {
                 let outcome = match code {
-                    _ if blocked => Outcome::Blocked,
+                    _ if blocked.is_some() => Outcome::Blocked,
                     486 => Outcome::Busy,
                     603 => Outcome::Declined,
                     _ if somebody_rang(&self.legs) => Outcome::NoAnswer,

@@ -9,6 +9,8 @@ pub enum TargetEnd {
     Declined,
     /// Its trunk carries as many calls as it may, and answers this instead (R14: `limit_code`).
     NoCircuit(u16),
+    /// It led to nothing but numbers that `[dial]` forbids.
+    Forbidden,
     Other,
 }
 
@@ -29,6 +31,9 @@ impl TargetEnd {
         let alike = |one, other| match (one, other) {
             (TargetEnd::NoCircuit(code), TargetEnd::NoCircuit(_)) => TargetEnd::NoCircuit(code),
             (one, other) if one == other => one,
+            // Both are our own refusals; but not even one code stands for both.
+            (TargetEnd::NoCircuit(_), TargetEnd::Forbidden)
+            | (TargetEnd::Forbidden, TargetEnd::NoCircuit(_)) => TargetEnd::Forbidden,
             (_, _) => TargetEnd::Other,
         };
         ends.reduce(alike).unwrap_or(TargetEnd::Other)
@@ -40,7 +45,7 @@ impl TargetEnd {
             TargetEnd::Busy => 486,
             TargetEnd::Declined => 603,
             TargetEnd::NoCircuit(code) => code,
-            TargetEnd::Other => 480,
+            TargetEnd::Forbidden | TargetEnd::Other => 480,
         }
     }
 }

@@ -506,6 +506,36 @@ mod redirects {
         }
     }
 
+    #[test]
+    fn r08_a_redirect_to_where_dial_forbids_ends_blocked_where_nothing_else_did() {
+        let ends = |to: &str| {
+            let mut call = number("ring = [\"alice\"]").incoming(DID);
+            call.awaits("alice").redirects("alice", to).comes_to_rest();
+            (end(&mut call), call.cdr()["cause"].as_str().unwrap_or_default().to_owned())
+        };
+        let blocked = ("blocked 480 us".to_owned(), "forbidden by [dial]".to_owned());
+        assert_eq!(ends("sip:+19005550100@127.0.3.1"), blocked);
+        assert_eq!(ends("sip:+442071838750@127.0.3.1"), blocked);
+        let nowhere = ("unreachable 480 us".to_owned(), "nobody was reached".to_owned());
+        assert_eq!(ends("sip:nobody@192.0.2.1"), nowhere);
+    }
+
+    #[test]
+    fn r08_a_redirect_that_dial_forbids_leaves_the_others_of_the_group_ringing() {
+        for (bob, code, outcome) in [("answers", 200, "answered"), ("refuses", 480, "no_answer")] {
+            let mut call = hunt().incoming(DID).ringing(["alice", "bob"]);
+            call.redirects("alice", "sip:+19005550100@127.0.3.1").after(seconds(1));
+            assert_eq!(count(&mut call, "us → bob", "CANCEL"), 0);
+            match bob {
+                "answers" => call.answers("bob"),
+                _ => call.refuses("bob", 486),
+            };
+            call.comes_to_rest();
+            let cdr = call.cdr();
+            assert_eq!((&cdr["outcome"], &cdr["sip_code"]), (&outcome.into(), &code.into()), "bob {bob}");
+        }
+    }
+
     /// bob has a call; alice, who rings for the DID, points to him.
     fn alice_points_to_busy_bob(keys: &str) -> Call {
         let bobs = "[[number]]\ndid = \"+12015550102\"\nring = [\"bob\"]";
