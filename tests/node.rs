@@ -202,21 +202,14 @@ fn what_a_connection_that_is_gone_was_to_carry_goes_by_a_new_one() {
         place
             .changes("config/routing/all.toml", |all| all.replace("[[number]]", "max_calls = 0\n[[number]]"));
         let node = place.serve();
-        let tcp: SocketAddr =
-            node.ready.split_once("tcp:").unwrap().1.split([',', ' ']).next().unwrap().parse().unwrap();
         for call in 0..6 {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let carrier = Line { socket: UdpSocket::bind(listener.local_addr().unwrap()).unwrap() };
-            let mut stream = TcpStream::connect(tcp).unwrap();
+            let mut stream = TcpStream::connect(node.tcp()).unwrap();
             let text = invite(&carrier, "+12015550101", &format!("gone-{call}"))
                 .replace("SIP/2.0/UDP", "SIP/2.0/TCP");
             stream.write_all(text.as_bytes()).unwrap();
-            let (offered, from) = loop {
-                let (text, from) = place.phone.receive();
-                if text.starts_with("INVITE ") {
-                    break (text, from);
-                }
-            };
+            let (offered, from) = place.phone.offered();
             drop(stream);
             place.phone.send(from, &answer(&offered, "200 OK", &place.phone));
             let mut back = BufReader::new(accepted(&listener));
@@ -233,6 +226,42 @@ fn what_a_connection_that_is_gone_was_to_carry_goes_by_a_new_one() {
             assert!(ended.starts_with("BYE "), "call {call} of {shards} shards: {ended}");
         }
     }
+}
+
+/// RFC 3261 §12.2.1.1, RFC 3263 §4.1: whatever the INVITE came by.
+#[test]
+fn r11_requests_within_a_dialog_go_by_the_transport_that_the_contact_names() {
+    let place = Place::new();
+    place.listens_on_tcp_too();
+    let node = place.serve();
+    for (came, named) in [("UDP", "tcp"), ("TCP", "udp")] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let carrier = Line { socket: UdpSocket::bind(listener.local_addr().unwrap()).unwrap() };
+        let target = format!("Contact: <sip:{};transport={named}>", carrier.addr());
+        let text = invite(&carrier, "+12015550101", named).replace("SIP/2.0/UDP", &format!("SIP/2.0/{came}"));
+        let text = text.replace(&format!("Contact: <sip:{}>", carrier.addr()), &target);
+        let mut stream = BufReader::new(TcpStream::connect(node.tcp()).unwrap());
+        match came {
+            "UDP" => carrier.send(node.sip, &text),
+            _ => stream.get_mut().write_all(text.as_bytes()).unwrap(),
+        }
+        let (offered, from) = place.phone.offered();
+        place.phone.send(from, &answer(&offered, "200 OK", &place.phone));
+        let answered = if came == "UDP" { carrier.receive_final() } else { read_final(&mut stream) };
+        assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+        stream.get_mut().write_all(ack_of_200(&answered, &carrier).as_bytes()).unwrap();
+        wait_until(|| !place.strowger(&["calls", "--json"]).1.contains("awaits ACK"));
+        place.phone.send(from, &bye_of_phone(&offered, &place.phone));
+        let bye =
+            if named == "udp" { carrier.receive().0 } else { read(&mut BufReader::new(accepted(&listener))) };
+        assert!(bye.starts_with("BYE "), "{bye}");
+        assert!(bye.contains(&format!("Via: SIP/2.0/{} ", named.to_uppercase())), "{bye}");
+    }
+}
+
+/// The next final response of a stream.
+fn read_final(stream: &mut BufReader<TcpStream>) -> String {
+    std::iter::repeat_with(|| read(stream)).find(|text| !text.starts_with("SIP/2.0 1")).unwrap()
 }
 
 /// The next message of a stream.
@@ -545,6 +574,11 @@ impl Serving {
         Duration::from_nanos(tasks.map(|task| of_task(task.unwrap())).sum())
     }
 
+    /// Where it takes connections.
+    fn tcp(&self) -> SocketAddr {
+        self.ready.split_once("tcp:").unwrap().1.split([',', ' ']).next().unwrap().parse().unwrap()
+    }
+
     /// How it ended; `None` by a signal.
     fn ended(&mut self) -> Option<i32> {
         // Its stdout ends with it.
@@ -586,6 +620,11 @@ impl Line {
         let mut buffer = [0; 65_536];
         let (length, from) = self.socket.recv_from(&mut buffer).unwrap();
         (String::from_utf8(buffer[..length].to_vec()).unwrap(), from)
+    }
+
+    /// The next INVITE.
+    fn offered(&self) -> (String, SocketAddr) {
+        std::iter::repeat_with(|| self.receive()).find(|(text, _)| text.starts_with("INVITE ")).unwrap()
     }
 
     /// The next final response.

@@ -29,6 +29,13 @@ impl Transport {
         }
     }
 
+    /// The one that a URI's `transport` parameter names, in whatever case.
+    pub fn of_uri_token(token: &[u8]) -> Option<Transport> {
+        const ALL: [Transport; 5] =
+            [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
+        ALL.into_iter().find(|known| token.eq_ignore_ascii_case(known.uri_token().as_bytes()))
+    }
+
     /// As a URI's `transport` parameter and a metric's label name it.
     pub const fn uri_token(self) -> &'static str {
         match self {

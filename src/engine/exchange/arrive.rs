@@ -193,7 +193,7 @@ impl Exchange {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
         // Its own tag comes when it is answered.
-        let Ok(dialog) = Dialog::of_request(invite, &[b'-'; names::TAG_LEN], from) else {
+        let Ok(dialog) = Dialog::of_request(invite, &[b'-'; names::TAG_LEN], from, &self.settings) else {
             return self.refuse_statelessly(from, invite, Refusal::Malformed, out);
         };
         let hops = match invite.max_forwards() {

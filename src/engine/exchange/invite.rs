@@ -15,6 +15,7 @@ use crate::call::presentation::Presentation;
 use crate::call::story::Way;
 use crate::routing::Trunk;
 use crate::sip::build::Writer;
+use crate::sip::dialog::Ways;
 use crate::sip::header::{Fate, Method, Name};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::session;
@@ -262,9 +263,11 @@ impl Settings {
         };
         self.peer_at(addr?, transport)
     }
+}
 
-    /// The first listener of that transport and address family.
-    pub(super) fn peer_at(&self, addr: SocketAddr, transport: Transport) -> Option<Peer> {
+impl Ways for Settings {
+    /// By the first listener of that transport and address family.
+    fn peer_at(&self, addr: SocketAddr, transport: Transport) -> Option<Peer> {
         let at = self.listeners.iter().position(|listener| {
             listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4()
         })?;

@@ -11,7 +11,7 @@ use crate::call::event::{Answer, Contacts, Event, Fork, Gone, LegEvent, LegId, R
 use crate::call::story::Way;
 use crate::number;
 use crate::sip::body::Body;
-use crate::sip::dialog::Dialog;
+use crate::sip::dialog::{Dialog, Ways};
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
 use crate::sip::sdp;
@@ -109,7 +109,7 @@ impl Exchange {
             return false;
         }
         if seen.early.is_none() {
-            seen.early = Dialog::of_response(response, from).ok().map(Box::new);
+            seen.early = Dialog::of_response(response, from, &self.settings).ok().map(Box::new);
         }
         let Some(dialog) = seen.early.as_deref_mut() else { return false };
         seen.rseq = rseq;
@@ -149,7 +149,7 @@ impl Exchange {
         match side.side.stage.clone() {
             Stage::Early => {
                 let early = side.forks[usize::from(fork.0)].early.take();
-                let Some(dialog) = confirmed(early, response, from) else {
+                let Some(dialog) = confirmed(early, response, from, &self.settings) else {
                     // It answered in a way that nothing can follow (a Contact that is none): the leg is lost.
                     side.side.stage = Stage::Gone;
                     let event = LegEvent::Refused { code: 502, q850: None, contacts: Contacts::new() };
@@ -229,7 +229,7 @@ impl Exchange {
             return;
         }
         let early = side.forks[usize::from(fork.0)].early.take();
-        let Some(dialog) = confirmed(early, response, from) else { return };
+        let Some(dialog) = confirmed(early, response, from, &self.settings) else { return };
         let kept = std::mem::replace(
             &mut side.side,
             super::slot::Side {
@@ -343,7 +343,7 @@ impl Exchange {
                 }
                 match side.dialog.as_deref_mut() {
                     Some(dialog) if matches!(method, Method::Invite | Method::Update) => {
-                        dialog.refresh_target(response);
+                        dialog.refresh_target(response, &self.settings);
                         side.session = Session::of_response(response).or(side.session);
                     }
                     Some(_) => {}
@@ -386,7 +386,7 @@ impl Exchange {
     ) {
         let draw = self.names.draw();
         let Some(peer) = self.slots.get(key).and_then(|slot| slot.peer_of(leg)) else { return };
-        let Ok(dialog) = Dialog::of_response(response, peer) else { return };
+        let Ok(dialog) = Dialog::of_response(response, peer, &self.settings) else { return };
         let host = self.settings.host_of(&*self.desk, dialog.peer());
         let w = dialog.ack(&mut out.out.wire, response.cseq(), &super::perform::branch_of(draw), &host);
         // Its offer is refused: nobody is left to answer it.
@@ -535,8 +535,13 @@ impl CalledSide {
 }
 
 /// The dialog that a 2xx confirms: the early one goes on with its CSeq and the final Contact and route set.
-fn confirmed(early: Option<Box<Dialog>>, response: &Message<'_>, from: Peer) -> Option<Dialog> {
-    let mut dialog = Dialog::of_response(response, from).ok()?;
+fn confirmed(
+    early: Option<Box<Dialog>>,
+    response: &Message<'_>,
+    from: Peer,
+    ways: &impl Ways,
+) -> Option<Dialog> {
+    let mut dialog = Dialog::of_response(response, from, ways).ok()?;
     if let Some(early) = early {
         dialog.go_on_from(&early);
     }
