@@ -44,8 +44,9 @@ pub enum Event {
     Leg(LegId, LegEvent),
     /// BYE of either side, with its Reason; or its dialog is gone.
     HungUp { leg: LegId, why: Gone },
-    /// A request within the dialog of a bridged leg.
-    Asked { leg: LegId, method: Method, body: Option<Body> },
+    /// A request within a dialog. `answered`: that is an early one, and our SDP or theirs has answered the INVITE's
+    /// offer there, in a reliable response (RFC 3262 §5).
+    Asked { leg: LegId, method: Method, body: Option<Body>, answered: bool },
     /// The final response to a request that we passed on to `leg`.
     Replied { leg: LegId, method: Method, code: u16, body: Option<Body> },
     /// The ACK of a re-INVITE that `leg` sent.

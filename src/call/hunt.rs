@@ -505,15 +505,20 @@ impl Turn<'_> {
     }
 }
 
-/// The answer to a request in an early dialog.
-pub(super) fn early_answer(leg: LegId, method: Method, body: Option<&Body>) -> u16 {
-    let offers = method == Method::Invite || (method == Method::Update && body.is_some());
-    match (offers, leg) {
-        // Its own offer waits for our answer (RFC 3261 §14.2, RFC 3311 §5.2).
-        (true, LegId::CALLER) => 500,
+/// The answer to a request in an early dialog. `offer_is_open`: that of the INVITE, the caller's or ours.
+pub(super) fn early_answer(leg: LegId, method: Method, has_body: bool, offer_is_open: bool) -> u16 {
+    let offers = method == Method::Update && has_body;
+    match (method, leg) {
+        // The INVITE itself is still to be answered (RFC 3261 §14.2).
+        (Method::Invite, LegId::CALLER) => 500,
+        (Method::Invite, _) => 491,
+        // Its own offer waits for our answer (RFC 3311 §5.2).
+        (_, LegId::CALLER) if offers && offer_is_open => 500,
         // Ours waits for theirs.
-        (true, _) => 491,
-        (false, _) => 200,
+        (_, _) if offers && offer_is_open => 491,
+        // What the other side has agreed on in its own early dialog, if anything, cannot follow.
+        (_, _) if offers => 488,
+        (_, _) => 200,
     }
 }
 

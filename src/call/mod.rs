@@ -125,8 +125,9 @@ impl Call {
             (Ringing(hunt), Woke(Timer::HeadStart)) => call.head_start_over(hunt),
             (Ringing(hunt), Woke(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg),
             (Ringing(hunt), Woke(Timer::RepeatRinging)) => call.repeat_ringing(hunt),
-            (Ringing(hunt), Asked { leg, method, body }) => {
-                let code = hunt::early_answer(leg, method, body.as_ref());
+            (Ringing(hunt), Asked { leg, method, body, answered }) => {
+                let offer_is_open = call.call.arrival.offer.is_some() && !answered;
+                let code = hunt::early_answer(leg, method, body.is_some(), offer_is_open);
                 call.out.push(Action::Reply { leg, method, code, body: None });
                 Ringing(hunt)
             }
@@ -146,7 +147,7 @@ impl Call {
                 call.end_before_the_answer_left(talk, Ending::NeverPracked)
             }
             (Talking(talk), HungUp { leg, why }) => call.hung_up(talk, leg, why),
-            (Talking(talk), Asked { leg, method, body }) => call.asked(talk, leg, method, body),
+            (Talking(talk), Asked { leg, method, body, .. }) => call.asked(talk, leg, method, body),
             (Talking(talk), Replied { leg, method, code, body }) => {
                 call.replied(talk, leg, method, code, body)
             }

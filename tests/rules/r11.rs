@@ -1,7 +1,7 @@
 //! R11: within a call, and loops.
 
 use insta::assert_snapshot;
-use strowger::sim::manner::{Oddity, Reliably};
+use strowger::sim::manner::{Oddity, Offer, Reliably};
 
 use super::*;
 
@@ -204,6 +204,35 @@ fn r11_in_an_early_dialog_a_second_offer_of_the_caller_is_too_early() {
     }
     assert_eq!(count(&mut call, "us → caller", "200 (UPDATE)"), 1);
     call.answers("gateway1").hangs_up("gateway1").comes_to_rest();
+}
+
+#[test]
+fn r11_an_offer_in_an_early_update_is_500_or_491_while_one_is_open_and_else_488() {
+    use Reliably::{No, Required, Supported};
+    let bare: fn(&mut Message) = |response| {
+        response.remove("Content-Type");
+        response.body.clear();
+    };
+    let (by_caller, by_leg) = ("caller", "gateway1");
+    for (reliably, offer, rings, dress, asker, told) in [
+        (Supported, Offer::InInvite, Act::Rings, None, by_caller, 500),
+        (Required, Offer::InInvite, Act::Rings, None, by_caller, 500),
+        // SDP in a response that may be lost answers nothing (RFC 3261 §13.2.1).
+        (No, Offer::InInvite, Act::RingsReliably, None, by_caller, 500),
+        (Supported, Offer::InInvite, Act::RingsWithMedia, None, by_caller, 488),
+        (Required, Offer::Delayed, Act::Rings, None, by_caller, 488),
+        (No, Offer::InInvite, Act::RingsReliably, Some(bare), by_leg, 491),
+        (No, Offer::InInvite, Act::RingsReliably, None, by_leg, 488),
+    ] {
+        let mut call = forward().caller(Manner { reliably, offer, ..Manner::default() }).incoming(DID);
+        call.awaits("gateway1").behaves("gateway1", Manner { dress, ..Manner::default() });
+        call.does("gateway1", rings.clone()).behaves("gateway1", Manner::default());
+        call.asks(asker, "UPDATE", |update| update.with_sdp(Some(b"v=0\r\n"))).settle();
+        let answer = format!("{told} (UPDATE)");
+        let wait = header(&mut call, &format!("us → {asker}"), &answer, "Retry-After");
+        assert_eq!(wait.is_some(), told == 500, "{reliably:?} {offer:?} {rings:?} {asker}");
+        call.answers("gateway1").hangs_up("gateway1").comes_to_rest();
+    }
 }
 
 #[test]

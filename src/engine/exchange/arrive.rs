@@ -360,6 +360,7 @@ impl Exchange {
                 tags: SmallVec::new(),
                 reliability: reliability(invite),
                 rseq: 0,
+                answered: 0,
                 remote_seq: invite.cseq(),
                 reliable: None,
             },

@@ -15,7 +15,7 @@ use crate::sip::header::{Method, Name};
 use crate::sip::wire::Message;
 use crate::time::Now;
 
-/// How many To tags one caller may get: one for each leg whose SDP reaches it.
+/// How many To tags one caller may get: one for each leg whose SDP reaches it, and each a bit of 32.
 const MAX_TAGS: usize = 31;
 /// RFC 3262 §3: a reliable response that is not acknowledged for 64·T1 ends the INVITE.
 const GIVE_UP: Duration = Duration::from_millis(64 * 500);
@@ -91,6 +91,7 @@ impl Exchange {
         self.transactions.respond(now.mono, slot.caller.transaction, code, bytes, &mut out.out);
         slot.story.say(now.mono, Way::Out, LegId::CALLER, What::Response(code, Method::Invite));
         if reliably {
+            slot.caller.answered |= u32::from(has_sdp) << tag;
             slot.caller.reliable = Some(Box::new(Reliable {
                 rseq: slot.caller.rseq,
                 bytes: bytes.into(),

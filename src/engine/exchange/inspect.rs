@@ -6,6 +6,7 @@ use std::io::Write;
 
 use smallvec::SmallVec;
 
+use super::names::read_tag;
 use super::slot::{Armed, Asked, CallerSide, ForkSeen, Side, Slot, Stage};
 use super::story::Story;
 use super::{Desk, Exchange, Settings, SlotKey};
@@ -214,6 +215,21 @@ impl Slot {
         let side = self.called(leg).filter(|side| side.side.stage == Stage::Early)?;
         let early = side.forks.iter_mut().filter_map(|fork: &mut ForkSeen| fork.early.as_deref_mut());
         early.into_iter().find(|dialog| dialog.matches(call_id, remote_tag))
+    }
+
+    /// Whether the offer of a side's INVITE has had its answer in the early dialog that a request names.
+    pub fn has_answer(&self, leg: LegId, request: &Message<'_>) -> bool {
+        match leg.index().checked_sub(1) {
+            None => {
+                let tag = request.to().tag().and_then(read_tag).map_or(0, |(_, _, number)| number);
+                self.caller.answered.checked_shr(tag.into()).is_some_and(|bits| bits & 1 == 1)
+            }
+            Some(at) => {
+                let tag = request.from().tag().unwrap_or_default();
+                let forks = self.legs.get(at).map_or(&[][..], |side| &side.forks);
+                forks.iter().any(|fork| fork.answered && fork.tag[..] == *tag)
+            }
+        }
     }
 
     /// The method of the request that we passed on to a side.

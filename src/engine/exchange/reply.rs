@@ -113,6 +113,7 @@ impl Exchange {
         }
         let Some(dialog) = seen.early.as_deref_mut() else { return false };
         seen.rseq = rseq;
+        seen.answered |= Body::of(response).is_some_and(|body| body.is_sdp());
         let peer = dialog.peer();
         let Ok((transaction, branch)) = self.transactions.reserve(Owner::Nobody) else { return true };
         let host = self.settings.host_of(&*self.desk, peer);
@@ -525,7 +526,12 @@ impl CalledSide {
         let at = match self.forks.iter().position(|fork| fork.tag[..] == *tag) {
             Some(at) => at,
             None if self.forks.len() < MAX_FORKS => {
-                self.forks.push(ForkSeen { tag: SmallVec::from_slice(tag), early: None, rseq: 0 });
+                self.forks.push(ForkSeen {
+                    tag: SmallVec::from_slice(tag),
+                    early: None,
+                    rseq: 0,
+                    answered: false,
+                });
                 self.forks.len() - 1
             }
             None => return None,

@@ -201,6 +201,8 @@ pub struct CallerSide {
     /// RFC 3262: whether the caller can, or insists.
     pub reliability: Reliability,
     pub rseq: u32,
+    /// The To tags of ours, a bit each, whose dialog has had SDP of ours in a reliable response.
+    pub answered: u32,
     /// CSeq of the caller's last request in an early dialog.
     pub remote_seq: u32,
     pub reliable: Option<Box<Reliable>>,
@@ -255,6 +257,8 @@ pub struct ForkSeen {
     pub early: Option<Box<Dialog>>,
     /// RSeq of the last reliable response (RFC 3262 §4).
     pub rseq: u32,
+    /// One of them had SDP.
+    pub answered: bool,
 }
 
 /// A request within a dialog that we have not answered, or whose answer is not acknowledged.

@@ -280,7 +280,8 @@ impl Exchange {
         if matches!(method, Method::Invite | Method::Update) {
             self.watch(now, slot, leg);
         }
-        self.happen(now, slot, Event::Asked { leg, method, body: Body::of(request) }, out);
+        let answered = self.slots.get(slot).is_some_and(|slot| slot.has_answer(leg, request));
+        self.happen(now, slot, Event::Asked { leg, method, body: Body::of(request), answered }, out);
     }
 
     /// The caller gave up its re-INVITE: so do we on the other side.
