@@ -24,8 +24,17 @@ use crate::time::{Instant, Now};
 /// Makes real exchanges.
 pub struct Served {
     bounds: Bounds,
-    /// The shards share a fault: which of the desk's words to the calls it is.
-    fault: Option<u32>,
+    /// The shards share a fault.
+    fault: Option<Fault>,
+}
+
+/// A bug that shows once: the desk panics instead of answering.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// The question for our own address, which every message to be written asks: which of them, from 1.
+    Message(u32),
+    /// The first call's, whether its caller has too many that ring.
+    Arrival,
 }
 
 /// The maker of worlds with the real core inside.
@@ -38,10 +47,14 @@ pub fn bounded(bounds: Bounds) -> Rc<dyn Maker> {
     Rc::new(Served { bounds, fault: None })
 }
 
-/// The same, with a bug that shows once: the desk is asked for our own address with each message to be written, and
-/// panics instead of saying it for the `at`th time, from 1.
+/// The same, with a bug that shows once, while the `at`th message is written, from 1.
 pub fn faulty(at: u32) -> Rc<dyn Maker> {
-    Rc::new(Served { bounds: Bounds::default(), fault: Some(at) })
+    Rc::new(Served { bounds: Bounds::default(), fault: Some(Fault::Message(at)) })
+}
+
+/// The same, with a bug that shows once: in the first INVITE, when it has its trunk's place and is no call yet.
+pub fn faulty_at_arrival() -> Rc<dyn Maker> {
+    Rc::new(Served { bounds: Bounds::default(), fault: Some(Fault::Arrival) })
 }
 
 /// One shard's exchange.
@@ -52,7 +65,16 @@ struct Shard {
 
 impl Maker for Served {
     fn cores(&self, shards: usize, seed: u64, routing: &str) -> Vec<Box<dyn Core>> {
-        let desk = Arc::new(Counter { fault: AtomicU32::new(self.fault.unwrap_or(0)), ..Counter::default() });
+        let (messages, arrivals) = match self.fault {
+            Some(Fault::Message(at)) => (at, 0),
+            Some(Fault::Arrival) => (0, 1),
+            None => (0, 0),
+        };
+        let desk = Arc::new(Counter {
+            message_fault: AtomicU32::new(messages),
+            arrival_fault: AtomicU32::new(arrivals),
+            ..Counter::default()
+        });
         let config = read(routing);
         let answer_strangers = config.node.node.strangers == Strangers::Reject;
         let table: Arc<Table> = Arc::new(Table::new(&config, 1, None));
@@ -66,8 +88,10 @@ impl Maker for Served {
                     transport: Transport::Udp,
                     // Where we listen everywhere the desk is asked who we are.
                     addr: match self.fault {
-                        Some(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, layout::SERVER.port())),
-                        None => layout::SERVER,
+                        Some(Fault::Message(_)) => {
+                            SocketAddr::from((Ipv4Addr::UNSPECIFIED, layout::SERVER.port()))
+                        }
+                        Some(Fault::Arrival) | None => layout::SERVER,
                     },
                     advertise: None,
                 }],
@@ -173,7 +197,17 @@ struct Counter {
     counts: Mutex<BTreeMap<String, u32>>,
     paces: Mutex<BTreeMap<String, Pace>>,
     /// So many questions for our address until one is a bug; 0: none is.
-    fault: AtomicU32,
+    message_fault: AtomicU32,
+    /// The same of questions how many calls of a caller ring.
+    arrival_fault: AtomicU32,
+}
+
+/// Panics where the count has come to its end, without words on stderr.
+fn may_panic(fault: &AtomicU32) {
+    let left = fault.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    if left == Ok(1) {
+        resume_unwind(Box::new("the fault"));
+    }
 }
 
 impl Counter {
@@ -213,11 +247,7 @@ impl Desk for Counter {
     }
 
     fn local_address(&self, _listener: ListenerId, _towards: IpAddr) -> SocketAddr {
-        let left = self.fault.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if left == Ok(1) {
-            // A panic, without its words on stderr.
-            resume_unwind(Box::new("the fault"));
-        }
+        may_panic(&self.message_fault);
         layout::SERVER
     }
 
@@ -244,6 +274,7 @@ impl Desk for Counter {
     }
 
     fn ringing_began(&self, caller: E164, did: E164) -> (u32, u32) {
+        may_panic(&self.arrival_fault);
         let of_caller = self.add(format!("ringing of {caller}"), 0);
         let of_both = self.add(format!("ringing of {caller} at {did}"), 0);
         (of_caller.unwrap_or(0), of_both.unwrap_or(0))

@@ -1,6 +1,6 @@
 //! R12: a bug in one call ends that call, from its dialogs and with its record, and no other.
 
-use strowger::sim::served::faulty;
+use strowger::sim::served::{faulty, faulty_at_arrival};
 
 use super::*;
 
@@ -81,4 +81,24 @@ fn r12_a_bug_at_any_message_of_a_call_that_goes_on_at_the_next_gateway_ends_it_a
         call.hangs_up("gateway2");
     });
     assert_eq!(ends, [FAILED, FAILED, FAILED, FAILED, FAILED, ANSWERED, "answered 200 callee hang-up"]);
+}
+
+#[test]
+fn r12_a_bug_before_the_call_exists_leaves_its_trunk_as_many_calls_as_before() {
+    let text = node_text("max_calls = 2", "", "", &did_forward());
+    let mut call = Setup::new(faulty_at_arrival(), &text).incoming(DID);
+    call.settle();
+    assert_eq!(call.world.live_calls(), Vec::<String>::new(), "the fault was there");
+    let others = [0; 3].map(|_| {
+        let call_id = call.world.dials(DID, Manner::default());
+        call.after(seconds(1));
+        call_id
+    });
+    let told = others.map(|call_id| call.world.hosts[0].outcome(&call_id));
+    assert_eq!(told, [None, None, Some(503)], "two places in all");
+    // No record: the first was none of the calls that have one.
+    call.world.heal();
+    call.world.run_until_quiet(strowger::sim::world::minutes(30));
+    call.world.must_be_empty();
+    assert_eq!(call.world.records.len(), 3);
 }

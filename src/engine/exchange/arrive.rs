@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
-use super::{CallEvent, Effects, Exchange, Notice, STALE, names};
+use super::{Arriving, CallEvent, Effects, Exchange, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
@@ -208,7 +208,7 @@ impl Exchange {
             self.desk.release_record();
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         };
-        self.arriving = Some(id);
+        self.arriving = Some(Arriving { transaction: id, trunk: None, rings: None });
         self.scratch.clear();
         let head = AnswerHead::of(&mut self.scratch, invite, from.addr);
         self.respond_trying(now, invite, &head, id, out);
@@ -309,6 +309,9 @@ impl Exchange {
         if !self.desk.take_trunk(trunk, now.mono) {
             return Err(Refusal::TrunkLimit);
         }
+        if let Some(arriving) = &mut self.arriving {
+            arriving.trunk = Some(Arc::clone(trunk));
+        }
         Ok((Box::new(plan), session))
     }
 
@@ -330,6 +333,7 @@ impl Exchange {
         if let Some(number) = arrival.caller.number
             && !self.rings_not_too_often(number, &plan, out)
         {
+            self.arriving = Some(Arriving { transaction: id, trunk: None, rings: None });
             self.desk.ringing_ended(number, plan.did);
             self.desk.free_trunk(&plan.trunk);
             let trunk = plan.trunk.clone();
@@ -381,6 +385,9 @@ impl Exchange {
         /// How many ringing calls of one caller to one forwarded number are a loop, most likely.
         const LIKELY_LOOP: u32 = 10;
         let (of_caller, to_did) = self.desk.ringing_began(number, plan.did);
+        if let Some(arriving) = &mut self.arriving {
+            arriving.rings = Some((number, plan.did));
+        }
         if to_did == LIKELY_LOOP && is_forwarded(plan) {
             out.notices.push(Notice::Said(CallEvent::LikelyLoop { caller: number, did: plan.did }));
         }

@@ -229,7 +229,16 @@ pub struct Exchange {
     /// The call that is being worked on, should it panic.
     working: Option<SlotKey>,
     /// An INVITE that is to become a call, until it is one.
-    arriving: Option<transaction::Id>,
+    arriving: Option<Arriving>,
+}
+
+/// What an INVITE holds before it is a call.
+struct Arriving {
+    transaction: transaction::Id,
+    /// Whose call it is, once it has a place there.
+    trunk: Option<Arc<Trunk>>,
+    /// The caller and the DID that it counts as ringing for.
+    rings: Option<(E164, E164)>,
 }
 
 /// Requests that became no call, by reason; read and cleared by the engine.
@@ -414,9 +423,15 @@ impl Exchange {
             self.end_by_fault(now, key, out);
             self.sweep(key);
         }
-        if let Some(id) = self.arriving.take() {
-            self.transactions.abandon(id);
+        if let Some(Arriving { transaction, trunk, rings }) = self.arriving.take() {
+            self.transactions.abandon(transaction);
             self.desk.release_record();
+            if let Some(trunk) = trunk {
+                self.desk.free_trunk(&trunk);
+            }
+            if let Some((caller, did)) = rings {
+                self.desk.ringing_ended(caller, did);
+            }
         }
     }
 
