@@ -224,7 +224,11 @@ impl Host {
             let answer = Message::response(message, 481, "Call/Transaction Does Not Exist");
             return self.stack.respond(now, key, tagged(answer, &tag));
         };
-        let ok = Message::response(message, 200, "OK");
+        let mut ok = Message::response(message, 200, "OK");
+        // Who knows sessions names this one in every answer (RFC 7989 §6).
+        if let Some(id) = message.get("Session-ID") {
+            ok.set("Session-ID", id);
+        }
         let refused = |code, phrase| Message::response(message, code, phrase);
         let response = match (message.method(), line.stage) {
             ("BYE", _) => {

@@ -236,6 +236,53 @@ fn r11_an_offer_in_an_early_update_is_500_or_491_while_one_is_open_and_else_488(
 }
 
 #[test]
+fn r11_what_one_side_carries_goes_along_to_the_other_within_the_call_too() {
+    fn with_all(mut message: Message) -> Message {
+        message.set("Session-ID", "47755a9de7794ba387653f2099600ef2;remote=0");
+        message.set("User-to-User", "00aa;encoding=hex");
+        message.set("X-Note", "carried");
+        message.set("X-Other", "stays");
+        message
+    }
+    let carry = "carry = [\"X-Note\"]";
+    let mut call = node(carry, carry, "", &did_forward()).incoming(DID);
+    let manner = Manner::default().dressed(|response| *response = with_all(response.clone()));
+    call.awaits("gateway1").behaves("gateway1", manner).does("gateway1", Act::RingsWithMedia);
+    call.answers("gateway1").after(millis(50));
+    call.asks("caller", "INFO", with_all).asks("gateway1", "INFO", with_all);
+    call.asks("caller", "INVITE", |invite| with_all(invite).with_sdp(Some(b"v=0\r\n"))).after(millis(50));
+    call.asks("gateway1", "UPDATE", |update| with_all(update).with_sdp(Some(b"v=0\r\n")));
+    // An answer of ours is no message of the other side's.
+    call.asks("caller", "OPTIONS", with_all).asks("caller", "UPDATE", with_all);
+    call.asks("caller", "BYE", with_all).settle();
+    for (way, label, all) in [
+        ("us → caller", "183", true),
+        ("us → caller", "200", true),
+        ("us → caller", "INFO", true),
+        ("us → caller", "UPDATE", true),
+        ("us → gateway1", "INFO", true),
+        ("us → gateway1", "BYE", true),
+        ("us → caller", "200 (OPTIONS)", false),
+        ("us → caller", "200 (UPDATE)", false),
+        ("us → caller", "200 (BYE)", false),
+    ] {
+        let values = ["Session-ID", "User-to-User", "X-Note"].map(|name| header(&mut call, way, label, name));
+        assert_eq!(values.iter().all(Option::is_some), all, "{way} {label}: {values:?}");
+        assert_eq!(values.iter().all(Option::is_none), !all, "{way} {label}: {values:?}");
+        assert_eq!(header(&mut call, way, label, "X-Other"), None, "{way} {label}");
+    }
+    let reinvite = call.messages("us → gateway1", "INVITE").remove(1);
+    assert_eq!(reinvite.all("X-Note").collect::<Vec<_>>(), ["carried"]);
+    for (way, label) in [("us → caller", "200 (INFO)"), ("us → gateway1", "200 (INFO)")] {
+        assert!(header(&mut call, way, label, "Session-ID").is_some(), "{way} {label}");
+    }
+    // It is the same cause, once.
+    let bye = call.messages("us → gateway1", "BYE").remove(0);
+    assert_eq!(bye.all("Reason").collect::<Vec<_>>(), ["Q.850;cause=16"]);
+    call.comes_to_rest();
+}
+
+#[test]
 fn r11_an_in_dialog_request_out_of_order_is_500() {
     let mut call = bridged();
     call.asks("caller", "INFO", |mut info| {

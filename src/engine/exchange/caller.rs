@@ -25,6 +25,7 @@ const T1: Duration = Duration::from_millis(500);
 impl Exchange {
     /// 180 without SDP.
     pub(super) fn ring_caller(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        self.carried.clear();
         self.provisional(now, key, 180, 0, None, out);
     }
 
@@ -82,6 +83,7 @@ impl Exchange {
             w.header(Name::Require, b"100rel");
             w.number(Name::RSeq, u64::from(slot.caller.rseq));
         }
+        self.carried.write(&mut w, key, LegId::CALLER);
         let has_sdp = body.is_some();
         let range = match &body {
             Some(body) => w.body(body.header_lines(), body.bytes()),
@@ -190,6 +192,7 @@ impl Exchange {
         if let Some(session) = slot.caller.side.session {
             session.write_answer(&mut w);
         }
+        self.carried.write(&mut w, key, LegId::CALLER);
         let range = match &body {
             Some(body) => w.body(body.header_lines(), body.bytes()),
             None => w.end(),

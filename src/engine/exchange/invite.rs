@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::arrive::{ALLOW, SUPPORTED};
+use super::carry::goes_along;
 use super::names::CallIdText;
 use super::slot::{CalledSide, Owner, Side, Stage};
 use super::story::What;
@@ -13,10 +14,9 @@ use crate::call::event::{Event, LegEvent, LegId};
 use crate::call::leg::{Destination, Leg};
 use crate::call::presentation::Presentation;
 use crate::call::story::Way;
-use crate::routing::Trunk;
 use crate::sip::build::Writer;
 use crate::sip::dialog::Ways;
-use crate::sip::header::{Fate, Method, Name};
+use crate::sip::header::{Method, Name};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::session;
 use crate::sip::transaction;
@@ -190,11 +190,9 @@ impl Draft<'_> {
         w.number(Name::SessionExpires, u64::from(session::SESSION_EXPIRES.max(min_se)));
         w.number(Name::MinSe, u64::from(min_se));
         presentation.write_identity(&mut w, &target, self.invite);
-        for field in self.invite.iter().filter(|field| field.name.fate(field.raw_name) == Fate::GoesAlong) {
+        let trunk = self.leg.trunk().map(|trunk| &**trunk);
+        for field in self.invite.iter().filter(|field| goes_along(field, trunk)) {
             w.field(&field);
-        }
-        if let Some(trunk) = self.leg.trunk() {
-            self.write_carried(&mut w, trunk);
         }
         if self.leg.trunk().is_none_or(|trunk| trunk.x_cid) {
             w.header(Name::XCid, self.invite.get(Name::CallId).unwrap_or_default());
@@ -202,15 +200,6 @@ impl Draft<'_> {
         match &self.call.arrival.offer {
             Some(offer) => w.body(offer.header_lines(), offer.bytes()),
             None => w.end(),
-        }
-    }
-
-    /// The headers that the trunk's `carry` names.
-    fn write_carried(&self, w: &mut Writer<'_>, trunk: &Trunk) {
-        for name in &trunk.carry {
-            for value in self.invite.all_named(name) {
-                w.header(&**name, value);
-            }
         }
     }
 

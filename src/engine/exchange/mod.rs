@@ -7,11 +7,13 @@
 //! - [`reply`]: responses to what we sent.
 //! - [`perform`]: a call's actions become messages; [`invite`] and [`caller`] write the long ones.
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
+//! - [`carry`]: the headers that go along from one side to the other.
 //! - [`keep`]: session timers and keep-alive.
 
 mod admission;
 mod arrive;
 mod caller;
+mod carry;
 mod inspect;
 mod instant;
 mod invite;
@@ -217,6 +219,7 @@ pub struct Exchange {
     pending: VecDeque<(SlotKey, Event)>,
     actions: Vec<Action>,
     scratch: Vec<u8>,
+    carried: carry::Carried,
     ended: VecDeque<inspect::Ended>,
     draining: bool,
     admission: Admission,
@@ -279,6 +282,7 @@ impl Exchange {
             pending: VecDeque::new(),
             actions: Vec::new(),
             scratch: Vec::with_capacity(2048),
+            carried: carry::Carried::default(),
             ended: VecDeque::new(),
             draining: false,
             admission: Admission::default(),
@@ -418,6 +422,7 @@ impl Exchange {
     pub fn panicked(&mut self, now: Now, out: &mut Effects) {
         self.pending.clear();
         self.actions.clear();
+        self.carried.clear();
         self.transactions.abandon_reserved();
         if let Some(key) = self.working.take() {
             self.end_by_fault(now, key, out);

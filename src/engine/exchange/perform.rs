@@ -134,6 +134,7 @@ impl Exchange {
         let mut reason = Vec::new();
         write_reason(&mut reason, &why);
         w.header(Name::Reason, &reason);
+        self.carried.write(&mut w, key, leg);
         let range = w.end();
         // Gone only once the BYE stands: what ends a call after a fault says it then.
         side.left = side.dialog.take();
@@ -184,6 +185,7 @@ impl Exchange {
                 w.header("Info-Package", value);
             }
         }
+        self.carried.write(&mut w, key, leg);
         let range = match &body {
             Some(body) => w.body(body.header_lines(), body.bytes()),
             None => w.end(),
@@ -255,6 +257,7 @@ impl Exchange {
         if code == 500 {
             w.number(Name::RetryAfter, retry_after);
         }
+        self.carried.write(&mut w, key, leg);
         let range = match body {
             Some(body) => w.body(body.header_lines(), body.bytes()),
             None => w.end(),

@@ -86,7 +86,9 @@ impl Exchange {
             }
         };
         let body = Body::of(response).filter(|_| code != 100);
+        self.carry(key, LegId::CALLER, response);
         self.happen(now, key, Event::Leg(leg, LegEvent::Progress { code, fork, body }), out);
+        self.carried.clear();
     }
 
     /// Acknowledges a reliable response; false when it is a repetition or out of order (RFC 3262 §4).
@@ -163,7 +165,9 @@ impl Exchange {
                 side.side.stage = Stage::Accepted { bye: None };
                 side.side.session = Session::of_response(response);
                 side.side.allows_update = response.has_token(Name::Allow, "UPDATE");
+                self.carry(key, LegId::CALLER, response);
                 self.happen(now, key, Event::Leg(leg, LegEvent::Answered { fork, body }), out);
+                self.carried.clear();
                 self.end_unwanted(now, key, leg, out);
                 self.watch(now, key, leg);
             }
@@ -360,7 +364,11 @@ impl Exchange {
         }
         let code = response.status();
         let event = Event::Replied { leg, method, code, body: Body::of(response) };
+        if let Some(asker) = self.other_side(key, leg) {
+            self.carry(key, asker, response);
+        }
         self.happen(now, key, event, out);
+        self.carried.clear();
         // The call ended before it could acknowledge.
         if method == Method::Invite
             && kind == (Response::Success { first: true })

@@ -191,7 +191,11 @@ impl Exchange {
             true => Event::CallerCancelled { reason: bye.get(Name::Reason).map(Into::into) },
             false => Event::HungUp { leg, why: Gone::Bye { q850 } },
         };
+        if let Some(other) = self.other_side(key, leg) {
+            self.carry(key, other, bye);
+        }
         self.happen(now, key, event, out);
+        self.carried.clear();
         // Kept until here: a 2xx of its re-INVITE may have wanted its ACK.
         if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
             side.dialog = None;
@@ -281,7 +285,11 @@ impl Exchange {
             self.watch(now, slot, leg);
         }
         let answered = self.slots.get(slot).is_some_and(|slot| slot.has_answer(leg, request));
+        if let Some(other) = self.other_side(slot, leg) {
+            self.carry(slot, other, request);
+        }
         self.happen(now, slot, Event::Asked { leg, method, body: Body::of(request), answered }, out);
+        self.carried.clear();
     }
 
     /// The caller gave up its re-INVITE: so do we on the other side.
