@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::Value;
-use strowger::config::{self, Finding, Loaded};
+use strowger::config::{self, Checked, Finding};
 
 #[test]
 fn every_case_says_what_is_expected_of_it() {
@@ -63,6 +63,39 @@ fn a_password_is_taken_from_the_environment_and_one_that_is_not_there_is_a_warni
     assert!(set.warnings.is_empty());
     assert_eq!(set.config.agents[0].password.as_ref().unwrap().reveal(), "secret");
     assert!(!format!("{:?}", set.config).contains("secret"), "a password is never printed");
+}
+
+#[test]
+fn warnings_stand_beside_mistakes_and_no_mistake_makes_a_false_one() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("routing")).unwrap();
+    std::fs::write(dir.path().join("strowger.toml"), "").unwrap();
+    let said = |trunk: &str, numbers: &str| {
+        let text = format!(
+            "[[trunk]]\nname = \"a\"\ngateways = [{{ uri = \"sip:127.0.0.1\" }}]\n{trunk}\n{numbers}"
+        );
+        std::fs::write(dir.path().join("routing/a.toml"), text).unwrap();
+        let (errors, warnings) = check(dir.path());
+        [errors, warnings].map(|found| found.iter().map(|one| one.message.clone()).collect::<Vec<_>>())
+    };
+    let numbers = "[[number]]\ndid = \"+12015550101\"\nforward_to = \"+12015550199\"\nring = [\"bob\"]\n";
+    let [errors, warnings] = said("", numbers);
+    assert_eq!(errors, ["agent \"bob\" does not exist"]);
+    assert_eq!(warnings, ["no outbound trunk serves +12015550199"]);
+    // Which numbers that trunk serves is not known, and one that may not be called needs none.
+    let [errors, warnings] = said("outbound = true\nprefixes = [\"1201\"]", numbers);
+    assert_eq!((errors.len(), warnings.len()), (2, 0), "{errors:?} {warnings:?}");
+    let [errors, warnings] = said("", &numbers.replace("+12015550199", "+19005550199"));
+    assert_eq!((errors.len(), warnings.len()), (2, 0), "{errors:?} {warnings:?}");
+}
+
+#[test]
+fn what_a_number_names_is_checked_though_its_did_is_wrong() {
+    let text = "[[agent]]\nname = \"bob\"\n[[number]]\ndid = \"2015550101\"\nring = [\"bobb\"]\n\
+                overflow = [{ ring = [\"bobbb\"] }]\ntrunk = \"carier\"\n[[number]]\nprofile = \"realty\"\n";
+    let found = config::parse(text, &|_| None).unwrap_err();
+    let lines: Vec<u32> = found.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [4, 5, 6, 7, 8, 9], "{found:?}");
 }
 
 #[test]
@@ -261,10 +294,9 @@ fn findings_have_a_json_form() {
 
 /// The errors and warnings of a folder.
 fn check(dir: &Path) -> (Vec<Finding>, Vec<Finding>) {
-    match config::load(dir, &|_| None) {
-        Ok(Loaded { warnings, .. }) => (Vec::new(), warnings),
-        Err(errors) => (errors, Vec::new()),
-    }
+    let Checked { config, errors, warnings } = config::checked(dir, &|_| None);
+    assert_eq!(config.is_some(), errors.is_empty());
+    (errors, warnings)
 }
 
 /// The first place where a value does not have the schema's shape: types, required and unknown keys, choices.

@@ -12,7 +12,7 @@ use crate::admin::problem::Problem;
 use crate::admin::{CallList, CdrList, GenerationList};
 use crate::call::cdr::Cdr;
 use crate::call::story::CallStory;
-use crate::config::{self, Loaded};
+use crate::config::{self, Checked};
 use crate::routing::Table;
 use crate::serve;
 use crate::trial::Told;
@@ -23,26 +23,23 @@ fn env(name: &str) -> Option<String> {
 
 /// `strowger check`: every mistake at once, each with its place and what would be right.
 pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit, Failed> {
-    let (errors, warnings, said) = match config::load(folder, &env) {
-        Ok(Loaded { config, warnings }) => {
-            let said = format!(
-                "{}: {}, {}, {}: no mistake\n",
-                folder.display(),
-                count(config.numbers.len(), "number"),
-                count(config.agents.len(), "agent"),
-                count(config.trunks.len(), "trunk"),
-            );
-            (Vec::new(), warnings, said)
-        }
-        Err(errors) => (errors, Vec::new(), String::new()),
-    };
+    let Checked { config, errors, warnings } = config::checked(folder, &env);
+    let said = config.map(|config| {
+        format!(
+            "{}: {}, {}, {}: no mistake\n",
+            folder.display(),
+            count(config.numbers.len(), "number"),
+            count(config.agents.len(), "agent"),
+            count(config.trunks.len(), "trunk"),
+        )
+    });
     out.result(&config::findings_json(&errors, &warnings), || {
         let found = if io::stdout().is_terminal() {
             config::pretty(&errors, &warnings)
         } else {
             config::plain(&errors, &warnings)
         };
-        found + &said
+        found + &said.unwrap_or_default()
     })?;
     let refused = !errors.is_empty() || (deny_warnings && !warnings.is_empty());
     Ok(if refused { Exit::Refused } else { Exit::Done })

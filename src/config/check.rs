@@ -22,6 +22,8 @@ pub(super) struct Unread {
     pub keys: Vec<Keys>,
     /// Sections with an entry that cannot be read. Others may name it: they are not told that it does not exist.
     pub sections: BTreeSet<&'static str>,
+    /// A trunk has a mistake, or a file's syntax: which numbers are served is not known.
+    pub ways: bool,
 }
 
 pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
@@ -132,7 +134,8 @@ impl<'c> Check<'c> {
 
     /// A forward that no trunk carries is unreachable: allowed, and most likely not meant.
     fn way_out(&self, keys: &Keys) {
-        if set(&keys.trunk).is_some() {
+        let unknown = self.unread.ways || self.unread.sections.contains("trunk");
+        if set(&keys.trunk).is_some() || unknown {
             return;
         }
         let first = set(&keys.forward_to).map(|(place, number)| At { value: *number, place });
@@ -141,7 +144,8 @@ impl<'c> Check<'c> {
             let serves = |trunk: &&super::Trunk| {
                 trunk.outbound && trunk.prefixes.iter().any(|prefix| prefix.covers(number.value))
             };
-            if !self.config.trunks.iter().any(|trunk| serves(&trunk)) {
+            let allowed = self.config.dial.allows(number.value);
+            if allowed && !self.config.trunks.iter().any(|trunk| serves(&trunk)) {
                 let what = format!("no outbound trunk serves {}", number.value);
                 let remedy = "write outbound = true, and its prefix, at the [[trunk]] that is to carry it";
                 self.report.warning(number.place, what, remedy);

@@ -30,12 +30,37 @@ pub struct Loaded {
     pub warnings: Vec<Finding>,
 }
 
+/// All that is to be said of a configuration.
+#[derive(Debug)]
+pub struct Checked {
+    /// Itself, where it has no mistake.
+    pub config: Option<Config>,
+    /// At most [`MAX_FINDINGS`], in the order of the files; the warnings too.
+    pub errors: Vec<Finding>,
+    pub warnings: Vec<Finding>,
+}
+
+impl Checked {
+    fn into_loaded(self) -> Result<Loaded, Vec<Finding>> {
+        match self.config {
+            Some(config) => Ok(Loaded { config, warnings: self.warnings }),
+            None => Err(self.errors),
+        }
+    }
+}
+
 type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-/// Reads `dir/strowger.toml` and all of `dir/routing/`, and checks them whole.
+/// Reads `dir/strowger.toml` and all of `dir/routing/`, and checks them whole. `env` is the environment.
 ///
-/// `env` is the environment. The errors are at most [`MAX_FINDINGS`], in the order of the files.
+/// # Errors
+/// All its mistakes, as [`Checked`] has them.
 pub fn load(dir: &Path, env: Env<'_>) -> Result<Loaded, Vec<Finding>> {
+    checked(dir, env).into_loaded()
+}
+
+/// The same for who wants to hear of the warnings beside mistakes too.
+pub fn checked(dir: &Path, env: Env<'_>) -> Checked {
     let mut gathered = Gathered::new(env);
     gathered.toml_file(&dir.join("strowger.toml"), Sections::Node);
     let mut files = Vec::new();
@@ -55,7 +80,7 @@ pub fn parse(text: &str, env: Env<'_>) -> Result<Loaded, Vec<Finding>> {
     if let Some(file) = gathered.report.add_file(Path::new("strowger.toml")) {
         gathered.toml_text(file, Path::new(""), text, Sections::Both);
     }
-    gathered.finish()
+    gathered.finish().into_loaded()
 }
 
 /// Which sections a file may have.
@@ -105,7 +130,7 @@ impl<'e> Gathered<'e> {
         }
     }
 
-    fn finish(mut self) -> Result<Loaded, Vec<Finding>> {
+    fn finish(mut self) -> Checked {
         if !self.numbers.nameless.is_empty() {
             self.unread.sections.insert("number");
         }
@@ -127,10 +152,8 @@ impl<'e> Gathered<'e> {
             check::check(config, &self.unread, &self.report);
         }
         let (files, errors, warnings) = self.report.into_parts();
-        match checked {
-            Some(config) if errors.is_empty() => Ok(Loaded { config: Config { files, ..config }, warnings }),
-            Some(_) | None => Err(errors),
-        }
+        let config = checked.filter(|_| errors.is_empty()).map(|config| Config { files, ..config });
+        Checked { config, errors, warnings }
     }
 
     /// Files of a folder and its folders, by path. Hidden ones are editors' and are left out.
@@ -237,6 +260,7 @@ impl<'e> Gathered<'e> {
             }
             self.report.error(lines.place(span.start), what, remedy);
         }
+        self.unread.ways |= !syntax.is_empty();
         let report = std::mem::take(&mut self.report);
         let top = Place { file, line: 1, column: 1 };
         let fields = Fields::table("the file", top, document.get_ref(), &lines, &report);
@@ -265,7 +289,9 @@ impl<'e> Gathered<'e> {
         });
         self.profiles.extend(profiles);
         self.unread.keys.append(&mut nameless);
+        let before = file.report().mistakes();
         let trunks = self.entries(file, "trunk", "[[trunk]]", |fields| trunk::read(fields, env));
+        self.unread.ways |= file.report().mistakes() > before;
         self.trunks.extend(trunks);
         let agents = self.entries(file, "agent", "[[agent]]", |fields| agent::read(fields, env));
         self.agents.extend(agents);

@@ -28,7 +28,7 @@ pub use choices::{
     WhenExhausted,
 };
 pub use diff::{Counts, Diff, diff};
-pub use load::{Loaded, load, parse};
+pub use load::{Checked, Loaded, checked, load, parse};
 pub use net::Net;
 pub use node::{
     Admin, Capture, Limits, Listen, Media, Node, NodeSection, Ports, Public, Retention, Secret, Speech,

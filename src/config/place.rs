@@ -154,9 +154,14 @@ impl Report {
         self.note(&self.warnings, place, message.into(), remedy.into());
     }
 
+    /// How many mistakes are noted.
+    pub fn mistakes(&self) -> usize {
+        self.errors.borrow().len()
+    }
+
     /// Whether so many mistakes are noted that looking on serves nobody.
     pub fn is_full(&self) -> bool {
-        self.errors.borrow().len() >= MAX_FINDINGS
+        self.mistakes() >= MAX_FINDINGS
     }
 
     /// The files, the errors and the warnings, each in the order of the files.
