@@ -14,7 +14,7 @@ pub const MAX_DIVERSIONS: usize = 5;
 const MAX_TEXT: usize = 64;
 
 /// Who calls, as we believe it (R2, R9).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Caller {
     /// The number, where it is one.
     pub number: Option<E164>,

@@ -341,7 +341,8 @@ pub struct Refused<'a> {
 /// The record of a call that we refused at once.
 pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> Cdr {
     let Refused { arrival, refusal, code, trunk, generation, account, did } = refused;
-    let q850 = (refusal == Refusal::TrunkLimit).then_some(outcome::NO_CIRCUIT);
+    let own = [(Refusal::TrunkLimit, outcome::NO_CIRCUIT), (Refusal::Fault, outcome::q850_of(code))];
+    let q850 = own.into_iter().find(|(known, _)| *known == refusal).map(|(_, q850)| q850);
     // A limit's refusal is `blocked` whatever its code: 503 or 486 of a trunk, 482 of `max_ringing_per_caller`.
     let outcome = match matches!(refusal, Refusal::TooManyRinging | Refusal::TrunkLimit) {
         true => Outcome::Blocked,

@@ -48,6 +48,7 @@ refusals! {
     Merged           482 "merged"             "merged request"             "the request came by two ways (RFC 3261 §8.2.2.2)";
     TooManyRinging   482 "too_many_ringing"   "max_ringing_per_caller"     "max_ringing_per_caller (R11)";
     TooManyHops      483 "too_many_hops"      "too many hops"              "Max-Forwards reached 0 (RFC 3261 §16.3)";
+    Fault            500 "fault"              "a fault in this call"       "a bug of ours was caught before the call had begun (R12)";
     TrunkLimit       503 "trunk_limit"        "the trunk's limit"          "max_calls or max_cps of the trunk (R14)";
     Overload         503 "overload"           "overload"                   "our queues are full or stale, or the node drains (R14)";
     Version          505 "version"            "not SIP/2.0"                "the message is not SIP/2.0 (RFC 3261 §21.5.6)";

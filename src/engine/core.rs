@@ -65,8 +65,8 @@ impl Core for Metered {
         self.meters.publish(&mut self.exchange);
     }
 
-    fn panicked(&mut self, now: Now, out: &mut Effects) {
-        self.exchange.panicked(now, out);
+    fn panicked(&mut self, now: Now, message: Option<(Peer, &[u8])>, out: &mut Effects) {
+        self.exchange.panicked(now, message, out);
     }
 }
 

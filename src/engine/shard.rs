@@ -43,8 +43,9 @@ pub trait Core: 'static {
     /// What a message is to its calls: those of one instant are taken in R8's order.
     fn standing<'m>(&self, message: &'m [u8]) -> Option<Standing<'m>>;
 
-    /// `handle` panicked; what it had appended is gone. Ends the call that it was about (R12).
-    fn panicked(&mut self, now: Now, out: &mut Effects);
+    /// `handle` panicked; what it had appended is gone. Ends the call that it was about (R12). `message`: what it had
+    /// taken in, if that was a message, and whose.
+    fn panicked(&mut self, now: Now, message: Option<(Peer, &[u8])>, out: &mut Effects);
 }
 
 /// Where a shard's notices go. Never waits: a full queue is the taker's to count.
@@ -470,11 +471,13 @@ impl<C: Core, O: Owners> Mind<C, O> {
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
-        self.guard(now, |core, out| core.handle(now, input, out));
+        let message = input.message();
+        let amend = |core: &mut C, out: &mut Effects| core.panicked(now, message, out);
+        guard(&mut self.core, &mut self.effects, |core, out| core.handle(now, input, out), amend);
     }
 
     fn guard(&mut self, now: Now, work: impl FnOnce(&mut C, &mut Effects)) {
-        guard(&mut self.core, &mut self.effects, work, |core, out| core.panicked(now, out));
+        guard(&mut self.core, &mut self.effects, work, |core, out| core.panicked(now, None, out));
     }
 
     /// Tells every other shard that a far end was not reached.

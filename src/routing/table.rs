@@ -143,6 +143,11 @@ impl Table {
         self.entry(number).is_some()
     }
 
+    /// The label of the number that serves this DID, disabled ones and blocks included; `None`: it is none of ours.
+    pub fn account_of(&self, did: E164) -> Option<Arc<str>> {
+        Some(Arc::clone(&self.entry(did)?.features.account))
+    }
+
     pub fn agent(&self, name: &str) -> Option<&Arc<Agent>> {
         let place = self.agents.binary_search_by(|agent| (*agent.name).cmp(name)).ok()?;
         self.agents.get(place)

@@ -33,8 +33,8 @@ pub struct Served {
 enum Fault {
     /// The question for our own address, which every message to be written asks: which of them, from 1.
     Message(u32),
-    /// The first call's, whether its caller has too many that ring.
-    Arrival,
+    /// What every call asks before it is one: which of those questions, from 1.
+    Arrival(u32),
 }
 
 /// The maker of worlds with the real core inside.
@@ -52,9 +52,10 @@ pub fn faulty(at: u32) -> Rc<dyn Maker> {
     Rc::new(Served { bounds: Bounds::default(), fault: Some(Fault::Message(at)) })
 }
 
-/// The same, with a bug that shows once: in the first INVITE, when it has its trunk's place and is no call yet.
-pub fn faulty_at_arrival() -> Rc<dyn Maker> {
-    Rc::new(Served { bounds: Bounds::default(), fault: Some(Fault::Arrival) })
+/// The same, with a bug that shows once, before the first call is one: when it is about to have its record's slot (1),
+/// its trunk's place (2), or its count among its caller's ringing calls (3).
+pub fn faulty_at_arrival(at: u32) -> Rc<dyn Maker> {
+    Rc::new(Served { bounds: Bounds::default(), fault: Some(Fault::Arrival(at)) })
 }
 
 /// One shard's exchange.
@@ -67,7 +68,7 @@ impl Maker for Served {
     fn cores(&self, shards: usize, seed: u64, routing: &str) -> Vec<Box<dyn Core>> {
         let (messages, arrivals) = match self.fault {
             Some(Fault::Message(at)) => (at, 0),
-            Some(Fault::Arrival) => (0, 1),
+            Some(Fault::Arrival(at)) => (0, at),
             None => (0, 0),
         };
         let desk = Arc::new(Counter {
@@ -91,7 +92,7 @@ impl Maker for Served {
                         Some(Fault::Message(_)) => {
                             SocketAddr::from((Ipv4Addr::UNSPECIFIED, layout::SERVER.port()))
                         }
-                        Some(Fault::Arrival) | None => layout::SERVER,
+                        Some(Fault::Arrival(_)) | None => layout::SERVER,
                     },
                     advertise: None,
                 }],
@@ -117,13 +118,12 @@ impl Maker for Served {
 
 impl Core for Shard {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
+        let message = input.message();
         guard(
             &mut self.exchange,
             out,
             |core, out| core.handle(now, input, out),
-            |core, out| {
-                core.panicked(now, out);
-            },
+            |core, out| core.panicked(now, message, out),
         );
     }
 
@@ -198,7 +198,7 @@ struct Counter {
     paces: Mutex<BTreeMap<String, Pace>>,
     /// So many questions for our address until one is a bug; 0: none is.
     message_fault: AtomicU32,
-    /// The same of questions how many calls of a caller ring.
+    /// The same of the questions that an arriving call asks.
     arrival_fault: AtomicU32,
 }
 
@@ -239,6 +239,7 @@ impl Counter {
 
 impl Desk for Counter {
     fn reserve_record(&self) -> bool {
+        may_panic(&self.arrival_fault);
         self.add("records".to_owned(), RECORDS).is_some()
     }
 
@@ -260,6 +261,7 @@ impl Desk for Counter {
     }
 
     fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool {
+        may_panic(&self.arrival_fault);
         let has_room = self.add(format!("trunk {}", trunk.name), trunk.max_calls).is_some();
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
         let in_pace = paces.entry(trunk.name.to_string()).or_default().take(now, trunk.max_cps);

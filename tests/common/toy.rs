@@ -78,7 +78,7 @@ impl Core for Toy {
 
     fn report(&mut self, _: &mut Effects, _: &mut dyn Notices<()>) {}
 
-    fn panicked(&mut self, _: Now, _: &mut Effects) {}
+    fn panicked(&mut self, _: Now, _: Option<(Peer, &[u8])>, _: &mut Effects) {}
 }
 
 /// The owner is the digit after the `@` of the Call-ID.

@@ -85,20 +85,60 @@ fn r12_a_bug_at_any_message_of_a_call_that_goes_on_at_the_next_gateway_ends_it_a
 
 #[test]
 fn r12_a_bug_before_the_call_exists_leaves_its_trunk_as_many_calls_as_before() {
-    let text = node_text("max_calls = 2", "", "", &did_forward());
-    let mut call = Setup::new(faulty_at_arrival(), &text).incoming(DID);
-    call.settle();
-    assert_eq!(call.world.live_calls(), Vec::<String>::new(), "the fault was there");
-    let others = [0; 3].map(|_| {
-        let call_id = call.world.dials(DID, Manner::default());
-        call.after(seconds(1));
-        call_id
-    });
-    let told = others.map(|call_id| call.world.hosts[0].outcome(&call_id));
-    assert_eq!(told, [None, None, Some(503)], "two places in all");
-    // No record: the first was none of the calls that have one.
-    call.world.heal();
-    call.world.run_until_quiet(strowger::sim::world::minutes(30));
-    call.world.must_be_empty();
-    assert_eq!(call.world.records.len(), 3);
+    for at in AT_ARRIVAL {
+        let text = node_text("max_calls = 2", "", "", &did_forward());
+        let mut call = Setup::new(faulty_at_arrival(at), &text).incoming(DID);
+        call.settle();
+        assert_eq!(call.world.live_calls(), Vec::<String>::new(), "the fault was there");
+        let others = [0; 3].map(|_| {
+            let call_id = call.world.dials(DID, Manner::default());
+            call.after(seconds(1));
+            call_id
+        });
+        let told = others.map(|call_id| call.world.hosts[0].outcome(&call_id));
+        assert_eq!(told, [None, None, Some(503)], "{at}: two places in all");
+        call.world.heal();
+        call.world.run_until_quiet(strowger::sim::world::minutes(30));
+        call.world.must_be_empty();
+        assert_eq!(call.world.records.len(), 4);
+    }
+}
+
+/// The places at which a call that arrives may fail before it is one.
+const AT_ARRIVAL: [u32; 3] = [1, 2, 3];
+
+#[test]
+fn r12_a_bug_before_the_call_exists_is_500_with_a_record() {
+    for at in AT_ARRIVAL {
+        let mut call = Setup::new(faulty_at_arrival(at), &routing()).incoming(DID);
+        // Said until it is acknowledged, and again for each repetition of the INVITE.
+        call.while_in_flight(|call| {
+            call.loses_next_of("us → caller", "500");
+        });
+        call.after(seconds(2));
+        let invite = call.messages("caller → us", "INVITE")[0].clone();
+        assert!(count(&mut call, "us → caller", "500") > 1, "{at}: it was lost");
+        assert_eq!(call.caller_is_told(), Some(500), "{at}");
+        call.world.sends(layout::CARRIER, &invite);
+        call.comes_to_rest();
+        assert_eq!(call.world.records.len(), 1, "{at}: one record");
+        let cdr = call.cdr();
+        assert_eq!(
+            format!("{} {}", end(&mut call), cdr["cause"].as_str().unwrap_or_default()),
+            FAILED,
+            "{at}"
+        );
+        assert_eq!(
+            (&cdr["trunk"], &cdr["q850"], &cdr["started"]),
+            (&"carrier".into(), &41.into(), &cdr["ended"])
+        );
+        assert_eq!(legs(&mut call), ["caller failed 500"]);
+        // Where nothing had been read yet, the Request-URI stands in it as it came.
+        let known = [&cdr["dialled"], &cdr["did"], &cdr["caller"]]
+            .map(|value| value.as_str().unwrap_or("-").to_owned());
+        match at {
+            1 => assert_eq!(known, ["sip:+12015550101@127.0.0.1:5060", "-", "-"]),
+            _ => assert_eq!(known, [DID, DID, CALLER]),
+        }
+    }
 }

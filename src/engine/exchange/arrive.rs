@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
-use super::{Arriving, CallEvent, Effects, Exchange, Notice, STALE, names};
+use super::{CallEvent, Effects, Exchange, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
 use crate::call::{Arrival, Call, Caller, Refused, Seen, caller, refused};
-use crate::routing::{DidFrom, NoPlan, Plan, Trunk, Who};
+use crate::routing::{DidFrom, Plan, Trunk, Who};
 use crate::sip::body::Body;
 use crate::sip::build::{self, AnswerHead, Writer};
 use crate::sip::dialog::Dialog;
@@ -192,6 +193,23 @@ impl Exchange {
         if self.draining || age > STALE || !self.has_room() || !self.admits(now) {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
+        self.arriving = Some(Arriving::at(Reached::Sender));
+        self.arrives(now, from, invite, key, age, trunk, out);
+        self.arriving = None;
+    }
+
+    /// An INVITE that there is room for: from here on a fault of ours has its answer and its record.
+    #[expect(clippy::too_many_arguments, reason = "a request comes with its transaction, sender and age")]
+    fn arrives(
+        &mut self,
+        now: Now,
+        from: Peer,
+        invite: &Message<'_>,
+        key: Key,
+        age: Duration,
+        trunk: &Arc<Trunk>,
+        out: &mut Effects,
+    ) {
         // Its own tag comes when it is answered.
         let Ok(dialog) = Dialog::of_request(invite, &[b'-'; names::TAG_LEN], from, &self.settings) else {
             return self.refuse_statelessly(from, invite, Refusal::Malformed, out);
@@ -208,11 +226,12 @@ impl Exchange {
             self.desk.release_record();
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         };
-        self.arriving = Some(Arriving { transaction: id, trunk: None, rings: None });
+        self.arriving = Some(Arriving::at(Reached::Transaction(id)));
         self.scratch.clear();
         let head = AnswerHead::of(&mut self.scratch, invite, from.addr);
         self.respond_trying(now, invite, &head, id, out);
         let arrival = self.arrival(now, invite, trunk);
+        self.arriving = Some(Arriving::at(Reached::Reading(id)));
         match self.admit(now, invite, trunk, hops, &arrival) {
             Ok((plan, session)) => {
                 let opening = Opening { invite: Kept::of(invite), head, dialog: Box::new(dialog) };
@@ -221,7 +240,6 @@ impl Exchange {
             }
             Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
         }
-        self.arriving = None;
     }
 
     fn admits(&mut self, now: Now) -> bool {
@@ -258,7 +276,7 @@ impl Exchange {
         self.transactions.respond(now.mono, id, 100, &self.scratch[range], &mut out.out);
     }
 
-    fn arrival(&mut self, now: Now, invite: &Message<'_>, trunk: &Trunk) -> Arrival {
+    pub(super) fn arrival(&mut self, now: Now, invite: &Message<'_>, trunk: &Trunk) -> Arrival {
         let text = dialled(invite, trunk);
         let number = trunk.read_dialled(&text);
         Arrival {
@@ -333,7 +351,7 @@ impl Exchange {
         if let Some(number) = arrival.caller.number
             && !self.rings_not_too_often(number, &plan, out)
         {
-            self.arriving = Some(Arriving { transaction: id, trunk: None, rings: None });
+            self.arriving = Some(Arriving::at(Reached::Reading(id)));
             self.desk.ringing_ended(number, plan.did);
             self.desk.free_trunk(&plan.trunk);
             let trunk = plan.trunk.clone();
@@ -345,11 +363,11 @@ impl Exchange {
         let mut story = Story::new(now.mono);
         story.say(now.mono, Way::In, LegId::CALLER, What::Request(Method::Invite));
         story.say(now.mono, Way::Out, LegId::CALLER, What::Response(100, Method::Invite));
-        out.notices.push(Notice::Said(CallEvent::Started {
+        let started = CallEvent::Started {
             call: arrival.id.clone(),
             trunk: plan.trunk.name.clone(),
             dialled: arrival.dialled.clone(),
-        }));
+        };
         self.slots.insert(Box::new(Slot {
             key,
             delayed: arrival.offer.is_none(),
@@ -377,6 +395,7 @@ impl Exchange {
         }));
         self.calls += 1;
         self.arriving = None;
+        out.notices.push(Notice::Said(started));
         self.happen(now, key, Event::Begin, out);
     }
 
@@ -396,7 +415,7 @@ impl Exchange {
 
     /// Refuses a call that exists: its record is written (R12).
     #[expect(clippy::too_many_arguments, reason = "a refusal is answered, counted and recorded")]
-    fn refuse_call(
+    pub(super) fn refuse_call(
         &mut self,
         now: Now,
         from: Peer,
@@ -408,8 +427,18 @@ impl Exchange {
         out: &mut Effects,
     ) {
         self.rejected.count(why.label());
-        let tag = self.names.stateless_tag(invite.via().branch.unwrap_or(invite.call_id()));
         let code = if why == Refusal::TrunkLimit { trunk.limit_code } else { why.code() };
+        let seen: Seen = (std::str::from_utf8(invite.call_id()).ok().map(Into::into), Some(from.addr));
+        // It is ours though it be disabled.
+        let ours = arrival.number.and_then(|did| Some((did, self.table.account_of(did)?)));
+        let (did, account) = match ours {
+            Some((did, account)) => (Some(did.to_string().into()), account),
+            None => (None, "".into()),
+        };
+        let refused_call =
+            Refused { arrival, refusal: why, code, trunk, generation: self.table.generation, account, did };
+        let cdr = refused(refused_call, now, &self.settings.node, seen);
+        let tag = self.names.stateless_tag(invite.via().branch.unwrap_or(invite.call_id()));
         self.scratch.clear();
         let mut w =
             build::answer(&mut self.scratch, invite, from.addr, code, build::phrase(code), Some(&tag));
@@ -417,18 +446,6 @@ impl Exchange {
         let range = w.end();
         self.transactions.set_owner(id, Owner::Nobody);
         self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
-        let seen: Seen = (std::str::from_utf8(invite.call_id()).ok().map(Into::into), Some(from.addr));
-        let known = arrival.number.map(|did| self.table.plan_for(trunk, did, 0));
-        let (did, account) = match known {
-            Some(Ok(plan)) => (Some(plan.did), plan.account),
-            // It is ours nevertheless.
-            Some(Err(NoPlan::Disabled(did))) => (Some(did), "".into()),
-            Some(Err(NoPlan::UnknownNumber(_) | NoPlan::NotANumber)) | None => (None, "".into()),
-        };
-        let did = did.map(|did| did.to_string().into());
-        let refused_call =
-            Refused { arrival, refusal: why, code, trunk, generation: self.table.generation, account, did };
-        let cdr = refused(refused_call, now, &self.settings.node, seen);
         out.notices.push(Notice::Ended(Box::new(cdr)));
     }
 
@@ -529,6 +546,7 @@ pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refu
         | Refusal::TooManyRinging
         | Refusal::TooManyHops
         | Refusal::NoBreadth
+        | Refusal::Fault
         | Refusal::Version => {}
     }
 }

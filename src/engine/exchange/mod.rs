@@ -9,11 +9,13 @@
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
 //! - [`carry`]: the headers that go along from one side to the other.
 //! - [`keep`]: session timers and keep-alive.
+//! - [`fault`]: what a caught panic leaves to do.
 
 mod admission;
 mod arrive;
 mod caller;
 mod carry;
+mod fault;
 mod inspect;
 mod instant;
 mod invite;
@@ -42,6 +44,7 @@ use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
 
 use admission::Admission;
+use fault::Arriving;
 use inspect::write_contact;
 use names::Namer;
 pub use names::{Router, SlotKey};
@@ -97,6 +100,21 @@ pub enum Input<'a> {
     Drain,
     /// An operator ends a call.
     HangUp { call: &'a str },
+}
+
+impl<'a> Input<'a> {
+    /// The message, if it is one, and whose.
+    pub fn message(&self) -> Option<(Peer, &'a [u8])> {
+        match self {
+            Input::Received { from, bytes, .. } => Some((*from, bytes)),
+            Input::Undeliverable { .. }
+            | Input::Backlog { .. }
+            | Input::Due
+            | Input::Published(_)
+            | Input::Drain
+            | Input::HangUp { .. } => None,
+        }
+    }
 }
 
 /// What the shard wants done, in order. The engine drains it every turn and gives the buffers back.
@@ -231,17 +249,8 @@ pub struct Exchange {
     full: Rejected,
     /// The call that is being worked on, should it panic.
     working: Option<SlotKey>,
-    /// An INVITE that is to become a call, until it is one.
+    /// An INVITE of a trunk's that is to become a call, until it is one.
     arriving: Option<Arriving>,
-}
-
-/// What an INVITE holds before it is a call.
-struct Arriving {
-    transaction: transaction::Id,
-    /// Whose call it is, once it has a place there.
-    trunk: Option<Arc<Trunk>>,
-    /// The caller and the DID that it counts as ringing for.
-    rings: Option<(E164, E164)>,
 }
 
 /// Requests that became no call, by reason; read and cleared by the engine.
@@ -415,40 +424,6 @@ impl Exchange {
             self.actions = actions;
         }
         self.sweep(key);
-    }
-
-    /// A panic was caught in [`Exchange::handle`]: the call that was worked on ends from its dialogs, with its
-    /// record, and no other does (R12).
-    pub fn panicked(&mut self, now: Now, out: &mut Effects) {
-        self.pending.clear();
-        self.actions.clear();
-        self.carried.clear();
-        self.transactions.abandon_reserved();
-        if let Some(key) = self.working.take() {
-            self.end_by_fault(now, key, out);
-            self.sweep(key);
-        }
-        if let Some(Arriving { transaction, trunk, rings }) = self.arriving.take() {
-            self.transactions.abandon(transaction);
-            self.desk.release_record();
-            if let Some(trunk) = trunk {
-                self.desk.free_trunk(&trunk);
-            }
-            if let Some((caller, did)) = rings {
-                self.desk.ringing_ended(caller, did);
-            }
-        }
-    }
-
-    fn end_by_fault(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        if let Some(call) = slot.call.as_mut() {
-            let answered = slot.caller.side.stage != slot::Stage::Early;
-            let lines = &mut Switchboard { desk: &*self.desk, called: &mut self.called };
-            call.abort(now, answered, lines);
-        }
-        self.end_from_dialogs(now, key, out);
-        self.perform(now, key, Action::Close, out);
     }
 
     fn arm(&mut self, key: SlotKey, wake: Wake, at: Instant) {
