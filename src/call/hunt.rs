@@ -362,6 +362,8 @@ impl Turn<'_> {
             return;
         }
         let unrung = self.call.unrung.len();
+        // Where one of the contacts was called and failed, that is how its target ended.
+        let redirected = self.leg(before).is_some_and(|leg| leg.code / 100 == 3);
         let mut forbidden = false;
         while !contacts.is_empty() && !self.no_more_legs() {
             let to = match contacts.remove(0) {
@@ -397,7 +399,7 @@ impl Turn<'_> {
                 return;
             }
         }
-        if forbidden && self.call.unrung.len() == unrung {
+        if forbidden && redirected && self.call.unrung.len() == unrung {
             self.call.unrung.push((target, TargetEnd::Forbidden));
         }
     }

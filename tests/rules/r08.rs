@@ -518,6 +518,18 @@ mod redirects {
         assert_eq!(ends("sip:+442071838750@127.0.3.1"), blocked);
         let nowhere = ("unreachable 480 us".to_owned(), "nobody was reached".to_owned());
         assert_eq!(ends("sip:nobody@192.0.2.1"), nowhere);
+        // What was called instead ends the target, forbidden contacts before and behind it or not.
+        const CONTACTS: &str =
+            "<sip:+19005550100@127.0.3.1>;q=1, <sip:bob@127.0.2.2>;q=0.5, <sip:+19005550101@127.0.3.1>;q=0.1";
+        for (code, told) in [(486, "busy 486 callee"), (404, "unreachable 480 us")] {
+            let dress = |response: &mut Message| response.set("Contact", CONTACTS);
+            let mut call = number("ring = [\"alice\"]").incoming(DID);
+            call.awaits("alice")
+                .behaves("alice", Manner::default().dressed(dress))
+                .redirects("alice", "sip:alice@127.0.2.1");
+            call.awaits("bob").refuses("bob", code).comes_to_rest();
+            assert_eq!(end(&mut call), told, "{code}");
+        }
     }
 
     #[test]
