@@ -1,13 +1,17 @@
 //! One dialog: what identifies it, where its requests go, and in which order they come (RFC 3261 §12).
 
-use std::net::SocketAddr;
+mod hop;
+
 use std::ops::Range;
 
 use super::build::Writer;
 use super::header::{Method, Name};
-use super::peer::{Peer, Transport};
-use super::uri::{self, Address, SIP_PORT, SIPS_PORT, Scheme, Uri};
+use super::peer::Peer;
+use super::uri::{Address, Uri};
 use super::wire::Message;
+use hop::{Hop, next_hop};
+
+pub use hop::Ways;
 
 /// Max-Forwards of a request that begins here (RFC 3261 §8.1.1.6).
 pub const MAX_FORWARDS: u32 = 70;
@@ -39,12 +43,6 @@ struct Marks {
     remote_tag: (u16, u16),
     /// The first route is a strict router (RFC 2543): it takes the Request-URI (RFC 3261 §12.2.1.1).
     strict: bool,
-}
-
-/// Who knows the addresses that we send from.
-pub trait Ways {
-    /// The far side at that address, by that transport; `None` where none of ours reaches it.
-    fn peer_at(&self, addr: SocketAddr, transport: Transport) -> Option<Peer>;
 }
 
 /// A message that cannot make a dialog: no usable Contact, or texts without end.
@@ -256,22 +254,26 @@ impl Dialog {
     }
 
     /// A target refresh: re-INVITE, UPDATE or their 2xx names a new Contact (RFC 3261 §12.2.2, RFC 3311 §5.2).
-    pub fn refresh_target(&mut self, message: &Message<'_>, ways: &impl Ways) {
+    /// `from`: whom it came from, or went to.
+    pub fn refresh_target(&mut self, message: &Message<'_>, from: Peer, ways: &impl Ways) {
         let Some(contact) = message.contact().filter(|contact| contact.uri.scheme.is_sip()) else { return };
         let delta = contact.uri_raw.len() as isize - self.target().len() as isize;
         let length = self.text.len() as isize + delta;
-        if contact.uri_raw == self.target() || length > MAX_TEXT as isize {
+        if length > MAX_TEXT as isize {
             return;
         }
-        let mut text = Vec::with_capacity(self.text.len() + contact.uri_raw.len());
-        text.extend_from_slice(&self.text[..usize::from(self.marks.remote)]);
-        text.extend_from_slice(contact.uri_raw);
-        let target = text.len();
-        text.extend_from_slice(&self.text[usize::from(self.marks.target)..]);
-        self.marks.target = u16::try_from(target).unwrap_or(u16::MAX);
-        self.text = text.into_boxed_slice();
+        if contact.uri_raw != self.target() {
+            let mut text = Vec::with_capacity(self.text.len() + contact.uri_raw.len());
+            text.extend_from_slice(&self.text[..usize::from(self.marks.remote)]);
+            text.extend_from_slice(contact.uri_raw);
+            let target = text.len();
+            text.extend_from_slice(&self.text[usize::from(self.marks.target)..]);
+            self.marks.target = u16::try_from(target).unwrap_or(u16::MAX);
+            self.text = text.into_boxed_slice();
+        }
+        // The same target may have come by another connection.
         if self.text.len() == usize::from(self.marks.target) {
-            self.peer = next_hop(self.peer, Some(Hop::of(&contact.uri)), ways);
+            self.peer = next_hop(from, Some(Hop::of(&contact.uri)), ways);
         }
     }
 
@@ -288,54 +290,6 @@ fn without_contact<'m>(message: &Message<'m>) -> Option<Address<'m>> {
         None if !message.is_request() => Some(message.to()),
         None => Some(message.from()).filter(|_| message.via().branch_3261().is_none()),
     }
-}
-
-/// What a URI says of where its requests go (RFC 3263 §4, without a look-up).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Hop {
-    /// `None`: a host name.
-    addr: Option<SocketAddr>,
-    transport: Option<Transport>,
-}
-
-impl Hop {
-    fn of(uri: &Uri<'_>) -> Hop {
-        if uri.params.is_empty() && uri.scheme == Scheme::Sip {
-            return Hop { addr: uri.socket_addr(), transport: None };
-        }
-        let named = uri.param("transport").and_then(Transport::of_uri_token);
-        let transport = match (uri.scheme == Scheme::Sips, named) {
-            (true, Some(Transport::Ws | Transport::Wss)) => Some(Transport::Wss),
-            (true, _) => Some(Transport::Tls),
-            (false, named) => named,
-        };
-        let port = if transport == Some(Transport::Tls) { SIPS_PORT } else { SIP_PORT };
-        let at = |ip| SocketAddr::new(ip, uri.port.unwrap_or(port));
-        // RFC 3261 §19.1.1: it stands for the host. A group of hosts is no side of a dialog.
-        let maddr = uri.param("maddr").and_then(uri::host_ip).filter(|ip| !ip.is_multicast());
-        Hop { addr: maddr.map(at).or_else(|| uri.socket_addr()), transport }
-    }
-}
-
-/// Where requests go: the address and transport that the route set or target names, else (a host name) where we
-/// heard it from.
-///
-/// Who names no transport is reached by UDP (RFC 3263 §4.1), but by the connection that we have to that host. A
-/// transport that none of ours serves leaves it at the one that we heard.
-fn next_hop(from: Peer, hop: Option<Hop>, ways: &impl Ways) -> Peer {
-    let Some(Hop { addr: Some(addr), transport }) = hop else { return from };
-    let same_family = addr.is_ipv4() == from.addr.is_ipv4();
-    let stays = match transport {
-        Some(transport) => transport == from.transport,
-        None => from.transport == Transport::Udp || addr.ip() == from.addr.ip(),
-    };
-    if stays && same_family {
-        // A connection leads to its own host alone.
-        let flow = from.flow.filter(|_| addr.ip() == from.addr.ip());
-        return Peer { addr, flow, ..from };
-    }
-    let other = ways.peer_at(addr, transport.unwrap_or(Transport::Udp));
-    other.unwrap_or(if same_family { Peer { addr, ..from } } else { from })
 }
 
 fn first_route(text: &[u8], route: Range<usize>) -> (bool, Option<Hop>) {
@@ -376,57 +330,5 @@ fn push_unfolded(out: &mut Vec<u8>, value: &[u8]) {
         out.extend_from_slice(value);
     } else {
         out.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sip::peer::{FlowId, ListenerId};
-
-    /// We listen on UDP and TCP, by IPv4 alone.
-    struct Listeners;
-
-    impl Ways for Listeners {
-        fn peer_at(&self, addr: SocketAddr, transport: Transport) -> Option<Peer> {
-            let listener = match transport {
-                Transport::Udp => ListenerId(0),
-                Transport::Tcp => ListenerId(1),
-                Transport::Tls | Transport::Ws | Transport::Wss => return None,
-            };
-            addr.is_ipv4().then_some(Peer { transport, addr, listener, flow: None })
-        }
-    }
-
-    /// `transport address`, with the flow where it goes by one.
-    fn told(peer: Peer) -> String {
-        let flow = peer.flow.map(|flow| format!(" by flow {}", flow.0)).unwrap_or_default();
-        format!("{} {}{flow}", peer.transport.uri_token(), peer.addr)
-    }
-
-    #[test]
-    fn requests_go_by_the_transport_that_the_target_names() {
-        let addr = SocketAddr::from(([192, 0, 2, 1], 40_000));
-        let udp = Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None };
-        let tcp = Peer { transport: Transport::Tcp, listener: ListenerId(1), flow: Some(FlowId(7)), ..udp };
-        for (target, after_udp, after_tcp) in [
-            ("sip:a@192.0.2.1", "udp 192.0.2.1:5060", "tcp 192.0.2.1:5060 by flow 7"),
-            ("sip:a@192.0.2.1;transport=udp", "udp 192.0.2.1:5060", "udp 192.0.2.1:5060"),
-            ("sip:a@192.0.2.1:5070;transport=TCP", "tcp 192.0.2.1:5070", "tcp 192.0.2.1:5070 by flow 7"),
-            ("sip:a@192.0.2.9", "udp 192.0.2.9:5060", "udp 192.0.2.9:5060"),
-            ("sip:a@192.0.2.9;transport=tcp", "tcp 192.0.2.9:5060", "tcp 192.0.2.9:5060"),
-            // RFC 3261 §19.1.1: maddr stands for the host.
-            ("sip:a@192.0.2.1:5070;maddr=192.0.2.9", "udp 192.0.2.9:5070", "udp 192.0.2.9:5070"),
-            ("sip:a@x.org;maddr=192.0.2.9;transport=tcp", "tcp 192.0.2.9:5060", "tcp 192.0.2.9:5060"),
-            ("sip:a@192.0.2.1;maddr=224.0.1.75", "udp 192.0.2.1:5060", "tcp 192.0.2.1:5060 by flow 7"),
-            // A name is not looked up, and nothing of ours serves the rest.
-            ("sip:a@x.org;transport=tcp", "udp 192.0.2.1:40000", "tcp 192.0.2.1:40000 by flow 7"),
-            ("sips:a@192.0.2.1", "udp 192.0.2.1:5061", "tcp 192.0.2.1:5061 by flow 7"),
-            ("sip:a@[2001:db8::1]", "udp 192.0.2.1:40000", "tcp 192.0.2.1:40000 by flow 7"),
-        ] {
-            let hop = Uri::parse(target.as_bytes()).ok().map(|uri| Hop::of(&uri));
-            let went = [udp, tcp].map(|from| told(next_hop(from, hop, &Listeners)));
-            assert_eq!(went, [after_udp, after_tcp], "{target}");
-        }
     }
 }

@@ -109,7 +109,7 @@ impl Exchange {
             (Response::Success { first: true }, _) => {
                 side.session = Session::of_response(response);
                 if let Some(dialog) = side.dialog.as_deref_mut() {
-                    dialog.refresh_target(response, &self.settings);
+                    dialog.refresh_target(response, dialog.peer(), &self.settings);
                 }
                 if response.method() == Method::Invite {
                     self.acknowledge(now, key, leg, &Answer::None, out);

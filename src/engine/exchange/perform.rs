@@ -238,7 +238,7 @@ impl Exchange {
             && accepted
             && matches!(method, Method::Invite | Method::Update)
         {
-            dialog.refresh_target(&request, &self.settings);
+            dialog.refresh_target(&request, from, &self.settings);
         }
         // In an early dialog, or after a BYE, there is none.
         let peer = side.dialog.as_deref().map_or(from, |dialog| dialog.peer());

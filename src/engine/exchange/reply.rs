@@ -348,7 +348,7 @@ impl Exchange {
                 }
                 match side.dialog.as_deref_mut() {
                     Some(dialog) if matches!(method, Method::Invite | Method::Update) => {
-                        dialog.refresh_target(response, &self.settings);
+                        dialog.refresh_target(response, dialog.peer(), &self.settings);
                         side.session = Session::of_response(response).or(side.session);
                     }
                     Some(_) => {}
