@@ -331,6 +331,28 @@ fn one_connection_to_a_gateway_serves_every_message_and_both_ways() {
 }
 
 #[test]
+fn r14_a_connection_of_ours_by_which_nothing_comes_is_closed_when_nobody_waits_for_it_any_more() {
+    let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+    options.stream_limits.unanswered = Duration::from_millis(60);
+    let world = World::new(options, |_, _, _| {});
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = Peer { transport: Transport::Tcp, addr: gateway.local_addr().unwrap(), ..udp_peer() };
+    for (call, answers) in [("silent", false), ("heard", true)] {
+        world.send(0, to, message("BYE", call));
+        let (mut trunk, _) = gateway.accept().unwrap();
+        trunk.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(read(&mut trunk, message("BYE", call).len()), message("BYE", call));
+        if answers {
+            trunk.write_all(&message("OPTIONS", "back")).unwrap();
+            trunk.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        }
+        let closed = trunk.read(&mut [0; 16]).is_ok_and(|read| read == 0);
+        assert_eq!(closed, !answers, "{call}");
+    }
+    world.node.stop();
+}
+
+#[test]
 fn a_gateway_that_refuses_connections_is_undeliverable() {
     let world = World::new(Options::new(vec![tcp("127.0.0.1:0")]), |_, _, _| {});
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

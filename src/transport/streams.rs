@@ -35,6 +35,9 @@ pub struct StreamLimits {
     pub whole_message: Duration,
     /// A connection that was opened to us brings its first message within this time.
     pub first_message: Duration,
+    /// A connection that we opened and by which no message has come is closed so long after the last that went: what
+    /// waited for an answer has given up by then. Whoever names us one address after another holds no more of them.
+    pub unanswered: Duration,
     /// A connection without any traffic is closed: twice the 5 minutes after which an in-dialog OPTIONS goes to
     /// a peer without session timers (R12), so no connection that carries a call is ever idle so long.
     pub idle: Duration,
@@ -49,6 +52,7 @@ impl Default for StreamLimits {
         StreamLimits {
             whole_message: Duration::from_secs(10),
             first_message: Duration::from_secs(30),
+            unanswered: UNANSWERED,
             idle: Duration::from_secs(600),
             connect: Duration::from_secs(5),
             pending: 256 << 10,
@@ -423,8 +427,10 @@ struct Reading {
 /// What a connection has to bring next.
 #[derive(Clone, Copy)]
 enum Expecting {
-    /// Its first message; opened then.
+    /// Its first message; opened to us then.
     First(Instant),
+    /// Its first message, where we opened it.
+    Answer,
     /// The rest of a message that began then.
     Rest(Instant),
     /// Anything.
@@ -435,7 +441,7 @@ impl Reading {
     fn new(opened: Opened) -> Reading {
         let state = match opened {
             Opened::ByThem => Expecting::First(Instant::now()),
-            Opened::ByUs => Expecting::Anything,
+            Opened::ByUs => Expecting::Answer,
         };
         Reading { buffer: BytesMut::new(), framer: Framer::default(), state }
     }
@@ -446,6 +452,7 @@ impl Reading {
         self.state = match (self.state, whole, begun) {
             (Expecting::Rest(since), false, true) => Expecting::Rest(since),
             (Expecting::First(since), false, false) => Expecting::First(since),
+            (Expecting::Answer, false, false) => Expecting::Answer,
             (_, _, true) => Expecting::Rest(now),
             (_, _, false) => Expecting::Anything,
         };
@@ -459,6 +466,7 @@ impl Reading {
         match self.state {
             Expecting::First(since) => since + limits.first_message,
             Expecting::Rest(since) => since + limits.whole_message,
+            Expecting::Answer => last_traffic + limits.unanswered,
             Expecting::Anything => last_traffic + limits.idle,
         }
     }
@@ -467,7 +475,7 @@ impl Reading {
         let late = self.deadline(limits, last_traffic) <= Instant::now();
         late.then_some(match self.state {
             Expecting::Rest(_) => End::HalfSent,
-            Expecting::First(_) | Expecting::Anything => End::Idle,
+            Expecting::First(_) | Expecting::Answer | Expecting::Anything => End::Idle,
         })
     }
 }
