@@ -417,6 +417,41 @@ mod withheld {
         call.comes_to_rest();
     }
 
+    /// What a caller says of itself in headers that go along as they came.
+    fn tells(message: &mut Message) {
+        message.set("Call-Info", "<sip:+14155550001@10.0.0.1>;purpose=info");
+        message.set("Subject", "4155550001 calls");
+        message.set("Geolocation", "<pres:+14155550001@10.0.0.1>");
+        message.set("User-to-User", "00aa;encoding=hex");
+    }
+
+    #[test]
+    fn r09_what_a_withheld_caller_says_of_itself_goes_to_those_alone_who_may_know_the_number() {
+        let shows = |dress: fn(&mut Message), mobile: &str| {
+            let mut call =
+                trunks(TRUSTED, mobile).unchecked("stays_withheld").caller(invite(dress)).incoming(DID);
+            call.awaits("gateway1").answers("gateway1").settle();
+            call.asks("caller", "INFO", |mut info| {
+                tells(&mut info);
+                info
+            });
+            call.hangs_up("caller").comes_to_rest();
+            let kinds = ["INVITE", "INFO"].map(|kind| call.messages("us → gateway1", kind).remove(0));
+            kinds.map(|found| {
+                assert!(found.get("User-to-User").is_some());
+                ["Call-Info", "Subject", "Geolocation"]
+                    .iter()
+                    .filter(|name| found.get(name).is_some())
+                    .count()
+            })
+        };
+        let shy: fn(&mut Message) = |invite| {
+            tells(invite);
+            invite.set("Privacy", "id");
+        };
+        assert_eq!([shows(shy, ""), shows(shy, TRUSTED), shows(tells, "")], [[0, 0], [3, 3], [3, 3]]);
+    }
+
     #[test]
     fn r09_every_way_of_asking_for_privacy_is_heard() {
         let ways: [fn(&mut Message); 4] = [

@@ -283,6 +283,36 @@ fn r11_what_one_side_carries_goes_along_to_the_other_within_the_call_too() {
 }
 
 #[test]
+fn r11_what_a_bye_carries_goes_along_with_a_bye_alone() {
+    let mut call = forward().incoming(DID).ringing(["gateway1"]);
+    // Our BYE waits for the caller's ACK, and the 487 to its re-INVITE leaves first.
+    call.loses_next_of("caller → us", "ACK");
+    call.answers("gateway1").after(millis(50)).loses_next_of("us → gateway1", "INVITE");
+    call.asks("caller", "INVITE", |invite| invite.with_sdp(Some(b"v=0\r\n"))).after(millis(50));
+    call.asks("gateway1", "BYE", |mut bye| {
+        bye.set("User-to-User", "00aa;encoding=hex");
+        bye
+    });
+    call.settle();
+    assert_eq!(header(&mut call, "us → caller", "487", "User-to-User"), None);
+    call.comes_to_rest();
+}
+
+#[test]
+fn r11_what_is_too_long_to_go_along_is_left_out_and_the_message_arrives() {
+    let mut call = bridged();
+    call.asks("caller", "BYE", |mut bye| {
+        bye.set("Subject", "s".repeat(40_000));
+        bye.set("User-to-User", "00aa;encoding=hex");
+        bye
+    });
+    call.settle();
+    let bye = call.messages("us → gateway1", "BYE").remove(0);
+    assert_eq!((bye.get("Subject"), bye.get("User-to-User")), (None, Some("00aa;encoding=hex")));
+    call.comes_to_rest();
+}
+
+#[test]
 fn r11_an_in_dialog_request_out_of_order_is_500() {
     let mut call = bridged();
     call.asks("caller", "INFO", |mut info| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::arrive::{ALLOW, SUPPORTED};
+use super::carry::Kind;
 use super::slot::{Opening, Reliability, Reliable, Slot, Stage, Waiting, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
@@ -83,7 +84,7 @@ impl Exchange {
             w.header(Name::Require, b"100rel");
             w.number(Name::RSeq, u64::from(slot.caller.rseq));
         }
-        self.carried.write(&mut w, key, LegId::CALLER);
+        self.carried.write(&mut w, key, LegId::CALLER, Kind::Response(Method::Invite));
         let has_sdp = body.is_some();
         let range = match &body {
             Some(body) => w.body(body.header_lines(), body.bytes()),
@@ -192,7 +193,7 @@ impl Exchange {
         if let Some(session) = slot.caller.side.session {
             session.write_answer(&mut w);
         }
-        self.carried.write(&mut w, key, LegId::CALLER);
+        self.carried.write(&mut w, key, LegId::CALLER, Kind::Response(Method::Invite));
         let range = match &body {
             Some(body) => w.body(body.header_lines(), body.bytes()),
             None => w.end(),

@@ -191,7 +191,8 @@ impl Draft<'_> {
         w.number(Name::MinSe, u64::from(min_se));
         presentation.write_identity(&mut w, &target, self.invite);
         let trunk = self.leg.trunk().map(|trunk| &**trunk);
-        for field in self.invite.iter().filter(|field| goes_along(field, trunk)) {
+        let hides = self.call.arrival.caller.withheld;
+        for field in self.invite.iter().filter(|field| goes_along(field, trunk, hides)) {
             w.field(&field);
         }
         if self.leg.trunk().is_none_or(|trunk| trunk.x_cid) {

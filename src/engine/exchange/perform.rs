@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::carry::Kind;
 use super::inspect::Ended;
 use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
@@ -134,7 +135,7 @@ impl Exchange {
         let mut reason = Vec::new();
         write_reason(&mut reason, &why);
         w.header(Name::Reason, &reason);
-        self.carried.write(&mut w, key, leg);
+        self.carried.write(&mut w, key, leg, Kind::Request(Method::Bye));
         let range = w.end();
         // Gone only once the BYE stands: what ends a call after a fault says it then.
         side.left = side.dialog.take();
@@ -185,7 +186,7 @@ impl Exchange {
                 w.header("Info-Package", value);
             }
         }
-        self.carried.write(&mut w, key, leg);
+        self.carried.write(&mut w, key, leg, Kind::Request(method));
         let range = match &body {
             Some(body) => w.body(body.header_lines(), body.bytes()),
             None => w.end(),
@@ -257,7 +258,7 @@ impl Exchange {
         if code == 500 {
             w.number(Name::RetryAfter, retry_after);
         }
-        self.carried.write(&mut w, key, leg);
+        self.carried.write(&mut w, key, leg, Kind::Response(method));
         let range = match body {
             Some(body) => w.body(body.header_lines(), body.bytes()),
             None => w.end(),

@@ -26,6 +26,11 @@ impl Fate {
 }
 
 impl Name {
+    /// Whether it may say who its sender is, or where: what a privacy service takes out (RFC 3323 §5.3, RFC 6442 §5).
+    pub fn tells_of_its_sender(self) -> bool {
+        matches!(self, Name::CallInfo | Name::Geolocation | Name::Subject)
+    }
+
     /// What becomes of the header of that name. `spelling` is as it came, for those that have no name here.
     pub fn fate(self, spelling: &[u8]) -> Fate {
         match self {
