@@ -90,6 +90,32 @@ fn warnings_stand_beside_mistakes_and_no_mistake_makes_a_false_one() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_said_to_be_missing() {
+    let number = "[[number]]\ndid = \"+12015550101\"\nforward_to = \"+12015550199\"\ntimeout = 30\n";
+    let long = "forward_to rings for 30 s without call_connect";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("routing")).unwrap();
+    std::fs::write(dir.path().join("strowger.toml"), "").unwrap();
+    for (rest, mistakes, is_long) in [
+        ("", 0, true),
+        ("call_connect = \"yes\"\n", 1, false),
+        ("profile = \"p\"\n", 1, false),
+        ("profile = \"p\"\n[[profile]]\nname = \"p\"\ncall_connect = 1\n", 1, false),
+        ("profile = \"p\"\n[[profile]]\nname = \"p\"\nrecord = 1\n", 1, true),
+        ("[defaults]\ncall_connect = 1\n", 1, false),
+        // Where [dial] cannot be read nobody knows what it forbids.
+        ("[dial]\nallow = [\"1\"]\n", 1, true),
+        ("[dail]\nallow = [\"+1\"]\n", 1, true),
+        ("[dial]\nallow = []\n", 1, true),
+    ] {
+        std::fs::write(dir.path().join("routing/a.toml"), format!("{number}{rest}")).unwrap();
+        let (errors, warnings) = check(dir.path());
+        assert_eq!(errors.len(), mistakes, "{rest}: {errors:?}");
+        assert_eq!(warnings.iter().any(|one| one.message == long), is_long, "{rest}: {warnings:?}");
+    }
+}
+
+#[test]
 fn what_a_number_names_is_checked_though_its_did_is_wrong() {
     let text = "[[agent]]\nname = \"bob\"\n[[number]]\ndid = \"2015550101\"\nring = [\"bobb\"]\n\
                 overflow = [{ ring = [\"bobbb\"] }]\ntrunk = \"carier\"\n[[number]]\nprofile = \"realty\"\n";

@@ -259,7 +259,7 @@ impl<'c> Check<'c> {
             let at = self.report.at(first);
             let what = format!("forward_to {number} is a number of ours ({at}): the call would come back");
             self.report.error(place, what, "ring its agents, or forward to where that number does");
-        } else if !self.config.dial.allows(number) {
+        } else if !self.unread.sections.contains("dial") && !self.config.dial.allows(number) {
             let what = format!("forward_to {number} is forbidden by [dial]");
             let allow = self.config.dial.allow.iter().map(|prefix| prefix.to_string()).collect::<Vec<_>>();
             let remedy = format!("allow it there (allowed is {})", listed(&allow));
@@ -277,7 +277,9 @@ impl<'c> Check<'c> {
     }
 
     fn mobile_voicemail(&self, keys: &Keys) {
-        if keys.call_connect.is_some_and(|at| at.value) {
+        // What a profile that is not there, or cannot be read, would bring is not known.
+        let unknown = set(&keys.profile).is_some_and(|(_, name)| self.config.profile(name).is_none());
+        if unknown || keys.call_connect.is_some_and(|at| at.value) {
             return;
         }
         let step = keys.timeout.as_ref();

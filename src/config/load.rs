@@ -18,8 +18,8 @@ use super::{Agent, Config, Node, Trunk, agent, check, node, row, trunk};
 const MAX_FILE: u64 = 64 << 20;
 /// The most files under `routing/`.
 const MAX_FILES: usize = 4096;
-/// The sections whose entries others name.
-const NAMED: [&str; 6] = ["profile", "trunk", "agent", "number", "caller_id", "pool"];
+/// The sections that others are judged by: whose entries they name, and `[dial]`.
+const NAMED: [&str; 7] = ["profile", "trunk", "agent", "number", "caller_id", "pool", "dial"];
 /// How deep folders under `routing/` may lie; a link that leads back ends here too.
 const MAX_DEPTH: usize = 8;
 
@@ -260,7 +260,8 @@ impl<'e> Gathered<'e> {
             }
             self.report.error(lines.place(span.start), what, remedy);
         }
-        self.unread.ways |= !syntax.is_empty();
+        let broken = !syntax.is_empty();
+        self.unread.ways |= broken;
         let report = std::mem::take(&mut self.report);
         let top = Place { file, line: 1, column: 1 };
         let fields = Fields::table("the file", top, document.get_ref(), &lines, &report);
@@ -270,14 +271,15 @@ impl<'e> Gathered<'e> {
         if sections == Sections::Node {
             self.unread.sections.extend(NAMED.into_iter().filter(|section| fields.has(section)));
         } else {
-            self.routing(&fields, folder);
+            self.routing(&fields, folder, broken);
         }
         misplaced(&fields, sections);
         fields.finish();
         self.report = report;
     }
 
-    fn routing(&mut self, file: &Fields<'_>, folder: &Path) {
+    /// `broken`: the file has mistakes of syntax, too.
+    fn routing(&mut self, file: &Fields<'_>, folder: &Path, broken: bool) {
         let env = self.env;
         if let Some(fields) = file.inner("defaults", "[defaults]") {
             self.once("[defaults]", &fields);
@@ -291,7 +293,7 @@ impl<'e> Gathered<'e> {
         self.unread.keys.append(&mut nameless);
         let before = file.report().mistakes();
         let trunks = self.entries(file, "trunk", "[[trunk]]", |fields| trunk::read(fields, env));
-        self.unread.ways |= file.report().mistakes() > before;
+        self.unread.ways |= file.report().has_more_than(before);
         self.trunks.extend(trunks);
         let agents = self.entries(file, "agent", "[[agent]]", |fields| agent::read(fields, env));
         self.agents.extend(agents);
@@ -309,9 +311,14 @@ impl<'e> Gathered<'e> {
             self.once("[emergency]", &fields);
             self.emergency = EmergencyKeys::read(&fields).over(std::mem::take(&mut self.emergency));
         }
+        let before = file.report().mistakes();
         if let Some(fields) = file.inner("dial", "[dial]") {
             self.once("[dial]", &fields);
             self.dial = DialKeys::read(&fields).over(std::mem::take(&mut self.dial));
+        }
+        let is_broken = broken && file.has("dial");
+        if is_broken || file.report().has_more_than(before) || file.has_slip("dial") {
+            self.unread.sections.insert("dial");
         }
     }
 

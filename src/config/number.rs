@@ -269,7 +269,7 @@ fn keys(fields: &Fields<'_>, folder: &Path) -> Keys {
         forward_to: fields.number("forward_to"),
         timeout: timeout(fields),
         pass_called_number: fields.flag("pass_called_number"),
-        call_connect: fields.flag("call_connect"),
+        call_connect: call_connect(fields),
         call_connect_seconds: fields.whole("call_connect_seconds", 1, 120, "seconds"),
         whisper: prompt(fields, "whisper", folder),
         whisper_agents: fields.flag("whisper_agents"),
@@ -285,6 +285,13 @@ fn keys(fields: &Fields<'_>, folder: &Path) -> Keys {
         pool: fields.some_text("pool"),
         enabled: fields.flag("enabled"),
     }
+}
+
+/// One that is there and cannot be read counts as wanted: no warning is to say that it is missing.
+fn call_connect(fields: &Fields<'_>) -> Option<At<bool>> {
+    const KEY: &str = "call_connect";
+    let unread = || fields.has(KEY).then_some(At { value: true, place: fields.place });
+    fields.flag(KEY).or_else(unread)
 }
 
 fn timeout(fields: &Fields<'_>) -> Option<At<u32>> {

@@ -159,6 +159,11 @@ impl Report {
         self.errors.borrow().len()
     }
 
+    /// Whether mistakes came after those, as far as they are still counted.
+    pub fn has_more_than(&self, before: usize) -> bool {
+        self.mistakes() > before || self.is_full()
+    }
+
     /// Whether so many mistakes are noted that looking on serves nobody.
     pub fn is_full(&self) -> bool {
         self.mistakes() >= MAX_FINDINGS
