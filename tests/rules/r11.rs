@@ -1,7 +1,10 @@
 //! R11: within a call, and loops.
 
 use insta::assert_snapshot;
+use strowger::engine::exchange::{Effects, Input};
 use strowger::sim::manner::{Oddity, Offer, Reliably};
+use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
+use strowger::time::{Instant, Now, Wall};
 
 use super::*;
 
@@ -531,5 +534,70 @@ mod loops {
         call.after(millis(100));
         assert_eq!(call.world.hosts[0].outcome(&fourth), None);
         call.comes_to_rest();
+    }
+}
+
+/// RFC 5626 §5.3: its Contact leads nowhere from here, its connection does; and the one that it came by last.
+#[test]
+fn r11_a_caller_behind_a_nat_is_reached_by_the_connection_that_it_called_by() {
+    let routing = format!(
+        "[[trunk]]\nname = \"carrier\"\nfrom = [\"192.0.2.1/32\"]\noptions_interval = 0\n[[trunk]]\nname = \"mobile\"\n\
+         gateways = [{{ uri = \"sip:{}\" }}]\noutbound = true\noptions_interval = 0\n{}",
+        layout::gateway_addr(0),
+        did_forward()
+    );
+    let by_flow = |flow: u16| Peer {
+        transport: Transport::Tcp,
+        addr: ([192, 0, 2, 1], 40_000 + flow).into(),
+        listener: ListenerId(0),
+        flow: Some(FlowId(flow.into())),
+    };
+    for reinvites in [false, true] {
+        let mut core = served().cores(1, 7, &routing).remove(0);
+        let mut at = 0;
+        let mut hears = |from: Peer, message: &Message| -> Vec<(Peer, Message)> {
+            at += 1;
+            let now = Now { mono: Instant::from_micros(at * 1_000), wall: Wall(at) };
+            let mut effects = Effects::default();
+            let bytes = message.bytes();
+            core.handle(now, Input::Received { from, bytes: &bytes, age: Duration::ZERO }, &mut effects);
+            let sent = effects.out.messages();
+            sent.filter_map(|(to, bytes)| Some((to, Message::parse(bytes).ok()?))).collect()
+        };
+        let of_caller = |method: &str, cseq: u32, to: &str, target: &str| {
+            Message::request(method, target)
+                .with("Via", format!("SIP/2.0/TCP 10.0.0.5;branch=z9hG4bK{method}{cseq}"))
+                .with("From", "<sip:+14155550001@192.0.2.1>;tag=caller")
+                .with("To", to)
+                .with("Call-ID", "nat")
+                .with("CSeq", format!("{cseq} {method}"))
+                .with("Contact", "<sip:+14155550001@10.0.0.5;transport=tcp>")
+                .with_sdp(Some(b"v=0\r\n"))
+        };
+        let us = format!("sip:{DID}@{}", layout::SERVER);
+        let called = hears(by_flow(7), &of_caller("INVITE", 1, &format!("<{us}>"), &us));
+        let (gateway, invite) = called.into_iter().find(|(_, sent)| sent.is_request()).expect("our INVITE");
+        let tagged = format!("{};tag=gateway", invite.get("To").unwrap_or_default());
+        let mut answer = Message::response(&invite, 200, "OK")
+            .with("Contact", format!("<sip:{}>", layout::gateway_addr(0)))
+            .with_sdp(Some(b"v=0\r\n"));
+        answer.set("To", &*tagged);
+        let told = hears(gateway, &answer);
+        let (_, ok) =
+            told.into_iter().find(|(to, sent)| to.flow.is_some() && sent.status() == 200).expect("our 200");
+        let to = ok.get("To").unwrap_or_default();
+        hears(by_flow(7), &of_caller("ACK", 1, to, &us));
+        if reinvites {
+            hears(by_flow(8), &of_caller("INVITE", 2, to, &us));
+        }
+        let bye = Message::request("BYE", ok.contact().unwrap_or_default())
+            .with("Via", format!("SIP/2.0/UDP {};branch=z9hG4bKbye", layout::gateway_addr(0)))
+            .with("From", &*tagged)
+            .with("To", invite.get("From").unwrap_or_default())
+            .with("Call-ID", invite.call_id())
+            .with("CSeq", "1 BYE");
+        let ended = hears(gateway, &bye);
+        let reached = ended.iter().find(|(_, sent)| sent.is_request()).map(|(to, sent)| (*to, sent.method()));
+        assert_eq!(reached, Some((by_flow(if reinvites { 8 } else { 7 }), "BYE")));
     }
 }

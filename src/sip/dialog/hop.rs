@@ -79,18 +79,20 @@ impl Reach {
 /// Who names no transport is reached by UDP (RFC 3263 §4.1), but by the connection that we have to that host. A
 /// transport that none of ours serves leaves it where we heard it.
 ///
-/// An address that reaches less far than the one we heard it from is one behind its NAT, or means a host beside us.
-/// Who came by a connection is reached by that then, as RFC 5626 §5.3 has it, and none is opened to such an address.
+/// An address that reaches less far than the one we heard it from is one behind its NAT, or means a host beside us, or
+/// ourselves. Who came by a connection is reached by that then, as RFC 5626 §5.3 has it, and none is opened to such an
+/// address.
 pub(super) fn next_hop(from: Peer, hop: Option<Hop>, ways: &impl Ways) -> Peer {
     let Some(Hop { addr: Some(addr), transport }) = hop else { return from };
-    let leads_elsewhere = Reach::of(addr.ip()) < Reach::of(from.addr.ip());
+    let reach = Reach::of(addr.ip());
+    let leads_elsewhere = reach < Reach::of(from.addr.ip());
     let same_family = addr.is_ipv4() == from.addr.is_ipv4();
     let stays = match transport {
         Some(transport) => transport == from.transport,
         None => from.transport == Transport::Udp || addr.ip() == from.addr.ip(),
     };
     let by = if stays { from.transport } else { transport.unwrap_or(Transport::Udp) };
-    if leads_elsewhere && (from.transport.is_reliable() || by.is_reliable()) {
+    if leads_elsewhere && (from.transport.is_reliable() || by.is_reliable() || reach < Reach::Site) {
         return from;
     }
     if stays && same_family {
@@ -204,8 +206,8 @@ mod tests {
                 let [after_udp, after_tcp] = after_udp_and_tcp([192, 0, 2, 1], &target);
                 assert_eq!(after_tcp, TCP_STAYS, "{target}");
                 // No connection is opened to where it may be a host of ours that listens.
-                let tcp = params.ends_with("tcp");
-                assert_eq!(after_udp, if tcp { UDP_STAYS.to_owned() } else { format!("udp {host}:5070") });
+                let stays = params.ends_with("tcp") || matches!(host, "169.254.169.254" | "127.0.0.1");
+                assert_eq!(after_udp, if stays { UDP_STAYS.to_owned() } else { format!("udp {host}:5070") });
             }
         }
         // Among hosts of one site they are what they say.
