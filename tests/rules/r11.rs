@@ -239,6 +239,18 @@ fn r11_an_offer_in_an_early_update_is_500_or_491_while_one_is_open_and_else_488(
 }
 
 #[test]
+fn r11_an_early_update_of_the_caller_moves_its_dialog() {
+    let mut call = forward().incoming(DID).ringing(["gateway1"]);
+    call.asks("caller", "UPDATE", |mut update| {
+        update.set("Contact", "<sip:moved@127.0.1.1:5060>");
+        update
+    });
+    call.answers("gateway1").after(millis(50)).hangs_up("gateway1").settle();
+    assert_eq!(call.messages("us → caller", "BYE").remove(0).uri(), "sip:moved@127.0.1.1:5060");
+    call.comes_to_rest();
+}
+
+#[test]
 fn r11_what_one_side_carries_goes_along_to_the_other_within_the_call_too() {
     fn with_all(mut message: Message) -> Message {
         message.set("Session-ID", "47755a9de7794ba387653f2099600ef2;remote=0");

@@ -234,13 +234,11 @@ impl Exchange {
             slot.asked.remove(place);
         }
         let Ok(request) = Message::parse(&bytes) else { return };
-        let Some(side) = slot.side(leg) else { return };
-        if let Some(dialog) = side.dialog.as_deref_mut()
-            && accepted
-            && matches!(method, Method::Invite | Method::Update)
-        {
+        let refreshes = accepted && matches!(method, Method::Invite | Method::Update);
+        if let Some(dialog) = slot.dialog_of(leg).filter(|_| refreshes) {
             dialog.refresh_target(&request, from, &self.settings);
         }
+        let Some(side) = slot.side(leg) else { return };
         // In an early dialog, or after a BYE, there is none.
         let peer = side.dialog.as_deref().map_or(from, |dialog| dialog.peer());
         let host = self.settings.host_of(&*self.desk, peer);

@@ -286,6 +286,17 @@ impl Slot {
         self.legs.get_mut(leg.index() - 1).map(|leg| &mut leg.side)
     }
 
+    /// A side's dialog; the caller's, until it is answered, is the one that our 2xx will make.
+    pub fn dialog_of(&mut self, leg: LegId) -> Option<&mut Dialog> {
+        match &mut self.opening {
+            Some(opening) if leg == LegId::CALLER => Some(&mut opening.dialog),
+            Some(_) | None => match leg.index().checked_sub(1) {
+                Some(at) => self.legs.get_mut(at)?.side.dialog.as_deref_mut(),
+                None => self.caller.side.dialog.as_deref_mut(),
+            },
+        }
+    }
+
     pub fn called(&mut self, leg: LegId) -> Option<&mut CalledSide> {
         self.legs.get_mut(leg.index().checked_sub(1)?)
     }
