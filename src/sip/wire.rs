@@ -16,9 +16,9 @@ pub use fields::{Field, Fields, Kept};
 pub use frame::{BadFrame, Frame, MAX_HEAD, frame};
 pub use via::{MAGIC_COOKIE, Via};
 
-use super::header::{List, Method, Name, chars};
+use super::header::{Method, Name, chars};
 use super::uri::{Address, BadUri, Uri};
-use scan::{Head, Start};
+use scan::{Singles, Start};
 
 /// The longest message: what fits a UDP datagram's length, and what an index of 16 bits reaches.
 pub const MAX_MESSAGE: usize = 65_535;
@@ -32,7 +32,7 @@ const INLINE_FIELDS: usize = 32;
 type Entries = SmallVec<[Entry; INLINE_FIELDS]>;
 
 /// Where a field stands in the message.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     name: Name,
     name_at: u16,
@@ -68,18 +68,20 @@ impl<'a> Message<'a> {
     }
 
     fn read(raw: &'a [u8]) -> Result<Message<'a>, Fault> {
-        let mut fields = Entries::new();
-        let Head { start, singles, body_at } = scan::head(raw, &mut fields)?;
-        let value = |name| singles.value(raw, name).ok_or(Fault::Missing(name));
+        let (line, lines) = scan::start_line(raw)?;
+        let start = scan::read_start(line)?;
+        let (mut fields, mut singles) = (Entries::new(), Singles::default());
+        let body_at = raw.len() - scan::read_fields(lines, &mut fields, &mut singles)?.len();
+        let value = |name| singles.value(raw, name);
         let (cseq, cseq_method) = read_cseq(value(Name::CSeq)?)?;
         let method = match start {
             Start::Request { method, .. } if method == cseq_method => Method::parse(method),
             Start::Request { .. } => return Err(Fault::CSeqMethod),
             Start::Response { .. } => Method::parse(cseq_method),
         };
-        let top = List::new(value(Name::Via)?).next();
+        let vias = value(Name::Via)?;
         // Not by `ok_or` or `map_err`, which copy what they leave as it is.
-        let Some(via) = top.and_then(Via::parse) else { return Err(Fault::Bad(Name::Via)) };
+        let Some(via) = Via::first(vias) else { return Err(Fault::Bad(Name::Via)) };
         let call_id = value(Name::CallId)?;
         if call_id.is_empty() || !chars::is_graphic(call_id) {
             return Err(Fault::Bad(Name::CallId));
