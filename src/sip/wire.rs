@@ -73,21 +73,21 @@ impl<'a> Message<'a> {
         let (mut fields, mut singles) = (Entries::new(), Singles::default());
         let body_at = raw.len() - scan::read_fields(lines, &mut fields, &mut singles)?.len();
         let value = |name| singles.value(raw, name);
-        let (cseq, cseq_method) = read_cseq(value(Name::CSeq)?)?;
-        let method = match start {
-            Start::Request { method, .. } if method == cseq_method => Method::parse(method),
-            Start::Request { .. } => return Err(Fault::CSeqMethod),
-            Start::Response { .. } => Method::parse(cseq_method),
-        };
-        let vias = value(Name::Via)?;
-        // Not by `ok_or` or `map_err`, which copy what they leave as it is.
-        let Some(via) = Via::first(vias) else { return Err(Fault::Bad(Name::Via)) };
+        let (cseq, method, token) = read_cseq(value(Name::CSeq)?)?;
+        if matches!(start, Start::Request { method, .. } if method != token) {
+            return Err(Fault::CSeqMethod);
+        }
+        // Each is looked at where it is until the end: a move would be a copy.
+        let via = Via::first(value(Name::Via)?);
+        let Some(via) = &via else { return Err(Fault::Bad(Name::Via)) };
         let call_id = value(Name::CallId)?;
         if call_id.is_empty() || !chars::is_graphic(call_id) {
             return Err(Fault::Bad(Name::CallId));
         }
-        let Ok(from) = Address::parse(value(Name::From)?) else { return Err(Fault::Bad(Name::From)) };
-        let Ok(to) = Address::parse(value(Name::To)?) else { return Err(Fault::Bad(Name::To)) };
+        let from = Address::parse(value(Name::From)?);
+        let Ok(from) = &from else { return Err(Fault::Bad(Name::From)) };
+        let to = Address::parse(value(Name::To)?);
+        let Ok(to) = &to else { return Err(Fault::Bad(Name::To)) };
         let body_length = match value(Name::ContentLength) {
             Ok(value) => content_length(value)?,
             Err(_) => raw.len() - body_at,
@@ -100,9 +100,9 @@ impl<'a> Message<'a> {
             method,
             cseq,
             fields,
-            via,
-            from,
-            to,
+            via: *via,
+            from: *from,
+            to: *to,
             call_id,
         })
     }
@@ -260,14 +260,17 @@ impl Entry {
     }
 }
 
-fn read_cseq(value: &[u8]) -> Result<(u32, &[u8]), Fault> {
+fn read_cseq(value: &[u8]) -> Result<(u32, Method, &[u8]), Fault> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let number = chars::number(&value[..digits]).filter(|&number| number < 1 << 31);
     let number = number.and_then(|number| u32::try_from(number).ok());
     let token = chars::trim_start(&value[digits..]);
     let parted = value.get(digits).copied().is_some_and(chars::is_lws);
+    let method = Method::parse(token);
     match number {
-        Some(number) if parted && chars::is_token(token) => Ok((number, token)),
+        Some(number) if parted && (method != Method::Other || chars::is_token(token)) => {
+            Ok((number, method, token))
+        }
         Some(_) | None => Err(Fault::Bad(Name::CSeq)),
     }
 }
