@@ -90,17 +90,13 @@ pub(super) fn read_fields<'a>(
 ) -> Result<&'a [u8], Fault> {
     let Lines { mut rest, length } = lines;
     for _ in 0..MAX_FIELDS {
-        let at = length - rest.len();
-        if let Some((entry, after)) = plain_field(rest, at) {
-            rest = after;
-            singles.take(&entry)?;
-            fields.push(entry);
-        } else if let (Some(entry), after) = any_field(rest, at)? {
-            rest = after;
-            singles.take(&entry)?;
-            fields.push(entry);
-        } else {
-            return Ok(&rest[2..]);
+        match field(rest, length - rest.len())? {
+            (Some(entry), after) => {
+                rest = after;
+                singles.take(&entry)?;
+                fields.push(entry);
+            }
+            (None, body) => return Ok(body),
         }
     }
     match any_field(rest, length - rest.len())? {
@@ -136,7 +132,7 @@ pub(super) struct Lines<'a> {
 impl Lines<'_> {
     /// The next field, or `None` at the empty line that ends the head.
     pub fn next_field(&mut self) -> Result<Option<Entry>, Fault> {
-        let (entry, rest) = any_field(self.rest, self.length - self.rest.len())?;
+        let (entry, rest) = field(self.rest, self.length - self.rest.len())?;
         self.rest = rest;
         Ok(entry)
     }
@@ -156,6 +152,16 @@ impl Lines<'_> {
 
 /// The field in the line at the front, which begins at that place of the message, or `None` at the empty line
 /// that ends the head; and what comes after it.
+#[inline(always)]
+fn field(line: &[u8], name_at: usize) -> Result<(Option<Entry>, &[u8]), Fault> {
+    match plain_field(line, name_at) {
+        Some((entry, rest)) => Ok((Some(entry), rest)),
+        None => any_field(line, name_at),
+    }
+}
+
+/// What `field` reads, however it is written.
+#[inline(never)]
 fn any_field(line: &[u8], name_at: usize) -> Result<(Option<Entry>, &[u8]), Fault> {
     match line {
         [b'\r', b'\n', body @ ..] => return Ok((None, body)),
