@@ -4,10 +4,12 @@ pub mod chars;
 mod fate;
 mod list;
 mod params;
+mod usual;
 
 pub use fate::Fate;
 pub use list::List;
 pub use params::{Param, Params};
+pub(crate) use usual::usual;
 
 /// A request's method (RFC 3261 §7.1 and its extensions). Case-sensitive on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -93,6 +93,14 @@ impl<'a> Uri<'a> {
     /// The part that is not as RFC 3261 §25.1 or RFC 3966 §3 wants it. Hosts may have underscores and users
     /// may have UTF-8 and `#`, which networks in use send.
     pub fn parse(raw: &'a [u8]) -> Result<Uri<'a>, BadUri> {
+        match plain(raw) {
+            Some((uri, [])) => Ok(uri),
+            Some(_) | None => Uri::parse_any(raw),
+        }
+    }
+
+    #[inline(never)]
+    fn parse_any(raw: &'a [u8]) -> Result<Uri<'a>, BadUri> {
         match split_scheme(raw) {
             Some((scheme @ (Scheme::Sip | Scheme::Sips), rest)) => sip(scheme, raw, rest),
             Some((Scheme::Tel, rest)) => tel(raw, rest),
@@ -177,13 +185,54 @@ fn escaped_byte(bytes: &[u8]) -> Option<u8> {
     u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
 }
 
-/// Which of the schemes with a grammar of ours it is, and what follows the colon.
-#[inline]
-fn split_scheme(raw: &[u8]) -> Option<(Scheme, &[u8])> {
-    // As nearly all write it.
-    if let Some(rest) = raw.strip_prefix(b"sip:") {
-        return Some((Scheme::Sip, rest));
+/// Takes a URI as nearly all write it off the front: `sip:`, a user without password and escapes or none, a
+/// host that is no IPv6 reference, parameters. What the general reader reads, when what follows cannot belong
+/// to a URI.
+#[inline(always)]
+fn plain(bytes: &[u8]) -> Option<(Uri<'_>, &[u8])> {
+    let rest = bytes.strip_prefix(b"sip:")?;
+    let run = chars::plain_user_run(rest);
+    let (user, rest) = match rest.split_at_checked(run)? {
+        ([], _) => return None,
+        (user, [b'@', rest @ ..]) => (Some(user), rest),
+        _ => (None, rest),
+    };
+    let HostPort { host, port, rest } = plain_host_port(rest)?;
+    let (params, rest) = match rest {
+        [b';', ..] => rest.split_at_checked(chars::uri_params_run(rest))?,
+        _ => rest.split_at_checked(0)?,
+    };
+    let raw = bytes.get(..bytes.len() - rest.len())?;
+    let headers = &raw[raw.len()..];
+    Some((Uri { scheme: Scheme::Sip, raw, user, password: None, host, port, params, headers }, rest))
+}
+
+/// What `host_port` takes off the front, IPv6 references excepted.
+#[inline(always)]
+pub(crate) fn plain_host_port(bytes: &[u8]) -> Option<HostPort<'_>> {
+    let (host, rest) = bytes.split_at_checked(chars::host_run(bytes))?;
+    if host.is_empty() {
+        return None;
     }
+    let [b':', digits @ ..] = rest else { return Some(HostPort { host, port: None, rest }) };
+    let (port, rest) = plain_port(digits)?;
+    Some(HostPort { host, port: Some(port), rest })
+}
+
+/// Takes a port of one to five digits off the front.
+#[inline(always)]
+fn plain_port(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    let (mut port, mut rest) = (0u32, bytes);
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        port = port.wrapping_mul(10).wrapping_add(u32::from(digit - b'0'));
+        rest = after;
+    }
+    let port = u16::try_from(port).ok()?;
+    matches!(bytes.len() - rest.len(), 1..=5).then_some((port, rest))
+}
+
+/// Which of the schemes with a grammar of ours it is, and what follows the colon.
+fn split_scheme(raw: &[u8]) -> Option<(Scheme, &[u8])> {
     let after = |scheme: &[u8]| {
         let (start, rest) = raw.split_at_checked(scheme.len())?;
         start.eq_ignore_ascii_case(scheme).then_some(rest)
@@ -193,7 +242,6 @@ fn split_scheme(raw: &[u8]) -> Option<(Scheme, &[u8])> {
         .find_map(|(scheme, spelling)| Some((scheme, after(spelling)?)))
 }
 
-#[inline]
 fn sip<'a>(scheme: Scheme, raw: &'a [u8], rest: &'a [u8]) -> Result<Uri<'a>, BadUri> {
     let (run, colon, escaped) = chars::user_run(rest);
     let (user, password, rest) = match rest.get(run) {
@@ -229,7 +277,6 @@ pub(crate) struct HostPort<'a> {
 }
 
 /// Takes `host [":" port]` off the front.
-#[inline]
 pub(crate) fn host_port(bytes: &[u8]) -> Result<HostPort<'_>, BadUri> {
     let (host, rest) = bytes.split_at(host_end(bytes).ok_or(BadUri::Host)?);
     let Some(rest) = rest.strip_prefix(b":") else { return Ok(HostPort { host, port: None, rest }) };

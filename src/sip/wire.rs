@@ -16,9 +16,9 @@ pub use fields::{Field, Fields, Kept};
 pub use frame::{BadFrame, Frame, MAX_HEAD, frame};
 pub use via::{MAGIC_COOKIE, Via};
 
-use super::header::{List, Method, Name, chars};
+use super::header::{Method, Name, chars};
 use super::uri::{Address, BadUri, Uri};
-use scan::{Head, Start};
+use scan::{Singles, Start};
 
 /// The longest message: what fits a UDP datagram's length, and what an index of 16 bits reaches.
 pub const MAX_MESSAGE: usize = 65_535;
@@ -32,7 +32,7 @@ const INLINE_FIELDS: usize = 32;
 type Entries = SmallVec<[Entry; INLINE_FIELDS]>;
 
 /// Where a field stands in the message.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     name: Name,
     name_at: u16,
@@ -68,24 +68,26 @@ impl<'a> Message<'a> {
     }
 
     fn read(raw: &'a [u8]) -> Result<Message<'a>, Fault> {
-        let mut fields = Entries::new();
-        let Head { start, singles, body_at } = scan::head(raw, &mut fields)?;
-        let value = |name| singles.value(raw, name).ok_or(Fault::Missing(name));
-        let (cseq, cseq_method) = read_cseq(value(Name::CSeq)?)?;
-        let method = match start {
-            Start::Request { method, .. } if method == cseq_method => Method::parse(method),
-            Start::Request { .. } => return Err(Fault::CSeqMethod),
-            Start::Response { .. } => Method::parse(cseq_method),
-        };
-        let top = List::new(value(Name::Via)?).next();
-        // Not by `ok_or` or `map_err`, which copy what they leave as it is.
-        let Some(via) = top.and_then(Via::parse) else { return Err(Fault::Bad(Name::Via)) };
+        let (line, lines) = scan::start_line(raw)?;
+        let start = scan::read_start(line)?;
+        let (mut fields, mut singles) = (Entries::new(), Singles::default());
+        let body_at = raw.len() - scan::read_fields(lines, &mut fields, &mut singles)?.len();
+        let value = |name| singles.value(raw, name);
+        let (cseq, method, token) = read_cseq(value(Name::CSeq)?)?;
+        if matches!(start, Start::Request { method, .. } if method != token) {
+            return Err(Fault::CSeqMethod);
+        }
+        // Each is looked at where it is until the end: a move would be a copy.
+        let via = Via::first(value(Name::Via)?);
+        let Some(via) = &via else { return Err(Fault::Bad(Name::Via)) };
         let call_id = value(Name::CallId)?;
         if call_id.is_empty() || !chars::is_graphic(call_id) {
             return Err(Fault::Bad(Name::CallId));
         }
-        let Ok(from) = Address::parse(value(Name::From)?) else { return Err(Fault::Bad(Name::From)) };
-        let Ok(to) = Address::parse(value(Name::To)?) else { return Err(Fault::Bad(Name::To)) };
+        let from = Address::parse(value(Name::From)?);
+        let Ok(from) = &from else { return Err(Fault::Bad(Name::From)) };
+        let to = Address::parse(value(Name::To)?);
+        let Ok(to) = &to else { return Err(Fault::Bad(Name::To)) };
         let body_length = match value(Name::ContentLength) {
             Ok(value) => content_length(value)?,
             Err(_) => raw.len() - body_at,
@@ -98,9 +100,9 @@ impl<'a> Message<'a> {
             method,
             cseq,
             fields,
-            via,
-            from,
-            to,
+            via: *via,
+            from: *from,
+            to: *to,
             call_id,
         })
     }
@@ -258,14 +260,17 @@ impl Entry {
     }
 }
 
-fn read_cseq(value: &[u8]) -> Result<(u32, &[u8]), Fault> {
+fn read_cseq(value: &[u8]) -> Result<(u32, Method, &[u8]), Fault> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let number = chars::number(&value[..digits]).filter(|&number| number < 1 << 31);
     let number = number.and_then(|number| u32::try_from(number).ok());
     let token = chars::trim_start(&value[digits..]);
     let parted = value.get(digits).copied().is_some_and(chars::is_lws);
+    let method = Method::parse(token);
     match number {
-        Some(number) if parted && chars::is_token(token) => Ok((number, token)),
+        Some(number) if parted && (method != Method::Other || chars::is_token(token)) => {
+            Ok((number, method, token))
+        }
         Some(_) | None => Err(Fault::Bad(Name::CSeq)),
     }
 }

@@ -46,7 +46,7 @@ fn has(byte: u8, class: u8) -> bool {
 
 /// How many bytes at the start are of a class. Eight at a time: of a loop by single bytes half the instructions
 /// are the loop's own.
-#[inline]
+#[inline(always)]
 fn run(bytes: &[u8], class: u8) -> usize {
     let (eights, rest) = bytes.as_chunks::<8>();
     for (index, eight) in eights.iter().enumerate() {
@@ -65,8 +65,20 @@ pub fn is_token(bytes: &[u8]) -> bool {
 
 /// Whether all bytes are printable ASCII, the space excepted.
 pub(crate) fn is_graphic(bytes: &[u8]) -> bool {
-    // Without an early way out the compiler compares sixteen bytes at once.
-    bytes.iter().fold(true, |graphic, byte| graphic & byte.is_ascii_graphic())
+    let (words, rest) = bytes.as_chunks::<8>();
+    let rest = match bytes.last_chunk::<8>() {
+        Some(last) => not_graphic(*last),
+        None => rest.iter().fold(0, |marks, byte| marks | u64::from(!byte.is_ascii_graphic())),
+    };
+    words.iter().fold(rest, |marks, word| marks | not_graphic(*word)) == 0
+}
+
+/// Marks a word that has a byte below `!` or above `~`.
+#[inline(always)]
+const fn not_graphic(word: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(word);
+    let from_exclamation = (word | HIGH_BITS) - b'!' as u64 * ONES;
+    (word | word.wrapping_add(ONES) | !from_exclamation) & HIGH_BITS
 }
 
 /// Whether a text is the one wanted, in whatever case. Nearly all peers write the case of the RFCs, for which
@@ -77,6 +89,7 @@ pub(crate) fn is(text: &[u8], wanted: &[u8]) -> bool {
 }
 
 /// How many bytes at the start could be a host name or an IPv4 address.
+#[inline(always)]
 pub(crate) fn host_run(bytes: &[u8]) -> usize {
     run(bytes, HOST)
 }
@@ -87,8 +100,15 @@ pub(crate) fn token_run(bytes: &[u8]) -> usize {
 }
 
 /// How many bytes at the start can stand in a parameter's unquoted value.
+#[inline(always)]
 pub(crate) fn word_run(bytes: &[u8]) -> usize {
     run(bytes, WORD)
+}
+
+/// How many bytes at the start can stand in a user, colon and `%` excepted.
+#[inline(always)]
+pub(crate) fn plain_user_run(bytes: &[u8]) -> usize {
+    run(bytes, PLAIN_USER)
 }
 
 /// How many bytes at the start can stand in a user or password, where among them the first colon is, and
@@ -119,21 +139,32 @@ pub(crate) fn is_uri_rest(bytes: &[u8]) -> bool {
 }
 
 /// How many bytes at the start are neither `?` nor illegal after the host of a URI.
+#[inline(always)]
 pub(crate) fn uri_params_run(bytes: &[u8]) -> usize {
     run(bytes, URI_PARAMS)
 }
 
 /// Where the first byte of `bytes` stands that is below 0x0E: CR, LF, NUL, tab, or a control byte that no
 /// header uses. For header lines this takes fewer instructions than a vector routine that has to be called.
-#[inline]
+#[inline(always)]
 pub(crate) fn low_control(bytes: &[u8]) -> Option<usize> {
-    let (blocks, rest) = bytes.as_chunks::<16>();
-    for (index, block) in blocks.iter().enumerate() {
+    let mut rest = bytes;
+    while let Some((block, after)) = rest.split_first_chunk::<16>() {
         if any_low(block) {
-            return first_marked(block, low_marks).map(|at| index * 16 + at);
+            let (words, _) = block.as_chunks::<8>();
+            let [first, second] =
+                [low_marks(u64::from_le_bytes(words[0])), low_marks(u64::from_le_bytes(words[1]))];
+            let at = if first != 0 { first.trailing_zeros() } else { 64 + second.trailing_zeros() };
+            return Some(bytes.len() - rest.len() + at as usize / 8);
         }
+        rest = after;
     }
-    first_marked(rest, low_marks).map(|at| blocks.len() * 16 + at)
+    low_in_the_rest(rest).map(|at| bytes.len() - rest.len() + at)
+}
+
+#[inline(never)]
+fn low_in_the_rest(bytes: &[u8]) -> Option<usize> {
+    first_marked(bytes, low_marks)
 }
 
 /// Whether `low_control` would find one: cheaper, where it is not asked for the place.
@@ -154,21 +185,21 @@ fn any_low(block: &[u8; 16]) -> bool {
 }
 
 /// Where the first colon of `bytes` stands.
-#[inline]
+#[inline(always)]
 pub(crate) fn colon(bytes: &[u8]) -> Option<usize> {
     find::<b':'>(bytes)
 }
 
-/// Where a byte first stands. For the few bytes of a name or a URI this takes fewer instructions than a vector
-/// routine.
-#[inline]
+/// Where a byte first stands. For the few bytes of a name or a URI this takes fewer instructions than a
+/// vector routine.
+#[inline(always)]
 pub(crate) fn find<const BYTE: u8>(bytes: &[u8]) -> Option<usize> {
     first_marked(bytes, marks_of::<BYTE>)
 }
 
-/// Where the first byte stands that `marks` marks in its word by the high bit. Of the marks in a word only the
-/// lowest has to be sure, since a borrow may run upwards from it; 0xFF must have none.
-#[inline]
+/// Where the first byte stands that `marks` marks in its word by the high bit. Of the marks in a word only
+/// the lowest has to be sure, since a borrow may run upwards from it; 0xFF must have none.
+#[inline(always)]
 fn first_marked(bytes: &[u8], marks: impl Fn(u64) -> u64) -> Option<usize> {
     let first = |word: u64| match marks(word) {
         0 => None,
@@ -194,7 +225,7 @@ const fn low_marks(word: u64) -> u64 {
 }
 
 /// Marks the bytes of a word that are `BYTE`.
-const fn marks_of<const BYTE: u8>(word: u64) -> u64 {
+pub(super) const fn marks_of<const BYTE: u8>(word: u64) -> u64 {
     let zero = word ^ (BYTE as u64 * ONES);
     zero.wrapping_sub(ONES) & !zero & HIGH_BITS
 }

@@ -25,21 +25,20 @@ impl<'a> Address<'a> {
     /// The part that is not as RFC 3261 §25.1 wants it. Unquoted display names may have UTF-8, which phones
     /// send.
     pub fn parse(value: &'a [u8]) -> Result<Address<'a>, BadUri> {
+        match plain(value) {
+            Some(address) => Ok(address),
+            None => Address::parse_any(value),
+        }
+    }
+
+    #[inline(never)]
+    fn parse_any(value: &'a [u8]) -> Result<Address<'a>, BadUri> {
         let raw = chars::trim(value);
         let (display, uri_raw, params) = split(raw)?;
-        let mut tag = None;
-        // Before the URI, whose fault counts first: what is read last is copied once less.
-        let well_formed = Params::each_well_formed(params, |param| {
-            if tag.is_none() && chars::is(param.name, b"tag") {
-                tag = Some(param.value.unwrap_or_default());
-            }
-            Some(())
-        });
-        match Uri::parse(uri_raw) {
-            Err(bad) => Err(bad),
-            Ok(_) if well_formed.is_none() => Err(BadUri::AddressParams),
-            Ok(uri) => Ok(Address { display, uri, uri_raw, params, raw, tag }),
-        }
+        // The fault of the URI counts first.
+        let uri = Uri::parse(uri_raw)?;
+        let tag = tag_of(params).ok_or(BadUri::AddressParams)?;
+        Ok(Address { display, uri, uri_raw, params, raw, tag })
     }
 
     /// The `tag` of a From or To.
@@ -55,6 +54,53 @@ impl<'a> Address<'a> {
     pub fn params(&self) -> Params<'a> {
         Params::new(self.params)
     }
+}
+
+/// An address as nearly all write it: `"display" <sip:user@host:port>;tag=token`, of which only the URI has
+/// to be there, and no white space but the one. What the general reader reads, or nothing.
+#[inline(always)]
+fn plain(raw: &[u8]) -> Option<Address<'_>> {
+    let (display, rest) = match raw {
+        [b'"', ..] => {
+            let (display, rest) = raw.split_at_checked(chars::quoted_run(raw)?)?;
+            (Some(display), rest.strip_prefix(b" <")?)
+        }
+        [b'<', rest @ ..] => (None, rest),
+        _ => return None,
+    };
+    let (uri, rest) = super::plain(rest)?;
+    let params = rest.strip_prefix(b">")?;
+    let tag = match params {
+        [] => None,
+        [b';', .., b'!'..=0xff] => tag_of(params)?,
+        _ => return None,
+    };
+    Some(Address { display, uri, uri_raw: uri.raw, params, raw, tag })
+}
+
+/// The first `tag` of the parameters. `None` where they are not well formed.
+#[inline(always)]
+fn tag_of(params: &[u8]) -> Option<Option<&[u8]>> {
+    // As nearly all From and To have it.
+    if let Some(tag) = params.strip_prefix(b";tag=")
+        && !tag.is_empty()
+        && chars::word_run(tag) == tag.len()
+    {
+        return Some(Some(tag));
+    }
+    first_tag(params)
+}
+
+#[inline(never)]
+fn first_tag(params: &[u8]) -> Option<Option<&[u8]>> {
+    let mut tag = None;
+    Params::each_well_formed(params, |param| {
+        if tag.is_none() && chars::is(param.name, b"tag") {
+            tag = Some(param.value.unwrap_or_default());
+        }
+        Some(())
+    })?;
+    Some(tag)
 }
 
 /// Display name, URI and parameters of a trimmed value.
@@ -97,6 +143,7 @@ fn bare(raw: &[u8], end: usize) -> Result<Parts<'_>, BadUri> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super as uri;
     use super::*;
 
     proptest! {
@@ -112,6 +159,49 @@ mod tests {
                     prop_assert_eq!(address.tag(), address.param("tag"), "{}", text);
                 }
             }
+        }
+    }
+
+    /// Addresses, and what is one but for a byte or two.
+    fn nearly_an_address() -> impl Strategy<Value = Vec<u8>> {
+        let written = "(\"([A-Z ]|\\\\.){0,4}\" ?)?<?sip:([a-z0-9+%:;?]{0,9}@)?[a-z0-9.-]{1,12}(:[0-9]{1,6})?(;[a-z=]{1,9})?\
+            (\\?a=b)?>?( ?;(tag|TAG|x)(=([a-z0-9=<>.]{1,9}|\"[a-z, ]{0,4}\"))?){0,2} ?";
+        let telling = proptest::sample::select(b" \t\r\n\0\"\\<>;:=@,?%[]\x7f\x80\xff09az".to_vec());
+        let mutations = proptest::collection::vec((any::<proptest::sample::Index>(), telling), 0..3);
+        (written, mutations).prop_map(|(text, mutations)| {
+            let mut bytes = text.into_bytes();
+            for (at, byte) in mutations {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_plain_reader_reads_nothing_otherwise_than_the_general_one(bytes in nearly_an_address()) {
+            if let Some(plain) = plain(&bytes) {
+                prop_assert_eq!(format!("{:?}", Address::parse_any(&bytes)), format!("{:?}", Ok::<_, BadUri>(plain)));
+            }
+            let uri = bytes.strip_prefix(b"<").unwrap_or(&bytes);
+            if let Some((plain, [])) = uri::plain(uri) {
+                prop_assert_eq!(format!("{:?}", Uri::parse_any(uri)), format!("{:?}", Ok::<_, BadUri>(plain)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_nearly_all_write_is_plain() {
+        for text in [
+            "<sip:192.0.2.1>",
+            "<sip:bob@example.com:5060>;tag=98asjd8",
+            "\"Bob \\\"B\\\" Ray\" <sip:+12015550101@192.0.2.1:65535;user=phone>;tag=a=b",
+            "<sip:bob@example.com>;expires=60;q=\"1\"",
+        ] {
+            assert!(plain(text.as_bytes()).is_some(), "{text}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The one pass over the head.
 
 use super::{Entries, Entry, Fault, MAX_FIELDS, MAX_MESSAGE};
-use crate::sip::header::{Name, chars};
+use crate::sip::header::{Name, chars, usual};
 use crate::sip::uri::{BadUri, Uri};
 
 /// What the first line says.
@@ -9,12 +9,6 @@ use crate::sip::uri::{BadUri, Uri};
 pub(super) enum Start<'a> {
     Request { method: &'a [u8], uri: Uri<'a> },
     Response { status: u16, phrase: &'a [u8] },
-}
-
-pub(super) struct Head<'a> {
-    pub start: Start<'a>,
-    pub singles: Singles,
-    pub body_at: usize,
 }
 
 /// Where the headers stand that every message has, and those that may stand there once only.
@@ -51,9 +45,16 @@ static SLOT: [u8; Name::Other as usize + 1] = {
 
 impl Singles {
     /// The value of the first field of that name.
-    pub fn value<'a>(&self, raw: &'a [u8], name: Name) -> Option<&'a [u8]> {
+    ///
+    /// # Errors
+    /// `Fault::Missing` where there is none.
+    #[inline(always)]
+    pub fn value<'a>(&self, raw: &'a [u8], name: Name) -> Result<&'a [u8], Fault> {
         let (at, end) = self.places[usize::from(SLOT[name as usize])];
-        (end != 0).then(|| &raw[usize::from(at)..usize::from(end)])
+        match raw.get(usize::from(at)..usize::from(end)) {
+            Some(value) if end != 0 => Ok(value),
+            Some(_) | None => Err(Fault::Missing(name)),
+        }
     }
 
     #[inline]
@@ -79,29 +80,33 @@ pub(super) fn skip_blank_lines(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Reads the start line, and the header fields into `fields`.
-pub(super) fn head<'a>(raw: &'a [u8], fields: &mut Entries) -> Result<Head<'a>, Fault> {
-    let (line, mut lines) = start_line(raw)?;
-    let start = read_start(line)?;
-    let mut singles = Singles::default();
-    read_fields(&mut lines, fields, &mut singles)?;
-    Ok(Head { start, singles, body_at: lines.at() })
-}
-
-/// A function of its own, so that what it keeps in hand from field to field stays in registers.
+/// Reads the header fields and gives what comes after their empty line. A function of its own, so that what
+/// it keeps in hand from field to field stays in registers.
 #[inline(never)]
-fn read_fields(lines: &mut Lines<'_>, fields: &mut Entries, singles: &mut Singles) -> Result<(), Fault> {
-    while let Some(entry) = lines.next_field()? {
-        if fields.len() == MAX_FIELDS {
-            return Err(Fault::TooManyFields);
+pub(super) fn read_fields<'a>(
+    lines: Lines<'a>,
+    fields: &mut Entries,
+    singles: &mut Singles,
+) -> Result<&'a [u8], Fault> {
+    let Lines { mut rest, length } = lines;
+    for _ in 0..MAX_FIELDS {
+        match field(rest, length - rest.len())? {
+            (Some(entry), after) => {
+                rest = after;
+                singles.take(&entry)?;
+                fields.push(entry);
+            }
+            (None, body) => return Ok(body),
         }
-        singles.take(&entry)?;
-        fields.push(entry);
     }
-    Ok(())
+    match any_field(rest, length - rest.len())? {
+        (Some(_), _) => Err(Fault::TooManyFields),
+        (None, body) => Ok(body),
+    }
 }
 
 /// The first line without its line end, and the lines after it.
+#[inline]
 pub(super) fn start_line(raw: &[u8]) -> Result<(&[u8], Lines<'_>), Fault> {
     if raw.is_empty() {
         return Err(Fault::Empty);
@@ -109,7 +114,10 @@ pub(super) fn start_line(raw: &[u8]) -> Result<(&[u8], Lines<'_>), Fault> {
     if raw.len() > MAX_MESSAGE {
         return Err(Fault::TooLong);
     }
-    let end = line_length(raw)?;
+    let end = match chars::low_control(raw) {
+        Some(end) if raw[end..].starts_with(b"\r\n") => end,
+        Some(_) | None => line_length(raw)?,
+    };
     Ok((&raw[..end], Lines { rest: &raw[end + 2..], length: raw.len() }))
 }
 
@@ -122,50 +130,11 @@ pub(super) struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Where in the message the next line begins.
-    fn at(&self) -> usize {
-        self.length - self.rest.len()
-    }
-
     /// The next field, or `None` at the empty line that ends the head.
-    #[inline]
     pub fn next_field(&mut self) -> Result<Option<Entry>, Fault> {
-        let line = self.rest;
-        match line {
-            [b'\r', b'\n', body @ ..] => {
-                self.rest = body;
-                return Ok(None);
-            }
-            [] | [b'\r'] => return Err(Fault::NoEmptyLine),
-            _ => {}
-        }
-        let colon = chars::colon(line).ok_or(Fault::HeaderName)?;
-        let raw_name = chars::trim_end(&line[..colon]);
-        let name = Name::parse(raw_name);
-        if name == Name::Other && !chars::is_token(raw_name) {
-            return Err(Fault::HeaderName);
-        }
-        let after = &line[colon + 1..];
-        // Nearly all write one space there.
-        let after = after.strip_prefix(b" ").unwrap_or(after);
-        let length = match chars::low_control(after) {
-            Some(end) if matches!(after[end..], [b'\r', b'\n', next, ..] if !matches!(next, b' ' | b'\t')) => {
-                end
-            }
-            Some(_) | None => value_length(after)?,
-        };
-        let value = chars::trim_start(&after[..length]);
-        let name_at = self.at();
-        let value_at = self.length - after.len() + length - value.len();
-        let entry = Entry {
-            name,
-            name_at: offset(name_at),
-            name_end: offset(name_at + raw_name.len()),
-            value_at: offset(value_at),
-            value_end: offset(value_at + chars::trim_end(value).len()),
-        };
-        self.rest = &after[length + 2..];
-        Ok(Some(entry))
+        let (entry, rest) = field(self.rest, self.length - self.rest.len())?;
+        self.rest = rest;
+        Ok(entry)
     }
 
     /// Passes over a field that `next_field` refused, for a reader that wants what can be had of the rest.
@@ -179,6 +148,72 @@ impl Lines<'_> {
             None => false,
         }
     }
+}
+
+/// The field in the line at the front, which begins at that place of the message, or `None` at the empty line
+/// that ends the head; and what comes after it.
+#[inline(always)]
+fn field(line: &[u8], name_at: usize) -> Result<(Option<Entry>, &[u8]), Fault> {
+    match plain_field(line, name_at) {
+        Some((entry, rest)) => Ok((Some(entry), rest)),
+        None => any_field(line, name_at),
+    }
+}
+
+/// What `field` reads, however it is written.
+#[inline(never)]
+fn any_field(line: &[u8], name_at: usize) -> Result<(Option<Entry>, &[u8]), Fault> {
+    match line {
+        [b'\r', b'\n', body @ ..] => return Ok((None, body)),
+        [] | [b'\r'] => return Err(Fault::NoEmptyLine),
+        _ => {}
+    }
+    let colon = chars::colon(line).ok_or(Fault::HeaderName)?;
+    let raw_name = chars::trim_end(&line[..colon]);
+    let name = Name::parse(raw_name);
+    if name == Name::Other && !chars::is_token(raw_name) {
+        return Err(Fault::HeaderName);
+    }
+    let after = &line[colon + 1..];
+    let length = match chars::low_control(after) {
+        Some(end) if matches!(after[end..], [b'\r', b'\n', next, ..] if !matches!(next, b' ' | b'\t')) => end,
+        Some(_) | None => value_length(after)?,
+    };
+    let value = chars::trim_start(&after[..length]);
+    let value_at = name_at + colon + 1 + length - value.len();
+    let entry = Entry {
+        name,
+        name_at: offset(name_at),
+        name_end: offset(name_at + raw_name.len()),
+        value_at: offset(value_at),
+        value_end: offset(value_at + chars::trim_end(value).len()),
+    };
+    Ok((Some(entry), &after[length + 2..]))
+}
+
+/// What `any_field` reads, for a line as nearly all are written: a name that we know, spelled as usual, a
+/// colon and one space, the value in one line. `None` for all others.
+#[inline(always)]
+fn plain_field(line: &[u8], name_at: usize) -> Option<(Entry, &[u8])> {
+    let (name, colon) = usual(line)?;
+    let after = line.get(colon + 1..)?.strip_prefix(b" ")?;
+    let length = chars::low_control(after)?;
+    let (value, rest) = after.split_at_checked(length)?;
+    let rest = rest.strip_prefix(b"\r\n")?;
+    if matches!(rest, [b' ' | b'\t', ..]) {
+        return None;
+    }
+    let value_end = name_at + colon + 2 + length;
+    let value = chars::trim_start(value);
+    let value_at = value_end - value.len();
+    let entry = Entry {
+        name,
+        name_at: offset(name_at),
+        name_end: offset(name_at + colon),
+        value_at: offset(value_at),
+        value_end: offset(value_at + chars::trim_end(value).len()),
+    };
+    Some((entry, rest))
 }
 
 /// How long the value is at the front, over all its folded lines (RFC 3261 §7.3.1), without its last CRLF.
@@ -196,6 +231,7 @@ fn value_length(bytes: &[u8]) -> Result<usize, Fault> {
 
 /// How long the line is at the front, without its CRLF. A CR or LF alone is refused, since the next element
 /// might see a line end where we see none; so is a NUL, except as a quoted pair (RFC 3261 §25.1).
+#[inline(never)]
 fn line_length(bytes: &[u8]) -> Result<usize, Fault> {
     let mut at = 0;
     loop {
@@ -215,7 +251,8 @@ pub(super) const fn offset(at: usize) -> u16 {
     at as u16
 }
 
-fn read_start(line: &[u8]) -> Result<Start<'_>, Fault> {
+#[inline(always)]
+pub(super) fn read_start(line: &[u8]) -> Result<Start<'_>, Fault> {
     // As nearly all write it.
     if let Some(rest) = line.strip_prefix(b"SIP/2.0 ") {
         return read_status(rest);
@@ -268,5 +305,40 @@ fn read_status(rest: &[u8]) -> Result<Start<'_>, Fault> {
         [] => Ok(Start::Response { status, phrase }),
         [b' ', phrase @ ..] => Ok(Start::Response { status, phrase }),
         _ => Err(Fault::Status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_plain_reader_reads_nothing_otherwise_than_the_general_one(
+            name in proptest::sample::select(Name::ALL),
+            text in " ?: {0,2}[a-z:,\t ]{0,40} ?(\r\n[ \t][a-z]{0,9})?\r\n([ -~]{0,20}|\r\n)",
+            mutation in proptest::option::of((any::<proptest::sample::Index>(), any::<u8>())),
+            at in 0..100usize,
+        ) {
+            let mut bytes = format!("{}{text}", name.token()).into_bytes();
+            if let Some((at, byte)) = mutation {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Some((entry, rest)) = plain_field(&bytes, at) {
+                prop_assert_eq!(any_field(&bytes, at), Ok((Some(entry), rest)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_nearly_all_write_is_plain() {
+        for line in ["Via: a;b\r\nmore of them", "Content-Length: 0\r\n\r\n", "Subject: \r\nwhat is next"] {
+            assert!(plain_field(line.as_bytes(), 0).is_some(), "{line}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use crate::sip::header::{Param, Params, chars};
+use crate::sip::header::{List, Param, Params, chars};
 use crate::sip::peer::Transport;
 use crate::sip::uri::{self, HostPort};
 
@@ -31,9 +31,46 @@ impl<'a> Via<'a> {
     /// Reads one value. `None` where it is not as RFC 3261 §25.1 wants it; white space may stand around its
     /// separators, and the version is not compared, so that a 505 can be sent.
     pub fn parse(raw: &'a [u8]) -> Option<Via<'a>> {
-        let mut via = Via::read_sent_by(raw)?;
+        let mut via = match Via::plain_sent_by(raw) {
+            Some(via) => via,
+            None => Via::read_sent_by(raw)?,
+        };
         Params::each_well_formed(via.params, |param| via.take(param))?;
         Some(via)
+    }
+
+    /// Reads the first of a list.
+    pub(super) fn first(list: &'a [u8]) -> Option<Via<'a>> {
+        match Via::plain(list) {
+            Some(via) => Some(via),
+            None => List::new(list).next().and_then(Via::parse),
+        }
+    }
+
+    /// Reads one as nearly all write it: `SIP/2.0/UDP host:port;branch=token;rport`, the last of which may be
+    /// missing. There is no comma in it, and nothing in which one would separate nothing.
+    #[inline(always)]
+    fn plain(raw: &'a [u8]) -> Option<Via<'a>> {
+        let via = Via::plain_sent_by(raw)?;
+        let rest = via.params.strip_prefix(b";branch=")?;
+        let (branch, rest) = rest.split_at_checked(chars::word_run(rest))?;
+        if branch.is_empty() || !(rest.is_empty() || rest == b";rport") {
+            return None;
+        }
+        Some(Via { branch: Some(branch), rport: (!rest.is_empty()).then_some(None), ..via })
+    }
+
+    /// What `read_sent_by` reads, or nothing.
+    #[inline(always)]
+    fn plain_sent_by(raw: &'a [u8]) -> Option<Via<'a>> {
+        let (transport, rest) = match raw.strip_prefix(b"SIP/2.0/")? {
+            [b'U', b'D', b'P', b' ', rest @ ..] => (Transport::Udp, rest),
+            [b'T', b'C', b'P', b' ', rest @ ..] => (Transport::Tcp, rest),
+            [b'T', b'L', b'S', b' ', rest @ ..] => (Transport::Tls, rest),
+            _ => return None,
+        };
+        let sent_by = uri::plain_host_port(rest)?;
+        matches!(sent_by.rest, [] | [b';', ..]).then(|| Via::new(Some(transport), sent_by, raw))
     }
 
     /// Reads what says where an answer goes, and of the parameters those that can be read: enough to answer a
@@ -55,9 +92,14 @@ impl<'a> Via<'a> {
         if transport.is_empty() || !rest.first().copied().is_some_and(chars::is_lws) {
             return None;
         }
-        let HostPort { host, port, rest: params } = sent_by(chars::trim_start(rest))?;
-        Some(Via {
-            transport: read_transport(transport),
+        Some(Via::new(read_transport(transport), sent_by(chars::trim_start(rest))?, raw))
+    }
+
+    #[inline(always)]
+    fn new(transport: Option<Transport>, sent_by: HostPort<'a>, raw: &'a [u8]) -> Via<'a> {
+        let HostPort { host, port, rest: params } = sent_by;
+        Via {
+            transport,
             host,
             port,
             branch: None,
@@ -67,7 +109,7 @@ impl<'a> Via<'a> {
             ttl: None,
             params,
             raw,
-        })
+        }
     }
 
     /// The branch's part after the magic cookie. `None` for a peer of RFC 2543, and for a cookie alone.
@@ -136,7 +178,46 @@ fn number<N: TryFrom<u64>>(digits: &[u8]) -> Option<N> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_plain_reader_reads_nothing_otherwise_than_the_general_one(
+            text in "SIP/2\\.0/(UDP|TCP|TLS|WS|udp) {1,2}([a-z0-9.-]{1,9}|\\[::1\\])( ?:[0-9]{1,6})?\
+                (;branch=[a-zA-Z0-9<>=,-]{0,9})?(;(rport|x|branch)(=[0-9<>\"]{0,4})?){0,2},?",
+            mutation in proptest::option::of((any::<proptest::sample::Index>(), any::<u8>())),
+        ) {
+            let mut bytes = text.into_bytes();
+            if let Some((at, byte)) = mutation {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let general = |bytes| {
+                let mut via = Via::read_sent_by(bytes)?;
+                Params::each_well_formed(via.params, |param| via.take(param))?;
+                Some(via)
+            };
+            if let Some(plain) = Via::plain(&bytes) {
+                let first = List::new(&bytes).next().and_then(general);
+                prop_assert_eq!(format!("{:?}", first), format!("{:?}", Some(plain)));
+            }
+            prop_assert_eq!(format!("{:?}", Via::parse(&bytes)), format!("{:?}", general(&bytes)));
+        }
+    }
+
+    #[test]
+    fn what_nearly_all_write_is_plain() {
+        for text in [
+            "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK776;rport",
+            "SIP/2.0/TLS pc33.example.com;branch=z9hG4bK-1-1",
+        ] {
+            assert!(Via::plain(text.as_bytes()).is_some(), "{text}");
+        }
+    }
 
     #[test]
     fn every_part_is_read() {
