@@ -159,12 +159,17 @@ impl<'o> Writer<'o> {
     }
 }
 
-/// Appends a header line; the name must be a token.
+/// Appends a header line; the name must be a token. The parts are looked at once, when they stand there.
 pub(super) fn push_header(out: &mut Vec<u8>, name: &[u8], parts: &[&[u8]]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
+    let value = out.len();
     for part in parts {
-        push_clean(out, part);
+        out.extend_from_slice(part);
+    }
+    if chars::has_low_control(&out[value..]) {
+        out.truncate(value);
+        parts.iter().for_each(|part| push_unfolded(out, part));
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -192,7 +197,7 @@ fn push_unfolded(out: &mut Vec<u8>, value: &[u8]) {
 
 /// Appends a decimal number.
 pub fn push_number(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(Digits::default().write(value));
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Appends an address, IPv6 without brackets.
@@ -224,24 +229,6 @@ pub fn push_socket_addr(out: &mut Vec<u8>, addr: SocketAddr) {
     }
     out.push(b':');
     push_number(out, u64::from(addr.port()));
-}
-
-/// Room for the digits of a `u64`.
-#[derive(Default)]
-struct Digits([u8; 20]);
-
-impl Digits {
-    fn write(&mut self, mut value: u64) -> &[u8] {
-        let mut at = self.0.len();
-        loop {
-            at -= 1;
-            self.0[at] = b'0' + (value % 10) as u8;
-            value /= 10;
-            if value == 0 {
-                return &self.0[at..];
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -287,6 +274,9 @@ mod tests {
             let mut out = Vec::new();
             push_clean(&mut out, value.as_bytes());
             assert_eq!(String::from_utf8_lossy(&out), written);
+            out.clear();
+            push_header(&mut out, b"X", &[b"<", value.as_bytes(), b">"]);
+            assert_eq!(String::from_utf8_lossy(&out), format!("X: <{written}>\r\n"));
         }
         let mut out = Vec::new();
         let mut w = Writer::request(&mut out, "INVITE", b"sip:a@b SIP/2.0\r\nX: y");
