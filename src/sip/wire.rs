@@ -208,6 +208,13 @@ impl<'a> Message<'a> {
         self.via
     }
 
+    /// Whether there is a Via beside the topmost.
+    pub fn has_further_via(&self) -> bool {
+        // Mostly there is one line and nothing else in it.
+        let stands_alone = self.all(Name::Via).map(<[u8]>::len).eq([self.via.raw.len()]);
+        !stands_alone && self.list(Name::Via).nth(1).is_some()
+    }
+
     pub fn from(&self) -> Address<'a> {
         self.from
     }

@@ -29,7 +29,7 @@ const MAX_CONTACTS: usize = 8;
 impl Exchange {
     pub(super) fn response(&mut self, now: Now, from: Peer, response: &Message<'_>, out: &mut Effects) {
         // More than one Via: it was meant for somebody else (RFC 3261 §8.1.3.3).
-        if response.list(Name::Via).nth(1).is_some() {
+        if response.has_further_via() {
             return;
         }
         let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out) else {
