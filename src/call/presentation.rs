@@ -233,15 +233,11 @@ impl<'a> Presentation<'a> {
 }
 
 fn number_user(number: E164, trunk: Option<&Trunk>) -> User {
-    let mut user = User::new();
+    let user = |number: &str| User::from_slice(number.as_bytes());
     match trunk {
-        Some(trunk) => user.extend_from_slice(trunk.write_number(number).as_bytes()),
-        None => {
-            user.push(b'+');
-            user.extend_from_slice(number.digits().as_bytes());
-        }
+        Some(trunk) => trunk.with_number(number, user),
+        None => user(number.digits().with_plus()),
     }
-    user
 }
 
 fn diverting_user(by: &Diverting, trunk: &Trunk) -> User {

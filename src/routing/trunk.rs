@@ -1,6 +1,5 @@
 //! A carrier's side: who sends calls in on it, where calls go out to, and how numbers are written on it.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -88,11 +87,16 @@ impl Trunk {
     }
 
     /// A number as this trunk wants it written: `+12015550101`, `12015550101` or `2015550101`.
-    pub fn write_number(&self, number: E164) -> Cow<'static, str> {
+    pub fn write_number(&self, number: E164) -> String {
+        self.with_number(number, str::to_owned)
+    }
+
+    /// What is made of a number as this trunk wants it written; only national ones are allocated for it.
+    pub fn with_number<T>(&self, number: E164, make: impl FnOnce(&str) -> T) -> T {
         match self.numbers {
-            NumberFormat::E164 => number.to_string().into(),
-            NumberFormat::Digits => number.digits().to_string().into(),
-            NumberFormat::National => number::national(number, &self.country).into(),
+            NumberFormat::E164 => make(number.digits().with_plus()),
+            NumberFormat::Digits => make(&number.digits()),
+            NumberFormat::National => make(&number::national(number, &self.country)),
         }
     }
 

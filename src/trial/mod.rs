@@ -189,7 +189,7 @@ impl Trial {
         getrandom::fill(&mut random).map_err(wrong)?;
         let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let dialled = scene.dialled();
-        let caller = scene.trunk.write_number(from).into_owned();
+        let caller = scene.trunk.write_number(from);
         let (transport, node) = scene.node;
         let uri = message::uri(&message::address(&dialled, node, transport)).map_err(wrong)?;
         let to = format!("<sip:{dialled}@{node}>");

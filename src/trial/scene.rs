@@ -83,7 +83,7 @@ impl Scene {
 
     /// The number as the carrier writes it, so that the trunk's `strip`, `prefix` and format lead back to it.
     pub fn dialled(&self) -> String {
-        let plain = self.trunk.write_number(self.did).into_owned();
+        let plain = self.trunk.write_number(self.did);
         let digits = self.did.digits();
         let put_before = self.trunk.prefix.trim_start_matches('+');
         let stripped = digits.strip_prefix(put_before).map(|rest| {
@@ -193,7 +193,7 @@ fn gateways(name: &Arc<str>, number: E164, trunk: &Trunk, column: u16) -> Result
             at: gateway.uri.to_string(),
             remedy: GATEWAY,
         })?;
-        let user = trunk.write_number(number).into_owned();
+        let user = trunk.write_number(number);
         Ok(Party { column, name: Arc::clone(name), user, transport: gateway.transport, addr })
     };
     trunk.gateways.iter().map(gateway).collect()

@@ -281,7 +281,7 @@ impl Exchange {
         let number = trunk.read_dialled(&text);
         Arrival {
             id: self.names.record_id(now.wall),
-            dialled: number.map_or_else(|| caller::cut(&text).into(), |number| number.to_string().into()),
+            dialled: number.map_or_else(|| caller::cut(&text).into(), Into::into),
             number,
             caller: Caller::of(invite, trunk),
             offer: Body::of(invite).filter(Body::is_sdp),

@@ -223,7 +223,7 @@ fn request_uri(leg: &Leg) -> Target {
             .unwrap_or_default(),
         Destination::Gateway { number, trunk, gateway } => {
             let mut target = Target::from_slice(b"sip:");
-            target.extend_from_slice(trunk.write_number(*number).as_bytes());
+            trunk.with_number(*number, |number| target.extend_from_slice(number.as_bytes()));
             if let Some(gateway) = trunk.gateways.get(usize::from(*gateway)) {
                 target.push(b'@');
                 target.extend_from_slice(without_user(gateway.uri.as_bytes()));

@@ -71,9 +71,8 @@ fn r02_digits_of_a_trunk_are_the_whole_number_and_are_written_so() {
     assert_eq!(did(&digits, "+12015550101").as_deref(), Some("+12015550101"));
     assert_eq!(did(&digits, "442071234567").as_deref(), Some("+442071234567"));
     assert_eq!(did(&digits, "2015550101"), None);
-    let written = |table: &Table, number: &str| {
-        table.trunk("carrier").unwrap().write_number(number.parse().unwrap()).into_owned()
-    };
+    let written =
+        |table: &Table, number: &str| table.trunk("carrier").unwrap().write_number(number.parse().unwrap());
     assert_eq!(written(&digits, "+12015550101"), "12015550101");
     assert_eq!(written(&carrier("e164"), "+12015550101"), "+12015550101");
     assert_eq!(written(&carrier("national"), "+12015550101"), "2015550101");
