@@ -36,10 +36,11 @@ const EXTENSIONS: [&str; 2] = ["timer", "100rel"];
 
 impl Exchange {
     pub(super) fn received(&mut self, now: Now, from: Peer, bytes: &[u8], age: Duration, out: &mut Effects) {
-        match Message::parse(bytes) {
-            Ok(message) if message.is_request() => self.request(now, from, &message, age, out),
-            Ok(message) => self.response(now, from, &message, out),
-            Err(malformed) => self.malformed(from, &malformed, out),
+        // Looked at where it is: a move would be a copy.
+        match &Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.request(now, from, message, age, out),
+            Ok(message) => self.response(now, from, message, out),
+            Err(malformed) => self.malformed(from, malformed, out),
         }
     }
 
