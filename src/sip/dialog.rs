@@ -32,12 +32,18 @@ pub struct Dialog {
     peer: Peer,
 }
 
+/// What stands before our identity, theirs and the Call-ID: together they are the lines that each request has.
+const FROM: &[u8] = b"From: ";
+const TO: &[u8] = b"\r\nTo: ";
+const CALL_ID: &[u8] = b"\r\nCall-ID: ";
+const LINE_END: &[u8] = b"\r\n";
+
 /// Where each text ends; they stand one after another.
 #[derive(Clone, Copy, Debug)]
 struct Marks {
-    call_id: u16,
     local: u16,
     remote: u16,
+    call_id: u16,
     target: u16,
     /// Where the remote tag stands in `remote`.
     remote_tag: (u16, u16),
@@ -66,18 +72,9 @@ impl Dialog {
         from: Peer,
         ways: &impl Ways,
     ) -> Result<Dialog, NoDialog> {
-        let to = invite.get(Name::To).unwrap_or_default();
-        let local: [&[u8]; 3] = [to, b";tag=", tag];
+        let local: [&[u8]; 3] = [invite.to().raw, b";tag=", tag];
         let routes = invite.list(Name::RecordRoute);
-        Dialog::new(
-            invite,
-            &local,
-            invite.get(Name::From).unwrap_or_default(),
-            routes,
-            0,
-            Some(invite.cseq()),
-            (from, ways),
-        )
+        Dialog::new(invite, &local, invite.from(), routes, 0, Some(invite.cseq()), (from, ways))
     }
 
     /// The dialog that a response to our INVITE makes, as its UAC (RFC 3261 §12.1.2). Without a Contact its far
@@ -88,15 +85,14 @@ impl Dialog {
     pub fn of_response(response: &Message<'_>, from: Peer, ways: &impl Ways) -> Result<Dialog, NoDialog> {
         let mut routes: smallvec::SmallVec<[&[u8]; 4]> = response.list(Name::RecordRoute).collect();
         routes.reverse();
-        let local = response.get(Name::From).unwrap_or_default();
-        let remote = response.get(Name::To).unwrap_or_default();
+        let (local, remote) = (response.from().raw, response.to());
         Dialog::new(response, &[local], remote, routes.into_iter(), response.cseq(), None, (from, ways))
     }
 
     fn new<'m>(
         message: &Message<'m>,
         local: &[&[u8]],
-        remote: &[u8],
+        remote: Address<'m>,
         routes: impl Iterator<Item = &'m [u8]>,
         local_seq: u32,
         remote_seq: Option<u32>,
@@ -106,13 +102,20 @@ impl Dialog {
         if !contact.uri.scheme.is_sip() {
             return Err(NoDialog::NoContact);
         }
-        let mut text = Vec::with_capacity(512);
+        // All of it, where there is no route.
+        let parts = [FROM, TO, remote.raw, CALL_ID, message.call_id(), LINE_END, contact.uri_raw];
+        let mut text = Vec::with_capacity(parts.iter().chain(local).map(|part| part.len()).sum());
+        text.extend_from_slice(FROM);
+        local.iter().for_each(|part| push_unfolded(&mut text, part));
+        let local = mark(&text)?;
+        text.extend_from_slice(TO);
+        let remote_tag = place(remote.raw, remote.tag().unwrap_or_default(), mark(&text)?);
+        push_unfolded(&mut text, remote.raw);
+        let remote = mark(&text)?;
+        text.extend_from_slice(CALL_ID);
         text.extend_from_slice(message.call_id());
         let call_id = mark(&text)?;
-        local.iter().for_each(|part| push_unfolded(&mut text, part));
-        let local_end = mark(&text)?;
-        push_unfolded(&mut text, remote);
-        let remote_end = mark(&text)?;
+        text.extend_from_slice(LINE_END);
         text.extend_from_slice(contact.uri_raw);
         let target = mark(&text)?;
         let mut first_hop = None;
@@ -124,15 +127,12 @@ impl Dialog {
             text.extend_from_slice(b"\r\n");
         }
         mark(&text)?;
-        let remote_text = &text[usize::from(local_end)..usize::from(remote_end)];
-        let tag = Address::parse(remote_text).ok().and_then(|address| address.tag()).unwrap_or_default();
-        let remote_tag = place(remote_text, tag, local_end);
         let (strict, hop) = match first_hop.map(|at| first_route(&text, at)) {
             Some(hop) => hop,
             None => (false, Some(Hop::of(&contact.uri))),
         };
         let peer = next_hop(from, hop, ways);
-        let marks = Marks { call_id, local: local_end, remote: remote_end, target, remote_tag, strict };
+        let marks = Marks { local, remote, call_id, target, remote_tag, strict };
         Ok(Dialog { text: text.into_boxed_slice(), marks, local_seq, remote_seq, peer })
     }
 
@@ -146,26 +146,26 @@ impl Dialog {
     }
 
     pub fn call_id(&self) -> &[u8] {
-        &self.text[..usize::from(self.marks.call_id)]
+        self.between(self.marks.remote, CALL_ID, self.marks.call_id)
     }
 
     /// Our side as the header value shows it, tag included.
     pub fn local(&self) -> &[u8] {
-        self.between(self.marks.call_id, self.marks.local)
+        self.between(0, FROM, self.marks.local)
     }
 
     /// The far side as the header value shows it, tag included.
     pub fn remote(&self) -> &[u8] {
-        self.between(self.marks.local, self.marks.remote)
+        self.between(self.marks.local, TO, self.marks.remote)
     }
 
     pub fn remote_tag(&self) -> &[u8] {
-        self.between(self.marks.remote_tag.0, self.marks.remote_tag.1)
+        self.between(self.marks.remote_tag.0, b"", self.marks.remote_tag.1)
     }
 
     /// The remote target: the far side's Contact URI.
     pub fn target(&self) -> &[u8] {
-        self.between(self.marks.remote, self.marks.target)
+        self.between(self.marks.call_id, LINE_END, self.marks.target)
     }
 
     pub fn peer(&self) -> Peer {
@@ -245,9 +245,7 @@ impl Dialog {
         if let Some(target) = last {
             writer.header_parts("Route", &[b"<", target, b">"]);
         }
-        writer.header(Name::From, self.local());
-        writer.header(Name::To, self.remote());
-        writer.header(Name::CallId, self.call_id());
+        writer.lines(&self.text[..usize::from(self.marks.call_id) + LINE_END.len()]);
         writer.cseq(cseq, method.token());
         writer.number(Name::MaxForwards, u64::from(hops));
         writer
@@ -264,7 +262,7 @@ impl Dialog {
         }
         if contact.uri_raw != self.target() {
             let mut text = Vec::with_capacity(self.text.len() + contact.uri_raw.len());
-            text.extend_from_slice(&self.text[..usize::from(self.marks.remote)]);
+            text.extend_from_slice(&self.text[..usize::from(self.marks.call_id) + LINE_END.len()]);
             text.extend_from_slice(contact.uri_raw);
             let target = text.len();
             text.extend_from_slice(&self.text[usize::from(self.marks.target)..]);
@@ -277,8 +275,9 @@ impl Dialog {
         }
     }
 
-    fn between(&self, from: u16, to: u16) -> &[u8] {
-        &self.text[usize::from(from)..usize::from(to)]
+    /// What stands from one mark to another, behind that text.
+    fn between(&self, from: u16, behind: &[u8], to: u16) -> &[u8] {
+        &self.text[usize::from(from) + behind.len()..usize::from(to)]
     }
 }
 
@@ -319,7 +318,11 @@ fn place(text: &[u8], part: &[u8], base: u16) -> (u16, u16) {
     if part.is_empty() {
         return (base, base);
     }
-    let at = memchr::memmem::rfind(text, part).and_then(|at| u16::try_from(at).ok()).unwrap_or(0) + base;
+    let at = match text.strip_suffix(part) {
+        Some(before) => Some(before.len()),
+        None => memchr::memmem::rfind(text, part),
+    };
+    let at = at.and_then(|at| u16::try_from(at).ok()).unwrap_or(0) + base;
     (at, at + u16::try_from(part.len()).unwrap_or(0))
 }
 

@@ -111,8 +111,20 @@ impl<'a> Uri<'a> {
     /// A URI parameter's value, empty for one without a value (`;lr`). Escapes in its name are read
     /// (RFC 3261 §19.1.4), those in its value are left to `unescaped`.
     pub fn param(&self, name: &str) -> Option<&'a [u8]> {
-        let is_it = |param: &Param<'_>| unescaped(param.name).eq_ignore_ascii_case(name.as_bytes());
-        self.params().find(is_it).map(|param| param.value.unwrap_or_default())
+        let [value] = self.params_named([name]);
+        value
+    }
+
+    /// The values of several parameters, each as `param` gives it, in one walk.
+    pub fn params_named<const N: usize>(&self, names: [&str; N]) -> [Option<&'a [u8]>; N] {
+        let mut values = [None; N];
+        for Param { name, value } in self.params() {
+            let name = unescaped(name);
+            if let Some(at) = names.iter().position(|wanted| name.eq_ignore_ascii_case(wanted.as_bytes())) {
+                values[at].get_or_insert(value.unwrap_or_default());
+            }
+        }
+        values
     }
 
     pub fn params(&self) -> Params<'a> {

@@ -24,7 +24,8 @@ impl Hop {
         if uri.params.is_empty() && uri.scheme == Scheme::Sip {
             return Hop { addr: uri.socket_addr().filter(|addr| is_a_hosts(addr.ip())), transport: None };
         }
-        let named = uri.param("transport").and_then(Transport::of_uri_token);
+        let [named, maddr] = uri.params_named(["transport", "maddr"]);
+        let named = named.and_then(Transport::of_uri_token);
         let transport = match (uri.scheme == Scheme::Sips, named) {
             (true, Some(Transport::Ws | Transport::Wss)) => Some(Transport::Wss),
             (true, _) => Some(Transport::Tls),
@@ -32,7 +33,7 @@ impl Hop {
         };
         let port = if transport == Some(Transport::Tls) { SIPS_PORT } else { SIP_PORT };
         // RFC 3261 §19.1.1: maddr stands for the host.
-        let maddr = uri.param("maddr").and_then(uri::host_ip).filter(|ip| is_a_hosts(*ip));
+        let maddr = maddr.and_then(uri::host_ip).filter(|ip| is_a_hosts(*ip));
         let ip = maddr.or_else(|| uri.host_ip().filter(|ip| is_a_hosts(*ip)));
         Hop { addr: ip.map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(port))), transport }
     }
