@@ -34,7 +34,7 @@ impl Body {
         if payload.is_empty() {
             return None;
         }
-        let lines = || message.fields().filter(describes_the_body);
+        let lines = || message.head().named(Name::may_go_with_the_body).filter(describes_the_body);
         let length: usize = lines().map(|field| field.spelling().len() + field.value.len() + 4).sum();
         let mut all = Vec::with_capacity(length + payload.len());
         for field in lines() {
@@ -87,10 +87,11 @@ fn describes_the_body(field: &Field<'_>) -> bool {
 }
 
 fn find_sdp<'a>(lines: &'a [u8], payload: &'a [u8], depth: u8) -> Option<&'a [u8]> {
-    if !is_plain(lines) {
+    let described = Described::by(lines);
+    if !described.is_plain() {
         return None;
     }
-    let value = line_value(lines, b"Content-Type")?;
+    let value = described.kind?;
     let end = memchr::memchr(b';', value).unwrap_or(value.len());
     let media_type = chars::trim(&value[..end]);
     if media_type.eq_ignore_ascii_case(b"application/sdp") {
@@ -107,25 +108,45 @@ fn find_sdp<'a>(lines: &'a [u8], payload: &'a [u8], depth: u8) -> Option<&'a [u8
     })
 }
 
-/// Whether nothing was done to the bytes that would have to be undone first.
-fn is_plain(lines: &[u8]) -> bool {
-    let is_one_of = |name: &[u8], plain: &[&[u8]]| {
-        line_value(lines, name).is_none_or(|value| plain.iter().any(|one| value.eq_ignore_ascii_case(one)))
-    };
-    is_one_of(b"Content-Encoding", &[b"identity"])
-        && is_one_of(b"Content-Transfer-Encoding", &[b"binary", b"7bit", b"8bit"])
+/// What header lines say of a payload; of several of a name the first counts.
+#[derive(Default)]
+struct Described<'a> {
+    kind: Option<&'a [u8]>,
+    encoding: Option<&'a [u8]>,
+    transfer_encoding: Option<&'a [u8]>,
 }
 
-/// The value of the first header line of that name. Compact forms of Content-Type and Content-Encoding are
-/// read too, which parts of a multipart may not have but do.
-fn line_value<'a>(lines: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    lines.split(|&byte| byte == b'\n').find_map(|line| {
-        let colon = memchr::memchr(b':', line)?;
-        let raw = chars::trim(&line[..colon]);
-        let hit = raw.eq_ignore_ascii_case(name)
-            || (raw.len() == 1 && Name::parse(raw).token().as_bytes().eq_ignore_ascii_case(name));
-        hit.then(|| chars::trim(&line[colon + 1..]))
-    })
+impl<'a> Described<'a> {
+    /// Compact forms of Content-Type and Content-Encoding are read too, which parts of a multipart may not have
+    /// but do.
+    fn by(lines: &'a [u8]) -> Described<'a> {
+        let mut described = Described::default();
+        for line in lines.split(|&byte| byte == b'\n') {
+            let Some(colon) = chars::colon(line) else { continue };
+            let spelling = chars::trim(&line[..colon]);
+            let name = Name::parse(spelling);
+            let place = if name == Name::ContentType {
+                &mut described.kind
+            } else if name == Name::ContentEncoding {
+                &mut described.encoding
+            } else if spelling.eq_ignore_ascii_case(b"Content-Transfer-Encoding") {
+                &mut described.transfer_encoding
+            } else {
+                continue;
+            };
+            place.get_or_insert(chars::trim(&line[colon + 1..]));
+        }
+        described
+    }
+
+    /// Whether nothing was done to the bytes that would have to be undone first.
+    fn is_plain(&self) -> bool {
+        let is_one_of = |value: Option<&[u8]>, plain: &[&[u8]]| {
+            value.is_none_or(|value| plain.iter().any(|one| value.eq_ignore_ascii_case(one)))
+        };
+        is_one_of(self.encoding, &[b"identity"])
+            && is_one_of(self.transfer_encoding, &[b"binary", b"7bit", b"8bit"])
+    }
 }
 
 fn unquoted(value: &[u8]) -> &[u8] {

@@ -65,7 +65,11 @@ impl Exchange {
         let goes_along = |field: &Field<'_>| goes_along(field, trunk.map(|trunk| &**trunk), hides);
         let lines = &mut self.carried.lines;
         let mut too_long = false;
-        for field in message.fields().filter(|field| goes_along(field) && !written_by_us(field)) {
+        for field in message
+            .head()
+            .named(Name::may_go_along)
+            .filter(|field| goes_along(field) && !written_by_us(field))
+        {
             let before = lines.len();
             lines.extend_from_slice(field.spelling());
             lines.extend_from_slice(b": ");

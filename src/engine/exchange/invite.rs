@@ -192,7 +192,8 @@ impl Draft<'_> {
         presentation.write_identity(&mut w, &target, self.invite);
         let trunk = self.leg.trunk().map(|trunk| &**trunk);
         let hides = self.call.arrival.caller.withheld;
-        for field in self.invite.iter().filter(|field| goes_along(field, trunk, hides)) {
+        let may_go = self.invite.named(Name::may_go_along);
+        for field in may_go.filter(|field| goes_along(field, trunk, hides)) {
             w.field(&field);
         }
         if self.leg.trunk().is_none_or(|trunk| trunk.x_cid) {

@@ -31,6 +31,16 @@ impl Name {
         matches!(self, Name::CallInfo | Name::Geolocation | Name::Subject)
     }
 
+    /// Whether some header of that name goes along: of all but these nothing else need be known.
+    pub fn may_go_along(self) -> bool {
+        self == Name::Other || matches!(self.fate(b""), Fate::GoesAlong | Fate::GoesIfNamed)
+    }
+
+    /// Whether some header of that name goes along with the body.
+    pub fn may_go_with_the_body(self) -> bool {
+        self == Name::Other || self.fate(b"") == Fate::GoesWithTheBody
+    }
+
     /// What becomes of the header of that name. `spelling` is as it came, for those that have no name here.
     pub fn fate(self, spelling: &[u8]) -> Fate {
         match self {

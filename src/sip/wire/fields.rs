@@ -32,6 +32,11 @@ impl<'m, 'a: 'm> Fields<'m, 'a> {
         self.entries.iter().map(move |entry| entry.field(self.raw))
     }
 
+    /// The fields whose names are wanted, in order.
+    pub fn named(self, wanted: impl Fn(Name) -> bool) -> impl Iterator<Item = Field<'a>> {
+        self.entries.iter().filter(move |entry| wanted(entry.name)).map(move |entry| entry.field(self.raw))
+    }
+
     /// The value of the first field of that name.
     pub fn get(self, name: Name) -> Option<&'a [u8]> {
         self.entries.iter().find(|entry| entry.name == name).map(|entry| entry.value(self.raw))
