@@ -168,10 +168,11 @@ impl<C: Core, O: Owners> Shard<C, O> {
     /// it without a system call.
     pub async fn run(mut self) {
         loop {
-            match self.turn() {
+            let reading = self.clock.read();
+            match self.turn(&reading) {
                 // The runtime looks at its sockets and runs the streams' tasks in between.
                 Turn::More => tokio::task::yield_now().await,
-                Turn::Done => self.sleep().await,
+                Turn::Done => self.sleep(reading.now.mono).await,
                 Turn::Stop => break,
             }
         }
@@ -179,12 +180,11 @@ impl<C: Core, O: Owners> Shard<C, O> {
         let _awake = self.inbox.poll(&Context::from_waker(Waker::noop()));
     }
 
-    fn turn(&mut self) -> Turn {
-        let reading = self.clock.read();
+    fn turn(&mut self, reading: &Reading) -> Turn {
         let now = reading.now;
-        let mut more = self.receive(&reading);
-        more |= self.take_events(&reading);
-        let inbox = self.open_inbox(&reading);
+        let mut more = self.receive(reading);
+        more |= self.take_events(reading);
+        let inbox = self.open_inbox(reading);
         for to in std::mem::take(&mut self.undelivered) {
             self.mind.handle(now, Input::Undeliverable { to });
         }
@@ -375,9 +375,8 @@ impl<C: Core, O: Owners> Shard<C, O> {
         self.mind.tally.publish();
     }
 
-    /// Waits for a socket, a stream, another thread or the next deadline.
-    async fn sleep(&mut self) {
-        let now = self.clock.read().now.mono;
+    /// Waits for a socket, a stream, another thread or the next deadline. `now`: when the turn before it began.
+    async fn sleep(&mut self, now: Instant) {
         if self.may_rest(now) && self.ease.owes_a_turn(now) {
             tokio::task::yield_now().await;
         }
