@@ -31,6 +31,11 @@ pub(super) struct Filling {
 }
 
 impl Filling {
+    /// Whether everything still lingers for 64·T1: the usual case, told without more ado.
+    pub fn is_free(self) -> bool {
+        self.taken as u64 * PARTS <= self.room as u64 * FREE
+    }
+
     /// How long a transaction lingers: 64·T1 in a free room, T4 + T2 in a crowded one, and evenly less in between.
     ///
     /// T4 is how long a message may stay in the network (RFC 3261 §17.1.1.2), so what was on its way still finds

@@ -427,8 +427,10 @@ impl<O: Copy> Transactions<O> {
     /// When `expire` has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         let exact = self.clockwork.wheel.next_deadline();
-        let lingering = self.clockwork.lingering.next_deadline(self.linger());
-        exact.into_iter().chain(lingering).min()
+        match (exact, self.clockwork.lingering.next_deadline(self.linger())) {
+            (Some(exact), Some(lingering)) => Some(exact.min(lingering)),
+            (exact, lingering) => exact.or(lingering),
+        }
     }
 
     /// Fires every timer that is due, in order; after them, those of what has lingered long enough.
@@ -465,8 +467,9 @@ impl<O: Copy> Transactions<O> {
     /// How long what only lingers does so now.
     fn linger(&self) -> Duration {
         let fillings = [self.servers.filling(), self.clients.filling(), self.owners];
-        let lingers = fillings.map(|filling| filling.linger(&self.clockwork.timers));
-        lingers.into_iter().fold(Duration::MAX, Duration::min)
+        let timers = &self.clockwork.timers;
+        let crowded = fillings.into_iter().filter(|filling| !filling.is_free());
+        crowded.map(|filling| filling.linger(timers)).fold(timers.patience(), Duration::min)
     }
 
     fn fire(&mut self, now: Instant, id: Id, timer: Timer, out: &mut Outbox) {
