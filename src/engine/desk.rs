@@ -57,10 +57,10 @@ impl<K: Eq + Hash> Held<K> {
     where
         K: Borrow<Q>,
     {
-        if let Some(mut held) = self.0.get_mut(key) {
+        self.0.remove_if_mut(key, |_, held| {
             *held = held.saturating_sub(1);
-        }
-        self.0.remove_if(key, |_, held| *held == 0);
+            *held == 0
+        });
     }
 
     /// How many are held.
