@@ -16,7 +16,7 @@ pub use fields::{Field, Fields, Kept};
 pub use frame::{BadFrame, Frame, MAX_HEAD, frame};
 pub use via::{MAGIC_COOKIE, Via};
 
-use super::header::{Method, Name, chars};
+use super::header::{List, Method, Name, chars};
 use super::uri::{Address, BadUri, Uri};
 use scan::{Singles, Start};
 
@@ -200,7 +200,7 @@ impl<'a> Message<'a> {
 
     /// Whether the list of that name has the token, in whatever case (option tags, methods of Allow).
     pub fn has_token(&self, name: Name, token: &str) -> bool {
-        self.head().list(name).any(|value| value.eq_ignore_ascii_case(token.as_bytes()))
+        self.all(name).any(|value| List::new(value).has_token(token.as_bytes()))
     }
 
     /// The topmost Via.

@@ -14,6 +14,15 @@ impl<'a> List<'a> {
         List { rest: value }
     }
 
+    /// Whether it has this token, in whatever case.
+    pub fn has_token(mut self, token: &[u8]) -> bool {
+        match memchr::memchr2(b'"', b'<', self.rest) {
+            Some(_) => self.any(|value| value.eq_ignore_ascii_case(token)),
+            // Every comma separates.
+            None => self.rest.split(|&byte| byte == b',').any(|value| chars::is(chars::trim(value), token)),
+        }
+    }
+
     /// What stands after the values that were taken so far.
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
@@ -72,6 +81,13 @@ mod tests {
         fn a_list_without_quotes_and_brackets_is_split_at_its_commas(text in "[A-Za-z0-9;=:@/. \t\r\n,]{0,60}") {
             let plain = text.as_bytes().split(|&byte| byte == b',').map(chars::trim);
             prop_assert!(List::new(text.as_bytes()).eq(plain.filter(|value| !value.is_empty())), "{}", text);
+        }
+
+        #[test]
+        fn a_token_is_found_where_it_is_one_of_the_values(text in "([AaBb\"<>\\\\]{0,2}[ ,]{0,2}){0,8}") {
+            let list = List::new(text.as_bytes());
+            let found = list.clone().any(|value| value.eq_ignore_ascii_case(b"ab"));
+            prop_assert_eq!(list.has_token(b"AB"), found, "{}", text);
         }
     }
 
