@@ -49,7 +49,7 @@ impl<'o> Writer<'o> {
         let start = out.len();
         out.extend_from_slice(method.as_bytes());
         out.push(b' ');
-        if uri.iter().all(|&byte| byte > b' ' && byte != 0x7f) {
+        if chars::is_graphic(uri) {
             out.extend_from_slice(uri);
         } else {
             out.extend(uri.iter().filter(|&&byte| byte > b' ' && byte != 0x7f));

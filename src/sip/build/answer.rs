@@ -123,13 +123,14 @@ pub fn answer_malformed(
 
 fn write_vias(w: &mut Writer<'_>, request: &Message<'_>, source: SocketAddr) {
     let mut fields = request.all(Name::Via);
-    let mut first = List::new(fields.next().unwrap_or_default());
-    first.next();
+    let (top, line) = (request.via(), fields.next().unwrap_or_default());
     w.out.extend_from_slice(b"Via: ");
-    write_via_received(w.out, &request.via(), source);
-    for further in first {
-        w.out.extend_from_slice(b", ");
-        push_clean(w.out, further);
+    write_via_received(w.out, &top, source);
+    if line.len() > top.raw.len() {
+        for further in List::new(line).skip(1) {
+            w.out.extend_from_slice(b", ");
+            push_clean(w.out, further);
+        }
     }
     w.out.extend_from_slice(b"\r\n");
     for value in fields {
