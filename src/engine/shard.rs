@@ -220,8 +220,11 @@ impl<C: Core, O: Owners> Shard<C, O> {
         }
         // A turn of one datagram pays nothing for the order of others.
         if !arrived(&self.ports).skip(1).any(|(_, datagram)| precedence::leaves(datagram.bytes)) {
-            for (from, datagram) in arrived(&self.ports) {
-                self.mind.receive(reading, from, datagram.bytes, reading.age(datagram.stamp));
+            for (listener, port) in &self.ports {
+                for datagram in port.datagrams().filter(|datagram| !is_padding(datagram.bytes)) {
+                    let (from, age) = (udp_peer(datagram.from, *listener), reading.age(datagram.stamp));
+                    self.mind.receive(reading, from, datagram.bytes, age);
+                }
             }
             return more;
         }
