@@ -25,10 +25,10 @@ use crate::sip::uri::Address;
 use crate::sip::wire::{Kept, Malformed, Message};
 use crate::time::Now;
 
-/// What we allow (RFC 3261 §20.5).
-pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO";
-/// What we support.
-pub(super) const SUPPORTED: &[u8] = b"timer, 100rel";
+/// What we allow (RFC 3261 §20.5), as the line that says so.
+pub(super) const ALLOW: &[u8] = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\n";
+/// What we support, as the line that says so.
+pub(super) const SUPPORTED: &[u8] = b"Supported: timer, 100rel\r\n";
 /// The bodies that we understand in an INVITE: SDP, alone or in a multipart (RFC 5621 §3.1).
 const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
 /// The option tags that a request may require of us.
@@ -112,9 +112,9 @@ impl Exchange {
                 self.refuse_statelessly(from, request, Refusal::Extension, out)
             }
             Method::Options => self.answer_statelessly(from, request, 200, out, |w| {
-                w.header(Name::Allow, ALLOW);
+                w.lines(ALLOW);
                 w.header(Name::Accept, ACCEPT);
-                w.header(Name::Supported, SUPPORTED);
+                w.lines(SUPPORTED);
             }),
             // These exist only within a dialog (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2).
             Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Cancel => {
@@ -514,7 +514,7 @@ impl Exchange {
 pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refusal, retry_after: u64) {
     match why {
         Refusal::MethodNotAllowed => {
-            w.header(Name::Allow, ALLOW);
+            w.lines(ALLOW);
         }
         Refusal::Extension => {
             for tag in unsupported(request) {

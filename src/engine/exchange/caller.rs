@@ -78,7 +78,7 @@ impl Exchange {
         let our_tag = names::tag(key, LegId::CALLER, tag);
         let mut w = opening.head.answer_with_routes(&mut self.scratch, code, &our_tag);
         super::write_contact(&mut w, slot.caller.peer.transport, &host);
-        w.header(Name::Allow, ALLOW);
+        w.lines(ALLOW);
         if reliably {
             slot.caller.rseq += 1;
             w.header(Name::Require, b"100rel");
@@ -188,8 +188,8 @@ impl Exchange {
         self.scratch.clear();
         let mut w = opening.head.answer_with_routes(&mut self.scratch, 200, &our_tag);
         super::write_contact(&mut w, slot.caller.peer.transport, &host);
-        w.header(Name::Allow, ALLOW);
-        w.header(Name::Supported, SUPPORTED);
+        w.lines(ALLOW);
+        w.lines(SUPPORTED);
         if let Some(session) = slot.caller.side.session {
             session.write_answer(&mut w);
         }

@@ -182,10 +182,10 @@ impl Draft<'_> {
         w.header(Name::CallId, self.call_id);
         w.cseq(self.cseq, Method::Invite.token());
         super::write_contact(&mut w, self.peer.transport, self.host);
-        w.header(Name::Allow, ALLOW);
+        w.lines(ALLOW);
         // A reliable offer would want its answer in PRACK, and the caller has none yet (R4).
         let delayed = self.call.arrival.offer.is_none();
-        w.header(Name::Supported, if delayed { b"timer" } else { SUPPORTED });
+        w.lines(if delayed { b"Supported: timer\r\n" } else { SUPPORTED });
         let min_se = self.min_se.unwrap_or(session::MIN_SE);
         w.number(Name::SessionExpires, u64::from(session::SESSION_EXPIRES.max(min_se)));
         w.number(Name::MinSe, u64::from(min_se));

@@ -9,7 +9,7 @@ use super::{Effects, Exchange, SlotKey, write_contact};
 use crate::call::event::{Answer, Event, Gone, LegId};
 use crate::call::story::Way;
 use crate::sip::body::Body;
-use crate::sip::header::{Method, Name};
+use crate::sip::header::Method;
 use crate::sip::session::Session;
 use crate::sip::transaction::Response;
 use crate::sip::wire::Message;
@@ -68,8 +68,8 @@ impl Exchange {
         self.scratch.clear();
         let mut w = dialog.request(&mut self.scratch, method, branch.as_ref(), &host);
         write_contact(&mut w, peer.transport, &host);
-        w.header(Name::Allow, ALLOW);
-        w.header(Name::Supported, SUPPORTED);
+        w.lines(ALLOW);
+        w.lines(SUPPORTED);
         session.write_refresh(&mut w);
         let range = match (method, &body) {
             (Method::Invite, Some(body)) => w.body(body.header_lines(), body.bytes()),

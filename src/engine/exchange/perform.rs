@@ -175,8 +175,8 @@ impl Exchange {
         let mut w = dialog.request_with_hops(&mut self.scratch, method, branch.as_ref(), &host, hops);
         if matches!(method, Method::Invite | Method::Update) {
             write_contact(&mut w, peer.transport, &host);
-            w.header(Name::Allow, ALLOW);
-            w.header(Name::Supported, SUPPORTED);
+            w.lines(ALLOW);
+            w.lines(SUPPORTED);
             if let Some(session) = side.session {
                 session.write_refresh(&mut w);
             }
@@ -247,8 +247,8 @@ impl Exchange {
         if matches!(method, Method::Invite | Method::Update) && accepted {
             w.copy(request.head(), Name::RecordRoute);
             write_contact(&mut w, peer.transport, &host);
-            w.header(Name::Allow, ALLOW);
-            w.header(Name::Supported, SUPPORTED);
+            w.lines(ALLOW);
+            w.lines(SUPPORTED);
             if let Some(session) = side.session {
                 session.write_answer(&mut w);
             }

@@ -162,13 +162,13 @@ impl Exchange {
         let mut w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None);
         match code {
             405 => {
-                w.header(Name::Allow, ALLOW);
+                w.lines(ALLOW);
             }
             500 => {
                 w.number(Name::RetryAfter, retry_after);
             }
             200 if request.method() == Method::Options => {
-                w.header(Name::Allow, ALLOW);
+                w.lines(ALLOW);
             }
             _ => {}
         }
