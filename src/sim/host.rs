@@ -218,7 +218,13 @@ impl Host {
 
     /// A request within a dialog.
     fn asked(&mut self, now: Instant, key: &Key, message: &Message) {
-        let session = self.parties.get(message.call_id()).and_then(|party| party.manner.session);
+        let manner = self.parties.get(message.call_id()).map(|party| &party.manner);
+        let session = manner.and_then(|manner| manner.session);
+        if matches!(message.method(), "INVITE" | "UPDATE")
+            && let Some(code) = manner.and_then(|manner| manner.stalls)
+        {
+            return self.stack.respond(now, key, Message::response(message, code, "Stalled"));
+        }
         let Some(line) = find(&mut self.parties, message, End::Asked) else {
             let tag = self.stack.fresh("t");
             let answer = Message::response(message, 481, "Call/Transaction Does Not Exist");
@@ -394,7 +400,9 @@ impl Host {
             }
         }
         for (call_id, refresher) in due {
+            let stalls = self.parties.get(&call_id).is_some_and(|party| party.manner.stalls.is_some());
             match refresher {
+                _ if stalls => (),
                 Refresher::Us => self.act(now, &call_id, &Act::Refreshes),
                 Refresher::Them => self.hang_up(now, &call_id),
             }

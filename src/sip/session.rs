@@ -18,6 +18,8 @@ const MAX_SE: u32 = 86_400;
 pub struct Session {
     /// In seconds.
     interval: u32,
+    /// The least that the far side takes in a refresh, in seconds; 0: nothing was said of it.
+    least: u32,
     who: Refresher,
 }
 
@@ -45,11 +47,12 @@ impl Session {
             Some((interval, who)) => {
                 let theirs = supported && who.is_some_and(|who| who.eq_ignore_ascii_case(b"uac"));
                 let who = if theirs { Refresher::They } else { Refresher::We };
-                Ok(Some(Session { interval, who }))
+                Ok(Some(Session { interval, least: 0, who }))
             }
             None if supported => {
                 let wanted = request.get(Name::MinSe).and_then(parse).map_or(0, |(least, _)| least);
-                Ok(Some(Session { interval: SESSION_EXPIRES.max(wanted), who: Refresher::We }))
+                let interval = SESSION_EXPIRES.max(wanted);
+                Ok(Some(Session { interval, least: 0, who: Refresher::We }))
             }
             None => Ok(None),
         }
@@ -60,7 +63,7 @@ impl Session {
         let (interval, who) = response.get(Name::SessionExpires).and_then(parse)?;
         let theirs = who.is_some_and(|who| who.eq_ignore_ascii_case(b"uas"));
         let who = if theirs { Refresher::They } else { Refresher::We };
-        Some(Session { interval: interval.max(MIN_SE), who })
+        Some(Session { interval: interval.max(MIN_SE), least: 0, who })
     }
 
     /// The interval that a 422 asks for (RFC 4028 §7.4).
@@ -68,24 +71,29 @@ impl Session {
         response.get(Name::MinSe).and_then(parse).map(|(least, _)| least)
     }
 
-    pub fn interval(self) -> u32 {
-        self.interval
-    }
-
-    /// The same with a longer interval, where the far side wants one (RFC 4028 §7.4).
+    /// The same, whose next refresh asks for a longer interval, where the far side wants one (RFC 4028 §7.4). Until
+    /// that is answered it ends when it would have ended.
     pub fn at_least(self, seconds: u32) -> Session {
-        Session { interval: self.interval.max(seconds.min(MAX_SE)), ..self }
+        Session { least: seconds.min(MAX_SE), ..self }
     }
 
     pub fn we_refresh(self) -> bool {
         self.who == Refresher::We
     }
 
-    /// When something is due: our refresh at half the interval; or else our BYE, 32 s or a third of the
-    /// interval before it ends (RFC 4028 §10).
+    /// How long after the last 2xx something is due: our refresh at half the interval, or else the end.
     pub fn due(self) -> Duration {
+        match self.who {
+            Refresher::We => Duration::from_secs(u64::from(self.interval / 2)),
+            Refresher::They => self.lasts(),
+        }
+    }
+
+    /// How long after the last 2xx we end it: when it expires, or where they refresh it, 32 s or a third of the
+    /// interval before (RFC 4028 §10).
+    pub fn lasts(self) -> Duration {
         let seconds = match self.who {
-            Refresher::We => self.interval / 2,
+            Refresher::We => self.interval,
             Refresher::They => self.interval - (self.interval / 3).min(32),
         };
         Duration::from_secs(u64::from(seconds))
@@ -109,7 +117,7 @@ impl Session {
     /// Into a refresh of ours within the dialog: the roles stay as they are.
     pub fn write_refresh(self, w: &mut Writer<'_>) {
         let mut digits = [0u8; 10];
-        let interval = decimal(self.interval, &mut digits);
+        let interval = decimal(self.interval.max(self.least), &mut digits);
         let who: &[u8] = match self.who {
             Refresher::We => b";refresher=uac",
             Refresher::They => b";refresher=uas",

@@ -189,6 +189,70 @@ mod session_timers {
         assert_eq!(end(&mut call), "answered 200 us");
     }
 
+    /// A caller with a session of 120 s, answered, which says this to whatever would refresh it; 100 and nothing more.
+    fn stalling(code: u16, dress: fn(&mut Message)) -> Call {
+        let manner = Manner { session: Some(120), stalls: Some(code), ..Manner::default() };
+        let mut call = forward().caller(manner.dressed(dress)).incoming(DID).ringing(["gateway1"]);
+        call.answers("gateway1").after(millis(50));
+        call
+    }
+
+    /// When the call ended, in seconds from our 200 to the caller; both sides hear BYE.
+    fn ended(call: &mut Call) -> u64 {
+        let answered = call.times("us → caller", "200")[0];
+        assert_eq!(count(call, "us → gateway1", "BYE"), 1);
+        let at = call.times("us → caller", "BYE")[0].since(answered).as_secs();
+        call.comes_to_rest();
+        assert_eq!(
+            (end(call).as_str(), &call.cdr()["cause"]),
+            ("answered 200 us", &"a side no longer answered".into())
+        );
+        at
+    }
+
+    #[test]
+    fn r12_a_refresh_that_gets_only_a_100_ends_the_call_when_the_session_expires() {
+        let mut call = stalling(100, |invite| invite.set("Allow", "INVITE, ACK, BYE, CANCEL"));
+        call.after(seconds(70));
+        // RFC 3261 §14.1: nothing else may be offered there meanwhile.
+        call.does("gateway1", Act::Holds).after(seconds(60));
+        assert!(count(&mut call, "us → gateway1", "491") > 0);
+        assert_eq!(call.messages("us → caller", "INVITE").len(), 1, "no second one while that is open");
+        assert_eq!(ended(&mut call), 120);
+    }
+
+    #[test]
+    fn r12_an_offer_that_gets_only_a_100_ends_the_call_when_the_session_expires() {
+        let mut call = stalling(100, |_| ());
+        call.does("gateway1", Act::Holds).after(seconds(130));
+        let ladder = call.world.ladder_of(&call.call_id, true);
+        assert!(ladder.matches("Session").count() <= 2, "put off without a word: {ladder}");
+        assert_eq!(ended(&mut call), 120);
+    }
+
+    #[test]
+    fn r12_where_they_refresh_an_open_offer_does_not_keep_the_session_alive() {
+        let mut call = stalling(100, |invite| invite.set("Session-Expires", "120;refresher=uac"));
+        // What it asks itself is no refresh before our 2xx.
+        call.behaves("gateway1", Manner { stalls: Some(100), ..Manner::default() });
+        call.after(seconds(50)).asks("caller", "INVITE", |invite| {
+            invite.with("Session-Expires", "120;refresher=uac").with_sdp(Some(b"v=0\r\n"))
+        });
+        call.after(seconds(45));
+        assert_eq!(ended(&mut call), 88);
+    }
+
+    #[test]
+    fn r12_a_refresh_that_is_refused_again_and_again_ends_the_call_when_the_session_expires() {
+        for code in [488, 491, 500, 422] {
+            let mut call = stalling(code, |_| ());
+            call.after(seconds(125));
+            let tries = count(&mut call, "us → caller", "UPDATE");
+            assert!((2..=12).contains(&tries), "{code}: {tries}");
+            assert_eq!(ended(&mut call), 120, "{code}");
+        }
+    }
+
     #[test]
     fn r12_a_legs_session_is_refreshed_as_well() {
         let mut call = forward().incoming(DID).ringing(["gateway1"]);

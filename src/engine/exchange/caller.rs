@@ -204,6 +204,7 @@ impl Exchange {
         dialog.takes(slot.caller.remote_seq);
         slot.caller.side.dialog = Some(dialog);
         slot.caller.side.stage = Stage::Accepted { bye: None };
+        slot.caller.side.refreshed = now.mono;
         if let Some(call) = slot.call.as_deref_mut() {
             call.answer_leaves(Some(now.mono));
         }

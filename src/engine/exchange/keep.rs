@@ -19,49 +19,78 @@ use super::arrive::{ALLOW, SUPPORTED};
 
 /// How often a side without session timers is asked whether it lives (R12).
 const KEEP_ALIVE: Duration = Duration::from_secs(300);
+/// How often the pause before a refresh doubles: from 4 s to beyond half of the longest interval that anyone asks for.
+const MAX_DOUBLED: u8 = 14;
 
 impl Exchange {
-    /// Starts over what watches a side's dialog.
+    /// Starts what watches a side's dialog. A session timer that runs goes on: only a 2xx moves it.
     pub(super) fn watch(&mut self, now: Now, key: SlotKey, leg: LegId) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.call.is_none() {
             return;
         }
+        let runs = slot.armed.iter().any(|armed| armed.wake == Wake::Session(leg));
         let Some(side) = slot.side(leg) else { return };
         if side.stage == Stage::Gone || side.dialog.is_none() {
             return;
         }
-        let (wake, after) = match side.session {
-            Some(session) => (Wake::Session(leg), session.due()),
-            None => (Wake::KeepAlive(leg), KEEP_ALIVE),
-        };
-        self.arm(key, wake, now.mono + after);
+        match side.session {
+            Some(_) if runs => {}
+            Some(session) => {
+                let at = (side.refreshed + session.due()).max(now.mono);
+                self.arm(key, Wake::Session(leg), at);
+            }
+            None => self.arm(key, Wake::KeepAlive(leg), now.mono + KEEP_ALIVE),
+        }
     }
 
-    /// Our refresh is due, or theirs never came (RFC 4028 §10).
+    /// A 2xx to an INVITE or UPDATE of either side: the session lasts from here.
+    pub(super) fn session_begins(&mut self, now: Now, key: SlotKey, leg: LegId) {
+        if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
+            side.refreshed = now.mono;
+            side.put_off = 0;
+        }
+        self.disarm(key, Wake::Session(leg));
+        self.disarm(key, Wake::KeepAlive(leg));
+        self.watch(now, key, leg);
+    }
+
+    /// Our refresh is due, or no refresh succeeded in time (RFC 4028 §10).
     pub(super) fn session_due(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.story.say(now.mono, Way::Here, leg, What::Turn("Session"));
-        let session = slot.side(leg).and_then(|side| side.session);
-        match session {
-            Some(session) if session.we_refresh() => self.refresh(now, key, leg, session, out),
-            Some(_) => self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out),
-            None => {}
+        let Some(side) = slot.side(leg) else { return };
+        let Some(session) = side.session else { return };
+        if now.mono >= side.refreshed + session.lasts() {
+            slot.story.say(now.mono, Way::Here, leg, What::Turn("Session"));
+            return self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
         }
+        // An offer is open: what it settles refreshes the session as well.
+        if !slot.asked.is_empty() || slot.call.as_deref().is_none_or(|call| !call.is_settled()) {
+            return self.put_off(now, key, leg);
+        }
+        self.refresh(now, key, leg, session, out);
+    }
+
+    /// The refresh is tried again after a pause, twice as long each time, unless the session ends before.
+    fn put_off(&mut self, now: Now, key: SlotKey, leg: LegId) {
+        let draw = self.names.draw();
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) else { return };
+        let Some(session) = side.session else { return };
+        let pause = glare_pause(leg != LegId::CALLER, draw) * (1 << side.put_off);
+        side.put_off = (side.put_off + 1).min(MAX_DOUBLED);
+        let end = side.refreshed + session.lasts();
+        self.arm(key, Wake::Session(leg), end.min(now.mono + pause));
     }
 
     /// UPDATE without SDP where the far side takes it, else a re-INVITE with the SDP that it has (RFC 4028 §7.4).
     fn refresh(&mut self, now: Now, key: SlotKey, leg: LegId, session: Session, out: &mut Effects) {
-        let draw = self.names.draw();
+        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Refresh(key, leg)) else {
+            return self.put_off(now, key, leg);
+        };
         let Some(slot) = self.slots.get_mut(key) else { return };
-        // An offer is open: what it settles refreshes the session as well; look again later.
-        if !slot.asked.is_empty() || slot.call.as_deref().is_none_or(|call| !call.is_settled()) {
-            return self.arm(key, Wake::Session(leg), now.mono + glare_pause(true, draw));
-        }
         let body: Option<Body> = slot.call.as_deref().and_then(|call| call.sdp_shown_to(leg).cloned());
         let Some(side) = slot.side(leg) else { return };
         let method = if side.allows_update { Method::Update } else { Method::Invite };
-        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Refresh(key, leg)) else { return };
         let Some(dialog) = side.dialog.as_deref_mut() else { return };
         let peer = dialog.peer();
         let host = self.settings.host_of(&*self.desk, peer);
@@ -78,12 +107,14 @@ impl Exchange {
         if method == Method::Invite {
             side.invite_seq = dialog.local_seq();
         }
+        side.refresh = Some((transaction, method));
+        let end = side.refreshed + session.lasts();
         self.transactions.send(now.mono, transaction, method, &self.scratch[range], peer, &mut out.out);
         slot.pins += 1;
+        slot.story.say(now.mono, Way::Here, leg, What::Turn("Session"));
         slot.story.say(now.mono, Way::Out, leg, What::Request(method));
-        // Should nothing at all come back: the session ends where it would have ended.
-        let rest = Duration::from_secs(u64::from(session.interval())) - session.due();
-        self.arm(key, Wake::Session(leg), now.mono + rest);
+        // Should nothing but a 100 come back: the session ends where it would have ended.
+        self.arm(key, Wake::Session(leg), end);
     }
 
     /// What a side answered to our refresh.
@@ -96,9 +127,8 @@ impl Exchange {
         response: &Message<'_>,
         out: &mut Effects,
     ) {
-        let draw = self.names.draw();
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) else { return };
-        let owns_call_id = leg != LegId::CALLER;
+        let method = response.method();
         match (kind, response.status()) {
             (Response::Provisional, _) => {}
             (Response::Success { first: false }, _) => {
@@ -107,31 +137,49 @@ impl Exchange {
                 }
             }
             (Response::Success { first: true }, _) => {
+                side.refresh = None;
+                let Some(dialog) = side.dialog.as_deref_mut() else {
+                    // It crossed our BYE (RFC 3261 §13.2.2.4).
+                    if method == Method::Invite {
+                        self.acknowledge_after_bye(now, key, leg, response, out);
+                    }
+                    return;
+                };
+                dialog.refresh_target(response, dialog.peer(), &self.settings);
                 side.session = Session::of_response(response);
-                if let Some(dialog) = side.dialog.as_deref_mut() {
-                    dialog.refresh_target(response, dialog.peer(), &self.settings);
-                }
-                if response.method() == Method::Invite {
+                if method == Method::Invite {
                     self.acknowledge(now, key, leg, &Answer::None, out);
                 }
-                self.disarm(key, Wake::Session(leg));
-                self.watch(now, key, leg);
-            }
-            (Response::Failure, 491 | 500) => {
-                self.arm(key, Wake::Session(leg), now.mono + glare_pause(owns_call_id, draw));
-            }
-            (Response::Failure, 422) => {
-                let wanted = Session::wanted(response);
-                if let (Some(session), Some(wanted)) = (side.session, wanted) {
-                    side.session = Some(session.at_least(wanted));
-                }
-                self.arm(key, Wake::Session(leg), now.mono + Duration::from_secs(1));
+                self.session_begins(now, key, leg);
             }
             (Response::Failure, 408 | 481) => {
+                side.refresh = None;
                 self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
             }
-            // It lives, though it does not refresh: asked again at half the interval.
-            (Response::Failure, _) => self.watch(now, key, leg),
+            // It lives, though it does not refresh.
+            (Response::Failure, code) => {
+                side.refresh = None;
+                match code {
+                    405 | 501 => side.allows_update = false,
+                    422 => {
+                        let wanted = Session::wanted(response);
+                        side.session = side.session.map(|session| session.at_least(wanted.unwrap_or(0)));
+                    }
+                    _ => {}
+                }
+                self.put_off(now, key, leg);
+            }
+        }
+    }
+
+    /// The call is over: an INVITE of ours that has only a provisional response waits for ever.
+    pub(super) fn give_up_refreshes(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let legs = slot.legs.iter_mut().map(|leg| &mut leg.side);
+        for side in std::iter::once(&mut slot.caller.side).chain(legs) {
+            if let Some((transaction, Method::Invite)) = side.refresh.take() {
+                self.transactions.cancel(now.mono, transaction, None, &mut out.out);
+            }
         }
     }
 

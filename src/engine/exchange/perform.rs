@@ -7,13 +7,14 @@ use super::inspect::Ended;
 use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, write_contact};
-use crate::call::event::{Action, Answer, LegId, Why};
+use crate::call::event::{Action, Answer, Event, LegId, Why};
 use crate::call::story::Way;
 use crate::sip::body::Body;
 use crate::sip::build;
 use crate::sip::dialog::MAX_FORWARDS;
 use crate::sip::header::{Method, Name};
 use crate::sip::sdp;
+use crate::sip::session::Session;
 use crate::sip::wire::Message;
 use crate::time::Now;
 
@@ -157,6 +158,12 @@ impl Exchange {
         body: Option<Body>,
         out: &mut Effects,
     ) {
+        // No second INVITE while one is open (RFC 3261 §14.1): whoever asked tries again.
+        let offers = method == Method::Invite || method == Method::Update && body.is_some();
+        let open = self.slots.get(key).and_then(|slot| slot.side_ref(leg));
+        if offers && open.is_some_and(|side| side.refreshes_by_invite()) {
+            return self.pending.push_back((key, Event::Replied { leg, method, code: 491, body: None }));
+        }
         let reserved = self.transactions.reserve(Owner::Passed(key, leg));
         let Some(slot) = self.slots.get_mut(key) else { return };
         let extra = slot.asked.iter().rev().find(|asked| asked.leg != leg && asked.method == method);
@@ -249,6 +256,12 @@ impl Exchange {
             write_contact(&mut w, peer.transport, &host);
             w.lines(ALLOW);
             w.lines(SUPPORTED);
+            if let Ok(Some(session)) = Session::of_request(&request)
+                && side.session.is_some()
+                && request.get(Name::SessionExpires).is_some()
+            {
+                side.session = Some(session);
+            }
             if let Some(session) = side.session {
                 session.write_answer(&mut w);
             }
@@ -265,6 +278,9 @@ impl Exchange {
         slot.story.say(now.mono, Way::Out, leg, What::Response(code, method));
         if awaits_ack {
             slot.pins += 1;
+        }
+        if refreshes {
+            self.session_begins(now, key, leg);
         }
     }
 
@@ -304,6 +320,7 @@ impl Exchange {
     /// The call is over: its record is written, whatever its dialogs still owe (R12).
     fn close(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
         self.settle_asked(now, key, out);
+        self.give_up_refreshes(now, key, out);
         let Some(slot) = self.slots.get_mut(key) else { return };
         // Taken away only once its record is there: what panics before that finds the call again.
         let Some(call) = slot.call.as_ref() else { return };

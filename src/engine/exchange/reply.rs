@@ -164,6 +164,7 @@ impl Exchange {
                 side.side.offer = body.clone().filter(|_| delayed);
                 side.side.stage = Stage::Accepted { bye: None };
                 side.side.session = Session::of_response(response);
+                side.side.refreshed = now.mono;
                 side.side.allows_update = response.has_token(Name::Allow, "UPDATE");
                 self.carry(key, LegId::CALLER, response);
                 self.happen(now, key, Event::Leg(leg, LegEvent::Answered { fork, body }), out);
@@ -358,7 +359,11 @@ impl Exchange {
                     }
                     None => {}
                 }
-                self.watch(now, key, leg);
+                if matches!(method, Method::Invite | Method::Update) {
+                    self.session_begins(now, key, leg);
+                } else {
+                    self.watch(now, key, leg);
+                }
             }
             Response::Failure => {}
         }
@@ -385,7 +390,7 @@ impl Exchange {
         })
     }
 
-    fn acknowledge_after_bye(
+    pub(super) fn acknowledge_after_bye(
         &mut self,
         _now: Now,
         key: SlotKey,

@@ -133,6 +133,12 @@ pub struct Side {
     /// The dialog that our BYE ends, until its transaction is over: theirs may have crossed it (RFC 5407 §3.2.1).
     pub left: Option<Box<Dialog>>,
     pub session: Option<Session>,
+    /// When a 2xx last refreshed the session: what it ends by (RFC 4028 §10).
+    pub refreshed: Instant,
+    /// Our refresh that awaits its final response.
+    pub refresh: Option<(transaction::Id, Method)>,
+    /// How often our refresh has been put off since the last one.
+    pub put_off: u8,
     /// UPDATE in its Allow (RFC 3311).
     pub allows_update: bool,
     /// CSeq of the INVITE that made the dialog, or of the last re-INVITE that we sent.
@@ -172,12 +178,21 @@ impl Side {
         self.acks.iter().find(|ack| ack.cseq == cseq && ack.fork == fork)
     }
 
+    /// Whether an INVITE of ours refreshes its session: no other may go there, nor come from there, in the
+    /// meantime (RFC 3261 §14.1).
+    pub fn refreshes_by_invite(&self) -> bool {
+        self.refresh.is_some_and(|(_, method)| method == Method::Invite)
+    }
+
     pub fn new(invite_seq: u32) -> Self {
         Side {
             stage: Stage::Early,
             dialog: None,
             left: None,
             session: None,
+            refreshed: Instant::ZERO,
+            refresh: None,
+            put_off: 0,
             allows_update: false,
             invite_seq,
             acks: SmallVec::new(),
@@ -313,6 +328,6 @@ mod tests {
 
     #[test]
     fn what_lingers_of_a_call_is_small() {
-        assert!(size_of::<Slot>() <= 896, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 928, "{}", size_of::<Slot>());
     }
 }

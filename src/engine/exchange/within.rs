@@ -247,6 +247,12 @@ impl Exchange {
             self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
             return self.say(now, slot, Way::Out, leg, What::Response(code, method));
         }
+        // RFC 3261 §14.2, RFC 3311 §5.2: ours is in progress there.
+        let offers = method == Method::Invite || method == Method::Update && !request.body().is_empty();
+        let open = self.slots.get(slot).and_then(|slot| slot.side_ref(leg));
+        if offers && open.is_some_and(|side| side.refreshes_by_invite()) {
+            return self.answer_once(now, from, request, key, slot, leg, 491, out);
+        }
         let full =
             self.slots.get(slot).is_none_or(|slot| slot.asked.len() >= MAX_ASKED || slot.call.is_none());
         if full {
@@ -272,14 +278,6 @@ impl Exchange {
                 wants_offer: request.body().is_empty(),
                 passed: None,
             });
-            if matches!(method, Method::Invite | Method::Update)
-                && let Some(side) = place.side(leg)
-                && let Ok(Some(session)) = Session::of_request(request)
-                && side.session.is_some()
-                && request.get(Name::SessionExpires).is_some()
-            {
-                side.session = Some(session);
-            }
         }
         if matches!(method, Method::Invite | Method::Update) {
             self.watch(now, slot, leg);
