@@ -163,3 +163,20 @@ fn r05_a_leg_of_an_earlier_step_that_answers_too_late_is_told_no_answer_until_an
     assert_eq!(end(&mut call), "answered 200 callee");
     assert_eq!(legs(&mut call), ["caller normal 200", "alice timeout -", "bob won 200"]);
 }
+
+#[test]
+fn r05_a_late_branch_of_a_call_that_nobody_answered_is_told_no_answer() {
+    let mut call = hunt().incoming(DID).ringing(["alice"]);
+    call.awaits("bob").sends_busy("bob");
+    // Her first branch answers without SDP, which joins nobody; the second is fine and comes too late.
+    let bare = Manner::default().dressed(|response| {
+        response.remove("Content-Type");
+        response.body.clear();
+    });
+    call.behaves("alice", bare).does("alice", Act::AnswersTwice);
+    assert_eq!(call.caller_is_told(), Some(480));
+    let told: Vec<_> =
+        call.messages("us → alice", "BYE").iter().map(|bye| bye.get("Reason").map(str::to_owned)).collect();
+    assert_eq!(told, [Some("Q.850;cause=127".to_owned()), Some("Q.850;cause=19".to_owned())]);
+    call.comes_to_rest();
+}

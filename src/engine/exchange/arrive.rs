@@ -393,6 +393,7 @@ impl Exchange {
             story,
             pins: 1,
             counted,
+            bridged: false,
         }));
         self.calls += 1;
         self.arriving = None;

@@ -205,6 +205,7 @@ impl Exchange {
         slot.caller.side.dialog = Some(dialog);
         slot.caller.side.stage = Stage::Accepted { bye: None };
         slot.caller.side.refreshed = now.mono;
+        slot.bridged = true;
         if let Some(call) = slot.call.as_deref_mut() {
             call.answer_leaves(Some(now.mono));
         }

@@ -191,10 +191,9 @@ impl Exchange {
 
     /// R5: only where another leg of this call was bridged is it completed elsewhere.
     fn why_unwanted(&self, key: SlotKey) -> Why {
-        match self.slots.get(key).and_then(|slot| slot.call.as_deref()) {
-            Some(call) if call.winner().is_none() => Why::NoAnswer,
-            Some(_) | None => Why::Elsewhere,
-        }
+        let Some(slot) = self.slots.get(key) else { return Why::NoAnswer };
+        let talks = slot.call.as_deref().is_some_and(|call| call.winner().is_some());
+        if slot.bridged || talks { Why::Elsewhere } else { Why::NoAnswer }
     }
 
     /// A leg that answered and was not bridged after all: nobody is to pay for it.

@@ -96,6 +96,8 @@ pub struct Slot {
     pub pins: u16,
     /// It counts among the ringing calls of its caller.
     pub counted: bool,
+    /// Our 200 went to the caller: a leg was bridged.
+    pub bridged: bool,
 }
 
 /// What the caller's INVITE left for its answers and for the legs' INVITEs.
