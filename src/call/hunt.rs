@@ -309,12 +309,12 @@ impl Turn<'_> {
         self.leg_lost(hunt, id, code, code)
     }
 
-    /// It is taken for a 503, as what cannot be delivered (RFC 3261 §8.1.3.1), but none was heard.
-    pub(super) fn leg_not_called(&mut self, hunt: Hunt, id: LegId) -> State {
+    /// It is taken for a 408, or for a 503 where nothing could be delivered (RFC 3261 §8.1.3.1), but none was heard.
+    pub(super) fn leg_unheard(&mut self, hunt: Hunt, id: LegId, code: u16) -> State {
         if let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) {
-            leg.q850 = Some(outcome::q850_of(503));
+            leg.q850 = Some(outcome::q850_of(code));
         }
-        self.leg_lost(hunt, id, 503, 0)
+        self.leg_lost(hunt, id, code, 0)
     }
 
     /// A leg ended as if by `code`; `heard` is what it sent itself.
@@ -343,7 +343,7 @@ impl Turn<'_> {
         let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
         if may_go_on && leg.has_another_gateway() {
             self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
-            return self.leg_failed(hunt, id, 408);
+            return self.leg_unheard(hunt, id, 408);
         }
         State::Ringing(hunt)
     }

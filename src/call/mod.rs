@@ -113,9 +113,9 @@ impl Call {
             (Ringing(hunt), Leg(leg, LegEvent::Refused { code, q850, contacts })) => {
                 call.leg_refused(hunt, leg, code, q850, contacts)
             }
-            (Ringing(hunt), Leg(leg, LegEvent::TimedOut)) => call.leg_failed(hunt, leg, 408),
-            (Ringing(hunt), Leg(leg, LegEvent::Undeliverable)) => call.leg_failed(hunt, leg, 503),
-            (Ringing(hunt), Leg(leg, LegEvent::NotCalled)) => call.leg_not_called(hunt, leg),
+            (Ringing(hunt), Leg(leg, LegEvent::TimedOut)) => call.leg_unheard(hunt, leg, 408),
+            (Ringing(hunt), Leg(leg, LegEvent::Undeliverable)) => call.leg_unheard(hunt, leg, 503),
+            (Ringing(hunt), Leg(leg, LegEvent::NotCalled)) => call.leg_unheard(hunt, leg, 503),
             (Ringing(hunt), HungUp { leg, .. }) if leg != LegId::CALLER => call.leg_hung_up(hunt, leg),
             (Ringing(_), HungUp { .. }) => call.caller_gone(None),
             (Ringing(_), CallerCancelled { reason }) => call.caller_gone(reason),
