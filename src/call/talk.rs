@@ -125,10 +125,18 @@ impl Turn<'_> {
         body: Option<Body>,
     ) -> State {
         let asker = talk.other(leg);
-        self.out.push(Action::Reply { leg: asker, method, code, body: body.clone() });
-        if method == Method::Info {
-            return State::Talking(talk);
+        // RFC 4320 §4.2: no 408 is sent but to an INVITE.
+        let told = if code == 408 && method != Method::Invite { 481 } else { code };
+        self.out.push(Action::Reply { leg: asker, method, code: told, body: body.clone() });
+        // An INFO settles no offer.
+        if method != Method::Info {
+            self.offer_answered(&mut talk, leg, code, body);
         }
+        // RFC 3261 §12.2.1.2: that dialog is gone.
+        if matches!(code, 408 | 481) { self.hung_up(talk, leg, Gone::Lost) } else { State::Talking(talk) }
+    }
+
+    fn offer_answered(&mut self, talk: &mut Talk, leg: LegId, code: u16, body: Option<Body>) {
         let accepted = (200..300).contains(&code);
         match std::mem::replace(&mut talk.phase, Phase::Stable) {
             Phase::Asked { by, method: Method::Invite, offer: None } if accepted => {
@@ -147,8 +155,6 @@ impl Turn<'_> {
                 talk.phase = phase
             }
         }
-        // RFC 3261 §12.2.1.2: that dialog is gone.
-        if matches!(code, 408 | 481) { self.hung_up(talk, leg, Gone::Lost) } else { State::Talking(talk) }
     }
 
     /// The ACK of a re-INVITE; where that had no offer it brings the answer.

@@ -220,7 +220,7 @@ impl Host {
     fn asked(&mut self, now: Instant, key: &Key, message: &Message) {
         let manner = self.parties.get(message.call_id()).map(|party| &party.manner);
         let session = manner.and_then(|manner| manner.session);
-        if matches!(message.method(), "INVITE" | "UPDATE")
+        if matches!(message.method(), "INVITE" | "UPDATE" | "INFO")
             && let Some(code) = manner.and_then(|manner| manner.stalls)
         {
             return self.stack.respond(now, key, Message::response(message, code, "Stalled"));

@@ -118,7 +118,7 @@ pub struct Manner {
     pub offer: Offer,
     pub acks: Acks,
     pub oddity: Oddity,
-    /// What a re-INVITE, or an UPDATE, is answered with in place of a 200; 100: and with nothing more. It keeps no
+    /// What a re-INVITE, an UPDATE or an INFO is answered with in place of a 200; 100: and with nothing more. It keeps no
     /// session's time of its own either.
     pub stalls: Option<u16>,
     /// Session-Expires in seconds (RFC 4028); `None`: no session timer.

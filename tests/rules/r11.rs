@@ -180,6 +180,28 @@ fn r11_our_own_refresh_that_meets_491_is_tried_again() {
     call.hangs_up("caller").comes_to_rest();
 }
 
+/// RFC 3261 §12.2.1.2.
+#[test]
+fn r11_a_481_or_408_to_what_is_passed_on_ends_the_call() {
+    for (act, told) in [(Act::Informs, "(INFO)"), (Act::UpdatesMedia, "(UPDATE)"), (Act::Holds, "")] {
+        for code in [481, 408] {
+            let mut call = bridged();
+            call.behaves("gateway1", Manner { stalls: Some(code), ..Manner::default() });
+            call.does("caller", act.clone()).after(millis(50));
+            // RFC 4320 §4.2: no 408 is sent but to an INVITE.
+            let code = if told.is_empty() { code } else { 481 };
+            let label = format!("{code} {told}");
+            assert_eq!(count(&mut call, "us → caller", label.trim()), 1, "{label}");
+            for way in ["us → caller", "us → gateway1"] {
+                assert_eq!(count(&mut call, way, "BYE"), 1, "{label} {way}");
+            }
+            call.comes_to_rest();
+            assert_eq!(end(&mut call), "answered 200 us");
+            assert_eq!(call.cdr()["cause"], "a side no longer answered");
+        }
+    }
+}
+
 #[test]
 fn r11_refer_is_403_before_anything_else_is_looked_at() {
     let mut call = bridged();
