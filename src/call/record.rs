@@ -28,7 +28,7 @@ pub enum Ending {
     NobodyAnswered(Verdict),
     /// The caller never acknowledged our 200 (R12).
     NeverAcknowledged,
-    /// We offered in our 200, and the caller's ACK held no answer (RFC 3261 §13.2.1).
+    /// The offer went out in our 200, and its ACK held no answer (RFC 3261 §13.2.1).
     NoAnswerInAck,
     /// The caller never acknowledged a reliable provisional response (RFC 3262 §3).
     NeverPracked,
@@ -56,7 +56,7 @@ impl Ending {
             Ending::NobodyAnswered(_) if somebody_rang(legs) => "nobody answered",
             Ending::NobodyAnswered(_) => "nobody was reached",
             Ending::NeverAcknowledged => "the caller never acknowledged the answer",
-            Ending::NoAnswerInAck => "the caller's ACK held no answer to our offer",
+            Ending::NoAnswerInAck => "the ACK held no answer to the offer",
             Ending::NeverPracked => "the caller never acknowledged a reliable response",
             Ending::MaxCall => "max_call_seconds",
             Ending::Lost => "a side no longer answered",

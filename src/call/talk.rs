@@ -159,14 +159,18 @@ impl Turn<'_> {
 
     /// The ACK of a re-INVITE; where that had no offer it brings the answer.
     pub(super) fn settled(&mut self, mut talk: Talk, leg: LegId, answer: Option<Body>) -> State {
-        if let Phase::AwaitsAnswer { by } = talk.phase
-            && by == leg
-        {
-            talk.phase = Phase::Stable;
-            talk.sdp[talk.side(leg)] = answer.clone();
-            self.out.push(Action::Settle { leg: talk.other(leg), answer });
+        match (&talk.phase, answer.filter(Body::is_sdp)) {
+            (Phase::AwaitsAnswer { by }, Some(answer)) if *by == leg => {
+                talk.phase = Phase::Stable;
+                talk.sdp[talk.side(leg)] = Some(answer.clone());
+                self.out.push(Action::Settle { leg: talk.other(leg), answer: Some(answer) });
+                State::Talking(talk)
+            }
+            // Both 200s are out, so neither side has a session to go back to (RFC 3261 §13.2.1, §14.1): it ends, as
+            // where the first ACK held none.
+            (Phase::AwaitsAnswer { by }, None) if *by == leg => self.end(talk, Ending::NoAnswerInAck),
+            (_, _) => State::Talking(talk),
         }
-        State::Talking(talk)
     }
 
     pub(super) fn hung_up(&mut self, talk: Talk, leg: LegId, why: Gone) -> State {

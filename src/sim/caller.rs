@@ -152,7 +152,7 @@ impl Host {
             (_, _) => None,
         };
         let tag = line.remote_tag.clone();
-        if acks == Acks::Always {
+        if acks != Acks::Never {
             let ack = line.ack(cseq, answer.as_deref());
             if oddity == Oddity::OtherPort {
                 self.stack.moved.insert(call_id.clone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::dice::Dice;
 use super::line::{ALLOW, Line, Refresher, Stage};
-use super::manner::{Act, Habit, Manner, Since};
+use super::manner::{Acks, Act, Habit, Manner, Since};
 use super::message::Message;
 use super::queue::Queue;
 use super::stack::{Heard, Key, Lapsed, Stack};
@@ -293,6 +293,7 @@ impl Host {
 
     /// A response to a request within a dialog.
     fn request_answered(&mut self, now: Instant, request: &Message, response: &Message) {
+        let acks = self.parties.get(request.call_id()).map(|party| party.manner.acks);
         let Some(line) = find(&mut self.parties, request, End::Asking) else { return };
         let (cseq, method) = request.cseq();
         let again = match (method, response.status()) {
@@ -305,7 +306,7 @@ impl Host {
                 line.retarget(response);
                 line.keep_time(now, response, true);
                 let sdp = match (request.sdp(), response.sdp()) {
-                    (None, Some(offer)) => Some(line.answer(offer)),
+                    (None, Some(offer)) if acks != Some(Acks::WithoutAnswer) => Some(line.answer(offer)),
                     (_, _) => None,
                 };
                 let ack = line.ack(cseq, sdp.as_deref());

@@ -80,6 +80,8 @@ pub enum Acks {
     #[default]
     Always,
     Never,
+    /// Those of its re-INVITEs hold no answer to the offer that came.
+    WithoutAnswer,
 }
 
 /// What is wrong with a caller's INVITE, and what is special about the caller.

@@ -373,7 +373,7 @@ mod delayed_offer {
         assert_eq!(count(&mut call, "us → gateway1", "BYE"), 1);
         assert_eq!(count(&mut call, "us → caller", "BYE"), 1);
         call.comes_to_rest();
-        assert_eq!(call.cdr()["cause"], "the caller's ACK held no answer to our offer");
+        assert_eq!(call.cdr()["cause"], "the ACK held no answer to the offer");
     }
 
     fn ack_without_sdp(ok: &Message) -> Message {

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use strowger::engine::exchange::{Effects, Input};
-use strowger::sim::manner::{Oddity, Offer, Reliably};
+use strowger::sim::manner::{Acks, Oddity, Offer, Reliably};
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
 use strowger::time::{Instant, Now, Wall};
 
@@ -87,6 +87,21 @@ fn r11_an_offer_whose_answer_never_comes_is_refused_and_both_hear_bye() {
     assert_eq!(count(&mut call, "us → gateway1", "BYE"), 1);
     call.comes_to_rest();
     assert_eq!(end(&mut call), "answered 200 us");
+}
+
+#[test]
+fn r11_an_ack_without_the_answer_refuses_every_stream_and_ends_the_call() {
+    let manner = Manner { acks: Acks::WithoutAnswer, ..Manner::default() };
+    let mut call = forward().caller(manner).incoming(DID).ringing(["gateway1"]);
+    call.answers("gateway1").after(millis(50)).does("caller", Act::AsksForOffer).settle();
+    let ack = call.messages("us → gateway1", "ACK").remove(1);
+    assert!(body(&ack).contains("m=audio 0 "), "{}", body(&ack));
+    for way in ["us → caller", "us → gateway1"] {
+        assert_eq!(count(&mut call, way, "BYE"), 1, "{way}");
+    }
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 us");
+    assert_eq!(call.cdr()["cause"], "the ACK held no answer to the offer");
 }
 
 #[test]
