@@ -22,6 +22,7 @@ mod r09;
 mod r11;
 mod r12;
 mod r14;
+mod rfc3261;
 mod rfc5407;
 mod traps;
 

@@ -312,6 +312,10 @@ impl Exchange {
         if unsupported(invite).next().is_some() {
             return Err(Refusal::Extension);
         }
+        // R11: it joins no dialog of ours.
+        if invite.get(Name::Replaces).is_some() {
+            return Err(Refusal::NoDialog);
+        }
         if is_encoded(invite) {
             return Err(Refusal::Encoded);
         }

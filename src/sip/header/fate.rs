@@ -89,6 +89,7 @@ impl Name {
             | Name::ProxyRequire
             | Name::RSeq
             | Name::RAck
+            | Name::Replaces
             | Name::PPreferredIdentity
             | Name::RemotePartyId
             | Name::Identity
@@ -107,7 +108,6 @@ impl Name {
             | Name::PCalledPartyId
             | Name::ReferTo
             | Name::ReferredBy
-            | Name::Replaces
             | Name::RetryAfter
             | Name::Timestamp
             | Name::Unsupported
