@@ -193,6 +193,8 @@ pub enum Why {
 /// What can wake a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Timer {
+    /// The caller's `Expires`, counted from its INVITE (RFC 3261 §13.3.1).
+    Expires,
     /// The step's `timeout`, counted from its first INVITE (R8).
     RingTimeout,
     /// `assigned_head_start` is over: the others ring too (R3.2).

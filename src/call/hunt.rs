@@ -45,6 +45,13 @@ enum Heard {
 }
 
 impl Turn<'_> {
+    pub(super) fn begin(&mut self, hunt: Hunt) -> State {
+        if let Some(expires) = self.call.arrival.expires {
+            self.start(Timer::Expires, expires);
+        }
+        self.ring_step(hunt)
+    }
+
     /// Rings the targets of the hunt's step, or of the first one after it where there is somebody to ring.
     pub(super) fn ring_step(&mut self, mut hunt: Hunt) -> State {
         while let Some(step) = self.call.plan.steps.get(usize::from(hunt.step)) {
@@ -433,9 +440,11 @@ impl Turn<'_> {
 
     /// We end it while it rings.
     pub(super) fn give_up(&mut self, ending: Ending) -> State {
-        self.end_ringing(LegEnd::Cancelled, Why::NoAnswer);
+        let end = if ending == Ending::Expired { LegEnd::Timeout } else { LegEnd::Cancelled };
+        self.end_ringing(end, Why::NoAnswer);
         let code = match ending {
             Ending::NeverPracked => 504,
+            Ending::Expired => 487,
             Ending::CallerHungUp
             | Ending::CalleeHungUp
             | Ending::CallerCancelled
@@ -459,6 +468,7 @@ impl Turn<'_> {
     }
 
     fn end_ringing(&mut self, end: LegEnd, why: Why) {
+        self.stop(Timer::Expires);
         self.stop(Timer::RingTimeout);
         self.stop(Timer::HeadStart);
         self.stop(Timer::RepeatRinging);

@@ -54,6 +54,8 @@ pub struct Arrival {
     pub offer: Option<Body>,
     /// How many may ring at once in all that comes of this call (Max-Breadth, RFC 5393 §5.3); at least 1.
     pub breadth: Option<u32>,
+    /// How long the caller lets it ring (RFC 3261 §13.3.1).
+    pub expires: Option<Duration>,
     pub at: Now,
 }
 
@@ -103,7 +105,7 @@ impl Call {
         use State::*;
         let call = &mut Turn { call: self, now, lines, out };
         let next = match (replace(&mut call.call.state, Over), event) {
-            (Ringing(hunt), Begin) => call.ring_step(hunt),
+            (Ringing(hunt), Begin) => call.begin(hunt),
             (Ringing(hunt), Leg(leg, LegEvent::Progress { code, fork, body })) => {
                 call.progress(hunt, leg, code, fork, body)
             }
@@ -121,6 +123,7 @@ impl Call {
             (Ringing(_), CallerCancelled { reason }) => call.caller_gone(reason),
             (Ringing(_), CallerNeverPracked) => call.give_up(Ending::NeverPracked),
             (Ringing(_), OperatorHangsUp) => call.give_up(Ending::Operator),
+            (Ringing(_), Woke(Timer::Expires)) => call.give_up(Ending::Expired),
             (Ringing(hunt), Woke(Timer::RingTimeout)) => call.ring_timeout(hunt),
             (Ringing(hunt), Woke(Timer::HeadStart)) => call.head_start_over(hunt),
             (Ringing(hunt), Woke(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg),

@@ -24,6 +24,8 @@ pub enum Ending {
     CalleeHungUp,
     /// The caller gave up while it rang.
     CallerCancelled,
+    /// The caller's `Expires` passed while it rang (RFC 3261 §13.3.1).
+    Expired,
     /// All steps ended without an answer.
     NobodyAnswered(Verdict),
     /// The caller never acknowledged our 200 (R12).
@@ -48,6 +50,7 @@ impl Ending {
         match self {
             Ending::CallerHungUp | Ending::CalleeHungUp => "hang-up",
             Ending::CallerCancelled => "cancelled",
+            Ending::Expired => "the caller's Expires passed",
             Ending::NobodyAnswered(Verdict { blocked: Some(cause), .. }) => cause,
             Ending::NobodyAnswered(Verdict { code: 486, .. }) => "busy",
             Ending::NobodyAnswered(Verdict { code: 603, .. }) => "declined",
@@ -167,6 +170,7 @@ impl Call {
                 EndedBy::Callee
             }
             Ending::NobodyAnswered(_)
+            | Ending::Expired
             | Ending::NeverAcknowledged
             | Ending::NoAnswerInAck
             | Ending::NeverPracked
@@ -187,7 +191,8 @@ impl Call {
             return (Outcome::Answered, 200, cause);
         }
         match ending {
-            Ending::CallerCancelled => (Outcome::Cancelled, 487, None),
+            // What the caller set is its own CANCEL at that time, though it be us who count.
+            Ending::CallerCancelled | Ending::Expired => (Outcome::Cancelled, 487, None),
             Ending::NobodyAnswered(Verdict { code, q850, blocked }) => {
                 let outcome = match code {
                     _ if blocked.is_some() => Outcome::Blocked,
@@ -220,7 +225,7 @@ impl Call {
     ) -> CdrLeg {
         let end = match (self.answered, ending) {
             (Some(_), _) => LegEnd::Normal,
-            (None, Ending::CallerCancelled) => LegEnd::Cancelled,
+            (None, Ending::CallerCancelled | Ending::Expired) => LegEnd::Cancelled,
             (None, _) => LegEnd::Failed,
         };
         CdrLeg {

@@ -198,6 +198,7 @@ impl Turn<'_> {
             Ending::CallerHungUp
             | Ending::CalleeHungUp
             | Ending::CallerCancelled
+            | Ending::Expired
             | Ending::NobodyAnswered(_)
             | Ending::NeverAcknowledged
             | Ending::NoAnswerInAck

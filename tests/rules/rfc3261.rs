@@ -16,3 +16,41 @@ fn r11_an_invite_that_replaces_a_dialog_is_481_and_writes_its_record() {
         assert_eq!(legs(&mut call), [format!("caller failed {told}")]);
     }
 }
+
+#[test]
+fn r08_when_the_callers_expires_passes_it_is_487_and_the_legs_are_cancelled() {
+    let mut call =
+        hunt().caller(Manner::default().with("Expires", "12")).incoming(DID).ringing(["alice", "bob"]);
+    call.after(seconds(13));
+    assert_eq!(call.caller_is_told(), Some(487));
+    let invited = call.times("caller → us", "INVITE")[0];
+    assert_eq!(call.times("us → caller", "487")[0].since(invited).as_secs(), 12);
+    for way in ["us → alice", "us → bob"] {
+        assert_eq!(header(&mut call, way, "CANCEL", "Reason").as_deref(), Some("Q.850;cause=19"));
+    }
+    call.comes_to_rest();
+    assert_eq!(
+        (end(&mut call).as_str(), &call.cdr()["cause"]),
+        ("cancelled 487 us", &"the caller's Expires passed".into())
+    );
+    assert_eq!(legs(&mut call)[0], "caller cancelled 487");
+}
+
+#[test]
+fn r08_an_expires_that_passes_after_the_answer_ends_nothing() {
+    let mut call =
+        forward().caller(Manner::default().with("Expires", "12")).incoming(DID).ringing(["gateway1"]);
+    call.answers("gateway1").after(seconds(30));
+    assert_eq!(count(&mut call, "us → caller", "BYE"), 0);
+    call.hangs_up("caller").comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 caller");
+}
+
+#[test]
+fn r01_an_invite_with_two_contacts_is_400_and_writes_no_record() {
+    let manner = Manner::default().with("Contact", "<sip:a@127.0.1.1:5060>, <sip:b@127.0.1.1:5060>");
+    let mut call = forward().caller(manner).incoming(DID);
+    assert_eq!(call.caller_is_told(), Some(400));
+    call.comes_to_rest();
+    assert_eq!(call.world.records.len(), 0);
+}

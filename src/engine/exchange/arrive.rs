@@ -211,6 +211,10 @@ impl Exchange {
         trunk: &Arc<Trunk>,
         out: &mut Effects,
     ) {
+        // RFC 3261 §8.1.1.8: exactly one.
+        if invite.list(Name::Contact).nth(1).is_some() {
+            return self.refuse_statelessly(from, invite, Refusal::Malformed, out);
+        }
         // Its own tag comes when it is answered.
         let Ok(dialog) = Dialog::of_request(invite, &[b'-'; names::TAG_LEN], from, &self.settings) else {
             return self.refuse_statelessly(from, invite, Refusal::Malformed, out);
@@ -287,6 +291,7 @@ impl Exchange {
             caller: Caller::of(invite, trunk),
             offer: Body::of(invite).filter(Body::is_sdp),
             breadth: invite.number(Name::MaxBreadth),
+            expires: invite.number(Name::Expires).map(|seconds| Duration::from_secs(seconds.into())),
             at: now,
         }
     }

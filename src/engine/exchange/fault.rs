@@ -126,6 +126,7 @@ impl Exchange {
             caller: Caller::default(),
             offer: None,
             breadth: None,
+            expires: None,
             at: now,
         }
     }

@@ -55,6 +55,7 @@ impl Wake {
     /// As ladders and `call <id>` print it.
     pub const fn name(self) -> (&'static str, Option<LegId>) {
         match self {
+            Wake::Call(Timer::Expires) => ("Expires", None),
             Wake::Call(Timer::RingTimeout) => ("RingTimeout", None),
             Wake::Call(Timer::HeadStart) => ("HeadStart", None),
             Wake::Call(Timer::TryTimeout(leg)) => ("TryTimeout", Some(leg)),
