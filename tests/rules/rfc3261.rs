@@ -54,3 +54,15 @@ fn r01_an_invite_with_two_contacts_is_400_and_writes_no_record() {
     call.comes_to_rest();
     assert_eq!(call.world.records.len(), 0);
 }
+
+#[test]
+fn r08_a_420_names_what_we_lack_in_one_line_that_fits_into_a_datagram() {
+    let tags: Vec<String> = (0..4_200).map(|at| format!("x{at}")).collect();
+    let mut call = forward().caller(Manner::default().with("Require", tags.join(","))).incoming(DID);
+    assert_eq!(call.caller_is_told(), Some(420));
+    let told = call.messages("us → caller", "420").remove(0);
+    let named: Vec<&str> = told.all("Unsupported").collect();
+    assert_eq!(named.len(), 1);
+    assert!(named[0].starts_with("x0, x1, x2, ") && (400..=512).contains(&named[0].len()), "{}", named[0]);
+    call.comes_to_rest();
+}

@@ -31,6 +31,8 @@ pub(super) const ALLOW: &[u8] = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRAC
 pub(super) const SUPPORTED: &[u8] = b"Supported: timer, 100rel\r\n";
 /// The bodies that we understand in an INVITE: SDP, alone or in a multipart (RFC 5621 §3.1).
 const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
+/// How much of what we do not support a 420 names, in bytes: all of a long `Require` would not fit into a datagram.
+const MAX_UNSUPPORTED: usize = 512;
 /// The option tags that a request may require of us.
 const EXTENSIONS: [&str; 2] = ["timer", "100rel"];
 
@@ -527,8 +529,16 @@ pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refu
             w.lines(ALLOW);
         }
         Refusal::Extension => {
-            for tag in unsupported(request) {
-                w.header(Name::Unsupported, tag);
+            let mut tags: SmallVec<[&[u8]; 8]> = SmallVec::new();
+            let mut room = MAX_UNSUPPORTED;
+            for tag in unsupported(request).filter(|tag| !tag.is_empty()) {
+                let Some(left) = room.checked_sub(tag.len() + 2) else { continue };
+                room = left;
+                tags.extend_from_slice(if tags.is_empty() { &[][..] } else { &[b", "] });
+                tags.push(tag);
+            }
+            if !tags.is_empty() {
+                w.header_parts(Name::Unsupported, &tags);
             }
         }
         Refusal::Encoded => {
