@@ -20,6 +20,7 @@ use super::shard::{Core, Notices, Owners, Seat, Shard, Surroundings};
 use crate::sip::peer::{ListenerId, Transport};
 use crate::time::Now;
 use crate::transport::guests::{Guests, NoRoom};
+use crate::transport::sources::Sources;
 use crate::transport::streams::{StreamLimits, Streams};
 use crate::transport::{accept, icmp, tcp, udp};
 
@@ -306,6 +307,8 @@ struct Bound {
     listener: ListenerId,
     addr: SocketAddr,
     socket: Kind,
+    /// Where it is bound to all our addresses; the shards share it.
+    sources: Option<Arc<Sources>>,
 }
 
 enum Kind {
@@ -328,10 +331,11 @@ fn bind_all(listeners: &[Listen], shards: usize) -> Result<Vec<Vec<Bound>>, Star
             bind(listen, listen.addr, false)?.map_err(failed)?;
         }
         let mut addr = listen.addr;
+        let sources = addr.ip().is_unspecified().then(Arc::<Sources>::default);
         for sockets in &mut sockets {
             let (socket, bound) = bind(listen, addr, shared)?.map_err(failed)?;
             addr = bound;
-            sockets.push(Bound { listener, addr, socket });
+            sockets.push(Bound { listener, addr, socket, sources: sources.clone() });
         }
     }
     Ok(sockets)
@@ -379,10 +383,10 @@ impl<C: Core, O: Owners> Thread<C, O> {
             let shard_byte = u8::try_from(self.index).map_err(io::Error::other)?;
             let streams = Streams::new(shard_byte, self.limits, self.guests, to_events.clone());
             let (mut seats, mut ports) = (Vec::new(), Vec::new());
-            for Bound { listener, addr, socket } in self.sockets {
+            for Bound { listener, addr, socket, sources } in self.sockets {
                 match socket {
                     Kind::Udp(socket) => {
-                        let port = udp::Port::new(socket)?;
+                        let port = udp::Port::new(socket, sources)?;
                         tokio::task::spawn_local(icmp::watch(ports.len(), port.socket(), to_events.clone()));
                         seats.push(Seat { port: Some(ports.len()), addr });
                         ports.push((listener, port));
