@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, Runtime};
 use tokio::sync::{mpsc, watch};
 
+use super::brief;
 use super::clock::Clock;
 use super::desk::{Place, SharedDesk};
 use super::exchange::Effects;
@@ -422,7 +423,7 @@ async fn accept(socket: std::net::TcpListener, listener: ListenerId, streams: St
     let outcome = accept::accept(socket, listener, streams, |from, why: NoRoom| {
         refused.increment(1);
         if let Line::Log { more } = rate.occur(clock.read().now.mono) {
-            tracing::warn!(%from, %why, more, "connection refused");
+            tracing::warn!(from = %brief::Place(from), %why, more, "connection refused");
         }
     });
     if let Err(error) = outcome.await {
