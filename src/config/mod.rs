@@ -19,6 +19,7 @@ mod row;
 mod schema;
 mod served;
 mod source;
+mod syntax;
 mod trunk;
 mod uri;
 
