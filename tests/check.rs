@@ -331,7 +331,11 @@ fn on_a_terminal_a_mistake_is_shown_in_its_line() {
 #[test]
 fn findings_have_a_json_form() {
     let (errors, warnings) = check(Path::new("tests/config_cases/six_mistakes"));
-    let json = config::findings_json(&errors, &warnings);
+    let json = serde_json::to_value(config::Findings { errors: &errors, warnings: &warnings }).unwrap();
+    let schema = std::fs::read_to_string("config/schema/check.json").unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(mismatch(&json, &schema, &schema), None);
+    assert!(mismatch(&serde_json::json!({ "errors": [] }), &schema, &schema).is_some());
     assert_eq!(json["errors"].as_array().unwrap().len(), 6);
     assert_eq!(json["errors"][2]["line"], 7);
     assert_eq!(json["errors"][2]["remedy"], "did you mean \"bob\"?");
