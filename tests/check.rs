@@ -90,6 +90,26 @@ fn warnings_stand_beside_mistakes_and_no_mistake_makes_a_false_one() {
 }
 
 #[test]
+fn a_mistake_of_syntax_says_what_would_be_right_and_makes_no_other() {
+    for (text, remedy) in [
+        ("[[number]\ndid = \"+12015550101\"", "close it with ]], as [[number]]"),
+        ("[node\nname = \"a\"", "close it with ], as [node]"),
+        ("[[number]]\ndid = \"+12015550101", "end the text with \" in the same line"),
+        ("[[number]]\ndid = \"+12015550101\"\nring = [\"bob\"", "close the list with ]"),
+        ("[[number]]\ndid = ", "write a value after the ="),
+        ("[[number]]\ndid", "write = and a value after the key"),
+        ("[[number]]\ndid = = 4", "write one ="),
+        ("[[number]]\ndid = bob\nring = [\"bob\"]", "put the text in \"…\""),
+        ("[node]\nname = \"a\"\nname = \"b\"", "keep one of them"),
+    ] {
+        let errors = config::parse(text, &|_| None).unwrap_err();
+        assert!(errors.iter().all(|error| error.message.starts_with("TOML: ")), "{text}: {errors:#?}");
+        assert!(errors.iter().all(|error| !error.remedy.is_empty()), "{text}: {errors:#?}");
+        assert!(errors.iter().any(|error| error.remedy.starts_with(remedy)), "{text}: {errors:#?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_not_said_to_be_missing() {
     let number = "[[number]]\ndid = \"+12015550101\"\nforward_to = \"+12015550199\"\ntimeout = 30\n";
     let long = "forward_to rings for 30 s without call_connect";
@@ -311,7 +331,11 @@ fn on_a_terminal_a_mistake_is_shown_in_its_line() {
 #[test]
 fn findings_have_a_json_form() {
     let (errors, warnings) = check(Path::new("tests/config_cases/six_mistakes"));
-    let json = config::findings_json(&errors, &warnings);
+    let json = serde_json::to_value(config::Findings { errors: &errors, warnings: &warnings }).unwrap();
+    let schema = std::fs::read_to_string("config/schema/check.json").unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(mismatch(&json, &schema, &schema), None);
+    assert!(mismatch(&serde_json::json!({ "errors": [] }), &schema, &schema).is_some());
     assert_eq!(json["errors"].as_array().unwrap().len(), 6);
     assert_eq!(json["errors"][2]["line"], 7);
     assert_eq!(json["errors"][2]["remedy"], "did you mean \"bob\"?");

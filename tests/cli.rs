@@ -2,16 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use schema::violations;
 use serde_json::Value;
 use served::{served, served_on};
 use strowger::admin::operations::{Finding, NotPublished};
 
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 mod common;
+#[path = "common/schema.rs"]
+mod schema;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "common/served.rs"]
 mod served;
@@ -172,6 +176,36 @@ fn the_committed_schemas_are_those_of_the_types() {
     let ran = strowger(root, &["config-schema"]);
     let all: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((ran.code, all.as_object().unwrap().len()), (0, schemas.len()));
+    let committed = std::fs::read_dir(root.join("config/schema")).unwrap();
+    let mut committed: Vec<_> =
+        committed.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    committed.sort();
+    assert_eq!(committed, schemas.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_serve_check_and_config_schema_print_as_json_fits_their_schemas() {
+    let schemas = strowger::cli::files::schemas();
+    let fits = |name: &str, printed: &str| {
+        let (_, text) = schemas.iter().find(|(known, _)| *known == name).unwrap();
+        let wrong = violations(&serde_json::from_str(text).unwrap(), &serde_json::from_str(printed).unwrap());
+        assert_eq!(wrong, Vec::<String>::new(), "{name}: {printed}");
+    };
+    let folder = configured(SocketAddr::from(([127, 0, 0, 1], 0)), "");
+    fits("check.json", &strowger(folder.path(), &["check", "--json"]).out);
+    fits("check.json", &strowger(folder.path(), &["check", "--json", "--config", "nowhere"]).out);
+    fits("written.json", &strowger(folder.path(), &["config-schema", "--json", "--out", "schemas"]).out);
+
+    let listen = "[[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:0\"\n";
+    let folder = configured(SocketAddr::from(([127, 0, 0, 1], 0)), listen);
+    let serve =
+        command(folder.path(), &["serve", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut node = serve.unwrap();
+    let mut line = String::new();
+    BufReader::new(node.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    node.kill().unwrap();
+    node.wait().unwrap();
+    fits("serve.json", &line);
 }
 
 /// A folder with `config/strowger.toml` that names an `[admin]`.

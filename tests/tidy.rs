@@ -171,6 +171,24 @@ fn nothing_is_left_unfinished_and_no_machine_is_named() {
     }));
 }
 
+/// Above DEBUG an address is shown by `engine::brief`, never as it is.
+#[test]
+fn no_line_of_the_log_above_debug_shows_a_whole_address() {
+    const ADDRESSES: &[&str] = &["addr", "from", "ip", "local", "peer", "remote", "source", "to"];
+    complain(source().iter().flat_map(|file| {
+        let code = production(&file.text);
+        let levels = ["tracing::info!(", "tracing::warn!(", "tracing::error!("];
+        let lines = levels.iter().flat_map(|level| code.match_indices(level)).filter_map(|(at, _)| {
+            let text = code[at..].split(");\n").next()?;
+            let mut fields =
+                text.split(['(', ',', ' ', '\n', '.']).filter_map(|word| word.strip_prefix(['%', '?']));
+            let bare = fields.find(|name| ADDRESSES.contains(name))?.to_owned();
+            Some(format!("{}:{}: {bare}", file.path, code[..at].lines().count()))
+        });
+        lines.collect::<Vec<_>>()
+    }));
+}
+
 #[test]
 fn every_script_says_how_it_is_used() {
     complain(read("scripts", "").iter().filter_map(|script| {

@@ -96,6 +96,49 @@ fn ipv6_and_ipv4_each_have_their_own_socket() {
 }
 
 #[test]
+fn a_listener_of_all_our_addresses_answers_from_the_one_that_was_asked() {
+    for (shards, all, ours) in [
+        (1, "0.0.0.0:0", &["127.0.0.5", "127.0.0.6", "127.0.0.5"][..]),
+        (3, "0.0.0.0:0", &["127.0.0.5", "127.0.0.6", "127.0.0.7"]),
+        (1, "[::]:0", &["::1"]),
+    ] {
+        let mut options = Options::new(vec![udp(all)]);
+        options.shards = shards;
+        let world = World::echo(options);
+        let port = world.addr(0).port();
+        let phones: Vec<UdpSocket> = ours
+            .iter()
+            .map(|own| {
+                let phone = phone(if all.starts_with('[') { "[::1]:0" } else { "127.0.0.1:0" });
+                // What comes from anywhere else is not heard.
+                phone.connect((own.parse::<IpAddr>().unwrap(), port)).unwrap();
+                phone
+            })
+            .collect();
+        for owner in 0..shards {
+            let text = message("OPTIONS", &format!("a@{owner}"));
+            for phone in &phones {
+                phone.send(&text).unwrap();
+            }
+            for phone in &phones {
+                assert_eq!(datagram(phone), text);
+            }
+        }
+        world.node.stop();
+    }
+}
+
+#[test]
+fn a_far_end_that_never_wrote_hears_a_listener_of_all_our_addresses_too() {
+    let world = World::echo(Options::new(vec![udp("0.0.0.0:0")]));
+    let phone = phone("127.0.0.1:0");
+    let to = Peer { addr: phone.local_addr().unwrap(), ..udp_peer() };
+    world.send(0, to, message("OPTIONS", "a"));
+    assert_eq!(datagram(&phone), message("OPTIONS", "a"));
+    world.node.stop();
+}
+
+#[test]
 fn keep_alives_over_udp_are_swallowed() {
     let world = World::echo(Options::new(vec![udp("127.0.0.1:0")]));
     let phone = phone("127.0.0.1:0");

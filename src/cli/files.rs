@@ -3,17 +3,20 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::client::Failed;
+use super::serve::Ready;
 use super::{Exit, Out};
 use crate::admin::operations::{Explanation, NotRouted, Published};
 use crate::admin::problem::Problem;
 use crate::admin::{CallList, CdrList, GenerationList};
 use crate::call::cdr::Cdr;
 use crate::call::story::CallStory;
-use crate::config::{self, Checked};
-use crate::routing::Table;
+use crate::config::{self, Checked, Findings};
+use crate::routing::{self, Table};
 use crate::serve;
 use crate::trial::Told;
 
@@ -33,7 +36,7 @@ pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit
             count(config.trunks.len(), "trunk"),
         )
     });
-    out.result(&config::findings_json(&errors, &warnings), || {
+    out.result(&Findings { errors: &errors, warnings: &warnings }, || {
         let found = if io::stdout().is_terminal() {
             config::pretty(&errors, &warnings)
         } else {
@@ -77,9 +80,20 @@ pub fn schemas() -> Vec<(&'static str, String)> {
         ("route.json", text(schemars::schema_for!(Explanation))),
         ("try.json", text(schemars::schema_for!(Told))),
         ("problem.json", text(schemars::schema_for!(Problem))),
+        ("check.json", text(schemars::schema_for!(Findings<'static>))),
+        ("serve.json", text(schemars::schema_for!(Ready))),
+        ("written.json", text(schemars::schema_for!(Written<'static>))),
+        routing::schema(),
     ]);
     all.sort_by_key(|(name, _)| *name);
     all
+}
+
+/// What `config-schema --out` prints.
+#[derive(Serialize, JsonSchema)]
+struct Written<'a> {
+    /// The files.
+    written: &'a [String],
 }
 
 /// `strowger config-schema`: all schemas as one object by name, or as files in a folder.
@@ -104,5 +118,5 @@ pub(super) fn config_schema(folder: Option<&Path>, out: Out) -> Result<Exit, Fai
         std::fs::write(folder.join(name), text).map_err(failed)?;
         written.push(folder.join(name).display().to_string());
     }
-    out.result(&json!({ "written": written }), || written.join("\n") + "\n")
+    out.result(&Written { written: &written }, || written.join("\n") + "\n")
 }

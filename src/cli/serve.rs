@@ -5,6 +5,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,8 +15,8 @@ use crate::admin::operations::NotPublished;
 use crate::serve::{Env, Running};
 
 /// What `serve` prints when all sockets are bound.
-#[derive(Serialize)]
-struct Ready {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Ready {
     ready: bool,
     /// `udp:127.0.0.1:5060`
     listening: Vec<String>,

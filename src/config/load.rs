@@ -12,7 +12,7 @@ use super::number::{self, Keys, Numbers, Profile};
 use super::place::{Files, Finding, MAX_FINDINGS, Place, Report};
 use super::pool::{self, CallerId, DialKeys, EmergencyKeys, Pool};
 use super::source::Lines;
-use super::{Agent, Config, Node, Trunk, agent, check, node, row, trunk};
+use super::{Agent, Config, Node, Trunk, agent, check, node, row, syntax, trunk};
 
 /// The largest file that is read. Ten million numbers belong into several.
 const MAX_FILE: u64 = 64 << 20;
@@ -245,25 +245,36 @@ impl<'e> Gathered<'e> {
 
     fn toml_text(&mut self, file: u16, folder: &Path, text: &str, sections: Sections) {
         let lines = Lines::of(file, text);
-        let (document, syntax) = DeTable::parse_recoverable(text);
-        for error in syntax.iter().take(MAX_FINDINGS) {
+        let (document, slips) = DeTable::parse_recoverable(text);
+        for error in slips.iter().take(MAX_FINDINGS) {
             let span = error.span().unwrap_or(0..0);
-            let (what, remedy) = error.message().split_once('\n').unwrap_or((error.message(), ""));
-            let (mut what, mut remedy) = (format!("TOML: {what}"), remedy.replace('\n', ", "));
-            if error.message() == "duplicate key" {
+            let said = syntax::said(error.message(), text.get(span.start..).unwrap_or_default());
+            let mut what = format!("TOML: {}", said.replace('\n', ", "));
+            let mut remedy = syntax::remedy(said);
+            if error.message() == syntax::DUPLICATE {
                 let key = text.get(span.clone()).unwrap_or_default();
                 let first = lines
                     .before(span.start, key)
                     .map(|first| format!(", first at {}", self.report.at(first)));
                 what = format!("TOML: \"{}\" is written twice{}", shown(key), first.unwrap_or_default());
-                remedy = "keep one of them".into();
+                remedy = "keep one of them";
             }
             self.report.error(lines.place(span.start), what, remedy);
         }
-        let broken = !syntax.is_empty();
+        let broken = !slips.is_empty();
         self.unread.ways |= broken;
-        let report = std::mem::take(&mut self.report);
         let top = Place { file, line: 1, column: 1 };
+        if slips.iter().any(|error| error.message() != syntax::DUPLICATE) {
+            // What is read of a torn file is a guess: whatever else it lacks is told once it is whole.
+            self.unread.sections.extend(NAMED);
+            if sections != Sections::Routing {
+                let unheard = Report::default();
+                let fields = Fields::table("the file", top, document.get_ref(), &lines, &unheard);
+                self.node = Some(node::read(&fields, self.env));
+            }
+            return;
+        }
+        let report = std::mem::take(&mut self.report);
         let fields = Fields::table("the file", top, document.get_ref(), &lines, &report);
         if sections != Sections::Routing {
             self.node = Some(node::read(&fields, self.env));

@@ -19,6 +19,7 @@ mod row;
 mod schema;
 mod served;
 mod source;
+mod syntax;
 mod trunk;
 mod uri;
 
@@ -36,7 +37,7 @@ pub use node::{
 pub use number::{Dialled, Keys, Number, Overflow, Profile, Prompt, Voicemail};
 pub use place::{At, Files, Finding, MAX_FINDINGS, Place};
 pub use pool::{CallerId, Dial, Emergency, Pool};
-pub use render::{findings_json, plain, pretty};
+pub use render::{Findings, plain, pretty};
 pub use schema::{schema_of, schemas};
 pub use trunk::{Auth, Gateway, Trunk};
 pub use uri::SipUri;

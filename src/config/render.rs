@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Finding;
 
@@ -35,9 +36,13 @@ pub fn pretty(errors: &[Finding], warnings: &[Finding]) -> String {
     text
 }
 
-/// `{"errors": [{file, line, column, message, remedy}], "warnings": […]}`
-pub fn findings_json(errors: &[Finding], warnings: &[Finding]) -> Value {
-    json!({ "errors": errors, "warnings": warnings })
+/// What `check` found.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(title = "Findings")]
+pub struct Findings<'a> {
+    /// At most 100, in the order of the files.
+    pub errors: &'a [Finding],
+    pub warnings: &'a [Finding],
 }
 
 fn snippet(level: Level<'_>, finding: &Finding, line: &str) -> String {

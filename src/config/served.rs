@@ -40,6 +40,8 @@ const NOT_YET: &[(&str, &str, &str)] = &[
 const NUMBER: &str = "[[number]]";
 const NO_AUDIO: &str = "this version does not touch audio: leave it out";
 pub(super) const NO_TLS: &str = "only udp and tcp are served";
+pub(super) const NO_WEIGHT: &str =
+    "they are tried in the order in which they are written: write other priorities";
 pub(super) const NO_DNS: &str = "names are not looked up yet: write an IP address";
 
 /// Why this key of this section is not served, when it is not.

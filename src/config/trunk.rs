@@ -209,10 +209,19 @@ fn gateways(fields: &Fields<'_>) -> Vec<Gateway> {
         let what = format!("a trunk has more than {MAX_GATEWAYS} gateways");
         fields.refuse(list.place, what, "make two trunks of it");
     }
-    list.iter().take(MAX_GATEWAYS).filter_map(gateway).collect()
+    let gateways: Vec<At<Gateway>> = list.iter().take(MAX_GATEWAYS).filter_map(gateway).collect();
+    for (at, gateway) in gateways.iter().enumerate() {
+        let mut before = gateways[..at].iter().filter(|other| other.priority == gateway.priority);
+        if before.any(|other| other.weight != gateway.weight) {
+            let what = "weight among the gateways of one trunk is not served yet";
+            fields.report().warning(gateway.place, what, served::NO_WEIGHT);
+        }
+    }
+    gateways.into_iter().map(|gateway| gateway.value).collect()
 }
 
-fn gateway(fields: &Fields<'_>) -> Option<Gateway> {
+/// With the place of its weight, where it has one.
+fn gateway(fields: &Fields<'_>) -> Option<At<Gateway>> {
     if !fields.has("uri") {
         fields.missing("uri", "write { uri = \"sip:192.0.2.1:5060\" }");
     }
@@ -225,9 +234,10 @@ fn gateway(fields: &Fields<'_>) -> Option<Gateway> {
         let read = fields.whole(key, least, u16::MAX.into(), "steps");
         read.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(default)
     };
+    let weighed = fields.written().into_iter().find(|(key, _)| *key == "weight").map(|(_, place)| place);
     let (priority, weight) = (small("priority", 0, 10), small("weight", 1, 1));
     fields.finish();
-    Some(Gateway { uri: uri?.value, priority, weight })
+    Some(At { value: Gateway { uri: uri?.value, priority, weight }, place: weighed.unwrap_or(fields.place) })
 }
 
 /// Reads a SIP URI, and warns where it asks for TLS or a look-up of names.

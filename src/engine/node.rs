@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, Runtime};
 use tokio::sync::{mpsc, watch};
 
+use super::brief;
 use super::clock::Clock;
 use super::desk::{Place, SharedDesk};
 use super::exchange::Effects;
@@ -20,6 +21,7 @@ use super::shard::{Core, Notices, Owners, Seat, Shard, Surroundings};
 use crate::sip::peer::{ListenerId, Transport};
 use crate::time::Now;
 use crate::transport::guests::{Guests, NoRoom};
+use crate::transport::sources::Sources;
 use crate::transport::streams::{StreamLimits, Streams};
 use crate::transport::{accept, icmp, tcp, udp};
 
@@ -306,6 +308,8 @@ struct Bound {
     listener: ListenerId,
     addr: SocketAddr,
     socket: Kind,
+    /// Where it is bound to all our addresses; the shards share it.
+    sources: Option<Arc<Sources>>,
 }
 
 enum Kind {
@@ -328,10 +332,11 @@ fn bind_all(listeners: &[Listen], shards: usize) -> Result<Vec<Vec<Bound>>, Star
             bind(listen, listen.addr, false)?.map_err(failed)?;
         }
         let mut addr = listen.addr;
+        let sources = addr.ip().is_unspecified().then(Arc::<Sources>::default);
         for sockets in &mut sockets {
             let (socket, bound) = bind(listen, addr, shared)?.map_err(failed)?;
             addr = bound;
-            sockets.push(Bound { listener, addr, socket });
+            sockets.push(Bound { listener, addr, socket, sources: sources.clone() });
         }
     }
     Ok(sockets)
@@ -379,10 +384,10 @@ impl<C: Core, O: Owners> Thread<C, O> {
             let shard_byte = u8::try_from(self.index).map_err(io::Error::other)?;
             let streams = Streams::new(shard_byte, self.limits, self.guests, to_events.clone());
             let (mut seats, mut ports) = (Vec::new(), Vec::new());
-            for Bound { listener, addr, socket } in self.sockets {
+            for Bound { listener, addr, socket, sources } in self.sockets {
                 match socket {
                     Kind::Udp(socket) => {
-                        let port = udp::Port::new(socket)?;
+                        let port = udp::Port::new(socket, sources)?;
                         tokio::task::spawn_local(icmp::watch(ports.len(), port.socket(), to_events.clone()));
                         seats.push(Seat { port: Some(ports.len()), addr });
                         ports.push((listener, port));
@@ -418,7 +423,7 @@ async fn accept(socket: std::net::TcpListener, listener: ListenerId, streams: St
     let outcome = accept::accept(socket, listener, streams, |from, why: NoRoom| {
         refused.increment(1);
         if let Line::Log { more } = rate.occur(clock.read().now.mono) {
-            tracing::warn!(%from, %why, more, "connection refused");
+            tracing::warn!(from = %brief::Place(from), %why, more, "connection refused");
         }
     });
     if let Err(error) = outcome.await {

@@ -21,7 +21,8 @@ use crate::time::Wall;
 /// calls, and nobody reads a record in the moment after its call; as often as beginnings, so that both wake the thread
 /// together.
 const RECORDS_EVERY: Duration = STARTS_WITHIN;
-/// A beginning waits at most so long for its group; with the sync itself it is on disk within 200 ms (R12).
+/// A beginning, or the record that came before it was written, waits at most so long for its group; with the sync itself
+/// it is on disk within 200 ms (R12).
 const STARTS_WITHIN: Duration = Duration::from_millis(150);
 /// The pause after a failure: the first, doubling up to the last.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -49,7 +50,7 @@ pub(super) struct DiskThread {
     /// How many days files of records are kept; 0 = for ever.
     cdr_days: u32,
     /// Answered calls that are not in the journal yet.
-    starts: HashMap<Box<str>, Box<JournalEntry>>,
+    starts: HashMap<Box<str>, Start>,
     /// When the first of `starts` came, be it while the thread slept.
     first_start: Option<Instant>,
     /// How many records wait.
@@ -62,6 +63,12 @@ pub(super) struct DiskThread {
     health: Health,
     last_touch: Instant,
     next_sweep: Instant,
+}
+
+/// The beginning of a call, and when it came.
+struct Start {
+    entry: Box<JournalEntry>,
+    came: Instant,
 }
 
 /// How the disk is doing.
@@ -107,7 +114,7 @@ impl DiskThread {
         let mut items = Vec::new();
         let mut last_tries = 0;
         loop {
-            let (appetite, until) = self.sleep();
+            let (appetite, until) = self.sleep(Instant::now());
             let taken = self.inbox.take(appetite, Some(until), &mut items);
             let now = Instant::now();
             for item in items.drain(..) {
@@ -156,14 +163,15 @@ impl DiskThread {
         match item {
             Item::Started(entry, came) => {
                 self.first_start.get_or_insert(came);
-                self.starts.insert(entry.id.clone(), entry);
+                self.starts.insert(entry.id.clone(), Start { entry, came });
             }
             Item::Ended(cdr) => self.ended(&cdr, now),
         }
     }
 
     fn ended(&mut self, cdr: &Cdr, now: Instant) {
-        if self.starts.remove(&cdr.id).is_none() && self.journal.holds(&cdr.id) {
+        let start = self.starts.remove(&cdr.id);
+        if start.is_none() && self.journal.holds(&cdr.id) {
             self.journalled.push(cdr.id.clone());
         }
         if self.starts.is_empty() {
@@ -171,22 +179,22 @@ impl DiskThread {
         }
         self.cdrs.add(cdr);
         self.waiting += 1;
-        let last_sync = self.last_sync;
-        self.records_due.get_or_insert_with(|| last_sync.map_or(now, |last| now.max(last + RECORDS_EVERY)));
+        let due = due(now, self.last_sync, start.map(|start| start.came));
+        self.records_due = Some(self.records_due.map_or(due, |before| before.min(due)));
         self.slots.clog(self.cdrs.waiting_bytes() > BACKLOG);
     }
 
     /// How long to sleep, and what for.
-    fn sleep(&self) -> (Appetite, Instant) {
+    fn sleep(&self, now: Instant) -> (Appetite, Instant) {
         let records = self.records_due;
         let starts = self.first_start.map(|first| first + STARTS_WITHIN);
         if let Health::Failing { again, .. } = self.health {
             return (Appetite::Nothing, again);
         }
         // Records that come before they may be synced need not wake anybody.
-        let quiet = self.last_sync.map(|last| last + RECORDS_EVERY).filter(|end| *end > Instant::now());
+        let quiet = self.last_sync.map(|last| last + RECORDS_EVERY).filter(|end| *end > now);
         if let Some(end) = quiet {
-            return (Appetite::Nothing, starts.map_or(end, |due| due.min(end)));
+            return (Appetite::Nothing, [records, starts].into_iter().flatten().fold(end, Instant::min));
         }
         let touch = (!self.journal.is_empty()).then_some(self.last_touch + TOUCH_EVERY);
         let until = [records, starts, touch].into_iter().flatten().fold(self.next_sweep, Instant::min);
@@ -234,7 +242,7 @@ impl DiskThread {
             self.records_due = None;
         }
         if starts {
-            self.journal.write(self.starts.values().map(|entry| &**entry))?;
+            self.journal.write(self.starts.values().map(|start| &*start.entry))?;
             self.starts.clear();
             self.first_start = None;
         }
@@ -265,5 +273,106 @@ impl DiskThread {
             Ok(files) => tracing::info!(files, "files of old call records were removed"),
             Err(error) => tracing::warn!(%error, "a file of old call records could not be removed"),
         }
+    }
+}
+
+/// When a record that comes now is synced: with its group, but where it stands for a beginning that is not in the
+/// journal, no later than that would have been (R12).
+fn due(now: Instant, last_sync: Option<Instant>, began: Option<Instant>) -> Instant {
+    let group = last_sync.map_or(now, |last| now.max(last + RECORDS_EVERY));
+    began.map_or(group, |came| group.min(came + STARTS_WITHIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::volume::Disk;
+    use super::*;
+    use crate::call::cdr::Direction;
+
+    fn entry(id: &str) -> Box<JournalEntry> {
+        Box::new(JournalEntry {
+            id: id.into(),
+            node: "edge-1".into(),
+            generation: 1,
+            account: "".into(),
+            direction: Direction::Inbound,
+            trunk: None,
+            did: None,
+            dialled: "+12015550101".into(),
+            caller: None,
+            withheld: false,
+            presented: None,
+            sip_call_id: None,
+            peer: None,
+            started: Wall(0),
+            ringing: None,
+            answered: Wall(0),
+        })
+    }
+
+    /// The thread's work without the thread: moments are told, and the disk is a folder.
+    struct Desk {
+        disk: DiskThread,
+        begun: Instant,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Desk {
+        fn new() -> Desk {
+            let folder = tempfile::tempdir().unwrap();
+            let volume = Arc::new(Disk);
+            let (cdrs, reader) = Writer::open(&folder.path().join("cdr"), volume.clone()).unwrap();
+            let journal = Journal::begin(&folder.path().join("calls.journal"), volume, reader.end()).unwrap();
+            let slots = Arc::new(Slots::new(64));
+            let disk = DiskThread::new(Arc::default(), slots, (cdrs, reader), journal, 0);
+            Desk { begun: disk.last_touch, disk, _folder: folder }
+        }
+
+        fn at(&self, ms: u64) -> Instant {
+            self.begun + Duration::from_millis(ms)
+        }
+
+        fn started(&mut self, ms: u64, id: &str) {
+            let at = self.at(ms);
+            self.disk.receive(Item::Started(entry(id), at), at);
+        }
+
+        fn ended(&mut self, ms: u64, id: &str) {
+            self.disk.receive(Item::Ended(Box::new(entry(id).lost(Wall(0)))), self.at(ms));
+        }
+
+        /// Sleeps as the thread would, and does what is due then. In ms: when it woke.
+        fn wakes(&mut self, asleep_at: u64) -> u64 {
+            let (_, until) = self.disk.sleep(self.at(asleep_at));
+            self.disk.turn(until, false);
+            u64::try_from(until.saturating_duration_since(self.begun).as_millis()).unwrap()
+        }
+    }
+
+    #[test]
+    fn r12_a_call_that_ends_before_its_start_is_journalled_is_on_disk_as_soon_as_the_start_would_be() {
+        let mut desk = Desk::new();
+        desk.started(0, "long");
+        desk.started(40, "short");
+        // A record of some other call is synced, and the next may be at 250 ms.
+        desk.ended(100, "other");
+        desk.disk.turn(desk.at(100), false);
+        desk.ended(120, "short");
+        assert_eq!(desk.wakes(120), 150, "the start of the long one");
+        assert_eq!(desk.disk.waiting, 1);
+        assert_eq!(desk.wakes(150), 190, "150 ms after the short one was answered");
+        assert_eq!((desk.disk.waiting, desk.disk.starts.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_record_whose_start_is_journalled_or_young_waits_for_its_group() {
+        let mut desk = Desk::new();
+        desk.ended(0, "other");
+        desk.disk.turn(desk.at(0), false);
+        desk.started(10, "a");
+        desk.ended(20, "a");
+        desk.ended(30, "never answered");
+        assert_eq!(desk.wakes(30), 150);
+        assert_eq!(desk.disk.waiting, 0);
     }
 }

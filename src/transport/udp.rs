@@ -3,49 +3,26 @@
 //! `EAGAIN`, and where nothing else can come, it waits in the receive call itself.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, recvmmsg, sendmmsg, setsockopt,
-    sockopt,
-};
-use nix::sys::time::TimeSpec;
-use smallvec::SmallVec;
+use nix::sys::socket::{MsgFlags, SockaddrIn, SockaddrIn6, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::address::Address;
+use super::kernel::{Arrival, Delivery, FEW, Headers, Kernel, REST, STRIDE};
+use super::sources::Sources;
 use super::{icmp, nudge};
 
-/// Datagrams of one receive or send call: one turn of a shard takes no more before it looks at its inbox and
-/// its timers.
-pub const BATCH: usize = 64;
-
-/// Slots offered to the kernel while less than this comes at a time: a thread that sleeps between datagrams finds
-/// its caches cold, and every slot offered is touched.
-const FEW: usize = 4;
-
-/// Slots of a batch beside the few.
-const REST: usize = BATCH - FEW;
-
-/// The longest datagram (the 16-bit length of UDP).
-const LONGEST: usize = 65_535;
-
-/// Datagrams of one send that need no allocation. Room for all of a batch would be 3 KB of cold stack each time.
-const USUAL: usize = 4;
-
-/// The distance between two slots of the receive buffer. Not a power of two: with slots 64 KiB apart the first
-/// lines of all of them would compete for the same few lines of the processor's caches.
-const STRIDE: usize = LONGEST + 1 + 17 * 64;
+pub use super::kernel::{BATCH, Counts};
 
 /// Asked of the kernel for each socket: about 3,500 datagrams of 1 KB, with the kernel's own overhead.
 const RECEIVE_BUFFER: usize = 8 << 20;
@@ -61,14 +38,18 @@ pub const KEPT: usize = 256;
 /// Opens and binds a socket: own buffers, timestamps and the drop counter asked for, errors by ICMP reported.
 ///
 /// `shared`: several shards bind the same address and the kernel spreads the peers over them (`SO_REUSEPORT`).
-/// `addr` may have port 0; an IPv6 socket never takes IPv4 traffic.
+/// `addr` may have port 0; an IPv6 socket never takes IPv4 traffic. One of all our addresses hears which of them each
+/// datagram came to.
 pub fn bind(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    let all = addr.ip().is_unspecified();
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
         setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &all)?;
     } else {
         setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &all)?;
     }
     if shared {
         socket.set_reuse_port(true)?;
@@ -92,17 +73,6 @@ pub fn bind(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// In place of an address that is not known.
-const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-/// One received datagram, still in its slot of the receive buffer.
-struct Arrival {
-    len: usize,
-    from: SocketAddr,
-    /// When the kernel got it, in µs of wall time since 1970; 0 when it did not say.
-    stamp: u64,
-}
-
 /// One datagram as the shard's loop reads it. The bytes do not outlive the turn.
 pub struct Datagram<'a> {
     pub from: SocketAddr,
@@ -120,20 +90,6 @@ pub enum Waited {
     Silence,
     /// The kernel told an error of some earlier datagram: [`Port::read_errors`] says whose.
     Failed,
-}
-
-/// What a port did since it was last asked; the loop publishes it once a turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Receive and send calls into the kernel, those that only heard `EAGAIN` included.
-    pub receives: u64,
-    pub sends: u64,
-    /// Datagrams that the kernel dropped because our receive buffer was full (`SO_RXQ_OVFL`).
-    pub dropped: u64,
-    /// Datagrams dropped because the kernel's send buffer and ours were full.
-    pub overflowed: u64,
-    /// Datagrams that the kernel did not take at first, for an error of theirs or of an earlier one (ICMP).
-    pub refused: u64,
 }
 
 /// One UDP socket with its buffers. Lives on its shard's thread.
@@ -158,11 +114,12 @@ pub struct Port {
 }
 
 impl Port {
-    /// Takes a socket of [`bind`] into the tokio runtime of this thread.
-    pub fn new(socket: UdpSocket) -> io::Result<Port> {
+    /// Takes a socket of [`bind`] into the tokio runtime of this thread. `sources`: where it is bound to all our
+    /// addresses, what the listener's ports know together.
+    pub fn new(socket: UdpSocket, sources: Option<Arc<Sources>>) -> io::Result<Port> {
         let kernel = match socket.local_addr()? {
-            SocketAddr::V4(_) => Kernel::V4(Headers::new()),
-            SocketAddr::V6(_) => Kernel::V6(Headers::new()),
+            SocketAddr::V4(_) => Kernel::V4(Headers::new(sources)),
+            SocketAddr::V6(_) => Kernel::V6(Headers::new(sources)),
         };
         // Every call but that of `wait` says itself that it does not wait.
         socket.set_nonblocking(false)?;
@@ -397,157 +354,6 @@ fn register(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSock
     AsyncFd::with_interest(socket, interest)
 }
 
-/// The outcome of one attempt to send a batch; the number counts what is settled, sent or refused.
-enum Delivery {
-    Done(usize),
-    Blocked(usize),
-}
-
-/// The kernel's view of one socket: its address family decides the shape of every address.
-enum Kernel {
-    V4(Headers<SockaddrIn>),
-    V6(Headers<SockaddrIn6>),
-}
-
-impl Kernel {
-    fn receive(
-        &mut self,
-        fd: RawFd,
-        flags: MsgFlags,
-        offered: usize,
-        buffer: &mut [u8],
-        arrivals: &mut Vec<Arrival>,
-    ) -> nix::Result<Option<u32>> {
-        match (self, offered) {
-            (Kernel::V4(headers), ..=FEW) => headers.receive::<FEW>(fd, flags, buffer, arrivals),
-            (Kernel::V4(headers), ..=REST) => headers.receive::<REST>(fd, flags, buffer, arrivals),
-            (Kernel::V4(headers), _) => headers.receive::<BATCH>(fd, flags, buffer, arrivals),
-            (Kernel::V6(headers), ..=FEW) => headers.receive::<FEW>(fd, flags, buffer, arrivals),
-            (Kernel::V6(headers), ..=REST) => headers.receive::<REST>(fd, flags, buffer, arrivals),
-            (Kernel::V6(headers), _) => headers.receive::<BATCH>(fd, flags, buffer, arrivals),
-        }
-    }
-
-    /// Sends up to 64 datagrams. The call stops at the first one that the kernel refuses; that one is tried
-    /// once more, because the first refusal may belong to an earlier datagram (ICMP), and then given up.
-    fn deliver<'a>(
-        &mut self,
-        fd: RawFd,
-        datagrams: impl ExactSizeIterator<Item = (SocketAddr, &'a [u8])> + Clone,
-        counts: &mut Counts,
-        failed: &mut Vec<SocketAddr>,
-    ) -> Delivery {
-        let mut settled = 0;
-        let mut refused = false;
-        while settled < datagrams.len() {
-            counts.sends += 1;
-            let rest = datagrams.clone().skip(settled);
-            let outcome = match self {
-                Kernel::V4(headers) => headers.send(fd, rest),
-                Kernel::V6(headers) => headers.send(fd, rest),
-            };
-            match outcome {
-                Ok(sent) if sent > 0 => {
-                    settled += sent;
-                    refused = false;
-                }
-                Err(Errno::EAGAIN) => return Delivery::Blocked(settled),
-                Err(Errno::EINTR) => {}
-                Ok(_) | Err(_) if !refused => {
-                    refused = true;
-                    counts.refused += 1;
-                }
-                Ok(_) | Err(_) => {
-                    failed.extend(datagrams.clone().nth(settled).map(|(to, _)| to));
-                    settled += 1;
-                    refused = false;
-                }
-            }
-        }
-        Delivery::Done(settled)
-    }
-}
-
-/// The headers that both calls reuse.
-struct Headers<S> {
-    receive: MultiHeaders<S>,
-    send: MultiHeaders<S>,
-}
-
-impl<S: Address> Headers<S> {
-    fn new() -> Self {
-        Headers { receive: receive_headers(), send: MultiHeaders::preallocate(BATCH, None) }
-    }
-
-    /// One `recvmmsg`; gives the kernel's running count of drops when it sent one along.
-    fn receive<const OFFERED: usize>(
-        &mut self,
-        fd: RawFd,
-        flags: MsgFlags,
-        buffer: &mut [u8],
-        arrivals: &mut Vec<Arrival>,
-    ) -> nix::Result<Option<u32>> {
-        let mut slots = buffer.chunks_exact_mut(STRIDE);
-        let mut slices: [[IoSliceMut<'_>; 1]; OFFERED] = std::array::from_fn(|_| {
-            [IoSliceMut::new(slots.next().map_or(&mut [], |slot| &mut slot[..LONGEST]))]
-        });
-        let mut overflow = None;
-        let mut truncated = false;
-        let received = recvmmsg(fd, &mut self.receive, slices.iter_mut(), flags, None)?;
-        for message in received {
-            let mut stamp = 0;
-            match message.cmsgs() {
-                Ok(extras) => {
-                    for extra in extras {
-                        if let ControlMessageOwned::ScmTimestampns(at) = extra {
-                            stamp = micros(at);
-                        } else if let ControlMessageOwned::RxqOvfl(total) = extra {
-                            overflow = Some(total);
-                        }
-                    }
-                }
-                Err(_) => truncated = true,
-            }
-            // The kernel names the sender of each; one without would be an empty datagram of nobody.
-            let from = message.address.map(S::plain);
-            let len = if from.is_some() { message.bytes } else { 0 };
-            arrivals.push(Arrival { len, from: from.unwrap_or(NOBODY), stamp });
-        }
-        if truncated {
-            // The crate gives the kernel as much room for control data as the call before used. The drop
-            // count comes only once something was dropped, so then the headers are made anew, with full room;
-            // the count is a running total, so none is missed.
-            self.receive = receive_headers();
-        }
-        Ok(overflow)
-    }
-
-    /// One `sendmmsg`; how many the kernel took.
-    fn send<'a>(
-        &mut self,
-        fd: RawFd,
-        batch: impl Iterator<Item = (SocketAddr, &'a [u8])>,
-    ) -> nix::Result<usize> {
-        let mut slices: SmallVec<[[IoSlice<'a>; 1]; USUAL]> = SmallVec::new();
-        let mut addrs: SmallVec<[Option<S>; USUAL]> = SmallVec::new();
-        for (to, bytes) in batch {
-            slices.push([IoSlice::new(bytes)]);
-            addrs.push(S::of(to));
-        }
-        let sent = sendmmsg(fd, &mut self.send, slices.iter(), addrs, [], MsgFlags::MSG_DONTWAIT)?;
-        Ok(sent.count())
-    }
-}
-
-fn receive_headers<S: Address>() -> MultiHeaders<S> {
-    MultiHeaders::preallocate(BATCH, Some(cmsg_space!(TimeSpec, u32)))
-}
-
-fn micros(at: TimeSpec) -> u64 {
-    let seconds = u64::try_from(at.tv_sec()).unwrap_or(0);
-    seconds * 1_000_000 + u64::try_from(at.tv_nsec()).unwrap_or(0) / 1_000
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -559,7 +365,7 @@ mod tests {
         let addr = socket.local_addr().unwrap();
         let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
         phone.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
-        (Port::new(socket).unwrap(), phone, addr)
+        (Port::new(socket, None).unwrap(), phone, addr)
     }
 
     fn on_loopback(test: impl AsyncFnOnce(Port, UdpSocket, SocketAddr)) {
