@@ -10,7 +10,7 @@ use schema::violations;
 use serde_json::{Value, json};
 use served::{Served, runtime, served, served_on, story_of};
 use strowger::admin::operations::{Finding, NotPublished, Readiness};
-use strowger::admin::{Admin, BindError};
+use strowger::admin::{Admin, AgentList, BindError};
 use strowger::call::cdr::Cdr;
 use strowger::call::story::CallStory;
 
@@ -61,6 +61,33 @@ fn calls_are_listed_in_pages_in_the_order_in_which_they_began() {
     assert_eq!(ids(&first), ["c1", "c2"]);
     let (_, rest) = admin.get_json(&format!("/v1/calls?limit=2&after={}", first["next"].as_str().unwrap()));
     assert_eq!((ids(&rest), &rest["next"]), (vec!["c3"], &Value::Null));
+}
+
+#[test]
+fn agents_are_listed_in_pages_with_where_their_phones_are() {
+    let admin = served();
+    let (status, list) = admin.get_json("/v1/agents");
+    assert_eq!(status, 200);
+    assert_eq!(
+        violations(&serde_json::to_value(schemars::schema_for!(AgentList)).unwrap(), &list),
+        Vec::<String>::new()
+    );
+    let names = |list: &Value| -> Vec<String> {
+        list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|agent| agent["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&list), ["alice", "bob", "carol"]);
+    let (_, first) = admin.get_json("/v1/agents?limit=2");
+    assert_eq!(
+        (names(&first), first["next"].as_str()),
+        (vec!["alice".to_owned(), "bob".to_owned()], Some("bob"))
+    );
+    let (_, rest) = admin.get_json("/v1/agents?limit=2&after=bob");
+    assert_eq!((names(&rest), &rest["next"]), (vec!["carol".to_owned()], &Value::Null));
 }
 
 #[test]
@@ -234,6 +261,7 @@ fn the_openapi_description_names_every_path_and_every_schema_it_refers_to() {
         "/metrics",
         "/openapi.json",
         "/readyz",
+        "/v1/agents",
         "/v1/calls",
         "/v1/calls/{id}",
         "/v1/cdrs",

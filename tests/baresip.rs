@@ -51,10 +51,64 @@ fn baresip_answers_first_and_the_others_stop_ringing() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn baresip_registers_and_is_rung_where_it_is_by_udp_and_by_tcp() -> Outcome {
+    for transport in ["udp", "tcp"] {
+        let world = World::start("ring = [\"carol\"]")?;
+        let mut carol = phone(&world, world.bob, &carols(&world, transport), &[])?;
+        carol.wait_until(PHONE, |printed| printed.contains("200 OK"))?;
+        let caller = world.caller("caller_talks", world.carrier, &["-d", "300"])?;
+        caller.finish().map_err(|e| format!("{transport}: {e}\nbaresip printed:\n{}", carol.printed()))?;
+        let cdr = world.cdr()?;
+        assert_eq!(
+            (&cdr["outcome"], &cdr["legs"][1]["target"]),
+            (&"answered".into(), &"carol".into()),
+            "{cdr:#}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn baresip_calls_out_through_a_trunk_and_shows_its_number() -> Outcome {
+    for transport in ["udp", "tcp"] {
+        let world = World::start("ring = [\"alice\"]")?;
+        let gateway = world.phone("phone_hangs_up", world.gateway, &[])?;
+        let mut carol = phone(&world, world.bob, &carols(&world, transport), &["-e", "/dial +12125550188"])?;
+        gateway.finish().map_err(|e| format!("{transport}: {e}\nbaresip printed:\n{}", carol.printed()))?;
+        carol.wait_until(PHONE, |printed| printed.contains("session closed"))?;
+        let cdr = world.cdr()?;
+        let of = |key: &str| cdr[key].as_str().unwrap_or_default().to_owned();
+        let told = ["direction", "outcome", "dialled", "did", "presented"].map(of);
+        assert_eq!(told, ["outbound", "answered", "+12125550188", support::DID, support::DID], "{cdr:#}");
+    }
+    Ok(())
+}
+
+/// An account that registers with the node.
+fn carols(world: &World, transport: &str) -> String {
+    format!(
+        "<sip:carol@{}:{};transport={transport}>;auth_user=carol;auth_pass=swordfish;regint=60;answermode=auto;\
+         audio_codecs=pcmu\n",
+        world.host, world.sip,
+    )
+}
+
 /// Alice's phone: answers at once, hears itself instead of a sound card, prints every message.
 fn baresip(world: &World) -> Result<Program, String> {
-    let folder = world.folder.path().join("baresip");
     let (host, port) = (world.host, world.alice);
+    phone(
+        world,
+        port,
+        &format!("<sip:alice@{host}:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n"),
+        &[],
+    )
+}
+
+/// A phone with that account.
+fn phone(world: &World, port: u16, account: &str, more: &[&str]) -> Result<Program, String> {
+    let folder = world.folder.path().join("baresip");
+    let host = world.host;
     let modules = MODULES.iter().find(|path| Path::new(path).is_dir());
     let modules = modules.ok_or_else(|| format!("baresip's modules are in none of {MODULES:?}"))?;
     let config = format!(
@@ -62,15 +116,17 @@ fn baresip(world: &World) -> Result<Program, String> {
          audio_player aubridge,alone\naudio_source aubridge,alone\naudio_alert aubridge,alone\n\
          module g711.so\nmodule aubridge.so\nmodule_app account.so\nmodule_app menu.so\n"
     );
-    let account = format!("<sip:alice@{host}:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n");
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).map_err(|e| e.to_string());
     fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
     write("config", &config)?;
-    write("accounts", &account)?;
+    write("accounts", account)?;
     write("contacts", "")?;
     let mut command = Command::new("baresip");
-    let mut phone =
-        Program::start("baresip", command.args(["-4", "-s", "-f"]).arg(&folder), world.folder.path())?;
+    let mut phone = Program::start(
+        "baresip",
+        command.args(["-4", "-s", "-f"]).arg(&folder).args(more),
+        world.folder.path(),
+    )?;
     phone.wait_until(PHONE, |printed| printed.contains("baresip is ready"))?;
     Ok(phone)
 }

@@ -80,6 +80,8 @@ impl Shard {
             shard: 0,
             router: Router::new(1, [7; 16]),
             seed: [7; 16],
+            realm: "strowger".into(),
+            nonces: strowger::sip::digest::Nonces::new([1; 64]),
         };
         let desk = Arc::new(SharedDesk::new(10_000, vec![Place { bound: addr, advertise: None }]));
         let now = Now { mono: Instant::from_micros(1_000_000), wall: Wall(1_793_534_400_000) };

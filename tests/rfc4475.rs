@@ -63,7 +63,7 @@ const MESSAGES: &[(&str, &str, Outcome)] = &[
     ("escruri", "3.1.2.11", Refused(400, Fault::RequestUri(BadUri::Headers))),
     ("baddate", "3.1.2.12", Parses(baddate)),
     // Its 400 is a registrar's; there is none yet (R1).
-    ("regbadct", "3.1.2.13", AnsweredAbove(405, regbadct)),
+    ("regbadct", "3.1.2.13", AnsweredAbove(401, regbadct)),
     ("badaspec", "3.1.2.14", Refused(400, Fault::Bad(Name::To))),
     ("baddn", "3.1.2.15", Refused(400, Fault::NoEmptyLine)),
     ("badvers", "3.1.2.16", Refused(505, Fault::Version)),

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::metrics::Metrics;
 use super::operations::{
-    Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
+    AgentLine, Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
 };
 use super::problem::{Asked, Problem};
 use crate::call::cdr::Cdr;
@@ -33,6 +33,7 @@ pub(super) struct Desk {
 /// Items of a page when the request names no limit, and at most.
 const CDRS: Limit = Limit { usual: 100, most: 1_000 };
 const CALLS: Limit = Limit { usual: 1_000, most: 10_000 };
+const AGENTS: Limit = Limit { usual: 1_000, most: 10_000 };
 
 struct Limit {
     usual: usize,
@@ -70,6 +71,7 @@ pub(super) fn router() -> OpenApiRouter<Desk> {
         .routes(routes!(cdrs))
         .routes(routes!(reload))
         .routes(routes!(generations))
+        .routes(routes!(agents))
         .routes(routes!(route))
 }
 
@@ -86,6 +88,7 @@ pub(super) fn schemas() -> serde_json::Map<String, serde_json::Value> {
     generator.subschema_for::<CdrList>();
     generator.subschema_for::<Published>();
     generator.subschema_for::<GenerationList>();
+    generator.subschema_for::<AgentList>();
     generator.subschema_for::<Explanation>();
     generator.take_definitions(true)
 }
@@ -109,6 +112,14 @@ pub struct CdrList {
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct GenerationList {
     pub items: Vec<GenerationLine>,
+    pub next: Option<String>,
+}
+
+/// Agents by name.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub struct AgentList {
+    pub items: Vec<AgentLine>,
+    /// `after` of the next page; null when there is none.
     pub next: Option<String>,
 }
 
@@ -284,6 +295,22 @@ async fn reload(
 ))]
 async fn generations(State(desk): State<Desk>) -> Json<GenerationList> {
     Json(GenerationList { items: desk.node.generations(), next: None })
+}
+
+/// Agents, and where their phones are.
+#[utoipa::path(get, path = "/v1/agents", params(PageQuery), responses(
+    (status = 200, description = "agents by name", body = ref("#/components/schemas/AgentList")),
+    (status = 400, description = "a parameter is wrong",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn agents(State(desk): State<Desk>, Asked(page): Asked<PageQuery>) -> Result<Json<AgentList>, Problem> {
+    let limit = AGENTS.of(page.limit)?;
+    // One more, to know whether there is a next page.
+    let mut items = desk.node.agents(page.after.as_deref(), limit + 1);
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|last| last.name.clone());
+    Ok(Json(AgentList { items, next }))
 }
 
 /// What a call to a number would do now.

@@ -1,6 +1,8 @@
 //! What operators may ask of a node, and what it answers. The node implements `Operations`; HTTP, and through
 //! it the command line, speak these types.
 
+use std::net::SocketAddr;
+
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,9 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The generations that are remembered, the latest first.
     fn generations(&self) -> Vec<GenerationLine>;
+
+    /// The first `most` agents whose names come behind `after`, by name, and where their phones are.
+    fn agents(&self, after: Option<&str>, most: usize) -> Vec<AgentLine>;
 
     /// What a call to `did` from `from` would do now. Both as somebody wrote them.
     fn route<'a>(
@@ -126,6 +131,47 @@ pub struct GenerationLine {
     pub published: Wall,
     /// How many numbers it has.
     pub numbers: u64,
+}
+
+/// One agent, and where its phones are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentLine {
+    pub name: String,
+    pub account: String,
+    /// The number that the agent's outbound calls show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
+    /// Do not disturb: counts as busy.
+    pub dnd: bool,
+    /// 0: no limit.
+    pub max_calls: u32,
+    /// Calls that it has now.
+    pub calls: u32,
+    /// The fixed contact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+    /// Phones that have registered, the first to do so first.
+    pub bindings: Vec<BindingLine>,
+}
+
+/// A phone that has registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BindingLine {
+    /// Its Contact.
+    pub contact: String,
+    pub transport: String,
+    /// Where calls to it are sent.
+    pub peer: SocketAddr,
+    /// Where its last REGISTER came from.
+    pub from: SocketAddr,
+    /// The proxies in front of it (RFC 3327).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<String>,
+    pub user_agent: String,
+    #[serde(with = "rfc3339")]
+    #[schemars(with = "rfc3339::Text")]
+    pub registered: Wall,
+    pub expires_ms: u64,
 }
 
 /// What a call would do, for people and for programs.

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::number::E164;
-use crate::routing::Trunk;
+use crate::routing::{Agent, Trunk};
 use crate::sip::header::{Name, chars};
 use crate::sip::uri::{Address, Scheme, Uri};
 use crate::sip::wire::Message;
@@ -82,6 +82,19 @@ impl Caller {
             name: display(&shown).or_else(|| display(&from)),
             withheld,
             diversions: diversions(invite, trunk),
+        }
+    }
+}
+
+impl Caller {
+    /// An agent, as `shows`; without a number by name, to others of ours. Never what the phone claims (R9).
+    pub fn agent(invite: &Message<'_>, agent: &Agent, shows: Option<E164>) -> Caller {
+        Caller {
+            number: shows,
+            text: shows.is_none().then(|| (&*agent.name).into()),
+            name: None,
+            withheld: is_withheld(invite, &invite.from()),
+            diversions: SmallVec::new(),
         }
     }
 }

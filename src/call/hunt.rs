@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::event::{Action, Answer, Contacts, Fork, LegId, Redirect, Timer, Why};
-use super::leg::{Destination, Leg, LegState, Shown, TargetId};
+use super::leg::{self, Destination, Hold, Leg, LegState, Shown, TargetId};
 use super::outcome;
 use super::record::Ending;
 use super::talk::Talk;
@@ -33,6 +33,16 @@ pub(super) struct Hunt {
     /// at once.
     waiting: SmallVec<[u8; 8]>,
     heard: Heard,
+}
+
+/// What led to a target, beside the plan.
+#[derive(Default)]
+struct Led {
+    /// The leg whose 3xx did, and how many did before.
+    by: Option<LegId>,
+    depth: u8,
+    /// What else that 3xx names.
+    alternates: Contacts,
 }
 
 /// What the caller has heard so far.
@@ -103,9 +113,11 @@ impl Turn<'_> {
             let step = self.call.plan.steps.get(usize::from(id.step));
             let target = step.and_then(|step| step.targets.get(usize::from(id.place)));
             let Some(who) = target.map(|target| target.who.clone()) else { continue };
-            match (who.unrung(), who) {
+            match (who.unrung(&*self.lines), who) {
                 (Some(why), _) => self.call.unrung.push((id, why.end())),
-                (None, Who::Agent(agent)) => self.ring_agent(id, agent),
+                (None, Who::Agent(agent)) => {
+                    self.ring_agent(id, &agent, Led::default());
+                }
                 (None, Who::Number { number, trunk }) => self.ring_number(id, number, trunk),
                 (None, Who::Unreachable(_)) => self.call.unrung.push((id, TargetEnd::Other)),
             }
@@ -117,12 +129,41 @@ impl Turn<'_> {
         self.call.arrival.breadth.is_some_and(|most| live() >= usize::try_from(most).unwrap_or(usize::MAX))
     }
 
-    fn ring_agent(&mut self, target: TargetId, agent: Arc<Agent>) {
-        if self.no_more_legs() {
-            self.call.unrung.push((target, TargetEnd::Other));
-        } else {
-            self.ring(Leg::new(target, Destination::Contact(agent), Shown::Caller, self.now.mono), None);
+    /// Rings every phone of an agent, all at once (R3.3). False: none rings, and that has been noted.
+    fn ring_agent(&mut self, target: TargetId, agent: &Arc<Agent>, led: Led) -> bool {
+        let mut rings = false;
+        let mut alternates = led.alternates;
+        for contact in self.lines.of(agent) {
+            if self.no_more_legs() || (rings && self.rings_as_broad_as_it_may()) {
+                break;
+            }
+            let to = Destination::Phone { agent: Arc::clone(agent), contact };
+            let mut leg = Leg::new(target, to, Shown::Caller, self.now.mono);
+            leg.depth = led.depth;
+            if rings {
+                self.ring_beside(leg);
+                continue;
+            }
+            leg.alternates = std::mem::take(&mut alternates);
+            // Busy: all its phones alike.
+            if self.ring(leg, led.by).is_none() {
+                return false;
+            }
+            rings = true;
         }
+        if !rings {
+            self.call.unrung.push((target, TargetEnd::Other));
+        }
+        rings
+    }
+
+    /// Rings another phone of an agent whose call it is already.
+    fn ring_beside(&mut self, leg: Leg) {
+        self.lines.share();
+        let line = u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX);
+        self.call.legs.push(Leg { hold: Hold::Shared, line, ..leg });
+        let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
+        self.out.push(Action::Invite(id));
     }
 
     fn ring_number(&mut self, target: TargetId, number: E164, trunk: Arc<Trunk>) {
@@ -138,11 +179,19 @@ impl Turn<'_> {
     /// Rings it at the place that the leg `before` it left, or at one more; where there is none the target is
     /// not rung.
     fn ring(&mut self, leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
-        if !self.takes_over(before, &leg.to) && !self.lines.take(&leg.to, self.now.mono) {
-            self.call.unrung.push((leg.target, leg.to.when_full()));
-            return None;
-        }
-        self.call.legs.push(Leg { holds_place: true, ..leg });
+        let hold = match self.takes_over(before, &leg.to) {
+            Hold::Nothing if !self.lines.take(&leg.to, self.now.mono) => {
+                self.call.unrung.push((leg.target, leg.to.when_full()));
+                return None;
+            }
+            Hold::Nothing => Hold::Place,
+            taken @ (Hold::Place | Hold::Shared) => taken,
+        };
+        let line = match before.and_then(|id| self.leg(id)) {
+            Some(before) => before.line,
+            None => u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX),
+        };
+        self.call.legs.push(Leg { hold, line, ..leg });
         let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         self.out.push(Action::Invite(id));
         if let Some((trunk, true)) =
@@ -153,11 +202,13 @@ impl Turn<'_> {
         self.leg(id)
     }
 
-    /// The place of the leg that it follows, where both count together: given back and asked for again it would be
+    /// What the leg that it follows held, where both count together: given back and asked for again it would be
     /// a call more for `max_cps` (R14).
-    fn takes_over(&mut self, before: Option<LegId>, to: &Destination) -> bool {
-        let Some(before) = before.and_then(|id| self.leg(id)) else { return false };
-        before.to.counts_with(to) && std::mem::take(&mut before.holds_place)
+    fn takes_over(&mut self, before: Option<LegId>, to: &Destination) -> Hold {
+        match before.and_then(|id| self.leg(id)) {
+            Some(before) if before.to.counts_with(to) => std::mem::take(&mut before.hold),
+            Some(_) | None => Hold::Nothing,
+        }
     }
 
     /// R3.6: at most `max_legs`, whatever led to them.
@@ -243,7 +294,7 @@ impl Turn<'_> {
         // What a forwarded leg, or an agent's, hears first never reaches the caller (R6).
         let hears_us = self.call.legs.iter().filter(|leg| leg.is_live()).any(|leg| match leg.to {
             Destination::Gateway { .. } => plan.call_connect.is_some() || plan.whisper.is_some(),
-            Destination::Contact(_) => plan.whisper_agents && plan.whisper.is_some(),
+            Destination::Phone { .. } => plan.whisper_agents && plan.whisper.is_some(),
         });
         let steps = &plan.steps;
         one_leg && !hears_us && steps.len() == 1 && steps.iter().all(|step| step.targets.len() == 1)
@@ -375,7 +426,7 @@ impl Turn<'_> {
         while !contacts.is_empty() && !self.no_more_legs() {
             let to = match contacts.remove(0) {
                 // It would come back with the DID as a diverting party, and be refused as a loop (R11).
-                Redirect::Number { number, .. } if number == self.call.plan.did => continue,
+                Redirect::Number { number, .. } if Some(number) == self.call.plan.did => continue,
                 Redirect::Number { number, host } => match self.call.plan.outbound(number, 0) {
                     Ok(trunk) => {
                         let gateway = trunk.gateways.iter().position(|gateway| gateway.addr == host);
@@ -388,16 +439,24 @@ impl Turn<'_> {
                     }
                     Err(NoWay::NoTrunk) => continue,
                 },
-                Redirect::Agent(agent) if agent.unrung() == Some(Unrung::NoContact) => continue,
-                Redirect::Agent(agent) if agent.unrung().is_some() => {
-                    self.call.unrung.push((target, TargetEnd::Busy));
-                    continue;
-                }
-                Redirect::Agent(agent) => Destination::Contact(agent),
+                Redirect::Agent(agent) => match agent.unrung(&*self.lines) {
+                    Some(Unrung::DoNotDisturb) => {
+                        self.call.unrung.push((target, TargetEnd::Busy));
+                        continue;
+                    }
+                    Some(Unrung::NoContact | Unrung::NoTrunk | Unrung::NoGateway) => continue,
+                    None => {
+                        let led = Led { by: Some(before), depth, alternates: contacts.clone() };
+                        if self.ring_agent(target, &agent, led) {
+                            return;
+                        }
+                        continue;
+                    }
+                },
             };
             let shown = match &to {
                 Destination::Gateway { trunk, .. } => shown_on(&self.call.plan, trunk),
-                Destination::Contact(_) => Shown::Caller,
+                Destination::Phone { .. } => Shown::Caller,
             };
             let mut leg = Leg::new(target, to, shown, self.now.mono);
             leg.depth = depth;
@@ -495,8 +554,8 @@ impl Turn<'_> {
     }
 
     fn let_go(&mut self, id: LegId) {
-        if let Some(leg) = id.index().checked_sub(1).and_then(|at| self.call.legs.get_mut(at)) {
-            leg.let_go(self.lines);
+        if let Some(at) = id.index().checked_sub(1) {
+            leg::let_go(&mut self.call.legs, at, self.lines);
         }
     }
 
@@ -547,7 +606,7 @@ impl Leg {
     fn has_another_gateway(&self) -> bool {
         match &self.to {
             Destination::Gateway { trunk, gateway, .. } => usize::from(*gateway) + 1 < trunk.gateways.len(),
-            Destination::Contact(_) => false,
+            Destination::Phone { .. } => false,
         }
     }
 

@@ -8,7 +8,7 @@ use super::Lines;
 use super::event::{Contacts, Fork};
 use crate::call::cdr::LegEnd;
 use crate::number::E164;
-use crate::routing::{Agent, Gateway, TargetEnd, Trunk};
+use crate::routing::{Agent, Contact, Gateway, TargetEnd, Trunk};
 use crate::sip::body::Body;
 use crate::time::Instant;
 
@@ -22,8 +22,8 @@ pub struct TargetId {
 /// Where one INVITE goes.
 #[derive(Clone, Debug)]
 pub enum Destination {
-    /// An agent's fixed contact.
-    Contact(Arc<Agent>),
+    /// One of an agent's phones.
+    Phone { agent: Arc<Agent>, contact: Arc<Contact> },
     /// A number, through one gateway of a trunk.
     Gateway { number: E164, trunk: Arc<Trunk>, gateway: u8 },
 }
@@ -32,19 +32,21 @@ impl Destination {
     /// Whether calls to either count together: the same agent's, or the same trunk's.
     pub fn counts_with(&self, other: &Destination) -> bool {
         match (self, other) {
-            (Destination::Contact(one), Destination::Contact(other)) => one.name == other.name,
+            (Destination::Phone { agent: one, .. }, Destination::Phone { agent: other, .. }) => {
+                one.name == other.name
+            }
             (Destination::Gateway { trunk: one, .. }, Destination::Gateway { trunk: other, .. }) => {
                 one.name == other.name
             }
-            (Destination::Contact(_), Destination::Gateway { .. })
-            | (Destination::Gateway { .. }, Destination::Contact(_)) => false,
+            (Destination::Phone { .. }, Destination::Gateway { .. })
+            | (Destination::Gateway { .. }, Destination::Phone { .. }) => false,
         }
     }
 
     /// How a target ends that is not rung because no place is left there.
     pub fn when_full(&self) -> TargetEnd {
         match self {
-            Destination::Contact(_) => TargetEnd::Busy,
+            Destination::Phone { .. } => TargetEnd::Busy,
             Destination::Gateway { trunk, .. } => TargetEnd::NoCircuit(trunk.limit_code),
         }
     }
@@ -56,6 +58,17 @@ pub enum Shown {
     Caller,
     /// The number that was dialled.
     Did,
+}
+
+/// What a leg holds among the calls of its agent or trunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hold {
+    #[default]
+    Nothing,
+    /// A place: from its INVITE on until it ends, or another leg takes the place over.
+    Place,
+    /// Its agent's place, which the leg to another of the agent's phones holds (R3.3).
+    Shared,
 }
 
 /// How far a leg got. A leg that has ended is never revived: what comes after belongs to the dialogs.
@@ -79,9 +92,10 @@ pub struct Leg {
     /// How many 3xx led here (R8: at most 5).
     pub depth: u8,
     pub state: LegState,
-    /// It holds a place among the calls of its agent or trunk: from its INVITE on until it ends, or another leg
-    /// takes the place over.
-    pub holds_place: bool,
+    pub hold: Hold,
+    /// The first of those legs of its target that came of one INVITE: the others followed it after a failure or a
+    /// redirect. Different phones of one agent make different lines.
+    pub line: u8,
     /// Contacts of the same 3xx that are tried if this one fails.
     pub alternates: Contacts,
     /// The first SDP of each dialog of this leg, to be repeated unchanged in its 200 (R4).
@@ -103,7 +117,8 @@ impl Leg {
             shown,
             depth: 0,
             state: LegState::Calling,
-            holds_place: false,
+            hold: Hold::Nothing,
+            line: 0,
             alternates: Contacts::new(),
             early: SmallVec::new(),
             started: now,
@@ -123,17 +138,28 @@ impl Leg {
         }
     }
 
-    /// Gives back what it holds, whatever ended it; a second time nothing happens.
+    /// Gives back what it holds, whatever ended it; a second time nothing happens. Where others share its place, one of
+    /// them holds it from now on: see [`let_go`].
     pub fn let_go(&mut self, lines: &mut dyn Lines) {
-        if std::mem::take(&mut self.holds_place) {
-            lines.free(&self.to);
+        match std::mem::take(&mut self.hold) {
+            Hold::Nothing => {}
+            Hold::Place => lines.free(&self.to),
+            Hold::Shared => lines.unshare(),
+        }
+    }
+
+    /// The phone that it rings.
+    pub fn phone(&self) -> Option<&Contact> {
+        match &self.to {
+            Destination::Phone { contact, .. } => Some(contact),
+            Destination::Gateway { .. } => None,
         }
     }
 
     /// The trunk that it goes through.
     pub fn trunk(&self) -> Option<&Arc<Trunk>> {
         match &self.to {
-            Destination::Contact(_) => None,
+            Destination::Phone { .. } => None,
             Destination::Gateway { trunk, .. } => Some(trunk),
         }
     }
@@ -141,7 +167,7 @@ impl Leg {
     /// The gateway that it is called at.
     pub fn gateway(&self) -> Option<&Gateway> {
         match &self.to {
-            Destination::Contact(_) => None,
+            Destination::Phone { .. } => None,
             Destination::Gateway { trunk, gateway, .. } => trunk.gateways.get(usize::from(*gateway)),
         }
     }
@@ -150,4 +176,17 @@ impl Leg {
     pub fn first_sdp(&self, fork: Fork) -> Option<&Body> {
         self.early.iter().find(|(seen, _)| *seen == fork).map(|(_, body)| body)
     }
+}
+
+/// A leg gives back what it holds. A place that others share goes to the first of them.
+pub fn let_go(legs: &mut [Leg], at: usize, lines: &mut dyn Lines) {
+    let Some(leg) = legs.get(at) else { return };
+    if leg.hold == Hold::Place {
+        let heir = legs.iter().position(|other| other.hold == Hold::Shared && other.to.counts_with(&leg.to));
+        if let Some(heir) = heir {
+            legs[heir].hold = Hold::Place;
+            legs[at].hold = Hold::Shared;
+        }
+    }
+    legs[at].let_go(lines);
 }

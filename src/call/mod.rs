@@ -21,7 +21,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::number::E164;
-use crate::routing::{Plan, TargetEnd};
+use crate::routing::{Phones, Plan, TargetEnd};
 use crate::sip::body::Body;
 use crate::time::{Instant, Now};
 use event::{Action, Event, LegEvent, LegId, Timer};
@@ -33,11 +33,15 @@ pub use caller::Caller;
 pub use record::{Ending, Refused, Seen, refused};
 
 /// The calls of agents and trunks, counted over all calls of the node (`max_calls`, `max_cps`; R3.3, R14).
-pub trait Lines {
+pub trait Lines: Phones {
     /// Takes the place that a leg to there needs; false when there is none.
     fn take(&mut self, to: &Destination, now: Instant) -> bool;
     /// Gives one back.
     fn free(&mut self, to: &Destination);
+    /// One more leg rings at a place that another holds: it is counted as a leg alone.
+    fn share(&mut self);
+    /// It has ended.
+    fn unshare(&mut self);
 }
 
 /// What the caller's INVITE left with us: enough for every leg to come, gone when one is bridged.

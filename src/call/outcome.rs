@@ -67,10 +67,18 @@ pub fn verdict(legs: &[Leg], unrung: &[(TargetId, TargetEnd)]) -> Verdict {
     // A 3xx that led to a busy agent, to a full trunk or to where we may not call ended as that did (R3.3).
     let led_on = |leg: &Leg| leg.code / 100 == 3 && unrung.iter().any(|(target, _)| *target == leg.target);
     let last = || {
-        let legs = legs.iter().enumerate().filter(|(at, leg)| is_last_of_its_target(legs, *at, leg));
+        let legs = legs.iter().enumerate().filter(|(at, leg)| is_last_of_its_line(legs, *at, leg));
         legs.map(|(_, leg)| leg).filter(|leg| !led_on(leg))
     };
-    let ends = last().map(target_end).chain(unrung.iter().map(|(_, end)| *end));
+    // An agent with several phones ends as the one that says most.
+    let is_first = |leg: &&Leg| {
+        last().find(|other| other.target == leg.target).is_some_and(|first| first.line == leg.line)
+    };
+    let all_of = |leg: &Leg| {
+        let target = leg.target;
+        last().filter(move |other| other.target == target).map(line_end).reduce(TargetEnd::louder)
+    };
+    let ends = last().filter(is_first).filter_map(all_of).chain(unrung.iter().map(|(_, end)| *end));
     let end = TargetEnd::of_all(ends);
     let (blocked, q850) = match end {
         TargetEnd::NoCircuit(_) => (Some(Refusal::TrunkLimit.cause()), Some(NO_CIRCUIT)),
@@ -91,11 +99,11 @@ fn furthest<'a>(legs: impl Iterator<Item = &'a Leg>) -> Option<&'a Leg> {
     })
 }
 
-fn is_last_of_its_target(legs: &[Leg], at: usize, leg: &Leg) -> bool {
-    !legs[at + 1..].iter().any(|later| later.target == leg.target)
+fn is_last_of_its_line(legs: &[Leg], at: usize, leg: &Leg) -> bool {
+    !legs[at + 1..].iter().any(|later| later.target == leg.target && later.line == leg.line)
 }
 
-fn target_end(leg: &Leg) -> TargetEnd {
+fn line_end(leg: &Leg) -> TargetEnd {
     match (leg.state, leg.code) {
         (LegState::Ended(LegEnd::Timeout), _) => TargetEnd::Other,
         (_, 486 | 600) => TargetEnd::Busy,

@@ -16,8 +16,10 @@ use crate::sip::wire::Fields;
 #[derive(Debug)]
 pub struct Presentation<'a> {
     caller: &'a Caller,
-    did: E164,
-    /// The trunk that the call came on.
+    did: Option<E164>,
+    /// The DID diverts the call.
+    diverts: bool,
+    /// How the numbers in the caller's messages are read.
     from: &'a Trunk,
     shown: Shown,
     /// The trunk that the leg goes through; `None` for an agent's phone.
@@ -45,9 +47,10 @@ impl<'a> Presentation<'a> {
     pub fn of(leg: &'a Leg, plan: &'a Plan, caller: &'a Caller, host: &'a [u8]) -> Self {
         let trunk = match &leg.to {
             Destination::Gateway { trunk, .. } => Some(&**trunk),
-            Destination::Contact(_) => None,
+            Destination::Phone { .. } => None,
         };
-        Presentation { caller, did: plan.did, from: &plan.trunk, shown: leg.shown, trunk, host }
+        let (from, diverts) = (plan.origin.reads(), plan.diverts);
+        Presentation { caller, did: plan.did, diverts, from, shown: leg.shown, trunk, host }
     }
 
     /// Whether the caller is to stay unknown to this leg.
@@ -56,9 +59,9 @@ impl<'a> Presentation<'a> {
     }
 
     /// The number that the called side sees, for the record; `None` when withheld.
-    pub fn number(shown: Shown, caller: &Caller, did: E164) -> Option<Box<str>> {
+    pub fn number(shown: Shown, caller: &Caller, did: Option<E164>) -> Option<Box<str>> {
         match shown {
-            Shown::Did => Some(did.into()),
+            Shown::Did => did.map(Into::into),
             Shown::Caller if caller.withheld => None,
             Shown::Caller => match (caller.number, &caller.text) {
                 (Some(number), _) => Some(number.into()),
@@ -93,6 +96,9 @@ impl<'a> Presentation<'a> {
             return;
         };
         self.write_asserted(w, trunk);
+        if !self.diverts {
+            return;
+        }
         if trunk.diversion {
             self.write_diversion(w, trunk);
         }
@@ -104,7 +110,7 @@ impl<'a> Presentation<'a> {
     fn write_asserted(&self, w: &mut Writer<'_>, trunk: &Trunk) {
         let user = match trunk.pai {
             Pai::None => return,
-            Pai::Did => number_user(self.did, Some(trunk)),
+            Pai::Did => self.did_user(),
             Pai::Caller if !self.is_anonymous() => self.user(),
             // A withheld number goes to those alone who keep it to themselves (RFC 3325 §5).
             Pai::Caller if trunk.trusted_identity && self.caller.number.is_some() => self.user(),
@@ -115,7 +121,7 @@ impl<'a> Presentation<'a> {
 
     /// Diversion (RFC 5806): the DID diverted this call, those before it stay, normalised.
     fn write_diversion(&self, w: &mut Writer<'_>, trunk: &Trunk) {
-        let did = number_user(self.did, Some(trunk));
+        let did = self.did_user();
         let ours: [&[u8]; 5] =
             [b"<sip:", &did, b"@", self.host, b">;reason=unconditional;privacy=off;counter=1"];
         w.header_parts(Name::Diversion, &ours);
@@ -171,7 +177,7 @@ impl<'a> Presentation<'a> {
                 (last, cause) = (index, Index::from_slice(earlier.cause().to_string().as_bytes()));
             }
         }
-        let (did, index) = (number_user(self.did, Some(trunk)), index_behind(&last));
+        let (did, index) = (self.did_user(), index_behind(&last));
         let mut parts = self.entry(&did, &cause, false, &index, &last);
         let forward: [&[u8]; 6] = [b",<", target, b";cause=302>;index=", &index, b".1;mp=", &index];
         parts.extend(forward);
@@ -181,7 +187,7 @@ impl<'a> Presentation<'a> {
     /// Whether an entry that came names the number that was dialled, as its trunk writes the dialled one or any other.
     fn is_the_did(&self, entry: &Address<'_>) -> bool {
         let user = user_of(&entry.uri);
-        [self.from.read_number(&user), self.from.read_dialled(&user)].contains(&Some(self.did))
+        [self.from.read_number(&user), self.from.read_dialled(&user)].contains(&self.did)
     }
 
     /// An entry behind the one of the index `last`, which was diverted to it for this cause, if for any. One that is
@@ -222,9 +228,13 @@ impl<'a> Presentation<'a> {
         }
     }
 
+    fn did_user(&self) -> User {
+        self.did.map_or_else(|| User::from_slice(b"anonymous"), |did| number_user(did, self.trunk))
+    }
+
     fn user(&self) -> User {
         match (self.shown, self.caller.number, &self.caller.text) {
-            (Shown::Did, _, _) => number_user(self.did, self.trunk),
+            (Shown::Did, _, _) => self.did_user(),
             (Shown::Caller, Some(number), _) => number_user(number, self.trunk),
             (Shown::Caller, None, Some(text)) => escaped(text),
             (Shown::Caller, None, None) => User::from_slice(b"anonymous"),

@@ -12,7 +12,7 @@ use super::outcome::{self, Verdict};
 use super::presentation::Presentation;
 use super::refusal::Refusal;
 use super::{Arrival, Call, Lines, State, Turn};
-use crate::routing::{Plan, Trunk};
+use crate::routing::{Origin, Plan, Target, Who};
 use crate::time::{Instant, Now, Wall};
 
 /// How a call ended.
@@ -153,10 +153,25 @@ impl Call {
         }
     }
 
+    /// Which way it goes: what an agent dials is inside where it is an agent or a DID of ours.
+    pub fn direction(&self) -> Direction {
+        let plan = &self.plan;
+        let outside = |target: &Target| matches!(target.who, Who::Number { .. } | Who::Unreachable(_));
+        match &plan.origin {
+            Origin::Trunk(_) => Direction::Inbound,
+            Origin::Agent { .. }
+                if !plan.diverts && plan.steps.iter().flat_map(|step| &step.targets).any(outside) =>
+            {
+                Direction::Outbound
+            }
+            Origin::Agent { .. } => Direction::Internal,
+        }
+    }
+
     fn beginning(&self, node: &Arc<str>) -> Beginning {
-        let Plan { generation, account, did, trunk, .. } = &*self.plan;
-        let did = Some((*did).into());
-        self.arrival.beginning(node, trunk, *generation, account.clone(), did)
+        let Plan { generation, account, did, origin, .. } = &*self.plan;
+        let did = did.map(Into::into);
+        self.arrival.beginning(node, origin, self.direction(), *generation, account.clone(), did)
     }
 
     fn ended_by(&self, ending: Ending) -> EndedBy {
@@ -233,7 +248,12 @@ impl Call {
             answered: self.answered.map(|at| self.wall(at)),
             sip_code: Some(sip_code),
             q850,
-            ..self.arrival.leg(Some(self.plan.trunk.name.clone()), end, self.wall(ended), seen)
+            ..self.arrival.leg(
+                self.plan.origin.trunk().map(|trunk| trunk.name.clone()),
+                end,
+                self.wall(ended),
+                seen,
+            )
         }
     }
 
@@ -241,7 +261,7 @@ impl Call {
         let id = LegId(u8::try_from(at + 1).unwrap_or(u8::MAX));
         let (sip_call_id, peer) = seen(id);
         let (role, target) = match &leg.to {
-            Destination::Contact(agent) => (Role::Agent, agent.name.clone()),
+            Destination::Phone { agent, .. } => (Role::Agent, agent.name.clone()),
             Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
         };
         let end = match leg.state {
@@ -309,7 +329,8 @@ impl Arrival {
     fn beginning(
         &self,
         node: &Arc<str>,
-        trunk: &Trunk,
+        origin: &Origin,
+        direction: Direction,
         generation: u64,
         account: Arc<str>,
         did: Option<Box<str>>,
@@ -319,11 +340,11 @@ impl Arrival {
             node: node.clone(),
             generation,
             account,
-            direction: Direction::Inbound,
-            trunk: Some(trunk.name.clone()),
+            direction,
+            trunk: origin.trunk().map(|trunk| trunk.name.clone()),
             did,
             dialled: self.dialled.clone(),
-            caller: self.shown_caller(trunk.trusted_identity),
+            caller: self.shown_caller(origin.reads().trusted_identity),
             withheld: self.caller.withheld,
             started: self.at.wall,
         }
@@ -336,7 +357,7 @@ pub struct Refused<'a> {
     pub refusal: Refusal,
     /// What the caller was told: a trunk's limit has a code of its own (R14).
     pub code: u16,
-    pub trunk: &'a Trunk,
+    pub origin: &'a Origin,
     pub generation: u64,
     pub account: Arc<str>,
     /// Our number, where it is one.
@@ -345,18 +366,23 @@ pub struct Refused<'a> {
 
 /// The record of a call that we refused at once.
 pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> Cdr {
-    let Refused { arrival, refusal, code, trunk, generation, account, did } = refused;
+    let Refused { arrival, refusal, code, origin, generation, account, did } = refused;
     let own = [(Refusal::TrunkLimit, outcome::NO_CIRCUIT), (Refusal::Fault, outcome::q850_of(code))];
     let q850 = own.into_iter().find(|(known, _)| *known == refusal).map(|(_, q850)| q850);
     // A limit's refusal is `blocked` whatever its code: 503 or 486 of a trunk, 482 of `max_ringing_per_caller`.
-    let outcome = match matches!(refusal, Refusal::TooManyRinging | Refusal::TrunkLimit) {
+    let outcome = match matches!(refusal, Refusal::TooManyRinging | Refusal::TrunkLimit | Refusal::Forbidden)
+    {
         true => Outcome::Blocked,
         false => Outcome::Failed,
     };
     let leg = CdrLeg {
         sip_code: Some(code),
         q850,
-        ..arrival.leg(Some(trunk.name.clone()), LegEnd::Failed, now.wall, seen)
+        ..arrival.leg(origin.trunk().map(|trunk| trunk.name.clone()), LegEnd::Failed, now.wall, seen)
+    };
+    let direction = match origin {
+        Origin::Trunk(_) => Direction::Inbound,
+        Origin::Agent { .. } => Direction::Outbound,
     };
     Cdr {
         caller_name: arrival.shown_name(),
@@ -365,7 +391,7 @@ pub fn refused(refused: Refused<'_>, now: Now, node: &Arc<str>, seen: Seen) -> C
         ended_by: Some(EndedBy::Us),
         cause: Some(Cow::Borrowed(refusal.cause())),
         legs: vec![leg],
-        ..arrival.beginning(node, trunk, generation, account, did).ended(now.wall, outcome, code)
+        ..arrival.beginning(node, origin, direction, generation, account, did).ended(now.wall, outcome, code)
     }
 }
 

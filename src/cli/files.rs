@@ -12,11 +12,11 @@ use super::serve::Ready;
 use super::{Exit, Out};
 use crate::admin::operations::{Explanation, NotRouted, Published};
 use crate::admin::problem::Problem;
-use crate::admin::{CallList, CdrList, GenerationList};
+use crate::admin::{AgentList, CallList, CdrList, GenerationList};
 use crate::call::cdr::Cdr;
 use crate::call::story::CallStory;
 use crate::config::{self, Checked, Findings};
-use crate::routing::{self, Table};
+use crate::routing::{self, Fixed, Table};
 use crate::serve;
 use crate::trial::Told;
 
@@ -57,7 +57,7 @@ fn count(many: usize, noun: &str) -> String {
 pub(super) fn route(folder: &Path, did: &str, from: Option<&str>) -> Result<Explanation, Failed> {
     let loaded = config::load(folder, &env).map_err(|errors| Failed::Wrong(config::plain(&errors, &[])))?;
     let table = Table::new(&loaded.config, 0, None);
-    serve::route(&table, &loaded.config, did, from).map_err(|why| match why {
+    serve::route(&table, &loaded.config, &Fixed, did, from).map_err(|why| match why {
         NotRouted::UnknownNumber(said) | NotRouted::BadNumber(said) => Failed::Wrong(said),
     })
 }
@@ -75,6 +75,7 @@ pub fn schemas() -> Vec<(&'static str, String)> {
         ("call.json", text(schemars::schema_for!(CallStory))),
         ("calls.json", text(schemars::schema_for!(CallList))),
         ("cdrs.json", text(schemars::schema_for!(CdrList))),
+        ("agents.json", text(schemars::schema_for!(AgentList))),
         ("generations.json", text(schemars::schema_for!(GenerationList))),
         ("reload.json", text(schemars::schema_for!(Published))),
         ("route.json", text(schemars::schema_for!(Explanation))),

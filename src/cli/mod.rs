@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::admin::operations::{Explanation, Published};
-use crate::admin::{CallList, GenerationList};
+use crate::admin::{AgentList, CallList, GenerationList};
 use crate::call::story::CallStory;
 use client::{Client, Failed, escaped};
 
@@ -65,6 +65,8 @@ pub enum Command {
     },
     /// Lists the generations of the configuration, the latest first.
     Generations,
+    /// Lists the agents: who has a phone, where it is, and how many calls.
+    Agents,
     /// Lists the calls in progress.
     Calls,
     /// Shows one call: its legs, timers, and the ladder of its messages.
@@ -165,6 +167,10 @@ fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
             let list: GenerationList = client()?.get("/v1/generations")?;
             out.result(&list, || show::generations(&list.items))
         }
+        Some(Command::Agents) => {
+            let agents = all_agents(&client()?)?;
+            out.result(&agents, || show::agents(&agents.items))
+        }
         Some(Command::Calls) => {
             let calls = all_calls(&client()?)?;
             out.result(&calls, || show::calls(&calls.items))
@@ -172,6 +178,20 @@ fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
         Some(Command::Call { id }) => {
             let story: CallStory = client()?.get(&format!("/v1/calls/{}", escaped(id)))?;
             out.result(&story, || show::call(&story))
+        }
+    }
+}
+
+/// All pages of the list.
+fn all_agents(client: &Client) -> Result<AgentList, Failed> {
+    let mut all = AgentList { items: Vec::new(), next: None };
+    loop {
+        let after = all.next.as_deref().map(|next| format!("&after={}", escaped(next))).unwrap_or_default();
+        let page: AgentList = client.get(&format!("/v1/agents?limit=10000{after}"))?;
+        all.items.extend(page.items);
+        all.next = page.next;
+        if all.next.is_none() {
+            return Ok(all);
         }
     }
 }

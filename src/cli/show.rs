@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::admin::operations::{GenerationLine, Published};
+use crate::admin::operations::{AgentLine, GenerationLine, Published};
 use crate::call::cdr::rfc3339;
 use crate::call::story::{CallStory, Clock, LiveCall};
 
@@ -39,6 +39,41 @@ pub fn calls(calls: &[LiveCall]) -> String {
         [&*call.id, &started, &*call.state, caller, &*call.dialled, trunk].map(str::to_owned).to_vec()
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(calls.iter().map(row)).collect();
+    table(&rows)
+}
+
+/// `strowger agents`.
+pub fn agents(agents: &[AgentLine]) -> String {
+    if agents.is_empty() {
+        return "no agent is configured\n".to_owned();
+    }
+    let head = ["AGENT", "CALLS", "PHONE", "AT", "FOR", "USER AGENT"].map(str::to_owned).to_vec();
+    let mut rows = vec![head];
+    for agent in agents {
+        let calls = match agent.max_calls {
+            0 => agent.calls.to_string(),
+            most => format!("{}/{most}", agent.calls),
+        };
+        let mut name = [&*agent.name, &*calls].map(str::to_owned).to_vec();
+        let mut phone = |columns: [&str; 4]| {
+            let mut row = std::mem::replace(&mut name, vec![String::new(), String::new()]);
+            row.extend(columns.map(str::to_owned));
+            rows.push(row);
+        };
+        if agent.dnd {
+            phone(["do not disturb", "", "", ""]);
+        }
+        if let Some(contact) = &agent.contact {
+            phone([contact, "fixed", "", ""]);
+        }
+        for binding in &agent.bindings {
+            let at = format!("{} {}", binding.transport, binding.peer);
+            phone([&binding.contact, &at, &format!("{} s", binding.expires_ms / 1_000), &binding.user_agent]);
+        }
+        if agent.contact.is_none() && agent.bindings.is_empty() {
+            phone(["not registered", "", "", ""]);
+        }
+    }
     table(&rows)
 }
 

@@ -8,15 +8,13 @@ const NOT_YET: &[(&str, &str, &str)] = &[
     ("the file", "speech", NO_AUDIO),
     ("[retention]", "recording_days", NO_AUDIO),
     ("[retention]", "visitor_days", "numbers are not leased yet: leave it out"),
-    ("the file", "emergency", "calls of agents are not taken yet: leave it out"),
+    ("the file", "emergency", "emergency numbers are not told apart yet: leave it out"),
     ("the file", "pool", "numbers are not leased yet: leave it out"),
-    ("[node]", "realm", "nobody is challenged yet: leave it out"),
     ("[[listen]]", "cert", NO_TLS),
     ("[[listen]]", "key", NO_TLS),
     ("[[listen]]", "client_ca", NO_TLS),
     ("[limits]", "rtp_timeout", NO_AUDIO),
     ("[capture]", "hep", "nothing is captured yet: leave it out"),
-    ("[[trunk]]", "auth", "calls to it are not authenticated yet: leave it out"),
     (
         "[[trunk]]",
         "nat",
@@ -24,7 +22,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
     ),
     ("[[trunk]]", "register", "we do not register yet: write false"),
     ("[[trunk]]", "options_interval", "gateways are not probed yet: write 0 or leave it out"),
-    ("[[agent]]", "number", "calls of agents are not taken yet: leave it out"),
     (NUMBER, "call_connect", NO_AUDIO),
     (NUMBER, "call_connect_seconds", NO_AUDIO),
     (NUMBER, "whisper", NO_AUDIO),
@@ -32,7 +29,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
     (NUMBER, "record", NO_AUDIO),
     (NUMBER, "record_notice", NO_AUDIO),
     (NUMBER, "voicemail", NO_AUDIO),
-    (NUMBER, "caller_id", "calls of agents are not taken yet: leave it out"),
     (NUMBER, "pool", "numbers are not leased yet: leave it out"),
 ];
 

@@ -1,14 +1,15 @@
 //! What the shards share: the records' slots, the calls of agents and trunks, ringing calls by caller, and our
 //! own addresses. Counts behind sharded maps and atomics; nothing here waits.
 
-use std::borrow::Borrow;
-use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
+use super::directory::Registrations;
 use super::exchange::Desk;
+use super::exchange::binding::Directory;
+use super::held::Held;
 use crate::number::E164;
 use crate::routing::{Agent, Trunk};
 use crate::sip::peer::ListenerId;
@@ -17,60 +18,6 @@ use crate::time::Instant;
 /// Own addresses remembered by destination. Past this many destinations all are asked again, which also lets a
 /// changed route in.
 const ADDRESSES: usize = 4096;
-
-/// How often something is held now, by key; a key that nothing holds takes no room.
-#[derive(Debug)]
-pub struct Held<K: Eq + Hash>(DashMap<K, u32>);
-
-impl<K: Eq + Hash> Default for Held<K> {
-    fn default() -> Self {
-        Held(DashMap::new())
-    }
-}
-
-impl<K: Eq + Hash> Held<K> {
-    /// Holds one more, unless `most` are held; 0 is no limit. True: held, to be given back.
-    pub fn take<Q: Hash + Eq + ToOwned<Owned = K> + ?Sized>(&self, key: &Q, most: u32) -> bool
-    where
-        K: Borrow<Q>,
-    {
-        if let Some(mut held) = self.0.get_mut(key) {
-            let room = most == 0 || *held < most;
-            *held += u32::from(room);
-            return room;
-        }
-        let mut held = self.0.entry(key.to_owned()).or_insert(0);
-        let room = most == 0 || *held < most;
-        *held += u32::from(room);
-        room
-    }
-
-    /// Holds one more; how many are held now.
-    pub fn add(&self, key: K) -> u32 {
-        let mut held = self.0.entry(key).or_insert(0);
-        *held += 1;
-        *held
-    }
-
-    /// Gives one back.
-    pub fn give<Q: Hash + Eq + ?Sized>(&self, key: &Q)
-    where
-        K: Borrow<Q>,
-    {
-        self.0.remove_if_mut(key, |_, held| {
-            *held = held.saturating_sub(1);
-            *held == 0
-        });
-    }
-
-    /// How many are held.
-    pub fn count<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> u32
-    where
-        K: Borrow<Q>,
-    {
-        self.0.get(key).map_or(0, |held| *held)
-    }
-}
 
 /// Calls per second, as a token bucket that holds one second's worth: so many at once after a quiet second, then
 /// one each time a token has come.
@@ -129,6 +76,8 @@ pub struct SharedDesk {
     agents: Held<String>,
     trunks: Held<String>,
     paces: DashMap<String, Pace>,
+    /// Where the agents' phones are.
+    pub registrations: Registrations,
     callers: Held<u64>,
     loops: Held<(u64, u64)>,
 }
@@ -143,6 +92,7 @@ impl SharedDesk {
             agents: Held::default(),
             trunks: Held::default(),
             paces: DashMap::new(),
+            registrations: Registrations::default(),
             callers: Held::default(),
             loops: Held::default(),
         }
@@ -247,6 +197,10 @@ impl Desk for SharedDesk {
         SharedDesk::free_agent(self, &agent.name);
     }
 
+    fn seat_agent(&self, agent: &Agent) {
+        self.agents.take(&*agent.name, 0);
+    }
+
     fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool {
         SharedDesk::take_trunk(self, &trunk.name, now, trunk.max_calls, trunk.max_cps).is_ok()
     }
@@ -264,6 +218,10 @@ impl Desk for SharedDesk {
         let (caller, did) = (caller.to_bits(), did.to_bits());
         self.callers.give(&caller);
         self.loops.give(&(caller, did));
+    }
+
+    fn directory(&self) -> &dyn Directory {
+        &self.registrations
     }
 }
 
@@ -314,7 +272,7 @@ mod tests {
         assert!(desk.take_agent("alice", 2));
         desk.free_agent("alice");
         desk.free_agent("alice");
-        assert!(desk.agents.0.is_empty(), "nothing held, nothing kept");
+        assert!(desk.agents.is_empty(), "nothing held, nothing kept");
     }
 
     #[test]

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
 
 use super::outbound::Outbound;
-use super::plan::{Agent, CallLimits, Contact, Prompt, Text, Voicemail};
+use super::plan::{Agent, CallLimits, Contact, Prompt, Secrets, Text, Voicemail};
 use super::table::{Entry, Features, Scatter, StepEntry, Table, TargetEntry, WhoEntry};
 use super::trunk::{Auth, Gateway, Trunk};
 use crate::config::{self, At, Config, Dialled, Finding, Keys, Overflow, TrunkTransport};
 use crate::number::{Country, E164};
+use crate::sip::digest::Algorithm;
 use crate::sip::peer::Transport;
 
 /// How long a step rings when nothing says.
@@ -39,9 +41,11 @@ impl Table {
         let mut agents: Vec<Arc<Agent>> = config
             .agents
             .iter()
-            .map(|agent| kept(compile_agent(agent), |name| before?.agent(name)))
+            .map(|agent| kept(compile_agent(agent, &config.node.node.realm), |name| before?.agent(name)))
             .collect();
         agents.sort_by(|a, b| a.name.cmp(&b.name));
+        let sha256_is_wanted = config.agents.iter().any(|agent| agent.ha1_sha256.is_some());
+        let algorithms = algorithms(&agents, sha256_is_wanted);
         let mut nets: Vec<_> =
             trunks.iter().flat_map(|trunk| trunk.from.iter().map(|net| (*net, Arc::clone(trunk)))).collect();
         nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.rank()));
@@ -50,9 +54,11 @@ impl Table {
             country,
             limits: limits(&config.node.limits),
             ways: Arc::new(Outbound::new(&config.dial.allow, &config.dial.deny, &trunks)),
+            dials: Arc::new(dials(country)),
             trunks,
             nets,
             agents,
+            algorithms,
             index: HashMap::with_capacity_and_hasher(config.numbers.len(), Scatter),
             block_lengths: 0,
             entries: Vec::with_capacity(config.numbers.len()),
@@ -133,6 +139,39 @@ fn kept<'t, T: Named + PartialEq + 't>(new: T, before: impl Fn(&str) -> Option<&
     }
 }
 
+/// What agents dial is read as the node's country writes it, and what a phone says of itself is not believed.
+fn dials(country: Country) -> Trunk {
+    Trunk {
+        name: Text::default(),
+        from: Vec::new(),
+        gateways: Vec::new(),
+        outbound: false,
+        prefixes: Vec::new(),
+        priority: 0,
+        transport: TrunkTransport::Auto,
+        auth: None,
+        register: false,
+        options_interval: None,
+        try_timeout: Duration::ZERO,
+        max_calls: 0,
+        max_cps: 0,
+        limit_code: 503,
+        did_from: config::DidFrom::RequestUri,
+        numbers: config::NumberFormat::E164,
+        strip: 0,
+        prefix: Text::default(),
+        foreign_caller_id: config::ForeignCallerId::Pass,
+        pai: config::Pai::Caller,
+        diversion: false,
+        history_info: false,
+        carry: Vec::new(),
+        x_cid: true,
+        trusted_identity: false,
+        nat: false,
+        country,
+    }
+}
+
 fn compile_trunk(trunk: &config::Trunk, country: Country) -> Trunk {
     let fallback = match trunk.transport {
         TrunkTransport::Auto | TrunkTransport::Udp => Transport::Udp,
@@ -187,19 +226,55 @@ fn compile_trunk(trunk: &config::Trunk, country: Country) -> Trunk {
     }
 }
 
-fn compile_agent(agent: &config::Agent) -> Agent {
+fn compile_agent(agent: &config::Agent, realm: &str) -> Agent {
     Agent {
         name: (&*agent.name.value).into(),
-        contact: agent.contact.as_ref().map(|uri| Contact {
-            uri: (&*uri.text).into(),
-            addr: uri.addr,
-            transport: uri.transport.unwrap_or(Transport::Udp),
+        contact: agent.contact.as_ref().map(|uri| {
+            Arc::new(Contact {
+                uri: (&*uri.text).into(),
+                addr: uri.addr,
+                transport: uri.transport.unwrap_or(Transport::Udp),
+                peer: None,
+                route: Box::default(),
+            })
         }),
         max_calls: agent.max_calls,
         dnd: agent.dnd,
         number: agent.number.map(|at| at.value),
         account: (&*agent.account).into(),
+        secrets: secrets(agent, realm),
     }
+}
+
+/// From the password, where there is one; a hash that is written out is of an older one, or of none.
+fn secrets(agent: &config::Agent, realm: &str) -> Secrets {
+    let known = |algorithm: Algorithm, written: &Option<Box<str>>| {
+        let of = |password: &config::Secret| {
+            let ha1 =
+                algorithm.ha1(agent.name.value.as_bytes(), realm.as_bytes(), password.reveal().as_bytes());
+            Text::from(String::from_utf8_lossy(ha1.as_bytes()))
+        };
+        written.as_deref().map(Text::from).or_else(|| agent.password.as_ref().map(of))
+    };
+    Secrets { md5: known(Algorithm::Md5, &agent.ha1), sha256: known(Algorithm::Sha256, &agent.ha1_sha256) }
+}
+
+/// By which hashes agents are asked, the same for all: those that all of them can answer to, since a phone takes the
+/// first that it knows (RFC 8760 §2.4); where there is none, both.
+///
+/// By SHA-256 only where somebody has a `ha1_sha256`: phones in use fail at a challenge of two hashes of which they
+/// know one (libre before 1.1, SIPp).
+fn algorithms(agents: &[Arc<Agent>], sha256_is_wanted: bool) -> SmallVec<[Algorithm; 2]> {
+    let able = |one: &&Arc<Agent>| !one.secrets.is_none();
+    let all_have =
+        |algorithm: Algorithm| agents.iter().filter(able).all(|one| one.secrets.ha1(algorithm).is_some());
+    let wanted = |algorithm: &Algorithm| match algorithm {
+        Algorithm::Sha256 => sha256_is_wanted,
+        Algorithm::Md5 => true,
+    };
+    let asked: SmallVec<[Algorithm; 2]> =
+        Algorithm::ALL.into_iter().filter(wanted).filter(|algorithm| all_have(*algorithm)).collect();
+    if asked.is_empty() { Algorithm::ALL.into() } else { asked }
 }
 
 fn limits(limits: &config::Limits) -> CallLimits {

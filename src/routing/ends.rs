@@ -1,6 +1,10 @@
 //! How the targets of a plan end, what of it is known before it rings, and what the caller is told (R3, R8).
 
-use super::{Agent, Plan, Who};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{Agent, Contact, Plan, Who};
 
 /// How one target ended: one who was not rung at all counts as well (R3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,18 @@ impl TargetEnd {
         ends.reduce(alike).unwrap_or(TargetEnd::Other)
     }
 
+    /// Of two phones of one agent: who declined on one has declined, who speaks on one is busy (R8).
+    pub fn louder(self, other: TargetEnd) -> TargetEnd {
+        let loudness = |end| match end {
+            TargetEnd::Declined => 4,
+            TargetEnd::Busy => 3,
+            TargetEnd::NoCircuit(_) => 2,
+            TargetEnd::Forbidden => 1,
+            TargetEnd::Other => 0,
+        };
+        if loudness(other) > loudness(self) { other } else { self }
+    }
+
     /// The final response to the caller when all targets ended so, without an answer (R8).
     pub const fn told(self) -> u16 {
         match self {
@@ -59,22 +75,39 @@ impl Unrung {
     }
 }
 
+/// Where an agent can be called.
+pub type Reached = SmallVec<[Arc<Contact>; 2]>;
+
+/// Who knows where the agents' phones are just now.
+pub trait Phones {
+    /// Every phone of an agent: the fixed one, and those that have registered (R3.3).
+    fn of(&self, agent: &Agent) -> Reached;
+}
+
+/// The phones that the configuration names, where nobody knows of others.
+pub struct Fixed;
+
+impl Phones for Fixed {
+    fn of(&self, agent: &Agent) -> Reached {
+        agent.contact.iter().cloned().collect()
+    }
+}
+
 impl Agent {
     /// Why the agent is never rung. Who wants no calls is busy, phone or not (R3.3).
-    pub fn unrung(&self) -> Option<Unrung> {
-        match &self.contact {
-            _ if self.dnd => Some(Unrung::DoNotDisturb),
-            None => Some(Unrung::NoContact),
-            Some(_) => None,
+    pub fn unrung(&self, phones: &dyn Phones) -> Option<Unrung> {
+        if self.dnd {
+            return Some(Unrung::DoNotDisturb);
         }
+        phones.of(self).is_empty().then_some(Unrung::NoContact)
     }
 }
 
 impl Who {
     /// Why it is never rung.
-    pub fn unrung(&self) -> Option<Unrung> {
+    pub fn unrung(&self, phones: &dyn Phones) -> Option<Unrung> {
         match self {
-            Who::Agent(agent) => agent.unrung(),
+            Who::Agent(agent) => agent.unrung(phones),
             Who::Number { trunk, .. } => trunk.gateways.is_empty().then_some(Unrung::NoGateway),
             Who::Unreachable(_) => Some(Unrung::NoTrunk),
         }
@@ -83,8 +116,9 @@ impl Who {
 
 impl Plan {
     /// What the caller is told at once where nobody is rung at all (R3.5). None: somebody is, if not busy just then.
-    pub fn rings_nobody(&self) -> Option<u16> {
-        let targets = || self.steps.iter().flat_map(|step| &step.targets).map(|target| target.who.unrung());
+    pub fn rings_nobody(&self, phones: &dyn Phones) -> Option<u16> {
+        let all = || self.steps.iter().flat_map(|step| &step.targets);
+        let targets = || all().map(|target| target.who.unrung(phones));
         let nobody = targets().all(|unrung| unrung.is_some());
         nobody.then(|| TargetEnd::of_all(targets().flatten().map(Unrung::end)).told())
     }

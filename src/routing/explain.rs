@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{NoPlan, Plan, Shows, Step, Table, Target, Trunk, Unrung, Who};
+use super::{NoPlan, Phones, Plan, Shows, Step, Table, Target, Trunk, Unrung, Who};
 use crate::config::{self, At, Config, Keys, Number, Place};
 use crate::number::{self, E164};
 
@@ -79,7 +79,13 @@ pub fn schema() -> (&'static str, String) {
 
 /// Explains a call to what was dialled, from that caller, in the words of the configuration that the table was
 /// built of. It is taken to come in on the first trunk that sends calls in.
-pub fn explain(table: &Table, config: &Config, dialled: &str, from: Option<&str>) -> Explanation {
+pub fn explain(
+    table: &Table,
+    config: &Config,
+    phones: &dyn Phones,
+    dialled: &str,
+    from: Option<&str>,
+) -> Explanation {
     let trunk = table.trunks().iter().find(|trunk| !trunk.from.is_empty()).or(table.trunks().first());
     let caller = from.map(|from| match number::read(from, &table.country()) {
         Some(number) => number.to_string(),
@@ -107,7 +113,7 @@ pub fn explain(table: &Table, config: &Config, dialled: &str, from: Option<&str>
     let number = table.place(did).and_then(|place| config.numbers.get(place));
     match table.plan_for(trunk, did, 0) {
         Err(why) => told.refuse(why, config, number),
-        Ok(plan) => told.plan(&plan, config, number),
+        Ok(plan) => told.plan(&plan, config, phones, number),
     }
     told
 }
@@ -117,7 +123,7 @@ impl Explanation {
         let Some(did) = self.did else { return };
         self.text = match why {
             NoPlan::Disabled(_) => format!("{did} is disabled: the caller gets 404."),
-            NoPlan::NotANumber | NoPlan::UnknownNumber(_) => {
+            NoPlan::NotANumber | NoPlan::UnknownNumber(_) | NoPlan::Forbidden(_) | NoPlan::NothingToShow => {
                 format!("{did} is none of our numbers: the caller gets 404.")
             }
         };
@@ -128,22 +134,22 @@ impl Explanation {
         }
     }
 
-    fn plan(&mut self, plan: &Plan, config: &Config, number: Option<&Number>) {
+    fn plan(&mut self, plan: &Plan, config: &Config, phones: &dyn Phones, number: Option<&Number>) {
         self.label = plan.label.to_string();
         self.account = plan.account.to_string();
-        self.refused = plan.rings_nobody();
-        self.steps = plan.steps.iter().map(|step| self.step(plan, step)).collect();
-        self.text = self.sentences(plan);
+        self.refused = plan.rings_nobody(phones);
+        self.steps = plan.steps.iter().map(|step| self.step(plan, step, phones)).collect();
+        self.text = self.sentences(plan, phones);
         if let Some(number) = number {
-            self.reasons(config, number, plan);
+            self.reasons(config, number, plan, phones);
         }
     }
 
-    fn step(&self, plan: &Plan, step: &Step) -> ExplainedStep {
+    fn step(&self, plan: &Plan, step: &Step, phones: &dyn Phones) -> ExplainedStep {
         let targets = step.targets.iter().map(|target| {
             let (role, name, trunk, uris) = match &target.who {
                 Who::Agent(agent) => {
-                    let uris = agent.contact.iter().map(|contact| contact.uri.to_string()).collect();
+                    let uris = phones.of(agent).iter().map(|contact| contact.uri.to_string()).collect();
                     ("agent", agent.name.to_string(), None, uris)
                 }
                 Who::Number { number, trunk } => {
@@ -152,43 +158,53 @@ impl Explanation {
                 }
                 Who::Unreachable(number) => ("forward", number.to_string(), None, Vec::new()),
             };
-            let shows = self.shows(plan, target);
+            let shows = self.shows(plan, target, phones);
             let uris = if shows.is_some() { uris } else { Vec::new() };
-            ExplainedTarget { role, target: name, trunk, uris, delay_ms: millis(delay(step, target)), shows }
+            ExplainedTarget {
+                role,
+                target: name,
+                trunk,
+                uris,
+                delay_ms: millis(delay(step, target, phones)),
+                shows,
+            }
         });
         ExplainedStep { timeout_ms: millis(step.timeout), targets: targets.collect() }
     }
 
-    fn sentences(&self, plan: &Plan) -> String {
+    fn sentences(&self, plan: &Plan, phones: &dyn Phones) -> String {
         let from = self.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
         let label = if plan.label.is_empty() { String::new() } else { format!(" ({})", plan.label) };
-        let mut text = format!("A call{from} to {}{label}, sent by trunk {},", plan.did, plan.trunk.name);
-        if let Some(code) = plan.rings_nobody() {
-            return format!("{text} rings nobody: the caller gets {code}.{}", not_rung(plan));
+        let did = self.did.map(|did| did.to_string()).unwrap_or_default();
+        let mut text = format!("A call{from} to {did}{label}, sent by trunk {},", plan.origin.name());
+        if let Some(code) = plan.rings_nobody(phones) {
+            return format!("{text} rings nobody: the caller gets {code}.{}", not_rung(plan, phones));
         }
-        let ringing = plan.steps.iter().filter(|step| step.targets.iter().any(is_rung));
+        let ringing =
+            plan.steps.iter().filter(|step| step.targets.iter().any(|target| is_rung(target, phones)));
         for (place, step) in ringing.enumerate() {
             text.push_str(if place == 0 { " rings " } else { " If nobody answers, it then rings " });
-            text.push_str(&self.who_rings(plan, step));
+            text.push_str(&self.who_rings(plan, step, phones));
             text.push('.');
         }
-        text.push_str(&not_rung(plan));
+        text.push_str(&not_rung(plan, phones));
         text.push_str(" If nobody answers, the caller gets 486 when all were busy, ");
         text.push_str("603 when all declined, otherwise 480.");
         text
     }
 
     /// `alice (sip:…) and +1… through trunk carrier (sip:…) at once for 20 seconds, showing +1…`
-    fn who_rings(&self, plan: &Plan, step: &Step) -> String {
-        let rung = step.targets.iter().filter(|target| is_rung(target));
+    fn who_rings(&self, plan: &Plan, step: &Step, phones: &dyn Phones) -> String {
+        let rung = step.targets.iter().filter(|target| is_rung(target, phones));
         let (first, later): (Vec<&Target>, Vec<&Target>) =
-            rung.partition(|target| delay(step, target).is_zero());
+            rung.partition(|target| delay(step, target, phones).is_zero());
         let named = |targets: &[&Target]| {
-            let shown: Vec<Option<String>> = targets.iter().map(|target| self.shows(plan, target)).collect();
+            let shown: Vec<Option<String>> =
+                targets.iter().map(|target| self.shows(plan, target, phones)).collect();
             let alike = shown.windows(2).all(|pair| pair[0] == pair[1]);
             let name = |(target, shows): (&&Target, &Option<String>)| match shows {
-                Some(shows) if !alike => format!("{}, showing {shows}", who(target)),
-                Some(_) | None => who(target),
+                Some(shows) if !alike => format!("{}, showing {shows}", who(target, phones)),
+                Some(_) | None => who(target, phones),
             };
             let names: Vec<String> = targets.iter().zip(&shown).map(name).collect();
             let showing = match shown.first() {
@@ -213,16 +229,17 @@ impl Explanation {
     }
 
     /// Whose number a target shows. None: it is not rung.
-    fn shows(&self, plan: &Plan, target: &Target) -> Option<String> {
+    fn shows(&self, plan: &Plan, target: &Target, phones: &dyn Phones) -> Option<String> {
         let caller = || self.from.clone().unwrap_or_else(|| "the caller".into());
+        let did = || self.did.map(|did| did.to_string()).unwrap_or_default();
         match &target.who {
-            _ if !is_rung(target) => None,
+            _ if !is_rung(target, phones) => None,
             Who::Agent(_) => Some(caller()),
             Who::Number { trunk, .. } => Some(match plan.shows_on(trunk) {
                 Shows::Caller => caller(),
-                Shows::Did => plan.did.to_string(),
+                Shows::Did => did(),
                 Shows::CallerThenDid => {
-                    format!("{} (and {}, should the carrier refuse that)", caller(), plan.did)
+                    format!("{} (and {}, should the carrier refuse that)", caller(), did())
                 }
             }),
             Who::Unreachable(_) => None,
@@ -230,7 +247,7 @@ impl Explanation {
     }
 
     /// The lines behind the plan: the number, then every key that had a say.
-    fn reasons(&mut self, config: &Config, number: &Number, plan: &Plan) {
+    fn reasons(&mut self, config: &Config, number: &Number, plan: &Plan, phones: &dyn Phones) {
         let keys: Keys = config.merged(number);
         let assigned = keys.assigned_to.as_ref().filter(|at| {
             let name = at.value.as_deref();
@@ -240,7 +257,10 @@ impl Explanation {
             ("did", Some(number.did.place)),
             ("profile", place(&keys.profile)),
             ("assigned_to", assigned.map(|at| at.place)),
-            ("assigned_head_start", keys.assigned_head_start.filter(|_| held(plan)).map(|at| at.place)),
+            (
+                "assigned_head_start",
+                keys.assigned_head_start.filter(|_| held(plan, phones)).map(|at| at.place),
+            ),
             ("forward_to", place(&keys.forward_to)),
             ("ring", place(&keys.ring)),
             ("timeout", place(&keys.timeout)),
@@ -255,7 +275,7 @@ impl Explanation {
         }
         for target in plan.steps.iter().flat_map(|step| &step.targets) {
             if let Who::Agent(agent) = &target.who
-                && agent.unrung().is_some()
+                && agent.unrung(phones).is_some()
             {
                 let written = config.agents.iter().find(|written| **written.name == *agent.name);
                 self.note(config, "agent", written.map(|written| written.name.place));
@@ -283,12 +303,13 @@ impl Explanation {
     }
 }
 
-fn who(target: &Target) -> String {
+fn who(target: &Target, phones: &dyn Phones) -> String {
     match &target.who {
-        Who::Agent(agent) => match &agent.contact {
-            Some(contact) => format!("{} ({})", agent.name, contact.uri),
-            None => agent.name.to_string(),
-        },
+        Who::Agent(agent) => {
+            let phones = phones.of(agent);
+            let uris: Vec<&str> = phones.iter().map(|contact| &*contact.uri).collect();
+            format!("{} ({})", agent.name, uris.join(" and "))
+        }
         Who::Number { number, trunk } => {
             let uris: Vec<&str> = trunk.gateways.iter().map(|gateway| &*gateway.uri).collect();
             format!("{number} through trunk {} ({})", trunk.name, uris.join(", then "))
@@ -297,28 +318,31 @@ fn who(target: &Target) -> String {
     }
 }
 
-fn is_rung(target: &Target) -> bool {
-    target.who.unrung().is_none()
+fn is_rung(target: &Target, phones: &dyn Phones) -> bool {
+    target.who.unrung(phones).is_none()
 }
 
 /// How long a target is held back: the head start is void when whom it favours is not rung (R3.2).
-fn delay(step: &Step, target: &Target) -> Duration {
-    let favoured = step.targets.iter().any(|target| target.delay.is_zero() && is_rung(target));
+fn delay(step: &Step, target: &Target, phones: &dyn Phones) -> Duration {
+    let favoured = step.targets.iter().any(|target| target.delay.is_zero() && is_rung(target, phones));
     if favoured { target.delay } else { Duration::ZERO }
 }
 
 /// ` Not rung: alice (do not disturb) and +1… (no trunk serves it).`
-fn not_rung(plan: &Plan) -> String {
+fn not_rung(plan: &Plan, phones: &dyn Phones) -> String {
     let mut names: Vec<String> = Vec::new();
     for target in plan.steps.iter().flat_map(|step| &step.targets) {
-        let Some(why) = target.who.unrung() else { continue };
+        let Some(why) = target.who.unrung(phones) else { continue };
         let name = match &target.who {
             Who::Agent(agent) => agent.name.to_string(),
             Who::Number { number, .. } | Who::Unreachable(number) => number.to_string(),
         };
         let why = match why {
             Unrung::DoNotDisturb => "do not disturb",
-            Unrung::NoContact => "no contact",
+            Unrung::NoContact => match &target.who {
+                Who::Agent(agent) if agent.secrets.is_none() => "no contact",
+                Who::Agent(_) | Who::Number { .. } | Who::Unreachable(_) => "not registered",
+            },
             Unrung::NoTrunk => "no trunk serves it",
             Unrung::NoGateway => "its trunk has no gateways",
         };
@@ -338,8 +362,8 @@ fn is_agent(target: &Target, name: Option<&str>) -> bool {
 }
 
 /// Whether anybody is held back.
-fn held(plan: &Plan) -> bool {
-    let is_held = |step: &Step| step.targets.iter().any(|target| !delay(step, target).is_zero());
+fn held(plan: &Plan, phones: &dyn Phones) -> bool {
+    let is_held = |step: &Step| step.targets.iter().any(|target| !delay(step, target, phones).is_zero());
     plan.steps.iter().any(is_held)
 }
 

@@ -11,10 +11,12 @@ mod table;
 mod trunk;
 
 pub use build::BadTable;
-pub use ends::{TargetEnd, Unrung};
+pub use ends::{Fixed, Phones, Reached, TargetEnd, Unrung};
 pub use explain::{Because, ExplainedStep, ExplainedTarget, Explanation, explain, schema};
 pub use outbound::{NoWay, Outbound};
-pub use plan::{Agent, CallLimits, Contact, Plan, Prompt, Shows, Step, Target, Text, Voicemail, Who};
+pub use plan::{
+    Agent, CallLimits, Contact, Origin, Plan, Prompt, Secrets, Shows, Step, Target, Text, Voicemail, Who,
+};
 pub use table::{NoPlan, Table};
 pub use trunk::{Auth, Gateway, Trunk};
 

@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 
 use super::{ForeignCallerId, NoWay, Outbound, Trunk};
 use crate::number::{Country, E164};
-use crate::sip::peer::Transport;
+use crate::sip::digest::Algorithm;
+use crate::sip::peer::{Peer, Transport};
 
 /// A text that many calls share.
 pub type Text = Arc<str>;
@@ -24,11 +25,14 @@ pub struct Plan {
     pub account: Text,
     /// What the operator calls the number; empty when it has no name.
     pub label: Text,
-    /// The number that was dialled, in a block too.
-    pub did: E164,
+    /// Our number that it is about: the one that was dialled, in a block too; on a call out the one that it shows.
+    /// None: one agent calls another by name.
+    pub did: Option<E164>,
     pub country: Country,
-    /// Where the call came from.
-    pub trunk: Arc<Trunk>,
+    /// Whom the call came from.
+    pub origin: Origin,
+    /// The DID forwards the call: on a leg to an external number it is named as the diverting party (R9).
+    pub diverts: bool,
     /// Who rings: the number's own step, then its `overflow` in order (R3). A step may have no target; a plan
     /// whose steps have none at all is nobody to ring (R3.5).
     pub steps: SmallVec<[Step; 1]>,
@@ -70,6 +74,43 @@ impl Plan {
             ForeignCallerId::Pass => Shows::Caller,
             ForeignCallerId::Replace => Shows::Did,
             ForeignCallerId::Retry => Shows::CallerThenDid,
+        }
+    }
+}
+
+/// Whom a call comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    Trunk(Arc<Trunk>),
+    /// An agent's phone. `dials`: how what it sends is read.
+    Agent {
+        agent: Arc<Agent>,
+        dials: Arc<Trunk>,
+    },
+}
+
+impl Origin {
+    /// The trunk that it came in on.
+    pub fn trunk(&self) -> Option<&Arc<Trunk>> {
+        match self {
+            Origin::Trunk(trunk) => Some(trunk),
+            Origin::Agent { .. } => None,
+        }
+    }
+
+    /// How the numbers in what it sends are read, and how far what it says of itself is believed.
+    pub fn reads(&self) -> &Trunk {
+        match self {
+            Origin::Trunk(trunk) => trunk,
+            Origin::Agent { dials, .. } => dials,
+        }
+    }
+
+    /// Its name, for logs and lists.
+    pub fn name(&self) -> &Text {
+        match self {
+            Origin::Trunk(trunk) => &trunk.name,
+            Origin::Agent { agent, .. } => &agent.name,
         }
     }
 }
@@ -118,7 +159,7 @@ pub enum Who {
 pub struct Agent {
     pub name: Text,
     /// Where the phone always is, beside where it registers.
-    pub contact: Option<Contact>,
+    pub contact: Option<Arc<Contact>>,
     /// Calls at once, at least 1; with so many the agent counts as busy (R3.3).
     pub max_calls: u32,
     /// Do not disturb: counts as busy.
@@ -127,9 +168,39 @@ pub struct Agent {
     pub number: Option<E164>,
     /// Empty when unset.
     pub account: Text,
+    pub secrets: Secrets,
 }
 
-/// A fixed address of a phone.
+/// What an agent's password is known by: H(A1) in hexadecimal for each hash (RFC 7616 §3.4.2).
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets {
+    pub md5: Option<Text>,
+    pub sha256: Option<Text>,
+}
+
+impl Secrets {
+    /// Whether the agent has no password at all: its phones cannot register.
+    pub fn is_none(&self) -> bool {
+        self.md5.is_none() && self.sha256.is_none()
+    }
+
+    /// `None`: with this hash the agent cannot prove who it is.
+    pub fn ha1(&self, algorithm: Algorithm) -> Option<&str> {
+        match algorithm {
+            Algorithm::Md5 => self.md5.as_deref(),
+            Algorithm::Sha256 => self.sha256.as_deref(),
+        }
+    }
+}
+
+/// They stand for passwords.
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets(…)")
+    }
+}
+
+/// An address of a phone: fixed, or registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contact {
     /// As it was written; the Request-URI of the leg.
@@ -137,6 +208,10 @@ pub struct Contact {
     /// Where it is sent, when the host is an IP literal. A name is not resolved yet.
     pub addr: Option<std::net::SocketAddr>,
     pub transport: Transport,
+    /// Where a registered one is reached, and by nothing else.
+    pub peer: Option<Peer>,
+    /// The Route of calls to it (RFC 3327).
+    pub route: Box<[Text]>,
 }
 
 /// Bounds of one call, from `[limits]`.

@@ -5,12 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
-use super::plan::{Agent, CallLimits, Plan, Prompt, Step, Target, Text, Voicemail, Who};
+use super::plan::{Agent, CallLimits, Origin, Plan, Prompt, Step, Target, Text, Voicemail, Who};
 use super::trunk::Trunk;
 use super::{NoWay, Outbound};
 use crate::config::{Dialled, Net};
 use crate::number::{Country, E164, MAX_DIGITS, Prefix};
+use crate::sip::digest::Algorithm;
+
+/// How long a call of one agent to another rings.
+const INSIDE: Duration = Duration::from_secs(60);
+/// How long a call out may ring (RFC 3261 §16.6: Timer C, three minutes or more).
+const OUTSIDE: Duration = Duration::from_secs(180);
 
 /// One generation of the configuration, as calls look it up. A lookup is one hash and one compare, and one more
 /// for each length of block that is configured.
@@ -21,12 +28,15 @@ pub struct Table {
     pub(super) country: Country,
     pub(super) limits: CallLimits,
     pub(super) ways: Arc<Outbound>,
+    /// How what an agent dials is read.
+    pub(super) dials: Arc<Trunk>,
     /// In the order of the files.
     pub(super) trunks: Vec<Arc<Trunk>>,
     /// Of every trunk, the longest first.
     pub(super) nets: Vec<(Net, Arc<Trunk>)>,
     /// By name.
     pub(super) agents: Vec<Arc<Agent>>,
+    pub(super) algorithms: SmallVec<[Algorithm; 2]>,
     /// Whole numbers and blocks by their packed digits (which tell the two apart by their count), to `entries`.
     pub(super) index: HashMap<Dialled, u32, Scatter>,
     /// Bit n: there is a block of n digits.
@@ -88,6 +98,10 @@ pub enum NoPlan {
     UnknownNumber(E164),
     #[error("the dialled number is disabled")]
     Disabled(E164),
+    #[error("[dial] does not allow it")]
+    Forbidden(E164),
+    #[error("the agent has no number that a call out could show")]
+    NothingToShow,
 }
 
 impl Table {
@@ -110,6 +124,11 @@ impl Table {
 
     /// [`Table::plan`] for a number that is read already.
     pub fn plan_for(&self, trunk: &Arc<Trunk>, did: E164, draw: u32) -> Result<Plan, NoPlan> {
+        self.plan_from(Origin::Trunk(Arc::clone(trunk)), did, draw)
+    }
+
+    /// The plan of a call to a DID of ours, whoever dialled it.
+    pub fn plan_from(&self, origin: Origin, did: E164, draw: u32) -> Result<Plan, NoPlan> {
         let entry = self.entry(did).ok_or(NoPlan::UnknownNumber(did))?;
         if !entry.enabled {
             return Err(NoPlan::Disabled(did));
@@ -119,9 +138,10 @@ impl Table {
             generation: self.generation,
             account: Arc::clone(&features.account),
             label: Arc::clone(&entry.label),
-            did,
+            did: Some(did),
             country: self.country,
-            trunk: Arc::clone(trunk),
+            origin,
+            diverts: true,
             steps: entry.steps.iter().map(|step| self.step(step, features.trunk.as_ref(), draw)).collect(),
             pass_called_number: features.pass_called_number,
             call_connect: features.call_connect,
@@ -135,6 +155,73 @@ impl Table {
             ways: Arc::clone(&self.ways),
             forced: features.trunk.clone(),
         })
+    }
+
+    /// The plan of a call that an agent makes, for the user part or the number that was dialled: inside to an agent's
+    /// name or a DID of ours, else out through a trunk (R2, R13).
+    pub fn plan_of(&self, agent: &Arc<Agent>, dialled: &str, draw: u32) -> Result<Plan, NoPlan> {
+        if let Some(called) = self.agent(dialled) {
+            let who = Who::Agent(Arc::clone(called));
+            return Ok(self.plan_to(agent, who, INSIDE, agent.number, None));
+        }
+        let number = self.dials.read_dialled(dialled).ok_or(NoPlan::NotANumber)?;
+        if self.is_ours(number) {
+            return self.plan_from(self.origin_of(agent), number, draw);
+        }
+        let shows = agent.number.ok_or(NoPlan::NothingToShow)?;
+        let features = self.entry(shows).map(|entry| Arc::clone(&entry.features));
+        let forced = features.as_ref().and_then(|features| features.trunk.as_ref());
+        let who = match self.ways.choose(number, forced, draw) {
+            Ok(trunk) => Who::Number { number, trunk },
+            Err(NoWay::NoTrunk) => Who::Unreachable(number),
+            Err(NoWay::Forbidden) => return Err(NoPlan::Forbidden(number)),
+        };
+        Ok(self.plan_to(agent, who, OUTSIDE, Some(shows), features))
+    }
+
+    pub fn origin_of(&self, agent: &Arc<Agent>) -> Origin {
+        Origin::Agent { agent: Arc::clone(agent), dials: Arc::clone(&self.dials) }
+    }
+
+    /// To one target, without what a number asks for when it is called (R13); recorded as the number shown is.
+    fn plan_to(
+        &self,
+        agent: &Arc<Agent>,
+        who: Who,
+        timeout: Duration,
+        did: Option<E164>,
+        features: Option<Arc<Features>>,
+    ) -> Plan {
+        let target = Target { delay: Duration::ZERO, who };
+        let of_number = features.as_ref().map(|features| Arc::clone(&features.account));
+        let account = if agent.account.is_empty() { of_number } else { Some(Arc::clone(&agent.account)) };
+        Plan {
+            generation: self.generation,
+            account: account.unwrap_or_default(),
+            label: Text::default(),
+            did,
+            country: self.country,
+            origin: self.origin_of(agent),
+            diverts: false,
+            steps: smallvec::smallvec![Step { timeout, targets: smallvec::smallvec![target] }],
+            pass_called_number: false,
+            call_connect: None,
+            whisper: None,
+            whisper_agents: false,
+            record: features.as_ref().is_some_and(|features| features.record),
+            record_notice: features.as_ref().and_then(|features| features.record_notice.clone()),
+            voicemail: None,
+            caller_id: features.as_ref().and_then(|features| features.caller_id),
+            limits: self.limits,
+            ways: Arc::clone(&self.ways),
+            forced: features.and_then(|features| features.trunk.clone()),
+        }
+    }
+
+    /// The number that an agent's call shows: the verified `caller_id` of the agent's number, else that number (R9).
+    pub fn shown_of(&self, agent: &Agent) -> Option<E164> {
+        let own = agent.number?;
+        Some(self.entry(own).and_then(|entry| entry.features.caller_id).unwrap_or(own))
     }
 
     /// Whether it is a DID of ours, disabled ones and blocks included. Such a number is routed inside, never
@@ -165,6 +252,11 @@ impl Table {
     /// By name.
     pub fn agents(&self) -> &[Arc<Agent>] {
         &self.agents
+    }
+
+    /// The hashes of our challenges: those by which every agent that has a password can answer, else all.
+    pub fn algorithms(&self) -> &[Algorithm] {
+        &self.algorithms
     }
 
     pub fn country(&self) -> Country {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::Desk;
+use crate::engine::exchange::binding::Directory;
 use crate::number::E164;
 use crate::routing::{Agent, Trunk};
 use crate::sip::peer::ListenerId;
@@ -38,6 +39,10 @@ impl Desk for StoredDesk {
         Desk::free_agent(&*self.shared, agent);
     }
 
+    fn seat_agent(&self, agent: &Agent) {
+        Desk::seat_agent(&*self.shared, agent);
+    }
+
     fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool {
         Desk::take_trunk(&*self.shared, trunk, now)
     }
@@ -52,5 +57,9 @@ impl Desk for StoredDesk {
 
     fn ringing_ended(&self, caller: E164, did: E164) {
         self.shared.ringing_ended(caller, did);
+    }
+
+    fn directory(&self) -> &dyn Directory {
+        &self.shared.registrations
     }
 }

@@ -6,11 +6,12 @@ mod desk;
 mod files;
 mod notices;
 mod operations;
+mod phones;
 mod publish;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::admin::metrics::Metrics;
@@ -24,7 +25,9 @@ use crate::engine::node::{Berth, Listen, Node, Options, StartError as NodeError}
 use crate::engine::shard::Core;
 use crate::number::E164;
 use crate::routing::Table;
+use crate::sip::digest::Nonces;
 use crate::sip::peer::Transport;
+use crate::store::phones::{Phones, PhonesError};
 use crate::store::{OpenError, Recorder, Store};
 use desk::StoredDesk;
 use notices::Teller;
@@ -51,6 +54,8 @@ pub enum StartError {
     Admin(#[from] BindError),
     #[error("node.json cannot be written: {0}")]
     NodeFile(std::io::Error),
+    #[error("{0}; mend or remove the file")]
+    Phones(#[from] PhonesError),
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
 }
@@ -93,6 +98,19 @@ impl Running {
         let node = maker.start(options, &publisher)?;
         node.back().spawn(metrics.clone().upkeep());
         let front = Arc::new(Front::new(&node, publisher, &store));
+        let now = node.clock().read().now;
+        let mut phones = Phones::open(store.dir().path())?;
+        let known = phones::restore(
+            &mut phones,
+            &node.desk().registrations,
+            &front.publisher.table(),
+            node.listening(),
+            now,
+        )?;
+        if known > 0 {
+            tracing::info!(phones = known, "phones that had registered before are known again");
+        }
+        node.back().spawn(keep_phones(Arc::downgrade(&front), phones));
         let mut running = Running { node, front, admin: None, drain, store };
         if let Some((addr, token)) = admin {
             running.admin = Some(running.serve_admin(addr, token, metrics)?);
@@ -210,6 +228,18 @@ impl Running {
     }
 }
 
+/// Takes out expired bindings and writes down what has changed, as long as the node runs. What was bound in the last
+/// second before a crash is lost, and bound again when the phone says so again.
+async fn keep_phones(front: Weak<Front>, mut phones: Phones) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        every.tick().await;
+        let Some(front) = front.upgrade() else { return };
+        front.expire_bindings();
+        tokio::task::block_in_place(|| front.write_phones(&mut phones));
+    }
+}
+
 /// What the node's edge is made of.
 fn options(config: &Config) -> Options {
     let mut listeners = Vec::new();
@@ -238,6 +268,8 @@ struct Maker {
     answer_strangers: bool,
     router: Router,
     seed: [u8; 16],
+    realm: Arc<str>,
+    nonces: Nonces,
     recorder: Recorder,
 }
 
@@ -245,6 +277,8 @@ impl Maker {
     fn new(config: &Config, shards: usize, recorder: Recorder) -> Result<Maker, StartError> {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
+        let mut secret = [0; 64];
+        getrandom::fill(&mut secret).map_err(StartError::Random)?;
         let section = &config.node.node;
         Ok(Maker {
             name: (&*section.name).into(),
@@ -252,6 +286,8 @@ impl Maker {
             answer_strangers: section.strangers == Strangers::Reject,
             router: Router::new(u8::try_from(shards).unwrap_or(u8::MAX), seed),
             seed,
+            realm: (&*section.realm).into(),
+            nonces: Nonces::new(secret),
             recorder,
         })
     }
@@ -293,6 +329,8 @@ impl Maker {
             shard,
             router: self.router,
             seed,
+            realm: Arc::clone(&self.realm),
+            nonces: self.nonces.clone(),
         };
         let shared: Arc<SharedDesk> = Arc::clone(&berth.desk);
         let desk = StoredDesk { shared, recorder: self.recorder.clone() };

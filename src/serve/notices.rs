@@ -15,18 +15,19 @@ pub(super) struct Teller {
     rejected: Rate,
     loops: Rate,
     streamless: Rate,
+    passwords: Rate,
 }
 
 impl Teller {
     pub fn new(recorder: Recorder, clock: Clock) -> Teller {
-        let (rejected, loops, streamless) = Default::default();
-        Teller { recorder, clock, rejected, loops, streamless }
+        let (rejected, loops, streamless, passwords) = Default::default();
+        Teller { recorder, clock, rejected, loops, streamless, passwords }
     }
 
     fn said(&mut self, event: CallEvent) {
         match event {
-            CallEvent::Started { call, trunk, dialled } => {
-                tracing::info!(call = &*call, trunk = &*trunk, dialled = %Short(&dialled), "call started");
+            CallEvent::Started { call, from, dialled } => {
+                tracing::info!(call = &*call, trunk = &*from, dialled = %Short(&dialled), "call started");
             }
             CallEvent::Ringing { call } => tracing::debug!(call = &*call, "call rings"),
             CallEvent::Rejected { reason, from } => {
@@ -42,6 +43,19 @@ impl Teller {
                         more,
                         "a long INVITE went by UDP: no TCP there; transport = \"udp\" would not try it"
                     );
+                }
+            }
+            CallEvent::Registered { agent, from } => {
+                tracing::info!(agent = &*agent, from = %Place(from), "agent registered");
+            }
+            CallEvent::Unregistered { agent } => {
+                tracing::info!(agent = &*agent, "agent is gone");
+            }
+            // The address whole, before what the stranger wrote, and always in this form: this is the line that an
+            // intrusion filter looks for.
+            CallEvent::WrongPassword { agent, from: intruder } => {
+                if let Line::Log { more } = self.passwords.occur(self.clock.read().now.mono) {
+                    tracing::warn!(from = %intruder, agent = &*agent, more, "wrong password");
                 }
             }
             CallEvent::LikelyLoop { caller, did } => {

@@ -7,20 +7,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::phones;
 use super::publish::Publisher;
 use crate::admin::operations::{
-    Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
+    AgentLine, BindingLine, Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published,
+    Readiness,
 };
 use crate::call::story::{CallPlace, CallStory, LiveCall};
 use crate::config::Config;
+use crate::engine::clock::Clock;
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::Input;
+use crate::engine::exchange::binding::{Binding, Directory as _, Gone, Known};
 use crate::engine::node::{Node, Shards};
 use crate::engine::shard::Core;
 use crate::number;
-use crate::routing::{self, Table, Text};
+use crate::routing::{self, Agent, Phones, Table, Text};
+use crate::store::phones::Phones as StoredPhones;
 use crate::store::{Reader, Recorder, Store};
+use crate::time::Instant;
 
 /// Where in its life the node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +40,7 @@ pub(super) enum Life {
 pub(super) struct Front {
     pub shards: Shards<Metered>,
     pub desk: Arc<SharedDesk>,
+    pub clock: Clock,
     pub publisher: Publisher,
     pub recorder: Recorder,
     pub reader: Reader,
@@ -49,6 +56,7 @@ impl Front {
         Front {
             shards: node.shards(),
             desk: Arc::clone(node.desk()),
+            clock: node.clock(),
             publisher,
             recorder: store.recorder(),
             reader: store.reader(),
@@ -75,10 +83,54 @@ impl Front {
         }
     }
 
+    /// Who is no agent any more, or has another password, loses its bindings; its calls go on.
+    fn bar_agents(&self, before: &Table, after: &Table) {
+        let gone = self.desk.registrations.bar(|name| match (before.agent(name), after.agent(name)) {
+            (Some(before), Some(after)) => before.secrets != after.secrets,
+            (_, after) => after.is_none(),
+        });
+        tell_gone(&gone);
+    }
+
+    /// Takes out the bindings that have expired.
+    pub fn expire_bindings(&self) {
+        tell_gone(&self.desk.registrations.expire(self.clock.read().now.mono));
+    }
+
+    fn agent(&self, agent: &Agent, now: Instant) -> AgentLine {
+        let bindings = self.desk.registrations.bindings(&agent.name, now);
+        let line = |binding: &Arc<Binding>| BindingLine {
+            contact: binding.contact.uri.to_string(),
+            transport: binding.contact.transport.uri_token().to_owned(),
+            peer: binding.contact.addr.unwrap_or(binding.from.addr),
+            from: binding.from.addr,
+            path: binding.contact.route.iter().map(Text::to_string).collect(),
+            user_agent: binding.user_agent.to_string(),
+            registered: binding.registered,
+            expires_ms: u64::try_from(binding.expires.since(now).as_millis()).unwrap_or(u64::MAX),
+        };
+        AgentLine {
+            name: agent.name.to_string(),
+            account: agent.account.to_string(),
+            number: agent.number.map(|number| number.to_string()),
+            dnd: agent.dnd,
+            max_calls: agent.max_calls,
+            calls: self.desk.agent_calls(&agent.name),
+            contact: agent.contact.as_ref().map(|contact| contact.uri.to_string()),
+            bindings: bindings.iter().map(line).collect(),
+        }
+    }
+
+    /// Writes down which phones are where.
+    pub fn write_phones(&self, phones: &mut StoredPhones) {
+        phones::write(phones, &self.desk.registrations, self.clock.read().now);
+    }
+
     /// Reads, checks and publishes, or only judges.
     async fn reload_now(self: &Front, dry_run: bool) -> Result<Published, NotPublished> {
         let Ok(_alone) = self.reloading.try_lock() else { return Err(NotPublished::Busy) };
         let calls = self.all_calls().await;
+        let before = self.publisher.table();
         // A large configuration takes seconds; the other thread of `back` goes on meanwhile.
         let work = || {
             let candidate = self.publisher.candidate()?;
@@ -95,6 +147,7 @@ impl Front {
             if self.shards.ask_all(tell).await.is_err() {
                 tracing::error!("a shard has ended and was not told of the new configuration");
             }
+            self.bar_agents(&before, &self.publisher.table());
         }
         Ok(published)
     }
@@ -154,12 +207,25 @@ impl Operations for Front {
         self.publisher.generations()
     }
 
+    fn agents(&self, after: Option<&str>, most: usize) -> Vec<AgentLine> {
+        let table = self.publisher.table();
+        let now = self.clock.read().now.mono;
+        let behind =
+            table.agents().iter().skip_while(|agent| after.is_some_and(|after| *agent.name <= *after));
+        behind.take(most).map(|agent| self.agent(agent, now)).collect()
+    }
+
     fn route<'a>(
         &'a self,
         did: &'a str,
         from: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Explanation, NotRouted>> {
-        async move { route(&self.publisher.table(), &self.publisher.config(), did, from) }.boxed()
+        async move {
+            let now = self.clock.read().now.mono;
+            let phones = Known { directory: &self.desk.registrations, now };
+            route(&self.publisher.table(), &self.publisher.config(), &phones, did, from)
+        }
+        .boxed()
     }
 
     fn records(&self) -> Reader {
@@ -167,6 +233,7 @@ impl Operations for Front {
     }
 
     fn measure(&self) {
+        metrics::gauge!("strowger_registrations").set(self.desk.registrations.len() as f64);
         for (trunk, calls) in self.told.calls(&self.publisher.table(), &self.desk) {
             metrics::gauge!("strowger_trunk_calls_active", "trunk" => trunk.to_string())
                 .set(f64::from(calls));
@@ -192,14 +259,21 @@ impl ToldTrunks {
     }
 }
 
+fn tell_gone(gone: &[Gone]) {
+    for Gone { agent, .. } in gone {
+        tracing::info!(agent = &**agent, "agent is gone");
+    }
+}
+
 /// What a call would do, by a table and the configuration that it was built of.
 pub fn route(
     table: &Table,
     config: &Config,
+    phones: &dyn Phones,
     did: &str,
     from: Option<&str>,
 ) -> Result<Explanation, NotRouted> {
-    let told = routing::explain(table, config, did, from);
+    let told = routing::explain(table, config, phones, did, from);
     let Some(number) = told.did else {
         let remedy = "a number is + and 7 to 15 digits, or as it is dialled in the node's country";
         return Err(NotRouted::BadNumber(format!("{} ({remedy})", told.text)));
@@ -209,7 +283,7 @@ pub fn route(
         && !table.is_ours(number)
         && number::read(digits, &table.country()).is_some_and(|national| table.is_ours(national))
     {
-        return route(table, config, digits, from);
+        return route(table, config, phones, digits, from);
     }
     if told.refused == Some(404) {
         return Err(NotRouted::UnknownNumber(told.text));
@@ -221,7 +295,6 @@ pub fn route(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Instant;
 
     #[test]
     fn the_calls_of_a_trunk_that_a_reload_removed_are_told_until_there_are_none() {

@@ -10,16 +10,29 @@ use crate::time::Instant;
 /// How soon an answer is tried again that may not go before the PRACK (RFC 3262 §3).
 const PRACK_WAIT: std::time::Duration = std::time::Duration::from_millis(200);
 
+impl Party {
+    /// Whether an INVITE is the next try of one that was refused: with what it lacked.
+    fn tries_again(&self, message: &Message) -> bool {
+        match &self.role {
+            Role::Called { invite, stage: Called::Refused(_), .. } => message.cseq().0 > invite.cseq().0,
+            Role::Caller { .. } | Role::Called { .. } | Role::Dead => false,
+        }
+    }
+}
+
 impl Host {
     /// An INVITE that begins a call.
     pub(super) fn invited(&mut self, now: Instant, key: Key, message: Message) {
         let call_id = message.call_id().to_owned();
-        if self.parties.contains_key(&call_id) {
+        let refused = self.parties.get(&call_id).filter(|party| party.tries_again(&message));
+        let again = refused.map(|party| party.manner.clone());
+        if again.is_none() && self.parties.contains_key(&call_id) {
             let tag = self.stack.fresh("t");
             let merged = tagged(Message::response(&message, 482, "Loop Detected"), &tag);
             return self.stack.respond(now, &key, merged);
         }
         let manner = match self.habits.as_slice() {
+            _ if again.is_some() => again.unwrap_or_default(),
             [] => Manner::default(),
             habits => {
                 let habit = *self.dice.pick(habits);

@@ -13,11 +13,14 @@ use super::core::{Census, Core, Maker};
 use super::layout;
 use crate::config::{self, Config, Strangers};
 use crate::engine::desk::Pace;
+use crate::engine::directory::Registrations;
+use crate::engine::exchange::binding::Directory;
 use crate::engine::exchange::{Bounds, Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
 use crate::engine::precedence::Standing;
 use crate::engine::shard::guard;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
+use crate::sip::digest::Nonces;
 use crate::sip::peer::{ListenerId, Transport};
 use crate::time::{Instant, Now};
 
@@ -100,6 +103,8 @@ impl Maker for Served {
                 shard: shard as u8,
                 router,
                 seed: wide(seed ^ (shard as u64 + 1) << 32),
+                realm: Arc::from(&*config.node.node.realm),
+                nonces: Nonces::new([seed as u8; 64]),
             };
             let desk = Arc::clone(&desk) as Arc<dyn Desk>;
             Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.bounds)
@@ -196,6 +201,7 @@ const RECORDS: u32 = 10_000;
 struct Counter {
     counts: Mutex<BTreeMap<String, u32>>,
     paces: Mutex<BTreeMap<String, Pace>>,
+    registrations: Registrations,
     /// So many questions for our address until one is a bug; 0: none is.
     message_fault: AtomicU32,
     /// The same of the questions that an arriving call asks.
@@ -260,6 +266,10 @@ impl Desk for Counter {
         self.give(format!("agent {}", agent.name));
     }
 
+    fn seat_agent(&self, agent: &Agent) {
+        self.add(format!("agent {}", agent.name), 0);
+    }
+
     fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool {
         may_panic(&self.arrival_fault);
         let has_room = self.add(format!("trunk {}", trunk.name), trunk.max_calls).is_some();
@@ -285,5 +295,9 @@ impl Desk for Counter {
     fn ringing_ended(&self, caller: E164, did: E164) {
         self.give(format!("ringing of {caller}"));
         self.give(format!("ringing of {caller} at {did}"));
+    }
+
+    fn directory(&self) -> &dyn Directory {
+        &self.registrations
     }
 }

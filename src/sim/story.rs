@@ -101,6 +101,12 @@ impl Setup {
         self
     }
 
+    /// More keys for the first `[[number]]` of the file.
+    pub fn with_number(mut self, keys: &str) -> Setup {
+        self.routing = self.routing.replacen("[[number]]\n", &format!("[[number]]\n{keys}\n"), 1);
+        self
+    }
+
     pub fn shards(mut self, shards: usize) -> Setup {
         self.shards = shards;
         self
@@ -108,14 +114,19 @@ impl Setup {
 
     /// The carrier sends an INVITE to this number.
     pub fn incoming(self, dialled: &str) -> Call {
+        let manner = self.manner.clone();
+        self.before_any_call().dials(dialled, manner)
+    }
+
+    /// The world before anybody calls.
+    pub fn before_any_call(self) -> Call {
         let mut world = World::new(7, self.shards, self.maker);
         world.settle(AGENTS, GATEWAYS, &self.routing);
         world.wire.lose_number(self.lost);
         if let Some(name) = self.unchecked {
             world.leaves_unchecked(name);
         }
-        let call_id = world.dials(dialled, self.manner);
-        Call { world, call_id, holds: false }
+        Call { world, call_id: String::new(), holds: false }
     }
 }
 
@@ -145,6 +156,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// Somebody calls; the story goes on with this call.
+    pub fn dials(mut self, dialled: &str, manner: Manner) -> Call {
+        self.call_id = self.world.dials(dialled, manner);
+        self
+    }
+
     /// These are rung, and say so.
     ///
     /// # Panics

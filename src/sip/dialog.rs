@@ -49,6 +49,8 @@ struct Marks {
     remote_tag: (u16, u16),
     /// The first route is a strict router (RFC 2543): it takes the Request-URI (RFC 3261 §12.2.1.1).
     strict: bool,
+    /// See [`Dialog::pinned`].
+    pinned: bool,
 }
 
 /// A message that cannot make a dialog: no usable Contact, or texts without end.
@@ -132,7 +134,7 @@ impl Dialog {
             None => (false, Some(Hop::of(&contact.uri))),
         };
         let peer = next_hop(from, hop, ways);
-        let marks = Marks { local, remote, call_id, target, remote_tag, strict };
+        let marks = Marks { local, remote, call_id, target, remote_tag, strict, pinned: false };
         Ok(Dialog { text: text.into_boxed_slice(), marks, local_seq, remote_seq, peer })
     }
 
@@ -269,10 +271,22 @@ impl Dialog {
             self.marks.target = u16::try_from(target).unwrap_or(u16::MAX);
             self.text = text.into_boxed_slice();
         }
+        if self.marks.pinned {
+            self.peer = from;
         // The same target may have come by another connection.
-        if self.text.len() == usize::from(self.marks.target) {
+        } else if self.text.len() == usize::from(self.marks.target) {
             self.peer = next_hop(from, Some(Hop::of(&contact.uri)), ways);
         }
+    }
+
+    /// The same with a phone that has registered: it is reached where it registered from, or sends from later, whatever
+    /// its Contact and its NAT make of that (RFC 5626 §5.3).
+    pub fn pinned(mut self, to: Option<Peer>) -> Dialog {
+        if let Some(peer) = to {
+            self.marks.pinned = true;
+            self.peer = peer;
+        }
+        self
     }
 
     /// What stands from one mark to another, behind that text.

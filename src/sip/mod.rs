@@ -4,6 +4,7 @@
 pub mod body;
 pub mod build;
 pub mod dialog;
+pub mod digest;
 pub mod header;
 pub mod peer;
 pub mod sdp;

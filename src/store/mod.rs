@@ -10,6 +10,7 @@ mod disk;
 mod inbox;
 mod journal;
 mod line;
+pub mod phones;
 mod slots;
 pub mod volume;
 

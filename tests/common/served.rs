@@ -9,7 +9,8 @@ use serde_json::json;
 use strowger::admin::Admin;
 use strowger::admin::metrics::Metrics;
 use strowger::admin::operations::{
-    Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
+    AgentLine, BindingLine, Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published,
+    Readiness,
 };
 use strowger::call::cdr::{Direction, Role};
 use strowger::call::story::{CallPlace, CallStory, LadderLine, LiveCall, StoryLeg, StoryTimer, Way};
@@ -112,6 +113,12 @@ impl Operations for MadeUp {
         .boxed()
     }
 
+    fn agents(&self, after: Option<&str>, most: usize) -> Vec<AgentLine> {
+        let names =
+            ["alice", "bob", "carol"].into_iter().filter(|name| after.is_none_or(|after| *name > after));
+        names.take(most).map(agent).collect()
+    }
+
     fn generations(&self) -> Vec<GenerationLine> {
         vec![GenerationLine { generation: 1, published: Wall(NOON), numbers: 3 }]
     }
@@ -174,5 +181,27 @@ pub fn story_of(id: &str) -> CallStory {
         timers: vec![StoryTimer { name: "RingTimeout".into(), leg: None, due_ms: 19_000 }],
         ladder: vec![LadderLine { at_ms: 0, way: Way::In, leg: 0, what: "INVITE".into(), note: None }],
         ladder_dropped: 0,
+    }
+}
+
+fn agent(name: &str) -> AgentLine {
+    AgentLine {
+        name: name.to_owned(),
+        account: "office".to_owned(),
+        number: Some("+12015550101".to_owned()),
+        dnd: false,
+        max_calls: 1,
+        calls: 0,
+        contact: None,
+        bindings: vec![BindingLine {
+            contact: format!("sip:{name}@192.168.1.7"),
+            transport: "udp".to_owned(),
+            peer: ([192, 0, 2, 7], 5060).into(),
+            from: ([192, 0, 2, 7], 5060).into(),
+            path: Vec::new(),
+            user_agent: "phone".to_owned(),
+            registered: Wall(1_795_000_000_000),
+            expires_ms: 3_599_000,
+        }],
     }
 }

@@ -119,7 +119,7 @@ fn r01_e_a_strangers_invite_meets_silence_where_strangers_are_dropped() {
 #[test]
 fn r01_e_a_strangers_other_requests_meet_silence() {
     let mut call = bridged();
-    for method in ["OPTIONS", "REGISTER", "SUBSCRIBE", "MESSAGE", "BYE", "CANCEL", "INFO"] {
+    for method in ["OPTIONS", "SUBSCRIBE", "MESSAGE", "BYE", "CANCEL", "INFO"] {
         call.world.sends(layout::STRANGER, &outside(method, ""));
         // A tag that names no dialog of ours makes nobody known.
         call.world.sends(layout::STRANGER, &outside(method, ";tag=guessed"));
@@ -209,7 +209,7 @@ fn last_told(call: &Call) -> Message {
 #[test]
 fn r01_other_methods_outside_a_dialog_are_405_with_allow() {
     let mut call = bridged();
-    for method in ["SUBSCRIBE", "PUBLISH", "MESSAGE", "NOTIFY", "REFER", "REGISTER", "WHATEVER"] {
+    for method in ["SUBSCRIBE", "PUBLISH", "MESSAGE", "NOTIFY", "REFER", "WHATEVER"] {
         call.world.sends(layout::CARRIER, &outside(method, ""));
         call.settle();
         let answer = last_told(&call);

@@ -191,7 +191,7 @@ fn r03_5_what_a_route_says_the_caller_gets_is_what_the_call_tells_it() -> Result
 /// What `route` says of the DID.
 fn said(rest: &str) -> Result<Explanation, Vec<Finding>> {
     let config = config::parse(&node_text("", "", "", rest), &|_| None)?.config;
-    Ok(routing::explain(&Table::new(&config, 1, None), &config, DID, None))
+    Ok(routing::explain(&Table::new(&config, 1, None), &config, &routing::Fixed, DID, None))
 }
 
 #[test]

@@ -76,6 +76,7 @@ impl World {
                  gateways = [{{ uri = \"sip:{host}:{gateway}\" }}]\noptions_interval = 0\n\
                  [[agent]]\nname = \"alice\"\ncontact = \"sip:alice@{host}:{alice}\"\n\
                  [[agent]]\nname = \"bob\"\ncontact = \"sip:bob@{host}:{bob}\"\n\
+                 [[agent]]\nname = \"carol\"\npassword = \"swordfish\"\nnumber = \"{DID}\"\n\
                  [[number]]\ndid = \"{DID}\"\n{number}\n"
             ),
         )?;

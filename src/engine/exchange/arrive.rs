@@ -1,6 +1,5 @@
 //! Requests outside a dialog: who sent it, what it wants, and how a call begins (R1, R2, R14).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -13,7 +12,8 @@ use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
 use crate::call::{Arrival, Call, Caller, Refused, Seen, caller, refused};
-use crate::routing::{DidFrom, Plan, Trunk, Who};
+use crate::number::E164;
+use crate::routing::{DidFrom, NoPlan, Origin, Plan, Trunk, Who};
 use crate::sip::body::Body;
 use crate::sip::build::{self, AnswerHead, Writer};
 use crate::sip::dialog::Dialog;
@@ -99,11 +99,19 @@ impl Exchange {
         age: Duration,
         out: &mut Effects,
     ) {
-        let Some(trunk) = self.table.trunk_of(from.addr).cloned() else {
+        if request.method() == Method::Register {
+            return self.register(now, from, request, key, out);
+        }
+        let origin = if self.is_an_agents(from, request) {
+            let Some(agent) = self.authenticate(now, from, request, out) else { return };
+            self.table.origin_of(&agent)
+        } else if let Some(trunk) = self.table.trunk_of(from.addr).cloned() {
+            Origin::Trunk(trunk)
+        } else {
             return self.stranger(from, request, out);
         };
         match request.method() {
-            Method::Invite => self.invited(now, from, request, key, age, &trunk, out),
+            Method::Invite => self.invited(now, from, request, key, age, &origin, out),
             Method::Options if self.draining => {
                 self.refuse_statelessly(from, request, Refusal::Overload, out)
             }
@@ -164,7 +172,7 @@ impl Exchange {
         });
     }
 
-    fn answer_statelessly(
+    pub(super) fn answer_statelessly(
         &mut self,
         from: Peer,
         request: &Message<'_>,
@@ -189,15 +197,15 @@ impl Exchange {
         invite: &Message<'_>,
         key: Key,
         age: Duration,
-        trunk: &Arc<Trunk>,
+        origin: &Origin,
         out: &mut Effects,
     ) {
         // True overload and draining: nothing is kept, no record is written (R12, R14).
         if self.draining || age > STALE || !self.has_room() || !self.admits(now) {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
-        self.arriving = Some(Arriving::at(Reached::Sender));
-        self.arrives(now, from, invite, key, age, trunk, out);
+        self.arriving = Some(Arriving::at(Reached::Sender, origin));
+        self.arrives(now, from, invite, key, age, origin, out);
         self.arriving = None;
     }
 
@@ -210,7 +218,7 @@ impl Exchange {
         invite: &Message<'_>,
         key: Key,
         age: Duration,
-        trunk: &Arc<Trunk>,
+        origin: &Origin,
         out: &mut Effects,
     ) {
         // RFC 3261 §8.1.1.8: exactly one.
@@ -221,6 +229,9 @@ impl Exchange {
         let Ok(dialog) = Dialog::of_request(invite, &[b'-'; names::TAG_LEN], from, &self.settings) else {
             return self.refuse_statelessly(from, invite, Refusal::Malformed, out);
         };
+        // A phone is reached where it called from; one behind a proxy by that.
+        let direct = origin.trunk().is_none() && invite.get(Name::RecordRoute).is_none();
+        let dialog = dialog.pinned(direct.then_some(from));
         let hops = match invite.max_forwards() {
             Ok(hops) => hops,
             Err(_) => return self.refuse_statelessly(from, invite, Refusal::Malformed, out),
@@ -233,19 +244,19 @@ impl Exchange {
             self.desk.release_record();
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         };
-        self.arriving = Some(Arriving::at(Reached::Transaction(id)));
+        self.arriving = Some(Arriving::at(Reached::Transaction(id), origin));
         self.scratch.clear();
         let head = AnswerHead::of(&mut self.scratch, invite, from.addr);
         self.respond_trying(now, invite, &head, id, out);
-        let arrival = self.arrival(now, invite, trunk);
-        self.arriving = Some(Arriving::at(Reached::Reading(id)));
-        match self.admit(now, invite, trunk, hops, &arrival) {
+        let arrival = self.arrival(now, invite, origin);
+        self.arriving = Some(Arriving::at(Reached::Reading(id), origin));
+        match self.admit(now, invite, origin, hops, &arrival) {
             Ok((plan, session)) => {
                 let opening = Opening { invite: Kept::of(invite), head, dialog: Box::new(dialog) };
                 self.begin(now, from, invite, id, slot, opening, arrival, plan, session, out);
                 out.notices.push(Notice::SetUp { waited: age });
             }
-            Err(why) => self.refuse_call(now, from, invite, id, &arrival, trunk, why, out),
+            Err(why) => self.refuse_call(now, from, invite, id, &arrival, origin, why, out),
         }
     }
 
@@ -283,14 +294,17 @@ impl Exchange {
         self.transactions.respond(now.mono, id, 100, &self.scratch[range], &mut out.out);
     }
 
-    pub(super) fn arrival(&mut self, now: Now, invite: &Message<'_>, trunk: &Trunk) -> Arrival {
-        let text = dialled(invite, trunk);
-        let number = trunk.read_dialled(&text);
+    pub(super) fn arrival(&mut self, now: Now, invite: &Message<'_>, origin: &Origin) -> Arrival {
+        let text = dialled(invite, origin.reads());
+        let number = origin.reads().read_dialled(&text);
         Arrival {
             id: self.names.record_id(now.wall),
             dialled: number.map_or_else(|| caller::cut(&text).into(), Into::into),
             number,
-            caller: Caller::of(invite, trunk),
+            caller: match origin {
+                Origin::Trunk(trunk) => Caller::of(invite, trunk),
+                Origin::Agent { agent, .. } => Caller::agent(invite, agent, self.table.shown_of(agent)),
+            },
             offer: Body::of(invite).filter(Body::is_sdp),
             breadth: invite.number(Name::MaxBreadth),
             expires: invite.number(Name::Expires).map(|seconds| Duration::from_secs(seconds.into())),
@@ -303,7 +317,7 @@ impl Exchange {
         &mut self,
         now: Now,
         invite: &Message<'_>,
-        trunk: &Arc<Trunk>,
+        origin: &Origin,
         hops: Option<u32>,
         arrival: &Arrival,
     ) -> Result<(Box<Plan>, Option<Session>), Refusal> {
@@ -331,16 +345,24 @@ impl Exchange {
         }
         let session = Session::of_request(invite).map_err(|_| Refusal::IntervalTooSmall)?;
         let draw = (self.names.draw() >> 32) as u32;
-        let did = arrival.number.ok_or(Refusal::UnknownNumber)?;
-        let plan = self.table.plan_for(trunk, did, draw).map_err(|_| Refusal::UnknownNumber)?;
-        if caller::loops(invite, plan.did, trunk) {
-            return Err(Refusal::Loop);
-        }
-        if !self.desk.take_trunk(trunk, now.mono) {
+        let plan = match origin {
+            Origin::Trunk(trunk) => {
+                let did = arrival.number.ok_or(Refusal::UnknownNumber)?;
+                let plan = self.table.plan_for(trunk, did, draw).map_err(refusal_of)?;
+                if caller::loops(invite, did, trunk) {
+                    return Err(Refusal::Loop);
+                }
+                plan
+            }
+            Origin::Agent { agent, dials } => {
+                self.table.plan_of(agent, &dialled(invite, dials), draw).map_err(refusal_of)?
+            }
+        };
+        if !self.desk.enter(origin, now.mono) {
             return Err(Refusal::TrunkLimit);
         }
         if let Some(arriving) = &mut self.arriving {
-            arriving.trunk = Some(Arc::clone(trunk));
+            arriving.entered = true;
         }
         Ok((Box::new(plan), session))
     }
@@ -359,15 +381,17 @@ impl Exchange {
         session: Option<Session>,
         out: &mut Effects,
     ) {
-        let counted = arrival.caller.number.is_some();
-        if let Some(number) = arrival.caller.number
-            && !self.rings_not_too_often(number, &plan, out)
+        // An agent's own calls are no loop.
+        let counts = plan.origin.trunk().and(arrival.caller.number).zip(plan.did);
+        let counted = counts.is_some();
+        if let Some((number, did)) = counts
+            && !self.rings_not_too_often(number, did, &plan, out)
         {
-            self.arriving = Some(Arriving::at(Reached::Reading(id)));
-            self.desk.ringing_ended(number, plan.did);
-            self.desk.free_trunk(&plan.trunk);
-            let trunk = plan.trunk.clone();
-            return self.refuse_call(now, from, invite, id, &arrival, &trunk, Refusal::TooManyRinging, out);
+            self.arriving = Some(Arriving::at(Reached::Reading(id), &plan.origin));
+            self.desk.ringing_ended(number, did);
+            self.desk.leave(&plan.origin);
+            let why = Refusal::TooManyRinging;
+            return self.refuse_call(now, from, invite, id, &arrival, &plan.origin, why, out);
         }
         let mut side = Side::new(invite.cseq());
         side.session = session;
@@ -377,7 +401,7 @@ impl Exchange {
         story.say(now.mono, Way::Out, LegId::CALLER, What::Response(100, Method::Invite));
         let started = CallEvent::Started {
             call: arrival.id.clone(),
-            trunk: plan.trunk.name.clone(),
+            from: plan.origin.name().clone(),
             dialled: arrival.dialled.clone(),
         };
         self.slots.insert(Box::new(Slot {
@@ -413,15 +437,15 @@ impl Exchange {
     }
 
     /// R11: `max_ringing_per_caller`, and the warning that names the likely loop.
-    fn rings_not_too_often(&mut self, number: crate::number::E164, plan: &Plan, out: &mut Effects) -> bool {
+    fn rings_not_too_often(&mut self, number: E164, did: E164, plan: &Plan, out: &mut Effects) -> bool {
         /// How many ringing calls of one caller to one forwarded number are a loop, most likely.
         const LIKELY_LOOP: u32 = 10;
-        let (of_caller, to_did) = self.desk.ringing_began(number, plan.did);
+        let (of_caller, to_did) = self.desk.ringing_began(number, did);
         if let Some(arriving) = &mut self.arriving {
-            arriving.rings = Some((number, plan.did));
+            arriving.rings = Some((number, did));
         }
         if to_did == LIKELY_LOOP && is_forwarded(plan) {
-            out.notices.push(Notice::Said(CallEvent::LikelyLoop { caller: number, did: plan.did }));
+            out.notices.push(Notice::Said(CallEvent::LikelyLoop { caller: number, did }));
         }
         plan.limits.max_ringing_per_caller == 0 || of_caller <= plan.limits.max_ringing_per_caller
     }
@@ -435,12 +459,15 @@ impl Exchange {
         invite: &Message<'_>,
         id: transaction::Id,
         arrival: &Arrival,
-        trunk: &Arc<Trunk>,
+        origin: &Origin,
         why: Refusal,
         out: &mut Effects,
     ) {
         self.rejected.count(why.label());
-        let code = if why == Refusal::TrunkLimit { trunk.limit_code } else { why.code() };
+        let code = match origin.trunk() {
+            Some(trunk) if why == Refusal::TrunkLimit => trunk.limit_code,
+            Some(_) | None => why.code(),
+        };
         let seen: Seen = (std::str::from_utf8(invite.call_id()).ok().map(Into::into), Some(from.addr));
         // It is ours though it be disabled.
         let ours = arrival.number.and_then(|did| Some((did, self.table.account_of(did)?)));
@@ -449,7 +476,7 @@ impl Exchange {
             None => (None, "".into()),
         };
         let refused_call =
-            Refused { arrival, refusal: why, code, trunk, generation: self.table.generation, account, did };
+            Refused { arrival, refusal: why, code, origin, generation: self.table.generation, account, did };
         let cdr = refused(refused_call, now, &self.settings.node, seen);
         let tag = self.names.stateless_tag(invite.via().branch.unwrap_or(invite.call_id()));
         self.scratch.clear();
@@ -522,6 +549,14 @@ impl Exchange {
     }
 }
 
+fn refusal_of(why: NoPlan) -> Refusal {
+    match why {
+        NoPlan::NotANumber | NoPlan::UnknownNumber(_) | NoPlan::Disabled(_) => Refusal::UnknownNumber,
+        NoPlan::Forbidden(_) => Refusal::Forbidden,
+        NoPlan::NothingToShow => Refusal::NothingToShow,
+    }
+}
+
 /// What a refusal says beside its status.
 pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refusal, retry_after: u64) {
     match why {
@@ -567,6 +602,18 @@ pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refu
         | Refusal::TooManyRinging
         | Refusal::TooManyHops
         | Refusal::NoBreadth
+        | Refusal::OtherUri
+        | Refusal::Unauthorized
+        | Refusal::ProxyUnauthorized
+        | Refusal::WrongPassword
+        | Refusal::OtherAgent
+        | Refusal::Forbidden
+        | Refusal::NothingToShow
+        | Refusal::ForeignContact
+        | Refusal::TooManyContacts
+        | Refusal::TooManyTries
+        | Refusal::IntervalTooBrief
+        | Refusal::OutOfOrder
         | Refusal::Fault
         | Refusal::Version => {}
     }

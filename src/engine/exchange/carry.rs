@@ -53,7 +53,7 @@ impl Exchange {
         self.carried.clear();
         let Some(call) = self.slots.get(key).and_then(|slot| slot.call.as_deref()) else { return };
         let trunk = match to {
-            LegId::CALLER => Some(&call.plan.trunk),
+            LegId::CALLER => call.plan.origin.trunk(),
             leg => call.leg(leg).and_then(|leg| leg.trunk()),
         };
         let hides = to != LegId::CALLER && call.arrival.caller.withheld;

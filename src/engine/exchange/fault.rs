@@ -1,24 +1,23 @@
 //! A panic was caught: what it was in ends, with its record, and nothing else does (R12).
 
-use std::sync::Arc;
-
 use super::slot::{Owner, Stage};
 use super::{Effects, Exchange, SlotKey, Switchboard};
 use crate::call::event::Action;
 use crate::call::refusal::Refusal;
 use crate::call::{Arrival, Caller, caller};
 use crate::number::E164;
-use crate::routing::Trunk;
+use crate::routing::Origin;
 use crate::sip::peer::Peer;
 use crate::sip::transaction::{self, Meeting};
 use crate::sip::wire::Message;
 use crate::time::Now;
 
-/// An INVITE of a trunk's that is no call yet, and what it holds.
+/// An INVITE of a trunk's or an agent's that is no call yet, and what it holds.
 pub(super) struct Arriving {
     pub reached: Reached,
-    /// Whose call it is, once it has a place there.
-    pub trunk: Option<Arc<Trunk>>,
+    pub origin: Origin,
+    /// It has a place among the calls from there.
+    pub entered: bool,
     /// The caller and the DID that it counts as ringing for.
     pub rings: Option<(E164, E164)>,
 }
@@ -26,7 +25,7 @@ pub(super) struct Arriving {
 /// How far it has come.
 #[derive(Clone, Copy)]
 pub(super) enum Reached {
-    /// Its sender is a trunk, and there is room.
+    /// Its sender is known, and there is room.
     Sender,
     /// It has its transaction and its record's slot.
     Transaction(transaction::Id),
@@ -35,8 +34,8 @@ pub(super) enum Reached {
 }
 
 impl Arriving {
-    pub fn at(reached: Reached) -> Arriving {
-        Arriving { reached, trunk: None, rings: None }
+    pub fn at(reached: Reached, origin: &Origin) -> Arriving {
+        Arriving { reached, origin: origin.clone(), entered: false, rings: None }
     }
 }
 
@@ -52,9 +51,9 @@ impl Exchange {
             self.end_by_fault(now, key, out);
             self.sweep(key);
         }
-        if let Some(Arriving { reached, trunk, rings }) = self.arriving.take() {
-            if let Some(trunk) = trunk {
-                self.desk.free_trunk(&trunk);
+        if let Some(Arriving { reached, origin, entered, rings }) = self.arriving.take() {
+            if entered {
+                self.desk.leave(&origin);
             }
             if let Some((caller, did)) = rings {
                 self.desk.ringing_ended(caller, did);
@@ -62,7 +61,7 @@ impl Exchange {
             if let Some((from, bytes)) = message
                 && let Ok(invite) = Message::parse(bytes)
             {
-                self.refuse_by_fault(now, from, &invite, reached, out);
+                self.refuse_by_fault(now, from, &invite, (reached, &origin), out);
             }
         }
     }
@@ -71,7 +70,7 @@ impl Exchange {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(call) = slot.call.as_mut() {
             let answered = slot.caller.side.stage != Stage::Early;
-            let lines = &mut Switchboard { desk: &*self.desk, called: &mut self.called };
+            let lines = &mut Switchboard { desk: &*self.desk, called: &mut self.called, now: now.mono };
             call.abort(now, answered, lines);
         }
         self.end_from_dialogs(now, key, out);
@@ -85,10 +84,9 @@ impl Exchange {
         now: Now,
         from: Peer,
         invite: &Message<'_>,
-        reached: Reached,
+        (reached, origin): (Reached, &Origin),
         out: &mut Effects,
     ) {
-        let Some(trunk) = self.table.trunk_of(from.addr).cloned() else { return };
         let id = match reached {
             Reached::Transaction(id) | Reached::Reading(id) => id,
             Reached::Sender => match self.take_in(now, from, invite) {
@@ -97,11 +95,11 @@ impl Exchange {
             },
         };
         let arrival = match reached {
-            Reached::Reading(_) => self.arrival(now, invite, &trunk),
+            Reached::Reading(_) => self.arrival(now, invite, origin),
             // It may be just this that failed.
             Reached::Sender | Reached::Transaction(_) => self.unread(now, invite),
         };
-        self.refuse_call(now, from, invite, id, &arrival, &trunk, Refusal::Fault, out);
+        self.refuse_call(now, from, invite, id, &arrival, origin, Refusal::Fault, out);
     }
 
     /// A transaction and the record's slot. None: there is no room.

@@ -10,7 +10,7 @@ use super::names::read_tag;
 use super::slot::{Armed, Asked, CallerSide, ForkSeen, Side, Slot, Stage};
 use super::story::Story;
 use super::{Desk, Exchange, Settings, SlotKey};
-use crate::call::cdr::{Direction, Role};
+use crate::call::cdr::Role;
 use crate::call::event::LegId;
 use crate::call::leg::{Destination, LegState};
 use crate::call::story::{CallPlace, CallStory, LiveCall, StoryLeg, StoryTimer};
@@ -77,14 +77,14 @@ impl Exchange {
 fn live(call: &Call) -> LiveCall {
     LiveCall {
         id: call.arrival.id.clone(),
-        direction: Direction::Inbound,
+        direction: call.direction(),
         state: Cow::Borrowed(call.state_name()),
         generation: call.plan.generation,
         account: call.plan.account.clone(),
-        trunk: Some(call.plan.trunk.name.clone()),
-        did: Some(call.plan.did.to_string().into()),
+        trunk: call.plan.origin.trunk().map(|trunk| trunk.name.clone()),
+        did: call.plan.did.map(Into::into),
         dialled: call.arrival.dialled.clone(),
-        caller: call.arrival.shown_caller(call.plan.trunk.trusted_identity),
+        caller: call.arrival.shown_caller(call.plan.origin.reads().trusted_identity),
         started: call.arrival.at.wall,
         answered: call.answered_at().map(|at| call.arrival.wall(at)),
     }
@@ -126,7 +126,7 @@ fn story_of(now: Now, call: &Call, story: &Story, armed: &[Armed], legs: &[Glimp
     };
     let legs = call.legs.iter().zip(1u8..).map(|(leg, id)| {
         let (role, name) = match &leg.to {
-            Destination::Contact(agent) => (Role::Agent, agent.name.clone()),
+            Destination::Phone { agent, .. } => (Role::Agent, agent.name.clone()),
             Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
         };
         let (sip_call_id, peer) = seen(usize::from(id));

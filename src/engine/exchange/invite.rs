@@ -7,15 +7,17 @@ use smallvec::SmallVec;
 use super::arrive::{ALLOW, SUPPORTED};
 use super::carry::goes_along;
 use super::names::CallIdText;
-use super::slot::{CalledSide, Owner, Side, Stage};
+use super::slot::{CalledSide, Challenged, Owner, Side, Special, Stage};
 use super::story::What;
 use super::{Effects, Exchange, Settings, SlotKey, names};
 use crate::call::event::{Event, LegEvent, LegId};
 use crate::call::leg::{Destination, Leg};
 use crate::call::presentation::Presentation;
 use crate::call::story::Way;
+use crate::routing::Auth;
 use crate::sip::build::Writer;
 use crate::sip::dialog::Ways;
+use crate::sip::digest::{self, Challenge};
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::session;
@@ -38,6 +40,8 @@ pub(super) enum Attempt {
     Interval(u32),
     /// In a datagram after all: nobody took the stream.
     Datagram,
+    /// With credentials, after a 401 or 407 (RFC 3261 §22.2).
+    Authorized,
 }
 
 impl Exchange {
@@ -68,20 +72,27 @@ impl Exchange {
         };
         let Some(leg) = call.leg(id) else { return false };
         let Some(peer) = self.settings.peer_of(leg) else { return false };
+        let pinned = leg.phone().is_some_and(|phone| phone.route.is_empty() && phone.peer.is_some());
         let takes_streams = attempt != Attempt::Datagram && leg.gateway().is_some_and(|at| at.long_by_tcp);
         let over = |peer: Peer| (peer, self.settings.host_of(&*self.desk, peer));
         let first = over(peer);
         let call_id = match attempt {
             Attempt::First => self.names.call_id(),
-            Attempt::Interval(_) | Attempt::Datagram => slot.legs[id.index() - 1].call_id,
+            Attempt::Interval(_) | Attempt::Datagram | Attempt::Authorized => {
+                slot.legs[id.index() - 1].call_id
+            }
         };
         let Ok((transaction, branch)) = self.transactions.reserve(Owner::Leg(key, id)) else { return false };
         let side = &mut slot.legs[id.index() - 1];
         let cseq = side.side.invite_seq + 1;
         let min_se = match attempt {
             Attempt::Interval(seconds) => Some(seconds),
-            Attempt::First | Attempt::Datagram => side.min_se,
+            Attempt::First | Attempt::Datagram | Attempt::Authorized => side.min_se(),
         };
+        let credentials = side.challenge().and_then(|challenge| {
+            let auth = leg.trunk()?.auth.as_ref()?;
+            Some(Given { challenge, auth, cnonce: self.names.stateless_tag(branch.as_ref()) })
+        });
         let write = |(peer, host): (Peer, super::inspect::Host), scratch: &mut Vec<u8>| {
             scratch.clear();
             let draft = Draft {
@@ -93,6 +104,7 @@ impl Exchange {
                 call_id: &call_id,
                 cseq,
                 min_se,
+                credentials: credentials.as_ref(),
             };
             (peer, draft.write(scratch, &names::tag(key, id, 0), branch.as_ref()))
         };
@@ -109,11 +121,29 @@ impl Exchange {
         slot.story.say(now.mono, Way::Out, id, What::Request(Method::Invite));
         slot.pins += 1;
         side.called(transaction, call_id, peer, cseq, min_se);
+        if pinned {
+            side.special.get_or_insert_default().pinned = true;
+        }
         true
     }
 }
 
 impl CalledSide {
+    /// Where its dialogs' requests go, whatever their Contacts say.
+    pub fn pin(&self) -> Option<Peer> {
+        self.special.as_ref().is_some_and(|special| special.pinned).then_some(self.peer)
+    }
+
+    /// A Min-SE of its own (RFC 4028 §7.4).
+    pub fn min_se(&self) -> Option<u32> {
+        self.special.as_ref()?.min_se
+    }
+
+    /// The carrier's challenge that it answers.
+    pub fn challenge(&self) -> Option<&Challenged> {
+        self.special.as_ref()?.challenge.as_ref()
+    }
+
     /// A leg before its INVITE.
     fn uncalled(peer: Peer) -> Self {
         CalledSide {
@@ -123,7 +153,7 @@ impl CalledSide {
             peer,
             forks: SmallVec::new(),
             stray_acks: SmallVec::new(),
-            min_se: None,
+            special: None,
         }
     }
 
@@ -140,7 +170,11 @@ impl CalledSide {
         self.transaction = Some(transaction);
         self.call_id = call_id;
         self.peer = peer;
-        self.min_se = min_se;
+        if let Some(special) = &mut self.special {
+            special.min_se = min_se;
+        } else if min_se.is_some() {
+            self.special = Some(Box::new(Special { min_se, ..Special::default() }));
+        }
         self.forks.clear();
     }
 
@@ -165,6 +199,36 @@ struct Draft<'a> {
     call_id: &'a CallIdText,
     cseq: u32,
     min_se: Option<u32>,
+    credentials: Option<&'a Given<'a>>,
+}
+
+/// What answers a carrier's challenge.
+struct Given<'a> {
+    challenge: &'a Challenged,
+    auth: &'a Auth,
+    cnonce: [u8; 12],
+}
+
+impl Given<'_> {
+    fn write(&self, w: &mut Writer<'_>, target: &[u8]) {
+        let (Some(challenge), Some(password)) = (Challenge::parse(&self.challenge.text), &self.auth.password)
+        else {
+            return;
+        };
+        let username = self.auth.username.as_bytes();
+        let ha1 = challenge.algorithm.ha1(username, challenge.realm, password.as_bytes());
+        let mut text = Vec::with_capacity(256);
+        // Each challenge is answered once.
+        digest::answer(
+            &mut text,
+            &challenge,
+            username,
+            &ha1,
+            (Method::Invite.token(), target),
+            (1, &self.cnonce),
+        );
+        w.header(if self.challenge.proxy { Name::ProxyAuthorization } else { Name::Authorization }, &text);
+    }
 }
 
 impl Draft<'_> {
@@ -176,11 +240,19 @@ impl Draft<'_> {
         w.via(self.peer.transport, self.host, branch);
         let hops = self.invite.max_forwards().ok().flatten().unwrap_or(70);
         w.number(Name::MaxForwards, u64::from(hops.saturating_sub(1)));
+        if let Destination::Phone { contact, .. } = &self.leg.to {
+            for route in &contact.route {
+                w.header(Name::Route, route.as_bytes());
+            }
+        }
         self.write_breadth(&mut w);
         presentation.write_from(&mut w, tag);
         w.header_parts(Name::To, &[b"<", &target, b">"]);
         w.header(Name::CallId, self.call_id);
         w.cseq(self.cseq, Method::Invite.token());
+        if let Some(credentials) = self.credentials {
+            credentials.write(&mut w, &target);
+        }
         super::write_contact(&mut w, self.peer.transport, self.host);
         w.lines(ALLOW);
         // A reliable offer would want its answer in PRACK, and the caller has none yet (R4).
@@ -217,11 +289,7 @@ impl Draft<'_> {
 /// The Request-URI: the agent's contact as it stands, or the number at the gateway.
 fn request_uri(leg: &Leg) -> Target {
     match &leg.to {
-        Destination::Contact(agent) => agent
-            .contact
-            .as_ref()
-            .map(|contact| Target::from_slice(contact.uri.as_bytes()))
-            .unwrap_or_default(),
+        Destination::Phone { contact, .. } => Target::from_slice(contact.uri.as_bytes()),
         Destination::Gateway { number, trunk, gateway } => {
             let mut target = Target::from_slice(b"sip:");
             trunk.with_number(*number, |number| target.extend_from_slice(number.as_bytes()));
@@ -245,9 +313,10 @@ impl Settings {
     /// is no address.
     pub(super) fn peer_of(&self, leg: &Leg) -> Option<Peer> {
         let (addr, transport) = match &leg.to {
-            Destination::Contact(agent) => {
-                agent.contact.as_ref().map(|contact| (contact.addr, contact.transport))?
-            }
+            Destination::Phone { contact, .. } => match contact.peer {
+                Some(peer) => return Some(peer),
+                None => (contact.addr, contact.transport),
+            },
             Destination::Gateway { trunk, gateway, .. } => {
                 trunk.gateways.get(usize::from(*gateway)).map(|gateway| (gateway.addr, gateway.transport))?
             }

@@ -3,6 +3,7 @@
 //!
 //! - [`admission`]: whether new calls are taken.
 //! - [`arrive`]: requests outside a dialog, and how a call begins.
+//! - [`authenticate`]: who an agent is; [`register`]: where its phones are; [`binding`]: who keeps that.
 //! - [`within`]: requests within a dialog.
 //! - [`reply`]: responses to what we sent.
 //! - [`perform`]: a call's actions become messages; [`invite`] and [`caller`] write the long ones.
@@ -13,6 +14,8 @@
 
 mod admission;
 mod arrive;
+mod authenticate;
+pub mod binding;
 mod caller;
 mod carry;
 mod fault;
@@ -22,6 +25,7 @@ mod invite;
 mod keep;
 mod names;
 mod perform;
+mod register;
 mod reply;
 mod slot;
 mod story;
@@ -37,13 +41,15 @@ use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId};
 use crate::call::leg::Destination;
 use crate::number::{Country, E164};
-use crate::routing::{Agent, Table, Trunk};
+use crate::routing::{Agent, Origin, Phones, Reached, Table, Trunk};
+use crate::sip::digest::Nonces;
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::transaction::{self, Outbox, Transactions};
 use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
 
 use admission::Admission;
+use binding::{Directory, Known};
 use fault::Arriving;
 use inspect::write_contact;
 use names::Namer;
@@ -142,7 +148,8 @@ pub enum Notice {
 pub enum CallEvent {
     Started {
         call: Box<str>,
-        trunk: Arc<str>,
+        /// The trunk's name, or the agent's.
+        from: Arc<str>,
         dialled: Box<str>,
     },
     Ringing {
@@ -157,6 +164,20 @@ pub enum CallEvent {
     NoStream {
         call: Box<str>,
         to: SocketAddr,
+    },
+    /// An agent has a new binding.
+    Registered {
+        agent: Arc<str>,
+        from: SocketAddr,
+    },
+    /// An agent ended one.
+    Unregistered {
+        agent: Arc<str>,
+    },
+    /// Somebody gave a wrong password, or a name that no agent has.
+    WrongPassword {
+        agent: Box<str>,
+        from: SocketAddr,
     },
     /// Ten ringing calls of one caller to one forwarded number: a loop, most likely (R11).
     LikelyLoop {
@@ -176,12 +197,35 @@ pub trait Desk: Send + Sync {
     /// Takes one of the agent's calls (`max_calls`; 0 = no limit).
     fn take_agent(&self, agent: &Agent) -> bool;
     fn free_agent(&self, agent: &Agent);
+    /// Counts one more call of the agent, however many it has: one that it makes (R13).
+    fn seat_agent(&self, agent: &Agent);
     /// Takes one of the trunk's calls (`max_calls`, `max_cps`), at `now`.
     fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool;
     fn free_trunk(&self, trunk: &Trunk);
     /// A caller's call to a DID begins to ring: how many ring now from that caller, and of them to that DID.
     fn ringing_began(&self, caller: E164, did: E164) -> (u32, u32);
     fn ringing_ended(&self, caller: E164, did: E164);
+    /// Where the agents' phones are.
+    fn directory(&self) -> &dyn Directory;
+
+    /// Counts a call that comes from there; false: it may have no more.
+    fn enter(&self, origin: &Origin, now: Instant) -> bool {
+        match origin {
+            Origin::Trunk(trunk) => self.take_trunk(trunk, now),
+            Origin::Agent { agent, .. } => {
+                self.seat_agent(agent);
+                true
+            }
+        }
+    }
+
+    /// It has ended.
+    fn leave(&self, origin: &Origin) {
+        match origin {
+            Origin::Trunk(trunk) => self.free_trunk(trunk),
+            Origin::Agent { agent, .. } => self.free_agent(agent),
+        }
+    }
 }
 
 /// One address that we listen on.
@@ -205,6 +249,10 @@ pub struct Settings {
     pub shard: u8,
     pub router: Router,
     pub seed: [u8; 16],
+    /// Of our challenges (R1b).
+    pub realm: Arc<str>,
+    /// The same for all shards of the node.
+    pub nonces: Nonces,
 }
 
 /// How much a shard holds now, for metrics and for proof that nothing is left behind.
@@ -320,7 +368,12 @@ impl Exchange {
         self.transactions.set_owners(ended, self.bounds.dialogs.saturating_sub(self.calls));
         match input {
             Input::Received { from, bytes, age } => self.received(now, from, bytes, age, out),
-            Input::Undeliverable { to } => self.transactions.undeliverable(now.mono, to, &mut out.out),
+            Input::Undeliverable { to } => {
+                for gone in to.flow.map(|flow| self.desk.directory().lose(flow)).unwrap_or_default() {
+                    out.notices.push(Notice::Said(CallEvent::Unregistered { agent: gone.agent }));
+                }
+                self.transactions.undeliverable(now.mono, to, &mut out.out);
+            }
             Input::Backlog { age, lost } => self.admission.observe(now.mono, age, lost),
             Input::Due => self.due(now, out),
             Input::Published(table) => {
@@ -416,7 +469,7 @@ impl Exchange {
             let Some(call) = slot.call.as_mut() else { continue };
             let mut actions = std::mem::take(&mut self.actions);
             self.working = Some(key);
-            let lines = &mut Switchboard { desk: &*self.desk, called: &mut self.called };
+            let lines = &mut Switchboard { desk: &*self.desk, called: &mut self.called, now: now.mono };
             call.handle(now, event, lines, &mut actions);
             for action in actions.drain(..) {
                 self.perform(now, key, action, out);
@@ -469,12 +522,19 @@ fn far_ends(table: &Table) -> Box<[IpAddr]> {
 struct Switchboard<'a> {
     desk: &'a dyn Desk,
     called: &'a mut usize,
+    now: Instant,
+}
+
+impl Phones for Switchboard<'_> {
+    fn of(&self, agent: &Agent) -> Reached {
+        Known { directory: self.desk.directory(), now: self.now }.of(agent)
+    }
 }
 
 impl Lines for Switchboard<'_> {
     fn take(&mut self, to: &Destination, now: Instant) -> bool {
         let taken = match to {
-            Destination::Contact(agent) => self.desk.take_agent(agent),
+            Destination::Phone { agent, .. } => self.desk.take_agent(agent),
             Destination::Gateway { trunk, .. } => self.desk.take_trunk(trunk, now),
         };
         *self.called += usize::from(taken);
@@ -483,9 +543,17 @@ impl Lines for Switchboard<'_> {
 
     fn free(&mut self, to: &Destination) {
         match to {
-            Destination::Contact(agent) => self.desk.free_agent(agent),
+            Destination::Phone { agent, .. } => self.desk.free_agent(agent),
             Destination::Gateway { trunk, .. } => self.desk.free_trunk(trunk),
         }
+        *self.called -= 1;
+    }
+
+    fn share(&mut self) {
+        *self.called += 1;
+    }
+
+    fn unshare(&mut self) {
         *self.called -= 1;
     }
 }

@@ -298,7 +298,7 @@ impl Exchange {
         let (caller, did) = (call.arrival.caller.number, call.plan.did);
         out.notices.push(Notice::Answered(Box::new(entry)));
         if std::mem::take(&mut slot.counted)
-            && let Some(caller) = caller
+            && let (Some(caller), Some(did)) = (caller, did)
         {
             self.desk.ringing_ended(caller, did);
         }
@@ -329,12 +329,15 @@ impl Exchange {
         slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
         slot.opening = None;
         if std::mem::take(&mut slot.counted)
-            && let Some(caller) = call.arrival.caller.number
+            && let (Some(caller), Some(did)) = (call.arrival.caller.number, call.plan.did)
         {
-            self.desk.ringing_ended(caller, call.plan.did);
+            self.desk.ringing_ended(caller, did);
         }
-        self.desk.free_trunk(&call.plan.trunk);
-        debug_assert!(!call.legs.iter().any(|leg| leg.holds_place), "a leg outlives its call");
+        self.desk.leave(&call.plan.origin);
+        debug_assert!(
+            !call.legs.iter().any(|leg| leg.hold != crate::call::leg::Hold::Nothing),
+            "a leg outlives its call"
+        );
         let ended = Ended::of(slot, call);
         self.calls -= 1;
         if self.ended.len() >= REMEMBERED {

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::invite::Attempt;
-use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
+use super::slot::{Acknowledgement, CalledSide, Challenged, ForkSeen, Owner, Side, Stage};
 use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, SlotKey};
 use crate::call::caller;
@@ -12,6 +12,7 @@ use crate::call::story::Way;
 use crate::number;
 use crate::sip::body::Body;
 use crate::sip::dialog::{Dialog, Ways};
+use crate::sip::digest::Challenge;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
 use crate::sip::sdp;
@@ -25,6 +26,9 @@ use crate::time::Now;
 const MAX_FORKS: usize = 16;
 /// How many Contacts of a 3xx are looked at.
 const MAX_CONTACTS: usize = 8;
+/// The longest challenge that is answered, in bytes, and how many of one leg's are.
+const LONGEST_CHALLENGE: usize = 1024;
+const MAX_CHALLENGES: u8 = 3;
 
 impl Exchange {
     pub(super) fn response(&mut self, now: Now, from: Peer, response: &Message<'_>, out: &mut Effects) {
@@ -105,13 +109,14 @@ impl Exchange {
         out: &mut Effects,
     ) -> bool {
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return false };
-        let cseq = side.side.invite_seq;
+        let (cseq, pin) = (side.side.invite_seq, side.pin());
         let Some(seen) = side.forks.get_mut(usize::from(fork.0)) else { return false };
         if seen.rseq != 0 && rseq != seen.rseq.wrapping_add(1) {
             return false;
         }
         if seen.early.is_none() {
-            seen.early = Dialog::of_response(response, from, &self.settings).ok().map(Box::new);
+            let dialog = Dialog::of_response(response, from, &self.settings).ok();
+            seen.early = dialog.map(|dialog| Box::new(dialog.pinned(pin)));
         }
         let Some(dialog) = seen.early.as_deref_mut() else { return false };
         seen.rseq = rseq;
@@ -152,7 +157,7 @@ impl Exchange {
         match side.side.stage.clone() {
             Stage::Early => {
                 let early = side.forks[usize::from(fork.0)].early.take();
-                let Some(dialog) = confirmed(early, response, from, &self.settings) else {
+                let Some(dialog) = confirmed(early, response, from, side.pin(), &self.settings) else {
                     // It answered in a way that nothing can follow (a Contact that is none): the leg is lost.
                     side.side.stage = Stage::Gone;
                     let event = LegEvent::Refused { code: 502, q850: None, contacts: Contacts::new() };
@@ -234,7 +239,7 @@ impl Exchange {
             return;
         }
         let early = side.forks[usize::from(fork.0)].early.take();
-        let Some(dialog) = confirmed(early, response, from, &self.settings) else { return };
+        let Some(dialog) = confirmed(early, response, from, side.pin(), &self.settings) else { return };
         let kept = std::mem::replace(
             &mut side.side,
             super::slot::Side {
@@ -276,8 +281,17 @@ impl Exchange {
             return;
         }
         side.forks.clear();
+        if let Some(challenge) = self.challenge_of(key, leg, response)
+            && let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg))
+        {
+            side.special.get_or_insert_default().challenge = Some(challenge);
+            if self.try_invite(now, key, leg, Attempt::Authorized, out) {
+                return;
+            }
+        }
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
         if code == 422
-            && side.min_se.is_none()
+            && side.min_se().is_none()
             && let Some(wanted) = Session::wanted(response)
             && self.try_invite(now, key, leg, Attempt::Interval(wanted), out)
         {
@@ -289,6 +303,29 @@ impl Exchange {
             if (300..400).contains(&code) { self.redirects(key, leg, response) } else { Contacts::new() };
         let q850 = response.all(Name::Reason).find_map(q850_of);
         self.happen(now, key, Event::Leg(leg, LegEvent::Refused { code, q850, contacts }), out);
+    }
+
+    /// The challenge of a 401 or 407 that we can answer: once, and again where only the nonce was too old
+    /// (RFC 3261 §22.2, RFC 7616 §3.3).
+    fn challenge_of(&mut self, key: SlotKey, leg: LegId, response: &Message<'_>) -> Option<Challenged> {
+        let proxy = response.status() == 407;
+        let name = match response.status() {
+            401 => Name::WwwAuthenticate,
+            407 => Name::ProxyAuthenticate,
+            _ => return None,
+        };
+        let slot = self.slots.get_mut(key)?;
+        let auth = slot.call.as_deref()?.leg(leg)?.trunk()?.auth.as_ref()?;
+        auth.password.as_ref()?;
+        let mut known = response.all(name).filter_map(|text| Some((Challenge::parse(text)?, text)));
+        let best = known.by_ref().min_by_key(|(challenge, _)| challenge.algorithm)?;
+        let (challenge, text) = best;
+        let count = match slot.called(leg)?.challenge() {
+            None => 1,
+            Some(before) if challenge.stale && before.count < MAX_CHALLENGES => before.count + 1,
+            Some(_) => return None,
+        };
+        (text.len() <= LONGEST_CHALLENGE).then(|| Challenged { proxy, text: text.into(), count })
     }
 
     /// Where a 3xx points to, best `q` first (RFC 3261 §8.1.3.4); what is neither a number, read as that leg's trunk
@@ -557,9 +594,10 @@ fn confirmed(
     early: Option<Box<Dialog>>,
     response: &Message<'_>,
     from: Peer,
+    pin: Option<Peer>,
     ways: &impl Ways,
 ) -> Option<Dialog> {
-    let mut dialog = Dialog::of_response(response, from, ways).ok()?;
+    let mut dialog = Dialog::of_response(response, from, ways).ok()?.pinned(pin);
     if let Some(early) = early {
         dialog.go_on_from(&early);
     }

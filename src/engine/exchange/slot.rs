@@ -263,8 +263,30 @@ pub struct CalledSide {
     pub forks: SmallVec<[ForkSeen; 1]>,
     /// The ACKs of 2xx that joined nobody, to be repeated with them.
     pub stray_acks: SmallVec<[Acknowledgement; 0]>,
+    /// What few legs have.
+    pub special: Option<Box<Special>>,
+}
+
+/// What is special about a leg.
+#[derive(Debug, Default)]
+pub struct Special {
+    /// It is a phone that has registered, and is reached by nothing else.
+    pub pinned: bool,
     /// A Min-SE of its own, after a 422 (RFC 4028 §7.4).
     pub min_se: Option<u32>,
+    /// The carrier's challenge that its INVITE answers (RFC 3261 §22.2).
+    pub challenge: Option<Challenged>,
+}
+
+/// A challenge of a 401 or 407.
+#[derive(Debug)]
+pub struct Challenged {
+    /// 407: answered with Proxy-Authorization.
+    pub proxy: bool,
+    /// The value of its header.
+    pub text: Box<[u8]>,
+    /// How many challenges of this leg were answered, this one included.
+    pub count: u8,
 }
 
 /// One To tag of a leg that may fork.

@@ -16,7 +16,7 @@ enabled = false
 "#;
 
 fn did(table: &Table, dialled: &str) -> Option<String> {
-    plan(table, dialled).ok().map(|plan| plan.did.to_string())
+    plan(table, dialled).ok().map(|plan| plan.did.unwrap().to_string())
 }
 
 #[test]
@@ -128,7 +128,7 @@ enabled = false
     assert!(matches!(plan(&table, "+12015550200"), Err(NoPlan::Disabled(_))));
     assert!(matches!(plan(&table, "+12025550102"), Err(NoPlan::UnknownNumber(_))));
     assert_eq!(
-        plan(&table, "2015550102").unwrap().did.to_string(),
+        plan(&table, "2015550102").unwrap().did.unwrap().to_string(),
         "+12015550102",
         "the DID is what was dialled"
     );

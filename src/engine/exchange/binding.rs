@@ -1,0 +1,111 @@
+//! Where an agent's phone is: what a REGISTER bound (RFC 3261 §10), and who keeps it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::routing::{Agent, Contact, Phones, Reached, Text};
+use crate::sip::peer::{FlowId, Peer};
+use crate::sip::uri::{self, Uri};
+use crate::time::{Instant, Wall};
+
+/// One Contact of an agent, as long as it lasts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding {
+    /// How calls reach it; its URI is the one that was registered.
+    pub contact: Arc<Contact>,
+    /// The phone's own name, and which of its flows this is (RFC 5626 §4.2).
+    pub instance: Option<(Box<str>, u32)>,
+    /// Of the REGISTER that wrote it last: an older one that comes late changes nothing (RFC 3261 §10.3).
+    pub call_id: Box<[u8]>,
+    pub cseq: u32,
+    /// Whom that REGISTER came from.
+    pub from: Peer,
+    pub expires: Instant,
+    pub registered: Wall,
+    pub user_agent: Box<str>,
+}
+
+impl Binding {
+    /// Whether a REGISTER's Contact means this one: the same flow of the same phone, else the same URI.
+    pub fn is_of(&self, uri: &Uri<'_>, instance: Option<(&str, u32)>) -> bool {
+        match (&self.instance, instance) {
+            (Some((own, flow)), Some((other, of))) => **own == *other && *flow == of,
+            (None, None) => Uri::parse(self.contact.uri.as_bytes()).is_ok_and(|own| uri::eq(&own, uri)),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// How its phone is known again when it sends something else than a REGISTER (R1b); who is behind a proxy is
+    /// not.
+    pub fn way(&self) -> Option<Way> {
+        self.contact.route.is_empty().then(|| Way::of(self.from))
+    }
+}
+
+/// Where a phone's requests come from: the connection, or over UDP the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    Flow(FlowId),
+    Addr(SocketAddr),
+}
+
+impl Way {
+    pub fn of(peer: Peer) -> Way {
+        peer.flow.map_or(Way::Addr(peer.addr), Way::Flow)
+    }
+}
+
+/// What is left of a binding that ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gone {
+    pub agent: Text,
+    pub contact: Arc<Contact>,
+}
+
+/// All phones of the agents, as they are at a moment.
+pub struct Known<'d> {
+    pub directory: &'d dyn Directory,
+    pub now: Instant,
+}
+
+impl Phones for Known<'_> {
+    fn of(&self, agent: &Agent) -> Reached {
+        let mut all: Reached = agent.contact.iter().cloned().collect();
+        for binding in self.directory.bindings(&agent.name, self.now) {
+            // The fixed phone may register as well.
+            if agent.contact.as_ref().is_none_or(|fixed| fixed.addr != binding.contact.addr) {
+                all.push(Arc::clone(&binding.contact));
+            }
+        }
+        all
+    }
+}
+
+/// The agents' bindings, the same for all shards of the node (design §4). Nothing here waits.
+pub trait Directory: Send + Sync {
+    /// The bindings of an agent that last at `now`, the oldest first.
+    fn bindings(&self, agent: &str, now: Instant) -> Vec<Arc<Binding>>;
+
+    /// Changes an agent's bindings, all or nothing: `change` gets those that last at `now`, and what it leaves
+    /// there is what holds from then on. Nobody else changes them meanwhile.
+    fn change(&self, agent: &Text, now: Instant, change: &mut dyn FnMut(&mut Vec<Arc<Binding>>));
+
+    /// A connection is gone, and with it what was reached by it alone (RFC 5626 §5.3).
+    fn lose(&self, flow: FlowId) -> Vec<Gone>;
+
+    /// Whether a request that comes this way may be a registered agent's.
+    fn is_phone(&self, way: Way) -> bool;
+
+    /// Uses a nonce that was made at `made`, for the `count`th time as its user says; false where it was used so
+    /// before. `None`: its user does not count, and may use it once.
+    fn spend(&self, agent: &Text, nonce: &[u8], made: Instant, count: Option<u32>) -> bool;
+
+    /// Whether somebody may be asked for a password: at a bounded rate for each source (R1b).
+    fn may_challenge(&self, source: IpAddr, now: Instant) -> bool;
+
+    /// Whether this source may try a password of this name: not when it was wrong too often.
+    fn may_try(&self, source: IpAddr, username: &[u8], now: Instant) -> bool;
+
+    /// It was wrong.
+    fn was_wrong(&self, source: IpAddr, username: &[u8], now: Instant);
+}

@@ -1,0 +1,347 @@
+//! REGISTER: an agent says where a phone is (RFC 3261 §10; Path: RFC 3327; flows: RFC 5626).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::binding::Binding;
+use super::slot::Owner;
+use super::{CallEvent, Effects, Exchange, Notice};
+use crate::call::refusal::Refusal;
+use crate::routing::{Agent, Contact, Text};
+use crate::sip::build::{self, push_clean, push_number};
+use crate::sip::dialog::Ways as _;
+use crate::sip::header::{Name, chars};
+use crate::sip::peer::{Peer, Transport};
+use crate::sip::transaction::Key;
+use crate::sip::uri::{Address, SIP_PORT, Uri};
+use crate::sip::wire::Message;
+use crate::time::{Instant, Now};
+
+/// How long a Contact is bound that does not say, in seconds; and the longest (RFC 3261 §10.2.1.1 proposes an hour).
+const EXPIRES: u32 = 3600;
+/// The shortest, in seconds: more often is no registration but an attack. 423 below (RFC 3261 §10.3).
+const MIN_EXPIRES: u32 = 60;
+/// The most bindings of an agent: each rings.
+pub const MAX_BINDINGS: usize = 10;
+/// The longest Contact or set of Paths that is kept, in bytes.
+const LONGEST: usize = 1024;
+/// What a REGISTER may require.
+const EXTENSIONS: [&str; 2] = ["path", "outbound"];
+
+/// A Contact of the request that is to be bound, or to end.
+struct Wish<'m> {
+    address: Address<'m>,
+    /// In seconds; 0 ends it.
+    expires: u32,
+    instance: Option<(&'m str, u32)>,
+}
+
+/// What a REGISTER wants.
+enum Wishes<'m> {
+    /// `Contact: *` with `Expires: 0`.
+    EndAll,
+    /// Each of these; none asks what is bound.
+    Each(Vec<Wish<'m>>),
+}
+
+/// What became of the bindings.
+#[derive(Default)]
+struct Changed {
+    new: bool,
+    gone: bool,
+}
+
+impl Exchange {
+    pub(super) fn register(
+        &mut self,
+        now: Now,
+        from: Peer,
+        request: &Message<'_>,
+        key: Key,
+        out: &mut Effects,
+    ) {
+        let Some(agent) = self.authenticate(now, from, request, out) else { return };
+        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
+            return self.refuse_statelessly(from, request, Refusal::Overload, out);
+        };
+        let outcome = self.bind(now, from, request, &agent, out);
+        let code = outcome.map_or_else(Refusal::code, |()| 200);
+        if let Err(why) = outcome {
+            self.rejected.count(why.label());
+        }
+        let tag = self.names.stateless_tag(request.via().branch.unwrap_or(request.call_id()));
+        self.scratch.clear();
+        let mut w =
+            build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), Some(&tag));
+        match outcome {
+            Ok(()) => {
+                let bindings = self.desk.directory().bindings(&agent.name, now.mono);
+                let mut text = Vec::with_capacity(256);
+                for binding in &bindings {
+                    text.clear();
+                    write_contact(&mut text, binding, now.mono);
+                    w.header(Name::Contact, &text);
+                }
+                w.copy(request.head(), Name::Path);
+                w.header(Name::Supported, b"path, outbound");
+                if bindings.iter().any(|binding| binding.instance.is_some()) {
+                    w.header(Name::Require, b"outbound");
+                }
+                w.header(Name::Date, http_date(now).as_bytes());
+            }
+            Err(Refusal::IntervalTooBrief) => {
+                w.number(Name::MinExpires, u64::from(MIN_EXPIRES));
+            }
+            Err(Refusal::Extension) => {
+                for tag in unsupported(request) {
+                    w.header(Name::Unsupported, tag);
+                }
+            }
+            Err(_) => {}
+        }
+        let range = w.end();
+        self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
+    }
+
+    /// Does what the request wants, all of it or nothing (RFC 3261 §10.3).
+    fn bind(
+        &mut self,
+        now: Now,
+        from: Peer,
+        request: &Message<'_>,
+        agent: &Arc<Agent>,
+        out: &mut Effects,
+    ) -> Result<(), Refusal> {
+        if unsupported(request).next().is_some() {
+            return Err(Refusal::Extension);
+        }
+        // Nobody registers for another.
+        if *request.to().uri.user_unescaped() != *agent.name.as_bytes() {
+            return Err(Refusal::OtherAgent);
+        }
+        let wishes = wishes(request)?;
+        let path = path(request)?;
+        let fresh = match &wishes {
+            Wishes::EndAll => SmallVec::new(),
+            Wishes::Each(each) => each
+                .iter()
+                .map(|wish| self.binding(now, from, request, wish, &path))
+                .collect::<Result<SmallVec<[Binding; 2]>, Refusal>>()?,
+        };
+        let mut outcome = Ok(());
+        let mut changed = Changed::default();
+        self.desk.directory().change(&agent.name, now.mono, &mut |bindings| {
+            outcome = match &wishes {
+                Wishes::EndAll => end_all(bindings, request, &mut changed),
+                Wishes::Each(each) => apply(bindings, each, &fresh, request, &mut changed),
+            };
+        });
+        outcome?;
+        if changed.new {
+            let name = Arc::clone(&agent.name);
+            out.notices.push(Notice::Said(CallEvent::Registered { agent: name, from: from.addr }));
+        }
+        if changed.gone {
+            let name = Arc::clone(&agent.name);
+            out.notices.push(Notice::Said(CallEvent::Unregistered { agent: name }));
+        }
+        Ok(())
+    }
+
+    fn binding(
+        &self,
+        now: Now,
+        from: Peer,
+        request: &Message<'_>,
+        wish: &Wish<'_>,
+        path: &[Text],
+    ) -> Result<Binding, Refusal> {
+        let uri = std::str::from_utf8(wish.address.uri_raw).map_err(|_| Refusal::Malformed)?;
+        let user_agent = String::from_utf8_lossy(request.get(Name::UserAgent).unwrap_or_default());
+        let peer = self.reached_at(from, &wish.address.uri, path)?;
+        Ok(Binding {
+            contact: Arc::new(Contact {
+                uri: uri.into(),
+                addr: Some(peer.addr),
+                transport: peer.transport,
+                peer: Some(peer),
+                route: path.into(),
+            }),
+            instance: wish.instance.map(|(name, flow)| (name.into(), flow)),
+            call_id: request.call_id().into(),
+            cseq: request.cseq(),
+            from,
+            expires: now.mono + Duration::from_secs(u64::from(wish.expires)),
+            registered: now.wall,
+            user_agent: user_agent.chars().take(64).collect(),
+        })
+    }
+
+    /// Where calls to a Contact are sent. By the connection that it came by, and by nothing else (RFC 5626 §5.3); over
+    /// UDP to where it came from, but to the Contact's own port on the same host. So no Contact sends anything to a
+    /// third party, which would be how to reach one in our name.
+    fn reached_at(&self, from: Peer, uri: &Uri<'_>, path: &[Text]) -> Result<Peer, Refusal> {
+        let own = uri.host_ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(SIP_PORT)));
+        if own.is_some_and(|addr| self.is_ours_or_a_gateways(addr)) {
+            return Err(Refusal::ForeignContact);
+        }
+        // The proxy in front of it has sent this.
+        if !path.is_empty() || from.flow.is_some() {
+            return Ok(from);
+        }
+        let same_host = own.filter(|addr| addr.ip() == from.addr.ip());
+        let transport = uri.param("transport").map_or(Some(Transport::Udp), Transport::of_uri_token);
+        Ok(match (same_host, transport) {
+            (Some(addr), Some(transport)) => {
+                self.settings.peer_at(addr, transport).map_or(from, |peer| match transport {
+                    // By the listener that the phone knows.
+                    Transport::Udp => Peer { addr, ..from },
+                    Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => peer,
+                })
+            }
+            (Some(_) | None, _) => from,
+        })
+    }
+
+    /// A Contact there would make us call ourselves, or a carrier in our own name.
+    fn is_ours_or_a_gateways(&self, addr: SocketAddr) -> bool {
+        let gateways = self.table.trunks().iter().flat_map(|trunk| &trunk.gateways);
+        let mut all = gateways
+            .filter_map(|gateway| gateway.addr)
+            .chain(self.settings.listeners.iter().map(|listener| listener.addr));
+        all.any(|other| other == addr)
+    }
+}
+
+fn unsupported<'m>(request: &'m Message<'_>) -> impl Iterator<Item = &'m [u8]> {
+    request
+        .list(Name::Require)
+        .filter(|tag| !EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes())))
+}
+
+fn wishes<'m>(request: &Message<'m>) -> Result<Wishes<'m>, Refusal> {
+    let overall = request.number(Name::Expires);
+    let mut each = Vec::new();
+    for value in request.list(Name::Contact) {
+        if value == b"*" {
+            let alone = each.is_empty() && request.list(Name::Contact).nth(1).is_none();
+            return if alone && overall == Some(0) { Ok(Wishes::EndAll) } else { Err(Refusal::Malformed) };
+        }
+        if each.len() == MAX_BINDINGS {
+            return Err(Refusal::TooManyContacts);
+        }
+        let address = Address::parse(value).map_err(|_| Refusal::Malformed)?;
+        if !address.uri.scheme.is_sip() || value.len() > LONGEST {
+            return Err(Refusal::Malformed);
+        }
+        // What cannot be read is taken for no wish (RFC 3261 §20.19).
+        let own = address.param("expires").and_then(chars::number);
+        let expires =
+            own.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)).or(overall).unwrap_or(EXPIRES);
+        if (1..MIN_EXPIRES).contains(&expires) {
+            return Err(Refusal::IntervalTooBrief);
+        }
+        each.push(Wish { address, expires: expires.min(EXPIRES), instance: instance(&address, request) });
+    }
+    Ok(Wishes::Each(each))
+}
+
+/// Which phone it is and which of its flows, where it wants outbound (RFC 5626 §6).
+fn instance<'m>(address: &Address<'m>, request: &Message<'m>) -> Option<(&'m str, u32)> {
+    if !request.has_token(Name::Supported, "outbound") && !request.has_token(Name::Require, "outbound") {
+        return None;
+    }
+    let flow = chars::number(address.param("reg-id")?).and_then(|flow| u32::try_from(flow).ok());
+    let name = std::str::from_utf8(address.param("+sip.instance")?).ok()?;
+    Some((name, flow.filter(|flow| *flow > 0)?))
+}
+
+/// The proxies between us and the phone, the one next to us first (RFC 3327 §5.3).
+fn path(request: &Message<'_>) -> Result<Vec<Text>, Refusal> {
+    let mut path = Vec::new();
+    let mut length = 0;
+    for value in request.list(Name::Path) {
+        let readable = Address::parse(value).is_ok_and(|address| address.uri.scheme.is_sip());
+        length += value.len();
+        let text = std::str::from_utf8(value).ok().filter(|_| readable && length <= LONGEST);
+        path.push(Text::from(text.ok_or(Refusal::Malformed)?));
+    }
+    Ok(path)
+}
+
+/// Whether a request came later than the one that wrote the binding.
+fn is_later(request: &Message<'_>, binding: &Binding) -> bool {
+    request.call_id() != &*binding.call_id || request.cseq() > binding.cseq
+}
+
+fn end_all(
+    bindings: &mut Vec<Arc<Binding>>,
+    request: &Message<'_>,
+    changed: &mut Changed,
+) -> Result<(), Refusal> {
+    if !bindings.iter().all(|binding| is_later(request, binding)) {
+        return Err(Refusal::OutOfOrder);
+    }
+    changed.gone = !bindings.is_empty();
+    bindings.clear();
+    Ok(())
+}
+
+fn apply(
+    bindings: &mut Vec<Arc<Binding>>,
+    wishes: &[Wish<'_>],
+    fresh: &[Binding],
+    request: &Message<'_>,
+    changed: &mut Changed,
+) -> Result<(), Refusal> {
+    let meant = |bindings: &[Arc<Binding>], wish: &Wish<'_>| {
+        bindings.iter().position(|binding| binding.is_of(&wish.address.uri, wish.instance))
+    };
+    let old = wishes.iter().filter_map(|wish| meant(bindings, wish));
+    if !old.map(|at| &bindings[at]).all(|binding| is_later(request, binding)) {
+        return Err(Refusal::OutOfOrder);
+    }
+    let mut after = bindings.clone();
+    for (wish, fresh) in wishes.iter().zip(fresh) {
+        match (meant(&after, wish), wish.expires) {
+            (Some(old), 0) => {
+                after.remove(old);
+                changed.gone = true;
+            }
+            (None, 0) => {}
+            (Some(old), _) => after[old] = Arc::new(fresh.clone()),
+            (None, _) => {
+                after.push(Arc::new(fresh.clone()));
+                changed.new = true;
+            }
+        }
+    }
+    if after.len() > MAX_BINDINGS {
+        return Err(Refusal::TooManyContacts);
+    }
+    *bindings = after;
+    Ok(())
+}
+
+/// One Contact of the 200: what is left of it, in seconds.
+fn write_contact(out: &mut Vec<u8>, binding: &Binding, now: Instant) {
+    out.push(b'<');
+    push_clean(out, binding.contact.uri.as_bytes());
+    out.extend_from_slice(b">;expires=");
+    push_number(out, binding.expires.since(now).as_secs());
+    if let Some((name, flow)) = &binding.instance {
+        out.extend_from_slice(b";+sip.instance=");
+        push_clean(out, name.as_bytes());
+        out.extend_from_slice(b";reg-id=");
+        push_number(out, u64::from(*flow));
+    }
+}
+
+/// RFC 3261 §20.17.
+fn http_date(now: Now) -> String {
+    let at = i64::try_from(now.wall.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.map(|at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()).unwrap_or_default()
+}

@@ -1,0 +1,97 @@
+//! The bindings of agents' phones, written down and read again after a restart.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::directory::Registrations;
+use crate::engine::exchange::binding::Binding;
+use crate::routing::{Contact, Table, Text};
+use crate::sip::peer::{ListenerId, Peer, Transport};
+use crate::store::phones::{Phones, PhonesError, StoredBinding};
+use crate::time::{Now, Wall};
+
+/// Binds what was bound when the node stopped, as far as the agent is still one and we listen where the phone knows us.
+/// How many bindings that are.
+pub(super) fn restore(
+    phones: &mut Phones,
+    into: &Registrations,
+    table: &Table,
+    listening: &[(Transport, SocketAddr)],
+    now: Now,
+) -> Result<usize, PhonesError> {
+    let mut restored = 0;
+    for (agent, stored) in phones.all(now.wall)? {
+        let Some(agent) = table.agent(&agent) else { continue };
+        if let Some(binding) = bound(&stored, listening, now) {
+            into.restore(&agent.name, binding);
+            restored += 1;
+        }
+    }
+    Ok(restored)
+}
+
+/// Writes down what has changed.
+pub(super) fn write(phones: &mut Phones, from: &Registrations, now: Now) {
+    let changed = from.take_changed();
+    if changed.is_empty() {
+        return;
+    }
+    let rows: Vec<(String, Vec<StoredBinding>)> = changed
+        .iter()
+        .map(|(agent, bindings)| {
+            (agent.to_string(), bindings.iter().filter_map(|binding| stored(binding, now)).collect())
+        })
+        .collect();
+    if let Err(error) = phones.replace(&rows) {
+        tracing::error!(%error, "registrations are not written down; they are tried again");
+        from.not_written(changed.iter().map(|(agent, _)| agent));
+    }
+}
+
+/// `None`: it ends with its connection.
+fn stored(binding: &Binding, now: Now) -> Option<StoredBinding> {
+    let peer = binding.contact.peer.filter(|peer| peer.flow.is_none() && peer.transport == Transport::Udp)?;
+    let left = binding.expires.since(now.mono);
+    let path: Vec<&str> = binding.contact.route.iter().map(|route| &**route).collect();
+    Some(StoredBinding {
+        uri: binding.contact.uri.to_string(),
+        instance: binding.instance.as_ref().map(|(name, flow)| (name.to_string(), *flow)).unwrap_or_default(),
+        addr: peer.addr.to_string(),
+        source: binding.from.addr.to_string(),
+        listener: peer.listener.0,
+        path: path.join("\n"),
+        call_id: binding.call_id.to_vec(),
+        cseq: binding.cseq,
+        expires: Wall(now.wall.0 + u64::try_from(left.as_millis()).unwrap_or(0)),
+        registered: binding.registered,
+        user_agent: binding.user_agent.to_string(),
+    })
+}
+
+fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now) -> Option<Binding> {
+    let (addr, source): (SocketAddr, SocketAddr) = (stored.addr.parse().ok()?, stored.source.parse().ok()?);
+    let (transport, ours) = listening.get(usize::from(stored.listener))?;
+    if *transport != Transport::Udp || ours.is_ipv4() != addr.is_ipv4() {
+        return None;
+    }
+    let (listener, transport) = (ListenerId(stored.listener), Transport::Udp);
+    let peer = Peer { transport, addr, listener, flow: None };
+    let (name, flow) = &stored.instance;
+    Some(Binding {
+        contact: Arc::new(Contact {
+            uri: stored.uri.as_str().into(),
+            addr: Some(addr),
+            transport,
+            peer: Some(peer),
+            route: stored.path.lines().map(Text::from).collect(),
+        }),
+        instance: (!name.is_empty()).then(|| (name.as_str().into(), *flow)),
+        call_id: stored.call_id.as_slice().into(),
+        cseq: stored.cseq,
+        from: Peer { addr: source, ..peer },
+        expires: now.mono + Duration::from_millis(stored.expires.0.saturating_sub(now.wall.0)),
+        registered: stored.registered,
+        user_agent: stored.user_agent.as_str().into(),
+    })
+}

@@ -1,0 +1,193 @@
+//! `store.sqlite`: the bindings of agents' phones, so that they survive a restart.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use super::volume;
+use crate::time::Wall;
+
+/// What the file holds, one step a version (`user_version`).
+const MIGRATIONS: [&str; 1] = ["CREATE TABLE binding (
+    agent TEXT NOT NULL,
+    uri TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    flow INTEGER NOT NULL,
+    addr TEXT NOT NULL,
+    source TEXT NOT NULL,
+    listener INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    call_id BLOB NOT NULL,
+    cseq INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    registered INTEGER NOT NULL,
+    user_agent TEXT NOT NULL,
+    PRIMARY KEY (agent, uri, instance, flow)
+) STRICT, WITHOUT ROWID"];
+
+/// A binding as it is stored: one that is reached by UDP, since no connection outlives its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBinding {
+    /// The Contact's URI.
+    pub uri: String,
+    /// The phone's own name and which of its flows it is; empty and 0 where it wants no outbound (RFC 5626).
+    pub instance: (String, u32),
+    /// Where calls are sent.
+    pub addr: String,
+    /// Where its REGISTER came from.
+    pub source: String,
+    /// The listener, by its place in the file.
+    pub listener: u8,
+    /// The Route of calls to it, one a line (RFC 3327).
+    pub path: String,
+    pub call_id: Vec<u8>,
+    pub cseq: u32,
+    pub expires: Wall,
+    pub registered: Wall,
+    pub user_agent: String,
+}
+
+/// The table of bindings. Its calls block: not for a shard.
+pub struct Phones(Connection);
+
+#[derive(Debug, thiserror::Error)]
+#[error("store.sqlite: {0}")]
+pub struct PhonesError(#[from] rusqlite::Error);
+
+impl Phones {
+    /// Opens the file of a data folder, and brings it to this version.
+    pub fn open(folder: &Path) -> Result<Phones, PhonesError> {
+        let path = folder.join("store.sqlite");
+        // With our mode from the first byte on; SQLite gives the files beside it the same.
+        if let Err(error) = volume::open_file(&path) {
+            tracing::warn!(%error, "store.sqlite cannot be opened");
+        }
+        let mut connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let at: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        for (version, step) in (1u32..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= at) {
+            let work = connection.transaction()?;
+            work.execute_batch(step)?;
+            work.pragma_update(None, "user_version", version)?;
+            work.commit()?;
+        }
+        Ok(Phones(connection))
+    }
+
+    /// Every agent's bindings that last at `now`; the others are deleted.
+    pub fn all(&mut self, now: Wall) -> Result<Vec<(String, StoredBinding)>, PhonesError> {
+        self.0.execute("DELETE FROM binding WHERE expires <= ?1", [millis(now)])?;
+        let mut query = self.0.prepare(
+            "SELECT agent, uri, instance, flow, addr, source, listener, path, call_id, cseq, expires, registered,
+             user_agent FROM binding ORDER BY agent, registered",
+        )?;
+        let rows = query.query_map([], |row| {
+            let wall = |at| row.get(at).map(|ms: i64| Wall(ms.cast_unsigned()));
+            let binding = StoredBinding {
+                uri: row.get(1)?,
+                instance: (row.get(2)?, row.get(3)?),
+                addr: row.get(4)?,
+                source: row.get(5)?,
+                listener: row.get(6)?,
+                path: row.get(7)?,
+                call_id: row.get(8)?,
+                cseq: row.get(9)?,
+                expires: wall(10)?,
+                registered: wall(11)?,
+                user_agent: row.get(12)?,
+            };
+            Ok((row.get(0)?, binding))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Replaces the bindings of these agents, all or nothing; on return they survive a power cut.
+    pub fn replace(&mut self, agents: &[(String, Vec<StoredBinding>)]) -> Result<(), PhonesError> {
+        let work = self.0.transaction()?;
+        {
+            let mut delete = work.prepare("DELETE FROM binding WHERE agent = ?1")?;
+            let mut insert = work.prepare(
+                "INSERT INTO binding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            )?;
+            for (agent, bindings) in agents {
+                delete.execute([agent])?;
+                for binding in bindings {
+                    insert.execute(params![
+                        agent,
+                        binding.uri,
+                        binding.instance.0,
+                        binding.instance.1,
+                        binding.addr,
+                        binding.source,
+                        binding.listener,
+                        binding.path,
+                        binding.call_id,
+                        binding.cseq,
+                        millis(binding.expires),
+                        millis(binding.registered),
+                        binding.user_agent,
+                    ])?;
+                }
+            }
+        }
+        Ok(work.commit()?)
+    }
+}
+
+fn millis(wall: Wall) -> i64 {
+    wall.0.cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn binding(uri: &str, expires: u64) -> StoredBinding {
+        StoredBinding {
+            uri: uri.to_owned(),
+            instance: (String::new(), 0),
+            addr: "192.0.2.1:5060".to_owned(),
+            source: "192.0.2.1:5060".to_owned(),
+            listener: 0,
+            path: "<sip:edge.example.com;lr>".to_owned(),
+            call_id: b"a\xffb".to_vec(),
+            cseq: 7,
+            expires: Wall(expires),
+            registered: Wall(1),
+            user_agent: "phone".to_owned(),
+        }
+    }
+
+    #[test]
+    fn bindings_are_there_again_after_a_restart_but_for_those_whose_time_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (desk, pocket) = (binding("sip:a@192.0.2.1", 2_000), binding("sip:a@192.0.2.2", 1_000));
+        {
+            let mut phones = Phones::open(folder.path()).unwrap();
+            let two = vec![desk.clone(), pocket.clone()];
+            phones.replace(&[("alice".to_owned(), two), ("bob".to_owned(), vec![desk.clone()])]).unwrap();
+            phones.replace(&[("bob".to_owned(), Vec::new())]).unwrap();
+        }
+        let mut phones = Phones::open(folder.path()).unwrap();
+        assert_eq!(
+            phones.all(Wall(500)).unwrap(),
+            [("alice".to_owned(), desk.clone()), ("alice".to_owned(), pocket)]
+        );
+        assert_eq!(phones.all(Wall(1_000)).unwrap(), [("alice".to_owned(), desk)]);
+        let mode = std::fs::metadata(folder.path().join("store.sqlite")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+    }
+
+    #[test]
+    fn two_contacts_of_one_uri_that_are_different_flows_are_both_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut phones = Phones::open(folder.path()).unwrap();
+        let flows =
+            [1, 2].map(|flow| StoredBinding { instance: ("x".to_owned(), flow), ..binding("sip:a@b", 9) });
+        phones.replace(&[("alice".to_owned(), flows.to_vec())]).unwrap();
+        assert_eq!(phones.all(Wall(0)).unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,145 @@
+//! Phones that register with a node in a process of its own: listed, rung, and known after a restart.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use common::wait_until;
+use nix::sys::signal::Signal;
+use process::{Line, Place, Serving, answer, invite};
+use serde_json::Value;
+use strowger::sip::digest::{self, Challenge};
+
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+mod common;
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+#[path = "common/node.rs"]
+mod process;
+
+/// Carol has a password and no fixed phone, and the number is hers.
+fn carols() -> Place {
+    let place = Place::new();
+    place.changes("config/strowger.toml", |node| {
+        node.replace(":0\"\n[admin]", &format!(":{}\"\n[admin]", free()))
+    });
+    place.changes("config/routing/all.toml", |text| {
+        format!(
+            "{}[[agent]]\nname = \"carol\"\npassword = \"swordfish\"\n",
+            text.replace("[\"alice\"]", "[\"carol\"]")
+        )
+    });
+    place
+}
+
+/// A port that is free now: a phone looks for the node where it was before.
+fn free() -> u16 {
+    Line::new().addr().port()
+}
+
+fn register(phone: &Line, cseq: u32, authorization: &str) -> String {
+    let addr = phone.addr();
+    format!(
+        "REGISTER sip:strowger SIP/2.0\r\nVia: SIP/2.0/UDP {addr};branch=z9hG4bK-{cseq};rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:carol@strowger>;tag=1\r\nTo: <sip:carol@strowger>\r\nCall-ID: reg-{addr}\r\nCSeq: {cseq} REGISTER\r\n\
+         Contact: <sip:carol@{addr}>\r\n{authorization}User-Agent: phone/1.0\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// Asks, is challenged, and answers; the final response.
+fn registers(phone: &Line, node: &Serving, password: &str, cseq: u32) -> String {
+    phone.send(node.sip, &register(phone, cseq, ""));
+    let asked = phone.receive_final();
+    assert!(asked.starts_with("SIP/2.0 401 "), "{asked}");
+    let challenge = asked.lines().find_map(|line| line.strip_prefix("WWW-Authenticate: ")).unwrap();
+    let challenge = Challenge::parse(challenge.as_bytes()).unwrap();
+    let ha1 = challenge.algorithm.ha1(b"carol", challenge.realm, password.as_bytes());
+    let mut credentials = b"Authorization: ".to_vec();
+    digest::answer(&mut credentials, &challenge, b"carol", &ha1, ("REGISTER", b"sip:strowger"), (1, b"c"));
+    let credentials = String::from_utf8(credentials).unwrap() + "\r\n";
+    phone.send(node.sip, &register(phone, cseq + 1, &credentials));
+    phone.receive_final()
+}
+
+/// Where carol's phones are, as operators see it.
+fn contacts(place: &Place) -> Vec<String> {
+    let (code, out, err) = place.strowger(&["agents", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let list: Value = serde_json::from_str(&out).unwrap();
+    let carol = list["items"].as_array().unwrap().iter().find(|agent| agent["name"] == "carol").unwrap();
+    carol["bindings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|phone| phone["contact"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn is_rung(place: &Place, node: &Serving, phone: &Line, call_id: &str) {
+    let carrier = Line::new();
+    carrier.send(node.sip, &invite(&carrier, "+12015550101", call_id));
+    let (offered, from) = phone.offered();
+    assert!(offered.starts_with(&format!("INVITE sip:carol@{} ", phone.addr())), "{offered}");
+    phone.send(from, &answer(&offered, "486 Busy Here", phone));
+    assert!(carrier.receive_final().starts_with("SIP/2.0 486 "));
+    wait_until(|| !place.records().is_empty());
+}
+
+#[test]
+fn a_phone_that_has_registered_is_listed_and_rung_and_known_after_a_restart() {
+    let place = carols();
+    let mut node = place.serve();
+    let phone = Line::new();
+    let bound = registers(&phone, &node, "swordfish", 1);
+    assert!(bound.starts_with("SIP/2.0 200 "), "{bound}");
+    let contact = format!("sip:carol@{}", phone.addr());
+    assert_eq!(contacts(&place), std::slice::from_ref(&contact));
+    let (_, shown, _) = place.strowger(&["agents"]);
+    assert!(shown.contains(&contact) && shown.contains("phone/1.0"), "{shown}");
+    let (_, told, _) = place.strowger(&["route", "+12015550101"]);
+    assert!(told.contains(&contact), "{told}");
+    is_rung(&place, &node, &phone, "before");
+
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), Some(0));
+    let mut node = place.serve();
+    assert_eq!(contacts(&place), std::slice::from_ref(&contact), "after a stop");
+    is_rung(&place, &node, &phone, "after");
+
+    // What was written down a second ago outlives a crash too.
+    let second = Line::new();
+    assert!(registers(&second, &node, "swordfish", 1).starts_with("SIP/2.0 200 "));
+    let stored = || {
+        let folder = place.folder.path().join("data");
+        let name = second.addr().to_string();
+        let holds = |file: &str| {
+            std::fs::read(folder.join(file))
+                .is_ok_and(|bytes| memchr::memmem::find(&bytes, name.as_bytes()).is_some())
+        };
+        holds("store.sqlite") || holds("store.sqlite-wal")
+    };
+    wait_until(stored);
+    node.signal(Signal::SIGKILL);
+    assert_eq!(node.ended(), None);
+    let _node = place.serve();
+    assert_eq!(contacts(&place), [contact, format!("sip:carol@{}", second.addr())], "after a crash");
+}
+
+#[test]
+fn another_password_ends_the_bindings_at_the_reload_and_the_calls_go_on() {
+    let place = carols();
+    let node = place.serve();
+    let phone = Line::new();
+    assert!(registers(&phone, &node, "swordfish", 1).starts_with("SIP/2.0 200 "));
+    let carrier = Line::new();
+    carrier.send(node.sip, &invite(&carrier, "+12015550101", "on"));
+    let (offered, from) = phone.offered();
+    phone.send(from, &answer(&offered, "200 OK", &phone));
+    assert!(carrier.receive_final().starts_with("SIP/2.0 200 "));
+    place.changes("config/routing/all.toml", |text| text.replace("swordfish", "marlin"));
+    assert_eq!(place.strowger(&["reload"]).0, 0);
+    assert_eq!(contacts(&place), Vec::<String>::new());
+    let (_, calls, _) = place.strowger(&["calls"]);
+    assert!(calls.contains("+12015550101"), "{calls}");
+    let refused = registers(&phone, &node, "swordfish", 3);
+    assert!(refused.starts_with("SIP/2.0 401 "), "{refused}");
+    wait_until(|| place.log().contains("wrong password"));
+    assert!(registers(&phone, &node, "marlin", 5).starts_with("SIP/2.0 200 "));
+}

@@ -1,0 +1,228 @@
+//! R13: agents calling out, and whom they may call.
+
+use strowger::sip::digest;
+
+use super::register::{DESK, Phone, home};
+use super::*;
+
+/// Alice has a number to show; another DID of ours rings bob.
+fn office(agent: &str, rest: &str) -> Setup {
+    let others = "[[number]]\ndid = \"+12015550102\"\nring = [\"bob\"]\n[dial]\nallow = [\"+1\"]\ndeny = [\"+1900\"]\n";
+    home(&format!("number = \"{DID}\"\n{agent}"), &format!("{others}{rest}"))
+}
+
+/// Alice's phone dials; what it hears first, and how the story goes on.
+fn dials(call: Call, to: &str) -> (Vec<u16>, Call) {
+    dials_so(call, to, |message| message)
+}
+
+fn dials_so(mut call: Call, to: &str, dress: impl Fn(Message) -> Message) -> (Vec<u16>, Call) {
+    let mut phone = Phone { call_id: "out-1", ..Phone::alice(DESK) };
+    let uri = format!("sip:{to}@127.0.0.1");
+    let asked = phone.invites(&mut call, &uri, &dress);
+    assert_eq!(asked.iter().map(Message::status).collect::<Vec<_>>(), [407], "without credentials");
+    assert!(asked[0].get("WWW-Authenticate").is_none(), "{asked:?}");
+    let heard = phone.invites(&mut call, &uri, &dress);
+    call.call_id = "out-1".to_owned();
+    // It knows the carrier's callers alone.
+    call.world.leaves_unchecked("one_cdr");
+    (heard.iter().map(Message::status).collect(), call)
+}
+
+#[test]
+fn r13_an_agents_call_goes_out_by_an_outbound_trunk_and_shows_its_number() {
+    let (heard, call) = dials(office("", "").before_any_call(), "2125550188");
+    assert_eq!(heard, [0u16; 0]);
+    let mut call = call.ringing(["gateway1"]);
+    let invite = call.messages("us → gateway1", "INVITE").remove(0);
+    assert_eq!(invite.start, format!("INVITE sip:+12125550188@{} SIP/2.0", layout::gateway_addr(0)));
+    let from = invite.get("From").unwrap_or_default().to_owned();
+    assert!(from.starts_with(&format!("<sip:{DID}@")), "never what the phone claims: {from}");
+    assert!(invite.get("P-Asserted-Identity").is_some_and(|pai| pai.contains(DID)), "{invite:?}");
+    assert_eq!((invite.get("Diversion"), invite.get("History-Info")), (None, None), "nobody diverted it");
+    assert!(invite.get("Proxy-Authorization").is_none(), "{invite:?}");
+    call.answers("gateway1");
+    call.settle();
+    call.hangs_up("gateway1").comes_to_rest();
+    let cdr = call.cdr();
+    let of = |key: &str| cdr[key].as_str().unwrap_or("-").to_owned();
+    assert_eq!(
+        ["direction", "did", "caller", "dialled", "trunk", "presented"].map(of),
+        ["outbound", DID, DID, "+12125550188", "-", DID]
+    );
+}
+
+#[test]
+fn r13_inside_it_goes_to_an_agent_by_name_and_to_a_did_of_ours() {
+    for (to, did) in [("bob", DID), ("+12015550102", "+12015550102")] {
+        let mut call = office("", "").before_any_call();
+        let bobs = "127.0.2.2:5060".parse().expect("an address");
+        let mut bob = Phone { call_id: "reg-2", ..Phone::new("bob", "builder", bobs) };
+        assert_eq!(bob.registers(&mut call, |message| message), 200);
+        let (heard, call) = dials(call, to);
+        assert_eq!(heard, [0u16; 0], "{to}");
+        let mut call = call.ringing(["bob"]);
+        assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 0);
+        call.answers("bob");
+        call.settle();
+        call.hangs_up("bob").comes_to_rest();
+        let cdr = call.cdr();
+        assert_eq!((cdr["direction"].as_str(), cdr["did"].as_str()), (Some("internal"), Some(did)), "{to}");
+    }
+}
+
+#[test]
+fn r13_what_dial_forbids_is_refused_and_recorded_as_blocked() {
+    let (heard, mut call) = dials(office("", "").before_any_call(), "+19005550000");
+    assert_eq!(heard, [403]);
+    call.after(seconds(33));
+    assert_eq!(end(&mut call), "blocked 403 us");
+    let (heard, mut call) = dials(office("", "").before_any_call(), "nobody");
+    assert_eq!(heard, [404]);
+    call.after(seconds(33));
+    assert_eq!(end(&mut call), "failed 404 us");
+}
+
+#[test]
+fn r13_who_has_no_number_calls_inside_alone() {
+    let (heard, _) = dials(home("", "").before_any_call(), "+12125550188");
+    assert_eq!(heard, [403]);
+    let mut call = home("", "").before_any_call();
+    let bobs = "127.0.2.2:5060".parse().expect("an address");
+    let mut bob = Phone { call_id: "reg-2", ..Phone::new("bob", "builder", bobs) };
+    assert_eq!(bob.registers(&mut call, |message| message), 200);
+    let (heard, call) = dials(call, "bob");
+    assert_eq!(heard, [0u16; 0]);
+    let mut call = call.ringing(["bob"]);
+    let from = header(&mut call, "us → bob", "INVITE", "From");
+    assert!(from.as_deref().is_some_and(|from| from.starts_with("<sip:alice@")), "{from:?}");
+}
+
+#[test]
+fn r09_a_verified_caller_id_is_shown_instead_of_the_agents_number() {
+    let verified = "[[caller_id]]\nnumber = \"+12015550142\"\nverified = \"2026-11-01T10:00:00Z\"\n";
+    let setup = office("", verified).with_number("caller_id = \"+12015550142\"");
+    let (_, call) = dials(setup.before_any_call(), "+12125550188");
+    let mut call = call.ringing(["gateway1"]);
+    let from = header(&mut call, "us → gateway1", "INVITE", "From");
+    assert!(from.as_deref().is_some_and(|from| from.starts_with("<sip:+12015550142@")), "{from:?}");
+}
+
+#[test]
+fn r09_an_agent_who_withholds_its_number_stays_withheld() {
+    let (_, call) =
+        dials_so(office("", "").before_any_call(), "+12125550188", |message| message.with("Privacy", "id"));
+    let mut call = call.ringing(["gateway1"]);
+    let invite = call.messages("us → gateway1", "INVITE").remove(0);
+    assert!(invite.get("From").is_some_and(|from| from.contains("anonymous.invalid")), "{invite:?}");
+    assert_eq!(invite.get("P-Asserted-Identity"), None);
+}
+
+#[test]
+fn r03_3_who_calls_is_busy_for_others() {
+    let mut call = office("max_calls = 1", "").before_any_call();
+    let mut phone = Phone::alice(DESK);
+    assert_eq!(phone.registers(&mut call, |message| message), 200);
+    let (_, call) = dials(call, "+12125550188");
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    let mut call = call.dials(DID, Manner::default());
+    call.after(seconds(1));
+    assert_eq!(call.caller_is_told(), Some(486));
+}
+
+#[test]
+fn r01_b_a_registered_phone_is_challenged_whatever_it_says_it_is() {
+    let mut call = office("", "").before_any_call();
+    assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
+    let stranger = |mut message: Message| {
+        message.set("From", "<sip:+12025550123@127.0.0.1>;tag=1");
+        message
+    };
+    let mut phone = Phone { call_id: "out-2", ..Phone::alice(DESK) };
+    let asked = phone.invites(&mut call, "sip:+12125550188@127.0.0.1", &stranger);
+    assert_eq!(asked.iter().map(Message::status).collect::<Vec<_>>(), [407]);
+    // From where nobody has registered it is a stranger's.
+    let away = "127.0.8.8:5060".parse().expect("an address");
+    let mut phone = Phone { call_id: "out-3", ..Phone::alice(away) };
+    let refused = phone.invites(&mut call, "sip:+12125550188@127.0.0.1", &stranger);
+    assert_eq!(refused.iter().map(Message::status).collect::<Vec<_>>(), [403]);
+}
+
+/// A trunk that is challenged, by a gateway that asks so; the story up to its second INVITE.
+fn challenged(code: u16, challenges: &[(&'static str, &str)]) -> Call {
+    let mobile = "auth = { username = \"we\", password = \"pass\" }";
+    let setup = node("", mobile, "", &did_forward());
+    let mut call = setup.incoming(DID);
+    call.awaits("gateway1");
+    let manner = challenges.iter().fold(Manner::default(), |manner, (name, value)| manner.with(name, *value));
+    call.behaves("gateway1", manner).refuses("gateway1", code);
+    call.settle();
+    call
+}
+
+#[test]
+fn r13_a_carriers_challenge_is_answered_by_the_strongest_hash_it_names() {
+    let [weak, strong] = ["MD5", "SHA-256"].map(|hash| {
+        format!("Digest realm=\"carrier\", nonce=\"n\", opaque=\"o\", algorithm={hash}, qop=\"auth\"")
+    });
+    for (code, asks, answers, both) in [
+        (407, "Proxy-Authenticate", "Proxy-Authorization", true),
+        (401, "WWW-Authenticate", "Authorization", false),
+    ] {
+        let mut all = vec![(asks, &*weak)];
+        all.extend(both.then_some((asks, &*strong)));
+        let mut call = challenged(code, &all);
+        let invites = call.messages("us → gateway1", "INVITE");
+        assert_eq!(invites.len(), 2, "{code}");
+        assert_eq!((invites[0].get(answers), invites[1].call_id()), (None, invites[0].call_id()));
+        assert!(
+            invites[1].get("CSeq").is_some_and(|cseq| cseq.starts_with("2 ")),
+            "{:?}",
+            invites[1].get("CSeq")
+        );
+        let given = invites[1].get(answers).unwrap_or_default();
+        let Some(given) = digest::Credentials::parse(given.as_bytes()) else { panic!("{given}") };
+        let algorithm = if both { digest::Algorithm::Sha256 } else { digest::Algorithm::Md5 };
+        assert_eq!((given.algorithm, given.realm, given.username), (algorithm, &b"carrier"[..], &b"we"[..]));
+        let ha1 = algorithm.ha1(b"we", b"carrier", b"pass");
+        assert!(given.prove("INVITE", ha1.as_bytes()).is_some());
+        call.behaves("gateway1", Manner::default()).answers("gateway1").hangs_up("caller").comes_to_rest();
+        assert_eq!(end(&mut call), "answered 200 caller");
+        assert_eq!(legs(&mut call).len(), 2, "one leg, whatever it took");
+    }
+}
+
+#[test]
+fn r13_a_challenge_that_is_repeated_fails_the_leg() {
+    let asks = "Digest realm=\"carrier\", nonce=\"n\", qop=\"auth\"";
+    let mut call = challenged(407, &[("Proxy-Authenticate", asks)]);
+    call.refuses("gateway1", 407);
+    call.after(seconds(1));
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 2);
+    assert_eq!(call.caller_is_told(), Some(480), "never a leg's 407 (R8)");
+}
+
+#[test]
+fn r13_a_nonce_that_is_too_old_is_answered_anew_but_not_for_ever() {
+    let asks = "Digest realm=\"carrier\", nonce=\"n\", qop=\"auth\", stale=true";
+    let mut call = challenged(407, &[("Proxy-Authenticate", asks)]);
+    for _ in 0..5 {
+        call.refuses("gateway1", 407);
+        call.settle();
+    }
+    call.after(seconds(1));
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 4);
+    assert_eq!(call.caller_is_told(), Some(480));
+}
+
+#[test]
+fn r13_a_trunk_without_a_password_cannot_answer() {
+    let asks = "Digest realm=\"carrier\", nonce=\"n\", qop=\"auth\"";
+    let mut call = forward().incoming(DID);
+    call.awaits("gateway1");
+    call.behaves("gateway1", Manner::default().with("Proxy-Authenticate", asks)).refuses("gateway1", 407);
+    call.after(seconds(1));
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 1);
+}
