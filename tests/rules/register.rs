@@ -471,9 +471,11 @@ fn a_flow_that_is_registered_again_takes_the_place_of_its_old_self() {
     for (port, number) in [(5060, 1), (5070, 1), (5080, 2)] {
         assert_eq!(phone.registers(&mut call, flow(port, number)), 200);
     }
+    let again = phone.sends(&mut call, flow(5080, 2));
+    assert_eq!(again[0].get("Require"), Some("outbound"));
     let answers = phone.sends(&mut call, contact(""));
     let ports: Vec<&str> =
         answers[0].all("Contact").filter_map(|text| text.split(':').nth(2)?.split(';').next()).collect();
     assert_eq!(ports, ["5070", "5080"], "{answers:?}");
-    assert_eq!(answers[0].get("Require"), Some("outbound"));
+    assert_eq!(answers[0].get("Require"), None, "who only asks has no flow in it");
 }

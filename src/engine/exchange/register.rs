@@ -87,7 +87,11 @@ impl Exchange {
                 }
                 w.copy(request.head(), Name::Path);
                 w.header(Name::Supported, b"path, outbound");
-                if bindings.iter().any(|binding| binding.instance.is_some()) {
+                // A phone that did not ask for it need not know it.
+                let own = |binding: &Binding| {
+                    request.call_id() == &*binding.call_id && request.cseq() == binding.cseq
+                };
+                if bindings.iter().any(|binding| binding.instance.is_some() && own(binding)) {
                     w.header(Name::Require, b"outbound");
                 }
                 w.header(Name::Date, http_date(now).as_bytes());
