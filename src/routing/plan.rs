@@ -98,6 +98,14 @@ impl Origin {
         }
     }
 
+    /// The agent whose phone it came from.
+    pub fn agent(&self) -> Option<&Arc<Agent>> {
+        match self {
+            Origin::Trunk(_) => None,
+            Origin::Agent { agent, .. } => Some(agent),
+        }
+    }
+
     /// How the numbers in what it sends are read, and how far what it says of itself is believed.
     pub fn reads(&self) -> &Trunk {
         match self {

@@ -26,8 +26,9 @@ impl Teller {
 
     fn said(&mut self, event: CallEvent) {
         match event {
-            CallEvent::Started { call, from, dialled } => {
-                tracing::info!(call = &*call, trunk = &*from, dialled = %Short(&dialled), "call started");
+            CallEvent::Started { call, trunk, agent, dialled } => {
+                let (trunk, agent) = (trunk.as_deref(), agent.as_deref());
+                tracing::info!(call = &*call, trunk, agent, dialled = %Short(&dialled), "call started");
             }
             CallEvent::Ringing { call } => tracing::debug!(call = &*call, "call rings"),
             CallEvent::Rejected { reason, from } => {

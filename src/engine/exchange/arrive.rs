@@ -401,7 +401,8 @@ impl Exchange {
         story.say(now.mono, Way::Out, LegId::CALLER, What::Response(100, Method::Invite));
         let started = CallEvent::Started {
             call: arrival.id.clone(),
-            from: plan.origin.name().clone(),
+            trunk: plan.origin.trunk().map(|trunk| trunk.name.clone()),
+            agent: plan.origin.agent().map(|agent| agent.name.clone()),
             dialled: arrival.dialled.clone(),
         };
         self.slots.insert(Box::new(Slot {

@@ -148,8 +148,9 @@ pub enum Notice {
 pub enum CallEvent {
     Started {
         call: Box<str>,
-        /// The trunk's name, or the agent's.
-        from: Arc<str>,
+        /// The trunk that it came in on; an agent's call has none.
+        trunk: Option<Arc<str>>,
+        agent: Option<Arc<str>>,
         dialled: Box<str>,
     },
     Ringing {
