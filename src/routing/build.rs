@@ -263,7 +263,7 @@ fn secrets(agent: &config::Agent, realm: &str) -> Secrets {
 /// first that it knows (RFC 8760 §2.4); where there is none, both.
 ///
 /// By SHA-256 only where somebody has a `ha1_sha256`: phones in use fail at a challenge of two hashes of which they
-/// know one (libre before 1.1, SIPp).
+/// know one (baresip 1.0 gives up).
 fn algorithms(agents: &[Arc<Agent>], sha256_is_wanted: bool) -> SmallVec<[Algorithm; 2]> {
     let able = |one: &&Arc<Agent>| !one.secrets.is_none();
     let all_have =
