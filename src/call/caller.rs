@@ -89,11 +89,20 @@ impl Caller {
 impl Caller {
     /// An agent, as `shows`; without a number by name, to others of ours. Never what the phone claims (R9).
     pub fn agent(invite: &Message<'_>, agent: &Agent, shows: Option<E164>) -> Caller {
+        Caller { withheld: is_withheld(invite, &invite.from()), ..Caller::shown(agent, shows) }
+    }
+
+    /// An agent who calls for help: by its own number, which whoever comes is to know (R13).
+    pub fn for_help(agent: &Agent) -> Caller {
+        Caller::shown(agent, agent.number)
+    }
+
+    fn shown(agent: &Agent, shows: Option<E164>) -> Caller {
         Caller {
             number: shows,
             text: shows.is_none().then(|| (&*agent.name).into()),
             name: None,
-            withheld: is_withheld(invite, &invite.from()),
+            withheld: false,
             diversions: SmallVec::new(),
         }
     }

@@ -10,10 +10,10 @@ use super::leg::{self, Destination, Hold, Leg, LegState, Shown, TargetId};
 use super::outcome;
 use super::record::Ending;
 use super::talk::Talk;
+use super::ways::shown_on;
 use super::{State, Turn};
 use crate::call::cdr::LegEnd;
-use crate::number::E164;
-use crate::routing::{Agent, ForeignCallerId, NoWay, Plan, Shows, TargetEnd, Trunk, Unrung, Who};
+use crate::routing::{Agent, Called, NoWay, TargetEnd, Trunk, Unrung, Who};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 
@@ -166,7 +166,7 @@ impl Turn<'_> {
         self.out.push(Action::Invite(id));
     }
 
-    fn ring_number(&mut self, target: TargetId, number: E164, trunk: Arc<Trunk>) {
+    fn ring_number(&mut self, target: TargetId, number: Called, trunk: Arc<Trunk>) {
         if self.no_more_legs() {
             self.call.unrung.push((target, TargetEnd::Other));
             return;
@@ -176,16 +176,22 @@ impl Turn<'_> {
         self.ring(Leg::new(target, to, shown, self.now.mono), None);
     }
 
-    /// Rings it at the place that the leg `before` it left, or at one more; where there is none the target is
-    /// not rung.
-    fn ring(&mut self, leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
-        let hold = match self.takes_over(before, &leg.to) {
-            Hold::Nothing if !self.lines.take(&leg.to, self.now.mono) => {
+    /// Rings it at the place that the leg `before` it left, or at one more; where its trunk has none, through the next
+    /// trunk that has (R13). Where there is none at all the target is not rung.
+    fn ring(&mut self, mut leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
+        let mut full: SmallVec<[Arc<Trunk>; 1]> = SmallVec::new();
+        let hold = loop {
+            match self.takes_over(before, &leg.to) {
+                Hold::Nothing if self.takes(&leg.to) => break Hold::Place,
+                Hold::Nothing => {}
+                taken @ (Hold::Place | Hold::Shared) => break taken,
+            }
+            let Some(next) = self.through_the_next_trunk(&leg, &full) else {
                 self.call.unrung.push((leg.target, leg.to.when_full()));
                 return None;
-            }
-            Hold::Nothing => Hold::Place,
-            taken @ (Hold::Place | Hold::Shared) => taken,
+            };
+            full.extend(leg.trunk().cloned());
+            leg = Leg { alternates: std::mem::take(&mut leg.alternates), ..next };
         };
         let line = match before.and_then(|id| self.leg(id)) {
             Some(before) => before.line,
@@ -194,10 +200,12 @@ impl Turn<'_> {
         self.call.legs.push(Leg { hold, line, ..leg });
         let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         self.out.push(Action::Invite(id));
-        if let Some((trunk, true)) =
-            self.leg(id).and_then(|leg| Some((leg.trunk()?.clone(), leg.has_another_gateway())))
+        let leg = self.call.leg(id)?;
+        if let Some(trunk) = leg.trunk()
+            && self.has_another_way(leg)
         {
-            self.start(Timer::TryTimeout(id), trunk.try_timeout);
+            let patience = trunk.try_timeout;
+            self.start(Timer::TryTimeout(id), patience);
         }
         self.leg(id)
     }
@@ -209,11 +217,6 @@ impl Turn<'_> {
             Some(before) if before.to.counts_with(to) => std::mem::take(&mut before.hold),
             Some(_) | None => Hold::Nothing,
         }
-    }
-
-    /// R3.6: at most `max_legs`, whatever led to them.
-    fn no_more_legs(&self) -> bool {
-        self.call.legs.len() >= usize::from(self.call.plan.limits.max_legs)
     }
 
     fn somebody_rings(&self) -> bool {
@@ -337,8 +340,12 @@ impl Turn<'_> {
         q850: Option<u8>,
         contacts: Contacts,
     ) -> State {
+        let calls_for_help = self.call.plan.urgency.is_emergency();
         let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
         leg.q850 = q850;
+        if calls_for_help {
+            return self.leg_failed(hunt, id, code);
+        }
         if let 300..=399 = code {
             let (target, depth) = (leg.target, leg.depth + 1);
             self.leg_is_over(id, LegEnd::Failed, code);
@@ -377,12 +384,15 @@ impl Turn<'_> {
 
     /// A leg ended as if by `code`; `heard` is what it sent itself.
     fn leg_lost(&mut self, hunt: Hunt, id: LegId, code: u16, heard: u16) -> State {
-        let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
-        let next_gateway = leg.at_the_next_gateway(code);
+        let Some(leg) = self.call.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
+        let goes_on = self.may_be_called_elsewhere(leg, code);
+        let next_gateway =
+            goes_on.then(|| leg.at_the_next_gateway().or_else(|| self.through_the_next_trunk(leg, &[])));
+        let Some(leg) = self.leg(id) else { return State::Ringing(hunt) };
         let (target, depth) = (leg.target, leg.depth);
         let alternates = std::mem::take(&mut leg.alternates);
         self.leg_is_over(id, outcome::end_of(code), heard);
-        match next_gateway {
+        match next_gateway.flatten() {
             Some(mut next) => {
                 next.alternates = alternates;
                 self.ring_instead(id, next);
@@ -397,9 +407,8 @@ impl Turn<'_> {
 
     /// R14: no 1xx from a gateway while another is left, and may be called.
     pub(super) fn try_timeout(&mut self, hunt: Hunt, id: LegId) -> State {
-        let may_go_on = !self.no_more_legs();
-        let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
-        if may_go_on && leg.has_another_gateway() {
+        let Some(leg) = self.call.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
+        if !self.no_more_legs() && self.has_another_way(leg) {
             self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
             return self.leg_unheard(hunt, id, 408);
         }
@@ -429,6 +438,7 @@ impl Turn<'_> {
                 Redirect::Number { number, .. } if Some(number) == self.call.plan.did => continue,
                 Redirect::Number { number, host } => match self.call.plan.outbound(number, 0) {
                     Ok(trunk) => {
+                        let number = Called::Number(number);
                         let gateway = trunk.gateways.iter().position(|gateway| gateway.addr == host);
                         let gateway = gateway.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
                         Destination::Gateway { number, trunk, gateway }
@@ -590,49 +600,5 @@ pub(super) fn early_answer(leg: LegId, method: Method, has_body: bool, offer_is_
         // What the other side has agreed on in its own early dialog, if anything, cannot follow.
         (_, _) if offers => 488,
         (_, _) => 200,
-    }
-}
-
-/// Whom a leg through this trunk shows at first.
-fn shown_on(plan: &Plan, trunk: &Trunk) -> Shown {
-    match plan.shows_on(trunk) {
-        Shows::Did => Shown::Did,
-        Shows::Caller | Shows::CallerThenDid => Shown::Caller,
-    }
-}
-
-impl Leg {
-    /// Whether a further gateway of its trunk could be tried.
-    fn has_another_gateway(&self) -> bool {
-        match &self.to {
-            Destination::Gateway { trunk, gateway, .. } => usize::from(*gateway) + 1 < trunk.gateways.len(),
-            Destination::Phone { .. } => false,
-        }
-    }
-
-    /// The same call at the next gateway, where this final response allows it (R14).
-    fn at_the_next_gateway(&self, code: u16) -> Option<Leg> {
-        let Destination::Gateway { number, trunk, gateway } = &self.to else { return None };
-        if self.state != LegState::Calling
-            || !outcome::tries_the_next_gateway(code)
-            || !self.has_another_gateway()
-        {
-            return None;
-        }
-        let to = Destination::Gateway { number: *number, trunk: trunk.clone(), gateway: gateway + 1 };
-        Some(Leg { depth: self.depth, ..Leg::new(self.target, to, self.shown, self.started) })
-    }
-
-    /// `foreign_caller_id = "retry"`: once more with the DID, where the carrier refused the caller's number.
-    fn with_the_did_shown(&self, code: u16) -> Option<Leg> {
-        let trunk = self.trunk()?;
-        let may = trunk.foreign_caller_id == ForeignCallerId::Retry
-            && self.shown == Shown::Caller
-            && self.state == LegState::Calling
-            && outcome::refuses_the_shown_number(code);
-        may.then(|| Leg {
-            depth: self.depth,
-            ..Leg::new(self.target, self.to.clone(), Shown::Did, self.started)
-        })
     }
 }

@@ -7,8 +7,7 @@ use smallvec::SmallVec;
 use super::Lines;
 use super::event::{Contacts, Fork};
 use crate::call::cdr::LegEnd;
-use crate::number::E164;
-use crate::routing::{Agent, Contact, Gateway, TargetEnd, Trunk};
+use crate::routing::{Agent, Called, Contact, Gateway, TargetEnd, Trunk};
 use crate::sip::body::Body;
 use crate::time::Instant;
 
@@ -25,7 +24,7 @@ pub enum Destination {
     /// One of an agent's phones.
     Phone { agent: Arc<Agent>, contact: Arc<Contact> },
     /// A number, through one gateway of a trunk.
-    Gateway { number: E164, trunk: Arc<Trunk>, gateway: u8 },
+    Gateway { number: Called, trunk: Arc<Trunk>, gateway: u8 },
 }
 
 impl Destination {

@@ -14,6 +14,7 @@ pub mod story;
 mod hunt;
 mod record;
 mod talk;
+mod ways;
 
 use std::mem::replace;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub use record::{Ending, Refused, Seen, refused};
 pub trait Lines: Phones {
     /// Takes the place that a leg to there needs; false when there is none.
     fn take(&mut self, to: &Destination, now: Instant) -> bool;
+    /// Takes one though there be none: a call for help is not to wait (R13).
+    fn seat(&mut self, to: &Destination);
     /// Gives one back.
     fn free(&mut self, to: &Destination);
     /// One more leg rings at a place that another holds: it is counted as a leg alone.

@@ -8,7 +8,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
     ("the file", "speech", NO_AUDIO),
     ("[retention]", "recording_days", NO_AUDIO),
     ("[retention]", "visitor_days", "numbers are not leased yet: leave it out"),
-    ("the file", "emergency", "emergency numbers are not told apart yet: leave it out"),
     ("the file", "pool", "numbers are not leased yet: leave it out"),
     ("[[listen]]", "cert", NO_TLS),
     ("[[listen]]", "key", NO_TLS),

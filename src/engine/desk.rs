@@ -10,8 +10,9 @@ use super::directory::Registrations;
 use super::exchange::Desk;
 use super::exchange::binding::Directory;
 use super::held::Held;
+use super::help::Help;
 use crate::number::E164;
-use crate::routing::{Agent, Trunk};
+use crate::routing::{Agent, Text, Trunk};
 use crate::sip::peer::ListenerId;
 use crate::time::Instant;
 
@@ -69,8 +70,9 @@ pub struct Place {
 /// The node's shared counts.
 #[derive(Debug)]
 pub struct SharedDesk {
-    /// Call records that may still be on their way to disk.
+    /// Call records under way to disk, and how many may be.
     records: AtomicUsize,
+    most_records: usize,
     places: Vec<Place>,
     addresses: DashMap<(ListenerId, IpAddr), SocketAddr>,
     agents: Held<String>,
@@ -80,13 +82,15 @@ pub struct SharedDesk {
     pub registrations: Registrations,
     callers: Held<u64>,
     loops: Held<(u64, u64)>,
+    help: Help,
 }
 
 impl SharedDesk {
     /// `records`: how many call records may be under way at once (R12). `places`: the listeners in order.
     pub fn new(records: usize, places: Vec<Place>) -> SharedDesk {
         SharedDesk {
-            records: AtomicUsize::new(records),
+            records: AtomicUsize::new(0),
+            most_records: records,
             places,
             addresses: DashMap::new(),
             agents: Held::default(),
@@ -95,18 +99,20 @@ impl SharedDesk {
             registrations: Registrations::default(),
             callers: Held::default(),
             loops: Held::default(),
+            help: Help::default(),
         }
     }
 
     /// Reserves a call record's slot (R12). False: no slot, no call.
     pub fn reserve_record(&self) -> bool {
-        let taken = |slots: usize| slots.checked_sub(1);
-        self.records.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+        let more = |taken: usize| (taken < self.most_records).then_some(taken + 1);
+        self.records.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     /// So many records are stored, or were never written: their slots are free again.
     pub fn release_records(&self, count: usize) {
-        self.records.fetch_add(count, Ordering::Relaxed);
+        let fewer = |taken: usize| Some(taken.saturating_sub(count));
+        self.records.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).ok();
     }
 
     /// Takes a place among an agent's calls (R3.3); false: the agent is busy.
@@ -181,6 +187,10 @@ impl Desk for SharedDesk {
         SharedDesk::reserve_record(self)
     }
 
+    fn reserve_record_beyond(&self) {
+        self.records.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn release_record(&self) {
         self.release_records(1);
     }
@@ -205,6 +215,10 @@ impl Desk for SharedDesk {
         SharedDesk::take_trunk(self, &trunk.name, now, trunk.max_calls, trunk.max_cps).is_ok()
     }
 
+    fn seat_trunk(&self, trunk: &Trunk) {
+        self.trunks.take(&*trunk.name, 0);
+    }
+
     fn free_trunk(&self, trunk: &Trunk) {
         SharedDesk::free_trunk(self, &trunk.name);
     }
@@ -218,6 +232,14 @@ impl Desk for SharedDesk {
         let (caller, did) = (caller.to_bits(), did.to_bits());
         self.callers.give(&caller);
         self.loops.give(&(caller, did));
+    }
+
+    fn help_is_called(&self, by: &Agent, now: Instant) {
+        self.help.called(by, now);
+    }
+
+    fn called_for_help(&self, did: E164, now: Instant) -> Option<Text> {
+        self.help.caller(did, now)
     }
 
     fn directory(&self) -> &dyn Directory {

@@ -8,6 +8,7 @@ pub mod directory;
 mod ease;
 pub mod exchange;
 pub mod held;
+pub mod help;
 pub mod inbox;
 pub mod node;
 pub mod precedence;

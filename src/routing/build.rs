@@ -7,6 +7,7 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
+use super::emergency::Emergency;
 use super::outbound::Outbound;
 use super::plan::{Agent, CallLimits, Contact, Prompt, Secrets, Text, Voicemail};
 use super::table::{Entry, Features, Scatter, StepEntry, Table, TargetEntry, WhoEntry};
@@ -54,6 +55,7 @@ impl Table {
             country,
             limits: limits(&config.node.limits),
             ways: Arc::new(Outbound::new(&config.dial.allow, &config.dial.deny, &trunks)),
+            emergency: Emergency::new(&config.emergency, &trunks),
             dials: Arc::new(dials(country)),
             trunks,
             nets,

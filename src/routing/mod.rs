@@ -3,6 +3,7 @@
 //! plans, `config` is read when a table is built and never after.
 
 mod build;
+mod emergency;
 mod ends;
 mod explain;
 mod outbound;
@@ -11,6 +12,7 @@ mod table;
 mod trunk;
 
 pub use build::BadTable;
+pub use emergency::{Called, Emergency, Urgency, is_service};
 pub use ends::{Fixed, Phones, Reached, TargetEnd, Unrung};
 pub use explain::{Because, ExplainedStep, ExplainedTarget, Explanation, explain, schema};
 pub use outbound::{NoWay, Outbound};

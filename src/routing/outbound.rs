@@ -69,16 +69,18 @@ impl Outbound {
         }
         match forced {
             Some(trunk) => Ok(Arc::clone(trunk)),
-            None => self.way(number, draw).cloned().ok_or(NoWay::NoTrunk),
+            None => self.way(number, &[], draw).cloned().ok_or(NoWay::NoTrunk),
         }
     }
 
-    /// [`Outbound::choose`] for a number that `check` found to be allowed, with no trunk forced.
-    pub(super) fn way(&self, number: E164, draw: u32) -> Option<&Arc<Trunk>> {
-        let first = self.ways.iter().position(|way| way.prefix.covers(number))?;
+    /// [`Outbound::choose`] for a number that is allowed, with no trunk forced, among those that have not been `tried`.
+    pub(super) fn way(&self, number: E164, tried: &[&Trunk], draw: u32) -> Option<&Arc<Trunk>> {
+        let is_left = |way: &&Way| !tried.iter().any(|trunk| trunk.name == way.trunk.name);
+        let serves = |way: &&Way| way.prefix.covers(number) && is_left(way);
+        let first = self.ways.iter().position(|way| serves(&way))?;
         let rank = |way: &Way| (way.prefix, way.trunk.priority);
         let best = rank(&self.ways[first]);
-        let equal = self.ways[first..].iter().take_while(|way| rank(way) == best);
+        let equal = self.ways[first..].iter().take_while(|way| rank(way) == best).filter(is_left);
         let total: u32 = equal.clone().map(|way| way.weight).sum();
         let mut left = draw.checked_rem(total).unwrap_or(0);
         for way in equal {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{ForeignCallerId, NoWay, Outbound, Trunk};
+use super::{Called, ForeignCallerId, NoWay, Outbound, Trunk, Urgency};
 use crate::number::{Country, E164};
 use crate::sip::digest::Algorithm;
 use crate::sip::peer::{Peer, Transport};
@@ -52,6 +52,7 @@ pub struct Plan {
     /// A verified external number, shown on outbound calls from this DID (R9).
     pub caller_id: Option<E164>,
     pub limits: CallLimits,
+    pub urgency: Urgency,
     pub(super) ways: Arc<Outbound>,
     /// The number's own `trunk`, which serves all its calls to external numbers (R13).
     pub(super) forced: Option<Arc<Trunk>>,
@@ -64,6 +65,19 @@ impl Plan {
     /// equals `draw` (any random number) chooses by weight. `[dial]` is asked first.
     pub fn outbound(&self, number: E164, draw: u32) -> Result<Arc<Trunk>, NoWay> {
         self.ways.choose(number, self.forced.as_ref(), draw)
+    }
+
+    /// The trunk that is tried where the `tried` ones could not carry the call: none where the number has one of its
+    /// own, the next `outbound` one otherwise, and for an emergency the next of all (R13). Among equals the first.
+    pub fn next_way(&self, called: &Called, tried: &[&Trunk]) -> Option<Arc<Trunk>> {
+        match (called, &self.urgency) {
+            (Called::Number(_), _) if self.forced.is_some() => None,
+            (Called::Number(number), _) => self.ways.way(*number, tried, 0).cloned(),
+            (Called::Emergency(_), Urgency::Emergency(ways)) => {
+                ways.iter().find(|way| !tried.iter().any(|trunk| trunk.name == way.name)).cloned()
+            }
+            (Called::Emergency(_), Urgency::Ordinary | Urgency::CallBack) => None,
+        }
     }
 
     /// Whose number a leg to an external number shows on this trunk (R9). A caller that withholds its number
@@ -153,13 +167,13 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Who {
     Agent(Arc<Agent>),
-    /// An external number, and the trunk that carries the call to it (R13).
+    /// An external number, and the trunk that carries the call to it at first (R13).
     Number {
-        number: E164,
+        number: Called,
         trunk: Arc<Trunk>,
     },
     /// An external number that no trunk serves: the leg ends as unreachable at once.
-    Unreachable(E164),
+    Unreachable(Called),
 }
 
 /// Somebody with a phone of ours.

@@ -9,13 +9,18 @@ use smallvec::SmallVec;
 
 use super::plan::{Agent, CallLimits, Origin, Plan, Prompt, Step, Target, Text, Voicemail, Who};
 use super::trunk::Trunk;
-use super::{NoWay, Outbound};
+use super::{Called, Emergency, NoWay, Outbound, Urgency};
 use crate::config::{Dialled, Net};
 use crate::number::{Country, E164, MAX_DIGITS, Prefix};
 use crate::sip::digest::Algorithm;
 
 /// How long a call of one agent to another rings.
 const INSIDE: Duration = Duration::from_secs(60);
+/// How long a call back to somebody who called for help rings.
+const BACK: Duration = Duration::from_secs(120);
+/// How long of this the one who called for help rings alone: long enough to be the one who answers, short enough for
+/// whoever calls back to hold the line.
+const ALONE: Duration = Duration::from_secs(12);
 /// How long a call out may ring (RFC 3261 §16.6: Timer C, three minutes or more).
 const OUTSIDE: Duration = Duration::from_secs(180);
 
@@ -28,6 +33,7 @@ pub struct Table {
     pub(super) country: Country,
     pub(super) limits: CallLimits,
     pub(super) ways: Arc<Outbound>,
+    pub(super) emergency: Emergency,
     /// How what an agent dials is read.
     pub(super) dials: Arc<Trunk>,
     /// In the order of the files.
@@ -152,14 +158,24 @@ impl Table {
             voicemail: features.voicemail.clone(),
             caller_id: features.caller_id,
             limits: self.limits,
+            urgency: Urgency::Ordinary,
             ways: Arc::clone(&self.ways),
             forced: features.trunk.clone(),
         })
     }
 
-    /// The plan of a call that an agent makes, for the user part or the number that was dialled: inside to an agent's
-    /// name or a DID of ours, else out through a trunk (R2, R13).
+    /// The plan of a call that an agent makes, for the user part or the number that was dialled: to an emergency number
+    /// before anything else, inside to an agent's name or a DID of ours, else out through a trunk (R2, R13).
     pub fn plan_of(&self, agent: &Arc<Agent>, dialled: &str, draw: u32) -> Result<Plan, NoPlan> {
+        if let Some(number) = self.emergency.called(dialled) {
+            let (number, ways) = (Called::Emergency(Arc::clone(number)), Arc::clone(&self.emergency.ways));
+            let who = match ways.first() {
+                Some(trunk) => Who::Number { number, trunk: Arc::clone(trunk) },
+                None => Who::Unreachable(number),
+            };
+            let urgency = Urgency::Emergency(ways);
+            return Ok(Plan { urgency, ..self.plan_to(agent, who, OUTSIDE, agent.number, None) });
+        }
         if let Some(called) = self.agent(dialled) {
             let who = Who::Agent(Arc::clone(called));
             return Ok(self.plan_to(agent, who, INSIDE, agent.number, None));
@@ -172,11 +188,44 @@ impl Table {
         let features = self.entry(shows).map(|entry| Arc::clone(&entry.features));
         let forced = features.as_ref().and_then(|features| features.trunk.as_ref());
         let who = match self.ways.choose(number, forced, draw) {
-            Ok(trunk) => Who::Number { number, trunk },
-            Err(NoWay::NoTrunk) => Who::Unreachable(number),
+            Ok(trunk) => Who::Number { number: Called::Number(number), trunk },
+            Err(NoWay::NoTrunk) => Who::Unreachable(Called::Number(number)),
             Err(NoWay::Forbidden) => return Err(NoPlan::Forbidden(number)),
         };
         Ok(self.plan_to(agent, who, OUTSIDE, Some(shows), features))
+    }
+
+    /// The plan of a call back to an agent who has just called for help, by the number that this call showed: nothing
+    /// but rings, whoever is busy, wants no calls, or is disabled (R13). The agent rings alone at first; then those too
+    /// who ring for the number in any case.
+    pub fn plan_back(&self, origin: Origin, did: E164, agent: &Arc<Agent>, draw: u32) -> Plan {
+        let entry = self.entry(did);
+        let rung = |agent: &Agent| Who::Agent(Arc::new(Agent { dnd: false, ..agent.clone() }));
+        let mut targets: SmallVec<[Target; 2]> = SmallVec::new();
+        targets.push(Target { delay: Duration::ZERO, who: rung(agent) });
+        for entry in entry.and_then(|entry| entry.steps.first()).iter().flat_map(|step| &step.targets) {
+            match self.target(*entry, None, draw).map(|target| target.who) {
+                Some(Who::Agent(other)) if other.name != agent.name => {
+                    targets.push(Target { delay: ALONE, who: rung(&other) });
+                }
+                Some(who @ Who::Number { .. }) => targets.push(Target { delay: ALONE, who }),
+                Some(Who::Agent(_) | Who::Unreachable(_)) | None => {}
+            }
+        }
+        Plan {
+            origin,
+            diverts: true,
+            steps: smallvec::smallvec![Step { timeout: BACK, targets }],
+            urgency: Urgency::CallBack,
+            account: entry.map(|entry| Arc::clone(&entry.features.account)).unwrap_or_default(),
+            label: entry.map(|entry| Arc::clone(&entry.label)).unwrap_or_default(),
+            ..self.plan_to(agent, rung(agent), BACK, Some(did), None)
+        }
+    }
+
+    /// The emergency number that was dialled, if it is one.
+    pub fn emergency(&self, dialled: &str) -> Option<&Text> {
+        self.emergency.called(dialled)
     }
 
     pub fn origin_of(&self, agent: &Arc<Agent>) -> Origin {
@@ -213,6 +262,7 @@ impl Table {
             voicemail: None,
             caller_id: features.as_ref().and_then(|features| features.caller_id),
             limits: self.limits,
+            urgency: Urgency::Ordinary,
             ways: Arc::clone(&self.ways),
             forced: features.and_then(|features| features.trunk.clone()),
         }
@@ -307,10 +357,14 @@ impl Table {
     fn target(&self, target: TargetEntry, forced: Option<&Arc<Trunk>>, draw: u32) -> Option<Target> {
         let who = match target.who {
             WhoEntry::Agent(place) => Who::Agent(Arc::clone(self.agents.get(place as usize)?)),
-            WhoEntry::Number(number) => match forced.or_else(|| self.ways.way(number, draw)) {
-                Some(trunk) => Who::Number { number, trunk: Arc::clone(trunk) },
-                None => Who::Unreachable(number),
-            },
+            WhoEntry::Number(number) => {
+                let (way, number) =
+                    (forced.or_else(|| self.ways.way(number, &[], draw)), Called::Number(number));
+                match way {
+                    Some(trunk) => Who::Number { number, trunk: Arc::clone(trunk) },
+                    None => Who::Unreachable(number),
+                }
+            }
         };
         Some(Target { delay: Duration::from_secs(target.delay_seconds.into()), who })
     }

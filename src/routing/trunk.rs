@@ -115,7 +115,7 @@ impl std::hash::Hash for Trunk {
 }
 
 /// What stands before the first user parameter (`;npdi`, `;rn=`, `;phone-context=`, `;ext=`).
-fn without_parameters(user: &str) -> &str {
+pub(super) fn without_parameters(user: &str) -> &str {
     user.split_once(';').map_or(user, |(number, _)| number)
 }
 

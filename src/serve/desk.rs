@@ -7,7 +7,7 @@ use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::Desk;
 use crate::engine::exchange::binding::Directory;
 use crate::number::E164;
-use crate::routing::{Agent, Trunk};
+use crate::routing::{Agent, Text, Trunk};
 use crate::sip::peer::ListenerId;
 use crate::store::Recorder;
 use crate::time::Instant;
@@ -21,6 +21,10 @@ pub(super) struct StoredDesk {
 impl Desk for StoredDesk {
     fn reserve_record(&self) -> bool {
         self.recorder.reserve()
+    }
+
+    fn reserve_record_beyond(&self) {
+        self.recorder.reserve_beyond();
     }
 
     fn release_record(&self) {
@@ -47,6 +51,10 @@ impl Desk for StoredDesk {
         Desk::take_trunk(&*self.shared, trunk, now)
     }
 
+    fn seat_trunk(&self, trunk: &Trunk) {
+        Desk::seat_trunk(&*self.shared, trunk);
+    }
+
     fn free_trunk(&self, trunk: &Trunk) {
         Desk::free_trunk(&*self.shared, trunk);
     }
@@ -57,6 +65,14 @@ impl Desk for StoredDesk {
 
     fn ringing_ended(&self, caller: E164, did: E164) {
         self.shared.ringing_ended(caller, did);
+    }
+
+    fn help_is_called(&self, by: &Agent, now: Instant) {
+        self.shared.help_is_called(by, now);
+    }
+
+    fn called_for_help(&self, did: E164, now: Instant) -> Option<Text> {
+        self.shared.called_for_help(did, now)
     }
 
     fn directory(&self) -> &dyn Directory {

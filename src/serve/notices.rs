@@ -30,6 +30,9 @@ impl Teller {
                 let (trunk, agent) = (trunk.as_deref(), agent.as_deref());
                 tracing::info!(call = &*call, trunk, agent, dialled = %Short(&dialled), "call started");
             }
+            CallEvent::Emergency { call, agent, shows, dialled } => {
+                tracing::warn!(call = &*call, agent = &*agent, ?shows, %dialled, "an agent calls for help");
+            }
             CallEvent::Ringing { call } => tracing::debug!(call = &*call, "call rings"),
             CallEvent::Rejected { reason, from } => {
                 if let Line::Log { more } = self.rejected.occur(self.clock.read().now.mono) {

@@ -16,10 +16,11 @@ use crate::engine::desk::Pace;
 use crate::engine::directory::Registrations;
 use crate::engine::exchange::binding::Directory;
 use crate::engine::exchange::{Bounds, Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
+use crate::engine::help::Help;
 use crate::engine::precedence::Standing;
 use crate::engine::shard::guard;
 use crate::number::{Country, E164};
-use crate::routing::{Agent, Table, Trunk};
+use crate::routing::{Agent, Table, Text, Trunk};
 use crate::sip::digest::Nonces;
 use crate::sip::peer::{ListenerId, Transport};
 use crate::time::{Instant, Now};
@@ -202,6 +203,7 @@ struct Counter {
     counts: Mutex<BTreeMap<String, u32>>,
     paces: Mutex<BTreeMap<String, Pace>>,
     registrations: Registrations,
+    help: Help,
     /// So many questions for our address until one is a bug; 0: none is.
     message_fault: AtomicU32,
     /// The same of the questions that an arriving call asks.
@@ -249,6 +251,10 @@ impl Desk for Counter {
         self.add("records".to_owned(), RECORDS).is_some()
     }
 
+    fn reserve_record_beyond(&self) {
+        self.add("records".to_owned(), 0);
+    }
+
     fn release_record(&self) {
         self.give("records".to_owned());
     }
@@ -281,6 +287,10 @@ impl Desk for Counter {
         has_room && in_pace
     }
 
+    fn seat_trunk(&self, trunk: &Trunk) {
+        self.add(format!("trunk {}", trunk.name), 0);
+    }
+
     fn free_trunk(&self, trunk: &Trunk) {
         self.give(format!("trunk {}", trunk.name));
     }
@@ -295,6 +305,14 @@ impl Desk for Counter {
     fn ringing_ended(&self, caller: E164, did: E164) {
         self.give(format!("ringing of {caller}"));
         self.give(format!("ringing of {caller} at {did}"));
+    }
+
+    fn help_is_called(&self, by: &Agent, now: Instant) {
+        self.help.called(by, now);
+    }
+
+    fn called_for_help(&self, did: E164, now: Instant) -> Option<Text> {
+        self.help.caller(did, now)
     }
 
     fn directory(&self) -> &dyn Directory {

@@ -30,6 +30,11 @@ impl Slots {
         self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
+    /// Takes one more than there are, if need be.
+    pub fn reserve_beyond(&self) {
+        self.taken.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Gives `count` slots back.
     pub fn release(&self, count: u32) {
         let fewer = |taken: u32| Some(taken.saturating_sub(count));
@@ -62,6 +67,10 @@ mod tests {
         assert!(!slots.reserve() && !slots.any_free());
         slots.release(1);
         assert!(slots.any_free() && slots.reserve() && !slots.reserve());
+        slots.reserve_beyond();
+        assert_eq!(slots.taken(), 3);
+        slots.release(1);
+        assert!(!slots.reserve(), "one beyond is owed");
         slots.release(9);
         assert_eq!(slots.taken(), 0);
         slots.clog(true);

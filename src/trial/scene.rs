@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::number::{self, E164};
-use crate::routing::{Contact, Plan, Table, Trunk, Who};
+use crate::routing::{Called, Contact, Plan, Table, Trunk, Who};
 use crate::sip::peer::Transport;
 
 /// Why there is nothing to try. A trial never leaves the machine.
@@ -162,11 +162,19 @@ fn parties(table: &Table, plan: &Plan) -> Result<Vec<Party>, NoScene> {
                 if parties.iter().any(|party| party.name == name) {
                     continue;
                 }
-                // Among trunks of equal rank each call draws its own.
-                for other in table.trunks().iter().filter(|other| other.outbound) {
-                    gateways(&name, *number, other, column)?;
+                // Among trunks of equal rank each call draws its own, and one that fails is followed by the next.
+                let others = table.trunks().iter().filter(|other| other.outbound && other.name != trunk.name);
+                for trunk in std::iter::once(trunk).chain(others) {
+                    let gateways = gateways(&name, number, trunk, column)?;
+                    let is_new = |party: &Party, known: &[Party]| {
+                        !known.iter().any(|other| other.column == column && other.addr == party.addr)
+                    };
+                    for party in gateways {
+                        if is_new(&party, &parties) {
+                            parties.push(party);
+                        }
+                    }
                 }
-                parties.extend(gateways(&name, *number, trunk, column)?);
             }
             Who::Unreachable(_) => {}
         }
@@ -185,7 +193,7 @@ fn phone(name: &Arc<str>, contact: &Contact, column: u16) -> Result<Party, NoSce
     Ok(Party { column, name: Arc::clone(name), user, transport: contact.transport, addr })
 }
 
-fn gateways(name: &Arc<str>, number: E164, trunk: &Trunk, column: u16) -> Result<Vec<Party>, NoScene> {
+fn gateways(name: &Arc<str>, number: &Called, trunk: &Trunk, column: u16) -> Result<Vec<Party>, NoScene> {
     let gateway = |gateway: &crate::routing::Gateway| {
         let addr = gateway.addr.filter(|addr| addr.ip().is_loopback());
         let addr = addr.ok_or_else(|| NoScene::Elsewhere {
@@ -193,7 +201,7 @@ fn gateways(name: &Arc<str>, number: E164, trunk: &Trunk, column: u16) -> Result
             at: gateway.uri.to_string(),
             remedy: GATEWAY,
         })?;
-        let user = trunk.write_number(number);
+        let user = number.with_text(trunk, str::to_owned);
         Ok(Party { column, name: Arc::clone(name), user, transport: gateway.transport, addr })
     };
     trunk.gateways.iter().map(gateway).collect()

@@ -22,6 +22,7 @@ mod r09;
 mod r11;
 mod r12;
 mod r13;
+mod r13_emergency;
 mod r14;
 mod register;
 mod rfc3261;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::emergency::emergency_of;
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
@@ -200,8 +201,10 @@ impl Exchange {
         origin: &Origin,
         out: &mut Effects,
     ) {
-        // True overload and draining: nothing is kept, no record is written (R12, R14).
-        if self.draining || age > STALE || !self.has_room() || !self.admits(now) {
+        // True overload and draining: nothing is kept, no record is written (R12, R14). Nobody who calls for help is
+        // sent away (R13).
+        let is_too_much = self.draining || age > STALE || !self.has_room() || !self.admits(now);
+        if is_too_much && !self.calls_for_help(invite, origin) {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
         self.arriving = Some(Arriving::at(Reached::Sender, origin));
@@ -237,7 +240,10 @@ impl Exchange {
             Err(_) => return self.refuse_statelessly(from, invite, Refusal::Malformed, out),
         };
         if !self.desk.reserve_record() {
-            return self.refuse_statelessly(from, invite, Refusal::Overload, out);
+            if !self.calls_for_help(invite, origin) {
+                return self.refuse_statelessly(from, invite, Refusal::Overload, out);
+            }
+            self.desk.reserve_record_beyond();
         }
         let slot = self.slots.next_key(self.names.draw());
         let Ok(id) = self.transactions.accept(now.mono, key, invite, from, Owner::Caller(slot)) else {
@@ -297,12 +303,14 @@ impl Exchange {
     pub(super) fn arrival(&mut self, now: Now, invite: &Message<'_>, origin: &Origin) -> Arrival {
         let text = dialled(invite, origin.reads());
         let number = origin.reads().read_dialled(&text);
+        let for_help = origin.agent().and_then(|_| self.table.emergency(&text));
         Arrival {
             id: self.names.record_id(now.wall),
             dialled: number.map_or_else(|| caller::cut(&text).into(), Into::into),
             number,
             caller: match origin {
                 Origin::Trunk(trunk) => Caller::of(invite, trunk),
+                Origin::Agent { agent, .. } if for_help.is_some() => Caller::for_help(agent),
                 Origin::Agent { agent, .. } => Caller::agent(invite, agent, self.table.shown_of(agent)),
             },
             offer: Body::of(invite).filter(Body::is_sdp),
@@ -321,7 +329,7 @@ impl Exchange {
         hops: Option<u32>,
         arrival: &Arrival,
     ) -> Result<(Box<Plan>, Option<Session>), Refusal> {
-        if !is_dialable(invite) {
+        if !is_dialable(invite) && !self.calls_for_help(invite, origin) {
             return Err(Refusal::Scheme);
         }
         if hops == Some(0) {
@@ -348,7 +356,10 @@ impl Exchange {
         let plan = match origin {
             Origin::Trunk(trunk) => {
                 let did = arrival.number.ok_or(Refusal::UnknownNumber)?;
-                let plan = self.table.plan_for(trunk, did, draw).map_err(refusal_of)?;
+                let plan = match self.who_called_for_help(did, now) {
+                    Some(agent) => self.table.plan_back(origin.clone(), did, &agent, draw),
+                    None => self.table.plan_for(trunk, did, draw).map_err(refusal_of)?,
+                };
                 if caller::loops(invite, did, trunk) {
                     return Err(Refusal::Loop);
                 }
@@ -358,7 +369,7 @@ impl Exchange {
                 self.table.plan_of(agent, &dialled(invite, dials), draw).map_err(refusal_of)?
             }
         };
-        if !self.desk.enter(origin, now.mono) {
+        if !self.desk.enter(origin, &plan.urgency, now.mono) {
             return Err(Refusal::TrunkLimit);
         }
         if let Some(arriving) = &mut self.arriving {
@@ -381,15 +392,16 @@ impl Exchange {
         session: Option<Session>,
         out: &mut Effects,
     ) {
-        // An agent's own calls are no loop.
-        let counts = plan.origin.trunk().and(arrival.caller.number).zip(plan.did);
+        // An agent's own calls are no loop, nor is a call back to who called for help.
+        let may_loop = plan.urgency.is_ordinary();
+        let counts = plan.origin.trunk().filter(|_| may_loop).and(arrival.caller.number).zip(plan.did);
         let counted = counts.is_some();
         if let Some((number, did)) = counts
             && !self.rings_not_too_often(number, did, &plan, out)
         {
             self.arriving = Some(Arriving::at(Reached::Reading(id), &plan.origin));
             self.desk.ringing_ended(number, did);
-            self.desk.leave(&plan.origin);
+            self.desk.leave(&plan.origin, &plan.urgency, now.mono);
             let why = Refusal::TooManyRinging;
             return self.refuse_call(now, from, invite, id, &arrival, &plan.origin, why, out);
         }
@@ -405,6 +417,7 @@ impl Exchange {
             agent: plan.origin.agent().map(|agent| agent.name.clone()),
             dialled: arrival.dialled.clone(),
         };
+        let emergency = emergency_of(&plan, &arrival);
         self.slots.insert(Box::new(Slot {
             key,
             delayed: arrival.offer.is_none(),
@@ -434,6 +447,7 @@ impl Exchange {
         self.calls += 1;
         self.arriving = None;
         out.notices.push(Notice::Said(started));
+        out.notices.extend(emergency.map(Notice::Said));
         self.happen(now, key, Event::Begin, out);
     }
 
@@ -662,7 +676,7 @@ fn reliability(invite: &Message<'_>) -> Reliability {
 }
 
 /// R2: the dialled number stands in the Request-URI unless the trunk says otherwise.
-fn dialled(invite: &Message<'_>, trunk: &Trunk) -> String {
+pub(super) fn dialled(invite: &Message<'_>, trunk: &Trunk) -> String {
     let other = |name| {
         let value = invite.list(name).next()?;
         Address::parse(value).ok().map(|address| caller::user_of(&address.uri))

@@ -6,7 +6,7 @@ use crate::call::event::Action;
 use crate::call::refusal::Refusal;
 use crate::call::{Arrival, Caller, caller};
 use crate::number::E164;
-use crate::routing::Origin;
+use crate::routing::{Origin, Urgency};
 use crate::sip::peer::Peer;
 use crate::sip::transaction::{self, Meeting};
 use crate::sip::wire::Message;
@@ -53,7 +53,7 @@ impl Exchange {
         }
         if let Some(Arriving { reached, origin, entered, rings }) = self.arriving.take() {
             if entered {
-                self.desk.leave(&origin);
+                self.desk.leave(&origin, &Urgency::Ordinary, now.mono);
             }
             if let Some((caller, did)) = rings {
                 self.desk.ringing_ended(caller, did);

@@ -292,7 +292,7 @@ fn request_uri(leg: &Leg) -> Target {
         Destination::Phone { contact, .. } => Target::from_slice(contact.uri.as_bytes()),
         Destination::Gateway { number, trunk, gateway } => {
             let mut target = Target::from_slice(b"sip:");
-            trunk.with_number(*number, |number| target.extend_from_slice(number.as_bytes()));
+            number.with_text(trunk, |number| target.extend_from_slice(number.as_bytes()));
             if let Some(gateway) = trunk.gateways.get(usize::from(*gateway)) {
                 target.push(b'@');
                 target.extend_from_slice(without_user(gateway.uri.as_bytes()));

@@ -18,6 +18,7 @@ mod authenticate;
 pub mod binding;
 mod caller;
 mod carry;
+mod emergency;
 mod fault;
 mod inspect;
 mod instant;
@@ -41,7 +42,7 @@ use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId};
 use crate::call::leg::Destination;
 use crate::number::{Country, E164};
-use crate::routing::{Agent, Origin, Phones, Reached, Table, Trunk};
+use crate::routing::{Agent, Origin, Phones, Reached, Table, Text, Trunk, Urgency};
 use crate::sip::digest::Nonces;
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::transaction::{self, Outbox, Transactions};
@@ -161,6 +162,14 @@ pub enum CallEvent {
         reason: &'static str,
         from: SocketAddr,
     },
+    /// An agent calls an emergency number.
+    Emergency {
+        call: Box<str>,
+        agent: Arc<str>,
+        /// What the call shows; none: nobody can call back.
+        shows: Option<E164>,
+        dialled: Box<str>,
+    },
     /// A long INVITE went in a datagram after all: nobody took a connection there (RFC 3261 §18.1.1).
     NoStream {
         call: Box<str>,
@@ -191,6 +200,8 @@ pub enum CallEvent {
 pub trait Desk: Send + Sync {
     /// Reserves the call record's slot on its way to disk (R12). False: no slot, no call.
     fn reserve_record(&self) -> bool;
+    /// Reserves one though none be free, for a call for help (R13).
+    fn reserve_record_beyond(&self);
     /// Gives it back where no call came of it.
     fn release_record(&self);
     /// The address that the kernel sends from to `towards` (for wildcard listeners without `advertise`).
@@ -202,26 +213,42 @@ pub trait Desk: Send + Sync {
     fn seat_agent(&self, agent: &Agent);
     /// Takes one of the trunk's calls (`max_calls`, `max_cps`), at `now`.
     fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool;
+    /// Counts one more call of the trunk, however many it has: one for help (R13).
+    fn seat_trunk(&self, trunk: &Trunk);
     fn free_trunk(&self, trunk: &Trunk);
     /// A caller's call to a DID begins to ring: how many ring now from that caller, and of them to that DID.
     fn ringing_began(&self, caller: E164, did: E164) -> (u32, u32);
     fn ringing_ended(&self, caller: E164, did: E164);
+    /// Somebody calls for help, or has done so just now.
+    fn help_is_called(&self, by: &Agent, now: Instant);
+    /// The agent who has called for help in the last half hour, and shown this number (R13).
+    fn called_for_help(&self, did: E164, now: Instant) -> Option<Text>;
     /// Where the agents' phones are.
     fn directory(&self) -> &dyn Directory;
 
     /// Counts a call that comes from there; false: it may have no more.
-    fn enter(&self, origin: &Origin, now: Instant) -> bool {
+    fn enter(&self, origin: &Origin, urgency: &Urgency, now: Instant) -> bool {
         match origin {
-            Origin::Trunk(trunk) => self.take_trunk(trunk, now),
+            Origin::Trunk(trunk) if urgency.is_ordinary() => self.take_trunk(trunk, now),
+            Origin::Trunk(trunk) => {
+                self.seat_trunk(trunk);
+                true
+            }
             Origin::Agent { agent, .. } => {
                 self.seat_agent(agent);
+                if urgency.is_emergency() {
+                    self.help_is_called(agent, now);
+                }
                 true
             }
         }
     }
 
     /// It has ended.
-    fn leave(&self, origin: &Origin) {
+    fn leave(&self, origin: &Origin, urgency: &Urgency, now: Instant) {
+        if let (Origin::Agent { agent, .. }, true) = (origin, urgency.is_emergency()) {
+            self.help_is_called(agent, now);
+        }
         match origin {
             Origin::Trunk(trunk) => self.free_trunk(trunk),
             Origin::Agent { agent, .. } => self.free_agent(agent),
@@ -540,6 +567,14 @@ impl Lines for Switchboard<'_> {
         };
         *self.called += usize::from(taken);
         taken
+    }
+
+    fn seat(&mut self, to: &Destination) {
+        match to {
+            Destination::Phone { agent, .. } => self.desk.seat_agent(agent),
+            Destination::Gateway { trunk, .. } => self.desk.seat_trunk(trunk),
+        }
+        *self.called += 1;
     }
 
     fn free(&mut self, to: &Destination) {

@@ -333,7 +333,7 @@ impl Exchange {
         {
             self.desk.ringing_ended(caller, did);
         }
-        self.desk.leave(&call.plan.origin);
+        self.desk.leave(&call.plan.origin, &call.plan.urgency, now.mono);
         debug_assert!(
             !call.legs.iter().any(|leg| leg.hold != crate::call::leg::Hold::Nothing),
             "a leg outlives its call"

@@ -1,0 +1,104 @@
+//! The ways by which a leg may go: what a call may take up, and where it is tried next (R3.6, R13, R14).
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::leg::{Destination, Leg, LegState, Shown};
+use super::{Turn, outcome};
+use crate::routing::{ForeignCallerId, Plan, Shows, Trunk, Urgency};
+
+/// How many legs a call for help, or back to who made one, may have; no other limit holds for it (R13). A leg's number
+/// has eight bits.
+const MOST_LEGS: usize = 250;
+
+impl Turn<'_> {
+    /// Takes one of an agent's or a trunk's calls; a call for help, or back to who made one, has it in any case (R13).
+    pub(super) fn takes(&mut self, to: &Destination) -> bool {
+        if self.call.plan.urgency.is_ordinary() {
+            return self.lines.take(to, self.now.mono);
+        }
+        self.lines.seat(to);
+        true
+    }
+
+    /// Whether a further gateway, of its trunk or of the next one, could be tried.
+    pub(super) fn has_another_way(&self, leg: &Leg) -> bool {
+        leg.has_another_gateway() || self.through_the_next_trunk(leg, &[]).is_some()
+    }
+
+    /// The same number, called through the first trunk that has not been tried for it and is not among these `full`
+    /// ones.
+    pub(super) fn through_the_next_trunk(&self, leg: &Leg, full: &[Arc<Trunk>]) -> Option<Leg> {
+        let Destination::Gateway { number, trunk, .. } = &leg.to else { return None };
+        let called_so = |other: &&Leg| match &other.to {
+            Destination::Gateway { number: called, .. } => other.target == leg.target && called == number,
+            Destination::Phone { .. } => false,
+        };
+        let before = self.call.legs.iter().filter(called_so).filter_map(Leg::trunk);
+        let tried: SmallVec<[&Trunk; 4]> = before.chain(full).chain([trunk]).map(|trunk| &**trunk).collect();
+        let next = self.call.plan.next_way(number, &tried)?;
+        let shown = shown_on(&self.call.plan, &next);
+        let to = Destination::Gateway { number: number.clone(), trunk: next, gateway: 0 };
+        Some(Leg { depth: leg.depth, ..Leg::new(leg.target, to, shown, leg.started) })
+    }
+
+    /// R3.6: at most `max_legs`, whatever led to them.
+    pub(super) fn no_more_legs(&self) -> bool {
+        let plan = &self.call.plan;
+        let most = if plan.urgency.is_ordinary() { usize::from(plan.limits.max_legs) } else { MOST_LEGS };
+        self.call.legs.len() >= most
+    }
+
+    /// Whether this final response leads on to the next gateway or trunk (R14); whoever calls for help is led on by any,
+    /// even of somebody who rang (R13).
+    pub(super) fn may_be_called_elsewhere(&self, leg: &Leg, code: u16) -> bool {
+        match self.call.plan.urgency {
+            Urgency::Emergency(_) => true,
+            Urgency::Ordinary | Urgency::CallBack => {
+                leg.state == LegState::Calling && outcome::tries_the_next_gateway(code)
+            }
+        }
+    }
+}
+
+/// Whom a leg through this trunk shows at first.
+pub(super) fn shown_on(plan: &Plan, trunk: &Trunk) -> Shown {
+    match plan.shows_on(trunk) {
+        Shows::Did => Shown::Did,
+        Shows::Caller | Shows::CallerThenDid => Shown::Caller,
+    }
+}
+
+impl Leg {
+    /// Whether a further gateway of its trunk could be tried.
+    fn has_another_gateway(&self) -> bool {
+        match &self.to {
+            Destination::Gateway { trunk, gateway, .. } => usize::from(*gateway) + 1 < trunk.gateways.len(),
+            Destination::Phone { .. } => false,
+        }
+    }
+
+    /// The same call at the next gateway of its trunk.
+    pub(super) fn at_the_next_gateway(&self) -> Option<Leg> {
+        let Destination::Gateway { number, trunk, gateway } = &self.to else { return None };
+        if !self.has_another_gateway() {
+            return None;
+        }
+        let to = Destination::Gateway { number: number.clone(), trunk: trunk.clone(), gateway: gateway + 1 };
+        Some(Leg { depth: self.depth, ..Leg::new(self.target, to, self.shown, self.started) })
+    }
+
+    /// `foreign_caller_id = "retry"`: once more with the DID, where the carrier refused the caller's number.
+    pub(super) fn with_the_did_shown(&self, code: u16) -> Option<Leg> {
+        let trunk = self.trunk()?;
+        let may = trunk.foreign_caller_id == ForeignCallerId::Retry
+            && self.shown == Shown::Caller
+            && self.state == LegState::Calling
+            && outcome::refuses_the_shown_number(code);
+        may.then(|| Leg {
+            depth: self.depth,
+            ..Leg::new(self.target, self.to.clone(), Shown::Did, self.started)
+        })
+    }
+}

@@ -1,0 +1,222 @@
+//! R13: calls for help, and calls back to who made them; the outbound trunks one after another.
+
+use strowger::engine::exchange::Bounds;
+use strowger::sim::served::bounded;
+
+use super::register::{DESK, Phone};
+use super::*;
+
+/// Alice has a number and another verified one to show; `mobile` has one place, `spare` is the dearer trunk, `named`
+/// is for emergencies alone. Nothing outside may be dialled but what `FORWARD` begins with.
+fn town(emergency: &str, spare: &str) -> Setup {
+    Setup::new(served(), &written(emergency, spare))
+}
+
+/// The same, where a call may have as many legs as usual.
+fn street() -> Setup {
+    Setup::new(served(), &written("", "").replace("max_legs = 1", "max_legs = 8"))
+}
+
+fn written(emergency: &str, spare: &str) -> String {
+    let mut text = format!(
+        "[[trunk]]\nname = \"carrier\"\nfrom = [\"{}/32\"]\noptions_interval = 0\nmax_calls = 2\n\n",
+        layout::CARRIER.ip()
+    );
+    for (at, name, keys) in [(0, "mobile", "max_calls = 1"), (1, "spare", spare)] {
+        text += &format!(
+            "[[trunk]]\nname = \"{name}\"\ngateways = [{{ uri = \"sip:{}\" }}]\noutbound = true\n\
+             options_interval = 0\npriority = {at}\n{keys}\n\n",
+            layout::gateway_addr(at)
+        );
+    }
+    for (name, keys) in [("alice", format!("number = \"{DID}\"")), ("bob", String::new())] {
+        let password = if name == "alice" { "wonderland" } else { "builder" };
+        text += &format!("[[agent]]\nname = \"{name}\"\npassword = \"{password}\"\ndnd = true\n{keys}\n\n");
+    }
+    text += "[[caller_id]]\nnumber = \"+12015550142\"\nverified = \"2026-11-01T10:00:00Z\"\n\n";
+    text += "[dial]\nallow = [\"+1312\"]\n\n[limits]\nmax_legs = 1\n\n";
+    text += &did(&format!("forward_to = \"{FORWARD}\"\ncaller_id = \"+12015550142\""));
+    text += "[[number]]\ndid = \"+12015550103\"\nring = [\"alice\"]\n";
+    text + emergency
+}
+
+/// Alice's phone dials for help, once it has been asked for its password; the codes that it is told.
+fn cries(call: &mut Call, uri: &str) -> Vec<u16> {
+    let mut phone = Phone { call_id: "help-1", ..Phone::alice(DESK) };
+    let hides = |message: Message| message.with("Privacy", "id");
+    let asked = phone.invites(call, uri, &hides);
+    assert_eq!(asked.iter().map(Message::status).collect::<Vec<_>>(), [407], "without credentials");
+    let heard = phone.invites(call, uri, &hides);
+    call.call_id = "help-1".to_owned();
+    // It knows the carrier's callers alone.
+    call.world.leaves_unchecked("one_cdr");
+    heard.iter().map(Message::status).collect()
+}
+
+#[test]
+fn r13_911_goes_out_while_every_limit_is_exhausted_and_the_first_trunk_is_dead() {
+    // The one place of `mobile` is taken, and alice is on the phone.
+    let mut call = town("", "max_calls = 1\n").incoming(DID).ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    call.is_cut_off("gateway1", seconds(600));
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    let tried = call.messages("us → gateway1", "INVITE").pop().expect("the first trunk is tried");
+    assert_eq!(tried.start, format!("INVITE sip:911@{} SIP/2.0", layout::gateway_addr(0)));
+    call.after(seconds(5));
+    let mut call = call.ringing(["gateway2"]);
+    let invite = call.messages("us → gateway2", "INVITE").remove(0);
+    assert_eq!(invite.start, format!("INVITE sip:911@{} SIP/2.0", layout::gateway_addr(1)));
+    let from = invite.get("From").unwrap_or_default();
+    assert!(from.starts_with(&format!("<sip:{DID}@")), "the agent's own number, withheld or not: {from}");
+    assert_eq!((invite.get("Privacy"), invite.get("Diversion")), (None, None), "{invite:?}");
+    assert!(invite.get("P-Asserted-Identity").is_some_and(|pai| pai.contains(DID)), "{invite:?}");
+    call.answers("gateway2");
+    call.settle();
+    call.hangs_up("gateway2");
+    call.settle();
+    let cdr = call.cdr();
+    let of = |key: &str| cdr[key].as_str().unwrap_or("-").to_owned();
+    assert_eq!(
+        ["direction", "dialled", "did", "presented", "outcome"].map(of),
+        ["outbound", "911", DID, DID, "answered"]
+    );
+    assert_eq!(legs(&mut call), ["caller normal 200", "911 unreachable -", "911 won 200"]);
+}
+
+#[test]
+fn r13_whatever_a_trunk_answers_the_next_one_is_called_for_help() {
+    for code in [302, 403, 404, 486, 503, 603] {
+        let mut call = town("", "").before_any_call();
+        assert_eq!(cries(&mut call, "sip:9-1-1@127.0.0.1"), [0u16; 0]);
+        call.awaits("gateway1");
+        call.rings("gateway1");
+        match code {
+            302 => call.redirects("gateway1", "sip:+19005550000@127.0.3.1"),
+            code => call.refuses("gateway1", code),
+        };
+        let mut call = call.ringing(["gateway2"]);
+        call.refuses("gateway2", code);
+        call.settle();
+        call.after(seconds(33));
+        assert_eq!(legs(&mut call).len(), 3, "{code}");
+    }
+}
+
+#[test]
+fn r13_the_trunk_for_emergencies_is_tried_first_and_a_service_is_the_first_number() {
+    let emergency = "[emergency]\nnumbers = [\"112\", \"911\"]\ntrunk = \"spare\"\n";
+    for uri in ["urn:service:sos", "urn:service:sos.ambulance", "tel:112"] {
+        let mut call = town(emergency, "").before_any_call();
+        assert_eq!(cries(&mut call, uri), [0u16; 0], "{uri}");
+        let mut call = call.ringing(["gateway2"]);
+        let invite = call.messages("us → gateway2", "INVITE").remove(0);
+        assert_eq!(invite.start, format!("INVITE sip:112@{} SIP/2.0", layout::gateway_addr(1)), "{uri}");
+        call.answers("gateway2");
+        call.settle();
+        call.hangs_up("gateway2").comes_to_rest();
+    }
+    let mut call = town(emergency, "").before_any_call();
+    assert_eq!(cries(&mut call, "sip:933@127.0.0.1"), [404], "not in the list");
+    let mut call = town(emergency, "").before_any_call();
+    assert_eq!(cries(&mut call, "urn:service:counseling"), [416]);
+}
+
+#[test]
+fn r13_a_call_for_help_is_taken_when_no_other_is() {
+    let bounds = Bounds { calls: 1, ..Bounds::default() };
+    let mut call = Setup::new(bounded(bounds), &written("", "")).incoming(DID).ringing(["gateway1"]);
+    let mut other = Phone { call_id: "out-1", ..Phone::alice(DESK) };
+    let told = |answers: Vec<Message>| answers.iter().map(Message::status).collect::<Vec<_>>();
+    assert_eq!(told(other.invites(&mut call, "sip:+13125550100@127.0.0.1", &|message| message)), [407]);
+    assert_eq!(told(other.invites(&mut call, "sip:+13125550100@127.0.0.1", &|message| message)), [503]);
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 1, "its own");
+    let mut call = town("", "").before_any_call();
+    call.world.drain();
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    call.ringing(["gateway1"]);
+}
+
+#[test]
+fn r13_a_trunk_cannot_call_for_help_through_us() {
+    let mut call = town("", "").incoming("911");
+    call.settle();
+    assert_eq!(call.caller_is_told(), Some(404));
+}
+
+#[test]
+fn r13_for_half_an_hour_calls_back_ring_plainly() {
+    let mut call = town("", "").before_any_call();
+    assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    call.hangs_up("gateway1");
+    call.settle();
+    // Her number forwards, she wants no calls, and is at that in another call: she rings all the same.
+    let back = |mut call: Call| {
+        let before = call.world.trace.crossings.len();
+        call = call.dials(DID, Manner::default());
+        call.after(seconds(1));
+        let mut rung: Vec<String> = call.world.trace.crossings[before..]
+            .iter()
+            .filter(|crossing| {
+                crossing.message.start.starts_with("INVITE") && crossing.peer != layout::CARRIER
+            })
+            .map(|crossing| crossing.peer.to_string())
+            .collect();
+        // Nobody is there to stop the repetitions.
+        rung.dedup();
+        (rung, call)
+    };
+    call.after(seconds(60 * 29));
+    let (rung, mut call) = back(call);
+    assert_eq!(rung, [DESK.to_string()], "she alone at first");
+    call.after(seconds(12));
+    assert_ne!(count(&mut call, "us → gateway1", "INVITE"), 0, "then her number's forward too");
+    call.caller_cancels();
+    call.after(seconds(120));
+    let (rung, _) = back(call);
+    assert_eq!(rung, [layout::gateway_addr(0).to_string()], "forgotten");
+}
+
+#[test]
+fn r13_an_ordinary_call_goes_by_the_next_trunk_where_the_first_is_full_or_dead() {
+    let mut call = street().incoming(DID).ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    let mut call = call.dials(DID, Manner::default()).ringing(["gateway2"]);
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 0, "it is full");
+    call.caller_cancels();
+    let mut call = street().incoming(DID);
+    call.awaits("gateway1");
+    call.refuses("gateway1", 503);
+    let mut call = call.ringing(["gateway2"]);
+    call.answers("gateway2");
+    call.settle();
+    call.hangs_up("caller").comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 caller");
+    // A refusal that is the number's own answer leads nowhere, nor does one of somebody who rang.
+    for (rings, code) in [(false, 404), (true, 503)] {
+        let mut call = street().incoming(DID);
+        call.awaits("gateway1");
+        if rings {
+            call.rings("gateway1");
+        }
+        call.refuses("gateway1", code);
+        call.after(seconds(1));
+        assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 0, "{code}");
+    }
+}
+
+#[test]
+fn r13_a_number_with_a_trunk_of_its_own_goes_by_no_other() {
+    let mut call = street().with_number("trunk = \"mobile\"").incoming(DID);
+    call.awaits("gateway1");
+    call.refuses("gateway1", 503);
+    call.after(seconds(1));
+    assert_eq!(call.caller_is_told(), Some(480));
+    assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 0);
+}
