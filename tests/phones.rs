@@ -143,3 +143,15 @@ fn another_password_ends_the_bindings_at_the_reload_and_the_calls_go_on() {
     wait_until(|| place.log().contains("wrong password"));
     assert!(registers(&phone, &node, "marlin", 5).starts_with("SIP/2.0 200 "));
 }
+
+#[test]
+fn another_password_ends_the_bindings_though_it_was_written_while_the_node_was_down() {
+    let place = carols();
+    let mut node = place.serve();
+    assert!(registers(&Line::new(), &node, "swordfish", 1).starts_with("SIP/2.0 200 "));
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), Some(0));
+    place.changes("config/routing/all.toml", |text| text.replace("swordfish", "marlin"));
+    let _node = place.serve();
+    assert_eq!(contacts(&place), Vec::<String>::new());
+}

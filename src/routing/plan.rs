@@ -206,6 +206,15 @@ impl Secrets {
         self.md5.is_none() && self.sha256.is_none()
     }
 
+    /// Tells other passwords from these when it is kept: 32 bits of a hash of them. Too few to find a password by, since
+    /// of those that somebody might guess thousands have the same.
+    pub fn mark(&self) -> u32 {
+        let of = |secret: &Option<Text>| secret.as_deref().unwrap_or_default().to_owned();
+        let hash = Algorithm::Sha256.ha1(of(&self.md5).as_bytes(), of(&self.sha256).as_bytes(), b"mark");
+        let digits = hash.as_bytes().iter().take(8).filter_map(|digit| char::from(*digit).to_digit(16));
+        digits.fold(0, |mark, digit| mark << 4 | digit)
+    }
+
     /// `None`: with this hash the agent cannot prove who it is.
     pub fn ha1(&self, algorithm: Algorithm) -> Option<&str> {
         match algorithm {

@@ -123,7 +123,7 @@ impl Front {
 
     /// Writes down which phones are where.
     pub fn write_phones(&self, phones: &mut StoredPhones) {
-        phones::write(phones, &self.desk.registrations, self.clock.read().now);
+        phones::write(phones, &self.desk.registrations, &self.publisher.table(), self.clock.read().now);
     }
 
     /// Reads, checks and publishes, or only judges.

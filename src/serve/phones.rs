@@ -11,7 +11,8 @@ use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::store::phones::{Phones, PhonesError, StoredBinding};
 use crate::time::{Now, Wall};
 
-/// Binds what was bound when the node stopped, as far as the agent is still one and we listen where the phone knows us.
+/// Binds what was bound when the node stopped, as far as the agent is still one and has the same password, and we listen
+/// where the phone knows us.
 /// How many bindings that are.
 pub(super) fn restore(
     phones: &mut Phones,
@@ -22,7 +23,9 @@ pub(super) fn restore(
 ) -> Result<usize, PhonesError> {
     let mut restored = 0;
     for (agent, stored) in phones.all(now.wall)? {
-        let Some(agent) = table.agent(&agent) else { continue };
+        let Some(agent) = table.agent(&agent).filter(|agent| agent.secrets.mark() == stored.secret) else {
+            continue;
+        };
         if let Some(binding) = bound(&stored, listening, now) {
             into.restore(&agent.name, binding);
             restored += 1;
@@ -32,7 +35,7 @@ pub(super) fn restore(
 }
 
 /// Writes down what has changed.
-pub(super) fn write(phones: &mut Phones, from: &Registrations, now: Now) {
+pub(super) fn write(phones: &mut Phones, from: &Registrations, table: &Table, now: Now) {
     let changed = from.take_changed();
     if changed.is_empty() {
         return;
@@ -40,7 +43,8 @@ pub(super) fn write(phones: &mut Phones, from: &Registrations, now: Now) {
     let rows: Vec<(String, Vec<StoredBinding>)> = changed
         .iter()
         .map(|(agent, bindings)| {
-            (agent.to_string(), bindings.iter().filter_map(|binding| stored(binding, now)).collect())
+            let secret = table.agent(agent).map_or(0, |agent| agent.secrets.mark());
+            (agent.to_string(), bindings.iter().filter_map(|binding| stored(binding, secret, now)).collect())
         })
         .collect();
     if let Err(error) = phones.replace(&rows) {
@@ -50,7 +54,7 @@ pub(super) fn write(phones: &mut Phones, from: &Registrations, now: Now) {
 }
 
 /// `None`: it ends with its connection.
-fn stored(binding: &Binding, now: Now) -> Option<StoredBinding> {
+fn stored(binding: &Binding, secret: u32, now: Now) -> Option<StoredBinding> {
     let peer = binding.contact.peer.filter(|peer| peer.flow.is_none() && peer.transport == Transport::Udp)?;
     let left = binding.expires.since(now.mono);
     let path: Vec<&str> = binding.contact.route.iter().map(|route| &**route).collect();
@@ -66,6 +70,7 @@ fn stored(binding: &Binding, now: Now) -> Option<StoredBinding> {
         expires: Wall(now.wall.0 + u64::try_from(left.as_millis()).unwrap_or(0)),
         registered: binding.registered,
         user_agent: binding.user_agent.to_string(),
+        secret,
     })
 }
 

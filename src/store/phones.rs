@@ -8,7 +8,8 @@ use super::volume;
 use crate::time::Wall;
 
 /// What the file holds, one step a version (`user_version`).
-const MIGRATIONS: [&str; 1] = ["CREATE TABLE binding (
+const MIGRATIONS: [&str; 2] = [
+    "CREATE TABLE binding (
     agent TEXT NOT NULL,
     uri TEXT NOT NULL,
     instance TEXT NOT NULL,
@@ -23,7 +24,9 @@ const MIGRATIONS: [&str; 1] = ["CREATE TABLE binding (
     registered INTEGER NOT NULL,
     user_agent TEXT NOT NULL,
     PRIMARY KEY (agent, uri, instance, flow)
-) STRICT, WITHOUT ROWID"];
+) STRICT, WITHOUT ROWID",
+    "ALTER TABLE binding ADD COLUMN secret INTEGER NOT NULL DEFAULT 0",
+];
 
 /// A binding as it is stored: one that is reached by UDP, since no connection outlives its process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct StoredBinding {
     pub expires: Wall,
     pub registered: Wall,
     pub user_agent: String,
+    /// Of the password that it registered with.
+    pub secret: u32,
 }
 
 /// The table of bindings. Its calls block: not for a shard.
@@ -80,7 +85,7 @@ impl Phones {
         self.0.execute("DELETE FROM binding WHERE expires <= ?1", [millis(now)])?;
         let mut query = self.0.prepare(
             "SELECT agent, uri, instance, flow, addr, source, listener, path, call_id, cseq, expires, registered,
-             user_agent FROM binding ORDER BY agent, registered",
+             user_agent, secret FROM binding ORDER BY agent, registered",
         )?;
         let rows = query.query_map([], |row| {
             let wall = |at| row.get(at).map(|ms: i64| Wall(ms.cast_unsigned()));
@@ -96,6 +101,7 @@ impl Phones {
                 expires: wall(10)?,
                 registered: wall(11)?,
                 user_agent: row.get(12)?,
+                secret: row.get(13)?,
             };
             Ok((row.get(0)?, binding))
         })?;
@@ -108,7 +114,7 @@ impl Phones {
         {
             let mut delete = work.prepare("DELETE FROM binding WHERE agent = ?1")?;
             let mut insert = work.prepare(
-                "INSERT INTO binding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                "INSERT INTO binding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             )?;
             for (agent, bindings) in agents {
                 delete.execute([agent])?;
@@ -127,6 +133,7 @@ impl Phones {
                         millis(binding.expires),
                         millis(binding.registered),
                         binding.user_agent,
+                        binding.secret,
                     ])?;
                 }
             }
@@ -158,6 +165,7 @@ mod tests {
             expires: Wall(expires),
             registered: Wall(1),
             user_agent: "phone".to_owned(),
+            secret: 7,
         }
     }
 
