@@ -225,6 +225,12 @@ impl Host {
         {
             return self.stack.respond(now, key, Message::response(message, code, "Stalled"));
         }
+        if let Some(challenge) = manner.and_then(|manner| manner.challenges)
+            && message.get("Proxy-Authorization").is_none_or(|given| !given.contains(nonce_of(challenge)))
+        {
+            let answer = Message::response(message, 407, "Proxy Authentication Required");
+            return self.stack.respond(now, key, answer.with("Proxy-Authenticate", challenge));
+        }
         let Some(line) = find(&mut self.parties, message, End::Asked) else {
             let tag = self.stack.fresh("t");
             let answer = Message::response(message, 481, "Call/Transaction Does Not Exist");
@@ -502,4 +508,9 @@ pub(super) fn agree(
     }
     line.keep_time(now, &response, false);
     response
+}
+
+/// What a challenge says between `nonce="` and the quote.
+fn nonce_of(challenge: &str) -> &str {
+    challenge.split_once("nonce=\"").and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default()
 }

@@ -123,6 +123,9 @@ pub struct Manner {
     /// What a re-INVITE, an UPDATE or an INFO is answered with in place of a 200; 100: and with nothing more. It keeps no
     /// session's time of its own either.
     pub stalls: Option<u16>,
+    /// The challenge by which it asks for a password in whatever comes within a dialog without the nonce that this
+    /// names (RFC 3261 §22.3).
+    pub challenges: Option<&'static str>,
     /// Session-Expires in seconds (RFC 4028); `None`: no session timer.
     pub session: Option<u32>,
     /// What a story changes in a caller's INVITE, or in a called end's responses to it, before they leave.

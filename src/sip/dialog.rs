@@ -223,6 +223,12 @@ impl Dialog {
         self.remote_seq = early.remote_seq;
     }
 
+    /// The CSeq of a next request, which is written elsewhere.
+    pub fn next_seq(&mut self) -> u32 {
+        self.local_seq += 1;
+        self.local_seq
+    }
+
     pub fn local_seq(&self) -> u32 {
         self.local_seq
     }

@@ -226,3 +226,87 @@ fn r13_a_trunk_without_a_password_cannot_answer() {
     call.after(seconds(1));
     assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 1);
 }
+
+/// A bridged call over a carrier that challenged its INVITE, and now challenges whatever comes within the dialog.
+fn challenged_within(manner: Manner) -> Call {
+    let asks = "Digest realm=\"carrier\", nonce=\"n\", qop=\"auth\"";
+    let mut call = challenged(407, &[("Proxy-Authenticate", asks)]);
+    call.behaves("gateway1", manner).answers("gateway1");
+    call.settle();
+    let ack = call.messages("us → gateway1", "ACK").pop().expect("the 200 has its ACK");
+    let invite = call.messages("us → gateway1", "INVITE").pop().expect("it was called");
+    let given = invite.get("Proxy-Authorization").map(str::to_owned);
+    assert!(
+        given.is_some() && ack.get("Proxy-Authorization").map(str::to_owned) == given,
+        "RFC 3261 §22.1: {ack:?}"
+    );
+    call
+}
+
+/// The two requests of a kind that a challenge makes of one.
+fn asked_twice(call: &mut Call, method: &str) -> [Message; 2] {
+    let requests = call.messages("us → gateway1", method);
+    let Some(requests) = requests.last_chunk::<2>() else { panic!("{requests:?}") };
+    let [first, second] = requests.clone();
+    assert_eq!(first.get("Proxy-Authorization"), None);
+    let given = second.get("Proxy-Authorization").unwrap_or_default();
+    let Some(given) = digest::Credentials::parse(given.as_bytes()) else { panic!("{given}") };
+    assert_eq!(given.nonce, b"m");
+    assert!(given.prove(method, given.algorithm.ha1(b"we", b"carrier", b"pass").as_bytes()).is_some());
+    let cseq = |of: &Message| of.get("CSeq").and_then(|cseq| cseq.split(' ').next()?.parse::<u32>().ok());
+    assert_eq!(cseq(&second), cseq(&first).map(|cseq| cseq + 1));
+    assert_eq!((second.call_id(), &second.body), (first.call_id(), &first.body));
+    [first, second]
+}
+
+const WITHIN: &str = "Digest realm=\"carrier\", nonce=\"m\", qop=\"auth\"";
+
+#[test]
+fn r13_a_carriers_challenge_to_a_bye_is_answered_though_the_call_is_over() {
+    let mut call = challenged_within(Manner { challenges: Some(WITHIN), ..Manner::default() });
+    call.hangs_up("caller");
+    call.settle();
+    let [first, second] = asked_twice(&mut call, "BYE");
+    assert_eq!(second.get("Reason"), first.get("Reason"));
+    call.comes_to_rest();
+}
+
+#[test]
+fn r13_a_carriers_challenge_to_what_is_passed_on_is_answered() {
+    let mut call = challenged_within(Manner { challenges: Some(WITHIN), ..Manner::default() });
+    call.does("caller", Act::Holds);
+    call.settle();
+    let [_, held] = asked_twice(&mut call, "INVITE");
+    assert!(body(&held).contains("sendonly"), "{held:?}");
+    let ack = call.messages("us → gateway1", "ACK").pop().expect("the 200 has its ACK");
+    assert_eq!(ack.get("Proxy-Authorization"), held.get("Proxy-Authorization"));
+    assert_eq!(count(&mut call, "us → caller", "407"), 0, "never a carrier's challenge");
+    call.does("caller", Act::Informs);
+    call.settle();
+    asked_twice(&mut call, "INFO");
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r13_a_carriers_challenge_to_what_asks_whether_it_lives_is_answered() {
+    let mut call = challenged_within(Manner { challenges: Some(WITHIN), ..Manner::default() });
+    call.after(seconds(301));
+    asked_twice(&mut call, "OPTIONS");
+    assert_eq!(call.record(), None, "the call goes on");
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r13_a_carrier_that_is_never_satisfied_within_a_call_is_not_asked_for_ever() {
+    // What is wanted stands in no credentials: the far end looks for the text behind the first `nonce="`.
+    let wrong = "Digest opaque=\"nonce=\", realm=\"carrier\", nonce=\"m\", qop=\"auth\"";
+    let stale = "Digest opaque=\"nonce=\", stale=true, realm=\"carrier\", nonce=\"m\", qop=\"auth\"";
+    let plain = "Digest opaque=\"nonce=\", stale=true, realm=\"carrier\", nonce=\"m\"";
+    for (asks, times) in [(wrong, 2), (stale, 4), (plain, 2)] {
+        let mut call = challenged_within(Manner { challenges: Some(asks), ..Manner::default() });
+        call.hangs_up("caller");
+        call.settle();
+        assert_eq!(count(&mut call, "us → gateway1", "BYE"), times, "{asks}");
+        call.world.leaves_unchecked("dialogs_legal");
+    }
+}

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::arrive::{ALLOW, SUPPORTED};
 use super::carry::goes_along;
+use super::challenged::{Given, Shown};
 use super::names::CallIdText;
 use super::slot::{CalledSide, Challenged, Owner, Side, Special, Stage};
 use super::story::What;
@@ -14,10 +15,8 @@ use crate::call::event::{Event, LegEvent, LegId};
 use crate::call::leg::{Destination, Leg};
 use crate::call::presentation::Presentation;
 use crate::call::story::Way;
-use crate::routing::Auth;
 use crate::sip::build::Writer;
 use crate::sip::dialog::Ways;
-use crate::sip::digest::{self, Challenge};
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::session;
@@ -116,6 +115,10 @@ impl Exchange {
         {
             (peer, range) = write(over(stream), &mut self.scratch);
         }
+        let shown = credentials.as_ref().and_then(|given| {
+            let text = given.text(Method::Invite, &request_uri(leg))?.into();
+            Some(Shown { cseq, proxy: given.challenge.proxy, text })
+        });
         let bytes = &self.scratch[range];
         self.transactions.send(now.mono, transaction, Method::Invite, bytes, peer, &mut out.out);
         slot.story.say(now.mono, Way::Out, id, What::Request(Method::Invite));
@@ -123,6 +126,11 @@ impl Exchange {
         side.called(transaction, call_id, peer, cseq, min_se);
         if pinned {
             side.special.get_or_insert_default().pinned = true;
+        }
+        if let Some(auth) = leg.trunk().and_then(|trunk| trunk.auth.as_ref()) {
+            let special = side.special.get_or_insert_default();
+            special.auth.get_or_insert_with(|| auth.clone());
+            special.shown = shown;
         }
         true
     }
@@ -200,35 +208,6 @@ struct Draft<'a> {
     cseq: u32,
     min_se: Option<u32>,
     credentials: Option<&'a Given<'a>>,
-}
-
-/// What answers a carrier's challenge.
-struct Given<'a> {
-    challenge: &'a Challenged,
-    auth: &'a Auth,
-    cnonce: [u8; 12],
-}
-
-impl Given<'_> {
-    fn write(&self, w: &mut Writer<'_>, target: &[u8]) {
-        let (Some(challenge), Some(password)) = (Challenge::parse(&self.challenge.text), &self.auth.password)
-        else {
-            return;
-        };
-        let username = self.auth.username.as_bytes();
-        let ha1 = challenge.algorithm.ha1(username, challenge.realm, password.as_bytes());
-        let mut text = Vec::with_capacity(256);
-        // Each challenge is answered once.
-        digest::answer(
-            &mut text,
-            &challenge,
-            username,
-            &ha1,
-            (Method::Invite.token(), target),
-            (1, &self.cnonce),
-        );
-        w.header(if self.challenge.proxy { Name::ProxyAuthorization } else { Name::Authorization }, &text);
-    }
 }
 
 impl Draft<'_> {

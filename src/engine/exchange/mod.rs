@@ -18,6 +18,7 @@ mod authenticate;
 pub mod binding;
 mod caller;
 mod carry;
+mod challenged;
 mod emergency;
 mod fault;
 mod inspect;

@@ -77,12 +77,16 @@ impl Exchange {
     ) {
         let draw = self.names.draw();
         let Some(slot) = self.slots.get_mut(key) else { return };
+        let shown = slot.called(leg).and_then(|called| called.special.as_deref_mut()?.shown.take());
         let Some(side) = slot.side(leg) else { return };
         let Some(dialog) = side.dialog.as_deref() else { return };
         let peer = dialog.peer();
         let host = self.settings.host_of(&*self.desk, peer);
         let start = out.out.wire.len();
-        let w = dialog.ack(&mut out.out.wire, side.invite_seq, &branch_of(draw), &host);
+        let mut w = dialog.ack(&mut out.out.wire, side.invite_seq, &branch_of(draw), &host);
+        if let Some(shown) = shown.filter(|shown| shown.cseq == side.invite_seq) {
+            shown.write(&mut w);
+        }
         let range = match answer {
             Answer::None => w.end(),
             Answer::Of(body) => w.body(body.header_lines(), body.bytes()),

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::invite::Attempt;
-use super::slot::{Acknowledgement, CalledSide, Challenged, ForkSeen, Owner, Side, Stage};
+use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
 use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, SlotKey};
 use crate::call::caller;
@@ -12,7 +12,6 @@ use crate::call::story::Way;
 use crate::number;
 use crate::sip::body::Body;
 use crate::sip::dialog::{Dialog, Ways};
-use crate::sip::digest::Challenge;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
 use crate::sip::sdp;
@@ -26,9 +25,6 @@ use crate::time::Now;
 const MAX_FORKS: usize = 16;
 /// How many Contacts of a 3xx are looked at.
 const MAX_CONTACTS: usize = 8;
-/// The longest challenge that is answered, in bytes, and how many of one leg's are.
-const LONGEST_CHALLENGE: usize = 1024;
-const MAX_CHALLENGES: u8 = 3;
 
 impl Exchange {
     pub(super) fn response(&mut self, now: Now, from: Peer, response: &Message<'_>, out: &mut Effects) {
@@ -36,13 +32,18 @@ impl Exchange {
         if response.has_further_via() {
             return;
         }
+        let code = response.status();
+        let asked = matches!(code, 401 | 407).then(|| self.transactions.asked_by(response).map(Box::from));
         let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out) else {
             return;
         };
-        let code = response.status();
         if let Some((key, leg)) = owner.place() {
             self.working = Some(key);
             self.say(now, key, Way::In, leg, What::Response(code, response.method()));
+        }
+        let asked: Option<Box<[u8]>> = asked.flatten();
+        if asked.is_some_and(|asked| self.asks_again(now, (id, owner), &asked, response, out)) {
+            return;
         }
         match owner {
             Owner::Leg(key, leg) => match kind {
@@ -303,29 +304,6 @@ impl Exchange {
             if (300..400).contains(&code) { self.redirects(key, leg, response) } else { Contacts::new() };
         let q850 = response.all(Name::Reason).find_map(q850_of);
         self.happen(now, key, Event::Leg(leg, LegEvent::Refused { code, q850, contacts }), out);
-    }
-
-    /// The challenge of a 401 or 407 that we can answer: once, and again where only the nonce was too old
-    /// (RFC 3261 §22.2, RFC 7616 §3.3).
-    fn challenge_of(&mut self, key: SlotKey, leg: LegId, response: &Message<'_>) -> Option<Challenged> {
-        let proxy = response.status() == 407;
-        let name = match response.status() {
-            401 => Name::WwwAuthenticate,
-            407 => Name::ProxyAuthenticate,
-            _ => return None,
-        };
-        let slot = self.slots.get_mut(key)?;
-        let auth = slot.call.as_deref()?.leg(leg)?.trunk()?.auth.as_ref()?;
-        auth.password.as_ref()?;
-        let mut known = response.all(name).filter_map(|text| Some((Challenge::parse(text)?, text)));
-        let best = known.by_ref().min_by_key(|(challenge, _)| challenge.algorithm)?;
-        let (challenge, text) = best;
-        let count = match slot.called(leg)?.challenge() {
-            None => 1,
-            Some(before) if challenge.stale && before.count < MAX_CHALLENGES => before.count + 1,
-            Some(_) => return None,
-        };
-        (text.len() <= LONGEST_CHALLENGE).then(|| Challenged { proxy, text: text.into(), count })
     }
 
     /// Where a 3xx points to, best `q` first (RFC 3261 §8.1.3.4); what is neither a number, read as that leg's trunk

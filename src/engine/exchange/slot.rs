@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::challenged::Shown;
 use super::names::{CallIdText, SlotKey};
 use super::story::Story;
 use crate::call::Call;
 use crate::call::event::{Fork, LegId, Timer, Why};
+use crate::routing::Auth;
 use crate::sip::body::Body;
 use crate::sip::build::AnswerHead;
 use crate::sip::dialog::Dialog;
@@ -276,6 +278,10 @@ pub struct Special {
     pub min_se: Option<u32>,
     /// The carrier's challenge that its INVITE answers (RFC 3261 §22.2).
     pub challenge: Option<Challenged>,
+    /// How its carrier's challenges are answered.
+    pub auth: Option<Auth>,
+    /// What its last INVITE showed, and its ACK is to show again.
+    pub shown: Option<Shown>,
 }
 
 /// A challenge of a 401 or 407.

@@ -89,6 +89,11 @@ impl<'a> Credentials<'a> {
         })
     }
 
+    /// The client's own nonce; `None` without `qop`.
+    pub fn cnonce(&self) -> Option<&'a [u8]> {
+        self.auth.as_ref().map(|auth| auth.cnonce)
+    }
+
     /// Whether they prove that their sender knows the password. `ha1` is its hash of their algorithm, in
     /// hexadecimal. What their nonce is worth, and whether `uri` is what was asked for, is for the caller to see.
     pub fn prove(&self, method: &str, ha1: &[u8]) -> Option<Proof> {

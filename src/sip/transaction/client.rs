@@ -81,6 +81,29 @@ impl Role {
         }
     }
 
+    /// The request, while it has no final response.
+    pub fn request(&self) -> Option<&[u8]> {
+        match self {
+            Role::Invite {
+                state:
+                    Invite::Calling { request, .. }
+                    | Invite::GivenUp { request, .. }
+                    | Invite::Proceeding { request }
+                    | Invite::Cancelling { request },
+                ..
+            }
+            | Role::Other { state: Other::Trying { request, .. } | Other::Proceeding { request }, .. } => {
+                Some(request)
+            }
+            Role::Invite {
+                state: Invite::Completed { .. } | Invite::Accepted | Invite::Terminated, ..
+            }
+            | Role::Other { state: Other::Completed | Other::Terminated, .. }
+            | Role::Cancel { .. }
+            | Role::Reserved => None,
+        }
+    }
+
     /// Whether its request went out and has no final response.
     pub fn is_pending(&self) -> bool {
         match self {

@@ -322,6 +322,11 @@ impl<O: Copy> Transactions<O> {
         up.map(|up| (id, owner, up))
     }
 
+    /// The request that a response answers, while it has no final one.
+    pub fn asked_by(&self, response: &Message<'_>) -> Option<&[u8]> {
+        self.clients.get(self.asker(response)?)?.role.request()
+    }
+
     /// Gives an INVITE up: its CANCEL goes out, after the first provisional response if none has come yet
     /// (RFC 3261 §9.1). A 2xx that crosses it is handed up as ever. `reason` is the value of a Reason header.
     pub fn cancel(&mut self, now: Instant, id: Id, reason: Option<&[u8]>, out: &mut Outbox) {
