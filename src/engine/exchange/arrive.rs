@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::emergency::emergency_of;
+use super::dialled::{dialled, emergency_of};
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
@@ -14,7 +14,7 @@ use crate::call::refusal::Refusal;
 use crate::call::story::Way;
 use crate::call::{Arrival, Call, Caller, Refused, Seen, caller, refused};
 use crate::number::E164;
-use crate::routing::{DidFrom, NoPlan, Origin, Plan, Trunk, Who};
+use crate::routing::{NoPlan, Origin, Plan, Who};
 use crate::sip::body::Body;
 use crate::sip::build::{self, AnswerHead, Writer};
 use crate::sip::dialog::Dialog;
@@ -22,7 +22,6 @@ use crate::sip::header::{Method, Name, Params};
 use crate::sip::peer::Peer;
 use crate::sip::session::Session;
 use crate::sip::transaction::{self, Key, Meeting};
-use crate::sip::uri::Address;
 use crate::sip::wire::{Kept, Malformed, Message};
 use crate::time::Now;
 
@@ -672,22 +671,5 @@ fn reliability(invite: &Message<'_>) -> Reliability {
         Reliability::Supported
     } else {
         Reliability::No
-    }
-}
-
-/// R2: the dialled number stands in the Request-URI unless the trunk says otherwise.
-pub(super) fn dialled(invite: &Message<'_>, trunk: &Trunk) -> String {
-    let other = |name| {
-        let value = invite.list(name).next()?;
-        Address::parse(value).ok().map(|address| caller::user_of(&address.uri))
-    };
-    let own = || {
-        let user = invite.uri().map(|uri| caller::user_of(&uri)).unwrap_or_default();
-        if user.is_empty() { String::from_utf8_lossy(invite.uri_raw()).into_owned() } else { user }
-    };
-    match trunk.did_from {
-        DidFrom::RequestUri => own(),
-        DidFrom::To => other(Name::To).unwrap_or_else(own),
-        DidFrom::PCalledPartyId => other(Name::PCalledPartyId).unwrap_or_else(own),
     }
 }

@@ -1,6 +1,6 @@
 //! What a carrier asks of us: its challenges, outside a dialog and within (RFC 3261 §22.2, RFC 7616, RFC 8760).
 
-use super::slot::{Challenged, Owner};
+use super::slot::{Challenged, Owner, Shown};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey};
 use crate::call::event::LegId;
@@ -17,14 +17,6 @@ use crate::time::Now;
 /// nonce that had grown too old.
 const LONGEST_CHALLENGE: usize = 1024;
 const MAX_CHALLENGES: u8 = 3;
-
-/// The credentials that an INVITE of ours carried, for its ACK (RFC 3261 §22.1).
-#[derive(Debug)]
-pub struct Shown {
-    pub cseq: u32,
-    pub proxy: bool,
-    pub text: Box<[u8]>,
-}
 
 impl Shown {
     pub fn write(&self, w: &mut Writer<'_>) {

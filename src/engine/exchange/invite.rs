@@ -6,9 +6,9 @@ use smallvec::SmallVec;
 
 use super::arrive::{ALLOW, SUPPORTED};
 use super::carry::goes_along;
-use super::challenged::{Given, Shown};
+use super::challenged::Given;
 use super::names::CallIdText;
-use super::slot::{CalledSide, Challenged, Owner, Side, Special, Stage};
+use super::slot::{CalledSide, Challenged, Owner, Shown, Side, Special, Stage};
 use super::story::What;
 use super::{Effects, Exchange, Settings, SlotKey, names};
 use crate::call::event::{Event, LegEvent, LegId};

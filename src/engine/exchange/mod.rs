@@ -19,7 +19,7 @@ pub mod binding;
 mod caller;
 mod carry;
 mod challenged;
-mod emergency;
+mod dialled;
 mod fault;
 mod inspect;
 mod instant;

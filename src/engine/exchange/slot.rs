@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::challenged::Shown;
 use super::names::{CallIdText, SlotKey};
 use super::story::Story;
 use crate::call::Call;
@@ -293,6 +292,14 @@ pub struct Challenged {
     pub text: Box<[u8]>,
     /// How many challenges of this leg were answered, this one included.
     pub count: u8,
+}
+
+/// The credentials that an INVITE of ours carried, for its ACK (RFC 3261 §22.1).
+#[derive(Debug)]
+pub struct Shown {
+    pub cseq: u32,
+    pub proxy: bool,
+    pub text: Box<[u8]>,
 }
 
 /// One To tag of a leg that may fork.

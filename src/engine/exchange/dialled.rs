@@ -1,12 +1,13 @@
-//! Calls for help, and back to who made them (R13).
+//! What was dialled (R2), and whether it is a call for help, or back to who made one (R13).
 
 use std::sync::Arc;
 
-use super::arrive::dialled;
 use super::{CallEvent, Exchange};
-use crate::call::Arrival;
+use crate::call::{Arrival, caller};
 use crate::number::E164;
-use crate::routing::{Agent, Origin, Plan};
+use crate::routing::{Agent, DidFrom, Origin, Plan, Trunk};
+use crate::sip::header::Name;
+use crate::sip::uri::Address;
 use crate::sip::wire::Message;
 use crate::time::Now;
 
@@ -36,5 +37,22 @@ pub(super) fn emergency_of(plan: &Plan, arrival: &Arrival) -> Option<CallEvent> 
             dialled: arrival.dialled.clone(),
         }),
         Origin::Agent { .. } | Origin::Trunk(_) => None,
+    }
+}
+
+/// R2: the dialled number stands in the Request-URI unless the trunk says otherwise.
+pub(super) fn dialled(invite: &Message<'_>, trunk: &Trunk) -> String {
+    let other = |name| {
+        let value = invite.list(name).next()?;
+        Address::parse(value).ok().map(|address| caller::user_of(&address.uri))
+    };
+    let own = || {
+        let user = invite.uri().map(|uri| caller::user_of(&uri)).unwrap_or_default();
+        if user.is_empty() { String::from_utf8_lossy(invite.uri_raw()).into_owned() } else { user }
+    };
+    match trunk.did_from {
+        DidFrom::RequestUri => own(),
+        DidFrom::To => other(Name::To).unwrap_or_else(own),
+        DidFrom::PCalledPartyId => other(Name::PCalledPartyId).unwrap_or_else(own),
     }
 }
