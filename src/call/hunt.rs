@@ -172,7 +172,8 @@ impl Turn<'_> {
             return;
         }
         let shown = shown_on(&self.call.plan, &trunk);
-        let to = Destination::Gateway { number, trunk, gateway: 0 };
+        let exits = self.lines.exits(&trunk);
+        let to = Destination::Gateway { number, trunk, exits };
         self.ring(Leg::new(target, to, shown, self.now.mono), None);
     }
 
@@ -429,9 +430,8 @@ impl Turn<'_> {
                 Redirect::Number { number, .. } if Some(number) == self.call.plan.did => continue,
                 Redirect::Number { number, host } => match self.call.plan.outbound(number, 0) {
                     Ok(trunk) => {
-                        let gateway = trunk.gateways.iter().position(|gateway| gateway.addr == host);
-                        let gateway = gateway.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
-                        Destination::Gateway { number, trunk, gateway }
+                        let exits = self.lines.exits(&trunk).beginning_at(host);
+                        Destination::Gateway { number, trunk, exits }
                     }
                     Err(NoWay::Forbidden) => {
                         forbidden = true;
@@ -605,21 +605,18 @@ impl Leg {
     /// Whether a further gateway of its trunk could be tried.
     fn has_another_gateway(&self) -> bool {
         match &self.to {
-            Destination::Gateway { trunk, gateway, .. } => usize::from(*gateway) + 1 < trunk.gateways.len(),
+            Destination::Gateway { exits, .. } => exits.next().is_some(),
             Destination::Phone { .. } => false,
         }
     }
 
     /// The same call at the next gateway, where this final response allows it (R14).
     fn at_the_next_gateway(&self, code: u16) -> Option<Leg> {
-        let Destination::Gateway { number, trunk, gateway } = &self.to else { return None };
-        if self.state != LegState::Calling
-            || !outcome::tries_the_next_gateway(code)
-            || !self.has_another_gateway()
-        {
+        let Destination::Gateway { number, trunk, exits } = &self.to else { return None };
+        if self.state != LegState::Calling || !outcome::tries_the_next_gateway(code) {
             return None;
         }
-        let to = Destination::Gateway { number: *number, trunk: trunk.clone(), gateway: gateway + 1 };
+        let to = Destination::Gateway { number: *number, trunk: trunk.clone(), exits: exits.next()? };
         Some(Leg { depth: self.depth, ..Leg::new(self.target, to, self.shown, self.started) })
     }
 

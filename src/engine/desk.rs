@@ -10,6 +10,7 @@ use super::directory::Registrations;
 use super::exchange::Desk;
 use super::exchange::binding::Directory;
 use super::held::Held;
+use super::trunks::Trunks;
 use crate::number::E164;
 use crate::routing::{Agent, Trunk};
 use crate::sip::peer::ListenerId;
@@ -78,6 +79,8 @@ pub struct SharedDesk {
     paces: DashMap<String, Pace>,
     /// Where the agents' phones are.
     pub registrations: Registrations,
+    /// How the trunks are.
+    pub states: Trunks,
     callers: Held<u64>,
     loops: Held<(u64, u64)>,
 }
@@ -93,6 +96,7 @@ impl SharedDesk {
             trunks: Held::default(),
             paces: DashMap::new(),
             registrations: Registrations::default(),
+            states: Trunks::default(),
             callers: Held::default(),
             loops: Held::default(),
         }
@@ -202,7 +206,11 @@ impl Desk for SharedDesk {
     }
 
     fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool {
-        SharedDesk::take_trunk(self, &trunk.name, now, trunk.max_calls, trunk.max_cps).is_ok()
+        let taken = SharedDesk::take_trunk(self, &trunk.name, now, trunk.max_calls, trunk.max_cps).is_ok();
+        if !taken {
+            self.states.refused(&trunk.name);
+        }
+        taken
     }
 
     fn free_trunk(&self, trunk: &Trunk) {
@@ -222,6 +230,10 @@ impl Desk for SharedDesk {
 
     fn directory(&self) -> &dyn Directory {
         &self.registrations
+    }
+
+    fn trunks(&self) -> &Trunks {
+        &self.states
     }
 }
 

@@ -516,6 +516,7 @@ impl Exchange {
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
             | Owner::Leaving(..)
+            | Owner::Ask(_)
             | Owner::Nobody => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
         };
         self.scratch.clear();
@@ -539,6 +540,7 @@ impl Exchange {
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
             | Owner::Leaving(..)
+            | Owner::Ask(_)
             | Owner::Nobody => {}
         }
     }
