@@ -39,6 +39,13 @@ impl Pace {
         taken.is_ok()
     }
 
+    /// The tokens that have not come back yet: what was taken in the last second, more or less.
+    pub fn taken(&self, now: Instant, per_second: u32) -> u32 {
+        let Some(token) = 1_000_000_u64.checked_div(u64::from(per_second)) else { return 0 };
+        let missing = self.0.load(Ordering::Relaxed).saturating_sub(now.as_micros());
+        u32::try_from(missing.div_ceil(token.max(1))).unwrap_or(u32::MAX)
+    }
+
     /// Puts a token back that was taken in vain.
     pub fn give(&self, per_second: u32) {
         if let Some(token) = 1_000_000_u64.checked_div(u64::from(per_second)) {
@@ -153,6 +160,11 @@ impl SharedDesk {
     /// Calls that a trunk carries now.
     pub fn trunk_calls(&self, name: &str) -> u32 {
         self.trunks.count(name)
+    }
+
+    /// Calls of a trunk with `max_cps` in the last second, more or less.
+    pub fn trunk_pace(&self, name: &str, now: Instant, max_cps: u32) -> u32 {
+        self.paces.get(name).map_or(0, |pace| pace.taken(now, max_cps))
     }
 
     /// What Via and Contact say to `towards`: `advertise`, else what the listener is bound to, else (bound to any
