@@ -10,7 +10,7 @@ use schema::violations;
 use serde_json::{Value, json};
 use served::{Served, runtime, served, served_on, story_of};
 use strowger::admin::operations::{Finding, NotPublished, Readiness};
-use strowger::admin::{Admin, AgentList, BindError};
+use strowger::admin::{Admin, AgentList, BindError, TrunkList};
 use strowger::call::cdr::Cdr;
 use strowger::call::story::CallStory;
 
@@ -49,6 +49,7 @@ fn metrics_are_prometheus_text_with_the_contract_s_prefix() {
     assert!(text.contains("strowger_setup_seconds_bucket{le=\"0.0005\"} 1"), "{text}");
     assert!(text.contains("strowger_build_info{version="), "{text}");
     assert!(text.contains("strowger_trunk_calls_active{trunk=\"carrier\"} 3"), "{text}");
+    assert!(text.contains("\nstrowger_trunk_up{trunk=\"carrier\",gateway=\"0\"} 1\n"), "{text}");
 }
 
 #[test]
@@ -88,6 +89,20 @@ fn agents_are_listed_in_pages_with_where_their_phones_are() {
     );
     let (_, rest) = admin.get_json("/v1/agents?limit=2&after=bob");
     assert_eq!((names(&rest), &rest["next"]), (vec!["carol".to_owned()], &Value::Null));
+}
+
+#[test]
+fn trunks_are_listed_in_pages_with_how_their_gateways_are() {
+    let admin = served();
+    let (status, list) = admin.get_json("/v1/trunks");
+    assert_eq!(status, 200);
+    let schema = serde_json::to_value(schemars::schema_for!(TrunkList)).unwrap();
+    assert_eq!(violations(&schema, &list), Vec::<String>::new());
+    assert_eq!(list["items"][0]["gateways"][0]["last_failure"]["what"], "no answer to OPTIONS");
+    let (_, first) = admin.get_json("/v1/trunks?limit=1");
+    assert_eq!((&first["items"][0]["name"], &first["next"]), (&"carrier".into(), &"carrier".into()));
+    let (_, rest) = admin.get_json("/v1/trunks?limit=1&after=carrier");
+    assert_eq!((&rest["items"][0]["name"], &rest["next"]), (&"mobile".into(), &Value::Null));
 }
 
 #[test]
@@ -268,6 +283,7 @@ fn the_openapi_description_names_every_path_and_every_schema_it_refers_to() {
         "/v1/generations",
         "/v1/numbers/{did}/route",
         "/v1/reload",
+        "/v1/trunks",
     ];
     assert_eq!(paths, expected);
     let text = description.to_string();

@@ -1,5 +1,6 @@
 //! A soft phone that is not ours: Debian's baresip is an agent's fixed contact, is rung and answers.
 
+#[expect(dead_code, reason = "shared with tests that ask for more")]
 mod support;
 
 use std::fs;

@@ -71,6 +71,19 @@ fn calls_are_shown_as_a_table_and_as_json() {
 }
 
 #[test]
+fn trunks_are_shown_as_a_table_and_as_json() {
+    let node = served();
+    let folder = configured(node.addr, "");
+    let ran = strowger(folder.path(), &["trunks"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let rows: Vec<&str> = ran.out.lines().collect();
+    assert!(rows[0].starts_with("TRUNK") && rows[1].starts_with("carrier"), "{}", ran.out);
+    assert!(rows[1].contains("down since") && rows[1].contains("no answer to OPTIONS"), "{}", ran.out);
+    let json: Value = serde_json::from_str(&strowger(folder.path(), &["trunks", "--json"]).out).unwrap();
+    assert_eq!((json["items"].as_array().unwrap().len(), &json["next"]), (2, &Value::Null));
+}
+
+#[test]
 fn a_call_is_shown_with_its_ladder_and_an_unknown_one_is_refused() {
     let node = served();
     let folder = configured(node.addr, "");

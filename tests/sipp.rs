@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use support::{Outcome, World};
 
@@ -193,6 +195,58 @@ fn a_stranger_is_403_and_not_recorded() -> Outcome {
 fn options_are_answered() -> Outcome {
     let world = World::start(FORWARD)?;
     holds(&world.caller("caller_asks", world.carrier, &[])?.finish()?, "allowed INVITE")
+}
+
+/// What the node says of a gateway.
+fn gateway(world: &World, at: usize) -> Result<Value, String> {
+    Ok(world.told("trunks")?["items"][0]["gateways"][at].clone())
+}
+
+fn becomes(world: &World, what: &str, is_so: impl Fn() -> Result<bool, String>) -> Outcome {
+    let so = support::process::until(Duration::from_secs(10), || is_so().is_ok_and(|so| so));
+    so.then_some(()).ok_or_else(|| format!("{what}: {:#}", world.told("trunks").unwrap_or_default()))
+}
+
+/// One call; the ports of the gateways that were tried.
+fn one_call(world: &World, before: usize) -> Result<Vec<u64>, String> {
+    world.caller("caller_talks", world.carrier, &["-d", "50"])?.finish()?;
+    let cdrs = world.cdrs(before + 1)?;
+    let cdr = cdrs.last().ok_or("no record")?;
+    is(cdr, "outcome", "answered")?;
+    let legs = cdr["legs"].as_array().into_iter().flatten().skip(1);
+    let port = |leg: &Value| leg["peer"].as_str()?.rsplit(':').next()?.parse().ok();
+    Ok(legs.filter_map(port).collect())
+}
+
+#[test]
+fn r14_calls_leave_a_gateway_that_dies_and_return_within_two_intervals_after_it_comes_back() -> Outcome {
+    let world = World::start_with(
+        FORWARD,
+        "gateways = [{ uri = \"sip:{gateway}\" }, { uri = \"sip:{bob}\", priority = 20 }]\noptions_interval = 1",
+    )?;
+    let (first, second) = (u64::from(world.gateway), u64::from(world.bob));
+    let many = ["-m", "1000", "-d", "0"];
+    let dies = world.phone("gateway_lives", world.gateway, &many)?;
+    let _stays = world.phone("gateway_lives", world.bob, &many)?;
+    becomes(&world, "both answer OPTIONS", || {
+        Ok(gateway(&world, 0)?["round_trip_ms"].is_u64() && gateway(&world, 1)?["round_trip_ms"].is_u64())
+    })?;
+    same(one_call(&world, 0)?, vec![first])?;
+    drop(dies);
+    // Whatever is known of it by now, none fails.
+    for before in 1..4 {
+        let tried = one_call(&world, before)?;
+        same(tried.last(), Some(&second))?;
+    }
+    becomes(&world, "it is down", || Ok(gateway(&world, 0)?["up"] == false))?;
+    same(one_call(&world, 4)?, vec![second])?;
+    let _back = world.phone("gateway_lives", world.gateway, &many)?;
+    let began = Instant::now();
+    becomes(&world, "it is up again", || Ok(gateway(&world, 0)?["up"] == true))?;
+    let took = began.elapsed();
+    // Two intervals, and what it takes to ask for it here.
+    (took < Duration::from_millis(2_500)).then_some(()).ok_or_else(|| format!("it took {took:?}"))?;
+    same(one_call(&world, 5)?, vec![first])
 }
 
 /// A call from the carrier that must end in the refusal `code`.

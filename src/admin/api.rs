@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use super::metrics::Metrics;
 use super::operations::{
     AgentLine, Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
+    TrunkLine,
 };
 use super::problem::{Asked, Problem};
 use crate::call::cdr::Cdr;
@@ -34,6 +35,7 @@ pub(super) struct Desk {
 const CDRS: Limit = Limit { usual: 100, most: 1_000 };
 const CALLS: Limit = Limit { usual: 1_000, most: 10_000 };
 const AGENTS: Limit = Limit { usual: 1_000, most: 10_000 };
+const TRUNKS: Limit = Limit { usual: 1_000, most: 10_000 };
 
 struct Limit {
     usual: usize,
@@ -72,6 +74,7 @@ pub(super) fn router() -> OpenApiRouter<Desk> {
         .routes(routes!(reload))
         .routes(routes!(generations))
         .routes(routes!(agents))
+        .routes(routes!(trunks))
         .routes(routes!(route))
 }
 
@@ -89,6 +92,7 @@ pub(super) fn schemas() -> serde_json::Map<String, serde_json::Value> {
     generator.subschema_for::<Published>();
     generator.subschema_for::<GenerationList>();
     generator.subschema_for::<AgentList>();
+    generator.subschema_for::<TrunkList>();
     generator.subschema_for::<Explanation>();
     generator.take_definitions(true)
 }
@@ -119,6 +123,14 @@ pub struct GenerationList {
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct AgentList {
     pub items: Vec<AgentLine>,
+    /// `after` of the next page; null when there is none.
+    pub next: Option<String>,
+}
+
+/// Trunks by name.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub struct TrunkList {
+    pub items: Vec<TrunkLine>,
     /// `after` of the next page; null when there is none.
     pub next: Option<String>,
 }
@@ -176,9 +188,9 @@ async fn readyz(State(desk): State<Desk>) -> Response {
 /// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, description = "metrics", body = String)))]
 async fn metrics(State(desk): State<Desk>) -> Response {
-    desk.node.measure();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], desk.metrics.render())
-        .into_response()
+    let measured = desk.node.measure();
+    let text = desk.metrics.render() + &measured;
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 /// This description.
@@ -311,6 +323,22 @@ async fn agents(State(desk): State<Desk>, Asked(page): Asked<PageQuery>) -> Resu
     items.truncate(limit);
     let next = items.last().filter(|_| more).map(|last| last.name.clone());
     Ok(Json(AgentList { items, next }))
+}
+
+/// Trunks, and how their gateways are.
+#[utoipa::path(get, path = "/v1/trunks", params(PageQuery), responses(
+    (status = 200, description = "trunks by name", body = ref("#/components/schemas/TrunkList")),
+    (status = 400, description = "a parameter is wrong",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn trunks(State(desk): State<Desk>, Asked(page): Asked<PageQuery>) -> Result<Json<TrunkList>, Problem> {
+    let limit = TRUNKS.of(page.limit)?;
+    // One more, to know whether there is a next page.
+    let mut items = desk.node.trunks(page.after.as_deref(), limit + 1);
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|last| last.name.clone());
+    Ok(Json(TrunkList { items, next }))
 }
 
 /// What a call to a number would do now.

@@ -82,7 +82,6 @@ fn describe() {
         ("legs_active", "Legs that are called or talk, the callers' included."),
         ("transactions_active", "SIP transactions in progress."),
         ("trunk_calls_active", "Calls in progress on a trunk, both ways."),
-        ("trunk_up", "Whether a trunk's gateway answers: 1 or 0."),
         ("registrations", "Contacts that agents have registered."),
         ("queue_depth", "What waits in a queue."),
         ("config_generation", "The generation of the configuration that is served."),

@@ -36,6 +36,9 @@ pub trait Operations: Send + Sync + 'static {
     /// The first `most` agents whose names come behind `after`, by name, and where their phones are.
     fn agents(&self, after: Option<&str>, most: usize) -> Vec<AgentLine>;
 
+    /// The first `most` trunks whose names come behind `after`, by name, and how their gateways are.
+    fn trunks(&self, after: Option<&str>, most: usize) -> Vec<TrunkLine>;
+
     /// What a call to `did` from `from` would do now. Both as somebody wrote them.
     fn route<'a>(
         &'a self,
@@ -46,8 +49,9 @@ pub trait Operations: Send + Sync + 'static {
     /// The durable call records.
     fn records(&self) -> Reader;
 
-    /// Brings the gauges up to date that nobody keeps so all the time: asked before `/metrics` is rendered.
-    fn measure(&self);
+    /// Brings the gauges up to date that nobody keeps so all the time: asked before `/metrics` is rendered. What comes
+    /// back stands there as well: gauges in the same format that come and go with the configuration.
+    fn measure(&self) -> String;
 }
 
 /// Whether a node takes calls.
@@ -172,6 +176,88 @@ pub struct BindingLine {
     #[schemars(with = "rfc3339::Text")]
     pub registered: Wall,
     pub expires_ms: u64,
+}
+
+/// One trunk, and how its gateways are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TrunkLine {
+    pub name: String,
+    /// Serves calls to external numbers.
+    pub outbound: bool,
+    /// Calls that it carries now, both ways.
+    pub calls: u32,
+    /// 0: no limit.
+    pub max_calls: u32,
+    /// More or less; left out where there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls_in_last_second: Option<u32>,
+    /// Calls in one second; 0: no limit.
+    pub max_cps: u32,
+    /// Calls that these limits have refused, in and out, since the node knows the trunk.
+    pub refused: u64,
+    /// Between OPTIONS to each gateway; 0: off, and all count as up.
+    pub options_interval_ms: u64,
+    /// Ours at this carrier.
+    pub registration: RegistrationLine,
+    /// As they are written.
+    pub gateways: Vec<GatewayLine>,
+}
+
+/// One gateway of a trunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GatewayLine {
+    /// Its place in the list, from 0: the label of its metric.
+    pub gateway: u8,
+    pub uri: String,
+    pub transport: String,
+    pub priority: u16,
+    pub weight: u16,
+    /// False: it is tried last.
+    pub up: bool,
+    /// When it came up or went down; left out while it has been up as long as the node knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339::option")]
+    #[schemars(with = "Option<rfc3339::Text>")]
+    pub since: Option<Wall>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<FailureLine>,
+    /// Of the last OPTIONS that was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<u64>,
+}
+
+/// What went wrong last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailureLine {
+    /// In words.
+    pub what: String,
+    #[serde(with = "rfc3339")]
+    #[schemars(with = "rfc3339::Text")]
+    pub at: Wall,
+}
+
+/// Our registration at a carrier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RegistrationLine {
+    pub state: RegistrationState,
+    /// When it came to that.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339::option")]
+    #[schemars(with = "Option<rfc3339::Text>")]
+    pub since: Option<Wall>,
+    /// What is left of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<FailureLine>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegistrationState {
+    /// `register = false`.
+    Off,
+    /// It is asked for.
+    Trying,
+    Registered,
 }
 
 /// What a call would do, for people and for programs.

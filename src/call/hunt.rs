@@ -171,9 +171,8 @@ impl Turn<'_> {
             self.call.unrung.push((target, TargetEnd::Other));
             return;
         }
-        let shown = shown_on(&self.call.plan, &trunk);
-        let to = Destination::Gateway { number, trunk, gateway: 0 };
-        self.ring(Leg::new(target, to, shown, self.now.mono), None);
+        let leg = self.through(target, number, trunk);
+        self.ring(leg, None);
     }
 
     /// Rings it at the place that the leg `before` it left, or at one more; where its trunk has none, through the next
@@ -186,12 +185,14 @@ impl Turn<'_> {
                 Hold::Nothing => {}
                 taken @ (Hold::Place | Hold::Shared) => break taken,
             }
-            let Some(next) = self.through_the_next_trunk(&leg, &full) else {
+            let next = self.next_trunk(&leg, &full);
+            let (Some(next), Destination::Gateway { number, trunk, .. }) = (next, &leg.to) else {
                 self.call.unrung.push((leg.target, leg.to.when_full()));
                 return None;
             };
-            full.extend(leg.trunk().cloned());
-            leg = Leg { alternates: std::mem::take(&mut leg.alternates), ..next };
+            full.push(trunk.clone());
+            let again = self.through(leg.target, number.clone(), next);
+            leg = Leg { depth: leg.depth, alternates: std::mem::take(&mut leg.alternates), ..again };
         };
         let line = match before.and_then(|id| self.leg(id)) {
             Some(before) => before.line,
@@ -386,13 +387,16 @@ impl Turn<'_> {
     fn leg_lost(&mut self, hunt: Hunt, id: LegId, code: u16, heard: u16) -> State {
         let Some(leg) = self.call.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
         let goes_on = self.may_be_called_elsewhere(leg, code);
-        let next_gateway =
-            goes_on.then(|| leg.at_the_next_gateway().or_else(|| self.through_the_next_trunk(leg, &[])));
-        let Some(leg) = self.leg(id) else { return State::Ringing(hunt) };
+        let next_gateway = leg.at_the_next_gateway().filter(|_| goes_on);
+        let next_trunk = if goes_on && next_gateway.is_none() { self.next_trunk(leg, &[]) } else { None };
+        let called = leg.called().cloned().zip(next_trunk);
         let (target, depth) = (leg.target, leg.depth);
+        let through_it = called.map(|(number, trunk)| self.through(target, number, trunk));
+        let next = next_gateway.or(through_it.map(|leg| Leg { depth, ..leg }));
+        let Some(leg) = self.leg(id) else { return State::Ringing(hunt) };
         let alternates = std::mem::take(&mut leg.alternates);
         self.leg_is_over(id, outcome::end_of(code), heard);
-        match next_gateway.flatten() {
+        match next {
             Some(mut next) => {
                 next.alternates = alternates;
                 self.ring_instead(id, next);
@@ -439,9 +443,8 @@ impl Turn<'_> {
                 Redirect::Number { number, host } => match self.call.plan.outbound(number, 0) {
                     Ok(trunk) => {
                         let number = Called::Number(number);
-                        let gateway = trunk.gateways.iter().position(|gateway| gateway.addr == host);
-                        let gateway = gateway.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
-                        Destination::Gateway { number, trunk, gateway }
+                        let exits = self.lines.exits(&trunk).beginning_at(host);
+                        Destination::Gateway { number, trunk, exits }
                     }
                     Err(NoWay::Forbidden) => {
                         forbidden = true;

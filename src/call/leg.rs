@@ -1,5 +1,6 @@
 //! One called party of a call: where its INVITE goes, as whom, and how far it got.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -9,6 +10,7 @@ use super::event::{Contacts, Fork};
 use crate::call::cdr::LegEnd;
 use crate::routing::{Agent, Called, Contact, Gateway, TargetEnd, Trunk};
 use crate::sip::body::Body;
+use crate::sip::peer::Transport;
 use crate::time::Instant;
 
 /// Which target of the plan: its step, and its place in the step.
@@ -24,7 +26,53 @@ pub enum Destination {
     /// One of an agent's phones.
     Phone { agent: Arc<Agent>, contact: Arc<Contact> },
     /// A number, through one gateway of a trunk.
-    Gateway { number: Called, trunk: Arc<Trunk>, gateway: u8 },
+    Gateway { number: Called, trunk: Arc<Trunk>, exits: Exits },
+}
+
+/// One place at which a trunk may be left: an address of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Its place in the trunk's `gateways`.
+    pub gateway: u8,
+    /// None: it has none that we know, and cannot be called.
+    pub addr: Option<SocketAddr>,
+    pub transport: Transport,
+}
+
+/// The exits of a trunk in the order in which one call tries them, and how far it has come. The order is made once,
+/// when the number is first rung: what is heard of the gateways in the meantime leads nobody in a circle.
+#[derive(Clone, Debug)]
+pub struct Exits {
+    all: Arc<[Exit]>,
+    at: u8,
+}
+
+impl Exits {
+    /// The first of them is tried first.
+    pub fn new(all: impl IntoIterator<Item = Exit>) -> Exits {
+        Exits { all: all.into_iter().collect(), at: 0 }
+    }
+
+    /// The same with that address before all others, where it is one of them (R8: a redirect names the gateway).
+    pub fn beginning_at(self, host: Option<SocketAddr>) -> Exits {
+        let Some(named) = self.all.iter().position(|exit| host.is_some() && exit.addr == host) else {
+            return self;
+        };
+        let mut all = self.all.to_vec();
+        all[..=named].rotate_right(1);
+        Exits::new(all)
+    }
+
+    /// Where it is called now.
+    pub fn current(&self) -> Option<&Exit> {
+        self.all.get(usize::from(self.at))
+    }
+
+    /// The same at the next one; None: this is the last.
+    pub fn next(&self) -> Option<Exits> {
+        let at = self.at + 1;
+        (usize::from(at) < self.all.len()).then(|| Exits { all: Arc::clone(&self.all), at })
+    }
 }
 
 impl Destination {
@@ -163,11 +211,21 @@ impl Leg {
         }
     }
 
+    /// The number that it calls.
+    pub fn called(&self) -> Option<&Called> {
+        match &self.to {
+            Destination::Phone { .. } => None,
+            Destination::Gateway { number, .. } => Some(number),
+        }
+    }
+
     /// The gateway that it is called at.
     pub fn gateway(&self) -> Option<&Gateway> {
         match &self.to {
             Destination::Phone { .. } => None,
-            Destination::Gateway { trunk, gateway, .. } => trunk.gateways.get(usize::from(*gateway)),
+            Destination::Gateway { trunk, exits, .. } => {
+                trunk.gateways.get(usize::from(exits.current()?.gateway))
+            }
         }
     }
 

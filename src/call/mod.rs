@@ -22,12 +22,12 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::number::E164;
-use crate::routing::{Phones, Plan, TargetEnd};
+use crate::routing::{Phones, Plan, TargetEnd, Trunk};
 use crate::sip::body::Body;
 use crate::time::{Instant, Now};
 use event::{Action, Event, LegEvent, LegId, Timer};
 use hunt::Hunt;
-use leg::{Destination, Leg, TargetId};
+use leg::{Destination, Exits, Leg, TargetId};
 use talk::Talk;
 
 pub use caller::Caller;
@@ -41,6 +41,8 @@ pub trait Lines: Phones {
     fn seat(&mut self, to: &Destination);
     /// Gives one back.
     fn free(&mut self, to: &Destination);
+    /// Where a call may leave through a trunk, in the order in which it is tried (R14).
+    fn exits(&mut self, trunk: &Trunk) -> Exits;
     /// One more leg rings at a place that another holds: it is counted as a leg alone.
     fn share(&mut self);
     /// It has ended.

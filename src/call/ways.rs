@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::leg::{Destination, Leg, LegState, Shown};
+use super::leg::{Destination, Leg, LegState, Shown, TargetId};
 use super::{Turn, outcome};
-use crate::routing::{ForeignCallerId, Plan, Shows, Trunk, Urgency};
+use crate::routing::{Called, ForeignCallerId, Plan, Shows, Trunk, Urgency};
 
 /// How many legs a call for help, or back to who made one, may have; no other limit holds for it (R13). A leg's number
 /// has eight bits.
@@ -24,12 +24,11 @@ impl Turn<'_> {
 
     /// Whether a further gateway, of its trunk or of the next one, could be tried.
     pub(super) fn has_another_way(&self, leg: &Leg) -> bool {
-        leg.has_another_gateway() || self.through_the_next_trunk(leg, &[]).is_some()
+        leg.has_another_gateway() || self.next_trunk(leg, &[]).is_some()
     }
 
-    /// The same number, called through the first trunk that has not been tried for it and is not among these `full`
-    /// ones.
-    pub(super) fn through_the_next_trunk(&self, leg: &Leg, full: &[Arc<Trunk>]) -> Option<Leg> {
+    /// The first trunk that has not been tried for a leg's number and is not among these `full` ones.
+    pub(super) fn next_trunk(&self, leg: &Leg, full: &[Arc<Trunk>]) -> Option<Arc<Trunk>> {
         let Destination::Gateway { number, trunk, .. } = &leg.to else { return None };
         let called_so = |other: &&Leg| match &other.to {
             Destination::Gateway { number: called, .. } => other.target == leg.target && called == number,
@@ -37,10 +36,14 @@ impl Turn<'_> {
         };
         let before = self.call.legs.iter().filter(called_so).filter_map(Leg::trunk);
         let tried: SmallVec<[&Trunk; 4]> = before.chain(full).chain([trunk]).map(|trunk| &**trunk).collect();
-        let next = self.call.plan.next_way(number, &tried)?;
-        let shown = shown_on(&self.call.plan, &next);
-        let to = Destination::Gateway { number: number.clone(), trunk: next, gateway: 0 };
-        Some(Leg { depth: leg.depth, ..Leg::new(leg.target, to, shown, leg.started) })
+        self.call.plan.next_way(number, &tried)
+    }
+
+    /// What a target's number makes a leg of, through that trunk.
+    pub(super) fn through(&mut self, target: TargetId, number: Called, trunk: Arc<Trunk>) -> Leg {
+        let shown = shown_on(&self.call.plan, &trunk);
+        let exits = self.lines.exits(&trunk);
+        Leg::new(target, Destination::Gateway { number, trunk, exits }, shown, self.now.mono)
     }
 
     /// R3.6: at most `max_legs`, whatever led to them.
@@ -74,18 +77,15 @@ impl Leg {
     /// Whether a further gateway of its trunk could be tried.
     fn has_another_gateway(&self) -> bool {
         match &self.to {
-            Destination::Gateway { trunk, gateway, .. } => usize::from(*gateway) + 1 < trunk.gateways.len(),
+            Destination::Gateway { exits, .. } => exits.next().is_some(),
             Destination::Phone { .. } => false,
         }
     }
 
     /// The same call at the next gateway of its trunk.
     pub(super) fn at_the_next_gateway(&self) -> Option<Leg> {
-        let Destination::Gateway { number, trunk, gateway } = &self.to else { return None };
-        if !self.has_another_gateway() {
-            return None;
-        }
-        let to = Destination::Gateway { number: number.clone(), trunk: trunk.clone(), gateway: gateway + 1 };
+        let Destination::Gateway { number, trunk, exits } = &self.to else { return None };
+        let to = Destination::Gateway { number: number.clone(), trunk: trunk.clone(), exits: exits.next()? };
         Some(Leg { depth: self.depth, ..Leg::new(self.target, to, self.shown, self.started) })
     }
 

@@ -12,7 +12,7 @@ use super::serve::Ready;
 use super::{Exit, Out};
 use crate::admin::operations::{Explanation, NotRouted, Published};
 use crate::admin::problem::Problem;
-use crate::admin::{AgentList, CallList, CdrList, GenerationList};
+use crate::admin::{AgentList, CallList, CdrList, GenerationList, TrunkList};
 use crate::call::cdr::Cdr;
 use crate::call::story::CallStory;
 use crate::config::{self, Checked, Findings};
@@ -76,6 +76,7 @@ pub fn schemas() -> Vec<(&'static str, String)> {
         ("calls.json", text(schemars::schema_for!(CallList))),
         ("cdrs.json", text(schemars::schema_for!(CdrList))),
         ("agents.json", text(schemars::schema_for!(AgentList))),
+        ("trunks.json", text(schemars::schema_for!(TrunkList))),
         ("generations.json", text(schemars::schema_for!(GenerationList))),
         ("reload.json", text(schemars::schema_for!(Published))),
         ("route.json", text(schemars::schema_for!(Explanation))),

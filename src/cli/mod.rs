@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::admin::operations::{Explanation, Published};
-use crate::admin::{AgentList, CallList, GenerationList};
+use crate::admin::{AgentList, CallList, GenerationList, TrunkList};
 use crate::call::story::CallStory;
 use client::{Client, Failed, escaped};
 
@@ -67,6 +67,8 @@ pub enum Command {
     Generations,
     /// Lists the agents: who has a phone, where it is, and how many calls.
     Agents,
+    /// Lists the trunks: which gateways answer, what they failed of last, calls and limits.
+    Trunks,
     /// Lists the calls in progress.
     Calls,
     /// Shows one call: its legs, timers, and the ladder of its messages.
@@ -171,6 +173,10 @@ fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
             let agents = all_agents(&client()?)?;
             out.result(&agents, || show::agents(&agents.items))
         }
+        Some(Command::Trunks) => {
+            let trunks = all_trunks(&client()?)?;
+            out.result(&trunks, || show::trunks(&trunks.items))
+        }
         Some(Command::Calls) => {
             let calls = all_calls(&client()?)?;
             out.result(&calls, || show::calls(&calls.items))
@@ -188,6 +194,20 @@ fn all_agents(client: &Client) -> Result<AgentList, Failed> {
     loop {
         let after = all.next.as_deref().map(|next| format!("&after={}", escaped(next))).unwrap_or_default();
         let page: AgentList = client.get(&format!("/v1/agents?limit=10000{after}"))?;
+        all.items.extend(page.items);
+        all.next = page.next;
+        if all.next.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+/// All pages of the list.
+fn all_trunks(client: &Client) -> Result<TrunkList, Failed> {
+    let mut all = TrunkList { items: Vec::new(), next: None };
+    loop {
+        let after = all.next.as_deref().map(|next| format!("&after={}", escaped(next))).unwrap_or_default();
+        let page: TrunkList = client.get(&format!("/v1/trunks?limit=10000{after}"))?;
         all.items.extend(page.items);
         all.next = page.next;
         if all.next.is_none() {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::admin::operations::{AgentLine, GenerationLine, Published};
+use crate::admin::operations::{
+    AgentLine, GenerationLine, Published, RegistrationLine, RegistrationState, TrunkLine,
+};
 use crate::call::cdr::rfc3339;
 use crate::call::story::{CallStory, Clock, LiveCall};
 
@@ -75,6 +77,60 @@ pub fn agents(agents: &[AgentLine]) -> String {
         }
     }
     table(&rows)
+}
+
+/// `strowger trunks`.
+pub fn trunks(trunks: &[TrunkLine]) -> String {
+    if trunks.is_empty() {
+        return "no trunk is configured\n".to_owned();
+    }
+    let head =
+        ["TRUNK", "CALLS", "PER S", "REFUSED", "REGISTERED", "GATEWAY", "STATE", "RTT", "LAST FAILURE"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for trunk in trunks {
+        let of = |count: u32, most: u32| match most {
+            0 => count.to_string(),
+            most => format!("{count}/{most}"),
+        };
+        let pace = trunk.calls_in_last_second.map(|count| of(count, trunk.max_cps)).unwrap_or_default();
+        let calls = of(trunk.calls, trunk.max_calls);
+        let mut begin = vec![
+            trunk.name.clone(),
+            calls,
+            pace,
+            trunk.refused.to_string(),
+            registration(&trunk.registration),
+        ];
+        if trunk.gateways.is_empty() {
+            rows.push(begin);
+            continue;
+        }
+        for gateway in &trunk.gateways {
+            let mut row = std::mem::replace(&mut begin, vec![String::new(); 5]);
+            let state = if gateway.up { "up" } else { "down" };
+            let since =
+                gateway.since.map(|at| format!(" since {}", rfc3339::to_string(at))).unwrap_or_default();
+            let trip = gateway.round_trip_ms.map(|ms| format!("{ms} ms")).unwrap_or_default();
+            let failure = gateway.last_failure.as_ref();
+            let failure =
+                failure.map(|failure| format!("{} at {}", failure.what, rfc3339::to_string(failure.at)));
+            row.extend([gateway.uri.clone(), format!("{state}{since}"), trip, failure.unwrap_or_default()]);
+            rows.push(row);
+        }
+    }
+    table(&rows)
+}
+
+fn registration(line: &RegistrationLine) -> String {
+    let failure = line.last_failure.as_ref().map(|failure| format!(": {}", failure.what)).unwrap_or_default();
+    match line.state {
+        RegistrationState::Off => "off".to_owned(),
+        RegistrationState::Trying => format!("trying{failure}"),
+        RegistrationState::Registered => match line.expires_ms {
+            Some(left) => format!("for {} s", left / 1_000),
+            None => "yes".to_owned(),
+        },
+    }
 }
 
 /// `strowger call <id>`: who, the legs and what they wait for, and the ladder.
@@ -158,6 +214,7 @@ fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::operations::{FailureLine, GatewayLine};
     use crate::call::cdr::{Direction, Role};
     use crate::call::story::{LadderLine, StoryLeg, StoryTimer, Way};
     use crate::time::Wall;
@@ -185,6 +242,46 @@ mod tests {
         c-1  2026-11-01T10:00:00.999Z  ringing  withheld  +12015550101  carrier
         ");
         assert_eq!(calls(&[]), "no call in progress\n");
+    }
+
+    #[test]
+    fn trunks_stand_in_columns_a_gateway_each() {
+        let at = Wall(1_793_527_200_999);
+        let gateway = |place: u8, up| GatewayLine {
+            gateway: place,
+            uri: format!("sip:192.0.2.{place}"),
+            transport: "udp".to_owned(),
+            priority: 10,
+            weight: 1,
+            up,
+            since: Some(at).filter(|_| !up),
+            last_failure: (!up).then(|| FailureLine { what: "no answer to OPTIONS".to_owned(), at }),
+            round_trip_ms: up.then_some(12),
+        };
+        let line = |state| RegistrationLine { state, since: None, expires_ms: None, last_failure: None };
+        let trunk = |name: &str, gateways| TrunkLine {
+            name: name.to_owned(),
+            outbound: true,
+            calls: 3,
+            max_calls: 0,
+            calls_in_last_second: None,
+            max_cps: 0,
+            refused: 7,
+            options_interval_ms: 30_000,
+            registration: line(RegistrationState::Off),
+            gateways,
+        };
+        let mut limited = trunk("limited", Vec::new());
+        (limited.max_calls, limited.max_cps, limited.calls_in_last_second) = (10, 5, Some(2));
+        limited.registration =
+            RegistrationLine { expires_ms: Some(299_500), ..line(RegistrationState::Registered) };
+        insta::assert_snapshot!(trunks(&[trunk("carrier", vec![gateway(0, true), gateway(1, false)]), limited]), @"
+        TRUNK    CALLS  PER S  REFUSED  REGISTERED  GATEWAY        STATE                                RTT    LAST FAILURE
+        carrier  3             7        off         sip:192.0.2.0  up                                   12 ms
+                                                    sip:192.0.2.1  down since 2026-11-01T10:00:00.999Z         no answer to OPTIONS at 2026-11-01T10:00:00.999Z
+        limited  3/10   2/5    7        for 299 s
+        ");
+        assert_eq!(trunks(&[]), "no trunk is configured\n");
     }
 
     #[test]

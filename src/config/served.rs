@@ -20,7 +20,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
         "this version does not touch audio, and answers where requests came from: write false",
     ),
     ("[[trunk]]", "register", "we do not register yet: write false"),
-    ("[[trunk]]", "options_interval", "gateways are not probed yet: write 0 or leave it out"),
     (NUMBER, "call_connect", NO_AUDIO),
     (NUMBER, "call_connect_seconds", NO_AUDIO),
     (NUMBER, "whisper", NO_AUDIO),
@@ -35,8 +34,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
 const NUMBER: &str = "[[number]]";
 const NO_AUDIO: &str = "this version does not touch audio: leave it out";
 pub(super) const NO_TLS: &str = "only udp and tcp are served";
-pub(super) const NO_WEIGHT: &str =
-    "they are tried in the order in which they are written: write other priorities";
 pub(super) const NO_DNS: &str = "names are not looked up yet: write an IP address";
 
 /// Why this key of this section is not served, when it is not.

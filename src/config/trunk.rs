@@ -44,7 +44,7 @@ pub struct Trunk {
     pub auth: Option<Auth>,
     #[schemars(extend("default" = false))]
     pub register: bool,
-    /// Seconds between OPTIONS to each gateway; 0: off.
+    /// Seconds between OPTIONS to each gateway; 0: off, and every gateway counts as up.
     #[serde(serialize_with = "seconds")]
     #[schemars(with = "u32", extend("default" = 30))]
     pub options_interval: Duration,
@@ -106,7 +106,7 @@ pub struct Gateway {
     /// The lowest is tried first.
     #[schemars(extend("default" = 10))]
     pub priority: u16,
-    /// Among gateways of one priority.
+    /// Among gateways of one priority: its share of the calls.
     #[schemars(extend("default" = 1))]
     pub weight: u16,
 }
@@ -209,19 +209,10 @@ fn gateways(fields: &Fields<'_>) -> Vec<Gateway> {
         let what = format!("a trunk has more than {MAX_GATEWAYS} gateways");
         fields.refuse(list.place, what, "make two trunks of it");
     }
-    let gateways: Vec<At<Gateway>> = list.iter().take(MAX_GATEWAYS).filter_map(gateway).collect();
-    for (at, gateway) in gateways.iter().enumerate() {
-        let mut before = gateways[..at].iter().filter(|other| other.priority == gateway.priority);
-        if before.any(|other| other.weight != gateway.weight) {
-            let what = "weight among the gateways of one trunk is not served yet";
-            fields.report().warning(gateway.place, what, served::NO_WEIGHT);
-        }
-    }
-    gateways.into_iter().map(|gateway| gateway.value).collect()
+    list.iter().take(MAX_GATEWAYS).filter_map(gateway).collect()
 }
 
-/// With the place of its weight, where it has one.
-fn gateway(fields: &Fields<'_>) -> Option<At<Gateway>> {
+fn gateway(fields: &Fields<'_>) -> Option<Gateway> {
     if !fields.has("uri") {
         fields.missing("uri", "write { uri = \"sip:192.0.2.1:5060\" }");
     }
@@ -234,10 +225,9 @@ fn gateway(fields: &Fields<'_>) -> Option<At<Gateway>> {
         let read = fields.whole(key, least, u16::MAX.into(), "steps");
         read.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(default)
     };
-    let weighed = fields.written().into_iter().find(|(key, _)| *key == "weight").map(|(_, place)| place);
     let (priority, weight) = (small("priority", 0, 10), small("weight", 1, 1));
     fields.finish();
-    Some(At { value: Gateway { uri: uri?.value, priority, weight }, place: weighed.unwrap_or(fields.place) })
+    Some(Gateway { uri: uri?.value, priority, weight })
 }
 
 /// Reads a SIP URI, and warns where it asks for TLS or a look-up of names.

@@ -11,6 +11,7 @@ use super::exchange::Desk;
 use super::exchange::binding::Directory;
 use super::held::Held;
 use super::help::Help;
+use super::trunks::Trunks;
 use crate::number::E164;
 use crate::routing::{Agent, Text, Trunk};
 use crate::sip::peer::ListenerId;
@@ -37,6 +38,13 @@ impl Pace {
             (after <= now + capacity).then_some(after)
         });
         taken.is_ok()
+    }
+
+    /// The tokens that have not come back yet: what was taken in the last second, more or less.
+    pub fn taken(&self, now: Instant, per_second: u32) -> u32 {
+        let Some(token) = 1_000_000_u64.checked_div(u64::from(per_second)) else { return 0 };
+        let missing = self.0.load(Ordering::Relaxed).saturating_sub(now.as_micros());
+        u32::try_from(missing.div_ceil(token.max(1))).unwrap_or(u32::MAX)
     }
 
     /// Puts a token back that was taken in vain.
@@ -80,6 +88,8 @@ pub struct SharedDesk {
     paces: DashMap<String, Pace>,
     /// Where the agents' phones are.
     pub registrations: Registrations,
+    /// How the trunks are.
+    pub states: Trunks,
     callers: Held<u64>,
     loops: Held<(u64, u64)>,
     help: Help,
@@ -97,6 +107,7 @@ impl SharedDesk {
             trunks: Held::default(),
             paces: DashMap::new(),
             registrations: Registrations::default(),
+            states: Trunks::default(),
             callers: Held::default(),
             loops: Held::default(),
             help: Help::default(),
@@ -157,6 +168,11 @@ impl SharedDesk {
         self.trunks.count(name)
     }
 
+    /// Calls of a trunk with `max_cps` in the last second, more or less.
+    pub fn trunk_pace(&self, name: &str, now: Instant, max_cps: u32) -> u32 {
+        self.paces.get(name).map_or(0, |pace| pace.taken(now, max_cps))
+    }
+
     /// What Via and Contact say to `towards`: `advertise`, else what the listener is bound to, else (bound to any
     /// address) what the kernel sends from to that peer.
     pub fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr {
@@ -212,7 +228,11 @@ impl Desk for SharedDesk {
     }
 
     fn take_trunk(&self, trunk: &Trunk, now: Instant) -> bool {
-        SharedDesk::take_trunk(self, &trunk.name, now, trunk.max_calls, trunk.max_cps).is_ok()
+        let taken = SharedDesk::take_trunk(self, &trunk.name, now, trunk.max_calls, trunk.max_cps).is_ok();
+        if !taken {
+            self.states.refused(&trunk.name);
+        }
+        taken
     }
 
     fn seat_trunk(&self, trunk: &Trunk) {
@@ -244,6 +264,10 @@ impl Desk for SharedDesk {
 
     fn directory(&self) -> &dyn Directory {
         &self.registrations
+    }
+
+    fn trunks(&self) -> &Trunks {
+        &self.states
     }
 }
 

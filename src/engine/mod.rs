@@ -15,3 +15,4 @@ pub mod precedence;
 pub mod rate;
 pub mod shard;
 pub mod tally;
+pub mod trunks;

@@ -180,10 +180,10 @@ fn compile_trunk(trunk: &config::Trunk, country: Country) -> Trunk {
         TrunkTransport::Tcp => Transport::Tcp,
         TrunkTransport::Tls => Transport::Tls,
     };
-    let mut gateways: Vec<Gateway> = trunk
-        .gateways
-        .iter()
-        .map(|gateway| Gateway {
+    let mut gateways: Vec<Gateway> = (0u8..)
+        .zip(&trunk.gateways)
+        .map(|(place, gateway)| Gateway {
+            place,
             uri: (&*gateway.uri.text).into(),
             addr: gateway.uri.addr,
             transport: gateway.uri.transport.unwrap_or(fallback),

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::Text;
 use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, TrunkTransport};
 use crate::number::{self, Country, E164, Prefix};
@@ -100,12 +102,47 @@ impl Trunk {
         }
     }
 
+    /// Its gateways in the order in which one call tries them, by their place in `gateways` (R14): those that are
+    /// down behind all others, then lowest `priority` first, and among equals by lot, each as likely as its `weight`
+    /// says (as RFC 2782 has it). `draw` gives random numbers; it is asked where there is something to choose.
+    pub fn in_turn(&self, is_down: impl Fn(usize) -> bool, mut draw: impl FnMut() -> u64) -> InTurn {
+        let mut turn: InTurn = (0u8..).take(self.gateways.len()).collect();
+        let rank = |at: u8| {
+            let at = usize::from(at);
+            self.gateways.get(at).map(|gateway| (is_down(at), gateway.priority))
+        };
+        turn.sort_by_key(|at| rank(*at));
+        let weight = |at: &u8| self.gateways.get(usize::from(*at)).map_or(0, |of| u64::from(of.weight));
+        for first in 0..turn.len() {
+            let rest = &turn[first..];
+            let equal = rest.iter().take_while(|at| rank(**at) == rank(rest[0])).count();
+            if equal < 2 {
+                continue;
+            }
+            let total: u64 = rest[..equal].iter().map(weight).sum();
+            let mut left = draw().checked_rem(total).unwrap_or(0);
+            let drawn = rest[..equal].iter().position(|at| match left.checked_sub(weight(at)) {
+                Some(less) => {
+                    left = less;
+                    false
+                }
+                None => true,
+            });
+            // The others keep their order.
+            turn[first..=first + drawn.unwrap_or(0)].rotate_right(1);
+        }
+        turn
+    }
+
     /// The length of the longest net in `from` that holds this address, in bits; a net that names the port
     /// counts for more than any that does not. None: it is not this trunk.
     pub fn matches(&self, source: SocketAddr) -> Option<u16> {
         self.from.iter().filter(|net| net.holds(source)).map(|net| net.rank()).max()
     }
 }
+
+/// Places of gateways, in an order.
+pub type InTurn = SmallVec<[u8; 8]>;
 
 /// By its name, which is unique in a table.
 impl std::hash::Hash for Trunk {
@@ -122,6 +159,8 @@ pub(super) fn without_parameters(user: &str) -> &str {
 /// One place that calls go out to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
+    /// Where it stands among its trunk's as they are written, from 0.
+    pub place: u8,
     /// As it was written.
     pub uri: Text,
     /// Where it is, when the host is an IP literal. A name is not resolved yet.
@@ -131,6 +170,7 @@ pub struct Gateway {
     /// `auto`: what is too long for a datagram goes by TCP.
     pub long_by_tcp: bool,
     pub priority: u16,
+    /// Among gateways of one priority: its share of the calls.
     pub weight: u16,
 }
 

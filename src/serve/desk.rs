@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::Desk;
 use crate::engine::exchange::binding::Directory;
+use crate::engine::trunks::Trunks;
 use crate::number::E164;
 use crate::routing::{Agent, Text, Trunk};
 use crate::sip::peer::ListenerId;
@@ -77,5 +78,9 @@ impl Desk for StoredDesk {
 
     fn directory(&self) -> &dyn Directory {
         &self.shared.registrations
+    }
+
+    fn trunks(&self) -> &Trunks {
+        &self.shared.states
     }
 }

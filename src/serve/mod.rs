@@ -8,6 +8,7 @@ mod notices;
 mod operations;
 mod phones;
 mod publish;
+mod trunks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -62,6 +62,12 @@ impl Teller {
                     tracing::warn!(from = %intruder, agent = &*agent, more, "wrong password");
                 }
             }
+            CallEvent::TrunkUp { trunk, gateway } => {
+                tracing::info!(trunk = &*trunk, gateway, "a gateway answers again");
+            }
+            CallEvent::TrunkDown { trunk, gateway, why } => {
+                tracing::warn!(trunk = &*trunk, gateway, %why, "a gateway is down, and tried last");
+            }
             CallEvent::LikelyLoop { caller, did } => {
                 if let Line::Log { more } = self.loops.occur(self.clock.read().now.mono) {
                     tracing::warn!(

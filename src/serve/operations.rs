@@ -9,9 +9,10 @@ use futures::future::BoxFuture;
 
 use super::phones;
 use super::publish::Publisher;
+use super::trunks;
 use crate::admin::operations::{
     AgentLine, BindingLine, Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published,
-    Readiness,
+    Readiness, TrunkLine,
 };
 use crate::call::story::{CallPlace, CallStory, LiveCall};
 use crate::config::Config;
@@ -215,6 +216,11 @@ impl Operations for Front {
         behind.take(most).map(|agent| self.agent(agent, now)).collect()
     }
 
+    fn trunks(&self, after: Option<&str>, most: usize) -> Vec<TrunkLine> {
+        let now = self.clock.read().now.mono;
+        trunks::lines(&self.publisher.table(), &self.desk, now, after, most)
+    }
+
     fn route<'a>(
         &'a self,
         did: &'a str,
@@ -232,12 +238,13 @@ impl Operations for Front {
         self.reader.clone()
     }
 
-    fn measure(&self) {
+    fn measure(&self) -> String {
         metrics::gauge!("strowger_registrations").set(self.desk.registrations.len() as f64);
         for (trunk, calls) in self.told.calls(&self.publisher.table(), &self.desk) {
             metrics::gauge!("strowger_trunk_calls_active", "trunk" => trunk.to_string())
                 .set(f64::from(calls));
         }
+        trunks::gauges(&self.publisher.table(), &self.desk)
     }
 }
 

@@ -32,6 +32,11 @@ pub trait Core {
     /// Takes the records of ended calls (CDR, version 1) out of the effects of a turn.
     fn records(&mut self, effects: &mut Effects) -> Vec<Value>;
 
+    /// What the shards have said of the trunks since this was last asked, as the log would.
+    fn said(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Another routing configuration is published, as the text of an operator's file.
     fn publish(&mut self, now: Now, generation: u64, routing: &str, out: &mut Effects);
 }

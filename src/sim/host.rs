@@ -64,6 +64,8 @@ pub struct Host {
     /// The server's address.
     pub server: SocketAddr,
     pub parties: BTreeMap<String, Party>,
+    /// What it answers to OPTIONS outside a dialog.
+    pub asked_says: u16,
     /// One of these is drawn for each call that comes in; none: the end only does what a story says.
     pub habits: Vec<Habit>,
     /// Where a redirect may point.
@@ -79,6 +81,7 @@ impl Host {
             stack: Stack::new(addr),
             server,
             parties: BTreeMap::new(),
+            asked_says: 200,
             habits: Vec::new(),
             elsewhere: Vec::new(),
             agenda: Queue::default(),
@@ -104,7 +107,8 @@ impl Host {
                 ("CANCEL", _) => self.cancelled(now, &key, &message),
                 ("OPTIONS", None) => {
                     let tag = self.stack.fresh("t");
-                    self.stack.respond(now, &key, tagged(Message::response(&message, 200, "OK"), &tag));
+                    let answer = Message::response(&message, self.asked_says, "So");
+                    self.stack.respond(now, &key, tagged(answer, &tag));
                 }
                 (_, _) => self.asked(now, &key, &message),
             },

@@ -15,10 +15,13 @@ use crate::config::{self, Config, Strangers};
 use crate::engine::desk::Pace;
 use crate::engine::directory::Registrations;
 use crate::engine::exchange::binding::Directory;
-use crate::engine::exchange::{Bounds, Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings};
+use crate::engine::exchange::{
+    Bounds, CallEvent, Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings,
+};
 use crate::engine::help::Help;
 use crate::engine::precedence::Standing;
 use crate::engine::shard::guard;
+use crate::engine::trunks::Trunks;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Text, Trunk};
 use crate::sip::digest::Nonces;
@@ -66,6 +69,7 @@ pub fn faulty_at_arrival(at: u32) -> Rc<dyn Maker> {
 struct Shard {
     exchange: Exchange,
     desk: Arc<Counter>,
+    said: Vec<String>,
 }
 
 impl Maker for Served {
@@ -112,7 +116,8 @@ impl Maker for Served {
         };
         (0..shards)
             .map(|shard| {
-                Box::new(Shard { exchange: exchange(shard), desk: Arc::clone(&desk) }) as Box<dyn Core>
+                let desk = Arc::clone(&desk);
+                Box::new(Shard { exchange: exchange(shard), desk, said: Vec::new() }) as Box<dyn Core>
             })
             .collect()
     }
@@ -155,14 +160,26 @@ impl Core for Shard {
     }
 
     fn records(&mut self, effects: &mut Effects) -> Vec<Value> {
-        let ended = effects.notices.drain(..).filter_map(|notice| match notice {
-            Notice::Ended(cdr) => Some(serde_json::to_value(&*cdr).unwrap_or_default()),
-            Notice::Answered(_) | Notice::SetUp { .. } | Notice::Said(_) => None,
-        });
-        let records: Vec<Value> = ended.collect();
+        let mut records: Vec<Value> = Vec::new();
+        for notice in effects.notices.drain(..) {
+            match notice {
+                Notice::Ended(cdr) => records.push(serde_json::to_value(&*cdr).unwrap_or_default()),
+                Notice::Said(CallEvent::TrunkUp { trunk, gateway }) => {
+                    self.said.push(format!("{trunk} {gateway} up"));
+                }
+                Notice::Said(CallEvent::TrunkDown { trunk, gateway, why }) => {
+                    self.said.push(format!("{trunk} {gateway} down: {why}"));
+                }
+                Notice::Answered(_) | Notice::SetUp { .. } | Notice::Said(_) => {}
+            }
+        }
         // The world's disk is at once done with them.
         records.iter().for_each(|_| self.desk.release_record());
         records
+    }
+
+    fn said(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
     }
 
     fn publish(&mut self, now: Now, generation: u64, routing: &str, out: &mut Effects) {
@@ -204,6 +221,7 @@ struct Counter {
     paces: Mutex<BTreeMap<String, Pace>>,
     registrations: Registrations,
     help: Help,
+    trunks: Trunks,
     /// So many questions for our address until one is a bug; 0: none is.
     message_fault: AtomicU32,
     /// The same of the questions that an arriving call asks.
@@ -317,5 +335,9 @@ impl Desk for Counter {
 
     fn directory(&self) -> &dyn Directory {
         &self.registrations
+    }
+
+    fn trunks(&self) -> &Trunks {
+        &self.trunks
     }
 }

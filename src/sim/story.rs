@@ -134,7 +134,7 @@ impl Setup {
 fn usual_ends() -> String {
     let mut text = format!(
         "[[trunk]]\nname = \"carrier\"\nfrom = [\"{}/32\"]\ntrusted_identity = true\noptions_interval = 0\n\n\
-         [[trunk]]\nname = \"mobile\"\ngateways = [{{ uri = \"sip:{}\" }}, {{ uri = \"sip:{}\" }}]\n\
+         [[trunk]]\nname = \"mobile\"\ngateways = [{{ uri = \"sip:{}\" }}, {{ uri = \"sip:{}\", priority = 20 }}]\n\
          outbound = true\noptions_interval = 0\n\n",
         layout::CARRIER.ip(),
         layout::gateway_addr(0),

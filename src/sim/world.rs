@@ -83,6 +83,8 @@ pub struct World {
     pub trace: Trace,
     /// The records of ended calls, in order.
     pub records: Vec<Value>,
+    /// What was said of the trunks, in order.
+    pub said: Vec<String>,
     /// Seconds of simulated calls, each from its INVITE to its record.
     pub call_seconds: f64,
     dice: Dice,
@@ -117,6 +119,7 @@ impl World {
             wire: Wire::new(dice.fork()),
             trace: Trace::default(),
             records: Vec::new(),
+            said: Vec::new(),
             call_seconds: 0.0,
             dice,
             maker,
@@ -572,6 +575,7 @@ impl World {
     /// What a turn of a core brought about.
     fn turn_ends(&mut self, shard: usize, mut effects: Effects) {
         let records = self.cores[shard].records(&mut effects);
+        self.said.extend(self.cores[shard].said());
         for (to, bytes) in effects.out.messages() {
             self.leaves(to, bytes);
         }

@@ -9,8 +9,8 @@ use serde_json::json;
 use strowger::admin::Admin;
 use strowger::admin::metrics::Metrics;
 use strowger::admin::operations::{
-    AgentLine, BindingLine, Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published,
-    Readiness,
+    AgentLine, BindingLine, Explanation, FailureLine, GatewayLine, GenerationLine, NotPublished, NotRouted,
+    Operations, Published, Readiness, RegistrationLine, RegistrationState, TrunkLine,
 };
 use strowger::call::cdr::{Direction, Role};
 use strowger::call::story::{CallPlace, CallStory, LadderLine, LiveCall, StoryLeg, StoryTimer, Way};
@@ -145,8 +145,14 @@ impl Operations for MadeUp {
         self.records.clone()
     }
 
-    fn measure(&self) {
+    fn trunks(&self, after: Option<&str>, most: usize) -> Vec<TrunkLine> {
+        let names = ["carrier", "mobile"].into_iter().filter(|name| after.is_none_or(|after| *name > after));
+        names.take(most).map(trunk).collect()
+    }
+
+    fn measure(&self) -> String {
         metrics::gauge!("strowger_trunk_calls_active", "trunk" => "carrier").set(3.0);
+        "strowger_trunk_up{trunk=\"carrier\",gateway=\"0\"} 1\n".to_owned()
     }
 }
 
@@ -181,6 +187,37 @@ pub fn story_of(id: &str) -> CallStory {
         timers: vec![StoryTimer { name: "RingTimeout".into(), leg: None, due_ms: 19_000 }],
         ladder: vec![LadderLine { at_ms: 0, way: Way::In, leg: 0, what: "INVITE".into(), note: None }],
         ladder_dropped: 0,
+    }
+}
+
+fn trunk(name: &str) -> TrunkLine {
+    let failure = FailureLine { what: "no answer to OPTIONS".to_owned(), at: Wall(NOON) };
+    TrunkLine {
+        name: name.to_owned(),
+        outbound: true,
+        calls: 3,
+        max_calls: 0,
+        calls_in_last_second: Some(2),
+        max_cps: 10,
+        refused: 7,
+        options_interval_ms: 30_000,
+        registration: RegistrationLine {
+            state: RegistrationState::Registered,
+            since: Some(Wall(NOON)),
+            expires_ms: Some(299_000),
+            last_failure: None,
+        },
+        gateways: vec![GatewayLine {
+            gateway: 0,
+            uri: "sip:192.0.2.7".to_owned(),
+            transport: "udp".to_owned(),
+            priority: 10,
+            weight: 1,
+            up: false,
+            since: Some(Wall(NOON)),
+            last_failure: Some(failure),
+            round_trip_ms: Some(12),
+        }],
     }
 }
 

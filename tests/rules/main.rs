@@ -9,6 +9,7 @@ use strowger::sim::served::served;
 use strowger::sim::story::{Call, Setup};
 
 mod fault;
+mod health;
 mod orders;
 mod overload;
 mod r01;
@@ -58,8 +59,8 @@ fn node(carrier: &str, mobile: &str, agents: &str, rest: &str) -> Setup {
 
 /// What [`node`] is configured by.
 fn node_text(carrier: &str, mobile: &str, agents: &str, rest: &str) -> String {
-    let gateways =
-        [layout::gateway_addr(0), layout::gateway_addr(1)].map(|at| format!("{{ uri = \"sip:{at}\" }}"));
+    let gateways = [(layout::gateway_addr(0), 10), (layout::gateway_addr(1), 20)]
+        .map(|(at, priority)| format!("{{ uri = \"sip:{at}\", priority = {priority} }}"));
     let mut text = format!(
         "[[trunk]]\nname = \"carrier\"\nfrom = [\"{}/32\"]\noptions_interval = 0\n{carrier}\n\n\
          [[trunk]]\nname = \"mobile\"\ngateways = [{}]\noutbound = true\noptions_interval = 0\n{mobile}\n\n",

@@ -50,14 +50,21 @@ pub struct World {
 }
 
 impl World {
-    /// Starts it; `number` is what `[[number]]` says besides its `did`. `{gateway}` and the like stand for
-    /// ports.
+    /// Starts it; `number` is what `[[number]]` says besides its `did`.
     pub fn start(number: &str) -> Result<World, String> {
+        World::start_with(number, "gateways = [{ uri = \"sip:{gateway}\" }]\noptions_interval = 0")
+    }
+
+    /// The same with more keys for the trunk, where `{gateway}` and `{bob}` stand for an address each.
+    pub fn start_with(number: &str, trunk: &str) -> Result<World, String> {
         let host = own_host();
         let [sip, admin, carrier, gateway, alice, bob] = free_ports(host)?;
         let folder = TempDir::new().map_err(|e| e.to_string())?;
         let config = folder.path().join("config");
         let data = folder.path().join("data");
+        let trunk = trunk
+            .replace("{gateway}", &format!("{host}:{gateway}"))
+            .replace("{bob}", &format!("{host}:{bob}"));
         write(
             &config.join("strowger.toml"),
             &format!(
@@ -73,7 +80,7 @@ impl World {
             &format!(
                 "[dial]\nallow = [\"+1\"]\n\
                  [[trunk]]\nname = \"carrier\"\nfrom = [\"{host}:{carrier}\"]\noutbound = true\n\
-                 gateways = [{{ uri = \"sip:{host}:{gateway}\" }}]\noptions_interval = 0\n\
+                 {trunk}\n\
                  [[agent]]\nname = \"alice\"\ncontact = \"sip:alice@{host}:{alice}\"\n\
                  [[agent]]\nname = \"bob\"\ncontact = \"sip:bob@{host}:{bob}\"\n\
                  [[agent]]\nname = \"carol\"\npassword = \"swordfish\"\nnumber = \"{DID}\"\n\
@@ -117,6 +124,15 @@ impl World {
         command.args(["-s", DID]).args(more).args(to);
         let program = Program::start(&name, &mut command, self.folder.path())?;
         Ok(Sipp { program, said: file("said"), errors: file("errors"), messages: file("messages") })
+    }
+
+    /// What the command line tells of the running node, as JSON.
+    pub fn told(&self, command: &str) -> Result<Value, String> {
+        let mut ran = Command::new(env!("CARGO_BIN_EXE_strowger"));
+        let ran = ran.arg(command).args(["--json", "--config"]).arg(self.folder.path().join("config"));
+        let output = ran.output().map_err(|e| e.to_string())?;
+        serde_json::from_slice(&output.stdout)
+            .map_err(|e| format!("{command}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
     /// The call records, once there are `count`; each line must be one.

@@ -529,6 +529,7 @@ impl Exchange {
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
             | Owner::Leaving(..)
+            | Owner::Ask(_)
             | Owner::Nobody => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
         };
         self.scratch.clear();
@@ -552,6 +553,7 @@ impl Exchange {
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
             | Owner::Leaving(..)
+            | Owner::Ask(_)
             | Owner::Nobody => {}
         }
     }

@@ -70,7 +70,12 @@ impl Exchange {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(call) = slot.call.as_mut() {
             let answered = slot.caller.side.stage != Stage::Early;
-            let lines = &mut Switchboard { desk: &*self.desk, called: &mut self.called, now: now.mono };
+            let lines = &mut Switchboard {
+                desk: &*self.desk,
+                called: &mut self.called,
+                names: &mut self.names,
+                now: now.mono,
+            };
             call.abort(now, answered, lines);
         }
         self.end_from_dialogs(now, key, out);

@@ -46,6 +46,7 @@ impl Exchange {
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
             | Owner::Leaving(..)
+            | Owner::Ask(_)
             | Owner::Nobody => None,
         }
     }

@@ -269,10 +269,10 @@ impl Draft<'_> {
 fn request_uri(leg: &Leg) -> Target {
     match &leg.to {
         Destination::Phone { contact, .. } => Target::from_slice(contact.uri.as_bytes()),
-        Destination::Gateway { number, trunk, gateway } => {
+        Destination::Gateway { number, trunk, .. } => {
             let mut target = Target::from_slice(b"sip:");
             number.with_text(trunk, |number| target.extend_from_slice(number.as_bytes()));
-            if let Some(gateway) = trunk.gateways.get(usize::from(*gateway)) {
+            if let Some(gateway) = leg.gateway() {
                 target.push(b'@');
                 target.extend_from_slice(without_user(gateway.uri.as_bytes()));
             }
@@ -296,9 +296,7 @@ impl Settings {
                 Some(peer) => return Some(peer),
                 None => (contact.addr, contact.transport),
             },
-            Destination::Gateway { trunk, gateway, .. } => {
-                trunk.gateways.get(usize::from(*gateway)).map(|gateway| (gateway.addr, gateway.transport))?
-            }
+            Destination::Gateway { exits, .. } => exits.current().map(|exit| (exit.addr, exit.transport))?,
         };
         self.peer_at(addr?, transport)
     }

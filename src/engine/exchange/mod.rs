@@ -10,17 +10,21 @@
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
 //! - [`carry`]: the headers that go along from one side to the other.
 //! - [`keep`]: session timers and keep-alive.
+//! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways.
 //! - [`fault`]: what a caught panic leaves to do.
 
 mod admission;
 mod arrive;
+mod ask;
 mod authenticate;
 pub mod binding;
 mod caller;
 mod carry;
 mod challenged;
 mod dialled;
+mod errand;
 mod fault;
+mod health;
 mod inspect;
 mod instant;
 mod invite;
@@ -41,7 +45,7 @@ use std::time::Duration;
 use crate::call::Lines;
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId};
-use crate::call::leg::Destination;
+use crate::call::leg::{Destination, Exit, Exits};
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Origin, Phones, Reached, Table, Text, Trunk, Urgency};
 use crate::sip::digest::Nonces;
@@ -50,8 +54,11 @@ use crate::sip::transaction::{self, Outbox, Transactions};
 use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
 
+use crate::engine::trunks::{Failure, Trunks};
+
 use admission::Admission;
 use binding::{Directory, Known};
+use errand::Asks;
 use fault::Arriving;
 use inspect::write_contact;
 use names::Namer;
@@ -190,6 +197,17 @@ pub enum CallEvent {
         agent: Box<str>,
         from: SocketAddr,
     },
+    /// A gateway, by its place among the trunk's as they are written, answers again (R14).
+    TrunkUp {
+        trunk: Arc<str>,
+        gateway: u8,
+    },
+    /// It is down: tried last from now on.
+    TrunkDown {
+        trunk: Arc<str>,
+        gateway: u8,
+        why: Failure,
+    },
     /// Ten ringing calls of one caller to one forwarded number: a loop, most likely (R11).
     LikelyLoop {
         caller: E164,
@@ -226,6 +244,8 @@ pub trait Desk: Send + Sync {
     fn called_for_help(&self, did: E164, now: Instant) -> Option<Text>;
     /// Where the agents' phones are.
     fn directory(&self) -> &dyn Directory;
+    /// How the trunks are.
+    fn trunks(&self) -> &Trunks;
 
     /// Counts a call that comes from there; false: it may have no more.
     fn enter(&self, origin: &Origin, urgency: &Urgency, now: Instant) -> bool {
@@ -305,6 +325,7 @@ pub struct Exchange {
     names: Namer,
     transactions: Transactions<Owner>,
     timers: Wheel<(SlotKey, Wake, u32)>,
+    asks: Asks,
     /// When this turn began.
     now: Instant,
     /// How often a timer was set.
@@ -354,7 +375,7 @@ impl Exchange {
         {
             listener.advertise.get_or_insert_with(|| listener.addr.to_string().into());
         }
-        Exchange {
+        let mut exchange = Exchange {
             names: Namer::new(settings.router, settings.shard),
             transactions: Transactions::new(settings.seed),
             settings,
@@ -362,6 +383,7 @@ impl Exchange {
             table,
             desk,
             timers: Wheel::new(),
+            asks: Asks::default(),
             now: Instant::ZERO,
             armed: 0,
             slots: Slots::default(),
@@ -379,7 +401,9 @@ impl Exchange {
             full: Rejected::default(),
             working: None,
             arriving: None,
-        }
+        };
+        exchange.settle(Instant::ZERO);
+        exchange
     }
 
     /// The same with other bounds; to be set before it takes anything in.
@@ -408,6 +432,7 @@ impl Exchange {
             Input::Published(table) => {
                 self.far_ends = far_ends(&table);
                 self.table = table;
+                self.settle(now.mono);
             }
             Input::Drain => self.draining = true,
             Input::HangUp { call } => {
@@ -416,16 +441,20 @@ impl Exchange {
                 }
             }
         }
-        self.settle(now, out);
+        self.work_off(now, out);
         self.working = None;
+    }
+
+    /// Begins what a table wants done without a call.
+    fn settle(&mut self, now: Instant) {
+        self.desk.trunks().settle(&self.table);
+        self.settle_probes(now);
     }
 
     /// When [`Input::Due`] is wanted next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        match (self.timers.next_deadline(), self.transactions.next_deadline()) {
-            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-            (ours, theirs) => ours.or(theirs),
-        }
+        let ours = [self.timers.next_deadline(), self.asks.next_deadline()];
+        ours.into_iter().flatten().chain(self.transactions.next_deadline()).min()
     }
 
     pub fn load(&self) -> Load {
@@ -455,6 +484,7 @@ impl Exchange {
 
     fn due(&mut self, now: Now, out: &mut Effects) {
         self.transactions.expire(now.mono, &mut out.out);
+        self.asks_due(now, out);
         while let Some((_, (key, wake, turn))) = self.timers.pop_due(now.mono) {
             let Some(slot) = self.slots.get_mut(key) else { continue };
             let Some(place) = slot.armed.iter().position(|armed| armed.turn == turn) else { continue };
@@ -483,7 +513,7 @@ impl Exchange {
     }
 
     /// Works off what the transactions and actions of this turn brought up.
-    fn settle(&mut self, now: Now, out: &mut Effects) {
+    fn work_off(&mut self, now: Now, out: &mut Effects) {
         while let Some(event) = self.transactions.next_event() {
             self.working = event.owner().place().map(|(key, _)| key);
             self.transaction_event(now, event, out);
@@ -498,7 +528,12 @@ impl Exchange {
             let Some(call) = slot.call.as_mut() else { continue };
             let mut actions = std::mem::take(&mut self.actions);
             self.working = Some(key);
-            let lines = &mut Switchboard { desk: &*self.desk, called: &mut self.called, now: now.mono };
+            let lines = &mut Switchboard {
+                desk: &*self.desk,
+                called: &mut self.called,
+                names: &mut self.names,
+                now: now.mono,
+            };
             call.handle(now, event, lines, &mut actions);
             for action in actions.drain(..) {
                 self.perform(now, key, action, out);
@@ -551,6 +586,7 @@ fn far_ends(table: &Table) -> Box<[IpAddr]> {
 struct Switchboard<'a> {
     desk: &'a dyn Desk,
     called: &'a mut usize,
+    names: &'a mut Namer,
     now: Instant,
 }
 
@@ -584,6 +620,17 @@ impl Lines for Switchboard<'_> {
             Destination::Gateway { trunk, .. } => self.desk.free_trunk(trunk),
         }
         *self.called -= 1;
+    }
+
+    fn exits(&mut self, trunk: &Trunk) -> Exits {
+        let known = self.desk.trunks().of(&trunk.name);
+        let is_down = |at| known.as_ref().is_some_and(|known| known.is_down(trunk, at));
+        let turn = trunk.in_turn(is_down, || self.names.draw());
+        let exit = |at: u8| {
+            let gateway = trunk.gateways.get(usize::from(at))?;
+            Some(Exit { gateway: at, addr: gateway.addr, transport: gateway.transport })
+        };
+        Exits::new(turn.into_iter().filter_map(exit))
     }
 
     fn share(&mut self) {

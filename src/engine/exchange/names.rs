@@ -66,6 +66,11 @@ impl Router {
         find_call_id(message).map(|call_id| self.owner(call_id))
     }
 
+    /// The one shard that looks after something of the node's, by its name in two parts.
+    pub fn shard_for(&self, whose: &[u8], what: &[u8]) -> u8 {
+        (self.hash(&[whose, b"\n", what].concat(), 5) % u64::from(self.shards)) as u8
+    }
+
     /// 503 to a new INVITE whose owner's queue is full; anything else is dropped. Keeps no state.
     pub fn refuse_overloaded(&self, request: &Message<'_>, from: Peer, out: &mut Effects) {
         if !request.is_request() || request.method() != Method::Invite || request.to().tag().is_some() {

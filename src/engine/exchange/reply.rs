@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::ask::Unheard;
 use super::invite::Attempt;
 use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
 use super::story::What;
@@ -46,10 +47,19 @@ impl Exchange {
             return;
         }
         match owner {
-            Owner::Leg(key, leg) => match kind {
-                Response::Provisional => self.leg_progress(now, key, leg, from, response, out),
-                Response::Success { .. } => self.leg_answered(now, key, leg, from, response, out),
-                Response::Failure => self.leg_refused(now, key, leg, id, response, out),
+            Owner::Leg(key, leg) => {
+                self.gateway_answered(now, key, leg, code, out);
+                match kind {
+                    Response::Provisional => self.leg_progress(now, key, leg, from, response, out),
+                    Response::Success { .. } => self.leg_answered(now, key, leg, from, response, out),
+                    Response::Failure => self.leg_refused(now, key, leg, id, response, out),
+                }
+            }
+            Owner::Ask(key) => match kind {
+                Response::Provisional => {}
+                Response::Success { .. } | Response::Failure => {
+                    self.ask_answered(now, key, id, response, out)
+                }
             },
             Owner::Passed(key, leg) => self.passed_answered(now, key, leg, kind, response, out),
             Owner::Refresh(key, leg) => self.refreshed(now, key, leg, kind, response, out),
@@ -444,6 +454,12 @@ impl Exchange {
         out: &mut Effects,
     ) {
         match event {
+            transaction::Event::TimedOut(id, Owner::Ask(key)) => {
+                self.ask_unheard(now, key, id, Unheard::TimedOut, out)
+            }
+            transaction::Event::Undeliverable(id, Owner::Ask(key)) => {
+                self.ask_unheard(now, key, id, Unheard::Undeliverable, out)
+            }
             transaction::Event::TimedOut(_, owner) => {
                 self.unanswered(now, owner, LegEvent::TimedOut, 408, out)
             }
@@ -485,8 +501,11 @@ impl Exchange {
                 if side.side.stage != Stage::Early {
                     return;
                 }
-                if code == 503 && self.falls_back(now, key, leg, out) {
-                    return;
+                if code == 503 {
+                    if self.falls_back(now, key, leg, out) {
+                        return;
+                    }
+                    self.gateway_unreachable(now, key, leg, out);
                 }
                 if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) {
                     side.side.stage = Stage::Gone;
@@ -503,7 +522,7 @@ impl Exchange {
                 debug_assert!(code >= 400);
                 self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
             }
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Leaving(..) | Owner::Nobody => {}
+            Owner::Caller(_) | Owner::Asked(..) | Owner::Leaving(..) | Owner::Ask(_) | Owner::Nobody => {}
         }
     }
 }
@@ -535,7 +554,7 @@ impl Owner {
             | Owner::Refresh(key, leg)
             | Owner::KeepAlive(key, leg)
             | Owner::Leaving(key, leg) => Some((key, leg)),
-            Owner::Nobody => None,
+            Owner::Ask(_) | Owner::Nobody => None,
         }
     }
 }

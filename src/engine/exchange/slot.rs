@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::errand::AskKey;
 use super::names::{CallIdText, SlotKey};
 use super::story::Story;
 use crate::call::Call;
@@ -35,6 +36,8 @@ pub enum Owner {
     KeepAlive(SlotKey, LegId),
     /// Our BYE: what crosses it is still answered.
     Leaving(SlotKey, LegId),
+    /// A request of ours outside any dialog.
+    Ask(AskKey),
     /// Nobody waits for its end: PRACK, refusals.
     Nobody,
 }

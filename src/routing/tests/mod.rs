@@ -3,6 +3,7 @@
 mod r02_dialled;
 mod r03_who_rings;
 mod r13_way_out;
+mod r14_in_turn;
 mod table;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! What the server holds is bounded by what is going on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{Check, Verdict, begins_call, breach};
 use crate::sim::core::Census;
@@ -12,12 +13,16 @@ use crate::time::Instant;
 const LEGS: usize = 33;
 /// Transactions of one leg that may linger at once: INVITE, CANCEL, BYE, and a few requests within the call.
 const TRANSACTIONS: usize = 12;
+/// How long a request outside any dialog may be remembered: 64·T1 for its answer, and T4 (RFC 3261 §17.1.2.2).
+const ASKED: Duration = Duration::from_secs(37);
 
 #[derive(Default)]
 pub struct Bounded {
     /// Calls that ever arrived, by their Call-ID.
     calls: BTreeMap<String, ()>,
     requests: usize,
+    /// What we asked outside any dialog, by its branch, and when.
+    asked: BTreeMap<String, Instant>,
 }
 
 impl Check for Bounded {
@@ -27,6 +32,13 @@ impl Check for Bounded {
 
     fn saw(&mut self, crossing: &Crossing) -> Verdict {
         let message = &crossing.message;
+        if crossing.way == Way::Out
+            && matches!(message.method(), "OPTIONS" | "REGISTER")
+            && message.is_request()
+            && message.to_tag().is_none()
+        {
+            self.asked.entry(message.branch().to_owned()).or_insert(crossing.at);
+        }
         if crossing.way == Way::In && message.is_request() {
             self.requests += 1;
             if begins_call(crossing.peer, message) {
@@ -36,9 +48,10 @@ impl Check for Bounded {
         Ok(())
     }
 
-    fn turn_over(&mut self, _now: Instant, census: Census) -> Verdict {
+    fn turn_over(&mut self, now: Instant, census: Census) -> Verdict {
         let Census { calls, slots, legs, transactions } = census;
-        let most_transactions = self.requests + LEGS * TRANSACTIONS * self.calls.len();
+        self.asked.retain(|_, at| now.since(*at) <= ASKED);
+        let most_transactions = self.requests + self.asked.len() + LEGS * TRANSACTIONS * self.calls.len();
         let fits = calls <= self.requests
             && legs <= LEGS * calls.max(self.calls.len())
             && transactions <= most_transactions

@@ -1,0 +1,118 @@
+//! What a shard asks of others outside any dialog, again and again: the errands, and when each is due.
+
+use std::sync::Arc;
+
+use crate::routing::{Gateway, Trunk};
+use crate::sip::transaction;
+use crate::sip::wheel::Wheel;
+use crate::time::Instant;
+
+/// An errand of this shard, once and for all: another one in the same place has another nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AskKey {
+    index: u32,
+    nonce: u32,
+}
+
+/// Why something is asked.
+pub(super) enum Errand {
+    /// Whether a gateway lives.
+    Gateway(Probe),
+}
+
+/// One errand.
+pub(super) struct Ask {
+    key: AskKey,
+    pub errand: Errand,
+    /// Its request that has no final answer, and when that left.
+    pub open: Option<(transaction::Id, Instant)>,
+    /// Which setting of its timer: one that was set anew does not fire for the old.
+    turn: u32,
+}
+
+/// The errands of one shard.
+#[derive(Default)]
+pub(super) struct Asks {
+    places: Vec<Option<Ask>>,
+    free: Vec<u32>,
+    nonces: u32,
+    timers: Wheel<(AskKey, u32)>,
+}
+
+impl Asks {
+    /// Takes an errand on; nothing is asked before its timer is set.
+    pub fn open(&mut self, errand: Errand) -> AskKey {
+        self.nonces = self.nonces.wrapping_add(1);
+        let index = self.free.pop().unwrap_or(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
+        let key = AskKey { index, nonce: self.nonces };
+        let ask = Some(Ask { key, errand, open: None, turn: 0 });
+        match self.places.get_mut(index as usize) {
+            Some(place) => *place = ask,
+            None => self.places.push(ask),
+        }
+        key
+    }
+
+    pub fn get_mut(&mut self, key: AskKey) -> Option<&mut Ask> {
+        self.places.get_mut(key.index as usize)?.as_mut().filter(|ask| ask.key == key)
+    }
+
+    /// Gives an errand up. What it had asked last is nobody's any more.
+    pub fn close(&mut self, key: AskKey) -> Option<Ask> {
+        let place = self.places.get_mut(key.index as usize)?;
+        let ask = place.take_if(|ask| ask.key == key)?;
+        self.free.push(key.index);
+        Some(ask)
+    }
+
+    /// Every errand, by its place.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (AskKey, &mut Ask)> {
+        self.places.iter_mut().flatten().map(|ask| (ask.key, ask))
+    }
+
+    /// Sets an errand's only timer.
+    pub fn arm(&mut self, key: AskKey, at: Instant) {
+        let Some(ask) = self.get_mut(key) else { return };
+        ask.turn = ask.turn.wrapping_add(1);
+        let turn = ask.turn;
+        self.timers.insert(at, (key, turn));
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next_deadline()
+    }
+
+    /// The next errand whose time has come.
+    pub fn pop_due(&mut self, now: Instant) -> Option<AskKey> {
+        while let Some((_, (key, turn))) = self.timers.pop_due(now) {
+            if self.get_mut(key).is_some_and(|ask| ask.turn == turn) {
+                return Some(key);
+            }
+        }
+        None
+    }
+}
+
+/// What asks one gateway.
+pub(super) struct Probe {
+    pub trunk: Arc<Trunk>,
+    /// Its place in the trunk's `gateways`.
+    pub at: u8,
+    /// OPTIONS in a row without an answer.
+    pub misses: u8,
+}
+
+impl Probe {
+    fn gateway(&self) -> Option<&Gateway> {
+        self.trunk.gateways.get(usize::from(self.at))
+    }
+
+    /// Whether this asks what that would ask.
+    pub fn is_for(&self, trunk: &Trunk, at: u8) -> bool {
+        let Some((one, other)) = self.gateway().zip(trunk.gateways.get(usize::from(at))) else {
+            return false;
+        };
+        (&one.uri, one.addr, one.transport) == (&other.uri, other.addr, other.transport)
+            && self.trunk.options_interval == trunk.options_interval
+    }
+}

@@ -1,0 +1,201 @@
+//! Which gateways answer (R14): OPTIONS to each of them from one shard of the node, and what calls see of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ask::{Question, Unheard};
+use super::errand::{Ask, AskKey, Errand, Probe};
+use super::names::SlotKey;
+use super::{CallEvent, Effects, Exchange, Notice};
+use crate::call::event::LegId;
+use crate::call::leg::Destination;
+use crate::engine::trunks::{Failure, Sign};
+use crate::routing::{Gateway, Trunk};
+use crate::sip::build::Writer;
+use crate::sip::dialog::Ways;
+use crate::sip::header::{Method, Name};
+use crate::time::{Instant, Now};
+
+/// So many OPTIONS in a row without any answer, and a gateway is down (R14).
+const MISSES: u8 = 2;
+/// The first OPTIONS after the start go out within this, or within the interval where that is shorter: a thousand
+/// gateways are asked one after another, and for all that it is known soon which of them live.
+const FIRST_WITHIN: Duration = Duration::from_secs(30);
+/// Two OPTIONS to a gateway are no further apart than the interval, so that calls return within two of them, and no
+/// nearer than this part of it, in thousandths: what began together comes apart.
+///
+/// A gateway that is down is asked as often. What holds back there is Timer E: each OPTIONS is repeated less and less
+/// often, and given up when the next one is due.
+const LEAST_APART: u64 = 800;
+
+impl Exchange {
+    /// Another table: each gateway that is to be asked, and that no other shard asks, is asked from now on.
+    pub(super) fn settle_probes(&mut self, now: Instant) {
+        let (router, shard) = (self.settings.router, self.settings.shard);
+        let mine = |trunk: &Trunk, at: u8| {
+            let gateway = trunk.gateways.get(usize::from(at)).filter(|gateway| gateway.addr.is_some());
+            let by = |gateway: &Gateway| router.shard_for(trunk.name.as_bytes(), gateway.uri.as_bytes());
+            gateway.is_some_and(|gateway| by(gateway) == shard)
+        };
+        let mut wanted: Vec<(Arc<Trunk>, u8)> = Vec::new();
+        for trunk in self.table.trunks().iter().filter(|trunk| trunk.options_interval.is_some()) {
+            let places = (0u8..).take(trunk.gateways.len()).filter(|at| mine(trunk, *at));
+            wanted.extend(places.map(|at| (Arc::clone(trunk), at)));
+        }
+        wanted.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        let mut missing = vec![true; wanted.len()];
+        let mut over = Vec::new();
+        for (key, ask) in self.asks.iter_mut() {
+            let Errand::Gateway(probe) = &mut ask.errand;
+            let first = wanted.partition_point(|(trunk, _)| trunk.name < probe.trunk.name);
+            let same_trunk = wanted[first..].iter().take_while(|(trunk, _)| trunk.name == probe.trunk.name);
+            match same_trunk.zip(first..).find(|((trunk, at), _)| probe.is_for(trunk, *at)) {
+                Some(((trunk, at), place)) => {
+                    (probe.trunk, probe.at) = (Arc::clone(trunk), *at);
+                    missing[place] = false;
+                }
+                None => over.push(key),
+            }
+        }
+        for key in over {
+            self.give_up_asking(key);
+        }
+        for ((trunk, at), _) in wanted.into_iter().zip(missing).filter(|(_, missing)| *missing) {
+            let within = trunk.options_interval.unwrap_or(FIRST_WITHIN).min(FIRST_WITHIN);
+            let first = self.part_of(within, 0);
+            let key = self.asks.open(Errand::Gateway(Probe { trunk, at, misses: 0 }));
+            self.asks.arm(key, now + first);
+        }
+    }
+
+    /// A time by lot between `least` thousandths of this one and all of it.
+    fn part_of(&mut self, whole: Duration, least: u64) -> Duration {
+        let thousandths = least + self.names.draw() % (1_001 - least);
+        Duration::from_micros(
+            u64::try_from(whole.as_micros()).unwrap_or(u64::MAX).saturating_mul(thousandths) / 1_000,
+        )
+    }
+
+    fn probe_of(&mut self, key: AskKey) -> Option<&mut Probe> {
+        self.asks.get_mut(key).map(|Ask { errand: Errand::Gateway(probe), .. }| probe)
+    }
+
+    /// It is time for the next OPTIONS. One that has no answer by now has missed.
+    pub(super) fn probe_due(&mut self, now: Now, key: AskKey, out: &mut Effects) {
+        if let Some((open, _)) = self.asks.get_mut(key).and_then(|ask| ask.open.take()) {
+            self.transactions.abandon(open);
+            self.probe_missed(now, key, out);
+        }
+        self.probe(now, key, out);
+    }
+
+    fn probe(&mut self, now: Now, key: AskKey, out: &mut Effects) {
+        let Some(probe) = self.probe_of(key) else { return };
+        let (trunk, at) = (Arc::clone(&probe.trunk), usize::from(probe.at));
+        let Some(interval) = trunk.options_interval else { return };
+        let next = now.mono + self.part_of(interval, LEAST_APART);
+        self.asks.arm(key, next);
+        let Some(gateway) = trunk.gateways.get(at) else { return };
+        let to = gateway.addr.and_then(|addr| self.settings.peer_at(addr, gateway.transport));
+        // Without a listener of that kind no call reaches it either.
+        let Some(to) = to else { return };
+        let question = Question { method: Method::Options, uri: gateway.uri.as_bytes(), to };
+        let accepts = |w: &mut Writer<'_>| {
+            w.header(Name::Accept, b"application/sdp");
+        };
+        self.ask(now, key, &question, accepts, out);
+    }
+
+    /// How many in a row that were.
+    fn probe_missed(&mut self, now: Now, key: AskKey, out: &mut Effects) -> u8 {
+        let Some(probe) = self.probe_of(key) else { return 0 };
+        probe.misses = probe.misses.saturating_add(1);
+        let (trunk, at, misses) = (Arc::clone(&probe.trunk), probe.at, probe.misses);
+        if misses >= MISSES {
+            self.mark(now, &trunk, at, Sign::Failed(Failure::NoAnswer), out);
+        }
+        misses
+    }
+
+    pub(super) fn probe_unheard(&mut self, now: Now, key: AskKey, why: Unheard, out: &mut Effects) {
+        match why {
+            // At once, where the next one is far off.
+            Unheard::TimedOut => {
+                if self.probe_missed(now, key, out) < MISSES {
+                    self.probe(now, key, out);
+                }
+            }
+            Unheard::Undeliverable => {
+                let Some(probe) = self.probe_of(key) else { return };
+                let (trunk, at) = (Arc::clone(&probe.trunk), probe.at);
+                self.mark(now, &trunk, at, Sign::Failed(Failure::Unreachable), out);
+            }
+        }
+    }
+
+    pub(super) fn probe_answered(
+        &mut self,
+        now: Now,
+        key: AskKey,
+        left: Instant,
+        code: u16,
+        out: &mut Effects,
+    ) {
+        let Some(probe) = self.probe_of(key) else { return };
+        probe.misses = 0;
+        let (trunk, at) = (Arc::clone(&probe.trunk), probe.at);
+        self.desk.trunks().measured(&trunk, usize::from(at), now.mono.since(left));
+        let sign = if code == 503 { Sign::Failed(Failure::Refused(code)) } else { Sign::Alive };
+        self.mark(now, &trunk, at, sign, out);
+    }
+
+    /// What a gateway says to a call's INVITE, a 100 of its first hop aside: it lives. A 503 there may be that call's
+    /// alone.
+    pub(super) fn gateway_answered(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        code: u16,
+        out: &mut Effects,
+    ) {
+        if code > 100 && code != 503 {
+            self.gateway_seen(now, key, leg, Sign::Alive, out);
+        }
+    }
+
+    /// A call's INVITE could not be delivered.
+    pub(super) fn gateway_unreachable(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        self.gateway_seen(now, key, leg, Sign::Failed(Failure::Unreachable), out);
+    }
+
+    fn gateway_seen(&mut self, now: Now, key: SlotKey, leg: LegId, sign: Sign, out: &mut Effects) {
+        let call = self.slots.get(key).and_then(|slot| slot.call.as_deref());
+        let Some(Destination::Gateway { trunk, exits, .. }) =
+            call.and_then(|call| call.leg(leg)).map(|leg| &leg.to)
+        else {
+            return;
+        };
+        if let Some(exit) = exits.current() {
+            self.mark(now, trunk, exit.gateway, sign, out);
+        }
+    }
+
+    /// Notes what was seen of a gateway; a change is told once. Where nobody asks, all count as up: nobody would find
+    /// out that one is back.
+    fn mark(&self, now: Now, trunk: &Trunk, at: u8, sign: Sign, out: &mut Effects) {
+        if trunk.options_interval.is_none() {
+            return;
+        }
+        let at = usize::from(at);
+        if self.desk.trunks().mark(trunk, at, sign, now.wall)
+            && let Some(gateway) = trunk.gateways.get(at)
+        {
+            let (trunk, gateway) = (Arc::clone(&trunk.name), gateway.place);
+            out.notices.push(Notice::Said(match sign {
+                Sign::Alive => CallEvent::TrunkUp { trunk, gateway },
+                Sign::Failed(why) => CallEvent::TrunkDown { trunk, gateway, why },
+            }));
+        }
+    }
+}

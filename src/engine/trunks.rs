@@ -1,0 +1,313 @@
+//! How the trunks are, the same for all shards: which of their gateways answer (R14), since when, and what they
+//! failed of last. Read on the call path without a lock; written when something changes.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::routing::{Gateway, Table, Text, Trunk};
+use crate::sip::build;
+use crate::sip::peer::Transport;
+use crate::time::Wall;
+
+/// Why a gateway counts as down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Two OPTIONS had no answer at all.
+    NoAnswer,
+    /// The transport could not deliver: nobody listens there, or no connection could be opened.
+    Unreachable,
+    /// It answered OPTIONS with this status.
+    Refused(u16),
+}
+
+impl Failure {
+    const NO_ANSWER: u32 = 1;
+    const UNREACHABLE: u32 = 2;
+
+    const fn to_bits(self) -> u32 {
+        match self {
+            Failure::NoAnswer => Failure::NO_ANSWER,
+            Failure::Unreachable => Failure::UNREACHABLE,
+            Failure::Refused(code) => code as u32,
+        }
+    }
+
+    fn of_bits(bits: u32) -> Option<Failure> {
+        match bits {
+            0 => None,
+            Failure::NO_ANSWER => Some(Failure::NoAnswer),
+            Failure::UNREACHABLE => Some(Failure::Unreachable),
+            code => Some(Failure::Refused(u16::try_from(code).unwrap_or(0))),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NoAnswer => f.write_str("no answer to OPTIONS"),
+            Failure::Unreachable => f.write_str("it cannot be reached"),
+            Failure::Refused(code) => write!(f, "{code} {}", build::phrase(*code)),
+        }
+    }
+}
+
+/// What was seen of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    Alive,
+    Failed(Failure),
+}
+
+/// The trunks of the table that is served.
+#[derive(Debug)]
+pub struct Trunks {
+    known: ArcSwap<Known>,
+    /// Held while another table's trunks are put in place.
+    settling: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    generation: u64,
+    /// By name.
+    trunks: Box<[Arc<TrunkState>]>,
+}
+
+/// One trunk.
+#[derive(Debug)]
+pub struct TrunkState {
+    name: Text,
+    /// As those of [`Trunk::gateways`].
+    gateways: Box<[Arc<GatewayState>]>,
+    /// Calls that its limits refused, in and out.
+    refused: AtomicU64,
+}
+
+/// One gateway.
+#[derive(Debug)]
+struct GatewayState {
+    uri: Text,
+    transport: Transport,
+    down: AtomicBool,
+    /// When it came up or went down, in ms of wall time; 0: it has been up since it is known.
+    since: AtomicU64,
+    /// A [`Failure`], and when it was; 0: none.
+    failure: AtomicU32,
+    failed: AtomicU64,
+    /// Of the last OPTIONS that was answered, in µs; 0: none was.
+    round_trip: AtomicU32,
+}
+
+/// A gateway as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub up: bool,
+    /// None: as long as it is known.
+    pub since: Option<Wall>,
+    /// The last one, and when it was.
+    pub failure: Option<(Failure, Wall)>,
+    /// Of the last OPTIONS that was answered.
+    pub round_trip: Option<Duration>,
+}
+
+impl Default for Trunks {
+    fn default() -> Self {
+        Trunks { known: ArcSwap::from_pointee(Known::default()), settling: Mutex::new(()) }
+    }
+}
+
+impl Trunks {
+    /// From now on these are served. A gateway that its trunk had before is as it was; others are taken for up. Every
+    /// shard calls it, the first is heard.
+    pub fn settle(&self, table: &Table) {
+        let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.known.load();
+        if before.generation >= table.generation {
+            return;
+        }
+        let mut trunks: Vec<Arc<TrunkState>> =
+            table.trunks().iter().map(|trunk| state_of(trunk, before.of(&trunk.name))).collect();
+        trunks.sort_by(|a, b| a.name.cmp(&b.name));
+        self.known.store(Arc::new(Known { generation: table.generation, trunks: trunks.into() }));
+    }
+
+    /// The trunk of that name; None: it is not served any more.
+    pub fn of(&self, name: &str) -> Option<Arc<TrunkState>> {
+        self.known.load().of(name).cloned()
+    }
+
+    /// What was seen of a gateway, by its place in `gateways`. True: it was up and is down, or the other way round. Only
+    /// one of several shards that see the same hears true.
+    pub fn mark(&self, trunk: &Trunk, at: usize, sign: Sign, now: Wall) -> bool {
+        let known = self.known.load();
+        let Some(state) = known.of(&trunk.name).and_then(|state| state.gateway(trunk, at)) else {
+            return false;
+        };
+        let down = match sign {
+            Sign::Alive => false,
+            Sign::Failed(failure) => {
+                state.failure.store(failure.to_bits(), Ordering::Relaxed);
+                state.failed.store(now.0, Ordering::Relaxed);
+                true
+            }
+        };
+        // Mostly nothing changes, and nothing is written.
+        if state.down.load(Ordering::Relaxed) == down {
+            return false;
+        }
+        let changed = state.down.swap(down, Ordering::Relaxed) != down;
+        if changed {
+            state.since.store(now.0, Ordering::Relaxed);
+        }
+        changed
+    }
+
+    /// How long a gateway took to answer OPTIONS.
+    pub fn measured(&self, trunk: &Trunk, at: usize, round_trip: Duration) {
+        let micros = u32::try_from(round_trip.as_micros()).unwrap_or(u32::MAX).max(1);
+        if let Some(state) = self.known.load().of(&trunk.name).and_then(|state| state.gateway(trunk, at)) {
+            state.round_trip.store(micros, Ordering::Relaxed);
+        }
+    }
+
+    /// A trunk's limit refused a call.
+    pub fn refused(&self, name: &str) {
+        if let Some(state) = self.known.load().of(name) {
+            state.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Known {
+    fn of(&self, name: &str) -> Option<&Arc<TrunkState>> {
+        let at = self.trunks.binary_search_by(|state| (*state.name).cmp(name)).ok()?;
+        self.trunks.get(at)
+    }
+}
+
+impl TrunkState {
+    /// The state of a gateway of a trunk, which may be of an older table than this.
+    fn gateway(&self, trunk: &Trunk, at: usize) -> Option<&Arc<GatewayState>> {
+        let gateway = trunk.gateways.get(at)?;
+        let same_place = self.gateways.get(at).filter(|state| state.is_of(gateway));
+        same_place.or_else(|| self.gateways.iter().find(|state| state.is_of(gateway)))
+    }
+
+    /// Whether a gateway is down. One that is not served any more is not.
+    pub fn is_down(&self, trunk: &Trunk, at: usize) -> bool {
+        self.gateway(trunk, at).is_some_and(|state| state.down.load(Ordering::Relaxed))
+    }
+
+    /// A gateway as operators see it.
+    pub fn seen(&self, trunk: &Trunk, at: usize) -> Option<Seen> {
+        let state = self.gateway(trunk, at)?;
+        let wall = |ms: &AtomicU64| Some(Wall(ms.load(Ordering::Relaxed))).filter(|at| at.0 != 0);
+        let micros = u64::from(state.round_trip.load(Ordering::Relaxed));
+        Some(Seen {
+            up: !state.down.load(Ordering::Relaxed),
+            since: wall(&state.since),
+            failure: Failure::of_bits(state.failure.load(Ordering::Relaxed)).zip(wall(&state.failed)),
+            round_trip: Some(Duration::from_micros(micros)).filter(|trip| !trip.is_zero()),
+        })
+    }
+
+    /// Calls that the trunk's limits refused since it is known.
+    pub fn refusals(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl GatewayState {
+    fn new(gateway: &Gateway) -> GatewayState {
+        GatewayState {
+            uri: Arc::clone(&gateway.uri),
+            transport: gateway.transport,
+            down: AtomicBool::new(false),
+            since: AtomicU64::new(0),
+            failure: AtomicU32::new(0),
+            failed: AtomicU64::new(0),
+            round_trip: AtomicU32::new(0),
+        }
+    }
+
+    fn is_of(&self, gateway: &Gateway) -> bool {
+        self.transport == gateway.transport && self.uri == gateway.uri
+    }
+}
+
+/// Where nobody asks any more, nobody would find out that a gateway is back: there all count as up.
+fn state_of(trunk: &Trunk, before: Option<&Arc<TrunkState>>) -> Arc<TrunkState> {
+    let known = |at: usize| before.filter(|_| trunk.options_interval.is_some())?.gateway(trunk, at).cloned();
+    let gateways = trunk.gateways.iter().enumerate();
+    let gateways =
+        gateways.map(|(at, gateway)| known(at).unwrap_or_else(|| Arc::new(GatewayState::new(gateway))));
+    Arc::new(TrunkState {
+        name: Arc::clone(&trunk.name),
+        gateways: gateways.collect(),
+        refused: AtomicU64::new(before.map_or(0, |before| before.refusals())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(generation: u64, keys: &str) -> Arc<Table> {
+        let text = format!("[[trunk]]\nname = \"carrier\"\n{keys}\n");
+        let config = crate::config::parse(&text, &|_| None).unwrap().config;
+        Arc::new(Table::new(&config, generation, None))
+    }
+
+    const BOTH: &str = "gateways = [{ uri = \"sip:192.0.2.1\" }, { uri = \"sip:192.0.2.2\" }]";
+
+    fn downs(trunks: &Trunks, table: &Table) -> Vec<bool> {
+        let trunk = &table.trunks()[0];
+        let state = trunks.of("carrier").unwrap();
+        (0..trunk.gateways.len()).map(|at| state.is_down(trunk, at)).collect()
+    }
+
+    #[test]
+    fn r14_a_change_is_told_once_and_a_failure_is_remembered() {
+        let (trunks, table) = (Trunks::default(), table(1, BOTH));
+        trunks.settle(&table);
+        let trunk = &table.trunks()[0];
+        let mark = |sign, at| trunks.mark(trunk, 0, sign, Wall(at));
+        assert!(!mark(Sign::Alive, 1), "it was taken for up");
+        assert!(mark(Sign::Failed(Failure::NoAnswer), 2) && !mark(Sign::Failed(Failure::Refused(503)), 3));
+        assert_eq!(downs(&trunks, &table), [true, false]);
+        assert!(mark(Sign::Alive, 4) && !mark(Sign::Alive, 5));
+        trunks.measured(trunk, 0, Duration::from_millis(7));
+        let seen = trunks.of("carrier").unwrap().seen(trunk, 0).unwrap();
+        assert_eq!((seen.up, seen.since), (true, Some(Wall(4))));
+        let (failure, at) = seen.failure.unwrap();
+        assert_eq!((failure.to_string().as_str(), at), ("503 Service Unavailable", Wall(3)));
+        assert_eq!(seen.round_trip, Some(Duration::from_millis(7)));
+    }
+
+    #[test]
+    fn r14_health_survives_a_reload_and_a_changed_gateway_is_taken_for_up() {
+        let (trunks, first) = (Trunks::default(), table(1, BOTH));
+        trunks.settle(&first);
+        for at in 0..2 {
+            assert!(trunks.mark(&first.trunks()[0], at, Sign::Failed(Failure::Unreachable), Wall(1)));
+        }
+        let second = table(
+            2,
+            "gateways = [{ uri = \"sip:192.0.2.3\" }, { uri = \"sip:192.0.2.2\" }, { uri = \"sip:192.0.2.1\", priority = 1 }]",
+        );
+        trunks.settle(&second);
+        trunks.settle(&second);
+        assert_eq!(downs(&trunks, &second), [true, false, true], "by priority");
+        // A call that began before marks what is still there.
+        assert!(trunks.mark(&first.trunks()[0], 0, Sign::Alive, Wall(2)));
+        assert_eq!(downs(&trunks, &second), [false, false, true]);
+        let off = table(3, &format!("{BOTH}\noptions_interval = 0"));
+        trunks.settle(&off);
+        assert_eq!(downs(&trunks, &off), [false, false], "nobody would find out that it is back");
+    }
+}
