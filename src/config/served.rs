@@ -34,8 +34,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
 const NUMBER: &str = "[[number]]";
 const NO_AUDIO: &str = "this version does not touch audio: leave it out";
 pub(super) const NO_TLS: &str = "only udp and tcp are served";
-pub(super) const NO_DNS: &str = "names are not looked up yet: write an IP address";
-
 /// Why this key of this section is not served, when it is not.
 pub(super) fn not_yet(section: &str, key: &str) -> Option<&'static str> {
     let section = if matches!(section, "[[profile]]" | "[defaults]") { NUMBER } else { section };

@@ -230,7 +230,7 @@ fn gateway(fields: &Fields<'_>) -> Option<Gateway> {
     Some(Gateway { uri: uri?.value, priority, weight })
 }
 
-/// Reads a SIP URI, and warns where it asks for TLS or a look-up of names.
+/// Reads a SIP URI, and warns where it asks for TLS.
 pub(super) fn uri(fields: &Fields<'_>, key: &'static str) -> Option<At<SipUri>> {
     let text = fields.some_text(key)?;
     let uri = match SipUri::parse(text.value.as_deref()?) {
@@ -243,9 +243,6 @@ pub(super) fn uri(fields: &Fields<'_>, key: &'static str) -> Option<At<SipUri>> 
     };
     if uri.transport == Some(Transport::Tls) {
         fields.report().warning(text.place, format!("\"{}\" asks for TLS", uri.text), served::NO_TLS);
-    }
-    if uri.addr.is_none() {
-        fields.report().warning(text.place, format!("\"{}\" has a host name", uri.text), served::NO_DNS);
     }
     Some(At { value: uri, place: text.place })
 }

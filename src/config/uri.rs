@@ -13,8 +13,12 @@ pub struct SipUri {
     pub user: Option<Box<str>>,
     /// Where it is, when the host is an IP literal; port 5060 (5061 with `sips` or TLS) when none is written.
     pub addr: Option<SocketAddr>,
+    /// The host, when it is a name: in lower case, and without a dot at its end.
+    pub host: Option<Box<str>>,
+    pub port: Option<u16>,
     /// The `transport` parameter; TLS for `sips`.
     pub transport: Option<Transport>,
+    pub secure: bool,
 }
 
 impl SipUri {
@@ -61,7 +65,17 @@ impl SipUri {
         }
         let default = if transport == Some(Transport::Tls) { 5061 } else { 5060 };
         let addr = host.map(|ip| SocketAddr::new(ip, port.unwrap_or(default)));
-        Ok(SipUri { text: text.into(), user: user.map(Into::into), addr, transport })
+        let name = hostport.split(':').next().filter(|_| addr.is_none());
+        let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase().into());
+        Ok(SipUri {
+            text: text.into(),
+            user: user.map(Into::into),
+            addr,
+            host: name,
+            port,
+            transport,
+            secure,
+        })
     }
 }
 

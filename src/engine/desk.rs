@@ -11,6 +11,7 @@ use super::exchange::Desk;
 use super::exchange::binding::Directory;
 use super::held::Held;
 use super::help::Help;
+use super::hosts::Hosts;
 use super::trunks::Trunks;
 use crate::number::E164;
 use crate::routing::{Agent, Text, Trunk};
@@ -93,6 +94,8 @@ pub struct SharedDesk {
     callers: Held<u64>,
     loops: Held<(u64, u64)>,
     help: Help,
+    /// Where the hosts are that have names.
+    pub hosts: Hosts,
 }
 
 impl SharedDesk {
@@ -111,6 +114,7 @@ impl SharedDesk {
             callers: Held::default(),
             loops: Held::default(),
             help: Help::default(),
+            hosts: Hosts::default(),
         }
     }
 
@@ -260,6 +264,10 @@ impl Desk for SharedDesk {
 
     fn called_for_help(&self, did: E164, now: Instant) -> Option<Text> {
         self.help.caller(did, now)
+    }
+
+    fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     fn directory(&self) -> &dyn Directory {

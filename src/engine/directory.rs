@@ -317,7 +317,8 @@ mod tests {
         let addr = ([192, 0, 2, 1], 5060).into();
         let peer = Peer { transport, addr, listener: ListenerId(0), flow: flow.map(FlowId) };
         let uri = format!("sip:alice@192.0.2.1;n={}", flow.unwrap_or(0)).into();
-        let contact = Contact { uri, addr: Some(addr), transport, peer: Some(peer), route: Box::default() };
+        let contact =
+            Contact { uri, addr: Some(addr), host: None, transport, peer: Some(peer), route: Box::default() };
         Binding {
             contact: Arc::new(contact),
             instance: None,

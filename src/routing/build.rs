@@ -11,7 +11,7 @@ use super::emergency::Emergency;
 use super::outbound::Outbound;
 use super::plan::{Agent, CallLimits, Contact, Prompt, Secrets, Text, Voicemail};
 use super::table::{Entry, Features, Scatter, StepEntry, Table, TargetEntry, WhoEntry};
-use super::trunk::{Auth, Gateway, Trunk};
+use super::trunk::{Auth, Gateway, Host, Trunk};
 use crate::config::{self, At, Config, Dialled, Finding, Keys, Overflow, TrunkTransport};
 use crate::number::{Country, E164};
 use crate::sip::digest::Algorithm;
@@ -180,12 +180,14 @@ fn compile_trunk(trunk: &config::Trunk, country: Country) -> Trunk {
         TrunkTransport::Tcp => Transport::Tcp,
         TrunkTransport::Tls => Transport::Tls,
     };
+    let forced = Some(fallback).filter(|_| trunk.transport != TrunkTransport::Auto);
     let mut gateways: Vec<Gateway> = (0u8..)
         .zip(&trunk.gateways)
         .map(|(place, gateway)| Gateway {
             place,
             uri: (&*gateway.uri.text).into(),
             addr: gateway.uri.addr,
+            host: Host::of(&gateway.uri, forced),
             transport: gateway.uri.transport.unwrap_or(fallback),
             long_by_tcp: trunk.transport == TrunkTransport::Auto && gateway.uri.transport.is_none(),
             priority: gateway.priority,
@@ -235,6 +237,7 @@ fn compile_agent(agent: &config::Agent, realm: &str) -> Agent {
             Arc::new(Contact {
                 uri: (&*uri.text).into(),
                 addr: uri.addr,
+                host: Host::of(uri, None),
                 transport: uri.transport.unwrap_or(Transport::Udp),
                 peer: None,
                 route: Box::default(),

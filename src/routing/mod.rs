@@ -20,7 +20,7 @@ pub use plan::{
     Agent, CallLimits, Contact, Origin, Plan, Prompt, Secrets, Shows, Step, Target, Text, Voicemail, Who,
 };
 pub use table::{NoPlan, Table};
-pub use trunk::{Auth, Gateway, InTurn, Trunk};
+pub use trunk::{Auth, Gateway, Host, InTurn, Trunk};
 
 pub use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, TrunkTransport};
 

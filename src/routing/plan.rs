@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{Called, ForeignCallerId, NoWay, Outbound, Trunk, Urgency};
+use super::{Called, ForeignCallerId, Host, NoWay, Outbound, Trunk, Urgency};
 use crate::number::{Country, E164};
 use crate::sip::digest::Algorithm;
 use crate::sip::peer::{Peer, Transport};
@@ -236,8 +236,10 @@ impl std::fmt::Debug for Secrets {
 pub struct Contact {
     /// As it was written; the Request-URI of the leg.
     pub uri: Text,
-    /// Where it is sent, when the host is an IP literal. A name is not resolved yet.
+    /// Where it is sent, when the host is an IP literal.
     pub addr: Option<std::net::SocketAddr>,
+    /// The host, when it is a name.
+    pub host: Option<Arc<Host>>,
     pub transport: Transport,
     /// Where a registered one is reached, and by nothing else.
     pub peer: Option<Peer>,

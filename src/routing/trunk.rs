@@ -1,12 +1,13 @@
 //! A carrier's side: who sends calls in on it, where calls go out to, and how numbers are written on it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::Text;
-use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, TrunkTransport};
+use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, SipUri, TrunkTransport};
 use crate::number::{self, Country, E164, Prefix};
 use crate::sip::peer::Transport;
 
@@ -163,8 +164,10 @@ pub struct Gateway {
     pub place: u8,
     /// As it was written.
     pub uri: Text,
-    /// Where it is, when the host is an IP literal. A name is not resolved yet.
+    /// Where it is, when the host is an IP literal.
     pub addr: Option<SocketAddr>,
+    /// The host, when it is a name.
+    pub host: Option<Arc<Host>>,
     /// The URI's `transport`, else the trunk's; UDP where that is `auto`.
     pub transport: Transport,
     /// `auto`: what is too long for a datagram goes by TCP.
@@ -172,6 +175,31 @@ pub struct Gateway {
     pub priority: u16,
     /// Among gateways of one priority: its share of the calls.
     pub weight: u16,
+}
+
+/// A host that has a name, as it is to be looked up (RFC 3263).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Host {
+    /// In lower case, without a dot at its end.
+    pub name: Text,
+    pub port: Option<u16>,
+    /// The one that is asked for; none: what the host has and we have.
+    pub transport: Option<Transport>,
+    /// `sips:`: by TLS or not at all.
+    pub secure: bool,
+}
+
+impl Host {
+    /// Of a URI whose host is a name. `transport`: asked for by other means than the URI.
+    pub(super) fn of(uri: &SipUri, transport: Option<Transport>) -> Option<Arc<Host>> {
+        let name = uri.host.as_deref()?.into();
+        Some(Arc::new(Host {
+            name,
+            port: uri.port,
+            transport: uri.transport.or(transport),
+            secure: uri.secure,
+        }))
+    }
 }
 
 /// How we answer the carrier's challenges.

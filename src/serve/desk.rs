@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::Desk;
 use crate::engine::exchange::binding::Directory;
+use crate::engine::hosts::Hosts;
 use crate::engine::trunks::Trunks;
 use crate::number::E164;
 use crate::routing::{Agent, Text, Trunk};
@@ -74,6 +75,10 @@ impl Desk for StoredDesk {
 
     fn called_for_help(&self, did: E164, now: Instant) -> Option<Text> {
         self.shared.called_for_help(did, now)
+    }
+
+    fn hosts(&self) -> &Hosts {
+        &self.shared.hosts
     }
 
     fn directory(&self) -> &dyn Directory {

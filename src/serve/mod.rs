@@ -4,6 +4,7 @@
 
 mod desk;
 mod files;
+mod hosts;
 mod notices;
 mod operations;
 mod phones;
@@ -111,6 +112,8 @@ impl Running {
         if known > 0 {
             tracing::info!(phones = known, "phones that had registered before are known again");
         }
+        node.back().block_on(front.prepare_hosts(&front.publisher.table()));
+        node.back().spawn(keep_hosts(Arc::downgrade(&front)));
         node.back().spawn(keep_phones(Arc::downgrade(&front), phones));
         let mut running = Running { node, front, admin: None, drain, store };
         if let Some((addr, token)) = admin {
@@ -226,6 +229,16 @@ impl Running {
         drop((shards, front));
         node.stop();
         drop(store);
+    }
+}
+
+/// Keeps up to date where the hosts of whatever table is served are, as long as the node runs.
+async fn keep_hosts(front: Weak<Front>) {
+    let mut every = tokio::time::interval(hosts::LOOK);
+    loop {
+        every.tick().await;
+        let Some(front) = front.upgrade() else { return };
+        front.update_hosts(&front.publisher.table()).await;
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::hosts::{self, Asker, DNS};
 use super::phones;
 use super::publish::Publisher;
 use super::trunks;
@@ -48,12 +49,15 @@ pub(super) struct Front {
     told: ToldTrunks,
     /// A [`Life`].
     life: AtomicU8,
+    /// Who asks where the hosts are that have names.
+    pub asker: tokio::sync::Mutex<Asker>,
     /// Held while a reload runs.
     reloading: tokio::sync::Mutex<()>,
 }
 
 impl Front {
     pub fn new(node: &Node<Metered>, publisher: Publisher, store: &Store) -> Front {
+        let asker = Asker::new(publisher.environment(DNS), node.listening());
         Front {
             shards: node.shards(),
             desk: Arc::clone(node.desk()),
@@ -63,6 +67,7 @@ impl Front {
             reader: store.reader(),
             told: ToldTrunks::default(),
             life: AtomicU8::new(Life::Starting as u8),
+            asker: tokio::sync::Mutex::new(asker),
             reloading: tokio::sync::Mutex::new(()),
         }
     }
@@ -122,6 +127,18 @@ impl Front {
         }
     }
 
+    /// Looks up hosts that are due.
+    pub async fn update_hosts(&self, table: &Table) {
+        self.asker.lock().await.update(table, &self.desk.hosts).await;
+    }
+
+    /// The same, but not for longer than a start or a reload may wait.
+    pub async fn prepare_hosts(&self, table: &Table) {
+        if tokio::time::timeout(hosts::PATIENCE, self.update_hosts(table)).await.is_err() {
+            tracing::warn!("DNS is slow: some hosts are not found yet");
+        }
+    }
+
     /// Writes down which phones are where.
     pub fn write_phones(&self, phones: &mut StoredPhones) {
         phones::write(phones, &self.desk.registrations, &self.publisher.table(), self.clock.read().now);
@@ -142,6 +159,7 @@ impl Front {
         };
         let (published, table) = tokio::task::block_in_place(work)?;
         if let Some(table) = table {
+            self.prepare_hosts(&table).await;
             let tell = move |core: &mut Metered, now, out: &mut _| {
                 core.handle(now, Input::Published(Arc::clone(&table)), out);
             };
@@ -228,7 +246,7 @@ impl Operations for Front {
     ) -> BoxFuture<'a, Result<Explanation, NotRouted>> {
         async move {
             let now = self.clock.read().now.mono;
-            let phones = Known { directory: &self.desk.registrations, now };
+            let phones = Known { directory: &self.desk.registrations, hosts: &self.desk.hosts, now };
             route(&self.publisher.table(), &self.publisher.config(), &phones, did, from)
         }
         .boxed()

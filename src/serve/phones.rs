@@ -87,6 +87,7 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
         contact: Arc::new(Contact {
             uri: stored.uri.as_str().into(),
             addr: Some(addr),
+            host: None,
             transport,
             peer: Some(peer),
             route: stored.path.lines().map(Text::from).collect(),

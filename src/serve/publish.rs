@@ -56,6 +56,11 @@ impl Publisher {
         Ok(publisher)
     }
 
+    /// What a variable of the environment holds.
+    pub fn environment(&self, name: &str) -> Option<String> {
+        (self.env)(name)
+    }
+
     pub fn table(&self) -> Arc<Table> {
         self.table.load_full()
     }

@@ -19,6 +19,7 @@ use crate::engine::exchange::{
     Bounds, CallEvent, Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings,
 };
 use crate::engine::help::Help;
+use crate::engine::hosts::Hosts;
 use crate::engine::precedence::Standing;
 use crate::engine::shard::guard;
 use crate::engine::trunks::Trunks;
@@ -221,6 +222,7 @@ struct Counter {
     paces: Mutex<BTreeMap<String, Pace>>,
     registrations: Registrations,
     help: Help,
+    hosts: Hosts,
     trunks: Trunks,
     /// So many questions for our address until one is a bug; 0: none is.
     message_fault: AtomicU32,
@@ -331,6 +333,10 @@ impl Desk for Counter {
 
     fn called_for_help(&self, did: E164, now: Instant) -> Option<Text> {
         self.help.caller(did, now)
+    }
+
+    fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     fn directory(&self) -> &dyn Directory {

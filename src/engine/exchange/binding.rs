@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::engine::hosts::{Hosts, Target};
 use crate::routing::{Agent, Contact, Phones, Reached, Text};
 use crate::sip::peer::{FlowId, Peer};
 use crate::sip::uri::{self, Uri};
@@ -65,12 +66,13 @@ pub struct Gone {
 /// All phones of the agents, as they are at a moment.
 pub struct Known<'d> {
     pub directory: &'d dyn Directory,
+    pub hosts: &'d Hosts,
     pub now: Instant,
 }
 
 impl Phones for Known<'_> {
     fn of(&self, agent: &Agent) -> Reached {
-        let mut all: Reached = agent.contact.iter().cloned().collect();
+        let mut all: Reached = agent.contact.iter().map(|fixed| self.found(fixed)).collect();
         for binding in self.directory.bindings(&agent.name, self.now) {
             // The fixed phone may register as well.
             if agent.contact.as_ref().is_none_or(|fixed| fixed.addr != binding.contact.addr) {
@@ -78,6 +80,20 @@ impl Phones for Known<'_> {
             }
         }
         all
+    }
+}
+
+impl Known<'_> {
+    /// A fixed phone whose host has a name is called where DNS says that it is, the first of its addresses.
+    fn found(&self, fixed: &Arc<Contact>) -> Arc<Contact> {
+        let first =
+            fixed.host.as_ref().and_then(|host| self.hosts.in_order(host, self.now, || 0).first().copied());
+        match first {
+            None => Arc::clone(fixed),
+            Some(Target { addr, transport, .. }) => {
+                Arc::new(Contact { addr: Some(addr), transport, ..(**fixed).clone() })
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a shard asks of others outside any dialog, again and again: the errands, and when each is due.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::routing::{Gateway, Trunk};
@@ -100,6 +101,8 @@ pub(super) struct Probe {
     pub at: u8,
     /// OPTIONS in a row without an answer.
     pub misses: u8,
+    /// Where the last one went, of a host with several addresses.
+    pub asked: Option<SocketAddr>,
 }
 
 impl Probe {
@@ -112,7 +115,7 @@ impl Probe {
         let Some((one, other)) = self.gateway().zip(trunk.gateways.get(usize::from(at))) else {
             return false;
         };
-        (&one.uri, one.addr, one.transport) == (&other.uri, other.addr, other.transport)
+        (&one.uri, &one.host, one.transport) == (&other.uri, &other.host, other.transport)
             && self.trunk.options_interval == trunk.options_interval
     }
 }

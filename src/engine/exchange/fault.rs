@@ -1,7 +1,8 @@
 //! A panic was caught: what it was in ends, with its record, and nothing else does (R12).
 
 use super::slot::{Owner, Stage};
-use super::{Effects, Exchange, SlotKey, Switchboard};
+use super::switchboard::Switchboard;
+use super::{Effects, Exchange, SlotKey};
 use crate::call::event::Action;
 use crate::call::refusal::Refusal;
 use crate::call::{Arrival, Caller, caller};

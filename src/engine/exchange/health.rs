@@ -33,7 +33,10 @@ impl Exchange {
     pub(super) fn settle_probes(&mut self, now: Instant) {
         let (router, shard) = (self.settings.router, self.settings.shard);
         let mine = |trunk: &Trunk, at: u8| {
-            let gateway = trunk.gateways.get(usize::from(at)).filter(|gateway| gateway.addr.is_some());
+            let gateway = trunk
+                .gateways
+                .get(usize::from(at))
+                .filter(|gateway| gateway.addr.is_some() || gateway.host.is_some());
             let by = |gateway: &Gateway| router.shard_for(trunk.name.as_bytes(), gateway.uri.as_bytes());
             gateway.is_some_and(|gateway| by(gateway) == shard)
         };
@@ -63,7 +66,7 @@ impl Exchange {
         for ((trunk, at), _) in wanted.into_iter().zip(missing).filter(|(_, missing)| *missing) {
             let within = trunk.options_interval.unwrap_or(FIRST_WITHIN).min(FIRST_WITHIN);
             let first = self.part_of(within, 0);
-            let key = self.asks.open(Errand::Gateway(Probe { trunk, at, misses: 0 }));
+            let key = self.asks.open(Errand::Gateway(Probe { trunk, at, misses: 0, asked: None }));
             self.asks.arm(key, now + first);
         }
     }
@@ -96,9 +99,17 @@ impl Exchange {
         let next = now.mono + self.part_of(interval, LEAST_APART);
         self.asks.arm(key, next);
         let Some(gateway) = trunk.gateways.get(at) else { return };
-        let to = gateway.addr.and_then(|addr| self.settings.peer_at(addr, gateway.transport));
-        // Without a listener of that kind no call reaches it either.
+        let first = gateway.host.as_ref().and_then(|host| {
+            self.desk.hosts().in_order(host, now.mono, || self.names.draw()).first().copied()
+        });
+        let at = first.map(|target| (target.addr, target.transport));
+        let at = at.or(gateway.addr.map(|addr| (addr, gateway.transport)));
+        let to = at.and_then(|(addr, transport)| self.settings.peer_at(addr, transport));
+        // Without an address, or a listener of that kind, no call reaches it either.
         let Some(to) = to else { return };
+        if let Some(probe) = self.probe_of(key) {
+            probe.asked = Some(to.addr);
+        }
         let question = Question { method: Method::Options, uri: gateway.uri.as_bytes(), to };
         let accepts = |w: &mut Writer<'_>| {
             w.header(Name::Accept, b"application/sdp");
@@ -106,8 +117,20 @@ impl Exchange {
         self.ask(now, key, &question, accepts, out);
     }
 
+    /// The host has another address than the one that was asked in vain: that is asked next.
+    fn asks_elsewhere(&mut self, now: Now, key: AskKey) -> bool {
+        let Some(probe) = self.probe_of(key) else { return false };
+        let Some(asked) = probe.asked else { return false };
+        let (trunk, at) = (Arc::clone(&probe.trunk), usize::from(probe.at));
+        let host = trunk.gateways.get(at).and_then(|gateway| gateway.host.as_ref());
+        host.is_some_and(|host| self.desk.hosts().failed(host, asked, now.mono))
+    }
+
     /// How many in a row that were.
     fn probe_missed(&mut self, now: Now, key: AskKey, out: &mut Effects) -> u8 {
+        if self.asks_elsewhere(now, key) {
+            return 0;
+        }
         let Some(probe) = self.probe_of(key) else { return 0 };
         probe.misses = probe.misses.saturating_add(1);
         let (trunk, at, misses) = (Arc::clone(&probe.trunk), probe.at, probe.misses);
@@ -126,6 +149,9 @@ impl Exchange {
                 }
             }
             Unheard::Undeliverable => {
+                if self.asks_elsewhere(now, key) {
+                    return self.probe(now, key, out);
+                }
                 let Some(probe) = self.probe_of(key) else { return };
                 let (trunk, at) = (Arc::clone(&probe.trunk), probe.at);
                 self.mark(now, &trunk, at, Sign::Failed(Failure::Unreachable), out);
@@ -143,7 +169,11 @@ impl Exchange {
     ) {
         let Some(probe) = self.probe_of(key) else { return };
         probe.misses = 0;
-        let (trunk, at) = (Arc::clone(&probe.trunk), probe.at);
+        let (trunk, at, asked) = (Arc::clone(&probe.trunk), probe.at, probe.asked);
+        let host = trunk.gateways.get(usize::from(at)).and_then(|gateway| gateway.host.as_ref());
+        if let Some((host, asked)) = host.zip(asked) {
+            self.desk.hosts().lives(host, asked);
+        }
         self.desk.trunks().measured(&trunk, usize::from(at), now.mono.since(left));
         let sign = if code == 503 { Sign::Failed(Failure::Refused(code)) } else { Sign::Alive };
         self.mark(now, &trunk, at, sign, out);
@@ -176,8 +206,31 @@ impl Exchange {
         else {
             return;
         };
-        if let Some(exit) = exits.current() {
-            self.mark(now, trunk, exit.gateway, sign, out);
+        let Some(exit) = exits.current() else { return };
+        let host = trunk.gateways.get(usize::from(exit.gateway)).and_then(|gateway| gateway.host.as_ref());
+        if let Some((host, addr)) = host.zip(exit.addr) {
+            match sign {
+                Sign::Alive => self.desk.hosts().lives(host, addr),
+                // Its gateway has another address.
+                Sign::Failed(_) if self.desk.hosts().failed(host, addr, now.mono) => return,
+                Sign::Failed(_) => {}
+            }
+        }
+        self.mark(now, trunk, exit.gateway, sign, out);
+    }
+
+    /// A call's INVITE had no answer at all at one address of a host: the next calls begin elsewhere.
+    pub(super) fn exit_silent(&self, now: Now, key: SlotKey, leg: LegId) {
+        let call = self.slots.get(key).and_then(|slot| slot.call.as_deref());
+        let Some(Destination::Gateway { trunk, exits, .. }) =
+            call.and_then(|call| call.leg(leg)).filter(|leg| leg.is_live()).map(|leg| &leg.to)
+        else {
+            return;
+        };
+        let Some(exit) = exits.current() else { return };
+        let host = trunk.gateways.get(usize::from(exit.gateway)).and_then(|gateway| gateway.host.as_ref());
+        if let Some((host, addr)) = host.zip(exit.addr) {
+            self.desk.hosts().failed(host, addr, now.mono);
         }
     }
 

@@ -35,6 +35,7 @@ mod register;
 mod reply;
 mod slot;
 mod story;
+mod switchboard;
 mod within;
 
 use std::collections::VecDeque;
@@ -42,26 +43,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Lines;
 use crate::call::cdr::{Cdr, JournalEntry};
-use crate::call::event::{Action, Event, LegId};
-use crate::call::leg::{Destination, Exit, Exits};
+use crate::call::event::{Action, Event, LegId, Timer};
 use crate::number::{Country, E164};
-use crate::routing::{Agent, Origin, Phones, Reached, Table, Text, Trunk, Urgency};
+use crate::routing::{Agent, Origin, Table, Text, Trunk, Urgency};
 use crate::sip::digest::Nonces;
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::transaction::{self, Outbox, Transactions};
 use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
 
+use crate::engine::hosts::Hosts;
 use crate::engine::trunks::{Failure, Trunks};
 
 use admission::Admission;
-use binding::{Directory, Known};
+use binding::Directory;
 use errand::Asks;
 use fault::Arriving;
 use inspect::write_contact;
 use names::Namer;
+use switchboard::Switchboard;
+
 pub use names::{Router, SlotKey};
 use slot::{Armed, Slot};
 pub use slot::{Owner, Wake};
@@ -246,6 +248,8 @@ pub trait Desk: Send + Sync {
     fn directory(&self) -> &dyn Directory;
     /// How the trunks are.
     fn trunks(&self) -> &Trunks;
+    /// Where the hosts are that have names.
+    fn hosts(&self) -> &Hosts;
 
     /// Counts a call that comes from there; false: it may have no more.
     fn enter(&self, origin: &Origin, urgency: &Urgency, now: Instant) -> bool {
@@ -495,10 +499,14 @@ impl Exchange {
             }
             slot.armed.swap_remove(place);
             self.working = Some(key);
+            if let Wake::Call(Timer::TryTimeout(leg)) = wake {
+                self.exit_silent(now, key, leg);
+            }
             match wake {
                 Wake::Call(timer) => {
-                    slot.story.say(
-                        now.mono,
+                    self.say(
+                        now,
+                        key,
                         crate::call::story::Way::Here,
                         LegId::CALLER,
                         story::What::Turn(wake.name().0),
@@ -580,66 +588,6 @@ fn far_ends(table: &Table) -> Box<[IpAddr]> {
     all.sort_unstable();
     all.dedup();
     all.into_boxed_slice()
-}
-
-/// The node's lines, as a call sees them. Each leg that lives holds one, so that they are counted here.
-struct Switchboard<'a> {
-    desk: &'a dyn Desk,
-    called: &'a mut usize,
-    names: &'a mut Namer,
-    now: Instant,
-}
-
-impl Phones for Switchboard<'_> {
-    fn of(&self, agent: &Agent) -> Reached {
-        Known { directory: self.desk.directory(), now: self.now }.of(agent)
-    }
-}
-
-impl Lines for Switchboard<'_> {
-    fn take(&mut self, to: &Destination, now: Instant) -> bool {
-        let taken = match to {
-            Destination::Phone { agent, .. } => self.desk.take_agent(agent),
-            Destination::Gateway { trunk, .. } => self.desk.take_trunk(trunk, now),
-        };
-        *self.called += usize::from(taken);
-        taken
-    }
-
-    fn seat(&mut self, to: &Destination) {
-        match to {
-            Destination::Phone { agent, .. } => self.desk.seat_agent(agent),
-            Destination::Gateway { trunk, .. } => self.desk.seat_trunk(trunk),
-        }
-        *self.called += 1;
-    }
-
-    fn free(&mut self, to: &Destination) {
-        match to {
-            Destination::Phone { agent, .. } => self.desk.free_agent(agent),
-            Destination::Gateway { trunk, .. } => self.desk.free_trunk(trunk),
-        }
-        *self.called -= 1;
-    }
-
-    fn exits(&mut self, trunk: &Trunk) -> Exits {
-        let known = self.desk.trunks().of(&trunk.name);
-        let is_down = |at| known.as_ref().is_some_and(|known| known.is_down(trunk, at));
-        let turn = trunk.in_turn(is_down, || self.names.draw());
-        let exit = |at: u8| {
-            let gateway = trunk.gateways.get(usize::from(at))?;
-            Some(Exit { gateway: at, addr: gateway.addr, transport: gateway.transport })
-        };
-        Exits::new(turn.into_iter().filter_map(exit))
-    }
-
-    fn share(&mut self) {
-        *self.called += 1;
-    }
-
-    fn unshare(&mut self) {
-        *self.called -= 1;
-    }
 }
 
 /// The slab of slots. A nonce tells a slot's tenants apart.

@@ -170,6 +170,7 @@ impl Exchange {
             contact: Arc::new(Contact {
                 uri: uri.into(),
                 addr: Some(peer.addr),
+                host: None,
                 transport: peer.transport,
                 peer: Some(peer),
                 route: path.into(),

@@ -1,0 +1,460 @@
+//! Where a host is, by DNS (RFC 3263): NAPTR, then SRV, then its addresses. Asked for on the `back` runtime alone.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
+
+use super::hosts::Target;
+use crate::routing::Host;
+use crate::sip::peer::Transport;
+
+/// How many names of one kind are followed from one answer, and how many addresses a host may have: who says more says
+/// nothing that a call would live to see.
+const MOST_NAMES: usize = 8;
+const MOST_TARGETS: usize = 16;
+
+/// An answer is asked for again after its TTL, and within these bounds: who says 0 is not asked with every call, and a
+/// change is seen within the hour.
+const SOONEST: Duration = Duration::from_secs(5);
+const LATEST: Duration = Duration::from_secs(3600);
+
+/// One question has so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a host was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    #[error("DNS knows no address of it")]
+    Unknown,
+    #[error("DNS names transports alone that no [[listen]] serves")]
+    NoTransport,
+    #[error("DNS does not answer: {0}")]
+    Failed(String),
+}
+
+/// Where a host is, and for how long that may be believed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    pub targets: Vec<Target>,
+    pub lasts: Duration,
+}
+
+/// The kinds of hop that a listener of ours can reach, each with whether it is IPv4.
+pub type Reachable = Vec<(Transport, bool)>;
+
+/// A NAPTR record, as far as SIP reads it (RFC 3263 §4.1).
+#[derive(Clone, Debug)]
+pub struct Naptr {
+    pub order: u16,
+    pub preference: u16,
+    pub flags: String,
+    pub services: String,
+    pub replacement: String,
+}
+
+/// An SRV record (RFC 2782).
+#[derive(Clone, Debug)]
+pub struct Srv {
+    pub priority: u16,
+    pub weight: u16,
+    pub port: u16,
+    pub target: String,
+}
+
+/// What was asked for, and for how long it may be believed.
+pub struct Answer<T> {
+    pub records: Vec<T>,
+    pub lasts: Duration,
+}
+
+/// What answers questions of DNS. No record of the kind is an empty answer.
+pub trait Dns {
+    fn naptr(&self, name: &str) -> impl Future<Output = Result<Answer<Naptr>, Lost>> + Send;
+    fn srv(&self, name: &str) -> impl Future<Output = Result<Answer<Srv>, Lost>> + Send;
+    /// IPv4 (A) or IPv6 (AAAA).
+    fn addresses(&self, name: &str, v4: bool) -> impl Future<Output = Result<Answer<IpAddr>, Lost>> + Send;
+}
+
+/// Looks a host up (RFC 3263 §4).
+pub async fn find(dns: &impl Dns, host: &Host, reach: &[(Transport, bool)]) -> Result<Found, Lost> {
+    let mut search = Search { dns, reach, found: Found { targets: Vec::new(), lasts: LATEST } };
+    let plain = if host.secure { Transport::Tls } else { Transport::Udp };
+    if let Some(port) = host.port {
+        let transport = host.transport.unwrap_or(plain);
+        search.addresses(&host.name, port, transport, (0, 0)).await?;
+        return search.done();
+    }
+    let services = match host.transport {
+        Some(transport) => vec![(service_of(transport, &host.name), transport)],
+        None => search.services(host).await?,
+    };
+    for (place, (name, transport)) in (0u32..).zip(services.into_iter().take(MOST_NAMES)) {
+        search.servers(&name, transport, place << 16).await?;
+    }
+    if search.found.targets.is_empty() {
+        let transport = host.transport.unwrap_or(plain);
+        let port = if transport == Transport::Tls { 5061 } else { 5060 };
+        search.addresses(&host.name, port, transport, (0, 0)).await?;
+    }
+    search.done()
+}
+
+fn service_of(transport: Transport, name: &str) -> String {
+    match transport {
+        Transport::Udp => format!("_sip._udp.{name}"),
+        Transport::Tcp => format!("_sip._tcp.{name}"),
+        Transport::Tls => format!("_sips._tcp.{name}"),
+        Transport::Ws => format!("_ws._tcp.{name}"),
+        Transport::Wss => format!("_wss._tcp.{name}"),
+    }
+}
+
+/// One look-up under way.
+struct Search<'a, D> {
+    dns: &'a D,
+    reach: &'a [(Transport, bool)],
+    found: Found,
+}
+
+impl<D: Dns> Search<'_, D> {
+    fn can(&self, transport: Transport) -> bool {
+        self.reach.iter().any(|(served, _)| *served == transport)
+    }
+
+    /// Which SRV names to ask for, best first: those that NAPTR names, else one for each transport that we have.
+    async fn services(&mut self, host: &Host) -> Result<Vec<(String, Transport)>, Lost> {
+        let answer = self.dns.naptr(&host.name).await?;
+        let mut named: Vec<&Naptr> =
+            answer.records.iter().filter(|one| !one.replacement.is_empty()).collect();
+        named.sort_by_key(|one| (one.order, one.preference));
+        let known = |one: &&Naptr| {
+            let transport = match one.services.to_ascii_uppercase().as_str() {
+                "SIP+D2U" if !host.secure => Transport::Udp,
+                "SIP+D2T" if !host.secure => Transport::Tcp,
+                "SIPS+D2T" => Transport::Tls,
+                _ => return None,
+            };
+            one.flags.eq_ignore_ascii_case("s").then(|| (one.replacement.clone(), transport))
+        };
+        let services: Vec<_> = named.iter().filter_map(known).collect();
+        if !services.is_empty() {
+            self.found.lasts = self.found.lasts.min(answer.lasts);
+            let usable: Vec<_> = services.into_iter().filter(|(_, transport)| self.can(*transport)).collect();
+            return if usable.is_empty() { Err(Lost::NoTransport) } else { Ok(usable) };
+        }
+        let ours: &[Transport] =
+            if host.secure { &[Transport::Tls] } else { &[Transport::Udp, Transport::Tcp] };
+        let served = ours.iter().filter(|transport| self.can(**transport));
+        Ok(served.map(|transport| (service_of(*transport, &host.name), *transport)).collect())
+    }
+
+    async fn servers(&mut self, name: &str, transport: Transport, rank: u32) -> Result<(), Lost> {
+        let mut answer = self.dns.srv(name).await?;
+        if answer.records.is_empty() {
+            return Ok(());
+        }
+        self.found.lasts = self.found.lasts.min(answer.lasts);
+        answer.records.sort_by_key(|one| one.priority);
+        for one in answer.records.iter().take(MOST_NAMES) {
+            // A single dot: the service is decidedly not available (RFC 2782).
+            if one.target.is_empty() || one.target == "." || one.port == 0 {
+                continue;
+            }
+            let rank = (rank + u32::from(one.priority), one.weight);
+            self.addresses(&one.target, one.port, transport, rank).await?;
+        }
+        Ok(())
+    }
+
+    async fn addresses(
+        &mut self,
+        name: &str,
+        port: u16,
+        transport: Transport,
+        (rank, weight): (u32, u16),
+    ) -> Result<(), Lost> {
+        for v4 in [true, false] {
+            if !self.reach.contains(&(transport, v4)) {
+                continue;
+            }
+            let answer = self.dns.addresses(name, v4).await?;
+            if answer.records.is_empty() {
+                continue;
+            }
+            self.found.lasts = self.found.lasts.min(answer.lasts);
+            for ip in answer.records {
+                let addr = SocketAddr::new(ip, port);
+                let is_new = !self
+                    .found
+                    .targets
+                    .iter()
+                    .any(|known| (known.addr, known.transport) == (addr, transport));
+                if is_new && self.found.targets.len() < MOST_TARGETS {
+                    self.found.targets.push(Target { rank, weight, addr, transport });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn done(self) -> Result<Found, Lost> {
+        if self.found.targets.is_empty() {
+            return Err(Lost::Unknown);
+        }
+        Ok(Found { lasts: self.found.lasts.clamp(SOONEST, LATEST), ..self.found })
+    }
+}
+
+/// The system's resolver, or one server.
+pub struct Resolver(TokioResolver);
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver(…)")
+    }
+}
+
+impl Resolver {
+    /// Asks the servers of `/etc/resolv.conf`, or only `server`.
+    ///
+    /// # Errors
+    /// When there is no such file, or nothing in it that can be used.
+    pub fn new(server: Option<SocketAddr>) -> Result<Resolver, Lost> {
+        let failed = |error: NetError| Lost::Failed(error.to_string());
+        let mut builder = match server {
+            None => TokioResolver::builder_tokio().map_err(failed)?,
+            Some(server) => {
+                let connection = |mut to: ConnectionConfig| {
+                    to.port = server.port();
+                    to
+                };
+                let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(connection).into();
+                let server = NameServerConfig::new(server.ip(), true, connections);
+                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+                TokioResolver::builder_with_config(config, Default::default())
+            }
+        };
+        let options = builder.options_mut();
+        // Whoever asks remembers, for as long as the answer says.
+        options.cache_size = 0;
+        options.timeout = PATIENCE;
+        options.attempts = 2;
+        Ok(Resolver(builder.build().map_err(failed)?))
+    }
+
+    async fn ask<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        read: impl Fn(&Record) -> Option<T>,
+    ) -> Result<Answer<T>, Lost> {
+        // The name is whole: no search list of the machine's is tried behind it.
+        let whole = if name.ends_with('.') { name.to_owned() } else { format!("{name}.") };
+        match self.0.lookup(whole.as_str(), kind).await {
+            Ok(answer) => Ok(Answer {
+                records: answer.answers().iter().filter_map(read).collect(),
+                lasts: answer.valid_until().saturating_duration_since(Instant::now()),
+            }),
+            Err(NetError::Dns(DnsError::NoRecordsFound(none)))
+                if matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError) =>
+            {
+                Ok(Answer { records: Vec::new(), lasts: LATEST })
+            }
+            Err(error) => Err(Lost::Failed(error.to_string())),
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Dns for Resolver {
+    async fn naptr(&self, name: &str) -> Result<Answer<Naptr>, Lost> {
+        self.ask(name, RecordType::NAPTR, |record| {
+            let RData::NAPTR(naptr) = &record.data else { return None };
+            Some(Naptr {
+                order: naptr.order,
+                preference: naptr.preference,
+                flags: text(&naptr.flags),
+                services: text(&naptr.services),
+                replacement: naptr.replacement.to_ascii(),
+            })
+        })
+        .await
+    }
+
+    async fn srv(&self, name: &str) -> Result<Answer<Srv>, Lost> {
+        self.ask(name, RecordType::SRV, |record| {
+            let RData::SRV(srv) = &record.data else { return None };
+            let target = srv.target.to_ascii();
+            Some(Srv { priority: srv.priority, weight: srv.weight, port: srv.port, target })
+        })
+        .await
+    }
+
+    async fn addresses(&self, name: &str, v4: bool) -> Result<Answer<IpAddr>, Lost> {
+        let kind = if v4 { RecordType::A } else { RecordType::AAAA };
+        self.ask(name, kind, |record| record.data.ip_addr()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a zone says, each record with a TTL of 60 s.
+    #[derive(Default)]
+    struct Zone {
+        naptr: Vec<(&'static str, u16, &'static str, &'static str)>,
+        srv: Vec<(&'static str, u16, u16, u16, &'static str)>,
+        addresses: Vec<(&'static str, &'static str)>,
+        broken: Option<&'static str>,
+    }
+
+    fn answer<T>(records: Vec<T>) -> Answer<T> {
+        Answer { records, lasts: Duration::from_secs(60) }
+    }
+
+    impl Dns for Zone {
+        async fn naptr(&self, name: &str) -> Result<Answer<Naptr>, Lost> {
+            let of_name = self.naptr.iter().filter(|record| record.0 == name);
+            Ok(answer(
+                of_name
+                    .map(|(_, order, services, replacement)| Naptr {
+                        order: *order,
+                        preference: 0,
+                        flags: "S".into(),
+                        services: (*services).into(),
+                        replacement: (*replacement).into(),
+                    })
+                    .collect(),
+            ))
+        }
+
+        async fn srv(&self, name: &str) -> Result<Answer<Srv>, Lost> {
+            if self.broken == Some(name) {
+                return Err(Lost::Failed("SERVFAIL".into()));
+            }
+            let of_name = self.srv.iter().filter(|record| record.0 == name);
+            Ok(answer(
+                of_name
+                    .map(|(_, priority, weight, port, target)| Srv {
+                        priority: *priority,
+                        weight: *weight,
+                        port: *port,
+                        target: (*target).into(),
+                    })
+                    .collect(),
+            ))
+        }
+
+        async fn addresses(&self, name: &str, v4: bool) -> Result<Answer<IpAddr>, Lost> {
+            let of_name = self.addresses.iter().filter(|record| record.0 == name);
+            let all = of_name.filter_map(|(_, ip)| ip.parse::<IpAddr>().ok());
+            Ok(answer(all.filter(|ip| ip.is_ipv4() == v4).collect()))
+        }
+    }
+
+    const ALL: [(Transport, bool); 4] =
+        [(Transport::Udp, true), (Transport::Udp, false), (Transport::Tcp, true), (Transport::Tls, true)];
+
+    fn host(port: Option<u16>, transport: Option<Transport>, secure: bool) -> Host {
+        Host { name: "example.com".into(), port, transport, secure }
+    }
+
+    fn found(zone: &Zone, host: &Host, reach: &[(Transport, bool)]) -> Result<Vec<String>, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let found = runtime.block_on(find(zone, host, reach)).map_err(|lost| lost.to_string())?;
+        let line = |target: &Target| {
+            let Target { rank, weight, addr, transport } = target;
+            format!("{}:{rank}:{weight} {} {addr}", rank >> 16, transport.uri_token())
+        };
+        Ok(found.targets.iter().map(line).collect())
+    }
+
+    #[test]
+    fn rfc3263_a_port_means_addresses_alone() {
+        let zone = Zone {
+            srv: vec![("_sip._udp.example.com", 1, 1, 5099, "a.example.com")],
+            addresses: vec![("example.com", "192.0.2.1"), ("example.com", "2001:db8::1")],
+            ..Zone::default()
+        };
+        let by_port = host(Some(5070), None, false);
+        assert_eq!(
+            found(&zone, &by_port, &ALL).unwrap(),
+            ["0:0:0 udp 192.0.2.1:5070", "0:0:0 udp [2001:db8::1]:5070"]
+        );
+        assert_eq!(found(&zone, &by_port, &ALL[..1]).unwrap(), ["0:0:0 udp 192.0.2.1:5070"]);
+    }
+
+    #[test]
+    fn rfc3263_naptr_chooses_the_transport_and_srv_the_server() {
+        let zone = Zone {
+            naptr: vec![
+                ("example.com", 50, "SIPS+D2T", "_sips._tcp.example.com."),
+                ("example.com", 90, "SIP+D2T", "_sip._tcp.example.com."),
+                ("example.com", 10, "SIP+D2S", "_sip._sctp.example.com."),
+            ],
+            srv: vec![
+                ("_sips._tcp.example.com.", 1, 5, 5061, "a.example.com."),
+                ("_sip._tcp.example.com.", 2, 1, 5060, "b.example.com."),
+                ("_sip._tcp.example.com.", 1, 1, 5062, "a.example.com."),
+            ],
+            addresses: vec![("a.example.com.", "192.0.2.1"), ("b.example.com.", "192.0.2.2")],
+            ..Zone::default()
+        };
+        let plain = host(None, None, false);
+        let tls = "0:1:5 tls 192.0.2.1:5061";
+        let tcp = ["1:65537:1 tcp 192.0.2.1:5062", "1:65538:1 tcp 192.0.2.2:5060"];
+        assert_eq!(found(&zone, &plain, &ALL).unwrap(), [tls, tcp[0], tcp[1]]);
+        assert_eq!(found(&zone, &host(None, None, true), &ALL).unwrap(), [tls], "sips: stays safe");
+        let udp = found(&zone, &plain, &ALL[..2]).unwrap_err();
+        assert!(udp.contains("no [[listen]] serves"), "{udp}");
+    }
+
+    #[test]
+    fn rfc3263_without_naptr_srv_of_every_transport_else_the_addresses() {
+        let zone = Zone {
+            srv: vec![("_sip._tcp.example.com", 0, 0, 5080, "a.example.com.")],
+            addresses: vec![("a.example.com.", "192.0.2.1"), ("example.com", "192.0.2.9")],
+            ..Zone::default()
+        };
+        let plain = host(None, None, false);
+        assert_eq!(found(&zone, &plain, &ALL).unwrap(), ["1:65536:0 tcp 192.0.2.1:5080"]);
+        let tcp = host(None, Some(Transport::Tcp), false);
+        assert_eq!(found(&zone, &tcp, &ALL).unwrap(), ["0:0:0 tcp 192.0.2.1:5080"]);
+        let tls = host(None, Some(Transport::Tls), true);
+        assert_eq!(found(&zone, &tls, &ALL).unwrap(), ["0:0:0 tls 192.0.2.9:5061"]);
+    }
+
+    #[test]
+    fn what_dns_says_is_bounded_and_leads_nowhere_twice() {
+        let zone = Zone {
+            // Where a server is, is asked once: no name leads on to a further SRV.
+            naptr: vec![("example.com", 1, "SIP+D2U", "_sip._udp.example.com.")],
+            srv: (0..100)
+                .map(|at| ("_sip._udp.example.com.", at, 1, 5060 + at, "_sip._udp.example.com."))
+                .collect(),
+            addresses: vec![("_sip._udp.example.com.", "192.0.2.1"), ("_sip._udp.example.com.", "192.0.2.1")],
+            ..Zone::default()
+        };
+        let all = found(&zone, &host(None, None, false), &ALL).unwrap();
+        assert_eq!(all.len(), MOST_NAMES);
+        let none = Zone { srv: vec![("_sip._udp.example.com", 0, 0, 5060, ".")], ..Zone::default() };
+        assert!(found(&none, &host(None, None, false), &ALL).unwrap_err().contains("no address"));
+        // Who does not answer is not taken to say no.
+        let broken = Zone {
+            broken: Some("_sip._udp.example.com"),
+            addresses: vec![("example.com", "192.0.2.9")],
+            ..Zone::default()
+        };
+        assert!(found(&broken, &host(None, None, false), &ALL).unwrap_err().contains("does not answer"));
+    }
+}

@@ -1,0 +1,204 @@
+//! Gateways whose hosts have names: a node in a process of its own, and a DNS server that the test runs.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::wait_until;
+use hickory_resolver::proto::op::{Message, MessageType, OpCode, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, NAPTR, SRV};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use process::{Line, Place, Serving, answer, invite};
+
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+mod common;
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+#[path = "common/node.rs"]
+mod process;
+
+/// What is asked for: a name with its dot, and a kind of record.
+type Question = (String, RecordType);
+
+/// What is said to it, each record with its TTL in seconds.
+type Records = HashMap<Question, Vec<(u32, RData)>>;
+
+/// A DNS server of one zone.
+struct Zone {
+    addr: SocketAddr,
+    records: Arc<Mutex<Records>>,
+    /// How often what was asked for.
+    asked: Arc<Mutex<HashMap<Question, usize>>>,
+}
+
+impl Zone {
+    fn new() -> Zone {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = socket.local_addr().unwrap();
+        let zone = Zone { addr, records: Arc::default(), asked: Arc::default() };
+        let (records, asked) = (Arc::clone(&zone.records), Arc::clone(&zone.asked));
+        // It ends with the process: nothing comes to it when the test is over.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                let Ok(query) = Message::from_vec(&buffer[..length]) else { continue };
+                let question = query.queries[0].clone();
+                let key = (question.name().to_ascii().to_lowercase(), question.query_type());
+                *asked.lock().unwrap().entry(key.clone()).or_default() += 1;
+                let mut reply = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
+                reply.metadata.recursion_available = true;
+                reply.add_query(question.clone());
+                let known = records.lock().unwrap();
+                match known.get(&key) {
+                    Some(records) => {
+                        for (ttl, data) in records {
+                            reply.add_answer(Record::from_rdata(question.name().clone(), *ttl, data.clone()));
+                        }
+                    }
+                    None => reply.metadata.response_code = ResponseCode::NXDomain,
+                }
+                socket.send_to(&reply.to_vec().unwrap(), from).unwrap();
+            }
+        });
+        zone
+    }
+
+    fn says(&self, name: &str, kind: RecordType, records: Vec<(u32, RData)>) {
+        self.records.lock().unwrap().insert((format!("{name}."), kind), records);
+    }
+
+    fn has_address(&self, name: &str, ttl: u32, addr: Ipv4Addr) {
+        self.says(name, RecordType::A, vec![(ttl, RData::A(A(addr)))]);
+    }
+
+    fn has_servers(&self, name: &str, servers: &[(u16, u16, &str)]) {
+        let record = |(priority, port, target): &(u16, u16, &str)| {
+            let target = Name::from_ascii(format!("{target}.")).unwrap();
+            (60, RData::SRV(SRV::new(*priority, 1, *port, target)))
+        };
+        self.says(name, RecordType::SRV, servers.iter().map(record).collect());
+    }
+
+    fn was_asked(&self, name: &str, kind: RecordType) -> usize {
+        self.asked.lock().unwrap().get(&(format!("{name}."), kind)).copied().unwrap_or(0)
+    }
+}
+
+/// The number is forwarded through a gateway of that URI.
+fn forwards_to(uri: &str) -> Place {
+    let place = Place::new();
+    place.changes("config/routing/all.toml", |text| {
+        text.replace("sip:127.0.0.1:9\" }]", &format!("{uri}\" }}]\noutbound = true\ntry_timeout = 1"))
+            .replace("ring = [\"alice\"]", "forward_to = \"+12125550188\"")
+    });
+    place
+}
+
+fn serve(place: &Place, zone: &Zone) -> Serving {
+    let mut command = place.command(&["serve", "--log", "json"]);
+    command.env("STROWGER_DNS", zone.addr.to_string());
+    place.start(command)
+}
+
+/// A call that this gateway answers.
+fn is_called(node: &Serving, gateway: &Line, call_id: &str) {
+    let carrier = Line::new();
+    carrier.send(node.sip, &invite(&carrier, "+12015550101", call_id));
+    loop {
+        let (offered, from) = gateway.receive();
+        if offered.starts_with("OPTIONS ") {
+            gateway.send(from, &answer(&offered, "200 OK", gateway));
+        } else if offered.starts_with("INVITE ") {
+            assert!(offered.contains(&format!("X-CID: {call_id}\r\n")), "{offered}");
+            gateway.send(from, &answer(&offered, "486 Busy Here", gateway));
+            break;
+        }
+    }
+    assert!(carrier.receive_final().starts_with("SIP/2.0 486 "));
+}
+
+/// INVITEs that lie unread at a gateway.
+fn invites_at(gateway: &Line) -> usize {
+    gateway.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let mut buffer = [0; 65_536];
+    let mut count = 0;
+    while let Ok(length) = gateway.socket.recv(&mut buffer) {
+        count += usize::from(buffer[..length].starts_with(b"INVITE "));
+    }
+    count
+}
+
+#[test]
+fn r13_a_host_is_found_by_naptr_and_srv_and_a_server_that_is_silent_is_remembered() {
+    let (zone, dead, alive) = (Zone::new(), Line::new(), Line::new());
+    let servers = Name::from_ascii("servers.example.test.").unwrap();
+    let naptr = NAPTR::new(1, 1, (*b"s").into(), (*b"SIP+D2U").into(), Box::default(), servers);
+    zone.says("sbc.example.test", RecordType::NAPTR, vec![(60, RData::NAPTR(naptr))]);
+    let servers = [(1, dead.addr().port(), "one.example.test"), (2, alive.addr().port(), "two.example.test")];
+    zone.has_servers("servers.example.test", &servers);
+    zone.has_address("one.example.test", 60, Ipv4Addr::LOCALHOST);
+    zone.has_address("two.example.test", 60, Ipv4Addr::LOCALHOST);
+    let place = forwards_to("sip:sbc.example.test");
+    let node = serve(&place, &zone);
+    is_called(&node, &alive, "first");
+    assert!(invites_at(&dead) > 0, "it has the better priority");
+    is_called(&node, &alive, "second");
+    assert_eq!(invites_at(&dead), 0, "it is known to be dead");
+    assert_eq!(zone.was_asked("sbc.example.test", RecordType::NAPTR), 1, "the answer is kept for its time");
+    wait_until(|| place.records().len() == 2);
+    let records = place.records();
+    assert_eq!(records.iter().map(|record| record.legs.len()).collect::<Vec<_>>(), [3, 2]);
+}
+
+#[test]
+fn r13_an_answer_is_asked_for_again_when_its_time_is_over_and_kept_when_nobody_answers() {
+    let (zone, old) = (Zone::new(), Line::new());
+    let port = old.addr().port();
+    zone.has_address("sbc.example.test", 1, Ipv4Addr::LOCALHOST);
+    let place = forwards_to(&format!("sip:sbc.example.test:{port}"));
+    let node = serve(&place, &zone);
+    is_called(&node, &old, "old");
+    let new = Line { socket: UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), port)).unwrap() };
+    zone.has_address("sbc.example.test", 60, Ipv4Addr::new(127, 0, 0, 2));
+    let asked = zone.was_asked("sbc.example.test", RecordType::A);
+    wait_until(|| zone.was_asked("sbc.example.test", RecordType::A) > asked);
+    // The answer is on its way; from the next look on calls go there.
+    wait_until(|| {
+        let carrier = Line::new();
+        carrier.send(node.sip, &invite(&carrier, "+12015550101", &format!("try-{}", carrier.addr().port())));
+        std::thread::park_timeout(Duration::from_millis(20));
+        invites_at(&new) > 0
+    });
+}
+
+#[test]
+fn a_host_that_is_not_found_fails_its_calls_and_is_found_as_soon_as_dns_knows_it() {
+    let (zone, gateway) = (Zone::new(), Line::new());
+    let port = gateway.addr().port();
+    let place = forwards_to(&format!("sip:sbc.example.test:{port}"));
+    let node = serve(&place, &zone);
+    let carrier = Line::new();
+    carrier.send(node.sip, &invite(&carrier, "+12015550101", "lost"));
+    assert!(carrier.receive_final().starts_with("SIP/2.0 480 "));
+    wait_until(|| place.log().contains("a host is not found"));
+    zone.has_address("sbc.example.test", 60, Ipv4Addr::LOCALHOST);
+    wait_until(|| place.log().contains("the host is found again"));
+    is_called(&node, &gateway, "found");
+}
+
+#[test]
+fn a_reload_waits_for_the_hosts_that_are_new() {
+    let (zone, gateway) = (Zone::new(), Line::new());
+    zone.has_address("sbc.example.test", 60, Ipv4Addr::LOCALHOST);
+    let place = forwards_to("sip:127.0.0.1:9");
+    let node = serve(&place, &zone);
+    let port = gateway.addr().port();
+    place.changes("config/routing/all.toml", |text| {
+        text.replace("sip:127.0.0.1:9", &format!("sip:SBC.example.test:{port}"))
+    });
+    let (code, _, err) = place.strowger(&["reload"]);
+    assert_eq!(code, 0, "{err}");
+    is_called(&node, &gateway, "new");
+}
