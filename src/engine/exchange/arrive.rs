@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
-use super::{CallEvent, Effects, Exchange, Notice, STALE, names};
+use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
@@ -405,6 +405,7 @@ impl Exchange {
             agent: plan.origin.agent().map(|agent| agent.name.clone()),
             dialled: arrival.dialled.clone(),
         };
+        out.mark(|| begins(&arrival, invite));
         self.slots.insert(Box::new(Slot {
             key,
             delayed: arrival.offer.is_none(),
@@ -464,6 +465,7 @@ impl Exchange {
         why: Refusal,
         out: &mut Effects,
     ) {
+        out.mark(|| begins(arrival, invite));
         self.rejected.count(why.label());
         let code = match origin.trunk() {
             Some(trunk) if why == Refusal::TrunkLimit => trunk.limit_code,
@@ -618,6 +620,10 @@ pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refu
         | Refusal::Fault
         | Refusal::Version => {}
     }
+}
+
+fn begins(arrival: &Arrival, invite: &Message<'_>) -> Mark {
+    Mark::Begins { call: arrival.id.clone(), call_id: invite.call_id().into() }
 }
 
 /// Whether the number forwards to one outside.
