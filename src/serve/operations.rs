@@ -10,11 +10,12 @@ use futures::future::BoxFuture;
 use super::phones;
 use super::publish::Publisher;
 use crate::admin::operations::{
-    AgentLine, BindingLine, Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published,
-    Readiness,
+    AgentLine, BindingLine, Captured, Explanation, GenerationLine, NotCaptured, NotPublished, NotRouted,
+    Operations, Published, Readiness,
 };
 use crate::call::story::{CallPlace, CallStory, LiveCall};
 use crate::config::Config;
+use crate::engine::capture::Asker;
 use crate::engine::clock::Clock;
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
@@ -44,6 +45,7 @@ pub(super) struct Front {
     pub publisher: Publisher,
     pub recorder: Recorder,
     pub reader: Reader,
+    capture: Option<Asker>,
     told: ToldTrunks,
     /// A [`Life`].
     life: AtomicU8,
@@ -60,6 +62,7 @@ impl Front {
             publisher,
             recorder: store.recorder(),
             reader: store.reader(),
+            capture: node.capture(),
             told: ToldTrunks::default(),
             life: AtomicU8::new(Life::Starting as u8),
             reloading: tokio::sync::Mutex::new(()),
@@ -180,6 +183,20 @@ impl Operations for Front {
             let id: Arc<str> = id.into();
             let question = move |core: &mut Metered, now, _: &mut _| core.exchange.story(now, &id);
             self.shards.ask_all(question).await.unwrap_or_default().into_iter().flatten().next()
+        }
+        .boxed()
+    }
+
+    fn pcap<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Captured, NotCaptured>> {
+        async move {
+            let Some(capture) = &self.capture else { return Err(NotCaptured::Off) };
+            let kept = capture.transcript(id).await.filter(|kept| !kept.said.is_empty());
+            let Some(kept) = kept else {
+                let known = self.call(id).await.is_some();
+                return Err(if known { NotCaptured::Gone } else { NotCaptured::Unknown });
+            };
+            let missing: Vec<String> = kept.missing.iter().map(ToString::to_string).collect();
+            Ok(Captured { messages: kept.said.len(), missing: missing.join("; "), file: kept.pcap() })
         }
         .boxed()
     }
