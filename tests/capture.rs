@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read as _, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use common::{PATIENCE, wait_until};
 use node::{Line, Place, Serving, ack, answer, invite};
@@ -364,6 +365,21 @@ fn without_a_collector_messages_are_kept_and_one_that_is_not_there_costs_no_call
         let count = metrics.lines().find_map(|line| line.strip_prefix("strowger_capture_lost_total "));
         assert_eq!(count.is_some_and(|count| count != "0"), lost, "{keys}: {count:?}");
     }
+}
+
+#[test]
+fn a_collector_is_found_by_its_name() {
+    let collector = UdpSocket::bind("127.0.0.1:0").unwrap();
+    collector.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let place = captures(&format!("hep = \"localhost:{}\"", collector.local_addr().unwrap().port()));
+    let node = place.serve();
+    let carrier = Line::new();
+    let options = invite(&carrier, "+12015550101", "asked").replace("INVITE", "OPTIONS");
+    wait_until(|| {
+        carrier.send(node.sip, &options);
+        collector.peek(&mut [0; 16]).is_ok()
+    });
+    assert_eq!(Read3::of(&heard(&collector, 1)[0]).correlation, b"asked");
 }
 
 #[test]

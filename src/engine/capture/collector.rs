@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, counter};
 
@@ -18,35 +18,39 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long a packet may wait for room in the socket; meanwhile the capture's queue takes what comes.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Where the collector is, once that is known.
+/// How often the log says that the collector takes nothing.
+const SAYS: Duration = Duration::from_secs(60);
+
+/// The most addresses of one name that are tried.
+const ADDRESSES: usize = 8;
+
+/// Where the collector is, once that is known: any of these.
 #[derive(Clone, Default)]
-pub(super) struct Whereabouts(Arc<Mutex<Option<SocketAddr>>>);
+pub(super) struct Whereabouts(Arc<Mutex<Vec<SocketAddr>>>);
 
 impl Whereabouts {
-    fn get(&self) -> Option<SocketAddr> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn get(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, addr: SocketAddr) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(addr);
-    }
-
-    /// Looks the name up as long as the node runs. The last address found stays good while others cannot be.
+    /// Looks the name up as long as the node runs. What was found last stays good while nothing else is.
     pub async fn look_up(self, host: Box<str>, port: u16) {
         if let Ok(ip) = host.parse::<IpAddr>() {
-            return self.set(SocketAddr::new(ip, port));
+            return self.get().push(SocketAddr::new(ip, port));
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            let found = tokio::net::lookup_host((&*host, port)).await;
-            match found.map(|mut all| all.next()) {
-                Ok(Some(addr)) => {
-                    self.set(addr);
-                    pause = FIRST_PAUSE;
-                    tokio::time::sleep(LONGEST_PAUSE).await;
-                    continue;
+            match tokio::net::lookup_host((&*host, port)).await {
+                Ok(found) => {
+                    let found: Vec<SocketAddr> = found.take(ADDRESSES).collect();
+                    if !found.is_empty() {
+                        *self.get() = found;
+                        pause = FIRST_PAUSE;
+                        tokio::time::sleep(LONGEST_PAUSE).await;
+                        continue;
+                    }
+                    tracing::warn!(host = &*host, "[capture] hep has no address");
                 }
-                Ok(None) => tracing::warn!(host = &*host, "[capture] hep has no address"),
                 Err(error) => {
                     tracing::warn!(host = &*host, %error, "[capture] hep cannot be looked up");
                 }
@@ -63,31 +67,35 @@ pub(super) struct Collector {
     agent: u32,
     node: Box<str>,
     socket: Option<(SocketAddr, UdpSocket)>,
+    /// Which of its addresses is tried; the next one when one takes nothing.
+    tries: usize,
     packet: Vec<u8>,
     lost: Counter,
-    /// The collector takes none: said once, until it does again.
-    refuses: bool,
+    said: Option<Instant>,
 }
 
 impl Collector {
     pub fn new(at: Whereabouts, node: Box<str>) -> Collector {
         let lost = counter!("strowger_capture_lost_total");
-        Collector { at, agent: agent(&node), node, socket: None, packet: Vec::new(), lost, refuses: false }
+        let agent = agent(&node);
+        Collector { at, agent, node, socket: None, tries: 0, packet: Vec::new(), lost, said: None }
     }
 
     /// Looks whether the collector is elsewhere by now.
     pub fn follow(&mut self) {
-        let Some(addr) = self.at.get() else { return };
-        if self.socket.as_ref().is_some_and(|(to, _)| *to == addr) {
-            return;
-        }
+        let addr = {
+            let all = self.at.get();
+            if self.socket.as_ref().is_some_and(|(addr, _)| all.contains(addr)) {
+                return;
+            }
+            match all.len() {
+                0 => return,
+                count => all[self.tries % count],
+            }
+        };
         match open(addr) {
             Ok(socket) => self.socket = Some((addr, socket)),
-            Err(error) if !self.refuses => {
-                self.refuses = true;
-                tracing::warn!(%error, "nothing can be sent to [capture] hep");
-            }
-            Err(_) => {}
+            Err(error) => self.fails(&error),
         }
     }
 
@@ -96,15 +104,24 @@ impl Collector {
         let Some((_, socket)) = &self.socket else { return self.lost.increment(1) };
         self.packet.clear();
         Packet { hop, agent: self.agent, node: &self.node, correlation, payload }.write(&mut self.packet);
-        match socket.send(&self.packet) {
-            Ok(_) => self.refuses = false,
-            Err(error) => {
-                // It may be told of the packet before this one; whichever it was, one is lost.
-                self.lost.increment(1);
-                if !std::mem::replace(&mut self.refuses, true) {
-                    tracing::warn!(%error, "[capture] hep does not take what is sent to it");
-                }
+        if let Err(error) = socket.send(&self.packet) {
+            // It may be told of the packet before this one; whichever it was, one is lost.
+            self.lost.increment(1);
+            self.fails(&error);
+        }
+    }
+
+    /// Goes on to the next address, if there is one, unless only the room was lacking.
+    fn fails(&mut self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            self.tries = self.tries.wrapping_add(1);
+            if self.at.get().len() > 1 {
+                self.socket = None;
             }
+        }
+        if self.said.is_none_or(|said| said.elapsed() >= SAYS) {
+            self.said = Some(Instant::now());
+            tracing::warn!(%error, "[capture] hep does not take what is sent to it");
         }
     }
 }
@@ -123,4 +140,28 @@ fn open(to: SocketAddr) -> io::Result<UdpSocket> {
 /// The number of this agent among others of a collector: the node's name by FNV-1a, the same after each start.
 fn agent(node: &str) -> u32 {
     node.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_addresses_the_one_that_takes_packets_is_found() {
+        let socket = || UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (nobody, real) = (socket().local_addr().unwrap(), socket());
+        real.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let at = Whereabouts::default();
+        *at.get() = vec![nobody, real.local_addr().unwrap()];
+        let mut collector = Collector::new(at, "edge-1".into());
+        let hop = Hop { at: 0, stream: false, source: nobody, destination: nobody };
+        let heard = (0..1000).any(|_| {
+            collector.follow();
+            collector.send(hop, b"call", b"message");
+            real.recv(&mut [0; 1024]).is_ok()
+        });
+        assert!(heard);
+        collector.follow();
+        assert_eq!(collector.socket.as_ref().map(|(addr, _)| *addr), Some(real.local_addr().unwrap()));
+    }
 }
