@@ -122,6 +122,28 @@ fn a_call_is_shown_with_its_ladder_and_can_be_hung_up() {
 }
 
 #[test]
+fn a_calls_messages_are_a_file_that_says_what_it_lacks() {
+    let admin = served();
+    let asked = |id: &str| {
+        let path = format!("/v1/calls/{id}/pcap");
+        admin.raw(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+    };
+    let (head, body) = asked("c1");
+    assert!(head.starts_with("HTTP/1.1 200") && body == "a file", "{head}");
+    assert!(head.contains("content-type: application/vnd.tcpdump.pcap\r\n"), "{head}");
+    assert_eq!(head.matches("content-type").count(), 1, "{head}");
+    assert!(head.contains("strowger-messages: 14") && !head.contains("strowger-missing"), "{head}");
+    let (head, _) = asked("c2");
+    assert!(head.contains("strowger-missing: the first messages are no longer kept"), "{head}");
+    for (id, status, said) in
+        [("c3", 410, "no longer kept"), ("off", 409, "no [capture]"), ("nobody", 404, "no call nobody")]
+    {
+        let (got, body) = admin.get(&format!("/v1/calls/{id}/pcap"));
+        assert_problem(got, &body, status, said);
+    }
+}
+
+#[test]
 fn records_are_paged_by_a_cursor_and_fit_their_schema() {
     let admin = served();
     for n in 0..5 {
@@ -279,6 +301,7 @@ fn the_openapi_description_names_every_path_and_every_schema_it_refers_to() {
         "/v1/agents",
         "/v1/calls",
         "/v1/calls/{id}",
+        "/v1/calls/{id}/pcap",
         "/v1/cdrs",
         "/v1/generations",
         "/v1/numbers/{did}/route",

@@ -39,7 +39,14 @@ fn a_command_line_that_is_not_understood_is_usage() {
 fn a_node_that_is_not_there_is_exit_3_and_a_folder_that_is_not_there_exit_1() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = configured(nobody, "");
-    for args in [&["calls"][..], &["call", "x"], &["reload"], &["route", "+12015550101"], &["generations"]] {
+    for args in [
+        &["calls"][..],
+        &["call", "x"],
+        &["call", "x", "--pcap", "x"],
+        &["reload"],
+        &["route", "+12015550101"],
+        &["generations"],
+    ] {
         let ran = strowger(folder.path(), args);
         assert_eq!(ran.code, 3, "{args:?}: {}", ran.err);
         assert!(ran.err.contains(&nobody.to_string()) && ran.out.is_empty(), "{}", ran.err);
@@ -96,6 +103,31 @@ fn a_call_is_shown_with_its_ladder_and_an_unknown_one_is_refused() {
     let ran = strowger(folder.path(), &["--json", "call", "nobody"]);
     assert_eq!(ran.code, 1);
     assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["status"], 404);
+}
+
+#[test]
+fn a_calls_messages_are_written_to_a_file_and_what_is_missing_is_said() {
+    let node = served();
+    let folder = configured(node.addr, "");
+    let ran = strowger(folder.path(), &["call", "c1", "--pcap", "c1.pcap"]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "14 messages in c1.pcap\n", ""));
+    assert_eq!(std::fs::read(folder.path().join("c1.pcap")).unwrap(), b"a file");
+    let ran = strowger(folder.path(), &["call", "c2", "--pcap", "c2.pcap", "--json"]);
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &told["messages"]), (0, &14.into()));
+    assert_eq!(told["missing"], "the first messages are no longer kept");
+    assert!(ran.err.starts_with("warning: the first"), "{}", ran.err);
+    for (id, file, said) in [
+        ("c3", "x.pcap", "no longer kept"),
+        ("off", "x.pcap", "no [capture]"),
+        ("nobody", "x.pcap", "no call nobody"),
+        ("c1", "nowhere/x.pcap", "nowhere/x.pcap"),
+    ] {
+        let ran = strowger(folder.path(), &["call", id, "--pcap", file]);
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+        assert!(ran.err.contains(said), "{}", ran.err);
+    }
+    assert!(!folder.path().join("x.pcap").exists());
 }
 
 #[test]
@@ -207,6 +239,9 @@ fn what_serve_check_and_config_schema_print_as_json_fits_their_schemas() {
     let folder = configured(SocketAddr::from(([127, 0, 0, 1], 0)), "");
     fits("check.json", &strowger(folder.path(), &["check", "--json"]).out);
     fits("check.json", &strowger(folder.path(), &["check", "--json", "--config", "nowhere"]).out);
+    let node = served();
+    let asks = configured(node.addr, "");
+    fits("pcap.json", &strowger(asks.path(), &["call", "c2", "--pcap", "x", "--json"]).out);
     fits("written.json", &strowger(folder.path(), &["config-schema", "--json", "--out", "schemas"]).out);
 
     let listen = "[[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:0\"\n";

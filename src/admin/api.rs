@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -14,8 +14,8 @@ use utoipa_axum::routes;
 
 use super::metrics::Metrics;
 use super::operations::{
-    AgentLine, Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published, Readiness,
-    TrunkLine,
+    AgentLine, Captured, Explanation, GenerationLine, NotCaptured, NotPublished, NotRouted, Operations,
+    Published, Readiness, TrunkLine,
 };
 use super::problem::{Asked, Problem};
 use crate::call::cdr::Cdr;
@@ -70,6 +70,7 @@ pub(super) fn router() -> OpenApiRouter<Desk> {
         .routes(routes!(openapi))
         .routes(routes!(calls))
         .routes(routes!(call, hang_up))
+        .routes(routes!(pcap))
         .routes(routes!(cdrs))
         .routes(routes!(reload))
         .routes(routes!(generations))
@@ -233,6 +234,44 @@ fn call_cursor(text: &str) -> Result<CallPlace, Problem> {
 ))]
 async fn call(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<CallStory>, Problem> {
     desk.node.call(&id).await.map(Json).ok_or_else(|| no_such_call(&id))
+}
+
+/// The media type of a capture file.
+const PCAP: &str = "application/vnd.tcpdump.pcap";
+/// How many messages the file has.
+pub const MESSAGES: &str = "strowger-messages";
+/// Why these are not all; left out when they are.
+pub const MISSING: &str = "strowger-missing";
+
+/// The messages of one call, sent and received, as a capture file.
+#[utoipa::path(get, path = "/v1/calls/{id}/pcap", params(("id" = String, Path, description = "the call's id")), responses(
+    (status = 200, description = "the messages in order, link type RAW, those of TLS in the clear as TCP",
+        body = Vec<u8>, content_type = "application/vnd.tcpdump.pcap", headers(
+            ("Strowger-Messages" = u64, description = "how many messages the file has"),
+            ("Strowger-Missing" = String, description = "why these are not all; left out when they are"))),
+    (status = 404, description = "no such call",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    (status = 409, description = "`[capture]` is left out: no messages are kept",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    (status = 410, description = "the call's messages are no longer kept",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn pcap(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let Captured { messages, missing, file } = match desk.node.pcap(&id).await {
+        Ok(captured) => captured,
+        Err(NotCaptured::Unknown) => return Err(no_such_call(&id)),
+        Err(NotCaptured::Off) => {
+            let detail = "no messages are kept: strowger.toml has no [capture]";
+            return Err(Problem::new(StatusCode::CONFLICT, detail));
+        }
+        Err(NotCaptured::Gone) => {
+            let detail = "the messages of this call are no longer kept: others needed the room";
+            return Err(Problem::new(StatusCode::GONE, detail));
+        }
+    };
+    let said = [(header::CONTENT_TYPE.as_str(), PCAP.to_owned()), (MESSAGES, messages.to_string())];
+    let missing = Some((MISSING, missing)).filter(|(_, missing)| !missing.is_empty());
+    Ok((said, missing.map(|missing| AppendHeaders([missing])), file).into_response())
 }
 
 /// Hangs up.

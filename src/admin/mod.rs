@@ -22,7 +22,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use api::Desk;
-pub use api::{AgentList, CallList, CdrList, GenerationList, TrunkList};
+pub use api::{AgentList, CallList, CdrList, GenerationList, MESSAGES, MISSING, TrunkList};
 use guard::Guard;
 use metrics::Metrics;
 use operations::Operations;

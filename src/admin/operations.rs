@@ -24,6 +24,9 @@ pub trait Operations: Send + Sync + 'static {
     /// One call, in progress or ended a moment ago.
     fn call<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<CallStory>>;
 
+    /// The messages of one call as a capture file.
+    fn pcap<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Captured, NotCaptured>>;
+
     /// Ends a call as by `ended_by: us`. False: there is no such call.
     fn hang_up<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool>;
 
@@ -63,6 +66,26 @@ pub enum Readiness {
     Draining,
     /// No room is left for another call record: the disk is full or failing (R12).
     NoRoom,
+}
+
+/// A call's messages as a capture file (pcap, link type RAW).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    pub messages: usize,
+    /// Why these are not all, in words; empty when they are.
+    pub missing: String,
+    pub file: Vec<u8>,
+}
+
+/// Why there are no messages of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotCaptured {
+    /// `[capture]` is left out.
+    Off,
+    /// There is no such call.
+    Unknown,
+    /// They are no longer kept.
+    Gone,
 }
 
 /// What a reload did, or would do.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use ureq::http::HeaderMap;
 
 use crate::admin::problem::Problem;
 use crate::store::read_node;
@@ -115,7 +116,18 @@ impl Client {
         self.ask("POST", path)
     }
 
+    /// An answer that is no JSON, and its headers.
+    pub fn fetch(&self, path: &str) -> Result<(HeaderMap, Vec<u8>), Failed> {
+        self.answer("GET", path)
+    }
+
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str) -> Result<T, Failed> {
+        let (_, body) = self.answer(method, path)?;
+        serde_json::from_slice(&body)
+            .map_err(|error| Failed::Wrong(format!("the node's answer is not understood: {error}")))
+    }
+
+    fn answer(&self, method: &str, path: &str) -> Result<(HeaderMap, Vec<u8>), Failed> {
         let mut request =
             ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.addr));
         if let Some(token) = &self.token {
@@ -126,8 +138,7 @@ impl Client {
         let body = answer.body_mut().with_config().limit(ANSWER).read_to_vec();
         let body = body.map_err(|error| self.unreachable(error))?;
         if answer.status().is_success() {
-            return serde_json::from_slice(&body)
-                .map_err(|error| Failed::Wrong(format!("the node's answer is not understood: {error}")));
+            return Ok((std::mem::take(answer.headers_mut()), body));
         }
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Err(Failed::Refused(problem)),

@@ -84,6 +84,7 @@ pub fn schemas() -> Vec<(&'static str, String)> {
         ("problem.json", text(schemars::schema_for!(Problem))),
         ("check.json", text(schemars::schema_for!(Findings<'static>))),
         ("serve.json", text(schemars::schema_for!(Ready))),
+        ("pcap.json", text(schemars::schema_for!(super::capture::Pcap))),
         ("written.json", text(schemars::schema_for!(Written<'static>))),
         routing::schema(),
     ]);

@@ -2,6 +2,7 @@
 //!
 //! Commands that concern a running node speak to its `[admin]`; the others work on the files alone.
 
+mod capture;
 mod client;
 pub mod files;
 pub mod logging;
@@ -72,7 +73,12 @@ pub enum Command {
     /// Lists the calls in progress.
     Calls,
     /// Shows one call: its legs, timers, and the ladder of its messages.
-    Call { id: String },
+    Call {
+        id: String,
+        /// Write its messages into a capture file instead, for Wireshark or sngrep; wants [capture].
+        #[arg(long, value_name = "FILE")]
+        pcap: Option<PathBuf>,
+    },
     /// Prints the JSON Schema of every file and answer.
     ConfigSchema {
         /// Write each into a file of this folder instead.
@@ -181,7 +187,8 @@ fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
             let calls = all_calls(&client()?)?;
             out.result(&calls, || show::calls(&calls.items))
         }
-        Some(Command::Call { id }) => {
+        Some(Command::Call { id, pcap: Some(file) }) => capture::pcap(&client()?, id, file, out),
+        Some(Command::Call { id, pcap: None }) => {
             let story: CallStory = client()?.get(&format!("/v1/calls/{}", escaped(id)))?;
             out.result(&story, || show::call(&story))
         }

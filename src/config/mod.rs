@@ -32,7 +32,8 @@ pub use diff::{Counts, Diff, diff};
 pub use load::{Checked, Loaded, checked, load, parse};
 pub use net::Net;
 pub use node::{
-    Admin, Capture, Limits, Listen, Media, Node, NodeSection, Ports, Public, Retention, Secret, Speech,
+    Admin, Capture, Collector, Limits, Listen, Media, Node, NodeSection, Ports, Public, Retention, Secret,
+    Speech,
 };
 pub use number::{Dialled, Keys, Number, Overflow, Profile, Prompt, Voicemail};
 pub use place::{At, Files, Finding, MAX_FINDINGS, Place};

@@ -1,6 +1,6 @@
 //! `strowger.toml`: the node. Restart to change.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -166,12 +166,56 @@ pub struct Limits {
     pub max_ringing_per_caller: u32,
 }
 
-/// `[capture]`
+/// `[capture]`: the messages of calls are kept for a while, for `call <id> --pcap`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Capture {
-    /// host:port of a HEP3 collector.
-    pub hep: Box<str>,
+    /// host:port of a HEP3 collector, which gets every message; empty: none.
+    #[schemars(with = "String", extend("default" = ""))]
+    pub hep: Option<Collector>,
+}
+
+/// Where a HEP3 collector is: a name or an address, and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    pub host: Box<str>,
+    pub port: u16,
+}
+
+impl Collector {
+    /// Reads `homer.example.com:9060`, `192.0.2.1:9060` or `[2001:db8::1]:9060`.
+    fn parse(text: &str) -> Option<Collector> {
+        let (host, port) = text.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        let host = match host.strip_prefix('[') {
+            Some(rest) => rest.strip_suffix(']').filter(|ip| ip.parse::<Ipv6Addr>().is_ok())?,
+            None => Some(host).filter(|name| is_host(name))?,
+        };
+        Some(Collector { host: host.into(), port })
+    }
+}
+
+/// An IPv4 address or a name (RFC 1123 §2.1), at most 253 characters.
+fn is_host(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // A name's last label has a letter in it.
+    let is_number =
+        name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_name = name.len() <= 253 && name.split('.').all(is_label) && !is_number;
+    is_name || name.parse::<Ipv4Addr>().is_ok()
+}
+
+impl Serialize for Collector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_v6 = self.host.contains(':');
+        let [open, close] = if is_v6 { ["[", "]"] } else { ["", ""] };
+        serializer.collect_str(&format_args!("{open}{}{close}:{}", self.host, self.port))
+    }
 }
 
 /// `[retention]`, in days.
@@ -280,7 +324,7 @@ pub(super) fn read(file: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> N
         public: file.inner("public", "[public]").map(|fields| public(&fields)),
         speech: file.inner("speech", "[speech]").map(|fields| speech(&fields)).unwrap_or_default(),
         limits: file.inner("limits", "[limits]").map(|fields| limits(&fields)).unwrap_or_default(),
-        capture: file.inner("capture", "[capture]").and_then(|fields| capture(&fields)),
+        capture: file.inner("capture", "[capture]").map(|fields| capture(&fields)),
         retention: file
             .inner("retention", "[retention]")
             .map(|fields| retention(&fields))
@@ -448,10 +492,18 @@ fn limits(fields: &Fields<'_>) -> Limits {
     limits
 }
 
-fn capture(fields: &Fields<'_>) -> Option<Capture> {
-    let hep = fields.some_text("hep").and_then(|at| at.value);
+fn capture(fields: &Fields<'_>) -> Capture {
+    let written = fields.some_text("hep").and_then(|at| at.value.map(|text| (text, at.place)));
+    let hep = written.and_then(|(text, place)| {
+        let read = Collector::parse(&text);
+        if read.is_none() {
+            let what = format!("hep = \"{}\" is no host with a port", shown(&text));
+            fields.refuse(place, what, "write it like \"homer.example.com:9060\" or \"192.0.2.1:9060\"");
+        }
+        read
+    });
     fields.finish();
-    hep.map(|hep| Capture { hep })
+    Capture { hep }
 }
 
 fn retention(fields: &Fields<'_>) -> Retention {
@@ -516,5 +568,36 @@ impl JsonSchema for Ports {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "type": "string", "pattern": "^[0-9]{4,5}-[0-9]{4,5}$" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_is_a_host_and_a_port() {
+        for good in ["homer:9060", "a-b.example.com:1", "192.0.2.1:9060", "[2001:db8::1]:65535"] {
+            let read = Collector::parse(good).unwrap();
+            assert_eq!(serde_json::to_value(read).unwrap(), good);
+        }
+        for bad in [
+            "",
+            "homer",
+            ":9060",
+            "homer:0",
+            "homer:65536",
+            "homer:x",
+            "192.0.2:9060",
+            "192.0.2.256:9060",
+            "2001:db8::1:9060",
+            "[homer]:9060",
+            "a..b:9060",
+            "-a:9060",
+            "a b:9060",
+            "udp:homer:9060",
+        ] {
+            assert_eq!(Collector::parse(bad), None, "{bad}");
+        }
     }
 }

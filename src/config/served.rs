@@ -13,7 +13,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
     ("[[listen]]", "key", NO_TLS),
     ("[[listen]]", "client_ca", NO_TLS),
     ("[limits]", "rtp_timeout", NO_AUDIO),
-    ("[capture]", "hep", "nothing is captured yet: leave it out"),
     (
         "[[trunk]]",
         "nat",

@@ -39,6 +39,11 @@ impl Clock {
 }
 
 impl Reading {
+    /// Wall time in µs since 1970, so long ago.
+    pub fn wall_micros(&self, ago: Duration) -> u64 {
+        self.wall_micros.saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX))
+    }
+
     /// How long ago `stamp` was (µs of wall time since 1970; 0: unknown, taken as just now).
     pub fn age(&self, stamp: u64) -> Duration {
         if stamp == 0 {

@@ -3,7 +3,7 @@
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::clock::Clock;
-use super::exchange::{Effects, Exchange, Input, Load, Notice, Router};
+use super::exchange::{Effects, Exchange, Input, Load, Mark, Notice, Router};
 use super::precedence::Standing;
 use super::shard::{Core, Notices, Owners};
 use crate::call::cdr::{Cdr, Direction, Outcome};
@@ -47,7 +47,12 @@ impl Core for Metered {
         let began = self.turn.take();
         for notice in out.notices.drain(..) {
             match &notice {
-                Notice::Ended(cdr) => self.meters.ended(cdr),
+                Notice::Ended(cdr) => {
+                    self.meters.ended(cdr);
+                    if let Some(marks) = &mut out.marks {
+                        marks.push(Mark::Over { call: cdr.id.clone() });
+                    }
+                }
                 Notice::Answered(entry) => {
                     let waited = entry.answered.0.saturating_sub(entry.started.0);
                     self.meters.answer.record(waited as f64 / 1e3);

@@ -280,7 +280,7 @@ impl Desk for SharedDesk {
 }
 
 /// The address that the kernel would send from: connecting a UDP socket sends nothing and asks the routing table.
-fn sends_from(towards: IpAddr) -> Option<IpAddr> {
+pub(super) fn sends_from(towards: IpAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind(SocketAddr::new(unspecified(towards), 0)).ok()?;
     socket.connect(SocketAddr::new(towards, 5060)).ok()?;
     Some(socket.local_addr().ok()?.ip())

@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, LocalOptions, Runtime};
 use tokio::sync::{mpsc, watch};
 
 use super::brief;
+use super::capture::{self, Asker, Capture, Tap};
 use super::clock::Clock;
 use super::desk::{Place, SharedDesk};
 use super::exchange::Effects;
@@ -65,6 +66,8 @@ pub struct Options {
     pub connections_per_stranger: usize,
     /// Whether an address belongs to a trunk.
     pub known: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// Messages are captured.
+    pub capture: Option<capture::Wanted>,
 }
 
 impl Options {
@@ -78,6 +81,7 @@ impl Options {
             connections: 10_000,
             connections_per_stranger: 32,
             known: Box::new(|_| false),
+            capture: None,
         }
     }
 }
@@ -125,6 +129,7 @@ pub struct Node<C: Core> {
     desk: Arc<SharedDesk>,
     guests: Arc<Guests>,
     clock: Clock,
+    capture: Option<Capture>,
     back: Runtime,
 }
 
@@ -161,10 +166,15 @@ impl<C: Core> Node<C> {
         let back =
             Builder::new_multi_thread().worker_threads(BACK_THREADS).thread_name("back").enable_all().build();
         let back = back.map_err(StartError::Thread)?;
+        let places = sockets[0].iter().map(Bound::place).collect();
+        let started = options.capture.map(|wanted| Capture::start(wanted, places, shards, back.handle()));
+        let (capture, taps) = started.transpose().map_err(StartError::Thread)?.unzip();
+        let mut taps = taps.unwrap_or_default();
         let (slots, inboxes): (Vec<Slot<C>>, Vec<Inbox<C>>) = (0..shards).map(|_| inbox()).unzip();
         let (ended_to, ended) = watch::channel(0);
         let make = Arc::new(make);
-        let mut node = Node { slots, threads: Vec::new(), ended, listening, desk, guests, clock, back };
+        let mut node =
+            Node { slots, threads: Vec::new(), ended, listening, desk, guests, clock, capture, back };
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let berth =
                 Berth { shard: index, shards, clock, desk: Arc::clone(&node.desk), bound: bound.clone() };
@@ -178,6 +188,7 @@ impl<C: Core> Node<C> {
                 guests: Arc::clone(&node.guests),
                 inbox,
                 notices: notices(index),
+                tap: taps.pop(),
             };
             let (make, ended_to) = (Arc::clone(&make), ended_to.clone());
             let spawned = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
@@ -189,6 +200,7 @@ impl<C: Core> Node<C> {
             match spawned {
                 Ok(handle) => node.threads.push(handle),
                 Err(error) => {
+                    taps.clear();
                     node.stop();
                     return Err(StartError::Thread(error));
                 }
@@ -220,6 +232,11 @@ impl<C: Core> Node<C> {
         &self.back
     }
 
+    /// Where the messages of calls are asked for, where they are captured.
+    pub fn capture(&self) -> Option<Asker> {
+        self.capture.as_ref().map(Capture::asker)
+    }
+
     /// The shards' slots, for those who ask questions beside the node (the admin API).
     pub fn shards(&self) -> Shards<C> {
         Shards { slots: self.slots.clone() }
@@ -234,7 +251,7 @@ impl<C: Core> Node<C> {
 
     /// Ends every shard at once, then `back`. Not to be called from within `back`.
     pub fn stop(self) {
-        let Node { slots, threads, back, .. } = self;
+        let Node { slots, threads, capture, back, .. } = self;
         back.block_on(async {
             for slot in &slots {
                 // One that has ended already needs no stopping.
@@ -246,6 +263,9 @@ impl<C: Core> Node<C> {
             if thread.join().is_err() {
                 tracing::error!("a shard had panicked");
             }
+        }
+        if let Some(capture) = capture {
+            capture.join();
         }
         back.shutdown_timeout(BACK_PATIENCE);
     }
@@ -312,6 +332,12 @@ struct Bound {
     sources: Option<Arc<Sources>>,
 }
 
+impl Bound {
+    fn place(&self) -> capture::Place {
+        capture::Place { bound: self.addr, sources: self.sources.clone() }
+    }
+}
+
 enum Kind {
     Udp(std::net::UdpSocket),
     Tcp(std::net::TcpListener),
@@ -371,6 +397,7 @@ struct Thread<C: Core, O> {
     guests: Arc<Guests>,
     inbox: Inbox<C>,
     notices: Box<dyn Notices<C::Notice>>,
+    tap: Option<Tap>,
 }
 
 impl<C: Core, O: Owners> Thread<C, O> {
@@ -409,6 +436,7 @@ impl<C: Core, O: Owners> Thread<C, O> {
                 events,
                 inbox: self.inbox,
                 notices: self.notices,
+                tap: self.tap,
             };
             // A task like the streams', so that they wake it without going through the kernel.
             tokio::task::spawn_local(Shard::new(around, core).run()).await.map_err(io::Error::other)

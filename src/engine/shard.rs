@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use super::capture::Tap;
 use super::clock::{Clock, Reading};
 use super::ease::Ease;
 use super::exchange::{Effects, Input};
@@ -105,6 +106,8 @@ pub struct Surroundings<C: Core, O> {
     pub events: mpsc::Receiver<Event>,
     pub inbox: Inbox<C>,
     pub notices: Box<dyn Notices<C::Notice>>,
+    /// Where messages are captured.
+    pub tap: Option<Tap>,
 }
 
 /// One shard.
@@ -142,11 +145,12 @@ enum Turn {
 
 impl<C: Core, O: Owners> Shard<C, O> {
     pub fn new(around: Surroundings<C, O>, core: C) -> Self {
-        let Surroundings { index, clock, owners, slots, seats, ports, streams, events, inbox, notices } =
+        let Surroundings { index, clock, owners, slots, seats, ports, streams, events, inbox, notices, tap } =
             around;
-        let (effects, tally) = (Effects::default(), Tally::new());
+        let effects = Effects { marks: tap.as_ref().map(|_| Vec::new()), ..Effects::default() };
+        let (tally, dropping) = (Tally::new(), Rate::default());
         Shard {
-            mind: Mind { core, effects, index, owners, slots, tally, dropping: Rate::default() },
+            mind: Mind { core, effects, index, owners, slots, tally, dropping, tap },
             clock,
             seats,
             ports,
@@ -301,6 +305,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
         let messages: Vec<&[u8]> = passed.iter().map(|(_, _, bytes)| &**bytes).collect();
         for at in precedence::order(&messages, |message| self.mind.core.standing(message)) {
             let (from, arrived, bytes) = &passed[at];
+            self.mind.tap_received(reading, *from, bytes, now.mono.since(*arrived));
             self.mind.handle(now, Input::Received { from: *from, bytes, age: now.mono.since(*arrived) });
         }
         for _ in 0..A_TURN {
@@ -321,6 +326,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
     fn send(&mut self) {
         let mut wire = std::mem::take(&mut self.mind.effects.out.wire);
         let mut sends = std::mem::take(&mut self.mind.effects.out.sends);
+        self.mind.tap_sent(&self.clock, &wire, &sends);
         for Outgoing { to, range } in sends.drain(..) {
             let Some(bytes) = wire.get(range.clone()) else { continue };
             self.mind.tally.message(Dir::Out, to.transport, bytes);
@@ -448,6 +454,7 @@ struct Mind<C, O> {
     slots: Vec<Slot<C>>,
     tally: Tally,
     dropping: Rate,
+    tap: Option<Tap>,
 }
 
 impl<C: Core, O: Owners> Mind<C, O> {
@@ -459,10 +466,12 @@ impl<C: Core, O: Owners> Mind<C, O> {
         let owner = if self.slots.len() > 1 { self.owners.owner(bytes) } else { None };
         let other = owner.filter(|owner| *owner != self.index).and_then(|owner| self.slots.get(owner));
         let Some(slot) = other else {
+            self.tap_received(reading, from, bytes, age);
             self.handle(now, Input::Received { from, bytes, age });
             return;
         };
         if slot.pass(from, reading.before(age), bytes).is_err() {
+            self.tap_received(reading, from, bytes, age);
             self.tally.full(Queue::Inbox, 1);
             if let Line::Log { more } = self.dropping.occur(now.mono) {
                 tracing::warn!(more, "a shard's inbox is full: messages are dropped, new calls get 503");
@@ -470,6 +479,25 @@ impl<C: Core, O: Owners> Mind<C, O> {
             let owners = self.owners;
             self.guard(now, |_, out| owners.refuse(bytes, from, out));
         }
+    }
+
+    /// Captures a message that is taken in: by its owner, who knows whose it is.
+    fn tap_received(&mut self, reading: &Reading, from: Peer, bytes: &[u8], age: Duration) {
+        if let Some(tap) = &mut self.tap {
+            tap.received(reading.wall_micros(age), from, bytes);
+        }
+    }
+
+    /// Captures what is about to leave, and hands the turn's messages over.
+    fn tap_sent(&mut self, clock: &Clock, wire: &[u8], sends: &[Outgoing]) {
+        let (Some(tap), Some(marks)) = (&mut self.tap, &mut self.effects.marks) else { return };
+        let at = if sends.is_empty() { 0 } else { clock.read().wall_micros(Duration::ZERO) };
+        for Outgoing { to, range } in sends {
+            if let Some(bytes) = wire.get(range.clone()) {
+                tap.sent(at, *to, bytes);
+            }
+        }
+        tap.hand_over(marks);
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {

@@ -26,7 +26,7 @@ const MAX_DOUBLED: u32 = 6;
 const AT_ONCE: usize = 16;
 
 /// What is asked for, and by whom.
-pub(super) struct Asker {
+pub(super) struct Finder {
     /// Asked in place of the system's servers.
     server: Option<String>,
     /// Made when there is first something to ask for. None: there is nobody to be asked.
@@ -45,15 +45,15 @@ struct Due {
     failed: u32,
 }
 
-impl Asker {
+impl Finder {
     /// `server`: asked in place of the system's servers. `listening`: what we can send by.
-    pub fn new(server: Option<String>, listening: &[(Transport, SocketAddr)]) -> Asker {
+    pub fn new(server: Option<String>, listening: &[(Transport, SocketAddr)]) -> Finder {
         let mut reach: Reachable =
             listening.iter().map(|(transport, addr)| (*transport, addr.is_ipv4())).collect();
         reach.sort_unstable();
         reach.dedup();
         let server = server.filter(|server| !server.is_empty());
-        Asker { server, resolver: None, reach, generation: 0, due: HashMap::default() }
+        Finder { server, resolver: None, reach, generation: 0, due: HashMap::default() }
     }
 
     fn resolver(&self) -> Option<Resolver> {

@@ -20,6 +20,7 @@ use crate::admin::metrics::Metrics;
 use crate::admin::operations::{NotPublished, Operations, Published};
 use crate::admin::{Admin, BindError};
 use crate::config::{self, Config, Dialled, Finding, Loaded, Strangers};
+use crate::engine::capture::Wanted;
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::{Exchange, Input, Listener, Router, Settings};
@@ -272,7 +273,11 @@ fn options(config: &Config) -> Options {
         shards => shards as usize,
     };
     let shards = shards.min(crate::engine::node::MOST_SHARDS - 1);
-    Options { shards, ..Options::new(listeners) }
+    let capture = config.node.capture.as_ref().map(|capture| Wanted {
+        node: (&*config.node.node.name).into(),
+        collector: capture.hep.as_ref().map(|hep| (hep.host.clone(), hep.port)),
+    });
+    Options { shards, capture, ..Options::new(listeners) }
 }
 
 /// Makes the shards' exchanges.

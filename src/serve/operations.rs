@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::hosts::{self, Asker, DNS};
+use super::hosts::{self, DNS, Finder};
 use super::phones;
 use super::publish::Publisher;
 use super::trunks;
 use crate::admin::operations::{
-    AgentLine, BindingLine, Explanation, GenerationLine, NotPublished, NotRouted, Operations, Published,
-    Readiness, TrunkLine,
+    AgentLine, BindingLine, Captured, Explanation, GenerationLine, NotCaptured, NotPublished, NotRouted,
+    Operations, Published, Readiness, TrunkLine,
 };
 use crate::call::story::{CallPlace, CallStory, LiveCall};
 use crate::config::Config;
+use crate::engine::capture::Asker;
 use crate::engine::clock::Clock;
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
@@ -46,18 +47,19 @@ pub(super) struct Front {
     pub publisher: Publisher,
     pub recorder: Recorder,
     pub reader: Reader,
+    capture: Option<Asker>,
     told: ToldTrunks,
     /// A [`Life`].
     life: AtomicU8,
     /// Who asks where the hosts are that have names.
-    pub asker: tokio::sync::Mutex<Asker>,
+    pub finder: tokio::sync::Mutex<Finder>,
     /// Held while a reload runs.
     reloading: tokio::sync::Mutex<()>,
 }
 
 impl Front {
     pub fn new(node: &Node<Metered>, publisher: Publisher, store: &Store) -> Front {
-        let asker = Asker::new(publisher.environment(DNS), node.listening());
+        let finder = Finder::new(publisher.environment(DNS), node.listening());
         Front {
             shards: node.shards(),
             desk: Arc::clone(node.desk()),
@@ -65,9 +67,10 @@ impl Front {
             publisher,
             recorder: store.recorder(),
             reader: store.reader(),
+            capture: node.capture(),
             told: ToldTrunks::default(),
             life: AtomicU8::new(Life::Starting as u8),
-            asker: tokio::sync::Mutex::new(asker),
+            finder: tokio::sync::Mutex::new(finder),
             reloading: tokio::sync::Mutex::new(()),
         }
     }
@@ -129,7 +132,7 @@ impl Front {
 
     /// Looks up hosts that are due.
     pub async fn update_hosts(&self, table: &Table) {
-        self.asker.lock().await.update(table, &self.desk.hosts).await;
+        self.finder.lock().await.update(table, &self.desk.hosts).await;
     }
 
     /// The same, but not for longer than a start or a reload may wait.
@@ -199,6 +202,20 @@ impl Operations for Front {
             let id: Arc<str> = id.into();
             let question = move |core: &mut Metered, now, _: &mut _| core.exchange.story(now, &id);
             self.shards.ask_all(question).await.unwrap_or_default().into_iter().flatten().next()
+        }
+        .boxed()
+    }
+
+    fn pcap<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Captured, NotCaptured>> {
+        async move {
+            let Some(capture) = &self.capture else { return Err(NotCaptured::Off) };
+            let kept = capture.transcript(id).await.filter(|kept| !kept.said.is_empty());
+            let Some(kept) = kept else {
+                let known = self.call(id).await.is_some();
+                return Err(if known { NotCaptured::Gone } else { NotCaptured::Unknown });
+            };
+            let missing: Vec<String> = kept.missing.iter().map(ToString::to_string).collect();
+            Ok(Captured { messages: kept.said.len(), missing: missing.join("; "), file: kept.pcap() })
         }
         .boxed()
     }

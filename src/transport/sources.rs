@@ -38,7 +38,7 @@ impl Sources {
     }
 
     /// Which of our addresses a far end wrote to last.
-    pub(super) fn of(&self, to: SocketAddr) -> Option<IpAddr> {
+    pub fn of(&self, to: SocketAddr) -> Option<IpAddr> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.young.get(&to).or_else(|| known.old.get(&to)).copied()
     }

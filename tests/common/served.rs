@@ -9,8 +9,9 @@ use serde_json::json;
 use strowger::admin::Admin;
 use strowger::admin::metrics::Metrics;
 use strowger::admin::operations::{
-    AgentLine, BindingLine, Explanation, FailureLine, GatewayLine, GenerationLine, NotPublished, NotRouted,
-    Operations, Published, Readiness, RegistrationLine, RegistrationState, TrunkLine,
+    AgentLine, BindingLine, Captured, Explanation, FailureLine, GatewayLine, GenerationLine, NotCaptured,
+    NotPublished, NotRouted, Operations, Published, Readiness, RegistrationLine, RegistrationState,
+    TrunkLine,
 };
 use strowger::call::cdr::{Direction, Role};
 use strowger::call::story::{CallPlace, CallStory, LadderLine, LiveCall, StoryLeg, StoryTimer, Way};
@@ -93,6 +94,21 @@ impl Operations for MadeUp {
 
     fn call<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<CallStory>> {
         async move { id.starts_with('c').then(|| story_of(id)) }.boxed()
+    }
+
+    fn pcap<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Captured, NotCaptured>> {
+        async move {
+            let missing = if id == "c2" { "the first messages are no longer kept" } else { "" };
+            match id {
+                "c1" | "c2" => {
+                    Ok(Captured { messages: 14, missing: missing.to_owned(), file: b"a file".to_vec() })
+                }
+                "c3" => Err(NotCaptured::Gone),
+                "off" => Err(NotCaptured::Off),
+                _ => Err(NotCaptured::Unknown),
+            }
+        }
+        .boxed()
     }
 
     fn hang_up<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool> {

@@ -8,7 +8,7 @@ use super::dialled::{dialled, emergency_of};
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
-use super::{CallEvent, Effects, Exchange, Notice, STALE, names};
+use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
@@ -417,6 +417,7 @@ impl Exchange {
             dialled: arrival.dialled.clone(),
         };
         let emergency = emergency_of(&plan, &arrival);
+        out.mark(|| begins(&arrival, invite));
         self.slots.insert(Box::new(Slot {
             key,
             delayed: arrival.offer.is_none(),
@@ -477,6 +478,7 @@ impl Exchange {
         why: Refusal,
         out: &mut Effects,
     ) {
+        out.mark(|| begins(arrival, invite));
         self.rejected.count(why.label());
         let code = match origin.trunk() {
             Some(trunk) if why == Refusal::TrunkLimit => trunk.limit_code,
@@ -633,6 +635,10 @@ pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refu
         | Refusal::Fault
         | Refusal::Version => {}
     }
+}
+
+fn begins(arrival: &Arrival, invite: &Message<'_>) -> Mark {
+    Mark::Begins { call: arrival.id.clone(), call_id: invite.call_id().into() }
 }
 
 /// Whether the number forwards to one outside.

@@ -10,7 +10,7 @@ use super::challenged::Given;
 use super::names::CallIdText;
 use super::slot::{CalledSide, Challenged, Owner, Shown, Side, Special, Stage};
 use super::story::What;
-use super::{Effects, Exchange, Settings, SlotKey, names};
+use super::{Effects, Exchange, Mark, Settings, SlotKey, names};
 use crate::call::event::{Event, LegEvent, LegId};
 use crate::call::leg::{Destination, Leg};
 use crate::call::presentation::Presentation;
@@ -122,6 +122,7 @@ impl Exchange {
         let bytes = &self.scratch[range];
         self.transactions.send(now.mono, transaction, Method::Invite, bytes, peer, &mut out.out);
         slot.story.say(now.mono, Way::Out, id, What::Request(Method::Invite));
+        out.mark(|| Mark::Leg { call: call.arrival.id.clone(), call_id: call_id.into() });
         slot.pins += 1;
         side.called(transaction, call_id, peer, cseq, min_se);
         if pinned {

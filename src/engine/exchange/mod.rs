@@ -64,7 +64,7 @@ use inspect::write_contact;
 use names::Namer;
 use switchboard::Switchboard;
 
-pub use names::{Router, SlotKey};
+pub use names::{Router, SlotKey, find_call_id};
 use slot::{Armed, Slot};
 pub use slot::{Owner, Wake};
 
@@ -139,6 +139,27 @@ impl<'a> Input<'a> {
 pub struct Effects {
     pub out: Outbox,
     pub notices: Vec<Notice>,
+    /// What capture hears of calls; `None`: nothing is captured.
+    pub marks: Option<Vec<Mark>>,
+}
+
+impl Effects {
+    fn mark(&mut self, mark: impl FnOnce() -> Mark) {
+        if let Some(marks) = &mut self.marks {
+            marks.push(mark());
+        }
+    }
+}
+
+/// Which call a Call-ID is of, for who captures messages: the exchange knows, and need not read them for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// A call begins with an INVITE of this Call-ID.
+    Begins { call: Box<str>, call_id: Box<[u8]> },
+    /// A leg of the call has this one.
+    Leg { call: Box<str>, call_id: Box<[u8]> },
+    /// The call's record is written.
+    Over { call: Box<str> },
 }
 
 /// What others hear of a call.

@@ -177,7 +177,7 @@ pub fn read_tag(text: &[u8]) -> Option<(SlotKey, LegId, u8)> {
 }
 
 /// The value of the first Call-ID header, full or compact, found without parsing the rest.
-fn find_call_id(message: &[u8]) -> Option<&[u8]> {
+pub fn find_call_id(message: &[u8]) -> Option<&[u8]> {
     let mut at = 0;
     while let Some(end) = memchr::memchr(b'\n', &message[at..]) {
         let line = message[at..at + end].trim_ascii();
