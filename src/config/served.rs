@@ -10,9 +10,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
     ("[retention]", "visitor_days", "numbers are not leased yet: leave it out"),
     ("the file", "emergency", "emergency numbers are not told apart yet: leave it out"),
     ("the file", "pool", "numbers are not leased yet: leave it out"),
-    ("[[listen]]", "cert", NO_TLS),
-    ("[[listen]]", "key", NO_TLS),
-    ("[[listen]]", "client_ca", NO_TLS),
     ("[limits]", "rtp_timeout", NO_AUDIO),
     ("[capture]", "hep", "nothing is captured yet: leave it out"),
     (
@@ -35,7 +32,7 @@ const NOT_YET: &[(&str, &str, &str)] = &[
 /// Stands for `[[number]]`, `[[profile]]` and `[defaults]`, whose keys are the same.
 const NUMBER: &str = "[[number]]";
 const NO_AUDIO: &str = "this version does not touch audio: leave it out";
-pub(super) const NO_TLS: &str = "only udp and tcp are served";
+pub(super) const NO_WEB: &str = "only udp, tcp and tls are served";
 pub(super) const NO_WEIGHT: &str =
     "they are tried in the order in which they are written: write other priorities";
 pub(super) const NO_DNS: &str = "names are not looked up yet: write an IP address";

@@ -13,6 +13,8 @@ pub struct SipUri {
     pub user: Option<Box<str>>,
     /// Where it is, when the host is an IP literal; port 5060 (5061 with `sips` or TLS) when none is written.
     pub addr: Option<SocketAddr>,
+    /// The port as it is written.
+    pub port: Option<u16>,
     /// The `transport` parameter; TLS for `sips`.
     pub transport: Option<Transport>,
 }
@@ -61,7 +63,7 @@ impl SipUri {
         }
         let default = if transport == Some(Transport::Tls) { 5061 } else { 5060 };
         let addr = host.map(|ip| SocketAddr::new(ip, port.unwrap_or(default)));
-        Ok(SipUri { text: text.into(), user: user.map(Into::into), addr, transport })
+        Ok(SipUri { text: text.into(), user: user.map(Into::into), addr, port, transport })
     }
 }
 

@@ -5,6 +5,7 @@
 mod build;
 mod ends;
 mod explain;
+mod hosts;
 mod outbound;
 mod plan;
 mod table;
@@ -13,6 +14,7 @@ mod trunk;
 pub use build::BadTable;
 pub use ends::{Fixed, Phones, Reached, TargetEnd, Unrung};
 pub use explain::{Because, ExplainedStep, ExplainedTarget, Explanation, explain, schema};
+pub use hosts::HostNames;
 pub use outbound::{NoWay, Outbound};
 pub use plan::{
     Agent, CallLimits, Contact, Origin, Plan, Prompt, Secrets, Shows, Step, Target, Text, Voicemail, Who,

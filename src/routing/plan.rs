@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::{ForeignCallerId, NoWay, Outbound, Trunk};
 use crate::number::{Country, E164};
 use crate::sip::digest::Algorithm;
-use crate::sip::peer::{Peer, Transport};
+use crate::sip::peer::{NameId, Peer, Transport};
 
 /// A text that many calls share.
 pub type Text = Arc<str>;
@@ -215,6 +215,8 @@ pub struct Contact {
     pub uri: Text,
     /// Where it is sent, when the host is an IP literal. A name is not resolved yet.
     pub addr: Option<std::net::SocketAddr>,
+    /// What its certificate has to bear, when the host is a name.
+    pub name: Option<NameId>,
     pub transport: Transport,
     /// Where a registered one is reached, and by nothing else.
     pub peer: Option<Peer>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Text;
 use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, TrunkTransport};
 use crate::number::{self, Country, E164, Prefix};
-use crate::sip::peer::Transport;
+use crate::sip::peer::{NameId, Transport};
 
 /// One `[[trunk]]`, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +126,8 @@ pub struct Gateway {
     pub uri: Text,
     /// Where it is, when the host is an IP literal. A name is not resolved yet.
     pub addr: Option<SocketAddr>,
+    /// What its certificate has to bear, when the host is a name.
+    pub name: Option<NameId>,
     /// The URI's `transport`, else the trunk's; UDP where that is `auto`.
     pub transport: Transport,
     /// `auto`: what is too long for a datagram goes by TCP.

@@ -16,7 +16,7 @@ use crate::sip::dialog::Ways as _;
 use crate::sip::header::{Name, chars};
 use crate::sip::peer::{Peer, Transport};
 use crate::sip::transaction::Key;
-use crate::sip::uri::{Address, SIP_PORT, Uri};
+use crate::sip::uri::{Address, Uri};
 use crate::sip::wire::Message;
 use crate::time::{Instant, Now};
 
@@ -170,6 +170,7 @@ impl Exchange {
             contact: Arc::new(Contact {
                 uri: uri.into(),
                 addr: Some(peer.addr),
+                name: None,
                 transport: peer.transport,
                 peer: Some(peer),
                 route: path.into(),
@@ -188,7 +189,7 @@ impl Exchange {
     /// UDP to where it came from, but to the Contact's own port on the same host. So no Contact sends anything to a
     /// third party, which would be how to reach one in our name.
     fn reached_at(&self, from: Peer, uri: &Uri<'_>, path: &[Text]) -> Result<Peer, Refusal> {
-        let own = uri.host_ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(SIP_PORT)));
+        let own = uri.socket_addr();
         if own.is_some_and(|addr| self.is_ours_or_a_gateways(addr)) {
             return Err(Refusal::ForeignContact);
         }
