@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -21,6 +21,8 @@ use super::place::At;
 
 /// The largest file that is read; all of Mozilla's roots together are a quarter of it.
 const MAX_FILE: u64 = 1 << 20;
+/// A certificate that ends within this time is told of: it wants to be renewed.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
 /// The longest chain; each handshake sends all of it.
 const MAX_CHAIN: usize = 16;
 
@@ -155,19 +157,18 @@ impl File<'_> {
         let validity = certificate.tbs_certificate().validity();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (from, until) = (validity.not_before, validity.not_after);
-        let what = if now > until.to_unix_duration() {
-            format!("has expired at {until}")
-        } else if now < from.to_unix_duration() {
-            format!("is not valid before {from}")
+        let (ends, begins) = (until.to_unix_duration(), from.to_unix_duration());
+        let (what, remedy) = if now > ends {
+            (format!("has expired at {until}"), "renew it: until then others refuse the connection")
+        } else if now < begins {
+            (format!("is not valid before {from}"), "until then others refuse the connection")
+        } else if now + SOON > ends {
+            (format!("expires at {until}"), "renew it before")
         } else {
             return;
         };
         let what = format!("{} = \"{}\": the certificate {what}", self.key, shown(&self.at.value));
-        self.fields.report().warning(
-            self.at.place,
-            what,
-            "renew it: until then others refuse the connection",
-        );
+        self.fields.report().warning(self.at.place, what, remedy);
     }
 
     fn secret(&self, text: &[u8]) -> Option<PrivateKeyDer<'static>> {

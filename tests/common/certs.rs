@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -49,10 +49,15 @@ impl Ca {
 
     /// The same, valid until the first day of a year.
     pub fn issue_until(&self, names: &[&str], year: i32) -> Issued {
+        self.issue_between(names, date_time_ymd(2020, 1, 1).into(), date_time_ymd(year, 1, 1).into())
+    }
+
+    /// The same, valid between two times.
+    pub fn issue_between(&self, names: &[&str], from: SystemTime, until: SystemTime) -> Issued {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(year, 1, 1);
+        params.not_before = from.into();
+        params.not_after = until.into();
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Issued { cert: cert.pem(), key: key.serialize_pem() }
