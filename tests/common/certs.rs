@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -129,7 +129,18 @@ pub fn dial(addr: SocketAddr, phone: &Arc<ClientConfig>) -> io::Result<Client> {
 
 /// The next connection to a gateway, through with the handshake.
 pub fn accept(gateway: &TcpListener, config: &Arc<ServerConfig>) -> io::Result<Server> {
-    let (mut tcp, _) = gateway.accept()?;
+    gateway.set_nonblocking(true)?;
+    let until = Instant::now() + PATIENCE;
+    let mut tcp = loop {
+        match gateway.accept() {
+            Ok((tcp, _)) => break tcp,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    tcp.set_nonblocking(false)?;
     tcp.set_read_timeout(Some(PATIENCE))?;
     let mut tls = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
     while tls.is_handshaking() {
