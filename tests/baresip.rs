@@ -53,8 +53,8 @@ fn baresip_answers_first_and_the_others_stop_ringing() -> Outcome {
 }
 
 #[test]
-fn baresip_registers_and_is_rung_where_it_is_by_udp_and_by_tcp() -> Outcome {
-    for transport in ["udp", "tcp"] {
+fn baresip_registers_and_is_rung_where_it_is_by_udp_tcp_and_tls() -> Outcome {
+    for transport in ["udp", "tcp", "tls"] {
         let world = World::start("ring = [\"carol\"]")?;
         let mut carol = phone(&world, world.bob, &carols(&world, transport), &[])?;
         carol.wait_until(PHONE, |printed| printed.contains("200 OK"))?;
@@ -72,7 +72,7 @@ fn baresip_registers_and_is_rung_where_it_is_by_udp_and_by_tcp() -> Outcome {
 
 #[test]
 fn baresip_calls_out_through_a_trunk_and_shows_its_number() -> Outcome {
-    for transport in ["udp", "tcp"] {
+    for transport in ["udp", "tcp", "tls"] {
         let world = World::start("ring = [\"alice\"]")?;
         let gateway = world.phone("phone_hangs_up", world.gateway, &[])?;
         let mut carol = phone(&world, world.bob, &carols(&world, transport), &["-e", "/dial +12125550188"])?;
@@ -88,10 +88,11 @@ fn baresip_calls_out_through_a_trunk_and_shows_its_number() -> Outcome {
 
 /// An account that registers with the node.
 fn carols(world: &World, transport: &str) -> String {
+    let port = if transport == "tls" { world.secure } else { world.sip };
     format!(
-        "<sip:carol@{}:{};transport={transport}>;auth_user=carol;auth_pass=swordfish;regint=60;answermode=auto;\
+        "<sip:carol@{}:{port};transport={transport}>;auth_user=carol;auth_pass=swordfish;regint=60;answermode=auto;\
          audio_codecs=pcmu\n",
-        world.host, world.sip,
+        world.host,
     )
 }
 
@@ -113,9 +114,10 @@ fn phone(world: &World, port: u16, account: &str, more: &[&str]) -> Result<Progr
     let modules = MODULES.iter().find(|path| Path::new(path).is_dir());
     let modules = modules.ok_or_else(|| format!("baresip's modules are in none of {MODULES:?}"))?;
     let config = format!(
-        "module_path {modules}\nsip_listen {host}:{port}\nnet_interface {host}\n\
+        "module_path {modules}\nsip_listen {host}:{port}\nsip_cafile {}\nnet_interface {host}\n\
          audio_player aubridge,alone\naudio_source aubridge,alone\naudio_alert aubridge,alone\n\
-         module g711.so\nmodule aubridge.so\nmodule_app account.so\nmodule_app menu.so\n"
+         module g711.so\nmodule aubridge.so\nmodule_app account.so\nmodule_app menu.so\n",
+        world.folder.path().join("ca.pem").display()
     );
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).map_err(|e| e.to_string());
     fs::create_dir_all(&folder).map_err(|e| e.to_string())?;

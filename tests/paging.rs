@@ -108,6 +108,7 @@ impl Shard {
             addr: "127.0.1.1:5060".parse().unwrap(),
             listener: ListenerId(0),
             flow: None,
+            name: None,
         };
         self.handle(Input::Received { from, bytes: invite.as_bytes(), age: Duration::ZERO });
     }

@@ -1,6 +1,7 @@
 //! Calls over real sockets: the real program between SIPp's carrier and SIPp's phones. The scenarios are in
 //! `tests/sipp/`.
 
+#[expect(dead_code, reason = "shared with tests that ask for more")]
 mod support;
 
 use std::time::{Duration, Instant};

@@ -34,6 +34,7 @@ macro_rules! refusals {
 
 refusals! {
     Malformed        400 "malformed"          "malformed request"          "the request does not parse (RFC 3261 §21.4.1)";
+    InsecureContact  400 "insecure_contact"   "a sips: Contact without TLS" "the Contact is sips:, and its phone is not reached by TLS (RFC 5630)";
     OtherUri         400 "digest_uri"         "signed for another URI"     "the credentials are for another URI (RFC 7616 §3.4.6)";
     Unauthorized     401 "unauthorized"       "no credentials"             "every REGISTER is challenged (R1b)";
     WrongPassword    401 "wrong_password"     "wrong credentials"          "the credentials prove no password of ours (R1b)";

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::hash::{Hash, RandomState};
+use std::net::SocketAddr;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::choices::{ListenTransport, TrunkTransport};
 use super::fields::shown;
 use super::number::{Dialled, Keys};
 use super::place::{At, Place, Report, suggestion};
+use super::uri::SipUri;
 use super::{Config, Number};
 use crate::number::{E164, MAX_DIGITS, Prefix};
+use crate::sip::peer::Transport;
 
 /// Ringing longer lets a mobile's own voicemail answer: the call counts as completed and nobody spoke.
 const MOBILE_VOICEMAIL: u32 = 20;
@@ -30,6 +34,7 @@ pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
     let check = Check::new(config, unread, report);
     check.duplicates();
     check.trunk_matches();
+    check.tls();
     for keys in config.profiles.iter().map(|profile| &profile.keys) {
         check.keys(keys);
     }
@@ -113,6 +118,35 @@ impl<'c> Check<'c> {
                     self.report.at(first),
                 );
                 self.report.error(net.place, what, "keep one of them, or name ports that differ");
+            }
+        }
+    }
+
+    /// A connection by TLS is opened from a listener of TLS, with its certificate.
+    fn tls(&self) {
+        let listens = |addr: Option<SocketAddr>| {
+            self.config.node.listen.iter().any(|listen| {
+                let same_family = addr.is_none_or(|addr| addr.is_ipv4() == listen.addr.is_ipv4());
+                listen.transport == ListenTransport::Tls && same_family
+            })
+        };
+        let complain = |place: Place, who: String, uri: &SipUri| {
+            let what = format!("{who} is reached by TLS at \"{}\", and nothing here listens so", uri.text);
+            let remedy = "add a [[listen]] with transport = \"tls\", of the same family of addresses";
+            self.report.warning(place, what, remedy);
+        };
+        for trunk in &self.config.trunks {
+            let fallback = (trunk.transport == TrunkTransport::Tls).then_some(Transport::Tls);
+            let by_tls = |uri: &&SipUri| uri.transport.or(fallback) == Some(Transport::Tls);
+            let uris = trunk.gateways.iter().map(|gateway| &gateway.uri);
+            for uri in uris.filter(by_tls).filter(|uri| !listens(uri.addr)) {
+                complain(trunk.place, format!("trunk \"{}\"", *trunk.name), uri);
+            }
+        }
+        for agent in &self.config.agents {
+            let by_tls = |uri: &&SipUri| uri.transport == Some(Transport::Tls);
+            for uri in agent.contact.iter().filter(by_tls).filter(|uri| !listens(uri.addr)) {
+                complain(agent.place, format!("agent \"{}\"", *agent.name), uri);
             }
         }
     }

@@ -270,14 +270,14 @@ impl<'e> Gathered<'e> {
             if sections != Sections::Routing {
                 let unheard = Report::default();
                 let fields = Fields::table("the file", top, document.get_ref(), &lines, &unheard);
-                self.node = Some(node::read(&fields, self.env));
+                self.node = Some(node::read(&fields, folder, self.env));
             }
             return;
         }
         let report = std::mem::take(&mut self.report);
         let fields = Fields::table("the file", top, document.get_ref(), &lines, &report);
         if sections != Sections::Routing {
-            self.node = Some(node::read(&fields, self.env));
+            self.node = Some(node::read(&fields, folder, self.env));
         }
         if sections == Sections::Node {
             self.unread.sections.extend(NAMED.into_iter().filter(|section| fields.has(section)));

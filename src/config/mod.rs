@@ -5,6 +5,7 @@
 mod agent;
 mod check;
 mod choices;
+mod credentials;
 mod diff;
 mod fields;
 mod load;
@@ -28,6 +29,7 @@ pub use choices::{
     Anchor, DidFrom, ForeignCallerId, ListenTransport, NumberFormat, Pai, Strangers, TrunkTransport,
     WhenExhausted,
 };
+pub use credentials::Credentials;
 pub use diff::{Counts, Diff, diff};
 pub use load::{Checked, Loaded, checked, load, parse};
 pub use net::Net;

@@ -1,12 +1,15 @@
 //! `strowger.toml`: the node. Restart to change.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::choices::{Anchor, ListenTransport, Strangers};
+use super::credentials::{self, Credentials, Written};
 use super::fields::{Fields, shown};
 use super::place::{At, Place};
 use super::served;
@@ -84,13 +87,18 @@ pub struct Listen {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub advertise: Option<SocketAddr>,
-    /// TLS: the certificate chain, relative to this file.
+    /// TLS: the certificate chain, our own first; PEM, relative to this file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert: Option<Box<str>>,
+    /// TLS: its private key; PEM (PKCS#8, PKCS#1 or SEC1), relative to this file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Box<str>>,
+    /// TLS: whoever connects has to show a certificate that one of these signed; PEM, relative to this file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<Box<str>>,
+    /// What those files hold.
+    #[serde(skip)]
+    pub credentials: Option<Arc<Credentials>>,
     #[serde(skip)]
     pub place: Place,
 }
@@ -272,6 +280,7 @@ impl Default for Listen {
             cert: None,
             key: None,
             client_ca: None,
+            credentials: None,
             place: Place::default(),
         }
     }
@@ -302,8 +311,8 @@ impl Default for Retention {
     }
 }
 
-/// Reads the node's sections. `file` is the whole document; the caller finishes it.
-pub(super) fn read(file: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> Node {
+/// Reads the node's sections. `file` is the whole document, `folder` where it lies; the caller finishes it.
+pub(super) fn read(file: &Fields<'_>, folder: &Path, env: &dyn Fn(&str) -> Option<String>) -> Node {
     let listen = file
         .tables("listen", "[[listen]]", "[[listen]], once for each")
         .map(|list| list.value)
@@ -312,7 +321,8 @@ pub(super) fn read(file: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> N
         let what = format!("there are more than {MAX_LISTENERS} [[listen]]");
         file.refuse(listen[MAX_LISTENERS].place, what, "leave some out");
     }
-    let mut listeners: Vec<Listen> = listen.iter().take(MAX_LISTENERS).filter_map(read_listen).collect();
+    let mut listeners: Vec<Listen> =
+        listen.iter().take(MAX_LISTENERS).filter_map(|fields| read_listen(fields, folder)).collect();
     if listen.is_empty() {
         listeners.push(Listen::default());
     }
@@ -356,7 +366,7 @@ fn country(fields: &Fields<'_>) -> Option<Country> {
     country
 }
 
-fn read_listen(fields: &Fields<'_>) -> Option<Listen> {
+fn read_listen(fields: &Fields<'_>, folder: &Path) -> Option<Listen> {
     let transport = fields.choice::<ListenTransport>("transport");
     let addr = match (address(fields, "addr"), fields.has("addr")) {
         (Some(at), _) => Some(at.value),
@@ -371,11 +381,21 @@ fn read_listen(fields: &Fields<'_>) -> Option<Listen> {
     let [cert, key, client_ca] = ["cert", "key", "client_ca"].map(|key| fields.text(key));
     let transport_place = transport.map_or(fields.place, |at| at.place);
     let transport = value_or(transport, ListenTransport::Udp);
+    let mut found = None;
     match transport {
-        ListenTransport::Udp | ListenTransport::Tcp => {}
-        ListenTransport::Tls | ListenTransport::Ws | ListenTransport::Wss => {
+        ListenTransport::Udp | ListenTransport::Tcp => {
+            for at in [&cert, &key, &client_ca].into_iter().flatten() {
+                let what = format!("a certificate is of no use with transport = \"{}\"", transport.word());
+                fields.report().warning(at.place, what, "write transport = \"tls\", or leave it out");
+            }
+        }
+        ListenTransport::Tls => {
+            let written = Written { cert: cert.as_ref(), key: key.as_ref(), client_ca: client_ca.as_ref() };
+            found = credentials::read(fields, folder, &written);
+        }
+        ListenTransport::Ws | ListenTransport::Wss => {
             let what = format!("transport = \"{}\" is not served yet", transport.word());
-            fields.report().warning(transport_place, what, served::NO_TLS);
+            fields.report().warning(transport_place, what, served::NO_WEB);
         }
     }
     if matches!(transport, ListenTransport::Tls | ListenTransport::Wss) {
@@ -394,6 +414,7 @@ fn read_listen(fields: &Fields<'_>) -> Option<Listen> {
         cert,
         key,
         client_ca,
+        credentials: found.map(Arc::new),
         place: fields.place,
     })
 }

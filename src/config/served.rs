@@ -9,9 +9,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
     ("[retention]", "recording_days", NO_AUDIO),
     ("[retention]", "visitor_days", "numbers are not leased yet: leave it out"),
     ("the file", "pool", "numbers are not leased yet: leave it out"),
-    ("[[listen]]", "cert", NO_TLS),
-    ("[[listen]]", "key", NO_TLS),
-    ("[[listen]]", "client_ca", NO_TLS),
     ("[limits]", "rtp_timeout", NO_AUDIO),
     (
         "[[trunk]]",
@@ -32,7 +29,8 @@ const NOT_YET: &[(&str, &str, &str)] = &[
 /// Stands for `[[number]]`, `[[profile]]` and `[defaults]`, whose keys are the same.
 const NUMBER: &str = "[[number]]";
 const NO_AUDIO: &str = "this version does not touch audio: leave it out";
-pub(super) const NO_TLS: &str = "only udp and tcp are served";
+pub(super) const NO_WEB: &str = "only udp, tcp and tls are served";
+
 /// Why this key of this section is not served, when it is not.
 pub(super) fn not_yet(section: &str, key: &str) -> Option<&'static str> {
     let section = if matches!(section, "[[profile]]" | "[defaults]") { NUMBER } else { section };

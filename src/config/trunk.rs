@@ -10,11 +10,9 @@ use super::fields::{Fields, shown};
 use super::net::{Net, nets};
 use super::node::{Secret, seconds, value_or};
 use super::place::{At, Place};
-use super::served;
 use super::uri::SipUri;
 use crate::number::Prefix;
 use crate::sip::header::{Fate, Name, chars};
-use crate::sip::peer::Transport;
 
 /// The most gateways of a trunk.
 const MAX_GATEWAYS: usize = 32;
@@ -137,9 +135,6 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
     }
     let name = fields.name("name");
     let transport = fields.choice("transport");
-    if let Some(At { value: TrunkTransport::Tls, place }) = transport {
-        fields.report().warning(place, "transport = \"tls\" is not served yet", served::NO_TLS);
-    }
     let gateways = gateways(fields);
     let outbound = fields.flag("outbound");
     if let Some(at) = outbound.filter(|at| at.value && gateways.is_empty() && !fields.has("gateways")) {
@@ -230,7 +225,7 @@ fn gateway(fields: &Fields<'_>) -> Option<Gateway> {
     Some(Gateway { uri: uri?.value, priority, weight })
 }
 
-/// Reads a SIP URI, and warns where it asks for TLS.
+/// Reads a SIP URI.
 pub(super) fn uri(fields: &Fields<'_>, key: &'static str) -> Option<At<SipUri>> {
     let text = fields.some_text(key)?;
     let uri = match SipUri::parse(text.value.as_deref()?) {
@@ -241,9 +236,6 @@ pub(super) fn uri(fields: &Fields<'_>, key: &'static str) -> Option<At<SipUri>> 
             return None;
         }
     };
-    if uri.transport == Some(Transport::Tls) {
-        fields.report().warning(text.place, format!("\"{}\" asks for TLS", uri.text), served::NO_TLS);
-    }
     Some(At { value: uri, place: text.place })
 }
 

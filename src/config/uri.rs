@@ -15,6 +15,7 @@ pub struct SipUri {
     pub addr: Option<SocketAddr>,
     /// The host, when it is a name: in lower case, and without a dot at its end.
     pub host: Option<Box<str>>,
+    /// The port as it is written.
     pub port: Option<u16>,
     /// The `transport` parameter; TLS for `sips`.
     pub transport: Option<Transport>,

@@ -1,9 +1,11 @@
 //! A node: its sockets, its shards and its `back` runtime, started and stopped as one. `serve`, `try` and the
 //! tests all start one in their own process.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,7 +25,8 @@ use crate::sip::peer::{ListenerId, Transport};
 use crate::time::Now;
 use crate::transport::guests::{Guests, NoRoom};
 use crate::transport::sources::Sources;
-use crate::transport::streams::{StreamLimits, Streams};
+use crate::transport::streams::{Failed, Opened, Secure, StreamLimits, Streams};
+use crate::transport::tls::Tls;
 use crate::transport::{accept, icmp, tcp, udp};
 
 /// Threads of `back`: one may wait for the disk while the other answers `/metrics`.
@@ -68,6 +71,8 @@ pub struct Options {
     pub known: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     /// Messages are captured.
     pub capture: Option<capture::Wanted>,
+    /// What its listeners of TLS show, by their places.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Options {
@@ -82,6 +87,7 @@ impl Options {
             connections_per_stranger: 32,
             known: Box::new(|_| false),
             capture: None,
+            tls: None,
         }
     }
 }
@@ -99,8 +105,10 @@ impl Options {
 pub enum StartError {
     #[error("cannot listen on {transport} {addr}: {error}", transport = transport.uri_token())]
     Listen { transport: Transport, addr: SocketAddr, error: io::Error },
-    #[error("transport {transport} is not served by this version; it would be udp or tcp", transport = .0.uri_token())]
+    #[error("transport {transport} is not served by this version; it would be udp, tcp or tls", transport = .0.uri_token())]
     NotServed(Transport),
+    #[error("{0} would be listened on by TLS, without a certificate")]
+    NoCertificate(SocketAddr),
     #[error("{0} shards; 1 to {MOST_SHARDS} are possible")]
     Shards(usize),
     #[error("{0} listeners; 1 to 256 are possible")]
@@ -153,6 +161,12 @@ impl<C: Core> Node<C> {
         if !(1..=MOST_SHARDS).contains(&shards) {
             return Err(StartError::Shards(shards));
         }
+        for (place, listen) in options.listeners.iter().enumerate() {
+            let serves = options.tls.as_ref().is_some_and(|tls| tls.serves(place));
+            if listen.transport == Transport::Tls && !serves {
+                return Err(StartError::NoCertificate(listen.addr));
+            }
+        }
         let mut sockets = bind_all(&options.listeners, shards)?;
         let bound: Vec<SocketAddr> = sockets[0].iter().map(|socket| socket.addr).collect();
         let listening =
@@ -186,6 +200,7 @@ impl<C: Core> Node<C> {
                 sockets: std::mem::take(&mut sockets[index]),
                 limits: options.stream_limits,
                 guests: Arc::clone(&node.guests),
+                tls: options.tls.clone(),
                 inbox,
                 notices: notices(index),
                 tap: taps.pop(),
@@ -340,7 +355,7 @@ impl Bound {
 
 enum Kind {
     Udp(std::net::UdpSocket),
-    Tcp(std::net::TcpListener),
+    Stream(Transport, std::net::TcpListener),
 }
 
 /// Binds every listener once for each shard; the outer list goes by shard.
@@ -378,11 +393,11 @@ fn bind(
             let bound = socket.local_addr()?;
             Ok((Kind::Udp(socket), bound))
         })),
-        Transport::Tcp => Ok(tcp::bind(addr, shared).and_then(|socket| {
+        Transport::Tcp | Transport::Tls => Ok(tcp::bind(addr, shared).and_then(|socket| {
             let bound = socket.local_addr()?;
-            Ok((Kind::Tcp(socket), bound))
+            Ok((Kind::Stream(listen.transport, socket), bound))
         })),
-        Transport::Tls | Transport::Ws | Transport::Wss => Err(StartError::NotServed(listen.transport)),
+        Transport::Ws | Transport::Wss => Err(StartError::NotServed(listen.transport)),
     }
 }
 
@@ -395,6 +410,7 @@ struct Thread<C: Core, O> {
     sockets: Vec<Bound>,
     limits: StreamLimits,
     guests: Arc<Guests>,
+    tls: Option<Arc<Tls>>,
     inbox: Inbox<C>,
     notices: Box<dyn Notices<C::Notice>>,
     tap: Option<Tap>,
@@ -409,7 +425,8 @@ impl<C: Core, O: Owners> Thread<C, O> {
             let core = make();
             let (to_events, events) = mpsc::channel(STREAM_EVENTS);
             let shard_byte = u8::try_from(self.index).map_err(io::Error::other)?;
-            let streams = Streams::new(shard_byte, self.limits, self.guests, to_events.clone());
+            let secure = Secure { tls: self.tls, failed: told_of_handshakes(self.clock) };
+            let streams = Streams::new(shard_byte, self.limits, self.guests, secure, to_events.clone());
             let (mut seats, mut ports) = (Vec::new(), Vec::new());
             for Bound { listener, addr, socket, sources } in self.sockets {
                 match socket {
@@ -419,8 +436,9 @@ impl<C: Core, O: Owners> Thread<C, O> {
                         seats.push(Seat { port: Some(ports.len()), addr });
                         ports.push((listener, port));
                     }
-                    Kind::Tcp(socket) => {
-                        tokio::task::spawn_local(accept(socket, listener, streams.clone(), self.clock));
+                    Kind::Stream(transport, socket) => {
+                        let seat = (transport, listener);
+                        tokio::task::spawn_local(accept(socket, seat, streams.clone(), self.clock));
                         seats.push(Seat { port: None, addr });
                     }
                 }
@@ -445,7 +463,12 @@ impl<C: Core, O: Owners> Thread<C, O> {
 }
 
 /// Accepts one listener's connections; says at a bounded rate which it had no room for.
-async fn accept(socket: std::net::TcpListener, listener: ListenerId, streams: Streams, clock: Clock) {
+async fn accept(
+    socket: std::net::TcpListener,
+    listener: (Transport, ListenerId),
+    streams: Streams,
+    clock: Clock,
+) {
     let mut rate = Rate::default();
     let refused = metrics::counter!("strowger_rejected_total", "reason" => "connections");
     let outcome = accept::accept(socket, listener, streams, |from, why: NoRoom| {
@@ -457,4 +480,23 @@ async fn accept(socket: std::net::TcpListener, listener: ListenerId, streams: St
     if let Err(error) = outcome.await {
         tracing::error!(%error, "accepting connections has ended");
     }
+}
+
+/// Counts the handshakes that strangers break, and says at a bounded rate why one failed.
+fn told_of_handshakes(clock: Clock) -> Failed {
+    let rates = RefCell::<[Rate; 2]>::default();
+    let refused = metrics::counter!("strowger_rejected_total", "reason" => "tls");
+    Rc::new(move |addr, opened, end| {
+        let [theirs, ours] = &mut *rates.borrow_mut();
+        let (rate, what) = match opened {
+            Opened::ByThem => {
+                refused.increment(1);
+                (theirs, "a connection to us was refused")
+            }
+            Opened::ByUs => (ours, "a connection of ours did not come about"),
+        };
+        if let Line::Log { more } = rate.occur(clock.read().now.mono) {
+            tracing::warn!(peer = %brief::Place(addr), why = %end, more, "{what}");
+        }
+    })
 }

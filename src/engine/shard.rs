@@ -590,7 +590,7 @@ pub fn guard<C>(
 }
 
 fn udp_peer(addr: SocketAddr, listener: ListenerId) -> Peer {
-    Peer { transport: Transport::Udp, addr, listener, flow: None }
+    Peer { transport: Transport::Udp, addr, listener, flow: None, name: None }
 }
 
 /// Keep-alives over UDP: line ends or zeros and nothing else. Nobody answers them.

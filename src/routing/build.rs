@@ -1,6 +1,7 @@
 //! From a checked configuration to a table.
 
 use std::hash::RandomState;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::emergency::Emergency;
+use super::hosts::HostNames;
 use super::outbound::Outbound;
 use super::plan::{Agent, CallLimits, Contact, Prompt, Secrets, Text, Voicemail};
 use super::table::{Entry, Features, Scatter, StepEntry, Table, TargetEntry, WhoEntry};
@@ -16,6 +18,7 @@ use crate::config::{self, At, Config, Dialled, Finding, Keys, Overflow, TrunkTra
 use crate::number::{Country, E164};
 use crate::sip::digest::Algorithm;
 use crate::sip::peer::Transport;
+use crate::sip::uri::SIPS_PORT;
 
 /// How long a step rings when nothing says.
 const DEFAULT_TIMEOUT: u32 = 20;
@@ -34,15 +37,17 @@ impl Table {
     /// there, so that what is counted for them goes on.
     pub fn new(config: &Config, generation: u64, before: Option<&Table>) -> Table {
         let country = config.node.node.country;
+        let mut hosts = before.map(|before| before.hosts.clone()).unwrap_or_default();
         let trunks: Vec<Arc<Trunk>> = config
             .trunks
             .iter()
-            .map(|trunk| kept(compile_trunk(trunk, country), |name| before?.trunk(name)))
+            .map(|trunk| kept(compile_trunk(trunk, country, &mut hosts), |name| before?.trunk(name)))
             .collect();
+        let realm = &config.node.node.realm;
         let mut agents: Vec<Arc<Agent>> = config
             .agents
             .iter()
-            .map(|agent| kept(compile_agent(agent, &config.node.node.realm), |name| before?.agent(name)))
+            .map(|agent| kept(compile_agent(agent, realm, &mut hosts), |name| before?.agent(name)))
             .collect();
         agents.sort_by(|a, b| a.name.cmp(&b.name));
         let sha256_is_wanted = config.agents.iter().any(|agent| agent.ha1_sha256.is_some());
@@ -53,6 +58,7 @@ impl Table {
         let mut table = Table {
             generation,
             country,
+            hosts,
             limits: limits(&config.node.limits),
             ways: Arc::new(Outbound::new(&config.dial.allow, &config.dial.deny, &trunks)),
             emergency: Emergency::new(&config.emergency, &trunks),
@@ -174,7 +180,7 @@ fn dials(country: Country) -> Trunk {
     }
 }
 
-fn compile_trunk(trunk: &config::Trunk, country: Country) -> Trunk {
+fn compile_trunk(trunk: &config::Trunk, country: Country, hosts: &mut HostNames) -> Trunk {
     let fallback = match trunk.transport {
         TrunkTransport::Auto | TrunkTransport::Udp => Transport::Udp,
         TrunkTransport::Tcp => Transport::Tcp,
@@ -186,8 +192,12 @@ fn compile_trunk(trunk: &config::Trunk, country: Country) -> Trunk {
         .map(|(place, gateway)| Gateway {
             place,
             uri: (&*gateway.uri.text).into(),
-            addr: gateway.uri.addr,
+            addr: gateway.uri.addr.map(|addr| match (gateway.uri.transport, fallback, gateway.uri.port) {
+                (None, Transport::Tls, None) => SocketAddr::new(addr.ip(), SIPS_PORT),
+                _ => addr,
+            }),
             host: Host::of(&gateway.uri, forced),
+            name: hosts.enter(&gateway.uri.text),
             transport: gateway.uri.transport.unwrap_or(fallback),
             long_by_tcp: trunk.transport == TrunkTransport::Auto && gateway.uri.transport.is_none(),
             priority: gateway.priority,
@@ -230,7 +240,7 @@ fn compile_trunk(trunk: &config::Trunk, country: Country) -> Trunk {
     }
 }
 
-fn compile_agent(agent: &config::Agent, realm: &str) -> Agent {
+fn compile_agent(agent: &config::Agent, realm: &str, hosts: &mut HostNames) -> Agent {
     Agent {
         name: (&*agent.name.value).into(),
         contact: agent.contact.as_ref().map(|uri| {
@@ -238,6 +248,7 @@ fn compile_agent(agent: &config::Agent, realm: &str) -> Agent {
                 uri: (&*uri.text).into(),
                 addr: uri.addr,
                 host: Host::of(uri, None),
+                name: hosts.enter(&uri.text),
                 transport: uri.transport.unwrap_or(Transport::Udp),
                 peer: None,
                 route: Box::default(),

@@ -6,6 +6,7 @@ mod build;
 mod emergency;
 mod ends;
 mod explain;
+mod hosts;
 mod outbound;
 mod plan;
 mod table;
@@ -15,6 +16,7 @@ pub use build::BadTable;
 pub use emergency::{Called, Emergency, Urgency, is_service};
 pub use ends::{Fixed, Phones, Reached, TargetEnd, Unrung};
 pub use explain::{Because, ExplainedStep, ExplainedTarget, Explanation, explain, schema};
+pub use hosts::HostNames;
 pub use outbound::{NoWay, Outbound};
 pub use plan::{
     Agent, CallLimits, Contact, Origin, Plan, Prompt, Secrets, Shows, Step, Target, Text, Voicemail, Who,

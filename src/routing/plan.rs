@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::{Called, ForeignCallerId, Host, NoWay, Outbound, Trunk, Urgency};
 use crate::number::{Country, E164};
 use crate::sip::digest::Algorithm;
-use crate::sip::peer::{Peer, Transport};
+use crate::sip::peer::{NameId, Peer, Transport};
 
 /// A text that many calls share.
 pub type Text = Arc<str>;
@@ -240,6 +240,8 @@ pub struct Contact {
     pub addr: Option<std::net::SocketAddr>,
     /// The host, when it is a name.
     pub host: Option<Arc<Host>>,
+    /// What its certificate has to bear, when the host is a name.
+    pub name: Option<NameId>,
     pub transport: Transport,
     /// Where a registered one is reached, and by nothing else.
     pub peer: Option<Peer>,

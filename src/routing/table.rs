@@ -7,12 +7,14 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::hosts::HostNames;
 use super::plan::{Agent, CallLimits, Origin, Plan, Prompt, Step, Target, Text, Voicemail, Who};
 use super::trunk::Trunk;
 use super::{Called, Emergency, NoWay, Outbound, Urgency};
 use crate::config::{Dialled, Net};
 use crate::number::{Country, E164, MAX_DIGITS, Prefix};
 use crate::sip::digest::Algorithm;
+use crate::sip::peer::NameId;
 
 /// How long a call of one agent to another rings.
 const INSIDE: Duration = Duration::from_secs(60);
@@ -31,6 +33,7 @@ pub struct Table {
     /// Rises by one with each publication and survives restarts.
     pub generation: u64,
     pub(super) country: Country,
+    pub(super) hosts: HostNames,
     pub(super) limits: CallLimits,
     pub(super) ways: Arc<Outbound>,
     pub(super) emergency: Emergency,
@@ -111,6 +114,11 @@ pub enum NoPlan {
 }
 
 impl Table {
+    /// The name that a connection's certificate has to bear.
+    pub fn host_name(&self, id: NameId) -> Option<&Text> {
+        self.hosts.get(id)
+    }
+
     /// The trunk whose `from` matches the source with the longest net (R1d).
     pub fn trunk_of(&self, source: SocketAddr) -> Option<&Arc<Trunk>> {
         self.nets.iter().find(|(net, _)| net.holds(source)).map(|(_, trunk)| trunk)

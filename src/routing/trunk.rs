@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::Text;
 use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, SipUri, TrunkTransport};
 use crate::number::{self, Country, E164, Prefix};
-use crate::sip::peer::Transport;
+use crate::sip::peer::{NameId, Transport};
 
 /// One `[[trunk]]`, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,6 +168,8 @@ pub struct Gateway {
     pub addr: Option<SocketAddr>,
     /// The host, when it is a name.
     pub host: Option<Arc<Host>>,
+    /// What its certificate has to bear, when the host is a name.
+    pub name: Option<NameId>,
     /// The URI's `transport`, else the trunk's; UDP where that is `auto`.
     pub transport: Transport,
     /// `auto`: what is too long for a datagram goes by TCP.

@@ -9,6 +9,7 @@ mod notices;
 mod operations;
 mod phones;
 mod publish;
+mod tls;
 mod trunks;
 
 use std::net::SocketAddr;
@@ -55,6 +56,8 @@ pub enum StartError {
     Node(#[from] NodeError),
     #[error(transparent)]
     Admin(#[from] BindError),
+    #[error("the certificates cannot be used: {0}")]
+    Certificates(#[from] rustls::Error),
     #[error("node.json cannot be written: {0}")]
     NodeFile(std::io::Error),
     #[error("{0}; mend or remove the file")]
@@ -97,7 +100,9 @@ impl Running {
             .as_ref()
             .map(|admin| (admin.addr, admin.token.as_ref().map(|token| token.reveal().to_owned())));
         let maker = Maker::new(&config, options.shards, store.recorder())?;
-        let publisher = Publisher::first(folder, env, store.dir(), config).map_err(StartError::NodeFile)?;
+        let sides = tls::sides(&config.node)?;
+        let publisher =
+            Publisher::first(folder, env, store.dir(), config, sides).map_err(StartError::NodeFile)?;
         let node = maker.start(options, &publisher)?;
         node.back().spawn(metrics.clone().upkeep());
         let front = Arc::new(Front::new(&node, publisher, &store));
@@ -257,17 +262,12 @@ async fn keep_phones(front: Weak<Front>, mut phones: Phones) {
 
 /// What the node's edge is made of.
 fn options(config: &Config) -> Options {
-    let mut listeners = Vec::new();
-    for listen in &config.node.listen {
-        let transport = listen.transport.transport();
-        match transport {
-            Transport::Udp | Transport::Tcp => {
-                listeners.push(Listen { transport, addr: listen.addr, advertise: listen.advertise });
-            }
-            // `check` warned of it.
-            Transport::Tls | Transport::Ws | Transport::Wss => {}
-        }
-    }
+    let listeners = tls::served(&config.node).map(|listen| Listen {
+        transport: listen.transport.transport(),
+        addr: listen.addr,
+        advertise: listen.advertise,
+    });
+    let listeners = listeners.collect();
     let shards = match config.node.node.shards {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         shards => shards as usize,
@@ -314,6 +314,7 @@ impl Maker {
     fn start(self, mut options: Options, publisher: &Publisher) -> Result<Node<Metered>, StartError> {
         let (table, current) = (publisher.table(), publisher.current());
         options.known = Box::new(move |ip| current.load().knows(ip));
+        options.tls = publisher.tls();
         let listens: Vec<(Transport, Option<Box<str>>)> = options
             .listeners
             .iter()

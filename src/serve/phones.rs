@@ -81,13 +81,14 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
         return None;
     }
     let (listener, transport) = (ListenerId(stored.listener), Transport::Udp);
-    let peer = Peer { transport, addr, listener, flow: None };
+    let peer = Peer { transport, addr, listener, flow: None, name: None };
     let (name, flow) = &stored.instance;
     Some(Binding {
         contact: Arc::new(Contact {
             uri: stored.uri.as_str().into(),
             addr: Some(addr),
             host: None,
+            name: None,
             transport,
             peer: Some(peer),
             route: stored.path.lines().map(Text::from).collect(),

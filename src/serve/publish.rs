@@ -7,13 +7,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
+use super::tls;
 use crate::admin::operations::{Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
 use crate::config::{self, Config, Loaded};
 use crate::number::E164;
 use crate::routing::{Plan, Table};
+use crate::sip::peer::NameId;
 use crate::store::DataDir;
 use crate::time::Wall;
+use crate::transport::tls::{Sides, Tls};
 
 /// How many generations are remembered.
 const REMEMBERED: usize = 100;
@@ -28,28 +31,46 @@ pub(super) struct Publisher {
     dir: Arc<DataDir>,
     config: Mutex<Arc<Config>>,
     table: Arc<ArcSwap<Table>>,
+    tls: Option<Arc<Tls>>,
     generations: Mutex<VecDeque<GenerationLine>>,
 }
 
 /// A configuration that checked, and what it would change.
 pub(super) struct Candidate {
     config: Arc<Config>,
+    certificates: Certificates,
     outcome: Published,
     began: Instant,
 }
 
+/// What handshakes take once a candidate is published.
+enum Certificates {
+    Same(Option<Sides>),
+    New(Option<Sides>),
+}
+
 impl Publisher {
-    /// Publishes the first configuration of this process.
-    pub fn first(folder: PathBuf, env: Env, dir: Arc<DataDir>, config: Config) -> std::io::Result<Publisher> {
+    /// Publishes the first configuration of this process. `sides`: what its listeners show.
+    pub fn first(
+        folder: PathBuf,
+        env: Env,
+        dir: Arc<DataDir>,
+        config: Config,
+        sides: Option<Sides>,
+    ) -> std::io::Result<Publisher> {
         let generation = dir.node().generation + 1;
         dir.update_node(|node| node.generation = generation)?;
         let table = Arc::new(Table::new(&config, generation, None));
+        let current = Arc::new(ArcSwap::new(Arc::clone(&table)));
+        let names = Arc::clone(&current);
+        let name = move |id: NameId| names.load().host_name(id).cloned();
         let publisher = Publisher {
             folder,
             env,
             dir,
             config: Mutex::new(Arc::new(config)),
-            table: Arc::new(ArcSwap::new(Arc::clone(&table))),
+            table: current,
+            tls: sides.map(|sides| Arc::new(Tls::new(sides, Box::new(name)))),
             generations: Mutex::default(),
         };
         publisher.remember(&table);
@@ -68,6 +89,11 @@ impl Publisher {
     /// The table as it will be whenever it is looked at.
     pub fn current(&self) -> Arc<ArcSwap<Table>> {
         Arc::clone(&self.table)
+    }
+
+    /// What the listeners of TLS show; every publication exchanges it.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     pub fn config(&self) -> Arc<Config> {
@@ -99,9 +125,17 @@ impl Publisher {
             affects_calls: Vec::new(),
             restart_needed: diff.restart,
         };
-        // What stands in strowger.toml waits for a restart, so what is built from it stays as it was.
-        new.node = old.node.clone();
-        Ok(Candidate { config: Arc::new(new), outcome, began })
+        // What stands in strowger.toml waits for a restart, so what is built from it stays as it was; but the files
+        // of certificates are read anew.
+        let read = std::mem::replace(&mut new.node, old.node.clone());
+        let renewed = tls::renew(&mut new.node, &read);
+        let sides = tls::sides(&new.node).map_err(|error| {
+            let file = self.folder.join("strowger.toml").display().to_string();
+            let message = format!("the certificates cannot be used: {error}");
+            NotPublished::Wrong(vec![Finding { file, line: 1, column: 1, message, remedy: String::new() }])
+        })?;
+        let certificates = if renewed { Certificates::New(sides) } else { Certificates::Same(sides) };
+        Ok(Candidate { config: Arc::new(new), certificates, outcome, began })
     }
 
     /// Says what a candidate would do to the calls in progress, and nothing more.
@@ -128,6 +162,17 @@ impl Publisher {
         })?;
         *lock(&self.config) = candidate.config;
         self.table.store(Arc::clone(&table));
+        let sides = match candidate.certificates {
+            Certificates::Same(sides) => sides,
+            Certificates::New(sides) => {
+                tracing::info!("connections by TLS that begin from now on see new certificates");
+                sides
+            }
+        };
+        // The system's roots may be others, whoever else is the same.
+        if let (Some(tls), Some(sides)) = (&self.tls, sides) {
+            tls.replace(sides);
+        }
         self.remember(&table);
         let mut outcome = done(candidate.outcome, candidate.began, affected(calls, &old, &table));
         outcome.generation = generation;

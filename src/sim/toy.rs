@@ -24,7 +24,8 @@ impl Core for Relay {
             true => layout::agent_addr(0),
             false => layout::CARRIER,
         };
-        let to = Peer { transport: Transport::Udp, addr: to, listener: ListenerId(0), flow: None };
+        let to =
+            Peer { transport: Transport::Udp, addr: to, listener: ListenerId(0), flow: None, name: None };
         out.out.send(to, bytes);
     }
 

@@ -686,7 +686,7 @@ impl World {
 }
 
 fn udp(addr: SocketAddr) -> Peer {
-    Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None }
+    Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None, name: None }
 }
 
 /// The first host whose alarm rings.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::build::Writer;
 use super::header::{Method, Name};
 use super::peer::Peer;
-use super::uri::{Address, Uri};
+use super::uri::{Address, Scheme, Uri};
 use super::wire::Message;
 use hop::{Hop, next_hop};
 
@@ -51,6 +51,8 @@ struct Marks {
     strict: bool,
     /// See [`Dialog::pinned`].
     pinned: bool,
+    /// See [`Dialog::scheme`].
+    scheme: Scheme,
 }
 
 /// A message that cannot make a dialog: no usable Contact, or texts without end.
@@ -76,7 +78,12 @@ impl Dialog {
     ) -> Result<Dialog, NoDialog> {
         let local: [&[u8]; 3] = [invite.to().raw, b";tag=", tag];
         let routes = invite.list(Name::RecordRoute);
-        Dialog::new(invite, &local, invite.from(), routes, 0, Some(invite.cseq()), (from, ways))
+        let mut dialog =
+            Dialog::new(invite, &local, invite.from(), routes, 0, Some(invite.cseq()), (from, ways))?;
+        if is_secure(invite) {
+            dialog.marks.scheme = Scheme::Sips;
+        }
+        Ok(dialog)
     }
 
     /// The dialog that a response to our INVITE makes, as its UAC (RFC 3261 §12.1.2). Without a Contact its far
@@ -129,12 +136,10 @@ impl Dialog {
             text.extend_from_slice(b"\r\n");
         }
         mark(&text)?;
-        let (strict, hop) = match first_hop.map(|at| first_route(&text, at)) {
-            Some(hop) => hop,
-            None => (false, Some(Hop::of(&contact.uri))),
-        };
+        let target_hop = || (contact.uri.scheme, false, Some(Hop::of(&contact.uri)));
+        let (scheme, strict, hop) = first_hop.map_or_else(target_hop, |at| first_route(&text, at));
         let peer = next_hop(from, hop, ways);
-        let marks = Marks { local, remote, call_id, target, remote_tag, strict, pinned: false };
+        let marks = Marks { local, remote, call_id, target, remote_tag, strict, pinned: false, scheme };
         Ok(Dialog { text: text.into_boxed_slice(), marks, local_seq, remote_seq, peer })
     }
 
@@ -172,6 +177,12 @@ impl Dialog {
 
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// What our Contact is written with: `sips:` where the Request-URI of the INVITE, the first route or, without a
+    /// route, the far side's Contact is (RFC 3261 §8.1.1.8, §12.1.1).
+    pub fn scheme(&self) -> Scheme {
+        self.marks.scheme
     }
 
     /// Whether a request or response with this Call-ID and this tag of the far side belongs here.
@@ -311,10 +322,15 @@ fn without_contact<'m>(message: &Message<'m>) -> Option<Address<'m>> {
     }
 }
 
-fn first_route(text: &[u8], route: Range<usize>) -> (bool, Option<Hop>) {
+/// Whether a request goes to a `sips:` URI.
+pub fn is_secure(request: &Message<'_>) -> bool {
+    request.uri().is_ok_and(|uri| uri.scheme == Scheme::Sips)
+}
+
+fn first_route(text: &[u8], route: Range<usize>) -> (Scheme, bool, Option<Hop>) {
     match Address::parse(&text[route]) {
-        Ok(hop) => (hop.uri.param("lr").is_none(), Some(Hop::of(&hop.uri))),
-        Err(_) => (false, None),
+        Ok(hop) => (hop.uri.scheme, hop.uri.param("lr").is_none(), Some(Hop::of(&hop.uri))),
+        Err(_) => (Scheme::Sip, false, None),
     }
 }
 

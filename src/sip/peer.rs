@@ -1,6 +1,7 @@
 //! Whom a message came from or goes to.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 
 /// How a message travels (RFC 3261 §18, RFC 7118).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +57,11 @@ pub struct FlowId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub u8);
 
+/// A host's name that a certificate has to bear, by its place in the table's list of them
+/// (`routing::HostNames`); the same name has the same one as long as the node lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NameId(pub NonZeroU16);
+
 /// The far end of one hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
@@ -65,4 +71,6 @@ pub struct Peer {
     pub listener: ListenerId,
     /// The connection it is reached by. `None` over UDP, and over a stream where none is open yet.
     pub flow: Option<FlowId>,
+    /// Whose certificate it has to show where we open a TLS connection to it; `None`: its address's.
+    pub name: Option<NameId>,
 }

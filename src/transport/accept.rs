@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Accepts connections for ever. `refused` hears of each for which there was no room.
 pub async fn accept(
     listener: TcpListener,
-    id: ListenerId,
+    (transport, id): (Transport, ListenerId),
     streams: Streams,
     mut refused: impl FnMut(SocketAddr, NoRoom),
 ) -> io::Result<()> {
@@ -24,7 +24,7 @@ pub async fn accept(
         match listener.accept().await {
             Ok((stream, from)) => {
                 if tune(&stream).is_ok()
-                    && let Err(no_room) = streams.adopt(Transport::Tcp, id, from, stream)
+                    && let Err(no_room) = streams.adopt(transport, id, from, stream)
                 {
                     refused(from, no_room);
                 }

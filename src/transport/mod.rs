@@ -1,4 +1,4 @@
-//! Bytes in, bytes out: UDP in batches, TCP as framed streams whose connections are reused. Owns sockets and
+//! Bytes in, bytes out: UDP in batches, TCP and TLS as framed streams whose connections are reused. Owns sockets and
 //! connections, their limits and their ends. Never looks into a message beyond where it ends, and never decides
 //! who gets it: whole messages and dead connections go up to the shard's loop (`engine::shard`).
 
@@ -13,9 +13,11 @@ pub mod guests;
 pub mod icmp;
 mod kernel;
 mod nudge;
+mod pipe;
 pub mod sources;
 pub mod streams;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
 
 /// What the transports of one shard tell its loop, through a bounded queue inside the shard's thread.

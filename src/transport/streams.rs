@@ -1,5 +1,6 @@
 //! The connections of one shard: found by their flow or by the far end's address, written in one call a turn,
-//! and ended by their limits. The shard's loop and the connections' tasks share one thread.
+//! and ended by their limits. The shard's loop and the connections' tasks share one thread; of TLS handshakes one
+//! is worked on between two turns of the loop, however many have begun.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -9,24 +10,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::Interest;
+use bytes::BytesMut;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::codec::Decoder;
 
-use super::Event;
 use super::frame::{Frame, Framer, Unframed};
-use super::guests::{Guests, NoRoom, Place};
-use crate::sip::peer::{FlowId, ListenerId, Peer, Transport};
+use super::guests::{Guests, NoRoom};
+use super::pipe::{Pipe, Session, Step, Took, Wrote};
+use super::tls::Tls;
+use super::{Event, guests};
+use crate::sip::peer::{FlowId, ListenerId, NameId, Peer, Transport};
 
 /// A message that went to an address without a flow may still be unanswered this long afterwards: Timer B and F,
 /// 64·T1 (RFC 3261 §17.1).
 pub const UNANSWERED: Duration = Duration::from_secs(32);
-
-/// Room for one read; a longer message grows the buffer as it comes.
-const READ: usize = 4096;
 
 /// The limits of streams; those of the call rules by default (R14), shorter ones in tests.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +40,11 @@ pub struct StreamLimits {
     /// A connection without any traffic is closed: twice the 5 minutes after which an in-dialog OPTIONS goes to
     /// a peer without session timers (R12), so no connection that carries a call is ever idle so long.
     pub idle: Duration,
-    /// How long opening a connection may take: little more than a gateway's `try_timeout` (4 s).
+    /// How long opening a connection may take, its TLS handshake included: little more than a gateway's
+    /// `try_timeout` (4 s).
     pub connect: Duration,
+    /// The TLS handshake of a connection that was opened to us is over within this time (R14).
+    pub handshake: Duration,
     /// Bytes that wait for a far end that does not read: four of the longest messages.
     pub pending: usize,
 }
@@ -55,6 +57,7 @@ impl Default for StreamLimits {
             unanswered: UNANSWERED,
             idle: Duration::from_secs(600),
             connect: Duration::from_secs(5),
+            handshake: Duration::from_secs(10),
             pending: 256 << 10,
         }
     }
@@ -77,6 +80,8 @@ pub enum End {
     Overflow,
     #[error("it could not be opened")]
     Unopened,
+    #[error("no TLS connection: {0}")]
+    Insecure(io::Error),
     #[error(transparent)]
     Unframed(#[from] Unframed),
     #[error(transparent)]
@@ -84,10 +89,22 @@ pub enum End {
 }
 
 impl End {
+    /// Whether it is the far end's certificate, ours, or the way in which it uses TLS.
+    fn is_of_tls(&self) -> bool {
+        match self {
+            End::Insecure(_) => true,
+            // The system's own errors have kinds of theirs.
+            End::Broken(error) => error.kind() == io::ErrorKind::Other,
+            End::FarEnd | End::HalfSent | End::Idle | End::Overflow | End::Unopened | End::Unframed(_) => {
+                false
+            }
+        }
+    }
+
     /// Whether what was written last may not have been read. Not so when we close an idle connection.
     fn loses(&self) -> bool {
         match self {
-            End::FarEnd | End::Overflow | End::Unopened | End::Broken(_) => true,
+            End::FarEnd | End::Overflow | End::Unopened | End::Insecure(_) | End::Broken(_) => true,
             End::HalfSent | End::Idle | End::Unframed(_) => false,
         }
     }
@@ -96,8 +113,9 @@ impl End {
 /// One connection, open or being opened.
 pub(super) struct Connection {
     pub(super) peer: Peer,
-    /// Set once it is open.
-    stream: OnceCell<TcpStream>,
+    opened: Opened,
+    /// Set once it is open, with TLS when the handshake is over.
+    pipe: OnceCell<Pipe>,
     /// What the kernel has not taken yet.
     pending: RefCell<BytesMut>,
     /// Wakes the task: something is pending that could not be written at once, or the end has come.
@@ -108,7 +126,7 @@ pub(super) struct Connection {
     last_traffic: Cell<Instant>,
     /// A message came by it or was meant for it: somebody may miss it.
     used: Cell<bool>,
-    _place: Place,
+    _place: guests::Place,
 }
 
 /// The writing side of a connection.
@@ -130,23 +148,14 @@ impl Connection {
         if self.state.get() == Writing::Dead {
             return;
         }
-        let Some(stream) = self.stream.get() else {
+        let Some(pipe) = self.pipe.get() else {
             self.state.set(Writing::Blocked);
             return;
         };
-        let mut pending = self.pending.borrow_mut();
-        let state = loop {
-            if pending.is_empty() {
-                *pending = BytesMut::new();
-                break Writing::Clear;
-            }
-            match stream.try_write(&pending) {
-                Ok(0) => break Writing::Dead,
-                Ok(written) => pending.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Writing::Blocked,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break Writing::Dead,
-            }
+        let state = match pipe.write(&mut self.pending.borrow_mut()) {
+            Wrote::All => Writing::Clear,
+            Wrote::Some => Writing::Blocked,
+            Wrote::Broken => Writing::Dead,
         };
         self.state.set(state);
         if state != Writing::Clear {
@@ -154,6 +163,20 @@ impl Connection {
         }
     }
 }
+
+/// A connection's far end, where it has no flow: of TLS, by the name that its certificate bears.
+type Place = (Transport, SocketAddr, Option<NameId>);
+
+/// What connections by TLS need.
+#[derive(Clone)]
+pub struct Secure {
+    /// `None`: no listener of the node has a certificate.
+    pub tls: Option<Arc<Tls>>,
+    pub failed: Failed,
+}
+
+/// Hears of each handshake that failed: whose, who had opened the connection, and why.
+pub type Failed = Rc<dyn Fn(SocketAddr, Opened, &End)>;
 
 /// The connections of one shard.
 #[derive(Clone)]
@@ -163,16 +186,25 @@ struct Inner {
     shard: u8,
     next: Cell<u64>,
     by_flow: RefCell<HashMap<FlowId, Rc<Connection>>>,
-    by_address: RefCell<HashMap<(Transport, SocketAddr), FlowId>>,
+    by_address: RefCell<HashMap<Place, FlowId>>,
     listed: RefCell<Vec<Rc<Connection>>>,
     events: mpsc::Sender<Event>,
     limits: StreamLimits,
     guests: Arc<Guests>,
+    secure: Secure,
+    /// Who may work on a handshake: one at a time, and the loop has its turn before the next.
+    handshakes: Semaphore,
 }
 
 impl Streams {
     /// The connections of `shard`; what happens to them goes to `events`.
-    pub fn new(shard: u8, limits: StreamLimits, guests: Arc<Guests>, events: mpsc::Sender<Event>) -> Streams {
+    pub fn new(
+        shard: u8,
+        limits: StreamLimits,
+        guests: Arc<Guests>,
+        secure: Secure,
+        events: mpsc::Sender<Event>,
+    ) -> Streams {
         Streams(Rc::new(Inner {
             shard,
             next: Cell::new(0),
@@ -182,6 +214,8 @@ impl Streams {
             events,
             limits,
             guests,
+            secure,
+            handshakes: Semaphore::new(1),
         }))
     }
 
@@ -247,11 +281,15 @@ impl Streams {
         stream: TcpStream,
     ) -> Result<(), NoRoom> {
         let place = self.0.guests.welcome(from.ip())?;
-        let peer = Peer { transport, addr: from, listener, flow: None };
-        let connection = self.enter(peer, place);
+        let peer = Peer { transport, addr: from, listener, flow: None, name: None };
+        let connection = self.enter(peer, Opened::ByThem, place);
         let streams = self.clone();
+        let deadline = Instant::now() + self.0.limits.handshake;
         tokio::task::spawn_local(async move {
-            let end = streams.serve(&connection, stream, Opened::ByThem).await;
+            let end = match streams.secured(&connection.peer, stream, Opened::ByThem, deadline).await {
+                Ok(pipe) => streams.serve(&connection, pipe).await,
+                Err(end) => end,
+            };
             streams.leave(&connection, end).await;
         });
         Ok(())
@@ -259,38 +297,110 @@ impl Streams {
 
     /// The connection to an address: the one there is, else one that is opened now.
     fn reach(&self, to: &Peer, source: Option<SocketAddr>) -> Result<Rc<Connection>, Unsent> {
-        let known = self.0.by_address.borrow().get(&(to.transport, to.addr)).copied();
+        let known = self.0.by_address.borrow().get(&(to.transport, to.addr, to.name)).copied();
         let open = known.and_then(|flow| self.0.by_flow.borrow().get(&flow).cloned());
         if let Some(connection) = open.filter(|connection| connection.state.get() != Writing::Dead) {
             return Ok(connection);
         }
-        if to.transport != Transport::Tcp {
-            return Err(Unsent);
+        match to.transport {
+            Transport::Tcp | Transport::Tls => {}
+            Transport::Udp | Transport::Ws | Transport::Wss => return Err(Unsent),
         }
         let place = self.0.guests.invite().map_err(|_| Unsent)?;
-        let connection = self.enter(*to, place);
+        let connection = self.enter(*to, Opened::ByUs, place);
         let (streams, opening) = (self.clone(), Rc::clone(&connection));
-        let deadline = self.0.limits.connect;
         tokio::task::spawn_local(async move {
-            let opened = tokio::time::timeout(deadline, super::tcp::connect(opening.peer.addr, source)).await;
-            let end = match opened {
-                Ok(Ok(stream)) => streams.serve(&opening, stream, Opened::ByUs).await,
-                Ok(Err(error)) => End::Broken(error),
-                Err(_) => End::Unopened,
+            let end = match streams.open(&opening.peer, source).await {
+                Ok(pipe) => streams.serve(&opening, pipe).await,
+                Err(end) => end,
             };
             streams.leave(&opening, end).await;
         });
         Ok(connection)
     }
 
-    /// Gives a connection its flow and enters it in the tables.
-    fn enter(&self, peer: Peer, place: Place) -> Rc<Connection> {
+    async fn open(&self, to: &Peer, source: Option<SocketAddr>) -> Result<Pipe, End> {
+        let deadline = Instant::now() + self.0.limits.connect;
+        match tokio::time::timeout_at(deadline, super::tcp::connect(to.addr, source)).await {
+            Ok(Ok(stream)) => self.secured(to, stream, Opened::ByUs, deadline).await,
+            Ok(Err(error)) => Err(End::Broken(error)),
+            Err(_) => Err(End::Unopened),
+        }
+    }
+
+    /// Shakes hands where it is a connection by TLS; over at the deadline, one way or the other.
+    async fn secured(
+        &self,
+        peer: &Peer,
+        stream: TcpStream,
+        opened: Opened,
+        deadline: Instant,
+    ) -> Result<Pipe, End> {
+        match peer.transport {
+            Transport::Udp | Transport::Tcp | Transport::Ws | Transport::Wss => {
+                return Ok(Pipe::Plain(stream));
+            }
+            Transport::Tls => {}
+        }
+        let tls = self.0.secure.tls.as_ref().and_then(|tls| match opened {
+            Opened::ByThem => tls.accept(peer.listener),
+            Opened::ByUs => tls.open(peer.listener, peer.addr.ip(), peer.name),
+        });
+        let shaken = match tls {
+            Some(tls) => {
+                let session = Session::new(stream, tls);
+                let shaken = tokio::time::timeout_at(deadline, self.shake(&session)).await;
+                let late = |_| Err(io::Error::other("the handshake was not over in time"));
+                shaken.unwrap_or_else(late).map(|()| Pipe::Tls(Box::new(session)))
+            }
+            None => Err(io::Error::other("there is no certificate, or no name to ask for")),
+        };
+        let knocked = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+        shaken.map_err(|error| match opened {
+            Opened::ByThem if knocked(&error) => End::FarEnd,
+            Opened::ByThem | Opened::ByUs => End::Insecure(error),
+        })
+    }
+
+    async fn shake(&self, session: &Session) -> io::Result<()> {
+        let mut silent = true;
+        loop {
+            match session.shake()? {
+                Step::Over => return Ok(()),
+                Step::Write => session.socket().writable().await?,
+                Step::Read => {
+                    session.socket().readable().await?;
+                    let heard = session.hear().map_err(|error| {
+                        let kind = error.kind();
+                        if kind != io::ErrorKind::UnexpectedEof {
+                            return error;
+                        }
+                        let kind = if silent { kind } else { io::ErrorKind::Other };
+                        io::Error::new(kind, "it closed the connection")
+                    });
+                    if !heard? {
+                        continue;
+                    }
+                    silent = false;
+                    // Nobody closes it.
+                    let _one_at_a_time = self.0.handshakes.acquire().await;
+                    session.work()?;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// Gives a connection its flow and enters it in the tables. One by TLS that was opened to us has shown nobody's
+    /// certificate: it is reached by its flow alone.
+    fn enter(&self, peer: Peer, opened: Opened, place: guests::Place) -> Rc<Connection> {
         let number = self.0.next.get();
         self.0.next.set(number + 1);
         let flow = FlowId((u64::from(self.0.shard) << 56) | number);
         let connection = Rc::new(Connection {
             peer: Peer { flow: Some(flow), ..peer },
-            stream: OnceCell::new(),
+            opened,
+            pipe: OnceCell::new(),
             pending: RefCell::default(),
             work: Notify::new(),
             state: Cell::new(Writing::Clear),
@@ -300,15 +410,23 @@ impl Streams {
             _place: place,
         });
         self.0.by_flow.borrow_mut().insert(flow, Rc::clone(&connection));
-        self.0.by_address.borrow_mut().insert((peer.transport, peer.addr), flow);
+        if (peer.transport, opened) != (Transport::Tls, Opened::ByThem) {
+            self.0.by_address.borrow_mut().insert((peer.transport, peer.addr, peer.name), flow);
+        }
         connection
     }
 
     /// Takes an ended connection out of the tables and tells the loop.
     async fn leave(&self, connection: &Connection, end: End) {
         tracing::debug!(peer = %connection.peer.addr, %end, "connection ended");
-        let key = (connection.peer.transport, connection.peer.addr);
+        if end.is_of_tls() {
+            (self.0.secure.failed)(connection.peer.addr, connection.opened, &end);
+        }
+        let key = (connection.peer.transport, connection.peer.addr, connection.peer.name);
         connection.state.set(Writing::Dead);
+        if let Some(pipe) = connection.pipe.get() {
+            pipe.close();
+        }
         if let Some(flow) = connection.peer.flow {
             self.0.by_flow.borrow_mut().remove(&flow);
             let mut by_address = self.0.by_address.borrow_mut();
@@ -327,10 +445,15 @@ impl Streams {
     }
 
     /// Reads and writes one open connection until it ends.
-    async fn serve(&self, connection: &Connection, stream: TcpStream, opened: Opened) -> End {
-        let stream = connection.stream.get_or_init(|| stream);
+    async fn serve(&self, connection: &Connection, pipe: Pipe) -> End {
+        let pipe = connection.pipe.get_or_init(|| pipe);
+        let stream = pipe.socket();
         connection.write();
-        let mut reading = Reading::new(opened);
+        let mut reading = Reading::new(connection.opened);
+        // With the end of a handshake the first message may have come.
+        if let Err(end) = self.read(connection, pipe, &mut reading).await {
+            return end;
+        }
         let timer = sleep_until(reading.deadline(&self.0.limits, connection.last_traffic.get()));
         tokio::pin!(timer);
         loop {
@@ -350,7 +473,7 @@ impl Streams {
                     if let Err(error) = ready {
                         return End::Broken(error);
                     }
-                    if let Err(end) = self.read(connection, stream, &mut reading).await {
+                    if let Err(end) = self.read(connection, pipe, &mut reading).await {
                         return end;
                     }
                 }
@@ -365,26 +488,13 @@ impl Streams {
     }
 
     /// One read, and every frame that it made whole.
-    async fn read(
-        &self,
-        connection: &Connection,
-        stream: &TcpStream,
-        reading: &mut Reading,
-    ) -> Result<(), End> {
-        reading.buffer.reserve(READ);
-        let room = reading.buffer.capacity() - reading.buffer.len();
-        match stream.try_read_buf(&mut reading.buffer) {
-            Ok(0) => return Err(End::FarEnd),
-            Ok(read) if read < room => {
-                // All that there was: the driver is told so without another read.
-                let _empty = stream.try_io(Interest::READABLE, || -> io::Result<()> {
-                    Err(io::ErrorKind::WouldBlock.into())
-                });
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(End::Broken(error)),
+    async fn read(&self, connection: &Connection, pipe: &Pipe, reading: &mut Reading) -> Result<(), End> {
+        let took = pipe.read(&mut reading.buffer)?;
+        if pipe.has_word() {
+            connection.write();
+        }
+        if took == Took::Nothing {
+            return Ok(());
         }
         let now = Instant::now();
         connection.last_traffic.set(now);
@@ -405,14 +515,17 @@ impl Streams {
             }
         }
         self.flush();
+        if took == Took::Close {
+            return Err(End::FarEnd);
+        }
         reading.progress(whole, now);
         Ok(())
     }
 }
 
 /// Who opened a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Opened {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
     ByUs,
     ByThem,
 }

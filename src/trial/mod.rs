@@ -127,6 +127,7 @@ impl Trial {
             | StartError::Node(_)
             | StartError::Admin(_)
             | StartError::NodeFile(_)
+            | StartError::Certificates(_)
             | StartError::Phones(_)
             | StartError::Random(_)) => wrong(error),
         })

@@ -600,6 +600,7 @@ fn r11_a_caller_behind_a_nat_is_reached_by_the_connection_that_it_called_by() {
         addr: ([192, 0, 2, 1], 40_000 + flow).into(),
         listener: ListenerId(0),
         flow: Some(FlowId(flow.into())),
+        name: None,
     };
     for reinvites in [false, true] {
         let mut core = served().cores(1, 7, &routing).remove(0);

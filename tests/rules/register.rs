@@ -309,6 +309,7 @@ fn what_a_register_may_not_ask_is_refused_and_changes_nothing() {
         ("*", 400),
         ("<sip:alice@127.0.2.1", 400),
         ("<tel:+12015550142>", 400),
+        ("<sips:alice@127.0.2.1>", 400),
         ("<sip:alice@127.0.2.1>;expires=59", 423),
         (&*gateway, 403),
         (&*ourselves, 403),

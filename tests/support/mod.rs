@@ -1,5 +1,8 @@
 //! A node on its own loopback address, the programs that call it and are called, and what it wrote down.
 
+#[expect(dead_code, clippy::unwrap_used, reason = "shared with tests that ask for more, and end by a panic")]
+#[path = "../common/certs.rs"]
+mod certs;
 pub mod process;
 
 use std::fs;
@@ -9,6 +12,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::Duration;
 
+use certs::Ca;
 use process::{Program, free_ports, until};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -39,6 +43,8 @@ pub struct World {
     pub host: IpAddr,
     /// Where the node listens, UDP and TCP.
     pub sip: u16,
+    /// Where it listens by TLS, with a certificate that `ca.pem` in the folder has signed.
+    pub secure: u16,
     /// The only port from which the trunk calls.
     pub carrier: u16,
     pub gateway: u16,
@@ -58,20 +64,24 @@ impl World {
     /// The same with more keys for the trunk, where `{gateway}` and `{bob}` stand for an address each.
     pub fn start_with(number: &str, trunk: &str) -> Result<World, String> {
         let host = own_host();
-        let [sip, admin, carrier, gateway, alice, bob] = free_ports(host)?;
+        let [sip, secure, admin, carrier, gateway, alice, bob] = free_ports(host)?;
         let folder = TempDir::new().map_err(|e| e.to_string())?;
         let config = folder.path().join("config");
         let data = folder.path().join("data");
         let trunk = trunk
             .replace("{gateway}", &format!("{host}:{gateway}"))
             .replace("{bob}", &format!("{host}:{bob}"));
+        let ca = Ca::new("root");
+        write(&folder.path().join("ca.pem"), &ca.pem)?;
+        ca.issue(&[&host.to_string()]).write(&config.join("tls"));
         write(
             &config.join("strowger.toml"),
             &format!(
                 "[node]\nname = \"test\"\ndata_dir = \"{}\"\n\
                  [[listen]]\ntransport = \"udp\"\naddr = \"{host}:{sip}\"\n\
                  [[listen]]\ntransport = \"tcp\"\naddr = \"{host}:{sip}\"\n\
-                 [admin]\naddr = \"{host}:{admin}\"\n",
+                 [[listen]]\ntransport = \"tls\"\naddr = \"{host}:{secure}\"\ncert = \"tls/edge.pem\"\n\
+                 key = \"tls/edge.key\"\n[admin]\naddr = \"{host}:{admin}\"\n",
                 data.display()
             ),
         )?;
@@ -91,7 +101,7 @@ impl World {
         let mut node =
             Program::start("node", command.arg("serve").arg("--config").arg(&config), folder.path())?;
         node.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
-        Ok(World { host, sip, carrier, gateway, alice, bob, folder, node })
+        Ok(World { host, sip, secure, carrier, gateway, alice, bob, folder, node })
     }
 
     /// A SIPp that plays `tests/sipp/<scenario>.xml` on `port` once it is called.

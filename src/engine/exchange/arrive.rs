@@ -628,6 +628,7 @@ pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refu
         | Refusal::Forbidden
         | Refusal::NothingToShow
         | Refusal::ForeignContact
+        | Refusal::InsecureContact
         | Refusal::TooManyContacts
         | Refusal::TooManyTries
         | Refusal::IntervalTooBrief

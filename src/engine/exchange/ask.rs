@@ -2,12 +2,14 @@
 //! follows from an answer.
 
 use super::errand::{AskKey, Errand};
+use super::invite::is_sips;
 use super::slot::Owner;
 use super::{Effects, Exchange, write_contact};
 use crate::sip::build::Writer;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
 use crate::sip::transaction;
+use crate::sip::uri::Scheme;
 use crate::sip::wire::Message;
 use crate::time::Now;
 
@@ -59,7 +61,8 @@ impl Exchange {
         w.header_parts(Name::To, &[b"<", uri, b">"]);
         w.header(Name::CallId, &call_id);
         w.cseq(1, method.token());
-        write_contact(&mut w, to.transport, &host);
+        let scheme = if is_sips(uri) { Scheme::Sips } else { Scheme::Sip };
+        write_contact(&mut w, scheme, to.transport, &host);
         more(&mut w);
         let range = w.end();
         if let Some(ask) = self.asks.get_mut(key) {

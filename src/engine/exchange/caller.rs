@@ -77,7 +77,7 @@ impl Exchange {
         self.scratch.clear();
         let our_tag = names::tag(key, LegId::CALLER, tag);
         let mut w = opening.head.answer_with_routes(&mut self.scratch, code, &our_tag);
-        super::write_contact(&mut w, slot.caller.peer.transport, &host);
+        super::write_contact(&mut w, opening.dialog.scheme(), slot.caller.peer.transport, &host);
         w.lines(ALLOW);
         if reliably {
             slot.caller.rseq += 1;
@@ -187,7 +187,7 @@ impl Exchange {
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
         let mut w = opening.head.answer_with_routes(&mut self.scratch, 200, &our_tag);
-        super::write_contact(&mut w, slot.caller.peer.transport, &host);
+        super::write_contact(&mut w, opening.dialog.scheme(), slot.caller.peer.transport, &host);
         w.lines(ALLOW);
         w.lines(SUPPORTED);
         if let Some(session) = slot.caller.side.session {

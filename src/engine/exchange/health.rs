@@ -14,6 +14,7 @@ use crate::routing::{Gateway, Trunk};
 use crate::sip::build::Writer;
 use crate::sip::dialog::Ways;
 use crate::sip::header::{Method, Name};
+use crate::sip::peer::{Peer, Transport};
 use crate::time::{Instant, Now};
 
 /// So many OPTIONS in a row without any answer, and a gateway is down (R14).
@@ -105,6 +106,7 @@ impl Exchange {
         let at = first.map(|target| (target.addr, target.transport));
         let at = at.or(gateway.addr.map(|addr| (addr, gateway.transport)));
         let to = at.and_then(|(addr, transport)| self.settings.peer_at(addr, transport));
+        let to = to.map(|to| Peer { name: gateway.name.filter(|_| to.transport == Transport::Tls), ..to });
         // Without an address, or a listener of that kind, no call reaches it either.
         let Some(to) = to else { return };
         if let Some(probe) = self.probe_of(key) {

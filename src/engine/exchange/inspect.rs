@@ -19,6 +19,7 @@ use crate::sip::build::Writer;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::{Peer, Transport};
+use crate::sip::uri::Scheme;
 use crate::sip::wire::Message;
 use crate::time::{Now, Wall};
 
@@ -269,11 +270,12 @@ impl Settings {
     }
 }
 
-/// Our Contact.
-pub(super) fn write_contact(w: &mut Writer<'_>, transport: Transport, host: &[u8]) {
-    match transport {
-        Transport::Udp => w.header_parts(Name::Contact, &[b"<sip:", host, b">"]),
-        Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => w.header_parts(
+/// Our Contact. A `sips:` one names no transport (RFC 5630 §3.1.3).
+pub(super) fn write_contact(w: &mut Writer<'_>, scheme: Scheme, transport: Transport, host: &[u8]) {
+    match (scheme, transport) {
+        (Scheme::Sips, _) => w.header_parts(Name::Contact, &[b"<sips:", host, b">"]),
+        (_, Transport::Udp) => w.header_parts(Name::Contact, &[b"<sip:", host, b">"]),
+        (_, Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss) => w.header_parts(
             Name::Contact,
             &[b"<sip:", host, b";transport=", transport.uri_token().as_bytes(), b">"],
         ),

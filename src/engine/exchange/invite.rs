@@ -21,6 +21,7 @@ use crate::sip::header::{Method, Name};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::session;
 use crate::sip::transaction;
+use crate::sip::uri::{Address, Scheme};
 use crate::sip::wire::Fields;
 use crate::time::Now;
 
@@ -233,7 +234,7 @@ impl Draft<'_> {
         if let Some(credentials) = self.credentials {
             credentials.write(&mut w, &target);
         }
-        super::write_contact(&mut w, self.peer.transport, self.host);
+        super::write_contact(&mut w, scheme(self.leg, &target), self.peer.transport, self.host);
         w.lines(ALLOW);
         // A reliable offer would want its answer in PRACK, and the caller has none yet (R4).
         let delayed = self.call.arrival.offer.is_none();
@@ -271,15 +272,31 @@ fn request_uri(leg: &Leg) -> Target {
     match &leg.to {
         Destination::Phone { contact, .. } => Target::from_slice(contact.uri.as_bytes()),
         Destination::Gateway { number, trunk, .. } => {
-            let mut target = Target::from_slice(b"sip:");
+            let uri = leg.gateway().map_or(&[][..], |gateway| gateway.uri.as_bytes());
+            let mut target = Target::from_slice(if is_sips(uri) { b"sips:" } else { b"sip:" });
             number.with_text(trunk, |number| target.extend_from_slice(number.as_bytes()));
-            if let Some(gateway) = leg.gateway() {
+            if !uri.is_empty() {
                 target.push(b'@');
-                target.extend_from_slice(without_user(gateway.uri.as_bytes()));
+                target.extend_from_slice(without_user(uri));
             }
             target
         }
     }
+}
+
+/// What our Contact in a leg's INVITE is written with (RFC 3261 §8.1.1.8).
+fn scheme(leg: &Leg, target: &[u8]) -> Scheme {
+    let route = match &leg.to {
+        Destination::Phone { contact, .. } => contact.route.first().map(|route| route.as_bytes()),
+        Destination::Gateway { .. } => None,
+    };
+    let secure_route =
+        route.is_some_and(|route| Address::parse(route).is_ok_and(|route| route.uri.scheme == Scheme::Sips));
+    if secure_route || is_sips(target) { Scheme::Sips } else { Scheme::Sip }
+}
+
+pub(super) fn is_sips(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
 }
 
 /// A gateway's URI from its host on.
@@ -292,14 +309,18 @@ impl Settings {
     /// The far side of a leg, and the listener that we send from; `None` where no listener fits or the host
     /// is no address.
     pub(super) fn peer_of(&self, leg: &Leg) -> Option<Peer> {
-        let (addr, transport) = match &leg.to {
+        let (addr, transport, name) = match &leg.to {
             Destination::Phone { contact, .. } => match contact.peer {
                 Some(peer) => return Some(peer),
-                None => (contact.addr, contact.transport),
+                None => (contact.addr, contact.transport, contact.name),
             },
-            Destination::Gateway { exits, .. } => exits.current().map(|exit| (exit.addr, exit.transport))?,
+            Destination::Gateway { exits, .. } => {
+                let name = leg.gateway().and_then(|gateway| gateway.name);
+                exits.current().map(|exit| (exit.addr, exit.transport, name))?
+            }
         };
-        self.peer_at(addr?, transport)
+        let name = name.filter(|_| transport == Transport::Tls);
+        self.peer_at(addr?, transport).map(|peer| Peer { name, ..peer })
     }
 }
 
@@ -309,6 +330,6 @@ impl Ways for Settings {
         let at = self.listeners.iter().position(|listener| {
             listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4()
         })?;
-        Some(Peer { transport, addr, listener: ListenerId(u8::try_from(at).ok()?), flow: None })
+        Some(Peer { transport, addr, listener: ListenerId(u8::try_from(at).ok()?), flow: None, name: None })
     }
 }

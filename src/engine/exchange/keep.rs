@@ -92,11 +92,11 @@ impl Exchange {
         let Some(side) = slot.side(leg) else { return };
         let method = if side.allows_update { Method::Update } else { Method::Invite };
         let Some(dialog) = side.dialog.as_deref_mut() else { return };
-        let peer = dialog.peer();
+        let (peer, scheme) = (dialog.peer(), dialog.scheme());
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let mut w = dialog.request(&mut self.scratch, method, branch.as_ref(), &host);
-        write_contact(&mut w, peer.transport, &host);
+        write_contact(&mut w, scheme, peer.transport, &host);
         w.lines(ALLOW);
         w.lines(SUPPORTED);
         session.write_refresh(&mut w);

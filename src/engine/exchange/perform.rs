@@ -11,10 +11,11 @@ use crate::call::event::{Action, Answer, Event, LegId, Why};
 use crate::call::story::Way;
 use crate::sip::body::Body;
 use crate::sip::build;
-use crate::sip::dialog::MAX_FORWARDS;
+use crate::sip::dialog::{MAX_FORWARDS, is_secure};
 use crate::sip::header::{Method, Name};
 use crate::sip::sdp;
 use crate::sip::session::Session;
+use crate::sip::uri::Scheme;
 use crate::sip::wire::Message;
 use crate::time::Now;
 
@@ -176,7 +177,7 @@ impl Exchange {
         let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else {
             return;
         };
-        let peer = dialog.peer();
+        let (peer, scheme) = (dialog.peer(), dialog.scheme());
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let request = Message::parse(&request).ok();
@@ -185,7 +186,7 @@ impl Exchange {
         let hops = hops.map_or(MAX_FORWARDS, |hops| hops.saturating_sub(1));
         let mut w = dialog.request_with_hops(&mut self.scratch, method, branch.as_ref(), &host, hops);
         if matches!(method, Method::Invite | Method::Update) {
-            write_contact(&mut w, peer.transport, &host);
+            write_contact(&mut w, scheme, peer.transport, &host);
             w.lines(ALLOW);
             w.lines(SUPPORTED);
             if let Some(session) = side.session {
@@ -251,13 +252,19 @@ impl Exchange {
         }
         let Some(side) = slot.side(leg) else { return };
         // In an early dialog, or after a BYE, there is none.
-        let peer = side.dialog.as_deref().map_or(from, |dialog| dialog.peer());
+        let dialog = side.dialog.as_deref();
+        let peer = dialog.map_or(from, |dialog| dialog.peer());
+        let scheme = match dialog {
+            Some(dialog) => dialog.scheme(),
+            None if is_secure(&request) => Scheme::Sips,
+            None => Scheme::Sip,
+        };
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), None);
         if matches!(method, Method::Invite | Method::Update) && accepted {
             w.copy(request.head(), Name::RecordRoute);
-            write_contact(&mut w, peer.transport, &host);
+            write_contact(&mut w, scheme, peer.transport, &host);
             w.lines(ALLOW);
             w.lines(SUPPORTED);
             if let Ok(Some(session)) = Session::of_request(&request)

@@ -16,7 +16,7 @@ use crate::sip::dialog::Ways as _;
 use crate::sip::header::{Name, chars};
 use crate::sip::peer::{Peer, Transport};
 use crate::sip::transaction::Key;
-use crate::sip::uri::{Address, SIP_PORT, Uri};
+use crate::sip::uri::{Address, Scheme, Uri};
 use crate::sip::wire::Message;
 use crate::time::{Instant, Now};
 
@@ -171,6 +171,7 @@ impl Exchange {
                 uri: uri.into(),
                 addr: Some(peer.addr),
                 host: None,
+                name: None,
                 transport: peer.transport,
                 peer: Some(peer),
                 route: path.into(),
@@ -187,17 +188,24 @@ impl Exchange {
 
     /// Where calls to a Contact are sent. By the connection that it came by, and by nothing else (RFC 5626 §5.3); over
     /// UDP to where it came from, but to the Contact's own port on the same host. So no Contact sends anything to a
-    /// third party, which would be how to reach one in our name.
+    /// third party, which would be how to reach one in our name. A `sips:` Contact is reached by TLS or not at all, but
+    /// for a proxy's next hop, which is the proxy's affair.
     fn reached_at(&self, from: Peer, uri: &Uri<'_>, path: &[Text]) -> Result<Peer, Refusal> {
-        let own = uri.host_ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(SIP_PORT)));
+        let own = uri.socket_addr();
         if own.is_some_and(|addr| self.is_ours_or_a_gateways(addr)) {
             return Err(Refusal::ForeignContact);
         }
+        let is_secure = matches!(from.transport, Transport::Tls | Transport::Wss);
+        let asks_for_tls = uri.scheme == Scheme::Sips && !is_secure;
         // The proxy in front of it has sent this.
-        if !path.is_empty() || from.flow.is_some() {
+        if !path.is_empty() || from.flow.is_some() && !asks_for_tls {
             return Ok(from);
         }
         let same_host = own.filter(|addr| addr.ip() == from.addr.ip());
+        if asks_for_tls {
+            let by_tls = same_host.and_then(|addr| self.settings.peer_at(addr, Transport::Tls));
+            return by_tls.ok_or(Refusal::InsecureContact);
+        }
         let transport = uri.param("transport").map_or(Some(Transport::Udp), Transport::of_uri_token);
         Ok(match (same_host, transport) {
             (Some(addr), Some(transport)) => {

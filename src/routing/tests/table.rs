@@ -73,6 +73,43 @@ fn trunks_and_agents_that_a_reload_leaves_alike_stay_the_same_object() {
 }
 
 #[test]
+fn a_gateway_of_tls_has_its_port_and_its_name_for_as_long_as_the_node_lives() {
+    let load = |gateways: &str, generation, before: Option<&Table>| {
+        let text = format!("[[trunk]]\nname = \"sbc\"\ntransport = \"tls\"\ngateways = [{gateways}]\n");
+        Table::new(&config::parse(&text, &|_| None).unwrap().config, generation, before)
+    };
+    let named = |table: &Table| -> Vec<String> {
+        let gateways = &table.trunk("sbc").unwrap().gateways;
+        let told = gateways.iter().map(|gateway| match (gateway.addr, gateway.name) {
+            (Some(addr), None) => format!("{} {addr}", gateway.transport.uri_token()),
+            (None, Some(name)) => format!("{}", table.host_name(name).unwrap()),
+            (addr, name) => format!("{addr:?} {name:?}"),
+        });
+        told.collect()
+    };
+    let uris = [
+        "sip:192.0.2.1",
+        "sip:192.0.2.1:5071",
+        "sips:192.0.2.1",
+        "sip:192.0.2.1;transport=udp",
+        "sips:SBC.example.com",
+    ];
+    let all: Vec<String> = uris.iter().map(|uri| format!("{{ uri = \"{uri}\" }}")).collect();
+    let old = load(&all.join(", "), 1, None);
+    let expected = [
+        "tls 192.0.2.1:5061",
+        "tls 192.0.2.1:5071",
+        "tls 192.0.2.1:5061",
+        "udp 192.0.2.1:5060",
+        "sbc.example.com",
+    ];
+    assert_eq!(named(&old), expected);
+    let id = |table: &Table| table.trunk("sbc").unwrap().gateways.last().and_then(|gateway| gateway.name);
+    let new = load("{ uri = \"sips:new.example.com\" }, { uri = \"sips:sbc.example.com\" }", 2, Some(&old));
+    assert_eq!(id(&new), id(&old));
+}
+
+#[test]
 fn a_plan_is_under_one_kilobyte_and_holds_no_table() {
     assert!(size_of::<Plan>() < 1024, "{}", size_of::<Plan>());
     let table = Arc::new(table("[[number]]\ndid = \"+12015550101\"\nforward_to = \"+12015550199\"\n"));

@@ -15,14 +15,16 @@ pub trait Ways {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hop {
     /// `None`: a host name, or an address that is no host's.
-    addr: Option<SocketAddr>,
+    ip: Option<IpAddr>,
+    port: Option<u16>,
     transport: Option<Transport>,
 }
 
 impl Hop {
     pub fn of(uri: &Uri<'_>) -> Hop {
+        let ip = uri.host_ip().filter(|ip| is_a_hosts(*ip));
         if uri.params.is_empty() && uri.scheme == Scheme::Sip {
-            return Hop { addr: uri.socket_addr().filter(|addr| is_a_hosts(addr.ip())), transport: None };
+            return Hop { ip, port: uri.port, transport: None };
         }
         let [named, maddr] = uri.params_named(["transport", "maddr"]);
         let named = named.and_then(Transport::of_uri_token);
@@ -31,11 +33,9 @@ impl Hop {
             (true, _) => Some(Transport::Tls),
             (false, named) => named,
         };
-        let port = if transport == Some(Transport::Tls) { SIPS_PORT } else { SIP_PORT };
         // RFC 3261 §19.1.1: maddr stands for the host.
         let maddr = maddr.and_then(uri::host_ip).filter(|ip| is_a_hosts(*ip));
-        let ip = maddr.or_else(|| uri.host_ip().filter(|ip| is_a_hosts(*ip)));
-        Hop { addr: ip.map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(port))), transport }
+        Hop { ip: maddr.or(ip), port: uri.port, transport }
     }
 }
 
@@ -84,21 +84,23 @@ impl Reach {
 /// ourselves. Who came by a connection is reached by that then, as RFC 5626 §5.3 has it, and none is opened to such an
 /// address.
 pub(super) fn next_hop(from: Peer, hop: Option<Hop>, ways: &impl Ways) -> Peer {
-    let Some(Hop { addr: Some(addr), transport }) = hop else { return from };
-    let reach = Reach::of(addr.ip());
+    let Some(Hop { ip: Some(ip), port, transport }) = hop else { return from };
+    let reach = Reach::of(ip);
     let leads_elsewhere = reach < Reach::of(from.addr.ip());
-    let same_family = addr.is_ipv4() == from.addr.is_ipv4();
+    let same_family = ip.is_ipv4() == from.addr.is_ipv4();
     let stays = match transport {
         Some(transport) => transport == from.transport,
-        None => from.transport == Transport::Udp || addr.ip() == from.addr.ip(),
+        None => from.transport == Transport::Udp || ip == from.addr.ip(),
     };
     let by = if stays { from.transport } else { transport.unwrap_or(Transport::Udp) };
+    let usual = if by == Transport::Tls { SIPS_PORT } else { SIP_PORT };
+    let addr = SocketAddr::new(ip, port.unwrap_or(usual));
     if leads_elsewhere && (from.transport.is_reliable() || by.is_reliable() || reach < Reach::Site) {
         return from;
     }
     if stays && same_family {
-        // A connection leads to its own host alone.
-        let flow = from.flow.filter(|_| addr.ip() == from.addr.ip());
+        // A connection leads to its own host alone. Whoever showed the certificate of a name says where else that is.
+        let flow = from.flow.filter(|_| ip == from.addr.ip());
         return Peer { addr, flow, ..from };
     }
     ways.peer_at(addr, by).unwrap_or(from)
@@ -108,7 +110,7 @@ pub(super) fn next_hop(from: Peer, hop: Option<Hop>, ways: &impl Ways) -> Peer {
 mod tests {
     use super::*;
     use crate::sip::dialog::Dialog;
-    use crate::sip::peer::{FlowId, ListenerId};
+    use crate::sip::peer::{FlowId, ListenerId, NameId};
     use crate::sip::wire::Message;
 
     /// We listen on UDP and TCP, by IPv4 alone.
@@ -121,7 +123,7 @@ mod tests {
                 Transport::Tcp => ListenerId(1),
                 Transport::Tls | Transport::Ws | Transport::Wss => return None,
             };
-            addr.is_ipv4().then_some(Peer { transport, addr, listener, flow: None })
+            addr.is_ipv4().then_some(Peer { transport, addr, listener, flow: None, name: None })
         }
     }
 
@@ -134,7 +136,7 @@ mod tests {
     /// Where the requests go to a target that we heard of from port 40000 of that host, by UDP and by TCP.
     fn after_udp_and_tcp(host: [u8; 4], target: &str) -> [String; 2] {
         let addr = SocketAddr::from((host, 40_000));
-        let udp = Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None };
+        let udp = Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None, name: None };
         let tcp = Peer { transport: Transport::Tcp, listener: ListenerId(1), flow: Some(FlowId(7)), ..udp };
         let hop = Uri::parse(target.as_bytes()).ok().map(|uri| Hop::of(&uri));
         [udp, tcp].map(|from| told(next_hop(from, hop, &Listeners)))
@@ -154,6 +156,7 @@ mod tests {
             addr: SocketAddr::from(([192, 0, 2, 1], port)),
             listener: ListenerId(1),
             flow: Some(FlowId(flow)),
+            name: None,
         };
         let (first, again) = (invite(1), invite(2));
         let first = Message::parse(first.as_bytes()).unwrap();
@@ -186,6 +189,40 @@ mod tests {
             ("sip:a@[2001:db8::1]", UDP_STAYS, TCP_STAYS),
         ] {
             assert_eq!(after_udp_and_tcp([192, 0, 2, 1], target), [after_udp, after_tcp], "{target}");
+        }
+    }
+
+    #[test]
+    fn a_secure_target_is_reached_by_tls_and_by_nothing_else() {
+        /// We listen on all three.
+        struct Secure;
+        impl Ways for Secure {
+            fn peer_at(&self, addr: SocketAddr, transport: Transport) -> Option<Peer> {
+                let tls = || Peer { transport, addr, listener: ListenerId(2), flow: None, name: None };
+                if transport == Transport::Tls { Some(tls()) } else { Listeners.peer_at(addr, transport) }
+            }
+        }
+        let addr = SocketAddr::from(([192, 0, 2, 1], 40_000));
+        let name = std::num::NonZeroU16::new(3).map(NameId);
+        let udp = Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None, name: None };
+        let flow = Some(FlowId(7));
+        let tls = Peer { transport: Transport::Tls, listener: ListenerId(2), flow, name, ..udp };
+        for (target, after_udp, after_tls) in [
+            ("sips:a@192.0.2.1", "tls 192.0.2.1:5061", "tls 192.0.2.1:5061 by flow 7"),
+            ("sips:a@192.0.2.1;transport=tcp", "tls 192.0.2.1:5061", "tls 192.0.2.1:5061 by flow 7"),
+            ("sip:a@192.0.2.1;transport=TLS", "tls 192.0.2.1:5061", "tls 192.0.2.1:5061 by flow 7"),
+            ("sips:a@192.0.2.1:5071;transport=tls", "tls 192.0.2.1:5071", "tls 192.0.2.1:5071 by flow 7"),
+            ("sips:a@192.0.2.9", "tls 192.0.2.9:5061", "tls 192.0.2.9:5061"),
+            // Without a transport, and by the connection that there is, it is the port of that one.
+            ("sip:a@192.0.2.1", "udp 192.0.2.1:5060", "tls 192.0.2.1:5061 by flow 7"),
+            ("sip:a@192.0.2.9", "udp 192.0.2.9:5060", "udp 192.0.2.9:5060"),
+        ] {
+            let hop = Uri::parse(target.as_bytes()).ok().map(|uri| Hop::of(&uri));
+            let [first, second] = [udp, tls].map(|from| next_hop(from, hop, &Secure));
+            assert_eq!([told(first), told(second)], [after_udp, after_tls], "{target}");
+            // What the name's own dialog names bears it; what others name is nobody's but the address's.
+            assert_eq!(first.name, None, "{target}");
+            assert_eq!(second.name, name.filter(|_| second.transport == Transport::Tls), "{target}");
         }
     }
 

@@ -131,7 +131,7 @@ impl Role {
     /// Whether it waits for a final response over that connection, or from that address where it has none.
     pub fn waits_for(&self, peer: &Peer) -> bool {
         let is_route = |to: Peer| match (to.flow, peer.flow) {
-            (None, None) => (to.transport, to.addr) == (peer.transport, peer.addr),
+            (None, None) => (to.transport, to.addr, to.name) == (peer.transport, peer.addr, peer.name),
             (mine, theirs) => mine == theirs,
         };
         self.is_pending() && self.peer().is_some_and(is_route)

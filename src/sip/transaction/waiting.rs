@@ -53,7 +53,7 @@ impl Route {
         }
         // No secret is needed: a shared number costs a look, nothing else.
         let mut hash = SipHasher13::new();
-        (peer.transport, peer.addr).hash(&mut hash);
+        (peer.transport, peer.addr, peer.name).hash(&mut hash);
         Route(hash.finish())
     }
 }

@@ -23,7 +23,7 @@ const SEED: [u8; 16] = *b"transaction test";
 
 fn peer(transport: Transport) -> Peer {
     let flow = transport.is_reliable().then_some(FlowId(7));
-    Peer { transport, addr: ([192, 0, 2, 9], 5062).into(), listener: ListenerId(0), flow }
+    Peer { transport, addr: ([192, 0, 2, 9], 5062).into(), listener: ListenerId(0), flow, name: None }
 }
 
 /// One shard's transactions, and the story of what they do. A line is `millisecond who what`; `>` is sent, `<`
