@@ -107,6 +107,7 @@ impl Front {
             from: binding.from.addr,
             path: binding.contact.route.iter().map(Text::to_string).collect(),
             user_agent: binding.user_agent.to_string(),
+            unreachable: binding.silence.is_long(),
             registered: binding.registered,
             expires_ms: u64::try_from(binding.expires.since(now).as_millis()).unwrap_or(u64::MAX),
         };

@@ -145,6 +145,10 @@ impl Core for Shard {
         self.exchange.next_deadline()
     }
 
+    fn next_deadline_of_calls(&self) -> Option<Instant> {
+        self.exchange.next_deadline_of_calls()
+    }
+
     fn census(&self) -> Census {
         let load = self.exchange.load();
         Census { calls: load.calls, slots: load.slots, legs: load.legs, transactions: load.transactions }

@@ -31,6 +31,11 @@ impl Exchange {
         while let Some(key) = self.asks.pop_due(now.mono) {
             match self.asks.get_mut(key).map(|ask| &ask.errand) {
                 Some(Errand::Gateway(_)) => self.probe_due(now, key, out),
+                Some(Errand::Round(from)) => {
+                    let from = *from;
+                    self.round_due(now, key, from, out);
+                }
+                Some(Errand::Phone(_)) => self.phone_is_silent(key),
                 None => {}
             }
         }
@@ -80,8 +85,13 @@ impl Exchange {
     ) {
         let Some(ask) = self.asks.get_mut(key) else { return };
         let Some((_, left)) = ask.open.take_if(|(open, _)| *open == id) else { return };
-        match ask.errand {
+        match &ask.errand {
             Errand::Gateway(_) => self.probe_answered(now, key, left, response.status(), out),
+            Errand::Phone(silence) => {
+                silence.ends();
+                self.asks.close(key);
+            }
+            Errand::Round(_) => {}
         }
     }
 
@@ -99,6 +109,8 @@ impl Exchange {
         }
         match ask.errand {
             Errand::Gateway(_) => self.probe_unheard(now, key, why, out),
+            Errand::Phone(_) => self.phone_is_silent(key),
+            Errand::Round(_) => {}
         }
     }
 

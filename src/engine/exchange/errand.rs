@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::binding::Silence;
 use crate::routing::{Gateway, Trunk};
 use crate::sip::transaction;
 use crate::sip::wheel::Wheel;
@@ -18,6 +19,10 @@ pub struct AskKey {
 pub(super) enum Errand {
     /// Whether a gateway lives.
     Gateway(Probe),
+    /// Goes round among the agents; the next is the one at this place.
+    Round(usize),
+    /// A phone behind a NAT, whose way in is kept open.
+    Phone(Silence),
 }
 
 /// One errand.

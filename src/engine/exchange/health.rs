@@ -46,7 +46,7 @@ impl Exchange {
         let mut missing = vec![true; wanted.len()];
         let mut over = Vec::new();
         for (key, ask) in self.asks.iter_mut() {
-            let Errand::Gateway(probe) = &mut ask.errand;
+            let Errand::Gateway(probe) = &mut ask.errand else { continue };
             let first = wanted.partition_point(|(trunk, _)| trunk.name < probe.trunk.name);
             let same_trunk = wanted[first..].iter().take_while(|(trunk, _)| trunk.name == probe.trunk.name);
             match same_trunk.zip(first..).find(|((trunk, at), _)| probe.is_for(trunk, *at)) {
@@ -69,7 +69,7 @@ impl Exchange {
     }
 
     /// A time by lot between `least` thousandths of this one and all of it.
-    fn part_of(&mut self, whole: Duration, least: u64) -> Duration {
+    pub(super) fn part_of(&mut self, whole: Duration, least: u64) -> Duration {
         let thousandths = least + self.names.draw() % (1_001 - least);
         Duration::from_micros(
             u64::try_from(whole.as_micros()).unwrap_or(u64::MAX).saturating_mul(thousandths) / 1_000,
@@ -77,7 +77,10 @@ impl Exchange {
     }
 
     fn probe_of(&mut self, key: AskKey) -> Option<&mut Probe> {
-        self.asks.get_mut(key).map(|Ask { errand: Errand::Gateway(probe), .. }| probe)
+        match self.asks.get_mut(key) {
+            Some(Ask { errand: Errand::Gateway(probe), .. }) => Some(probe),
+            Some(_) | None => None,
+        }
     }
 
     /// It is time for the next OPTIONS. One that has no answer by now has missed.

@@ -10,7 +10,7 @@
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
 //! - [`carry`]: the headers that go along from one side to the other.
 //! - [`keep`]: session timers and keep-alive.
-//! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways.
+//! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways; [`phones`]: those to phones behind a NAT.
 //! - [`fault`]: what a caught panic leaves to do.
 
 mod admission;
@@ -29,6 +29,7 @@ mod invite;
 mod keep;
 mod names;
 mod perform;
+mod phones;
 mod register;
 mod reply;
 mod slot;
@@ -375,6 +376,7 @@ impl Exchange {
             arriving: None,
         };
         exchange.settle(Instant::ZERO);
+        exchange.begin_round(Instant::ZERO);
         exchange
     }
 
@@ -427,6 +429,13 @@ impl Exchange {
     pub fn next_deadline(&self) -> Option<Instant> {
         let ours = [self.timers.next_deadline(), self.asks.next_deadline()];
         ours.into_iter().flatten().chain(self.transactions.next_deadline()).min()
+    }
+
+    /// The same for what calls wait for: whom we ask again and again is left aside, and timers of transactions that are
+    /// no more.
+    pub fn next_deadline_of_calls(&self) -> Option<Instant> {
+        let theirs = self.transactions.next_deadline().filter(|_| self.transactions.live() != (0, 0));
+        self.timers.next_deadline().into_iter().chain(theirs).min()
     }
 
     pub fn load(&self) -> Load {
