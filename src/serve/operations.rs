@@ -218,7 +218,7 @@ impl Operations for Front {
     }
 
     fn trunks(&self, after: Option<&str>, most: usize) -> Vec<TrunkLine> {
-        let now = self.clock.read().now.mono;
+        let now = self.clock.read().now;
         trunks::lines(&self.publisher.table(), &self.desk, now, after, most)
     }
 

@@ -102,7 +102,7 @@ impl Exchange {
         let to = gateway.addr.and_then(|addr| self.settings.peer_at(addr, gateway.transport));
         // Without a listener of that kind no call reaches it either.
         let Some(to) = to else { return };
-        let question = Question { method: Method::Options, uri: gateway.uri.as_bytes(), to };
+        let question = Question { method: Method::Options, uri: gateway.uri.as_bytes(), to, account: None };
         let accepts = |w: &mut Writer<'_>| {
             w.header(Name::Accept, b"application/sdp");
         };

@@ -6,8 +6,9 @@ use smallvec::SmallVec;
 
 use super::arrive::{ALLOW, SUPPORTED};
 use super::carry::goes_along;
+use super::challenged::Challenged;
 use super::names::CallIdText;
-use super::slot::{CalledSide, Challenged, Owner, Side, Special, Stage};
+use super::slot::{CalledSide, Owner, Side, Special, Stage};
 use super::story::What;
 use super::{Effects, Exchange, Settings, SlotKey, names};
 use crate::call::event::{Event, LegEvent, LegId};
@@ -17,7 +18,6 @@ use crate::call::story::Way;
 use crate::routing::Auth;
 use crate::sip::build::Writer;
 use crate::sip::dialog::Ways;
-use crate::sip::digest::{self, Challenge};
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::session;
@@ -211,23 +211,7 @@ struct Given<'a> {
 
 impl Given<'_> {
     fn write(&self, w: &mut Writer<'_>, target: &[u8]) {
-        let (Some(challenge), Some(password)) = (Challenge::parse(&self.challenge.text), &self.auth.password)
-        else {
-            return;
-        };
-        let username = self.auth.username.as_bytes();
-        let ha1 = challenge.algorithm.ha1(username, challenge.realm, password.as_bytes());
-        let mut text = Vec::with_capacity(256);
-        // Each challenge is answered once.
-        digest::answer(
-            &mut text,
-            &challenge,
-            username,
-            &ha1,
-            (Method::Invite.token(), target),
-            (1, &self.cnonce),
-        );
-        w.header(if self.challenge.proxy { Name::ProxyAuthorization } else { Name::Authorization }, &text);
+        self.challenge.answer(w, self.auth, Method::Invite, target, &self.cnonce);
     }
 }
 

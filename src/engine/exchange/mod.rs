@@ -8,9 +8,11 @@
 //! - [`reply`]: responses to what we sent.
 //! - [`perform`]: a call's actions become messages; [`invite`] and [`caller`] write the long ones.
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
+//! - [`challenged`]: a challenge of what we sent, and our answer.
 //! - [`carry`]: the headers that go along from one side to the other.
 //! - [`keep`]: session timers and keep-alive.
-//! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways; [`phones`]: those to phones behind a NAT.
+//! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways; [`phones`]: those to phones behind a NAT;
+//!   [`enroll`]: our registration at carriers.
 //! - [`fault`]: what a caught panic leaves to do.
 
 mod admission;
@@ -20,6 +22,8 @@ mod authenticate;
 pub mod binding;
 mod caller;
 mod carry;
+mod challenged;
+mod enroll;
 mod errand;
 mod fault;
 mod health;
@@ -61,7 +65,7 @@ use errand::Asks;
 use fault::Arriving;
 use inspect::write_contact;
 use names::Namer;
-pub use names::{Router, SlotKey};
+pub use names::{LineTokens, Router, SlotKey};
 use slot::{Armed, Slot};
 pub use slot::{Owner, Wake};
 
@@ -199,6 +203,15 @@ pub enum CallEvent {
         gateway: u8,
         why: Failure,
     },
+    /// We are registered at a carrier.
+    Enrolled {
+        trunk: Arc<str>,
+    },
+    /// We are not, or no more; told once until we are.
+    NotEnrolled {
+        trunk: Arc<str>,
+        why: Failure,
+    },
     /// Ten ringing calls of one caller to one forwarded number: a loop, most likely (R11).
     LikelyLoop {
         caller: E164,
@@ -275,6 +288,8 @@ pub struct Settings {
     pub realm: Arc<str>,
     /// The same for all shards of the node.
     pub nonces: Nonces,
+    /// Of our registrations at carriers (R1c).
+    pub lines: LineTokens,
 }
 
 /// How much a shard holds now, for metrics and for proof that nothing is left behind.
@@ -299,6 +314,8 @@ pub struct Exchange {
     transactions: Transactions<Owner>,
     timers: Wheel<(SlotKey, Wake, u32)>,
     asks: Asks,
+    /// The tokens of trunks at whose carriers we are registered (R1c).
+    lines: Vec<([u8; 32], Arc<Trunk>)>,
     /// When this turn began.
     now: Instant,
     /// How often a timer was set.
@@ -357,6 +374,7 @@ impl Exchange {
             desk,
             timers: Wheel::new(),
             asks: Asks::default(),
+            lines: Vec::new(),
             now: Instant::ZERO,
             armed: 0,
             slots: Slots::default(),
@@ -375,7 +393,8 @@ impl Exchange {
             working: None,
             arriving: None,
         };
-        exchange.settle(Instant::ZERO);
+        // Nothing is sent before its time has come.
+        exchange.settle(Now::default(), &mut Effects::default());
         exchange.begin_round(Instant::ZERO);
         exchange
     }
@@ -400,13 +419,14 @@ impl Exchange {
                     out.notices.push(Notice::Said(CallEvent::Unregistered { agent: gone.agent }));
                 }
                 self.transactions.undeliverable(now.mono, to, &mut out.out);
+                self.enrolments_lose(now, to);
             }
             Input::Backlog { age, lost } => self.admission.observe(now.mono, age, lost),
             Input::Due => self.due(now, out),
             Input::Published(table) => {
                 self.far_ends = far_ends(&table);
                 self.table = table;
-                self.settle(now.mono);
+                self.settle(now, out);
             }
             Input::Drain => self.draining = true,
             Input::HangUp { call } => {
@@ -420,9 +440,10 @@ impl Exchange {
     }
 
     /// Begins what a table wants done without a call.
-    fn settle(&mut self, now: Instant) {
+    fn settle(&mut self, now: Now, out: &mut Effects) {
         self.desk.trunks().settle(&self.table);
-        self.settle_probes(now);
+        self.settle_probes(now.mono);
+        self.settle_enrolments(now, out);
     }
 
     /// When [`Input::Due`] is wanted next.
@@ -563,6 +584,18 @@ fn far_ends(table: &Table) -> Box<[IpAddr]> {
     all.into_boxed_slice()
 }
 
+/// Where a trunk may be left, in the order in which it is tried now (R14).
+fn exits_of(desk: &dyn Desk, names: &mut Namer, trunk: &Trunk) -> Exits {
+    let known = desk.trunks().of(&trunk.name);
+    let is_down = |at| known.as_ref().is_some_and(|known| known.is_down(trunk, at));
+    let turn = trunk.in_turn(is_down, || names.draw());
+    let exit = |at: u8| {
+        let gateway = trunk.gateways.get(usize::from(at))?;
+        Some(Exit { gateway: at, addr: gateway.addr, transport: gateway.transport })
+    };
+    Exits::new(turn.into_iter().filter_map(exit))
+}
+
 /// The node's lines, as a call sees them. Each leg that lives holds one, so that they are counted here.
 struct Switchboard<'a> {
     desk: &'a dyn Desk,
@@ -596,14 +629,7 @@ impl Lines for Switchboard<'_> {
     }
 
     fn exits(&mut self, trunk: &Trunk) -> Exits {
-        let known = self.desk.trunks().of(&trunk.name);
-        let is_down = |at| known.as_ref().is_some_and(|known| known.is_down(trunk, at));
-        let turn = trunk.in_turn(is_down, || self.names.draw());
-        let exit = |at: u8| {
-            let gateway = trunk.gateways.get(usize::from(at))?;
-            Some(Exit { gateway: at, addr: gateway.addr, transport: gateway.transport })
-        };
-        Exits::new(turn.into_iter().filter_map(exit))
+        exits_of(self.desk, self.names, trunk)
     }
 
     fn share(&mut self) {

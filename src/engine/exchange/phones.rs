@@ -56,7 +56,8 @@ impl Exchange {
     fn keep_open(&mut self, now: Now, binding: &Binding, out: &mut Effects) {
         let Some(to) = binding.to_keep_open() else { return };
         let key = self.asks.open(Errand::Phone(binding.silence.clone()));
-        let question = Question { method: Method::Options, uri: binding.contact.uri.as_bytes(), to };
+        let question =
+            Question { method: Method::Options, uri: binding.contact.uri.as_bytes(), to, account: None };
         if self.ask(now, key, &question, |_| {}, out) {
             self.asks.arm(key, now.mono + PATIENCE);
         } else {

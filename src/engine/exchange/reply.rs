@@ -1,10 +1,13 @@
 //! Responses to what we sent, and what became of it where none came.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::ask::Unheard;
+use super::challenged::Challenged;
 use super::invite::Attempt;
-use super::slot::{Acknowledgement, CalledSide, Challenged, ForkSeen, Owner, Side, Stage};
+use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
 use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, SlotKey};
 use crate::call::caller;
@@ -13,7 +16,6 @@ use crate::call::story::Way;
 use crate::number;
 use crate::sip::body::Body;
 use crate::sip::dialog::{Dialog, Ways};
-use crate::sip::digest::Challenge;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
 use crate::sip::sdp;
@@ -27,9 +29,6 @@ use crate::time::Now;
 const MAX_FORKS: usize = 16;
 /// How many Contacts of a 3xx are looked at.
 const MAX_CONTACTS: usize = 8;
-/// The longest challenge that is answered, in bytes, and how many of one leg's are.
-const LONGEST_CHALLENGE: usize = 1024;
-const MAX_CHALLENGES: u8 = 3;
 
 impl Exchange {
     pub(super) fn response(&mut self, now: Now, from: Peer, response: &Message<'_>, out: &mut Effects) {
@@ -318,24 +317,10 @@ impl Exchange {
     /// The challenge of a 401 or 407 that we can answer: once, and again where only the nonce was too old
     /// (RFC 3261 §22.2, RFC 7616 §3.3).
     fn challenge_of(&mut self, key: SlotKey, leg: LegId, response: &Message<'_>) -> Option<Challenged> {
-        let proxy = response.status() == 407;
-        let name = match response.status() {
-            401 => Name::WwwAuthenticate,
-            407 => Name::ProxyAuthenticate,
-            _ => return None,
-        };
         let slot = self.slots.get_mut(key)?;
-        let auth = slot.call.as_deref()?.leg(leg)?.trunk()?.auth.as_ref()?;
-        auth.password.as_ref()?;
-        let mut known = response.all(name).filter_map(|text| Some((Challenge::parse(text)?, text)));
-        let best = known.by_ref().min_by_key(|(challenge, _)| challenge.algorithm)?;
-        let (challenge, text) = best;
-        let count = match slot.called(leg)?.challenge() {
-            None => 1,
-            Some(before) if challenge.stale && before.count < MAX_CHALLENGES => before.count + 1,
-            Some(_) => return None,
-        };
-        (text.len() <= LONGEST_CHALLENGE).then(|| Challenged { proxy, text: text.into(), count })
+        let trunk = Arc::clone(slot.call.as_deref()?.leg(leg)?.trunk()?);
+        let before = slot.called(leg)?.challenge();
+        Challenged::of(response, trunk.auth.as_ref()?, before)
     }
 
     /// Where a 3xx points to, best `q` first (RFC 3261 §8.1.3.4); what is neither a number, read as that leg's trunk

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::challenged::Challenged;
 use super::errand::AskKey;
 use super::names::{CallIdText, SlotKey};
 use super::story::Story;
@@ -279,17 +280,6 @@ pub struct Special {
     pub min_se: Option<u32>,
     /// The carrier's challenge that its INVITE answers (RFC 3261 §22.2).
     pub challenge: Option<Challenged>,
-}
-
-/// A challenge of a 401 or 407.
-#[derive(Debug)]
-pub struct Challenged {
-    /// 407: answered with Proxy-Authorization.
-    pub proxy: bool,
-    /// The value of its header.
-    pub text: Box<[u8]>,
-    /// How many challenges of this leg were answered, this one included.
-    pub count: u8,
 }
 
 /// One To tag of a leg that may fork.

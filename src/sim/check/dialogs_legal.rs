@@ -192,7 +192,7 @@ impl DialogsLegal {
         }
         if dialog.2.is_empty() {
             return match method {
-                "INVITE" | "OPTIONS" => Ok(()),
+                "INVITE" | "OPTIONS" | "REGISTER" => Ok(()),
                 _ => wrong("outside any dialog"),
             };
         }
