@@ -63,8 +63,8 @@ pub fn draw(dice: &mut Dice, generation: u64, agents: usize, gateways: usize) ->
     text += &format!(
         "[[trunk]]\nname = \"mobile\"\ngateways = [{}]\noutbound = true\noptions_interval = {}\n{}\n",
         uris.join(", "),
-        // In every third generation the gateways are asked whether they live.
-        if generation.is_multiple_of(3) { 20 } else { 0 },
+        // In two of three generations, the first among them, the gateways are asked whether they live.
+        if generation.is_multiple_of(3) { 0 } else { 20 },
         limits(generation)
     );
     for index in 0..agents {
