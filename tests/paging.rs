@@ -9,7 +9,7 @@ use std::time::Duration;
 use strowger::call::story::{CallPlace, LiveCall};
 use strowger::config;
 use strowger::engine::desk::{Place, SharedDesk};
-use strowger::engine::exchange::{Effects, Exchange, Input, Listener, Router, Settings};
+use strowger::engine::exchange::{Effects, Exchange, Input, LineTokens, Listener, Router, Settings};
 use strowger::number::Country;
 use strowger::routing::Table;
 use strowger::sip::peer::{ListenerId, Peer, Transport};
@@ -82,6 +82,7 @@ impl Shard {
             seed: [7; 16],
             realm: "strowger".into(),
             nonces: strowger::sip::digest::Nonces::new([1; 64]),
+            lines: LineTokens::new([1; 64]),
         };
         let desk = Arc::new(SharedDesk::new(10_000, vec![Place { bound: addr, advertise: None }]));
         let now = Now { mono: Instant::from_micros(1_000_000), wall: Wall(1_793_534_400_000) };

@@ -250,6 +250,26 @@ fn r14_calls_leave_a_gateway_that_dies_and_return_within_two_intervals_after_it_
     same(one_call(&world, 5)?, vec![first])
 }
 
+#[test]
+fn r01_c_a_carrier_that_challenges_everything_has_us_registered_and_counts_as_up() -> Outcome {
+    let account = "auth = { username = \"house\", password = \"sesame\" }";
+    let world = World::start_with(
+        FORWARD,
+        &format!(
+            "gateways = [{{ uri = \"sip:{{gateway}}\" }}]\noptions_interval = 1\nregister = true\n{account}"
+        ),
+    )?;
+    // It may have found nobody there so far: then the next try comes within half a minute.
+    let _carrier = world.phone("carrier_registers", world.gateway, &["-m", "1000", "-timeout", "60"])?;
+    let registered = |told: Value| told["items"][0]["registration"]["state"] == "registered";
+    let so = support::process::until(Duration::from_secs(40), || world.told("trunks").is_ok_and(registered));
+    so.then_some(()).ok_or_else(|| format!("{:#}", world.told("trunks").unwrap_or_default()))?;
+    becomes(&world, "it is up", || {
+        let gateway = gateway(&world, 0)?;
+        Ok(gateway["up"] == true && gateway["round_trip_ms"].is_u64())
+    })
+}
+
 /// A call from the carrier that must end in the refusal `code`.
 fn refused(world: &World, hops: &str, code: &str) -> Outcome {
     let caller = world.caller("caller_is_refused", world.carrier, &["-key", "hops", hops])?;

@@ -195,6 +195,9 @@ pub struct BindingLine {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<String>,
     pub user_agent: String,
+    /// Behind a NAT, and three OPTIONS in a row had no answer. It is rung all the same, as long as it is bound.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreachable: bool,
     #[serde(with = "rfc3339")]
     #[schemars(with = "rfc3339::Text")]
     pub registered: Wall,

@@ -69,7 +69,8 @@ pub fn agents(agents: &[AgentLine]) -> String {
             phone([contact, "fixed", "", ""]);
         }
         for binding in &agent.bindings {
-            let at = format!("{} {}", binding.transport, binding.peer);
+            let silent = if binding.unreachable { ", unreachable" } else { "" };
+            let at = format!("{} {}{silent}", binding.transport, binding.peer);
             phone([&binding.contact, &at, &format!("{} s", binding.expires_ms / 1_000), &binding.user_agent]);
         }
         if agent.contact.is_none() && agent.bindings.is_empty() {

@@ -15,7 +15,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
         "nat",
         "this version does not touch audio, and answers where requests came from: write false",
     ),
-    ("[[trunk]]", "register", "we do not register yet: write false"),
     (NUMBER, "call_connect", NO_AUDIO),
     (NUMBER, "call_connect_seconds", NO_AUDIO),
     (NUMBER, "whisper", NO_AUDIO),

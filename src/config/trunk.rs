@@ -40,6 +40,7 @@ pub struct Trunk {
     pub transport: TrunkTransport,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// We register at the first gateway that answers, as `auth` says.
     #[schemars(extend("default" = false))]
     pub register: bool,
     /// Seconds between OPTIONS to each gateway; 0: off, and every gateway counts as up.
@@ -144,6 +145,17 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
             "add gateways = [{ uri = \"sip:192.0.2.1:5060\" }]",
         );
     }
+    let register = fields.flag("register");
+    if let Some(at) = register.filter(|at| at.value) {
+        if !fields.has("gateways") || fields.is_empty_list("gateways") {
+            let remedy = "add gateways = [{ uri = \"sip:192.0.2.1:5060\" }]";
+            fields.refuse(at.place, "a trunk that registers has no gateways".into(), remedy);
+        }
+        if !fields.has("auth") {
+            let remedy = "add auth = { username = \"…\", password_env = \"CARRIER_PASSWORD\" }";
+            fields.refuse(at.place, "a trunk that registers has no account".into(), remedy);
+        }
+    }
     let small = |key, default: u16| {
         let read = fields.whole(key, 0, u16::MAX.into(), "steps");
         read.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(default)
@@ -163,7 +175,7 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         priority: small("priority", 10),
         transport: value_or(transport, TrunkTransport::Auto),
         auth: fields.inner("auth", "auth").and_then(|inner| auth(&inner, env)),
-        register: value_or(fields.flag("register"), false),
+        register: value_or(register, false),
         options_interval: time("options_interval", 0, 86_400, 30),
         try_timeout: time("try_timeout", 1, 32, 4),
         max_calls: limit("max_calls", "calls"),

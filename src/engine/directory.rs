@@ -224,6 +224,10 @@ impl Registrations {
 }
 
 impl Directory for Registrations {
+    fn is_empty(&self) -> bool {
+        Registrations::is_empty(self)
+    }
+
     fn bindings(&self, agent: &str, now: Instant) -> Vec<Arc<Binding>> {
         let Some(entry) = self.agents.get(agent) else { return Vec::new() };
         entry.bindings.iter().filter(|binding| binding.expires > now).cloned().collect()
@@ -304,6 +308,7 @@ impl Directory for Registrations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::exchange::binding::Silence;
     use crate::routing::Contact;
     use crate::sip::peer::{ListenerId, Peer, Transport};
     use crate::time::Wall;
@@ -335,6 +340,7 @@ mod tests {
             expires: at(expires),
             registered: Wall(0),
             user_agent: "".into(),
+            silence: Silence::default(),
         }
     }
 

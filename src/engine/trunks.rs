@@ -86,6 +86,34 @@ pub struct TrunkState {
     gateways: Box<[Arc<GatewayState>]>,
     /// Calls that its limits refused, in and out.
     refused: AtomicU64,
+    enrolment: Arc<Enrolment>,
+}
+
+/// Our registration at the carrier.
+#[derive(Debug, Default)]
+struct Enrolment {
+    /// Until when, in ms of wall time; 0: we are not registered.
+    until: AtomicU64,
+    /// When we came to be or not to be.
+    since: AtomicU64,
+    failure: AtomicU32,
+    failed: AtomicU64,
+}
+
+/// How our registration at a carrier stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    Trying,
+    /// Until then.
+    Registered(Wall),
+}
+
+/// The same as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enrolled {
+    pub state: Registration,
+    pub since: Option<Wall>,
+    pub failure: Option<(Failure, Wall)>,
 }
 
 /// One gateway.
@@ -175,6 +203,24 @@ impl Trunks {
         }
     }
 
+    /// How our registration stands, and what went wrong.
+    pub fn registration(&self, name: &str, is: Registration, failed: Option<Failure>, now: Wall) {
+        let known = self.known.load();
+        let Some(enrolment) = known.of(name).map(|state| &state.enrolment) else { return };
+        if let Some(failure) = failed {
+            enrolment.failure.store(failure.to_bits(), Ordering::Relaxed);
+            enrolment.failed.store(now.0, Ordering::Relaxed);
+        }
+        let until = match is {
+            Registration::Trying => 0,
+            Registration::Registered(until) => until.0,
+        };
+        let before = enrolment.until.swap(until, Ordering::Relaxed);
+        if (before == 0) != (until == 0) {
+            enrolment.since.store(now.0, Ordering::Relaxed);
+        }
+    }
+
     /// A trunk's limit refused a call.
     pub fn refused(&self, name: &str) {
         if let Some(state) = self.known.load().of(name) {
@@ -216,6 +262,17 @@ impl TrunkState {
         })
     }
 
+    /// Our registration at the carrier.
+    pub fn enrolled(&self) -> Enrolled {
+        let Enrolment { until, since, failure, failed } = &*self.enrolment;
+        let wall = |ms: &AtomicU64| Some(Wall(ms.load(Ordering::Relaxed))).filter(|at| at.0 != 0);
+        Enrolled {
+            state: wall(until).map_or(Registration::Trying, Registration::Registered),
+            since: wall(since),
+            failure: Failure::of_bits(failure.load(Ordering::Relaxed)).zip(wall(failed)),
+        }
+    }
+
     /// Calls that the trunk's limits refused since it is known.
     pub fn refusals(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -250,6 +307,7 @@ fn state_of(trunk: &Trunk, before: Option<&Arc<TrunkState>>) -> Arc<TrunkState> 
         name: Arc::clone(&trunk.name),
         gateways: gateways.collect(),
         refused: AtomicU64::new(before.map_or(0, |before| before.refusals())),
+        enrolment: before.map(|before| Arc::clone(&before.enrolment)).unwrap_or_default(),
     })
 }
 

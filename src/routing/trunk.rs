@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::Text;
 use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, SipUri, TrunkTransport};
 use crate::number::{self, Country, E164, Prefix};
-use crate::sip::peer::{NameId, Transport};
+use crate::sip::peer::{NameId, Peer, Transport};
 
 /// One `[[trunk]]`, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +177,13 @@ pub struct Gateway {
     pub priority: u16,
     /// Among gateways of one priority: its share of the calls.
     pub weight: u16,
+}
+
+impl Gateway {
+    /// The same far side, which over TLS has to show a certificate for this gateway's host.
+    pub fn named(&self, to: Peer) -> Peer {
+        Peer { name: self.name.filter(|_| to.transport == Transport::Tls), ..to }
+    }
 }
 
 /// A host that has a name, as it is to be looked up (RFC 3263).

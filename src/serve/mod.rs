@@ -12,6 +12,7 @@ mod publish;
 mod tls;
 mod trunks;
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -24,15 +25,15 @@ use crate::config::{self, Config, Dialled, Finding, Loaded, Strangers};
 use crate::engine::capture::Wanted;
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
-use crate::engine::exchange::{Exchange, Input, Listener, Router, Settings};
-use crate::engine::node::{Berth, Listen, Node, Options, StartError as NodeError};
+use crate::engine::exchange::{Effects, Exchange, Input, LineTokens, Listener, Router, Settings};
+use crate::engine::node::{Berth, Listen, Node, Options, Shards, StartError as NodeError};
 use crate::engine::shard::Core;
 use crate::number::E164;
 use crate::routing::Table;
 use crate::sip::digest::Nonces;
 use crate::sip::peer::Transport;
 use crate::store::phones::{Phones, PhonesError};
-use crate::store::{OpenError, Recorder, Store};
+use crate::store::{DataDir, OpenError, Recorder, Store};
 use desk::StoredDesk;
 use notices::Teller;
 pub use operations::route;
@@ -99,7 +100,7 @@ impl Running {
             .admin
             .as_ref()
             .map(|admin| (admin.addr, admin.token.as_ref().map(|token| token.reveal().to_owned())));
-        let maker = Maker::new(&config, options.shards, store.recorder())?;
+        let maker = Maker::new(&config, options.shards, store.recorder(), line_tokens(&store.dir())?)?;
         let sides = tls::sides(&config.node)?;
         let publisher =
             Publisher::first(folder, env, store.dir(), config, sides).map_err(StartError::NodeFile)?;
@@ -216,6 +217,22 @@ impl Running {
         over
     }
 
+    /// Ends our registrations at carriers, as far as they answer in a moment.
+    async fn leave_carriers(shards: &Shards<Metered>) {
+        let leave = |core: &mut Metered, now, out: &mut Effects| core.exchange.leave_carriers(now, out);
+        if shards.ask_all(leave).await.is_err() {
+            return;
+        }
+        let until = Instant::now() + LAST_WORDS;
+        while Instant::now() < until {
+            let left = shards.ask_all(|core, _, _| core.exchange.leaving()).await.unwrap_or_default();
+            if left.iter().sum::<usize>() == 0 {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Ends the node: calls in progress are hung up, and every record is written.
     pub fn stop(self) {
         let Running { node, front, store, .. } = self;
@@ -223,6 +240,7 @@ impl Running {
         let shards = node.shards();
         node.back().block_on(async {
             front.hang_up_all().await;
+            Running::leave_carriers(&shards).await;
             let until = Instant::now() + LAST_WORDS;
             while Instant::now() < until {
                 let calls = shards.ask_all(|core, _, _| core.exchange.load().calls).await.unwrap_or_default();
@@ -280,6 +298,23 @@ fn options(config: &Config) -> Options {
     Options { shards, capture, ..Options::new(listeners) }
 }
 
+/// Made with a secret that is drawn once and stays in `node.json`: a carrier keeps our Contact across a restart.
+fn line_tokens(dir: &DataDir) -> Result<LineTokens, StartError> {
+    let kept = |text: Option<String>| text.and_then(|text| <[u8; 64]>::try_from(text.into_bytes()).ok());
+    if let Some(secret) = kept(dir.node().line_secret) {
+        return Ok(LineTokens::new(secret));
+    }
+    let mut drawn = [0; 32];
+    getrandom::fill(&mut drawn).map_err(StartError::Random)?;
+    let mut text = String::with_capacity(64);
+    for byte in drawn {
+        // Writing to memory cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    dir.update_node(|node| node.line_secret = Some(text.clone())).map_err(StartError::NodeFile)?;
+    Ok(LineTokens::new(kept(Some(text)).unwrap_or([0; 64])))
+}
+
 /// Makes the shards' exchanges.
 struct Maker {
     name: Arc<str>,
@@ -289,11 +324,17 @@ struct Maker {
     seed: [u8; 16],
     realm: Arc<str>,
     nonces: Nonces,
+    lines: LineTokens,
     recorder: Recorder,
 }
 
 impl Maker {
-    fn new(config: &Config, shards: usize, recorder: Recorder) -> Result<Maker, StartError> {
+    fn new(
+        config: &Config,
+        shards: usize,
+        recorder: Recorder,
+        lines: LineTokens,
+    ) -> Result<Maker, StartError> {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
         let mut secret = [0; 64];
@@ -307,6 +348,7 @@ impl Maker {
             seed,
             realm: (&*section.realm).into(),
             nonces: Nonces::new(secret),
+            lines,
             recorder,
         })
     }
@@ -351,6 +393,7 @@ impl Maker {
             seed,
             realm: Arc::clone(&self.realm),
             nonces: self.nonces.clone(),
+            lines: self.lines.clone(),
         };
         let shared: Arc<SharedDesk> = Arc::clone(&berth.desk);
         let desk = StoredDesk { shared, recorder: self.recorder.clone() };

@@ -68,6 +68,12 @@ impl Teller {
             CallEvent::TrunkDown { trunk, gateway, why } => {
                 tracing::warn!(trunk = &*trunk, gateway, %why, "a gateway is down, and tried last");
             }
+            CallEvent::Enrolled { trunk } => {
+                tracing::info!(trunk = &*trunk, "registered at the carrier");
+            }
+            CallEvent::NotEnrolled { trunk, why } => {
+                tracing::warn!(trunk = &*trunk, %why, "not registered at the carrier; it is tried on");
+            }
             CallEvent::LikelyLoop { caller, did } => {
                 if let Line::Log { more } = self.loops.occur(self.clock.read().now.mono) {
                     tracing::warn!(

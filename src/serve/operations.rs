@@ -115,6 +115,7 @@ impl Front {
             from: binding.from.addr,
             path: binding.contact.route.iter().map(Text::to_string).collect(),
             user_agent: binding.user_agent.to_string(),
+            unreachable: binding.silence.is_long(),
             registered: binding.registered,
             expires_ms: u64::try_from(binding.expires.since(now).as_millis()).unwrap_or(u64::MAX),
         };
@@ -252,7 +253,7 @@ impl Operations for Front {
     }
 
     fn trunks(&self, after: Option<&str>, most: usize) -> Vec<TrunkLine> {
-        let now = self.clock.read().now.mono;
+        let now = self.clock.read().now;
         trunks::lines(&self.publisher.table(), &self.desk, now, after, most)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::directory::Registrations;
-use crate::engine::exchange::binding::Binding;
+use crate::engine::exchange::binding::{Binding, Silence};
 use crate::routing::{Contact, Table, Text};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::store::phones::{Phones, PhonesError, StoredBinding};
@@ -100,5 +100,6 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
         expires: now.mono + Duration::from_millis(stored.expires.0.saturating_sub(now.wall.0)),
         registered: stored.registered,
         user_agent: stored.user_agent.as_str().into(),
+        silence: Silence::default(),
     })
 }

@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 
 use crate::admin::operations::{FailureLine, GatewayLine, RegistrationLine, RegistrationState, TrunkLine};
 use crate::engine::desk::SharedDesk;
+use crate::engine::trunks::{Enrolled, Failure, Registration, TrunkState};
 use crate::routing::{Gateway, Table, Trunk};
-use crate::time::Instant;
+use crate::time::{Now, Wall};
 
 /// The first `most` trunks whose names come behind `after`, by name.
 pub(super) fn lines(
     table: &Table,
     desk: &SharedDesk,
-    now: Instant,
+    now: Now,
     after: Option<&str>,
     most: usize,
 ) -> Vec<TrunkLine> {
@@ -21,7 +22,7 @@ pub(super) fn lines(
     behind.take(most).map(|trunk| line(trunk, desk, now)).collect()
 }
 
-fn line(trunk: &Trunk, desk: &SharedDesk, now: Instant) -> TrunkLine {
+fn line(trunk: &Trunk, desk: &SharedDesk, now: Now) -> TrunkLine {
     let state = desk.states.of(&trunk.name);
     let gateway = |(at, gateway): (usize, &Gateway)| {
         let seen = state.as_ref().and_then(|state| state.seen(trunk, at));
@@ -46,20 +47,37 @@ fn line(trunk: &Trunk, desk: &SharedDesk, now: Instant) -> TrunkLine {
         outbound: trunk.outbound,
         calls: desk.trunk_calls(&trunk.name),
         max_calls: trunk.max_calls,
-        calls_in_last_second: (trunk.max_cps > 0).then(|| desk.trunk_pace(&trunk.name, now, trunk.max_cps)),
+        calls_in_last_second: (trunk.max_cps > 0)
+            .then(|| desk.trunk_pace(&trunk.name, now.mono, trunk.max_cps)),
         max_cps: trunk.max_cps,
         refused: state.as_ref().map_or(0, |state| state.refusals()),
         options_interval_ms: trunk
             .options_interval
             .map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
-        registration: RegistrationLine {
-            state: RegistrationState::Off,
-            since: None,
-            expires_ms: None,
-            last_failure: None,
-        },
+        registration: registration(trunk, state.as_deref(), now.wall),
         gateways,
     }
+}
+
+fn registration(trunk: &Trunk, state: Option<&TrunkState>, now: Wall) -> RegistrationLine {
+    let off =
+        RegistrationLine { state: RegistrationState::Off, since: None, expires_ms: None, last_failure: None };
+    let Some(Enrolled { state, since, failure }) = state.map(|state| state.enrolled()) else { return off };
+    if !trunk.register {
+        return off;
+    }
+    let (state, expires_ms) = match state {
+        Registration::Trying => (RegistrationState::Trying, None),
+        Registration::Registered(until) => {
+            (RegistrationState::Registered, Some(until.0.saturating_sub(now.0)))
+        }
+    };
+    let words = |why| match why {
+        Failure::NoAnswer => "no answer to REGISTER".to_owned(),
+        Failure::Unreachable | Failure::Refused(_) => why.to_string(),
+    };
+    let last_failure = failure.map(|(what, at)| FailureLine { what: words(what), at });
+    RegistrationLine { state, since, expires_ms, last_failure }
 }
 
 /// `strowger_trunk_up` in Prometheus' text format. Written here and not kept by the recorder, which would tell a
@@ -91,8 +109,8 @@ pub(super) fn gauges(table: &Table, desk: &SharedDesk) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::trunks::{Failure, Sign};
-    use crate::time::Wall;
+    use crate::engine::trunks::Sign;
+    use crate::time::Instant;
 
     #[test]
     fn a_gateway_is_told_by_its_place_as_written_and_gone_when_it_is() {
@@ -110,13 +128,15 @@ mod tests {
         assert!(told.contains("\nstrowger_trunk_up{trunk=\"carrier\",gateway=\"0\"} 0\n"), "{told}");
         assert!(told.contains("\nstrowger_trunk_up{trunk=\"carrier\",gateway=\"1\"} 1\n"), "{told}");
         let now = Instant::from_micros(5_000_000);
+        let both = |mono| Now { mono, wall: Wall(9) };
         assert!(
             desk.take_trunk("carrier", now, 0, 4).is_ok() && desk.take_trunk("carrier", now, 0, 4).is_ok()
         );
-        let line = &lines(&first, &desk, now, None, 9)[0];
+        let line = &lines(&first, &desk, both(now), None, 9)[0];
         assert_eq!((line.calls, line.calls_in_last_second), (2, Some(2)));
         assert_eq!(
-            lines(&first, &desk, now + std::time::Duration::from_secs(1), None, 9)[0].calls_in_last_second,
+            lines(&first, &desk, both(now + std::time::Duration::from_secs(1)), None, 9)[0]
+                .calls_in_last_second,
             Some(0)
         );
         let gateways: Vec<_> = line.gateways.iter().map(|one| (&*one.uri, one.up)).collect();

@@ -18,6 +18,11 @@ pub trait Core {
     /// When it wants to be woken.
     fn next_deadline(&self) -> Option<Instant>;
 
+    /// The same for what calls wait for: nothing, once the world is at rest.
+    fn next_deadline_of_calls(&self) -> Option<Instant> {
+        self.next_deadline()
+    }
+
     /// What it holds.
     fn census(&self) -> Census;
 

@@ -108,7 +108,7 @@ impl Host {
                 ("OPTIONS", None) => {
                     let tag = self.stack.fresh("t");
                     let answer = Message::response(&message, self.asked_says, "So");
-                    self.stack.respond(now, &key, tagged(answer, &tag));
+                    self.stack.respond_and_forget(now, &key, tagged(answer, &tag));
                 }
                 (_, _) => self.asked(now, &key, &message),
             },

@@ -61,8 +61,10 @@ pub fn draw(dice: &mut Dice, generation: u64, agents: usize, gateways: usize) ->
     let uris: Vec<String> =
         (0..gateways).map(|index| format!("{{ uri = \"sip:{}\" }}", gateway_addr(index))).collect();
     text += &format!(
-        "[[trunk]]\nname = \"mobile\"\ngateways = [{}]\noutbound = true\noptions_interval = 0\n{}\n",
+        "[[trunk]]\nname = \"mobile\"\ngateways = [{}]\noutbound = true\noptions_interval = {}\n{}\n",
         uris.join(", "),
+        // In two of three generations, the first among them, the gateways are asked whether they live.
+        if generation.is_multiple_of(3) { 0 } else { 20 },
         limits(generation)
     );
     for index in 0..agents {

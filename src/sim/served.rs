@@ -16,7 +16,7 @@ use crate::engine::desk::Pace;
 use crate::engine::directory::Registrations;
 use crate::engine::exchange::binding::Directory;
 use crate::engine::exchange::{
-    Bounds, CallEvent, Desk, Effects, Exchange, Input, Listener, Notice, Router, Settings,
+    Bounds, CallEvent, Desk, Effects, Exchange, Input, LineTokens, Listener, Notice, Router, Settings,
 };
 use crate::engine::help::Help;
 use crate::engine::hosts::Hosts;
@@ -111,6 +111,7 @@ impl Maker for Served {
                 seed: wide(seed ^ (shard as u64 + 1) << 32),
                 realm: Arc::from(&*config.node.node.realm),
                 nonces: Nonces::new([seed as u8; 64]),
+                lines: LineTokens::new([seed as u8; 64]),
             };
             let desk = Arc::clone(&desk) as Arc<dyn Desk>;
             Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.bounds)
@@ -147,6 +148,10 @@ impl Core for Shard {
         self.exchange.next_deadline()
     }
 
+    fn next_deadline_of_calls(&self) -> Option<Instant> {
+        self.exchange.next_deadline_of_calls()
+    }
+
     fn census(&self) -> Census {
         let load = self.exchange.load();
         Census { calls: load.calls, slots: load.slots, legs: load.legs, transactions: load.transactions }
@@ -170,6 +175,10 @@ impl Core for Shard {
                 }
                 Notice::Said(CallEvent::TrunkDown { trunk, gateway, why }) => {
                     self.said.push(format!("{trunk} {gateway} down: {why}"));
+                }
+                Notice::Said(CallEvent::Enrolled { trunk }) => self.said.push(format!("{trunk} registered")),
+                Notice::Said(CallEvent::NotEnrolled { trunk, why }) => {
+                    self.said.push(format!("{trunk} not registered: {why}"));
                 }
                 Notice::Answered(_) | Notice::SetUp { .. } | Notice::Said(_) => {}
             }

@@ -187,6 +187,13 @@ impl Stack {
         server.response = Some(response);
     }
 
+    /// Sends a response and keeps nothing: who is asked without end would never come to rest. A repetition is asked
+    /// anew.
+    pub fn respond_and_forget(&mut self, now: Instant, key: &Key, response: Message) {
+        self.respond(now, key, response);
+        self.servers.remove(key);
+    }
+
     /// Sends a 2xx or a reliable provisional response and repeats it until its ACK or PRACK.
     pub fn insist(&mut self, now: Instant, key: &Key, response: Message, rseq: Option<u32>) {
         self.insisted.push(Insisted {

@@ -299,7 +299,7 @@ impl World {
 
     /// When the server wants to be woken next, though nothing may be left to be woken for.
     pub fn next_timer(&self) -> Option<Instant> {
-        self.cores.iter().filter_map(|core| core.next_deadline()).min()
+        self.cores.iter().filter_map(|core| core.next_deadline_of_calls()).min()
     }
 
     /// The first broken sentence.

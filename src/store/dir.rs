@@ -29,6 +29,10 @@ pub struct NodeFile {
     /// Where the running node, or the last that ran, serves `[admin]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<SocketAddr>,
+    /// What the tokens of our registrations at carriers are made with, in hexadecimal: a carrier keeps a Contact of
+    /// ours across a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line_secret: Option<String>,
     /// The process that runs, or ran, on this folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,

@@ -253,6 +253,7 @@ fn agent(name: &str) -> AgentLine {
             from: ([192, 0, 2, 7], 5060).into(),
             path: Vec::new(),
             user_agent: "phone".to_owned(),
+            unreachable: false,
             registered: Wall(1_795_000_000_000),
             expires_ms: 3_599_000,
         }],

@@ -8,6 +8,7 @@ use strowger::sim::message::Message;
 use strowger::sim::served::served;
 use strowger::sim::story::{Call, Setup};
 
+mod enroll;
 mod fault;
 mod health;
 mod orders;

@@ -480,3 +480,47 @@ fn a_flow_that_is_registered_again_takes_the_place_of_its_old_self() {
     assert_eq!(ports, ["5070", "5080"], "{answers:?}");
     assert_eq!(answers[0].get("Require"), None, "who only asks has no flow in it");
 }
+
+/// When OPTIONS went to an address, repetitions aside.
+fn options(call: &Call, to: SocketAddr) -> Vec<strowger::time::Instant> {
+    let mut branches = std::collections::BTreeSet::new();
+    let crossings = call.world.trace.crossings.iter();
+    let asked = crossings.filter(|crossing| crossing.message.method() == "OPTIONS" && crossing.peer == to);
+    let first = asked.filter(|crossing| branches.insert(crossing.message.branch().to_owned()));
+    first.filter(|crossing| crossing.message.is_request()).map(|crossing| crossing.at).collect()
+}
+
+#[test]
+fn a_phone_behind_a_nat_is_asked_by_one_shard_before_the_nat_forgets_it_and_no_other_is() {
+    for shards in [1, 3] {
+        let mut call = home("", "").shards(shards).before_any_call();
+        let mut natted = Phone::alice(DESK);
+        assert_eq!(natted.registers(&mut call, contact("<sip:alice@192.168.1.7:5060>")), 200);
+        let mut direct = Phone { call_id: "reg-2", ..Phone::new("bob", "builder", POCKET) };
+        assert_eq!(direct.registers(&mut call, |message| message), 200);
+        call.after(seconds(300));
+        let asked = options(&call, DESK);
+        let apart: Vec<Duration> = asked.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+        assert!(apart.len() >= 9, "{shards} shards: {apart:?}");
+        assert!(apart.iter().all(|pause| (seconds(25)..=millis(28_100)).contains(pause)), "{apart:?}");
+        assert_eq!(options(&call, POCKET), []);
+        let uri = call.world.trace.crossings.iter().find(|crossing| crossing.message.method() == "OPTIONS");
+        assert_eq!(uri.map(|crossing| crossing.message.uri()), Some("sip:alice@192.168.1.7:5060"));
+        call.after(seconds(3_300));
+        let before = options(&call, DESK).len();
+        call.after(seconds(300));
+        assert_eq!(options(&call, DESK).len(), before, "it has expired");
+        call.comes_to_rest();
+    }
+}
+
+#[test]
+fn a_phone_behind_a_nat_that_answers_no_options_is_rung_all_the_same() {
+    let mut call = home("", "").before_any_call();
+    let mut natted = Phone::alice(DESK);
+    assert_eq!(natted.registers(&mut call, contact("<sip:alice@192.168.1.7:5060>")), 200);
+    call.is_cut_off("alice", seconds(200)).after(seconds(250));
+    assert!(options(&call, DESK).len() >= 8, "it is asked on");
+    let mut call = call_alice(call).ringing(["alice"]);
+    call.answers("alice").hangs_up("caller").comes_to_rest();
+}

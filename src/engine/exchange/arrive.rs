@@ -1,5 +1,6 @@
 //! Requests outside a dialog: who sent it, what it wants, and how a call begins (R1, R2, R14).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -75,7 +76,7 @@ impl Exchange {
 
     /// RFC 3261 §8.2.2.2. By a transaction: it may be repeated when the call that it is one with is forgotten.
     fn merged(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, out: &mut Effects) {
-        if self.table.trunk_of(from.addr).is_none() {
+        if self.trunk_by_line(request).is_none() && self.table.trunk_of(from.addr).is_none() {
             return self.stranger(from, request, out);
         }
         let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
@@ -105,8 +106,8 @@ impl Exchange {
         let origin = if self.is_an_agents(from, request) {
             let Some(agent) = self.authenticate(now, from, request, out) else { return };
             self.table.origin_of(&agent)
-        } else if let Some(trunk) = self.table.trunk_of(from.addr).cloned() {
-            Origin::Trunk(trunk)
+        } else if let Some(trunk) = self.trunk_by_line(request).or_else(|| self.table.trunk_of(from.addr)) {
+            Origin::Trunk(Arc::clone(trunk))
         } else {
             return self.stranger(from, request, out);
         };

@@ -3,11 +3,13 @@
 
 use super::errand::{AskKey, Errand};
 use super::invite::is_sips;
+use super::names::CallIdText;
 use super::slot::Owner;
 use super::{Effects, Exchange, write_contact};
+use crate::engine::trunks::Failure;
 use crate::sip::build::Writer;
 use crate::sip::header::{Method, Name};
-use crate::sip::peer::Peer;
+use crate::sip::peer::{Peer, Transport};
 use crate::sip::transaction;
 use crate::sip::uri::Scheme;
 use crate::sip::wire::Message;
@@ -26,6 +28,18 @@ pub(super) struct Question<'a> {
     pub method: Method,
     pub uri: &'a [u8],
     pub to: Peer,
+    /// None: it is of nobody's but ours.
+    pub account: Option<Account<'a>>,
+}
+
+/// Whose address is registered, and as what.
+pub(super) struct Account<'a> {
+    /// The user part of its address, the host being the far end's.
+    pub user: &'a [u8],
+    /// In our Contact.
+    pub token: &'a [u8],
+    pub call_id: &'a CallIdText,
+    pub cseq: u32,
 }
 
 impl Exchange {
@@ -33,6 +47,12 @@ impl Exchange {
         while let Some(key) = self.asks.pop_due(now.mono) {
             match self.asks.get_mut(key).map(|ask| &ask.errand) {
                 Some(Errand::Gateway(_)) => self.probe_due(now, key, out),
+                Some(Errand::Round(from)) => {
+                    let from = *from;
+                    self.round_due(now, key, from, out);
+                }
+                Some(Errand::Phone(_)) => self.phone_is_silent(key),
+                Some(Errand::Enroll(_)) => self.enroll_due(now, key, out),
                 None => {}
             }
         }
@@ -48,21 +68,42 @@ impl Exchange {
         out: &mut Effects,
     ) -> bool {
         let Ok((transaction, branch)) = self.transactions.reserve(Owner::Ask(key)) else { return false };
-        let Question { method, uri, to } = *question;
+        let Question { method, uri, to, account } = question;
+        let (method, uri, to) = (*method, *uri, *to);
         let host = self.settings.host_of(&*self.desk, to);
         let tag = self.names.stateless_tag(branch.as_ref());
         // It names this shard: the answer comes back here.
-        let call_id = self.names.call_id();
+        let call_id = account.as_ref().map_or_else(|| self.names.call_id(), |account| *account.call_id);
         self.scratch.clear();
         let mut w = Writer::request(&mut self.scratch, method.token(), uri);
         w.via(to.transport, &host, branch.as_ref());
         w.number(Name::MaxForwards, 70);
-        w.header_parts(Name::From, &[b"<sip:", &host, b">;tag=", &tag]);
-        w.header_parts(Name::To, &[b"<", uri, b">"]);
-        w.header(Name::CallId, &call_id);
-        w.cseq(1, method.token());
-        let scheme = if is_sips(uri) { Scheme::Sips } else { Scheme::Sip };
-        write_contact(&mut w, scheme, to.transport, &host);
+        match account {
+            None => {
+                w.header_parts(Name::From, &[b"<sip:", &host, b">;tag=", &tag]);
+                w.header_parts(Name::To, &[b"<", uri, b">"]);
+                w.header(Name::CallId, &call_id);
+                w.cseq(1, method.token());
+                let scheme = if is_sips(uri) { Scheme::Sips } else { Scheme::Sip };
+                write_contact(&mut w, scheme, to.transport, &host);
+            }
+            Some(Account { user, token, cseq, .. }) => {
+                let at = host_part(uri);
+                w.header_parts(Name::From, &[b"<sip:", user, b"@", at, b">;tag=", &tag]);
+                w.header_parts(Name::To, &[b"<sip:", user, b"@", at, b">"]);
+                w.header(Name::CallId, &call_id);
+                w.cseq(*cseq, method.token());
+                let over: &[&[u8]] = match to.transport {
+                    Transport::Udp => &[],
+                    Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                        &[b";transport=", to.transport.uri_token().as_bytes()]
+                    }
+                };
+                let over = over.concat();
+                let parts = [b"<sip:", *user, b"@", &host, &over, b";line=", token, b">"];
+                w.header_parts(Name::Contact, &parts);
+            }
+        }
         more(&mut w);
         let range = w.end();
         if let Some(ask) = self.asks.get_mut(key) {
@@ -83,8 +124,14 @@ impl Exchange {
     ) {
         let Some(ask) = self.asks.get_mut(key) else { return };
         let Some((_, left)) = ask.open.take_if(|(open, _)| *open == id) else { return };
-        match ask.errand {
+        match &ask.errand {
             Errand::Gateway(_) => self.probe_answered(now, key, left, response.status(), out),
+            Errand::Phone(silence) => {
+                silence.ends();
+                self.asks.close(key);
+            }
+            Errand::Enroll(_) => self.enroll_answered(now, key, response, out),
+            Errand::Round(_) => {}
         }
     }
 
@@ -102,6 +149,15 @@ impl Exchange {
         }
         match ask.errand {
             Errand::Gateway(_) => self.probe_unheard(now, key, why, out),
+            Errand::Phone(_) => self.phone_is_silent(key),
+            Errand::Enroll(_) => {
+                let why = match why {
+                    Unheard::TimedOut => Failure::NoAnswer,
+                    Unheard::Undeliverable => Failure::Unreachable,
+                };
+                self.enroll_failed(now, key, why, None, out);
+            }
+            Errand::Round(_) => {}
         }
     }
 
@@ -111,4 +167,11 @@ impl Exchange {
             self.transactions.abandon(open);
         }
     }
+}
+
+/// A URI's host and port, without user and parameters.
+fn host_part(uri: &[u8]) -> &[u8] {
+    let from = memchr::memchr(b'@', uri).or_else(|| memchr::memchr(b':', uri)).map_or(0, |at| at + 1);
+    let rest = &uri[from..];
+    &rest[..rest.iter().position(|byte| matches!(byte, b';' | b'?')).unwrap_or(rest.len())]
 }

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::engine::hosts::{Hosts, Target};
 use crate::routing::{Agent, Contact, Phones, Reached, Text};
-use crate::sip::peer::{FlowId, Peer};
+use crate::sip::peer::{FlowId, Peer, Transport};
 use crate::sip::uri::{self, Uri};
 use crate::time::{Instant, Wall};
 
@@ -24,9 +25,53 @@ pub struct Binding {
     pub expires: Instant,
     pub registered: Wall,
     pub user_agent: Box<str>,
+    /// How it answers our OPTIONS.
+    pub silence: Silence,
+}
+
+/// OPTIONS in a row that a phone did not answer, counted wherever the binding is.
+#[derive(Clone, Debug, Default)]
+pub struct Silence(Arc<AtomicU32>);
+
+/// So many, and the phone counts as unreachable: it is shown so, and rung all the same.
+const SILENT: u32 = 3;
+
+impl Silence {
+    pub fn ends(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    pub fn lasts(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn is_long(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= SILENT
+    }
+}
+
+/// What is heard of it makes no other binding of it.
+impl PartialEq for Silence {
+    fn eq(&self, _: &Silence) -> bool {
+        true
+    }
 }
 
 impl Binding {
+    /// Where OPTIONS keep the way open: over UDP through a NAT, which forgets it in half a minute or so. That is where
+    /// the Contact is not what the REGISTER came from, and no proxy stands between.
+    ///
+    /// A connection is kept open by its phone, and by it alone: only who opened it may send a double CRLF and wait for
+    /// the answer (RFC 5626 §4.4.1); a double CRLF of ours would be a ping that a phone need not understand.
+    pub fn to_keep_open(&self) -> Option<Peer> {
+        let own = Uri::parse(self.contact.uri.as_bytes()).ok().and_then(|uri| uri.socket_addr());
+        let through_nat = self.from.transport == Transport::Udp
+            && self.contact.route.is_empty()
+            && self.contact.peer == Some(self.from)
+            && own != Some(self.from.addr);
+        through_nat.then_some(self.from)
+    }
+
     /// Whether a REGISTER's Contact means this one: the same flow of the same phone, else the same URI.
     pub fn is_of(&self, uri: &Uri<'_>, instance: Option<(&str, u32)>) -> bool {
         match (&self.instance, instance) {
@@ -99,6 +144,9 @@ impl Known<'_> {
 
 /// The agents' bindings, the same for all shards of the node (design §4). Nothing here waits.
 pub trait Directory: Send + Sync {
+    /// Whether nobody is bound.
+    fn is_empty(&self) -> bool;
+
     /// The bindings of an agent that last at `now`, the oldest first.
     fn bindings(&self, agent: &str, now: Instant) -> Vec<Arc<Binding>>;
 
@@ -124,4 +172,24 @@ pub trait Directory: Send + Sync {
 
     /// It was wrong.
     fn was_wrong(&self, source: IpAddr, username: &[u8], now: Instant);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phone_is_unreachable_after_three_in_a_row_whoever_looks() {
+        let silence = Silence::default();
+        let shown = silence.clone();
+        let told: Vec<bool> = (0..4)
+            .map(|_| {
+                silence.lasts();
+                shown.is_long()
+            })
+            .collect();
+        assert_eq!(told, [false, false, true, true]);
+        silence.ends();
+        assert!(!shown.is_long());
+    }
 }

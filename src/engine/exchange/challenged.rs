@@ -1,22 +1,62 @@
-//! What a carrier asks of us: its challenges, outside a dialog and within (RFC 3261 §22.2, RFC 7616, RFC 8760).
+//! A far side's challenge of a request of ours, and our answer to it (RFC 3261 §22.2, RFC 7616 §3.3, RFC 8760).
 
-use super::slot::{Challenged, Owner, Shown};
-use super::story::What;
-use super::{Effects, Exchange, SlotKey};
-use crate::call::event::LegId;
-use crate::call::story::Way;
 use crate::routing::Auth;
 use crate::sip::build::Writer;
-use crate::sip::digest::{self, Challenge, Credentials};
+use crate::sip::digest::{self, Challenge};
 use crate::sip::header::{Method, Name};
-use crate::sip::transaction;
 use crate::sip::wire::Message;
-use crate::time::Now;
 
 /// The longest challenge that is answered, in bytes, and how many of one request's are: the first, and those of a
 /// nonce that had grown too old.
 const LONGEST_CHALLENGE: usize = 1024;
-const MAX_CHALLENGES: u8 = 3;
+pub(super) const MAX_CHALLENGES: u8 = 3;
+
+/// A challenge of a 401 or 407.
+#[derive(Clone, Debug)]
+pub struct Challenged {
+    /// 407: answered with Proxy-Authorization.
+    pub proxy: bool,
+    /// The value of its header.
+    text: Box<[u8]>,
+    /// How many challenges of this request were answered, this one included.
+    count: u8,
+}
+
+/// The credentials that an INVITE of ours carried, for its ACK (RFC 3261 §22.1).
+#[derive(Debug)]
+pub struct Shown {
+    pub cseq: u32,
+    pub proxy: bool,
+    pub text: Box<[u8]>,
+}
+
+impl Challenged {
+    /// The challenge of a 401 or 407 that this account can answer: once, and again where only the nonce was too old.
+    /// `before`: the one that was answered last.
+    pub fn of(response: &Message<'_>, auth: &Auth, before: Option<&Challenged>) -> Option<Challenged> {
+        let proxy = asks_as_proxy(response)?;
+        auth.password.as_ref()?;
+        let (challenge, text) = best(response, proxy)?;
+        let count = match before {
+            None => 1,
+            Some(before) if challenge.stale && before.count < MAX_CHALLENGES => before.count + 1,
+            Some(_) => return None,
+        };
+        Some(Challenged { proxy, text: text.into(), count })
+    }
+
+    /// The value of the header that answers it. `None`: we have no password.
+    pub fn answer(&self, auth: &Auth, method: Method, target: &[u8], cnonce: &[u8]) -> Option<Vec<u8>> {
+        answered(&Challenge::parse(&self.text)?, auth, method, target, cnonce)
+    }
+
+    /// Writes the header that answers it.
+    pub fn write(&self, w: &mut Writer<'_>, auth: &Auth, method: Method, target: &[u8], cnonce: &[u8]) {
+        if let Some(text) = self.answer(auth, method, target, cnonce) {
+            w.header(names(self.proxy).1, &text);
+        }
+    }
+}
 
 impl Shown {
     pub fn write(&self, w: &mut Writer<'_>) {
@@ -25,7 +65,7 @@ impl Shown {
 }
 
 /// The headers of a challenge and of its answer.
-fn names(proxy: bool) -> (Name, Name) {
+pub(super) fn names(proxy: bool) -> (Name, Name) {
     if proxy {
         (Name::ProxyAuthenticate, Name::ProxyAuthorization)
     } else {
@@ -34,7 +74,7 @@ fn names(proxy: bool) -> (Name, Name) {
 }
 
 /// Whether it is a 407; `None` where it asks for no password.
-fn asks_as_proxy(response: &Message<'_>) -> Option<bool> {
+pub(super) fn asks_as_proxy(response: &Message<'_>) -> Option<bool> {
     match response.status() {
         401 => Some(false),
         407 => Some(true),
@@ -43,34 +83,13 @@ fn asks_as_proxy(response: &Message<'_>) -> Option<bool> {
 }
 
 /// The strongest of those that we can answer.
-fn best<'m>(response: &Message<'m>, proxy: bool) -> Option<(Challenge<'m>, &'m [u8])> {
+pub(super) fn best<'m>(response: &Message<'m>, proxy: bool) -> Option<(Challenge<'m>, &'m [u8])> {
     let known = response.all(names(proxy).0).filter_map(|text| Some((Challenge::parse(text)?, text)));
     let best = known.min_by_key(|(challenge, _)| challenge.algorithm);
     best.filter(|(_, text)| text.len() <= LONGEST_CHALLENGE)
 }
 
-/// What answers a challenge.
-pub(super) struct Given<'a> {
-    pub challenge: &'a Challenged,
-    pub auth: &'a Auth,
-    pub cnonce: [u8; 12],
-}
-
-impl Given<'_> {
-    /// The value of the header. `None`: we have no password.
-    pub fn text(&self, method: Method, target: &[u8]) -> Option<Vec<u8>> {
-        let challenge = Challenge::parse(&self.challenge.text)?;
-        answered(&challenge, self.auth, method, target, &self.cnonce)
-    }
-
-    pub fn write(&self, w: &mut Writer<'_>, target: &[u8]) {
-        if let Some(text) = self.text(Method::Invite, target) {
-            w.header(names(self.challenge.proxy).1, &text);
-        }
-    }
-}
-
-fn answered(
+pub(super) fn answered(
     challenge: &Challenge<'_>,
     auth: &Auth,
     method: Method,
@@ -83,128 +102,4 @@ fn answered(
     // Each challenge is answered once.
     digest::answer(&mut text, challenge, username, &ha1, (method.token(), target), (1, cnonce));
     Some(text)
-}
-
-impl Exchange {
-    /// The challenge to a leg's INVITE that we can answer: once, and again where only the nonce was too old
-    /// (RFC 3261 §22.2, RFC 7616 §3.3).
-    pub(super) fn challenge_of(
-        &mut self,
-        key: SlotKey,
-        leg: LegId,
-        response: &Message<'_>,
-    ) -> Option<Challenged> {
-        let proxy = asks_as_proxy(response)?;
-        let slot = self.slots.get_mut(key)?;
-        let auth = slot.call.as_deref()?.leg(leg)?.trunk()?.auth.as_ref()?;
-        auth.password.as_ref()?;
-        let (challenge, text) = best(response, proxy)?;
-        let count = match slot.called(leg)?.challenge() {
-            None => 1,
-            Some(before) if challenge.stale && before.count < MAX_CHALLENGES => before.count + 1,
-            Some(_) => return None,
-        };
-        Some(Challenged { proxy, text: text.into(), count })
-    }
-
-    /// A request within a dialog that a carrier answered with 401 or 407 goes out once more, with credentials, as the
-    /// next of its dialog. `asked` is the request. False: it failed for good.
-    pub(super) fn asks_again(
-        &mut self,
-        now: Now,
-        (id, owner): (transaction::Id, Owner),
-        asked: &[u8],
-        response: &Message<'_>,
-        out: &mut Effects,
-    ) -> bool {
-        let (Owner::Passed(key, leg)
-        | Owner::Refresh(key, leg)
-        | Owner::KeepAlive(key, leg)
-        | Owner::Leaving(key, leg)) = owner
-        else {
-            return false;
-        };
-        let Some(auth) = self.auth_behind(key, leg) else { return false };
-        let Some((text, method, proxy)) = self.credentials_for(asked, response, &auth) else { return false };
-        let Ok(request) = Message::parse(asked) else { return false };
-        let Ok((transaction, branch)) = self.transactions.reserve(owner) else { return false };
-        let Some(slot) = self.slots.get_mut(key) else { return false };
-        let Some(side) = slot.side(leg) else { return false };
-        let dialog = if matches!(owner, Owner::Leaving(..)) { &mut side.left } else { &mut side.dialog };
-        let Some(dialog) = dialog.as_deref_mut() else { return false };
-        let (peer, cseq) = (dialog.peer(), dialog.next_seq());
-        let host = self.settings.host_of(&*self.desk, peer);
-        let given = names(proxy).1;
-        self.scratch.clear();
-        let mut w = Writer::request(&mut self.scratch, method.token(), request.uri_raw());
-        for field in request.fields() {
-            if field.name == Name::Via {
-                w.via(peer.transport, &host, branch.as_ref());
-            } else if field.name == Name::CSeq {
-                w.cseq(cseq, method.token());
-            } else if field.name != Name::ContentLength && field.name != given {
-                w.field(&field);
-            }
-        }
-        w.header(given, &text);
-        let range = w.body(&[], request.body());
-        if method == Method::Invite {
-            side.invite_seq = cseq;
-        }
-        if let Some((refresh, _)) = &mut side.refresh
-            && *refresh == id
-        {
-            *refresh = transaction;
-        }
-        self.transactions.send(now.mono, transaction, method, &self.scratch[range], peer, &mut out.out);
-        if let Some(asked) = slot.asked.iter_mut().find(|asked| asked.passed == Some(id)) {
-            asked.passed = Some(transaction);
-        }
-        if let Some(special) = slot.called(leg).and_then(|called| called.special.as_deref_mut())
-            && method == Method::Invite
-        {
-            special.shown = Some(Shown { cseq, proxy, text: text.into() });
-        }
-        slot.pins += 1;
-        slot.story.say(now.mono, Way::Out, leg, What::Request(method));
-        true
-    }
-
-    /// How we answer the carrier that a side's dialog goes through; the call itself may be over.
-    fn auth_behind(&self, key: SlotKey, leg: LegId) -> Option<Auth> {
-        let slot = self.slots.get(key)?;
-        match leg.index().checked_sub(1) {
-            None => self.table.trunk_of(slot.caller.peer.addr)?.auth.clone(),
-            Some(at) => slot.legs.get(at)?.special.as_deref()?.auth.clone(),
-        }
-    }
-
-    /// Credentials for a request that was asked for them: the first time, and again where only the nonce was too old.
-    fn credentials_for(
-        &mut self,
-        asked: &[u8],
-        response: &Message<'_>,
-        auth: &Auth,
-    ) -> Option<(Vec<u8>, Method, bool)> {
-        let proxy = asks_as_proxy(response)?;
-        let (challenge, _) = best(response, proxy)?;
-        let request = Message::parse(asked).ok()?;
-        // How often this request was asked already: the first letter of our cnonce.
-        let before = match request.get(names(proxy).1) {
-            None => 0,
-            Some(given) => tries_of(given).filter(|before| challenge.stale && *before < MAX_CHALLENGES)?,
-        };
-        let mut cnonce = self.names.stateless_tag(response.via().branch.unwrap_or_default());
-        cnonce[0] = b'1' + before;
-        let method = request.method();
-        let text = answered(&challenge, auth, method, request.uri_raw(), &cnonce)?;
-        Some((text, method, proxy))
-    }
-}
-
-/// How many challenges the credentials of ours stand for. `None`: they say nothing of it (no `qop`).
-fn tries_of(given: &[u8]) -> Option<u8> {
-    let given = Credentials::parse(given)?;
-    let first = given.cnonce()?.first()?;
-    first.checked_sub(b'0').filter(|count| (1..=MAX_CHALLENGES).contains(count))
 }

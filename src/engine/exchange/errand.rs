@@ -3,6 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::binding::Silence;
+use super::challenged::Challenged;
+use super::names::CallIdText;
+use crate::call::leg::{Exit, Exits};
 use crate::routing::{Gateway, Trunk};
 use crate::sip::transaction;
 use crate::sip::wheel::Wheel;
@@ -19,6 +23,12 @@ pub struct AskKey {
 pub(super) enum Errand {
     /// Whether a gateway lives.
     Gateway(Probe),
+    /// Goes round among the agents; the next is the one at this place.
+    Round(usize),
+    /// Our registration at a carrier.
+    Enroll(Box<Enroll>),
+    /// A phone behind a NAT, whose way in is kept open.
+    Phone(Silence),
 }
 
 /// One errand.
@@ -79,6 +89,13 @@ impl Asks {
         self.timers.insert(at, (key, turn));
     }
 
+    /// What its timer was set for is void.
+    pub fn disarm(&mut self, key: AskKey) {
+        if let Some(ask) = self.get_mut(key) {
+            ask.turn = ask.turn.wrapping_add(1);
+        }
+    }
+
     pub fn next_deadline(&self) -> Option<Instant> {
         self.timers.next_deadline()
     }
@@ -117,5 +134,69 @@ impl Probe {
         };
         (&one.uri, &one.host, one.transport) == (&other.uri, &other.host, other.transport)
             && self.trunk.options_interval == trunk.options_interval
+    }
+}
+
+/// How a registration stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It is not there, or was lost.
+    Trying,
+    /// It is there, by this way, and refreshed in time.
+    Registered(Option<Exit>),
+    /// It is being ended.
+    Leaving,
+}
+
+/// What registers one trunk.
+pub(super) struct Enroll {
+    pub trunk: Arc<Trunk>,
+    /// In our Contact: what the carrier sends names the trunk by it (R1c).
+    pub token: [u8; 32],
+    /// The same for all REGISTERs of a registration, their CSeq rising (RFC 3261 §10.2.4).
+    pub call_id: CallIdText,
+    pub cseq: u32,
+    /// Of the attempt that is under way, or was the last.
+    pub exits: Exits,
+    /// The challenge that its REGISTER answers.
+    pub challenge: Option<Challenged>,
+    /// What we ask for, in seconds.
+    pub expires: u32,
+    /// Attempts in a row that failed at every gateway.
+    pub failures: u32,
+    /// When its last REGISTER left.
+    pub left: Instant,
+    pub stage: Stage,
+}
+
+impl Enroll {
+    pub fn new(trunk: Arc<Trunk>, expires: u32, call_id: CallIdText, token: [u8; 32]) -> Enroll {
+        Enroll {
+            trunk,
+            token,
+            call_id,
+            cseq: 0,
+            exits: Exits::new([]),
+            challenge: None,
+            expires,
+            failures: 0,
+            left: Instant::ZERO,
+            stage: Stage::Trying,
+        }
+    }
+
+    pub fn registered_at(&self) -> Option<Exit> {
+        match self.stage {
+            Stage::Registered(exit) => exit,
+            Stage::Trying | Stage::Leaving => None,
+        }
+    }
+
+    /// Whether it registers the same account at the same places.
+    pub fn is_of(&self, trunk: &Trunk) -> bool {
+        let name = |trunk: &Trunk| trunk.auth.as_ref().map(|auth| Arc::clone(&auth.username));
+        self.trunk.name == trunk.name
+            && name(&self.trunk) == name(trunk)
+            && self.trunk.gateways == trunk.gateways
     }
 }

@@ -14,7 +14,6 @@ use crate::routing::{Gateway, Trunk};
 use crate::sip::build::Writer;
 use crate::sip::dialog::Ways;
 use crate::sip::header::{Method, Name};
-use crate::sip::peer::{Peer, Transport};
 use crate::time::{Instant, Now};
 
 /// So many OPTIONS in a row without any answer, and a gateway is down (R14).
@@ -50,7 +49,7 @@ impl Exchange {
         let mut missing = vec![true; wanted.len()];
         let mut over = Vec::new();
         for (key, ask) in self.asks.iter_mut() {
-            let Errand::Gateway(probe) = &mut ask.errand;
+            let Errand::Gateway(probe) = &mut ask.errand else { continue };
             let first = wanted.partition_point(|(trunk, _)| trunk.name < probe.trunk.name);
             let same_trunk = wanted[first..].iter().take_while(|(trunk, _)| trunk.name == probe.trunk.name);
             match same_trunk.zip(first..).find(|((trunk, at), _)| probe.is_for(trunk, *at)) {
@@ -73,7 +72,7 @@ impl Exchange {
     }
 
     /// A time by lot between `least` thousandths of this one and all of it.
-    fn part_of(&mut self, whole: Duration, least: u64) -> Duration {
+    pub(super) fn part_of(&mut self, whole: Duration, least: u64) -> Duration {
         let thousandths = least + self.names.draw() % (1_001 - least);
         Duration::from_micros(
             u64::try_from(whole.as_micros()).unwrap_or(u64::MAX).saturating_mul(thousandths) / 1_000,
@@ -81,7 +80,10 @@ impl Exchange {
     }
 
     fn probe_of(&mut self, key: AskKey) -> Option<&mut Probe> {
-        self.asks.get_mut(key).map(|Ask { errand: Errand::Gateway(probe), .. }| probe)
+        match self.asks.get_mut(key) {
+            Some(Ask { errand: Errand::Gateway(probe), .. }) => Some(probe),
+            Some(_) | None => None,
+        }
     }
 
     /// It is time for the next OPTIONS. One that has no answer by now has missed.
@@ -106,13 +108,13 @@ impl Exchange {
         let at = first.map(|target| (target.addr, target.transport));
         let at = at.or(gateway.addr.map(|addr| (addr, gateway.transport)));
         let to = at.and_then(|(addr, transport)| self.settings.peer_at(addr, transport));
-        let to = to.map(|to| Peer { name: gateway.name.filter(|_| to.transport == Transport::Tls), ..to });
+        let to = to.map(|to| gateway.named(to));
         // Without an address, or a listener of that kind, no call reaches it either.
         let Some(to) = to else { return };
         if let Some(probe) = self.probe_of(key) {
             probe.asked = Some(to.addr);
         }
-        let question = Question { method: Method::Options, uri: gateway.uri.as_bytes(), to };
+        let question = Question { method: Method::Options, uri: gateway.uri.as_bytes(), to, account: None };
         let accepts = |w: &mut Writer<'_>| {
             w.header(Name::Accept, b"application/sdp");
         };

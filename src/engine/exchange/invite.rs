@@ -6,15 +6,16 @@ use smallvec::SmallVec;
 
 use super::arrive::{ALLOW, SUPPORTED};
 use super::carry::goes_along;
-use super::challenged::Given;
+use super::challenged::{Challenged, Shown};
 use super::names::CallIdText;
-use super::slot::{CalledSide, Challenged, Owner, Shown, Side, Special, Stage};
+use super::slot::{CalledSide, Owner, Side, Special, Stage};
 use super::story::What;
 use super::{Effects, Exchange, Mark, Settings, SlotKey, names};
 use crate::call::event::{Event, LegEvent, LegId};
 use crate::call::leg::{Destination, Leg};
 use crate::call::presentation::Presentation;
 use crate::call::story::Way;
+use crate::routing::Auth;
 use crate::sip::build::Writer;
 use crate::sip::dialog::Ways;
 use crate::sip::header::{Method, Name};
@@ -117,7 +118,8 @@ impl Exchange {
             (peer, range) = write(over(stream), &mut self.scratch);
         }
         let shown = credentials.as_ref().and_then(|given| {
-            let text = given.text(Method::Invite, &request_uri(leg))?.into();
+            let text =
+                given.challenge.answer(given.auth, Method::Invite, &request_uri(leg), &given.cnonce)?.into();
             Some(Shown { cseq, proxy: given.challenge.proxy, text })
         });
         let bytes = &self.scratch[range];
@@ -210,6 +212,19 @@ struct Draft<'a> {
     cseq: u32,
     min_se: Option<u32>,
     credentials: Option<&'a Given<'a>>,
+}
+
+/// What answers a carrier's challenge.
+struct Given<'a> {
+    challenge: &'a Challenged,
+    auth: &'a Auth,
+    cnonce: [u8; 12],
+}
+
+impl Given<'_> {
+    fn write(&self, w: &mut Writer<'_>, target: &[u8]) {
+        self.challenge.write(w, self.auth, Method::Invite, target, &self.cnonce);
+    }
 }
 
 impl Draft<'_> {

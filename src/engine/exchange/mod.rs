@@ -8,12 +8,15 @@
 //! - [`reply`]: responses to what we sent.
 //! - [`perform`]: a call's actions become messages; [`invite`] and [`caller`] write the long ones.
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
+//! - [`challenged`]: a challenge of what we sent, and our answer.
 //! - [`carry`]: the headers that go along from one side to the other.
 //! - [`keep`]: session timers and keep-alive.
-//! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways.
+//! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways; [`phones`]: those to phones behind a NAT;
+//!   [`enroll`]: our registration at carriers.
 //! - [`fault`]: what a caught panic leaves to do.
 
 mod admission;
+mod again;
 mod arrive;
 mod ask;
 mod authenticate;
@@ -22,6 +25,7 @@ mod caller;
 mod carry;
 mod challenged;
 mod dialled;
+mod enroll;
 mod errand;
 mod fault;
 mod health;
@@ -31,6 +35,7 @@ mod invite;
 mod keep;
 mod names;
 mod perform;
+mod phones;
 mod register;
 mod reply;
 mod slot;
@@ -64,7 +69,7 @@ use inspect::write_contact;
 use names::Namer;
 use switchboard::Switchboard;
 
-pub use names::{Router, SlotKey, find_call_id};
+pub use names::{LineTokens, Router, SlotKey, find_call_id};
 use slot::{Armed, Slot};
 pub use slot::{Owner, Wake};
 
@@ -231,6 +236,15 @@ pub enum CallEvent {
         gateway: u8,
         why: Failure,
     },
+    /// We are registered at a carrier.
+    Enrolled {
+        trunk: Arc<str>,
+    },
+    /// We are not, or no more; told once until we are.
+    NotEnrolled {
+        trunk: Arc<str>,
+        why: Failure,
+    },
     /// Ten ringing calls of one caller to one forwarded number: a loop, most likely (R11).
     LikelyLoop {
         caller: E164,
@@ -327,6 +341,8 @@ pub struct Settings {
     pub realm: Arc<str>,
     /// The same for all shards of the node.
     pub nonces: Nonces,
+    /// Of our registrations at carriers (R1c).
+    pub lines: LineTokens,
 }
 
 /// How much a shard holds now, for metrics and for proof that nothing is left behind.
@@ -351,6 +367,8 @@ pub struct Exchange {
     transactions: Transactions<Owner>,
     timers: Wheel<(SlotKey, Wake, u32)>,
     asks: Asks,
+    /// The tokens of trunks at whose carriers we are registered (R1c).
+    lines: Vec<([u8; 32], Arc<Trunk>)>,
     /// When this turn began.
     now: Instant,
     /// How often a timer was set.
@@ -409,6 +427,7 @@ impl Exchange {
             desk,
             timers: Wheel::new(),
             asks: Asks::default(),
+            lines: Vec::new(),
             now: Instant::ZERO,
             armed: 0,
             slots: Slots::default(),
@@ -427,7 +446,9 @@ impl Exchange {
             working: None,
             arriving: None,
         };
-        exchange.settle(Instant::ZERO);
+        // Nothing is sent before its time has come.
+        exchange.settle(Now::default(), &mut Effects::default());
+        exchange.begin_round(Instant::ZERO);
         exchange
     }
 
@@ -451,13 +472,14 @@ impl Exchange {
                     out.notices.push(Notice::Said(CallEvent::Unregistered { agent: gone.agent }));
                 }
                 self.transactions.undeliverable(now.mono, to, &mut out.out);
+                self.enrolments_lose(now, to);
             }
             Input::Backlog { age, lost } => self.admission.observe(now.mono, age, lost),
             Input::Due => self.due(now, out),
             Input::Published(table) => {
                 self.far_ends = far_ends(&table);
                 self.table = table;
-                self.settle(now.mono);
+                self.settle(now, out);
             }
             Input::Drain => self.draining = true,
             Input::HangUp { call } => {
@@ -471,15 +493,23 @@ impl Exchange {
     }
 
     /// Begins what a table wants done without a call.
-    fn settle(&mut self, now: Instant) {
+    fn settle(&mut self, now: Now, out: &mut Effects) {
         self.desk.trunks().settle(&self.table);
-        self.settle_probes(now);
+        self.settle_probes(now.mono);
+        self.settle_enrolments(now, out);
     }
 
     /// When [`Input::Due`] is wanted next.
     pub fn next_deadline(&self) -> Option<Instant> {
         let ours = [self.timers.next_deadline(), self.asks.next_deadline()];
         ours.into_iter().flatten().chain(self.transactions.next_deadline()).min()
+    }
+
+    /// The same for what calls wait for: whom we ask again and again is left aside, and timers of transactions that are
+    /// no more.
+    pub fn next_deadline_of_calls(&self) -> Option<Instant> {
+        let theirs = self.transactions.next_deadline().filter(|_| self.transactions.live() != (0, 0));
+        self.timers.next_deadline().into_iter().chain(theirs).min()
     }
 
     pub fn load(&self) -> Load {

@@ -3,6 +3,8 @@
 
 use std::hash::Hasher;
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use siphasher::sip::SipHasher13;
 
 use super::Effects;
@@ -105,6 +107,30 @@ impl Router {
         hasher.write_u8(purpose);
         hasher.write(bytes);
         hasher.finish()
+    }
+}
+
+/// The tokens by which carriers name the trunk that we are registered as (R1c). Nobody can guess one, and with the
+/// same secret they are the same after a restart, when the carrier still has the old Contact.
+#[derive(Clone)]
+pub struct LineTokens(Hmac<Sha256>);
+
+impl LineTokens {
+    pub fn new(secret: [u8; 64]) -> LineTokens {
+        LineTokens(Hmac::new(&secret.into()))
+    }
+
+    /// Of the trunk of that name: 128 bits in hexadecimal.
+    pub fn token(&self, trunk: &[u8]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(trunk);
+        let mac = mac.finalize().into_bytes();
+        let mut text = [0; 32];
+        for (at, byte) in mac.iter().take(16).enumerate() {
+            text[2 * at] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            text[2 * at + 1] = b"0123456789abcdef"[usize::from(byte & 0x0f)];
+        }
+        text
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::binding::Binding;
+use super::binding::{Binding, Silence};
 use super::slot::Owner;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::refusal::Refusal;
@@ -183,6 +183,7 @@ impl Exchange {
             expires: now.mono + Duration::from_secs(u64::from(wish.expires)),
             registered: now.wall,
             user_agent: user_agent.chars().take(64).collect(),
+            silence: Silence::default(),
         })
     }
 

@@ -1,8 +1,11 @@
 //! Responses to what we sent, and what became of it where none came.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::ask::Unheard;
+use super::challenged::Challenged;
 use super::invite::Attempt;
 use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
 use super::story::What;
@@ -314,6 +317,15 @@ impl Exchange {
             if (300..400).contains(&code) { self.redirects(key, leg, response) } else { Contacts::new() };
         let q850 = response.all(Name::Reason).find_map(q850_of);
         self.happen(now, key, Event::Leg(leg, LegEvent::Refused { code, q850, contacts }), out);
+    }
+
+    /// The challenge of a 401 or 407 that we can answer: once, and again where only the nonce was too old
+    /// (RFC 3261 §22.2, RFC 7616 §3.3).
+    fn challenge_of(&mut self, key: SlotKey, leg: LegId, response: &Message<'_>) -> Option<Challenged> {
+        let slot = self.slots.get_mut(key)?;
+        let trunk = Arc::clone(slot.call.as_deref()?.leg(leg)?.trunk()?);
+        let before = slot.called(leg)?.challenge();
+        Challenged::of(response, trunk.auth.as_ref()?, before)
     }
 
     /// Where a 3xx points to, best `q` first (RFC 3261 §8.1.3.4); what is neither a number, read as that leg's trunk

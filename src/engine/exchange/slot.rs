@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::challenged::{Challenged, Shown};
 use super::errand::AskKey;
 use super::names::{CallIdText, SlotKey};
 use super::story::Story;
@@ -284,25 +285,6 @@ pub struct Special {
     pub auth: Option<Auth>,
     /// What its last INVITE showed, and its ACK is to show again.
     pub shown: Option<Shown>,
-}
-
-/// A challenge of a 401 or 407.
-#[derive(Debug)]
-pub struct Challenged {
-    /// 407: answered with Proxy-Authorization.
-    pub proxy: bool,
-    /// The value of its header.
-    pub text: Box<[u8]>,
-    /// How many challenges of this leg were answered, this one included.
-    pub count: u8,
-}
-
-/// The credentials that an INVITE of ours carried, for its ACK (RFC 3261 §22.1).
-#[derive(Debug)]
-pub struct Shown {
-    pub cseq: u32,
-    pub proxy: bool,
-    pub text: Box<[u8]>,
 }
 
 /// One To tag of a leg that may fork.

@@ -55,30 +55,7 @@ impl Lines for Switchboard<'_> {
     }
 
     fn exits(&mut self, trunk: &Trunk) -> Exits {
-        let known = self.desk.trunks().of(&trunk.name);
-        let is_down = |at| known.as_ref().is_some_and(|known| known.is_down(trunk, at));
-        let turn = trunk.in_turn(is_down, || self.names.draw());
-        let mut exits: SmallVec<[Exit; 4]> = SmallVec::new();
-        for at in turn {
-            let Some(gateway) = trunk.gateways.get(usize::from(at)) else { continue };
-            let found = gateway
-                .host
-                .as_ref()
-                .map(|host| self.desk.hosts().in_order(host, self.now, || self.names.draw()));
-            let found = found.filter(|found| !found.is_empty());
-            match found {
-                Some(found) => exits.extend(found.into_iter().map(|Target { addr, transport, .. }| Exit {
-                    gateway: at,
-                    addr: Some(addr),
-                    transport,
-                })),
-                None => {
-                    exits.push(Exit { gateway: at, addr: gateway.addr, transport: gateway.transport });
-                }
-            }
-        }
-        exits.truncate(MOST_EXITS);
-        Exits::new(exits)
+        exits_of(self.desk, self.names, trunk, self.now)
     }
 
     fn share(&mut self) {
@@ -88,4 +65,29 @@ impl Lines for Switchboard<'_> {
     fn unshare(&mut self) {
         *self.called -= 1;
     }
+}
+
+/// Where a trunk may be left, in the order in which it is tried now (R14).
+pub(super) fn exits_of(desk: &dyn Desk, names: &mut Namer, trunk: &Trunk, now: Instant) -> Exits {
+    let known = desk.trunks().of(&trunk.name);
+    let is_down = |at| known.as_ref().is_some_and(|known| known.is_down(trunk, at));
+    let turn = trunk.in_turn(is_down, || names.draw());
+    let mut exits: SmallVec<[Exit; 4]> = SmallVec::new();
+    for at in turn {
+        let Some(gateway) = trunk.gateways.get(usize::from(at)) else { continue };
+        let found = gateway.host.as_ref().map(|host| desk.hosts().in_order(host, now, || names.draw()));
+        let found = found.filter(|found| !found.is_empty());
+        match found {
+            Some(found) => exits.extend(found.into_iter().map(|Target { addr, transport, .. }| Exit {
+                gateway: at,
+                addr: Some(addr),
+                transport,
+            })),
+            None => {
+                exits.push(Exit { gateway: at, addr: gateway.addr, transport: gateway.transport });
+            }
+        }
+    }
+    exits.truncate(MOST_EXITS);
+    Exits::new(exits)
 }

@@ -192,7 +192,7 @@ impl DialogsLegal {
         }
         if dialog.2.is_empty() {
             return match method {
-                "INVITE" | "OPTIONS" => Ok(()),
+                "INVITE" | "OPTIONS" | "REGISTER" => Ok(()),
                 _ => wrong("outside any dialog"),
             };
         }
@@ -258,7 +258,7 @@ impl DialogsLegal {
             (200..300, _) => {
                 let first = invite.answered.insert(tag.clone(), message.sdp().is_some()).is_none();
                 let state = self.dialogs.entry(dialog).or_insert(State::Up);
-                let waits_for_answer = invite.request.sdp().is_none() && *state == State::Up;
+                let waits_for_answer = invite.request.sdp().is_none() && *state != State::Over;
                 if !first && invite.acknowledged.contains(&tag) || first && !waits_for_answer {
                     self.owed.insert(owed);
                 }
