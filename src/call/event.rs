@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::Onward;
+use super::refusal::Refusal;
 use crate::number::E164;
 use crate::routing::Agent;
 use crate::sip::body::Body;
@@ -51,6 +53,8 @@ pub enum Event {
     Replied { leg: LegId, method: Method, code: u16, body: Option<Body> },
     /// The ACK of a re-INVITE that `leg` sent.
     Settled { leg: LegId, answer: Option<Body> },
+    /// A side, an agent's, sends the other on (REFER), to somebody whom it may call or may not.
+    Refers { by: LegId, to: Result<Box<Onward>, Refusal> },
     /// A timer of its own.
     Woke(Timer),
     /// An operator ends the call.
@@ -144,6 +148,24 @@ pub enum Action {
         method: Method,
         body: Option<Body>,
     },
+    /// Send a re-INVITE of our own to `leg`: it is to be joined with another. Its answer is a [`Event::Replied`].
+    Offer {
+        leg: LegId,
+        body: Body,
+    },
+    /// Wait out a glare with `leg` (RFC 3261 §14.1), then wake the call.
+    Pause {
+        leg: LegId,
+        timer: Timer,
+    },
+    /// Tell who sent the other side on how far that is (RFC 3515 §2.4.5); 200 and above is the last of it.
+    Report {
+        code: u16,
+        q850: Option<u8>,
+        why: Option<&'static str>,
+    },
+    /// The caller has sent the other side on and is out: what it held among the calls of its agent is free.
+    CallerLeft,
     /// Answer the request that `leg` sent.
     Reply {
         leg: LegId,
@@ -205,4 +227,6 @@ pub enum Timer {
     RepeatRinging,
     /// `max_call_seconds` after the bridge (R12).
     MaxCall,
+    /// Both sides had offered at once: who stays is offered the target's SDP once more (RFC 3261 §14.1).
+    Rejoin,
 }

@@ -148,6 +148,14 @@ impl Leg {
         }
     }
 
+    /// The agent whose phone it rings.
+    pub fn agent(&self) -> Option<&Arc<Agent>> {
+        match &self.to {
+            Destination::Phone { agent, .. } => Some(agent),
+            Destination::Gateway { .. } => None,
+        }
+    }
+
     /// The phone that it rings.
     pub fn phone(&self) -> Option<&Contact> {
         match &self.to {

@@ -162,6 +162,13 @@ impl Host {
                 let info = line.request("INFO").with_body("application/dtmf-relay", b"Signal=1\r\n");
                 self.stack.request(now, info);
             }
+            Act::Refers(to) => {
+                let Some(line) = up(&mut self.parties, call_id) else { return };
+                let contact = format!("<{}>", line.contact);
+                let refer =
+                    line.request("REFER").with("Contact", contact).with("Refer-To", format!("<{to}>"));
+                self.stack.request(now, refer);
+            }
             Act::Dies => {
                 self.stack.forget(call_id);
                 if let Some(party) = self.parties.get_mut(call_id) {
@@ -260,7 +267,7 @@ impl Host {
                 agree(line, now, ok, message, session).with_sdp(sdp.as_deref())
             }
             ("PRACK", _) => return self.pracked(now, key, message),
-            ("INFO" | "OPTIONS", _) => ok.with("Allow", ALLOW),
+            ("INFO" | "OPTIONS" | "NOTIFY", _) => ok.with("Allow", ALLOW),
             _ => refused(405, "Method Not Allowed").with("Allow", ALLOW),
         };
         self.stack.respond(now, key, response);

@@ -40,6 +40,8 @@ pub enum Act {
     /// UPDATE with a new offer.
     UpdatesMedia,
     Informs,
+    /// REFER to this URI.
+    Refers(String),
     /// Is never heard of again and hears nothing.
     Dies,
 }
@@ -181,10 +183,13 @@ pub enum Habit {
     HangsUp,
     Holds,
     KeepsTime,
+    Transfers,
+    /// Hangs up as soon as the transfer is accepted.
+    TransfersAndLeaves,
 }
 
 impl Habit {
-    pub const ALL: [Habit; 17] = [
+    pub const ALL: [Habit; 19] = [
         Habit::Answers,
         Habit::AnswersAtOnce,
         Habit::Declines,
@@ -202,6 +207,8 @@ impl Habit {
         Habit::HangsUp,
         Habit::Holds,
         Habit::KeepsTime,
+        Habit::Transfers,
+        Habit::TransfersAndLeaves,
     ];
 
     /// What it comes to in one call. `elsewhere`: where a redirect may point.
@@ -247,6 +254,24 @@ impl Habit {
             }
             Habit::Holds => in_call(dice, rings.then(Invited, answer, Act::Answers)),
             Habit::KeepsTime => Manner { session: Some(90), ..rings.then(Invited, answer, Act::Answers) },
+            Habit::Transfers | Habit::TransfersAndLeaves => {
+                let after = dice.millis(0..20_000);
+                let to = match elsewhere {
+                    [] => "sip:nobody@192.0.2.1".to_owned(),
+                    _ => dice.pick(elsewhere).clone(),
+                };
+                let mut manner = rings.then(Invited, answer, Act::Answers);
+                if dice.chance(500) {
+                    manner = manner.then(Answered, after / 2, Act::Holds);
+                }
+                manner = manner.then(Answered, after, Act::Refers(to));
+                match self {
+                    Habit::TransfersAndLeaves => {
+                        manner.then(Answered, after + dice.millis(0..4_000), Act::HangsUp)
+                    }
+                    _ => in_call(dice, manner),
+                }
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::abilities::{Abilities, unsupported};
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
@@ -25,16 +26,10 @@ use crate::sip::uri::Address;
 use crate::sip::wire::{Kept, Malformed, Message};
 use crate::time::Now;
 
-/// What we allow (RFC 3261 §20.5), as the line that says so.
-pub(super) const ALLOW: &[u8] = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\n";
-/// What we support, as the line that says so.
-pub(super) const SUPPORTED: &[u8] = b"Supported: timer, 100rel\r\n";
 /// The bodies that we understand in an INVITE: SDP, alone or in a multipart (RFC 5621 §3.1).
 const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
 /// How much of what we do not support a 420 names, in bytes: all of a long `Require` would not fit into a datagram.
 const MAX_UNSUPPORTED: usize = 512;
-/// The option tags that a request may require of us.
-const EXTENSIONS: [&str; 2] = ["timer", "100rel"];
 
 impl Exchange {
     pub(super) fn received(&mut self, now: Now, from: Peer, bytes: &[u8], age: Duration, out: &mut Effects) {
@@ -110,6 +105,7 @@ impl Exchange {
         } else {
             return self.stranger(from, request, out);
         };
+        let abilities = Abilities::towards(origin.agent().is_some());
         match request.method() {
             Method::Invite => self.invited(now, from, request, key, age, &origin, out),
             Method::Options if self.draining => {
@@ -118,13 +114,13 @@ impl Exchange {
             Method::Options if !is_dialable(request) => {
                 self.refuse_statelessly(from, request, Refusal::Scheme, out)
             }
-            Method::Options if unsupported(request).next().is_some() => {
+            Method::Options if unsupported(request, abilities).next().is_some() => {
                 self.refuse_statelessly(from, request, Refusal::Extension, out)
             }
             Method::Options => self.answer_statelessly(from, request, 200, out, |w| {
-                w.lines(ALLOW);
+                w.lines(abilities.allow);
                 w.header(Name::Accept, ACCEPT);
-                w.lines(SUPPORTED);
+                w.lines(abilities.supported);
             }),
             // These exist only within a dialog (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2).
             Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Cancel => {
@@ -168,7 +164,7 @@ impl Exchange {
         self.rejected.count(why.label());
         let retry_after = u64::from((self.names.draw() % 5) as u32) + 1;
         self.answer_statelessly(from, request, why.code(), out, |w| {
-            write_refusal(w, request, why, retry_after)
+            write_refusal(w, request, why, Abilities::towards(false), retry_after)
         });
     }
 
@@ -330,7 +326,7 @@ impl Exchange {
         if arrival.breadth == Some(0) {
             return Err(Refusal::NoBreadth);
         }
-        if unsupported(invite).next().is_some() {
+        if unsupported(invite, Abilities::towards(origin.agent().is_some())).next().is_some() {
             return Err(Refusal::Extension);
         }
         // R11: it joins no dialog of ours.
@@ -407,7 +403,6 @@ impl Exchange {
         };
         self.slots.insert(Box::new(Slot {
             key,
-            delayed: arrival.offer.is_none(),
             call: Some(Box::new(Call::new(arrival, plan))),
             opening: Some(Box::new(opening)),
             caller: CallerSide {
@@ -426,6 +421,7 @@ impl Exchange {
             legs: SmallVec::new(),
             armed: SmallVec::new(),
             asked: Vec::new(),
+            referral: None,
             story,
             pins: 1,
             counted,
@@ -483,7 +479,7 @@ impl Exchange {
         self.scratch.clear();
         let mut w =
             build::answer(&mut self.scratch, invite, from.addr, code, build::phrase(code), Some(&tag));
-        write_refusal(&mut w, invite, why, 0);
+        write_refusal(&mut w, invite, why, Abilities::towards(origin.agent().is_some()), 0);
         let range = w.end();
         self.transactions.set_owner(id, Owner::Nobody);
         self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
@@ -513,6 +509,8 @@ impl Exchange {
             Owner::Asked(slot, leg) => names::tag(slot, leg, 0),
             Owner::Leg(..)
             | Owner::Passed(..)
+            | Owner::Offered(..)
+            | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
             | Owner::Leaving(..)
@@ -536,6 +534,8 @@ impl Exchange {
             Owner::Asked(slot, _) => self.cancel_passed(now, slot, invite, out),
             Owner::Leg(..)
             | Owner::Passed(..)
+            | Owner::Offered(..)
+            | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
             | Owner::Leaving(..)
@@ -550,7 +550,7 @@ impl Exchange {
     }
 }
 
-fn refusal_of(why: NoPlan) -> Refusal {
+pub(super) fn refusal_of(why: NoPlan) -> Refusal {
     match why {
         NoPlan::NotANumber | NoPlan::UnknownNumber(_) | NoPlan::Disabled(_) => Refusal::UnknownNumber,
         NoPlan::Forbidden(_) => Refusal::Forbidden,
@@ -559,15 +559,21 @@ fn refusal_of(why: NoPlan) -> Refusal {
 }
 
 /// What a refusal says beside its status.
-pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refusal, retry_after: u64) {
+pub(super) fn write_refusal(
+    w: &mut Writer<'_>,
+    request: &Message<'_>,
+    why: Refusal,
+    abilities: Abilities,
+    retry_after: u64,
+) {
     match why {
         Refusal::MethodNotAllowed => {
-            w.lines(ALLOW);
+            w.lines(abilities.allow);
         }
         Refusal::Extension => {
             let mut tags: SmallVec<[&[u8]; 8]> = SmallVec::new();
             let mut room = MAX_UNSUPPORTED;
-            for tag in unsupported(request).filter(|tag| !tag.is_empty()) {
+            for tag in unsupported(request, abilities).filter(|tag| !tag.is_empty()) {
                 let Some(left) = room.checked_sub(tag.len() + 2) else { continue };
                 room = left;
                 tags.extend_from_slice(if tags.is_empty() { &[][..] } else { &[b", "] });
@@ -628,13 +634,6 @@ fn is_forwarded(plan: &Plan) -> bool {
 /// Whether the Request-URI is `sip:`, `sips:` or `tel:`.
 fn is_dialable(request: &Message<'_>) -> bool {
     request.uri().is_ok_and(|uri| uri.scheme.is_dialable())
-}
-
-/// The option tags that a request requires and that we do not have.
-pub(super) fn unsupported<'m>(request: &'m Message<'_>) -> impl Iterator<Item = &'m [u8]> {
-    request
-        .list(Name::Require)
-        .filter(|tag| !EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes())))
 }
 
 fn is_encoded(invite: &Message<'_>) -> bool {

@@ -12,7 +12,7 @@ use super::story::Story;
 use super::{Desk, Exchange, Settings, SlotKey};
 use crate::call::cdr::Role;
 use crate::call::event::LegId;
-use crate::call::leg::{Destination, LegState};
+use crate::call::leg::LegState;
 use crate::call::story::{CallPlace, CallStory, LiveCall, StoryLeg, StoryTimer};
 use crate::call::{Call, Seen};
 use crate::sip::build::Writer;
@@ -125,10 +125,7 @@ fn story_of(now: Now, call: &Call, story: &Story, armed: &[Armed], legs: &[Glimp
         sip_call_id,
     };
     let legs = call.legs.iter().zip(1u8..).map(|(leg, id)| {
-        let (role, name) = match &leg.to {
-            Destination::Phone { agent, .. } => (Role::Agent, agent.name.clone()),
-            Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
-        };
+        let (role, name) = call.role(LegId(id), leg);
         let (sip_call_id, peer) = seen(usize::from(id));
         let state = match leg.state {
             LegState::Calling => "calling",

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
-use super::arrive::{ALLOW, SUPPORTED};
+use super::abilities::Abilities;
 use super::carry::goes_along;
 use super::names::CallIdText;
 use super::slot::{CalledSide, Challenged, Owner, Side, Special, Stage};
 use super::story::What;
 use super::{Effects, Exchange, Settings, SlotKey, names};
+use crate::call::Invitation;
 use crate::call::event::{Event, LegEvent, LegId};
 use crate::call::leg::{Destination, Leg};
 use crate::call::presentation::Presentation;
@@ -67,9 +68,13 @@ impl Exchange {
         out: &mut Effects,
     ) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
-        let (Some(call), Some(opening)) = (slot.call.as_deref(), slot.opening.as_deref()) else {
-            return false;
+        let Some(call) = slot.call.as_deref() else { return false };
+        let invite = match call.onward_of(id) {
+            Some(_) => slot.referral.as_deref().map(|referral| &referral.request),
+            None => slot.opening.as_deref().map(|opening| &opening.invite),
         };
+        let Some(invite) = invite else { return false };
+        let invitation = call.invitation(id);
         let Some(leg) = call.leg(id) else { return false };
         let Some(peer) = self.settings.peer_of(leg) else { return false };
         let pinned = leg.phone().is_some_and(|phone| phone.route.is_empty() && phone.peer.is_some());
@@ -97,8 +102,9 @@ impl Exchange {
             scratch.clear();
             let draft = Draft {
                 leg,
-                invite: opening.invite.fields(),
-                call,
+                invite: invite.fields(),
+                invitation: &invitation,
+                first_call_id: &slot.caller.call_id,
                 host: &host,
                 peer,
                 call_id: &call_id,
@@ -121,6 +127,7 @@ impl Exchange {
         slot.story.say(now.mono, Way::Out, id, What::Request(Method::Invite));
         slot.pins += 1;
         side.called(transaction, call_id, peer, cseq, min_se);
+        side.delayed = invitation.offer.is_none();
         if pinned {
             side.special.get_or_insert_default().pinned = true;
         }
@@ -149,6 +156,7 @@ impl CalledSide {
         CalledSide {
             side: Side { stage: Stage::Gone, ..Side::new(0) },
             transaction: None,
+            delayed: false,
             call_id: [b'-'; super::names::CALL_ID_LEN],
             peer,
             forks: SmallVec::new(),
@@ -191,9 +199,11 @@ impl CalledSide {
 /// An INVITE that is being written.
 struct Draft<'a> {
     leg: &'a Leg,
-    /// The caller's.
+    /// The caller's INVITE, or the REFER that led here.
     invite: Fields<'a, 'a>,
-    call: &'a crate::call::Call,
+    invitation: &'a Invitation<'a>,
+    /// Of the caller's dialog.
+    first_call_id: &'a [u8],
     host: &'a [u8],
     peer: Peer,
     call_id: &'a CallIdText,
@@ -234,8 +244,8 @@ impl Given<'_> {
 impl Draft<'_> {
     fn write(&self, out: &mut Vec<u8>, tag: &[u8], branch: &[u8]) -> std::ops::Range<usize> {
         let target = request_uri(self.leg);
-        let plan = &self.call.plan;
-        let presentation = Presentation::of(self.leg, plan, &self.call.arrival.caller, self.host);
+        let Invitation { plan, caller, offer, .. } = *self.invitation;
+        let presentation = Presentation::of(self.leg, plan, caller, self.host);
         let mut w = Writer::request(out, Method::Invite.token(), &target);
         w.via(self.peer.transport, self.host, branch);
         let hops = self.invite.max_forwards().ok().flatten().unwrap_or(70);
@@ -254,24 +264,24 @@ impl Draft<'_> {
             credentials.write(&mut w, &target);
         }
         super::write_contact(&mut w, self.peer.transport, self.host);
-        w.lines(ALLOW);
+        let abilities = Abilities::towards(self.leg.agent().is_some());
+        w.lines(abilities.allow);
         // A reliable offer would want its answer in PRACK, and the caller has none yet (R4).
-        let delayed = self.call.arrival.offer.is_none();
-        w.lines(if delayed { b"Supported: timer\r\n" } else { SUPPORTED });
+        w.lines(if offer.is_none() { b"Supported: timer\r\n" } else { abilities.supported });
         let min_se = self.min_se.unwrap_or(session::MIN_SE);
         w.number(Name::SessionExpires, u64::from(session::SESSION_EXPIRES.max(min_se)));
         w.number(Name::MinSe, u64::from(min_se));
         presentation.write_identity(&mut w, &target, self.invite);
         let trunk = self.leg.trunk().map(|trunk| &**trunk);
-        let hides = self.call.arrival.caller.withheld;
+        let hides = caller.withheld;
         let may_go = self.invite.named(Name::may_go_along);
         for field in may_go.filter(|field| goes_along(field, trunk, hides)) {
             w.field(&field);
         }
         if self.leg.trunk().is_none_or(|trunk| trunk.x_cid) {
-            w.header(Name::XCid, self.invite.get(Name::CallId).unwrap_or_default());
+            w.header(Name::XCid, self.first_call_id);
         }
-        match &self.call.arrival.offer {
+        match offer {
             Some(offer) => w.body(offer.header_lines(), offer.bytes()),
             None => w.end(),
         }
@@ -279,8 +289,8 @@ impl Draft<'_> {
 
     /// Max-Breadth is split between the legs of a step that ring at once (RFC 5393 §5.3).
     fn write_breadth(&self, w: &mut Writer<'_>) {
-        let Some(breadth) = self.call.arrival.breadth else { return };
-        let step = self.call.plan.steps.get(usize::from(self.leg.target.step));
+        let Some(breadth) = self.invitation.breadth else { return };
+        let step = self.invitation.plan.steps.get(usize::from(self.leg.target.step));
         let targets = step.map_or(1, |step| u32::try_from(step.targets.len()).unwrap_or(u32::MAX));
         w.number(Name::MaxBreadth, u64::from(breadth / targets.clamp(1, breadth.max(1))));
     }

@@ -1,6 +1,7 @@
 //! PURE. One shard's exchange: it owns its calls, dialogs, transactions and timers. A message, a moment or
 //! an operator's wish comes in; bytes to send and notices come out. No socket, clock, task or lock.
 //!
+//! - [`abilities`]: what we say that we can.
 //! - [`admission`]: whether new calls are taken.
 //! - [`arrive`]: requests outside a dialog, and how a call begins.
 //! - [`authenticate`]: who an agent is; [`register`]: where its phones are; [`binding`]: who keeps that.
@@ -9,9 +10,11 @@
 //! - [`perform`]: a call's actions become messages; [`invite`] and [`caller`] write the long ones.
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
 //! - [`carry`]: the headers that go along from one side to the other.
+//! - [`refer`]: an agent sends the other side on.
 //! - [`keep`]: session timers and keep-alive.
 //! - [`fault`]: what a caught panic leaves to do.
 
+mod abilities;
 mod admission;
 mod arrive;
 mod authenticate;
@@ -25,6 +28,7 @@ mod invite;
 mod keep;
 mod names;
 mod perform;
+mod refer;
 mod register;
 mod reply;
 mod slot;

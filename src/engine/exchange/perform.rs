@@ -18,7 +18,6 @@ use crate::sip::session::Session;
 use crate::sip::wire::Message;
 use crate::time::Now;
 
-use super::arrive::{ALLOW, SUPPORTED};
 use super::caller::cause_digits;
 
 impl Exchange {
@@ -40,6 +39,10 @@ impl Exchange {
             Action::Reply { leg, method, code, body } => {
                 self.reply(now, key, leg, method, code, body.as_ref(), out)
             }
+            Action::Offer { leg, body } => self.offer(now, key, leg, &body, out),
+            Action::Pause { leg, timer } => self.pause(now, key, leg, timer),
+            Action::Report { code, q850, why } => self.report(now, key, code, q850, why, out),
+            Action::CallerLeft => self.caller_left(key),
             Action::Settle { leg, answer } => {
                 let answer = answer.map_or(Answer::None, Answer::Of);
                 self.acknowledge(now, key, leg, &answer, out);
@@ -168,6 +171,7 @@ impl Exchange {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let extra = slot.asked.iter().rev().find(|asked| asked.leg != leg && asked.method == method);
         let request = extra.map(|asked| asked.request.clone()).unwrap_or_default();
+        let abilities = slot.abilities(leg);
         let Some(side) = slot.side(leg) else { return };
         let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else {
             return;
@@ -182,8 +186,8 @@ impl Exchange {
         let mut w = dialog.request_with_hops(&mut self.scratch, method, branch.as_ref(), &host, hops);
         if matches!(method, Method::Invite | Method::Update) {
             write_contact(&mut w, peer.transport, &host);
-            w.lines(ALLOW);
-            w.lines(SUPPORTED);
+            w.lines(abilities.allow);
+            w.lines(abilities.supported);
             if let Some(session) = side.session {
                 session.write_refresh(&mut w);
             }
@@ -245,6 +249,7 @@ impl Exchange {
         if let Some(dialog) = slot.dialog_of(leg).filter(|_| refreshes) {
             dialog.refresh_target(&request, from, &self.settings);
         }
+        let abilities = slot.abilities(leg);
         let Some(side) = slot.side(leg) else { return };
         // In an early dialog, or after a BYE, there is none.
         let peer = side.dialog.as_deref().map_or(from, |dialog| dialog.peer());
@@ -254,8 +259,8 @@ impl Exchange {
         if matches!(method, Method::Invite | Method::Update) && accepted {
             w.copy(request.head(), Name::RecordRoute);
             write_contact(&mut w, peer.transport, &host);
-            w.lines(ALLOW);
-            w.lines(SUPPORTED);
+            w.lines(abilities.allow);
+            w.lines(abilities.supported);
             if let Ok(Some(session)) = Session::of_request(&request)
                 && side.session.is_some()
                 && request.get(Name::SessionExpires).is_some()
@@ -281,6 +286,13 @@ impl Exchange {
         }
         if refreshes {
             self.session_begins(now, key, leg);
+        }
+    }
+
+    /// The caller's place among the calls of its agent is free, though the call goes on.
+    fn caller_left(&mut self, key: SlotKey) {
+        if let Some(call) = self.slots.get(key).and_then(|slot| slot.call.as_deref()) {
+            self.desk.leave(&call.plan.origin);
         }
     }
 
@@ -333,7 +345,9 @@ impl Exchange {
         {
             self.desk.ringing_ended(caller, did);
         }
-        self.desk.leave(&call.plan.origin);
+        if call.caller_left().is_none() {
+            self.desk.leave(&call.plan.origin);
+        }
         debug_assert!(
             !call.legs.iter().any(|leg| leg.hold != crate::call::leg::Hold::Nothing),
             "a leg outlives its call"
@@ -350,12 +364,12 @@ impl Exchange {
     /// Ends whatever dialogs and INVITEs a call has, without asking it.
     pub(super) fn end_from_dialogs(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let (legs, delayed) = (slot.legs.len(), slot.delayed);
-        for at in 0..legs {
+        for at in 0..slot.legs.len() {
             let leg = LegId(u8::try_from(at + 1).unwrap_or(u8::MAX));
-            let side = self.slots.get_mut(key).and_then(|slot| slot.side(leg));
-            if side.is_some_and(|side| matches!(side.stage, Stage::Accepted { .. })) {
-                let answer = if delayed { Answer::RefuseAll } else { Answer::None };
+            let called = self.slots.get_mut(key).and_then(|slot| slot.called(leg));
+            let open = called.filter(|called| matches!(called.side.stage, Stage::Accepted { .. }));
+            if let Some(called) = open {
+                let answer = if called.delayed { Answer::RefuseAll } else { Answer::None };
                 self.acknowledge(now, key, leg, &answer, out);
             }
             self.abandon(now, key, leg, Why::NoAnswer, out);

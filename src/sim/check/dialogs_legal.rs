@@ -208,6 +208,8 @@ impl DialogsLegal {
         match (method, self.dialogs.get(&dialog).copied()) {
             ("PRACK" | "UPDATE", None) => Ok(()),
             (_, None) => wrong("in a dialog that is not answered"),
+            // The subscription outlives the call (RFC 5057 §4.2).
+            ("NOTIFY", Some(State::Over)) => Ok(()),
             (_, Some(State::Over)) => wrong("after a BYE"),
             ("BYE", Some(State::Unacknowledged(since))) if now.since(since) < LIFE => {
                 wrong("before the ACK of our 2xx (RFC 3261 §15)")
