@@ -7,6 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::Onward;
+use super::leg::Inside;
 use super::refusal::Refusal;
 use crate::number::E164;
 use crate::routing::Agent;
@@ -55,6 +56,8 @@ pub enum Event {
     Settled { leg: LegId, answer: Option<Body> },
     /// A side, an agent's, sends the other on (REFER), to somebody whom it may call or may not.
     Refers { by: LegId, to: Result<Box<Onward>, Refusal> },
+    /// Another call of ours, as a leg of this one, is to take the place of a side; it has offered this.
+    Joins { leg: LegId, replaces: LegId, from: Arc<Inside>, offer: Body },
     /// A timer of its own.
     Woke(Timer),
     /// An operator ends the call.

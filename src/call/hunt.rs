@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::event::{Action, Answer, Contacts, Fork, LegId, Redirect, Timer, Why};
-use super::leg::{self, Destination, Hold, Leg, LegState, Shown, TargetId};
+use super::leg::{self, Destination, Hold, Inside, Leg, LegState, Shown, TargetId};
 use super::outcome::{self, Verdict};
 use super::record::Ending;
 use super::talk::Talk;
@@ -19,6 +19,11 @@ use crate::sip::header::Method;
 
 /// How often the caller's 180 is repeated (RFC 3261 §13.3.1.1; R4).
 const REPEAT_RINGING: Duration = Duration::from_secs(60);
+/// How long another call of ours may take to join us: that its other side answers a re-INVITE.
+const JOINING: Duration = Duration::from_secs(40);
+/// What another call of ours may say to being joined, that is passed on as it is: no such dialog, only an early one was
+/// wanted, the session does not suit, it changes hands already.
+const JOINS_NOT: [u16; 4] = [481, 486, 488, 491];
 /// How many 3xx one leg follows (R8).
 const MAX_REDIRECTS: u8 = 5;
 
@@ -78,7 +83,10 @@ impl Turn<'_> {
         if let Some(expires) = self.call.arrival.expires {
             self.start(Timer::Expires, expires);
         }
-        self.ring_step(hunt)
+        match self.call.arrival.joins.clone() {
+            Some(inside) => self.ring_inside(inside),
+            None => self.ring_step(hunt),
+        }
     }
 
     /// Rings the targets of the hunt's step, or of the first one after it where there is somebody to ring.
@@ -105,10 +113,29 @@ impl Turn<'_> {
         Course::Nobody(self.verdict())
     }
 
+    /// Calls another call of ours, to be joined with one of its two sides.
+    pub(super) fn ring_inside(&mut self, inside: Arc<Inside>) -> Course {
+        let to = Destination::Inside(inside);
+        if !self.no_more_legs() {
+            self.ring(Leg::new(TargetId { step: 0, place: 0 }, to, Shown::Caller, self.now.mono), None);
+            self.start(Timer::RingTimeout, JOINING);
+            return Course::Rings(Hunt::default());
+        }
+        Course::Nobody(Verdict { code: 480, q850: None, blocked: None })
+    }
+
     /// What the hunt came to, of those alone that it rang.
     fn verdict(&self) -> Verdict {
         let (legs, unrung) = self.call.onward.last().map_or((0, 0), |onward| onward.from);
-        outcome::verdict(&self.call.legs[legs..], &self.call.unrung[unrung..])
+        let (legs, unrung) = (&self.call.legs[legs..], &self.call.unrung[unrung..]);
+        match legs {
+            // The other call's answer is our own.
+            [leg @ Leg { to: Destination::Inside(_), .. }] => {
+                let code = if JOINS_NOT.contains(&leg.code) { leg.code } else { 480 };
+                Verdict { code, q850: leg.q850, blocked: None }
+            }
+            legs => outcome::verdict(legs, unrung),
+        }
     }
 
     pub(super) fn head_start_over(&mut self, mut hunt: Hunt) -> Course {
@@ -330,6 +357,7 @@ impl Turn<'_> {
         let hears_us = self.call.legs.iter().filter(|leg| leg.is_live()).any(|leg| match leg.to {
             Destination::Gateway { .. } => plan.call_connect.is_some() || plan.whisper.is_some(),
             Destination::Phone { .. } => plan.whisper_agents && plan.whisper.is_some(),
+            Destination::Inside(_) => false,
         });
         let steps = &plan.steps;
         one_leg && !hears_us && steps.len() == 1 && steps.iter().all(|step| step.targets.len() == 1)
@@ -491,7 +519,7 @@ impl Turn<'_> {
             };
             let shown = match &to {
                 Destination::Gateway { trunk, .. } => shown_on(self.call.hunted_by(), trunk),
-                Destination::Phone { .. } => Shown::Caller,
+                Destination::Phone { .. } | Destination::Inside(_) => Shown::Caller,
             };
             let mut leg = Leg::new(target, to, shown, self.now.mono);
             leg.depth = depth;
@@ -640,7 +668,7 @@ impl Leg {
     fn has_another_gateway(&self) -> bool {
         match &self.to {
             Destination::Gateway { trunk, gateway, .. } => usize::from(*gateway) + 1 < trunk.gateways.len(),
-            Destination::Phone { .. } => false,
+            Destination::Phone { .. } | Destination::Inside(_) => false,
         }
     }
 

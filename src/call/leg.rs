@@ -26,6 +26,19 @@ pub enum Destination {
     Phone { agent: Arc<Agent>, contact: Arc<Contact> },
     /// A number, through one gateway of a trunk.
     Gateway { number: E164, trunk: Arc<Trunk>, gateway: u8 },
+    /// Another call of ours, to take the place of one of its dialogs; or that other call, which takes it here
+    /// (RFC 3891).
+    Inside(Arc<Inside>),
+}
+
+/// A dialog of ours, as an agent names it, and who holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    pub shard: u8,
+    /// The Replaces value that names the dialog; empty where it is the other call that came.
+    pub replaces: Box<str>,
+    /// Whom it reaches, for records: the user part of the URI that named it, or who came.
+    pub name: Arc<str>,
 }
 
 impl Destination {
@@ -38,15 +51,14 @@ impl Destination {
             (Destination::Gateway { trunk: one, .. }, Destination::Gateway { trunk: other, .. }) => {
                 one.name == other.name
             }
-            (Destination::Phone { .. }, Destination::Gateway { .. })
-            | (Destination::Gateway { .. }, Destination::Phone { .. }) => false,
+            (Destination::Phone { .. } | Destination::Gateway { .. } | Destination::Inside(_), _) => false,
         }
     }
 
     /// How a target ends that is not rung because no place is left there.
     pub fn when_full(&self) -> TargetEnd {
         match self {
-            Destination::Phone { .. } => TargetEnd::Busy,
+            Destination::Phone { .. } | Destination::Inside(_) => TargetEnd::Busy,
             Destination::Gateway { trunk, .. } => TargetEnd::NoCircuit(trunk.limit_code),
         }
     }
@@ -152,7 +164,7 @@ impl Leg {
     pub fn agent(&self) -> Option<&Arc<Agent>> {
         match &self.to {
             Destination::Phone { agent, .. } => Some(agent),
-            Destination::Gateway { .. } => None,
+            Destination::Gateway { .. } | Destination::Inside(_) => None,
         }
     }
 
@@ -160,14 +172,14 @@ impl Leg {
     pub fn phone(&self) -> Option<&Contact> {
         match &self.to {
             Destination::Phone { contact, .. } => Some(contact),
-            Destination::Gateway { .. } => None,
+            Destination::Gateway { .. } | Destination::Inside(_) => None,
         }
     }
 
     /// The trunk that it goes through.
     pub fn trunk(&self) -> Option<&Arc<Trunk>> {
         match &self.to {
-            Destination::Phone { .. } => None,
+            Destination::Phone { .. } | Destination::Inside(_) => None,
             Destination::Gateway { trunk, .. } => Some(trunk),
         }
     }
@@ -175,7 +187,7 @@ impl Leg {
     /// The gateway that it is called at.
     pub fn gateway(&self) -> Option<&Gateway> {
         match &self.to {
-            Destination::Phone { .. } => None,
+            Destination::Phone { .. } | Destination::Inside(_) => None,
             Destination::Gateway { trunk, gateway, .. } => trunk.gateways.get(usize::from(*gateway)),
         }
     }

@@ -28,7 +28,7 @@ use crate::sip::body::Body;
 use crate::time::{Instant, Now};
 use event::{Action, Event, LegEvent, LegId, Timer};
 use hunt::Hunt;
-use leg::{Destination, Leg, TargetId};
+use leg::{Destination, Inside, Leg, TargetId};
 use talk::Talk;
 use transfer::Transfer;
 
@@ -63,6 +63,8 @@ pub struct Arrival {
     pub breadth: Option<u32>,
     /// How long the caller lets it ring (RFC 3261 §13.3.1).
     pub expires: Option<Duration>,
+    /// It is to take the place of a dialog of another call of ours (RFC 3891).
+    pub joins: Option<Arc<Inside>>,
     pub at: Now,
 }
 
@@ -90,6 +92,8 @@ pub struct Onward {
     pub plan: Box<Plan>,
     /// Whom the target sees: the agent.
     pub caller: Caller,
+    /// It is another call of ours.
+    joins: Option<Arc<Inside>>,
     /// What the target is offered: the SDP of who stays.
     offer: Option<Body>,
     /// How many legs, and targets that were not rung, the call had before.
@@ -98,7 +102,12 @@ pub struct Onward {
 
 impl Onward {
     pub fn new(plan: Box<Plan>, caller: Caller) -> Onward {
-        Onward { plan, caller, offer: None, from: (0, 0) }
+        Onward { plan, caller, joins: None, offer: None, from: (0, 0) }
+    }
+
+    /// Into another call of ours, in the place of a dialog of the agent's.
+    pub fn into_call(plan: Box<Plan>, caller: Caller, inside: Arc<Inside>) -> Onward {
+        Onward { joins: Some(inside), ..Onward::new(plan, caller) }
     }
 }
 
@@ -189,6 +198,7 @@ impl Call {
                 | Replied { .. }
                 | Settled { .. }
                 | Refers { .. }
+                | Joins { .. }
                 | Woke(Timer::MaxCall | Timer::Rejoin),
             ) => Ringing(hunt),
 
@@ -210,6 +220,7 @@ impl Call {
             (Talking(talk), Woke(Timer::MaxCall)) => call.end(talk, Ending::MaxCall),
             (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),
             (Talking(talk), Refers { by, to }) => call.refers(talk, by, to),
+            (Talking(talk), Joins { replaces, from, offer, .. }) => call.joins(talk, replaces, from, offer),
             // A loser's last words, a timer that was due in the same turn.
             (Talking(talk), Leg(..) | Begin | Woke(_)) => Talking(talk),
 
@@ -295,6 +306,16 @@ impl Call {
             }
             State::Ringing(_) | State::Transferring(..) | State::Over => false,
         }
+    }
+
+    /// Whether another may take this side's place: the same, and there is room for one more leg.
+    pub fn may_replace(&self, leg: LegId) -> bool {
+        self.may_refer(leg) && self.is_settled() && self.legs.len() < usize::from(self.plan.limits.max_legs)
+    }
+
+    /// Whether a leg came to take another's place, and waits for our answer.
+    pub fn waits_to_join(&self, leg: LegId) -> bool {
+        matches!(&self.state, State::Transferring(_, stage) if stage.guest() == Some(leg))
     }
 
     /// What a leg's INVITE is made from: the caller's, or that of whoever sent the other side on.

@@ -309,11 +309,16 @@ impl Call {
         let (role, target) = match &leg.to {
             Destination::Phone { agent, .. } => (Role::Agent, agent.name.clone()),
             Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
+            Destination::Inside(inside) => (Role::Transfer, inside.name.clone()),
         };
         (if self.onward_of(id).is_some() { Role::Transfer } else { role }, target)
     }
 
     fn presented(&self, id: LegId, leg: &Leg) -> Option<Box<str>> {
+        // Who talks there is the other call's to say.
+        if let Destination::Inside(_) = leg.to {
+            return None;
+        }
         let Invitation { plan, caller, .. } = self.invitation(id);
         Presentation::number(leg.shown, caller, plan.did)
     }

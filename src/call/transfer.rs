@@ -4,14 +4,19 @@
 //!
 //! Who stays is offered the target's SDP by a re-INVITE, for media is not ours: the target had the SDP of who stays as
 //! its offer. Where the answer then differs from that, the target hears of it by a re-INVITE in turn.
+//!
+//! Another call of ours that takes the place of a side (RFC 3891) is the same from where the target has answered. An
+//! attended transfer is both: its target is the agent's other call, which is joined in the place of that agent there.
 
 use super::event::{Action, Event, Fork, Gone, LegEvent, LegId, Timer, Why};
 use super::hunt::{Course, Hunt, early_answer};
-use super::leg::LegState;
+use super::leg::{Destination, Hold, Inside, Leg, LegState, Shown, TargetId};
 use super::record::Ending;
 use super::refusal::Refusal;
 use super::talk::{Phase, Talk};
 use super::{Onward, State, Turn, outcome};
+use std::sync::Arc;
+
 use crate::call::cdr::LegEnd;
 use crate::sip::body::Body;
 use crate::sip::header::Method;
@@ -64,6 +69,8 @@ pub(super) struct Join {
 enum To {
     /// The target, which has answered.
     Target(LegId),
+    /// Another call of ours, which has offered and waits for our answer (RFC 3891).
+    Guest(LegId),
     /// Back to the sender, who is told this code.
     Sender { code: u16 },
 }
@@ -97,9 +104,20 @@ impl Stage {
     pub(super) fn target(&self) -> Option<LegId> {
         match self {
             Stage::Waits(join) | Stage::Pauses(join) | Stage::Offered(join) => match join.to {
-                To::Target(leg) => Some(leg),
+                To::Target(leg) | To::Guest(leg) => Some(leg),
                 To::Sender { .. } => None,
             },
+            Stage::Calls(_) | Stage::Recalls { .. } => None,
+        }
+    }
+
+    /// The same, where it came of its own accord and waits for our answer.
+    pub(super) fn guest(&self) -> Option<LegId> {
+        match self {
+            Stage::Waits(Join { to: To::Guest(leg), .. })
+            | Stage::Pauses(Join { to: To::Guest(leg), .. })
+            | Stage::Offered(Join { to: To::Guest(leg), .. }) => Some(*leg),
+            Stage::Waits(_) | Stage::Pauses(_) | Stage::Offered(_) => None,
             Stage::Calls(_) | Stage::Recalls { .. } => None,
         }
     }
@@ -138,8 +156,23 @@ impl Turn<'_> {
         self.out.push(Action::Report { code: 100, q850: None, why: None });
         let from = (self.call.legs.len(), self.call.unrung.len());
         self.call.onward.push(Onward { from, offer, ..*onward });
-        let course = self.ring_step(Hunt::default());
+        let course = match self.call.onward.last().and_then(|onward| onward.joins.clone()) {
+            Some(inside) => self.ring_inside(inside),
+            None => self.ring_step(Hunt::default()),
+        };
         self.goes_on(Transfer { talk, by, sender: Sender::Here }, course)
+    }
+
+    /// Another call of ours takes the place of one side: as a transfer by that side, to who has answered already.
+    pub(super) fn joins(&mut self, talk: Talk, by: LegId, from: Arc<Inside>, offer: Body) -> State {
+        let to = Destination::Inside(from);
+        self.lines.take(&to, self.now.mono);
+        let mut leg = Leg::new(TargetId { step: 0, place: 0 }, to, Shown::Caller, self.now.mono);
+        (leg.state, leg.hold) = (LegState::Bridged, Hold::Place);
+        self.call.legs.push(leg);
+        let guest = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
+        let transfer = Transfer { talk, by, sender: Sender::Here };
+        self.offers_when_free(transfer, Join { to: To::Guest(guest), sdp: offer, glares: 0 })
     }
 
     // A state table.
@@ -220,7 +253,9 @@ impl Turn<'_> {
             (stage, OperatorHangsUp) => self.end_all(transfer, &stage, Ending::Operator),
 
             // A leg's last words, a timer that was due in the same turn; no second one is begun meanwhile.
-            (stage, Leg(..) | Woke(_) | Refers { .. } | Begin) => State::Transferring(transfer, stage),
+            (stage, Leg(..) | Woke(_) | Refers { .. } | Joins { .. } | Begin) => {
+                State::Transferring(transfer, stage)
+            }
             // A caller who has our 200 has nothing to cancel or to PRACK.
             (stage, CallerCancelled { .. } | CallerNeverPracked) => State::Transferring(transfer, stage),
         }
@@ -300,6 +335,7 @@ impl Turn<'_> {
                 let answer = body.filter(Body::is_sdp).or_else(|| transfer.talk.sdp_of(stays).cloned());
                 match to {
                     To::Target(target) => self.joined(transfer, target, join.sdp, answer),
+                    To::Guest(guest) => self.admitted(transfer, guest, join.sdp, answer),
                     To::Sender { code } => {
                         transfer.talk.set_sdp(stays, answer);
                         self.comes_to_nothing(transfer, &Failure::of(code))
@@ -312,12 +348,25 @@ impl Turn<'_> {
                 State::Transferring(transfer, Stage::Pauses(join))
             }
             (408 | 481, _) => self.somebody_left(transfer, Stage::Offered(join), stays, Gone::Lost),
-            (_, To::Target(target)) => {
-                self.out.push(Action::Bye { leg: target, why: Why::Ours(outcome::q850_of(code)) });
+            (_, To::Target(target) | To::Guest(target)) => {
+                self.turn_away(join.to, target, code);
                 self.leaves(target, LegEnd::Failed, outcome::q850_of(code));
                 self.comes_to_nothing(transfer, &Failure::of(code))
             }
             (_, To::Sender { code }) => self.comes_to_nothing(transfer, &Failure::of(code)),
+        }
+    }
+
+    /// Says to one that was to be joined that it will not be.
+    fn turn_away(&mut self, to: To, leg: LegId, code: u16) {
+        match to {
+            To::Guest(_) => {
+                let (method, body) = (Method::Invite, None);
+                self.out.push(Action::Reply { leg, method, code, body });
+            }
+            To::Target(_) | To::Sender { .. } => {
+                self.out.push(Action::Bye { leg, why: Why::Ours(outcome::q850_of(code)) });
+            }
         }
     }
 
@@ -347,13 +396,9 @@ impl Turn<'_> {
 
     /// Who stays talks with the target from here on; the sender is out.
     fn joined(&mut self, transfer: Transfer, target: LegId, sdp: Body, answer: Option<Body>) -> State {
-        let (stays, by) = (transfer.stays(), transfer.by);
+        let stays = transfer.stays();
         self.out.push(Action::Report { code: 200, q850: None, why: None });
-        if transfer.sender == Sender::Here {
-            self.refuse_the_open_offer(&transfer.talk);
-            self.out.push(Action::Bye { leg: by, why: Why::Normal(outcome::NORMAL) });
-            self.sender_leaves(by, outcome::NORMAL);
-        }
+        self.sender_goes(&transfer);
         let offered = self.call.onward.last_mut().and_then(|onward| onward.offer.take());
         let answer = answer.or_else(|| offered.clone()).unwrap_or_else(|| sdp.clone());
         let moved = offered.is_none_or(|offered| !answer.sends_like(&offered));
@@ -363,6 +408,29 @@ impl Turn<'_> {
             talk.phase = Phase::Asked { by: stays, method: Method::Invite, offer: Some(answer) };
         }
         State::Talking(talk)
+    }
+
+    /// Who stays has answered the guest's offer: it has the place of the one that it came to replace.
+    fn admitted(&mut self, transfer: Transfer, guest: LegId, offer: Body, answer: Option<Body>) -> State {
+        let answer = answer.unwrap_or_else(|| offer.clone());
+        let now = self.now.mono;
+        if let Some(leg) = self.leg(guest) {
+            leg.code = 200;
+            leg.answered = Some(now);
+        }
+        let (method, body) = (Method::Invite, Some(answer.clone()));
+        self.out.push(Action::Reply { leg: guest, method, code: 200, body });
+        let stays = transfer.stays();
+        self.sender_goes(&transfer);
+        State::Talking(Talk::joined((stays, answer), (guest, offer)))
+    }
+
+    fn sender_goes(&mut self, transfer: &Transfer) {
+        if transfer.sender == Sender::Here {
+            self.refuse_the_open_offer(&transfer.talk);
+            self.out.push(Action::Bye { leg: transfer.by, why: Why::Normal(outcome::NORMAL) });
+            self.sender_leaves(transfer.by, outcome::NORMAL);
+        }
     }
 
     /// Nobody is there to go to: the two talk on, or who was left alone hears that it is over.
@@ -446,7 +514,10 @@ impl Turn<'_> {
     fn ends(&mut self, transfer: &Transfer, stage: &Stage, why: &Why, q850: u8) {
         self.refuse_the_open_offer(&transfer.talk);
         self.end_ringing(LegEnd::Cancelled, Why::NoAnswer);
-        if let Some(target) = stage.target() {
+        if let Some(guest) = stage.guest() {
+            self.turn_away(To::Guest(guest), guest, 481);
+            self.leaves(guest, LegEnd::Cancelled, q850);
+        } else if let Some(target) = stage.target() {
             self.out.push(Action::Bye { leg: target, why: why.clone() });
             self.leaves(target, LegEnd::Cancelled, q850);
         }
@@ -523,6 +594,9 @@ impl Turn<'_> {
                 outcome::TIMER
             }
         };
+        if stage.guest() == Some(target) {
+            self.turn_away(To::Guest(target), target, 487);
+        }
         self.leaves(target, LegEnd::Failed, q850);
         match (stage, transfer.sender) {
             (Stage::Offered(_), Sender::Here) => State::Transferring(transfer, Stage::Recalls { code: 480 }),

@@ -116,7 +116,7 @@ impl Happening {
 }
 
 fn draw_act(dice: &mut Dice) -> Act {
-    match dice.below(21) {
+    match dice.below(22) {
         0 | 1 => Act::Rings,
         2 => Act::RingsWithMedia,
         3 => Act::RingsReliably,
@@ -137,6 +137,7 @@ fn draw_act(dice: &mut Dice) -> Act {
             let to = ["sip:bob@127.0.2.2", "sip:+13125550199@127.0.0.1", "tel:+19005550100", "sip:x@y"];
             Act::Refers((*dice.pick(&to)).to_owned())
         }
+        20 => Act::RefersToOther,
         _ => Act::Dies,
     }
 }

@@ -169,6 +169,19 @@ impl Host {
                     line.request("REFER").with("Contact", contact).with("Refer-To", format!("<{to}>"));
                 self.stack.request(now, refer);
             }
+            Act::RefersToOther => {
+                let others = self.parties.iter().filter(|(other, _)| *other != call_id);
+                let other = others.flat_map(|(_, party)| &party.lines).find(|line| line.is_up());
+                let Some(to) = other.map(|line| {
+                    let (call_id, ours, theirs) = (&line.call_id, &line.local_tag, &line.remote_tag);
+                    let call_id = call_id.replace('@', "%40");
+                    let replaces = format!("{call_id}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{ours}");
+                    format!("{}?Replaces={replaces}", line.target)
+                }) else {
+                    return;
+                };
+                self.act(now, call_id, &Act::Refers(to));
+            }
             Act::Dies => {
                 self.stack.forget(call_id);
                 if let Some(party) = self.parties.get_mut(call_id) {

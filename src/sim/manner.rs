@@ -42,6 +42,8 @@ pub enum Act {
     Informs,
     /// REFER to this URI.
     Refers(String),
+    /// REFER to its other end of another call that it has (RFC 3891).
+    RefersToOther,
     /// Is never heard of again and hears nothing.
     Dies,
 }
@@ -186,10 +188,12 @@ pub enum Habit {
     Transfers,
     /// Hangs up as soon as the transfer is accepted.
     TransfersAndLeaves,
+    /// Joins two calls that it has.
+    JoinsTwo,
 }
 
 impl Habit {
-    pub const ALL: [Habit; 19] = [
+    pub const ALL: [Habit; 20] = [
         Habit::Answers,
         Habit::AnswersAtOnce,
         Habit::Declines,
@@ -209,6 +213,7 @@ impl Habit {
         Habit::KeepsTime,
         Habit::Transfers,
         Habit::TransfersAndLeaves,
+        Habit::JoinsTwo,
     ];
 
     /// What it comes to in one call. `elsewhere`: where a redirect may point.
@@ -254,6 +259,15 @@ impl Habit {
             }
             Habit::Holds => in_call(dice, rings.then(Invited, answer, Act::Answers)),
             Habit::KeepsTime => Manner { session: Some(90), ..rings.then(Invited, answer, Act::Answers) },
+            Habit::JoinsTwo => {
+                let quick = ring + dice.millis(0..4_000);
+                let mut manner = Manner::default().then(Invited, ring, Act::Rings);
+                manner = manner.then(Invited, quick, Act::Answers);
+                for _ in 0..dice.within(1..6) {
+                    manner = manner.then(Answered, dice.millis(0..60_000), Act::RefersToOther);
+                }
+                if dice.chance(300) { in_call(dice, manner) } else { manner }
+            }
             Habit::Transfers | Habit::TransfersAndLeaves => {
                 let after = dice.millis(0..20_000);
                 let to = match elsewhere {

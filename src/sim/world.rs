@@ -47,6 +47,12 @@ enum Event {
         from: SocketAddr,
         bytes: Vec<u8>,
     },
+    /// From one shard to another, or to itself.
+    Inside {
+        from: u8,
+        to: u8,
+        bytes: Vec<u8>,
+    },
     ToHost {
         host: usize,
         bytes: Vec<u8>,
@@ -512,6 +518,10 @@ impl World {
     fn takes_place(&mut self, event: Event) {
         match event {
             Event::ToCore { from, bytes } => self.arrive_together(from, bytes),
+            Event::Inside { from, to, bytes } => {
+                let from = Peer::inside(from);
+                self.feed(usize::from(to), Input::Received { from, bytes: &bytes, age: Duration::ZERO });
+            }
             Event::ToHost { host, bytes } => {
                 if let Err(why) = self.hosts[host].receive(self.now, &bytes) {
                     let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -573,7 +583,13 @@ impl World {
     fn turn_ends(&mut self, shard: usize, mut effects: Effects) {
         let records = self.cores[shard].records(&mut effects);
         for (to, bytes) in effects.out.messages() {
-            self.leaves(to, bytes);
+            match to.shard() {
+                Some(to) => {
+                    let inside = Event::Inside { from: shard as u8, to, bytes: bytes.to_vec() };
+                    self.queue.push(self.now, inside);
+                }
+                None => self.leaves(to, bytes),
+            }
         }
         effects.out.clear();
         self.effects = effects;

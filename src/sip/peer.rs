@@ -1,6 +1,6 @@
 //! Whom a message came from or goes to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// How a message travels (RFC 3261 §18, RFC 7118).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +56,11 @@ pub struct FlowId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub u8);
 
+impl ListenerId {
+    /// None of the node's: between two calls of its own. Files have fewer listeners.
+    const INSIDE: ListenerId = ListenerId(u8::MAX);
+}
+
 /// The far end of one hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
@@ -65,4 +70,18 @@ pub struct Peer {
     pub listener: ListenerId,
     /// The connection it is reached by. `None` over UDP, and over a stream where none is open yet.
     pub flow: Option<FlowId>,
+}
+
+impl Peer {
+    /// A call on that shard of this node, as another call of ours reaches it: no message of it leaves the node. What is
+    /// lost on the way is repeated as over UDP.
+    pub const fn inside(shard: u8) -> Peer {
+        let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), shard as u16);
+        Peer { transport: Transport::Udp, addr, listener: ListenerId::INSIDE, flow: None }
+    }
+
+    /// The shard of a peer inside this node.
+    pub fn shard(&self) -> Option<u8> {
+        if self.listener == ListenerId::INSIDE { u8::try_from(self.addr.port()).ok() } else { None }
+    }
 }

@@ -94,6 +94,9 @@ impl Exchange {
         age: Duration,
         out: &mut Effects,
     ) {
+        if from.shard().is_some() {
+            return self.joins(now, from, request, key, out);
+        }
         if request.method() == Method::Register {
             return self.register(now, from, request, key, out);
         }
@@ -139,7 +142,9 @@ impl Exchange {
 
     /// Whether calls come from there or go there: a trunk's `from`, a gateway, an agent's phone.
     pub(super) fn knows(&self, from: Peer) -> bool {
-        self.table.trunk_of(from.addr).is_some() || self.far_ends.binary_search(&from.addr.ip()).is_ok()
+        from.shard().is_some()
+            || self.table.trunk_of(from.addr).is_some()
+            || self.far_ends.binary_search(&from.addr.ip()).is_ok()
     }
 
     /// R1e: nobody. 403 to an INVITE, silence to the rest.
@@ -293,6 +298,7 @@ impl Exchange {
     pub(super) fn arrival(&mut self, now: Now, invite: &Message<'_>, origin: &Origin) -> Arrival {
         let text = dialled(invite, origin.reads());
         let number = origin.reads().read_dialled(&text);
+        let replaces = self.replaced_by(invite, origin);
         Arrival {
             id: self.names.record_id(now.wall),
             dialled: number.map_or_else(|| caller::cut(&text).into(), Into::into),
@@ -304,6 +310,7 @@ impl Exchange {
             offer: Body::of(invite).filter(Body::is_sdp),
             breadth: invite.number(Name::MaxBreadth),
             expires: invite.number(Name::Expires).map(|seconds| Duration::from_secs(seconds.into())),
+            joins: replaces.ok().flatten(),
             at: now,
         }
     }
@@ -329,10 +336,7 @@ impl Exchange {
         if unsupported(invite, Abilities::towards(origin.agent().is_some())).next().is_some() {
             return Err(Refusal::Extension);
         }
-        // R11: it joins no dialog of ours.
-        if invite.get(Name::Replaces).is_some() {
-            return Err(Refusal::NoDialog);
-        }
+        let joins = self.replaced_by(invite, origin)?;
         if is_encoded(invite) {
             return Err(Refusal::Encoded);
         }
@@ -350,6 +354,7 @@ impl Exchange {
                 }
                 plan
             }
+            Origin::Agent { agent, .. } if joins.is_some() => self.table.plan_beside(agent),
             Origin::Agent { agent, dials } => {
                 self.table.plan_of(agent, &dialled(invite, dials), draw).map_err(refusal_of)?
             }
@@ -531,7 +536,7 @@ impl Exchange {
                     self.happen(now, slot, Event::CallerCancelled { reason }, out);
                 }
             }
-            Owner::Asked(slot, _) => self.cancel_passed(now, slot, invite, out),
+            Owner::Asked(slot, leg) => self.cancel_passed(now, slot, leg, invite, out),
             Owner::Leg(..)
             | Owner::Passed(..)
             | Owner::Offered(..)

@@ -125,6 +125,7 @@ impl Exchange {
             offer: None,
             breadth: None,
             expires: None,
+            joins: None,
             at: now,
         }
     }

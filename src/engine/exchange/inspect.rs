@@ -254,6 +254,10 @@ impl Settings {
     /// How Via and Contact name us towards a peer.
     pub(super) fn host_of(&self, desk: &dyn Desk, peer: Peer) -> Host {
         let mut host = Host::new();
+        if peer.shard().is_some() {
+            host.extend_from_slice(b"inside.invalid");
+            return host;
+        }
         let Some(listener) = self.listeners.get(usize::from(peer.listener.0)) else { return host };
         match &listener.advertise {
             Some(advertise) => host.extend_from_slice(advertise.as_bytes()),

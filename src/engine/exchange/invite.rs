@@ -33,6 +33,9 @@ type Target = SmallVec<[u8; 64]>;
 /// every path (RFC 3261 §18.1.1).
 const MAX_DATAGRAM: usize = 1300;
 
+/// The Call-ID of a leg before its INVITE: none that we give.
+const NO_CALL_ID: CallIdText = [b'-'; super::names::CALL_ID_LEN];
+
 /// Which INVITE of a leg this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
@@ -77,7 +80,11 @@ impl Exchange {
         let invitation = call.invitation(id);
         let Some(leg) = call.leg(id) else { return false };
         let Some(peer) = self.settings.peer_of(leg) else { return false };
-        let pinned = leg.phone().is_some_and(|phone| phone.route.is_empty() && phone.peer.is_some());
+        let pinned = match &leg.to {
+            Destination::Phone { contact, .. } => contact.route.is_empty() && contact.peer.is_some(),
+            Destination::Inside(_) => true,
+            Destination::Gateway { .. } => false,
+        };
         let takes_streams = attempt != Attempt::Datagram && leg.gateway().is_some_and(|at| at.long_by_tcp);
         let over = |peer: Peer| (peer, self.settings.host_of(&*self.desk, peer));
         let first = over(peer);
@@ -152,12 +159,12 @@ impl CalledSide {
     }
 
     /// A leg before its INVITE.
-    fn uncalled(peer: Peer) -> Self {
+    pub fn uncalled(peer: Peer) -> Self {
         CalledSide {
             side: Side { stage: Stage::Gone, ..Side::new(0) },
             transaction: None,
             delayed: false,
-            call_id: [b'-'; super::names::CALL_ID_LEN],
+            call_id: NO_CALL_ID,
             peer,
             forks: SmallVec::new(),
             stray_acks: SmallVec::new(),
@@ -186,8 +193,9 @@ impl CalledSide {
         self.forks.clear();
     }
 
+    /// Whether there was ever a dialog, or an INVITE that could have made one.
     pub fn was_called(&self) -> bool {
-        self.transaction.is_some()
+        self.call_id != NO_CALL_ID
     }
 
     /// Whether its INVITE went by a stream only because it is long.
@@ -255,6 +263,9 @@ impl Draft<'_> {
                 w.header(Name::Route, route.as_bytes());
             }
         }
+        if let Destination::Inside(inside) = &self.leg.to {
+            w.header(Name::Replaces, inside.replaces.as_bytes());
+        }
         self.write_breadth(&mut w);
         presentation.write_from(&mut w, tag);
         w.header_parts(Name::To, &[b"<", &target, b">"]);
@@ -300,6 +311,7 @@ impl Draft<'_> {
 fn request_uri(leg: &Leg) -> Target {
     match &leg.to {
         Destination::Phone { contact, .. } => Target::from_slice(contact.uri.as_bytes()),
+        Destination::Inside(_) => Target::from_slice(b"sip:inside.invalid"),
         Destination::Gateway { number, trunk, gateway } => {
             let mut target = Target::from_slice(b"sip:");
             trunk.with_number(*number, |number| target.extend_from_slice(number.as_bytes()));
@@ -330,6 +342,7 @@ impl Settings {
             Destination::Gateway { trunk, gateway, .. } => {
                 trunk.gateways.get(usize::from(*gateway)).map(|gateway| (gateway.addr, gateway.transport))?
             }
+            Destination::Inside(inside) => return Some(Peer::inside(inside.shard)),
         };
         self.peer_at(addr?, transport)
     }

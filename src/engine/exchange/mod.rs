@@ -11,6 +11,7 @@
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
 //! - [`carry`]: the headers that go along from one side to the other.
 //! - [`refer`]: an agent sends the other side on.
+//! - [`replace`]: another call takes the place of a dialog of ours.
 //! - [`keep`]: session timers and keep-alive.
 //! - [`fault`]: what a caught panic leaves to do.
 
@@ -30,6 +31,7 @@ mod names;
 mod perform;
 mod refer;
 mod register;
+mod replace;
 mod reply;
 mod slot;
 mod story;
@@ -541,6 +543,7 @@ impl Lines for Switchboard<'_> {
         let taken = match to {
             Destination::Phone { agent, .. } => self.desk.take_agent(agent),
             Destination::Gateway { trunk, .. } => self.desk.take_trunk(trunk, now),
+            Destination::Inside(_) => true,
         };
         *self.called += usize::from(taken);
         taken
@@ -550,6 +553,7 @@ impl Lines for Switchboard<'_> {
         match to {
             Destination::Phone { agent, .. } => self.desk.free_agent(agent),
             Destination::Gateway { trunk, .. } => self.desk.free_trunk(trunk),
+            Destination::Inside(_) => {}
         }
         *self.called -= 1;
     }

@@ -6,7 +6,7 @@ use super::carry::Kind;
 use super::inspect::Ended;
 use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
-use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, write_contact};
+use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, names, write_contact};
 use crate::call::event::{Action, Answer, Event, LegId, Why};
 use crate::call::story::Way;
 use crate::sip::body::Body;
@@ -255,7 +255,10 @@ impl Exchange {
         let peer = side.dialog.as_deref().map_or(from, |dialog| dialog.peer());
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
-        let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), None);
+        // An INVITE that came to take another's place makes its dialog with this answer.
+        let tag = request.to().tag().is_none().then(|| names::tag(key, leg, 0));
+        let tag = tag.as_ref().map(|tag| &tag[..]);
+        let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), tag);
         if matches!(method, Method::Invite | Method::Update) && accepted {
             w.copy(request.head(), Name::RecordRoute);
             write_contact(&mut w, peer.transport, &host);

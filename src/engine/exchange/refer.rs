@@ -17,7 +17,7 @@ use crate::sip::build;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
 use crate::sip::transaction::Key;
-use crate::sip::uri::{Address, Uri};
+use crate::sip::uri::{Address, Uri, unescaped};
 use crate::sip::wire::{Kept, Message};
 use crate::time::Now;
 
@@ -33,6 +33,8 @@ const MAX_PROGRESS: u8 = 4;
 struct ReferTo {
     /// What the agent would have dialled.
     dialled: String,
+    /// The Replaces value of its URI: the dialog that is to be taken over (RFC 3891).
+    replaces: Option<Vec<u8>>,
 }
 
 impl Exchange {
@@ -69,10 +71,19 @@ impl Exchange {
         let draw = (self.names.draw() >> 32) as u32;
         let shows = self.table.shown_of(&agent);
         let caller = Caller::agent(refer, &agent, shows);
-        let to = match self.table.plan_of(&agent, &to.dialled, draw) {
-            Ok(plan) => Ok(Box::new(Onward::new(Box::new(plan), caller))),
-            Err(why) => Err(super::arrive::refusal_of(why)),
+        let to = match &to.replaces {
+            Some(replaces) => self.inside(replaces, &to.dialled).map(|inside| {
+                let plan = Box::new(self.table.plan_beside(&agent));
+                Box::new(Onward::into_call(plan, caller, inside))
+            }),
+            None => match self.table.plan_of(&agent, &to.dialled, draw) {
+                Ok(plan) => Ok(Box::new(Onward::new(Box::new(plan), caller))),
+                Err(why) => Err(super::arrive::refusal_of(why)),
+            },
         };
+        if let Err(Refusal::Malformed) = to {
+            return self.refuse_within(now, from, refer, key, slot, leg, Refusal::Malformed, out);
+        }
         if !self.accept_refer(now, from, refer, key, slot, leg, out) {
             return;
         }
@@ -306,7 +317,17 @@ fn read_refer_to(refer: &Message<'_>) -> Result<ReferTo, Refusal> {
     if uri.param("method").is_some_and(|method| method != b"INVITE") {
         return Err(Refusal::Malformed);
     }
-    Ok(ReferTo { dialled: dialled(&uri) })
+    let headers = uri.headers.split(|byte| *byte == b'&');
+    // The others are not for strangers to write (RFC 3261 §19.1.5).
+    let mut replaces = headers.filter_map(|header| {
+        let at = memchr::memchr(b'=', header)?;
+        header[..at].eq_ignore_ascii_case(b"Replaces").then(|| unescaped(&header[at + 1..]).into_owned())
+    });
+    let (first, another) = (replaces.next(), replaces.next());
+    if another.is_some() {
+        return Err(Refusal::Malformed);
+    }
+    Ok(ReferTo { dialled: dialled(&uri), replaces: first })
 }
 
 /// What an agent dials who names this URI (R2).

@@ -298,6 +298,14 @@ pub struct CalledSide {
     pub special: Option<Box<Special>>,
 }
 
+impl CalledSide {
+    /// One that came to take another's place, with its dialog.
+    pub fn joining(call_id: CallIdText, peer: Peer, dialog: Dialog) -> Self {
+        let side = Side { stage: Stage::Confirmed, dialog: Some(Box::new(dialog)), ..Side::new(0) };
+        CalledSide { side, call_id, ..CalledSide::uncalled(peer) }
+    }
+}
+
 /// What is special about a leg.
 #[derive(Debug, Default)]
 pub struct Special {

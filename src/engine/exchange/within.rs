@@ -300,6 +300,7 @@ impl Exchange {
         &mut self,
         now: Now,
         key: SlotKey,
+        leg: LegId,
         asked: transaction::Id,
         out: &mut Effects,
     ) {
@@ -308,6 +309,8 @@ impl Exchange {
             slot.asked.iter().find(|known| known.transaction == asked).and_then(|known| known.passed);
         if let Some(passed) = passed {
             self.transactions.cancel(now.mono, passed, None, &mut out.out);
+        } else if slot.call.as_deref().is_some_and(|call| call.waits_to_join(leg)) {
+            self.happen(now, key, Event::HungUp { leg, why: Gone::Bye { q850: None } }, out);
         }
     }
 
