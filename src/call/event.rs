@@ -167,8 +167,9 @@ pub enum Action {
         q850: Option<u8>,
         why: Option<&'static str>,
     },
-    /// The caller has sent the other side on and is out: what it held among the calls of its agent is free.
-    CallerLeft,
+    /// A side is out, and the call goes on without it: what it still asks and is asked is answered. What a caller held
+    /// among the calls of its agent is free.
+    Leaves(LegId),
     /// Answer the request that `leg` sent.
     Reply {
         leg: LegId,

@@ -545,10 +545,7 @@ impl Turn<'_> {
         self.sender_leaves(by, q850);
         match &transfer.talk.phase {
             // It will never hear an answer: it may ask again, of another.
-            Phase::Asked { by: asker, method, .. } if *asker == stays => {
-                self.out.push(Action::Reply { leg: stays, method: *method, code: 491, body: None });
-                transfer.talk.phase = Phase::Stable;
-            }
+            Phase::Asked { by: asker, .. } if *asker == stays => transfer.talk.phase = Phase::Stable,
             Phase::AwaitsAck { .. } if by == LegId::CALLER => transfer.talk.phase = Phase::Stable,
             Phase::Asked { .. } | Phase::AwaitsAck { .. } | Phase::AwaitsAnswer { .. } | Phase::Stable => {}
         }
@@ -577,9 +574,9 @@ impl Turn<'_> {
     }
 
     fn sender_leaves(&mut self, by: LegId, q850: u8) {
+        self.out.push(Action::Leaves(by));
         if by == LegId::CALLER {
             self.call.caller_left = Some(self.now.mono);
-            self.out.push(Action::CallerLeft);
         } else {
             self.leaves(by, LegEnd::Won, q850);
         }
@@ -619,28 +616,22 @@ impl Turn<'_> {
     ) {
         let offers = method == Method::Invite || method == Method::Update && body.is_some();
         let alone = transfer.sender == Sender::Gone;
-        let code = match (leg, method) {
-            (leg, _) if self.leg(leg).is_some_and(|leg| leg.is_live()) => {
-                early_answer(leg, method, body.is_some(), !answered)
-            }
-            (leg, _) if transfer.has_lost(leg) => 481,
-            (leg, _) if transfer.talk.has(leg) && !alone && !(offers && stage.offers()) => {
-                return self.passes_on(&mut transfer.talk, leg, method, body);
-            }
-            (leg, _) if transfer.talk.has(leg) || stage.target() == Some(leg) => match method {
-                Method::Update if !offers => 200,
-                // There is nobody to pass it on to.
-                _ if !offers => 480,
-                // It changes nothing, and is answered as it was last.
-                _ if alone && !stage.offers() && body.as_ref() == transfer.talk.sdp_of(leg) => {
-                    let body = transfer.talk.sdp_shown_to(leg).cloned();
-                    self.out.push(Action::Reply { leg, method, code: 200, body });
-                    return;
-                }
-                _ => 491,
-            },
-            (_, _) => 481,
+        let talks = transfer.talk.has(leg) && !transfer.has_lost(leg);
+        if talks && !alone && !(offers && stage.offers()) {
+            return self.passes_on(&mut transfer.talk, leg, method, body);
+        }
+        let rings = self.leg(leg).is_some_and(|leg| leg.is_live());
+        let changes_nothing = talks && alone && !stage.offers() && body.as_ref() == transfer.talk.sdp_of(leg);
+        let (code, body) = match (method, offers) {
+            (method, _) if rings => (early_answer(leg, method, body.is_some(), !answered), None),
+            (_, _) if !talks && stage.target() != Some(leg) => (481, None),
+            (Method::Update, false) => (200, None),
+            // There is nobody to pass it on to.
+            (_, false) => (480, None),
+            // It is answered as it was last.
+            (_, true) if changes_nothing => (200, transfer.talk.sdp_shown_to(leg).cloned()),
+            (_, true) => (491, None),
         };
-        self.out.push(Action::Reply { leg, method, code, body: None });
+        self.out.push(Action::Reply { leg, method, code, body });
     }
 }

@@ -268,26 +268,30 @@ impl Habit {
                 }
                 if dice.chance(300) { in_call(dice, manner) } else { manner }
             }
-            Habit::Transfers | Habit::TransfersAndLeaves => {
-                let after = dice.millis(0..20_000);
-                let to = match elsewhere {
-                    [] => "sip:nobody@192.0.2.1".to_owned(),
-                    _ => dice.pick(elsewhere).clone(),
-                };
-                let mut manner = rings.then(Invited, answer, Act::Answers);
-                if dice.chance(500) {
-                    manner = manner.then(Answered, after / 2, Act::Holds);
-                }
-                manner = manner.then(Answered, after, Act::Refers(to));
-                match self {
-                    Habit::TransfersAndLeaves => {
-                        manner.then(Answered, after + dice.millis(0..4_000), Act::HangsUp)
-                    }
-                    _ => in_call(dice, manner),
-                }
+            Habit::Transfers => {
+                let manner = transfers(dice, rings.then(Invited, answer, Act::Answers), elsewhere);
+                in_call(dice, manner)
+            }
+            Habit::TransfersAndLeaves => {
+                let manner = transfers(dice, rings.then(Invited, answer, Act::Answers), elsewhere);
+                let last = manner.agenda.last().map_or(Duration::ZERO, |(_, after, _)| *after);
+                manner.then(Answered, last + dice.millis(0..4_000), Act::HangsUp)
             }
         }
     }
+}
+
+/// A blind transfer, from hold or not.
+fn transfers(dice: &mut Dice, mut manner: Manner, elsewhere: &[String]) -> Manner {
+    let after = dice.millis(0..20_000);
+    let to = match elsewhere {
+        [] => "sip:nobody@192.0.2.1".to_owned(),
+        _ => dice.pick(elsewhere).clone(),
+    };
+    if dice.chance(500) {
+        manner = manner.then(Since::Answered, after / 2, Act::Holds);
+    }
+    manner.then(Since::Answered, after, Act::Refers(to))
 }
 
 /// A few things that happen in the middle of a call.

@@ -204,7 +204,15 @@ impl Slot {
     /// Whether our INVITE to a leg with this Call-ID still awaits its final response.
     pub fn awaits_final(&self, leg: LegId, call_id: &[u8]) -> bool {
         let side = leg.index().checked_sub(1).and_then(|at| self.legs.get(at));
-        side.is_some_and(|side| side.side.stage == Stage::Early && side.call_id == *call_id)
+        side.is_some_and(|side| {
+            // One that we gave up may have answered before it heard of that.
+            let may_answer = match side.side.stage {
+                Stage::Early => true,
+                Stage::Abandoned(_) => side.stray_acks.is_empty(),
+                Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone => false,
+            };
+            may_answer && side.call_id == *call_id
+        })
     }
 
     /// The early dialog of a leg that a request names.

@@ -15,6 +15,7 @@ use crate::sip::dialog::MAX_FORWARDS;
 use crate::sip::header::{Method, Name};
 use crate::sip::sdp;
 use crate::sip::session::Session;
+use crate::sip::transaction;
 use crate::sip::wire::Message;
 use crate::time::Now;
 
@@ -42,7 +43,7 @@ impl Exchange {
             Action::Offer { leg, body } => self.offer(now, key, leg, &body, out),
             Action::Pause { leg, timer } => self.pause(now, key, leg, timer),
             Action::Report { code, q850, why } => self.report(now, key, code, q850, why, out),
-            Action::CallerLeft => self.caller_left(key),
+            Action::Leaves(leg) => self.leaves(now, key, leg, out),
             Action::Settle { leg, answer } => {
                 let answer = answer.map_or(Answer::None, Answer::Of);
                 self.acknowledge(now, key, leg, &answer, out);
@@ -292,10 +293,34 @@ impl Exchange {
         }
     }
 
-    /// The caller's place among the calls of its agent is free, though the call goes on.
-    fn caller_left(&mut self, key: SlotKey) {
-        if let Some(call) = self.slots.get(key).and_then(|slot| slot.call.as_deref()) {
+    /// A side is out, and the call goes on. What it still asks is answered (RFC 3261 §15.1.2), the other may ask again
+    /// what it was asked, and an INVITE that was passed on of either is given up.
+    fn leaves(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        let Some(slot) = self.slots.get(key) else { return };
+        if leg == LegId::CALLER
+            && let Some(call) = slot.call.as_deref()
+        {
             self.desk.leave(&call.plan.origin);
+        }
+        let concerned =
+            |asked: &&Asked| !asked.request.is_empty() && (asked.leg == leg || asked.passed.is_some());
+        let open: Vec<(LegId, Method, Option<transaction::Id>)> = slot
+            .asked
+            .iter()
+            .filter(concerned)
+            .map(|asked| (asked.leg, asked.method, asked.passed))
+            .collect();
+        for (asker, method, passed) in open {
+            if let Some(passed) = passed.filter(|_| method == Method::Invite) {
+                self.transactions.cancel(now.mono, passed, None, &mut out.out);
+            }
+            let offers = matches!(method, Method::Invite | Method::Update);
+            let code = match (asker == leg, offers) {
+                (true, _) => 487,
+                (false, true) => 491,
+                (false, false) => 480,
+            };
+            self.reply(now, key, asker, method, code, None, out);
         }
     }
 

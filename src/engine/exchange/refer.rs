@@ -159,9 +159,10 @@ impl Exchange {
             false => Subscription::Active { id, told: code, progress: progress + 1 },
         };
         let by = referral.by;
-        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Notified(key, by)) else { return };
         let mut kept = referral.dialog.take();
+        // Where we have hung up ourselves there is none.
         let Some(dialog) = kept.as_deref_mut().or(slot.dialog_of(by)) else { return };
+        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Notified(key, by)) else { return };
         let peer = dialog.peer();
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
@@ -215,13 +216,12 @@ impl Exchange {
     }
 
     fn try_offer(&mut self, now: Now, key: SlotKey, leg: LegId, body: &Body, out: &mut Effects) -> bool {
-        let reserved = self.transactions.reserve(Owner::Offered(key, leg));
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let abilities = slot.abilities(leg);
         let Some(side) = slot.side(leg) else { return false };
-        let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else {
-            return false;
-        };
+        let Some(dialog) = side.dialog.as_deref_mut() else { return false };
+        let reserved = self.transactions.reserve(Owner::Offered(key, leg));
+        let Ok((transaction, branch)) = reserved else { return false };
         let peer = dialog.peer();
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
