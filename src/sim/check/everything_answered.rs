@@ -54,7 +54,7 @@ impl Check for EverythingAnswered {
             let over = self.over.get(call_id).copied();
             match method {
                 "UPDATE" | "INFO" => over.is_none_or(|over| over.since(at) >= PATIENCE),
-                "REFER" => !self.answered.contains(call_id),
+                "REFER" | "BYE" => !self.answered.contains(call_id),
                 _ => false,
             }
         };
