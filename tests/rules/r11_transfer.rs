@@ -2,6 +2,8 @@
 
 use insta::assert_snapshot;
 
+use super::r13::{dials, office as office_of_r13};
+use super::register::{DESK, Phone};
 use super::*;
 
 const TARGET: &str = "sip:+13125550177@127.0.0.1";
@@ -336,4 +338,166 @@ fn r11_whoever_does_what_in_whatever_order_a_transfer_ends_cleanly() {
             call.comes_to_rest();
         });
     }
+}
+
+/// What alice's own phone heard last of that method, as the request or response of ours that it was.
+fn sent_to(call: &Call, method: &str, status: u16) -> Message {
+    let found = call.world.trace.crossings.iter().rev().find(|crossing| {
+        let message = &crossing.message;
+        crossing.peer == DESK && message.method() == method && message.status() == status
+    });
+    let Some(found) = found else { panic!("no {method} {status} to alice") };
+    found.message.clone()
+}
+
+#[test]
+fn r11_an_agent_who_called_out_may_send_the_other_on_and_is_free_at_once() {
+    let (heard, mut call) = dials(office_of_r13("max_calls = 1", "").before_any_call(), "2125550188");
+    assert_eq!(heard, [0u16; 0]);
+    // It knows the carrier's callers alone.
+    call.world.leaves_unchecked("one_winner");
+    let mut bob = Phone {
+        call_id: "reg-2",
+        ..Phone::new("bob", "builder", "127.0.2.2:5060".parse().expect("an address"))
+    };
+    let mut alice = Phone { call_id: "reg-1", ..Phone::alice(DESK) };
+    assert_eq!(
+        (bob.registers(&mut call, |message| message), alice.registers(&mut call, |message| message)),
+        (200, 200)
+    );
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1").after(millis(50));
+    let answer = sent_to(&call, "INVITE", 200);
+    let (from, to) = (answer.get("From").unwrap_or_default(), answer.get("To").unwrap_or_default());
+    let request = |method: &str, cseq: u32| {
+        Message::request(method, "sip:127.0.0.1:5060")
+            .with("Via", format!("SIP/2.0/UDP {DESK};branch=z9hG4bK-{method}"))
+            .with("Max-Forwards", "70")
+            .with("From", from)
+            .with("To", to)
+            .with("Call-ID", "out-1")
+            .with("CSeq", format!("{cseq} {method}"))
+    };
+    call.world.sends(DESK, &request("ACK", answer.cseq().0));
+    call.settle();
+    call.world.sends(
+        DESK,
+        &request("REFER", 10).with("Contact", format!("<sip:alice@{DESK}>")).with("Refer-To", "<sip:bob@x>"),
+    );
+    let mut call = call.ringing(["bob"]);
+    assert!(sent_to(&call, "REFER", 202).contact().is_some());
+    let shown = header(&mut call, "us → bob", "INVITE", "From").unwrap_or_default();
+    assert!(shown.starts_with(&format!("<sip:{DID}@")), "{shown}");
+    call.answers("bob").after(millis(50));
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 2);
+    let bye = sent_to(&call, "BYE", 0);
+    assert_eq!(bye.get("Reason"), Some("Q.850;cause=16"));
+    // She has no call any more: she is rung.
+    let second = call.dials(DID, Manner::default());
+    let mut call = second.ringing(["alice"]);
+    call.hangs_up("caller").after(millis(50));
+    call.call_id = "out-1".to_owned();
+    call.hangs_up("bob").after(seconds(70));
+    assert_eq!(end(&mut call), "answered 200 callee");
+    assert_eq!(legs(&mut call), ["caller normal 200", "+12125550188 won 200", "bob won 200"]);
+    let cdr = call.cdr();
+    assert!(cdr["legs"][0]["ended"].as_str() < cdr["ended"].as_str(), "{cdr:#}");
+    assert!(call.world.verdict().is_ok(), "{}", call.ladder());
+}
+
+#[test]
+fn r11_an_agent_who_hangs_up_after_the_202_leaves_the_caller_waiting_for_the_target() {
+    let mut call = talking(office());
+    refers(&mut call, TARGET);
+    call.hangs_up("alice").after(millis(50));
+    assert_eq!(count(&mut call, "us → caller", "BYE"), 0);
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1").after(millis(50));
+    assert_eq!(count(&mut call, "us → caller", "INVITE"), 1);
+    call.hangs_up("caller").comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 caller");
+    // Where it fails there is nobody to go back to.
+    let mut call = talking(office());
+    refers(&mut call, TARGET);
+    call.hangs_up("alice").after(millis(50)).awaits("gateway1").sends_busy("gateway1").after(millis(50));
+    assert_eq!(header(&mut call, "us → caller", "BYE", "Reason").as_deref(), Some("Q.850;cause=17"));
+    call.comes_to_rest();
+    assert_eq!(end(&mut call), "answered 200 us");
+    assert_eq!(call.cdr()["cause"], "the transfer failed, and who asked for it was gone");
+}
+
+#[test]
+fn r11_who_stays_and_leaves_ends_the_transfer() {
+    let mut call = talking(office());
+    refers(&mut call, TARGET);
+    let mut call = call.ringing(["gateway1"]);
+    call.hangs_up("caller").after(millis(100));
+    assert_eq!(count(&mut call, "us → gateway1", "CANCEL"), 1);
+    assert_eq!(told(&mut call, "alice").last().map(String::as_str), Some("SIP/2.0 487 Request Terminated"));
+    assert_eq!(count(&mut call, "us → alice", "BYE"), 1);
+    call.comes_to_rest();
+    assert_eq!(legs(&mut call), ["caller normal 200", "alice won 200", "+13125550177 cancelled -"]);
+}
+
+fn callers_manner(call: &mut Call) -> &mut Manner {
+    match call.world.hosts[0].parties.get_mut(&call.call_id) {
+        Some(party) => &mut party.manner,
+        None => panic!("nobody calls"),
+    }
+}
+
+#[test]
+fn r11_who_stays_and_refuses_the_target_keeps_the_agent() {
+    for (code, joins) in [(488, false), (491, true)] {
+        let mut call = office().incoming(DID).ringing(["alice"]);
+        call.answers("alice").after(millis(50));
+        callers_manner(&mut call).stalls = Some(code);
+        refers(&mut call, TARGET);
+        let mut call = call.ringing(["gateway1"]);
+        call.answers("gateway1").after(millis(50));
+        // Glare is waited out (RFC 3261 §14.1).
+        callers_manner(&mut call).stalls = None;
+        call.after(seconds(5));
+        let last = told(&mut call, "alice").pop().unwrap_or_default();
+        assert_eq!(last.starts_with("SIP/2.0 200"), joins, "{code}: {last}");
+        assert_eq!(count(&mut call, "us → alice", "BYE") == 1, joins, "{code}");
+        assert_eq!(count(&mut call, "us → gateway1", "BYE") == 0, joins, "{code}");
+        call.hangs_up("caller").comes_to_rest();
+    }
+}
+
+#[test]
+fn r11_who_answers_from_another_place_is_told_to_the_target() {
+    let mut call = talking(office());
+    // The caller's hold changes what flows, so that its answer is not what the target had as its offer.
+    call.does("alice", Act::Holds).after(millis(50)).does("caller", Act::Holds).after(millis(50));
+    refers(&mut call, "sip:bob@127.0.0.1");
+    let mut call = call.ringing(["bob"]);
+    call.answers("bob").after(millis(50));
+    assert_eq!(count(&mut call, "us → alice", "BYE"), 1);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_phones_find_that_they_may_refer_and_trunks_do_not() {
+    let mut call = talking(office());
+    let (to_alice, to_caller) =
+        (call.messages("us → alice", "INVITE").remove(0), call.messages("us → caller", "200").remove(0));
+    assert!(to_alice.lists("Allow", "REFER") && to_alice.lists("Supported", "replaces"), "{to_alice:?}");
+    assert!(!to_caller.lists("Allow", "REFER") && !to_caller.lists("Supported", "replaces"), "{to_caller:?}");
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r12_a_transfer_that_loses_any_one_datagram_leaves_nothing_behind() {
+    let count = strowger::sim::story::each_message_lost_in_turn(&office(), |setup| {
+        let mut call = talking(setup);
+        refers(&mut call, TARGET);
+        call.after(seconds(2));
+        call.does("gateway1", Act::Answers).after(seconds(5));
+        call.hangs_up("caller").after(seconds(2));
+        call.hangs_up("alice").hangs_up("gateway1");
+        call
+    });
+    assert!(count > 25, "{count} datagrams");
 }
