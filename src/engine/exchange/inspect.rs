@@ -19,6 +19,7 @@ use crate::sip::build::Writer;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::{Peer, Transport};
+use crate::sip::transaction;
 use crate::sip::wire::Message;
 use crate::time::{Now, Wall};
 
@@ -201,18 +202,16 @@ impl Slot {
         }
     }
 
-    /// Whether our INVITE to a leg with this Call-ID still awaits its final response.
-    pub fn awaits_final(&self, leg: LegId, call_id: &[u8]) -> bool {
-        let side = leg.index().checked_sub(1).and_then(|at| self.legs.get(at));
-        side.is_some_and(|side| {
-            // One that we gave up may have answered before it heard of that.
-            let may_answer = match side.side.stage {
-                Stage::Early => true,
-                Stage::Abandoned(_) => side.stray_acks.is_empty(),
-                Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone => false,
-            };
-            may_answer && side.call_id == *call_id
-        })
+    /// Our INVITE to a leg with this Call-ID, where no final response has come: one that we gave up may be answered before
+    /// that is heard of.
+    pub fn awaits_final(&self, leg: LegId, call_id: &[u8]) -> Option<transaction::Id> {
+        let side = leg.index().checked_sub(1).and_then(|at| self.legs.get(at))?;
+        let may_answer = match side.side.stage {
+            Stage::Early => true,
+            Stage::Abandoned(_) => side.stray_acks.is_empty(),
+            Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone => false,
+        };
+        side.transaction.filter(|_| may_answer && side.call_id == *call_id)
     }
 
     /// The early dialog of a leg that a request names.

@@ -126,7 +126,8 @@ impl Exchange {
         {
             return if fork.takes(cseq) { Place::In(key, leg) } else { Place::Late(key, leg) };
         }
-        if slot.awaits_final(leg, request.call_id()) {
+        // Once nothing is waited for, what comes is no repetition's.
+        if slot.awaits_final(leg, request.call_id()).is_some_and(|id| self.transactions.owner(id).is_some()) {
             return Place::Early;
         }
         let Some(side) = slot.side(leg) else { return Place::Nowhere };
