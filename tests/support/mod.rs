@@ -44,6 +44,8 @@ pub struct World {
     pub gateway: u16,
     pub alice: u16,
     pub bob: u16,
+    /// Where a phone takes its user's commands.
+    pub keys: u16,
     /// Where the files of this test's programs are.
     pub folder: TempDir,
     node: Program,
@@ -53,15 +55,20 @@ impl World {
     /// Starts it; `number` is what `[[number]]` says besides its `did`. `{gateway}` and the like stand for
     /// ports.
     pub fn start(number: &str) -> Result<World, String> {
+        World::with_shards(number, 1)
+    }
+
+    /// The same with so many signalling threads.
+    pub fn with_shards(number: &str, shards: u8) -> Result<World, String> {
         let host = own_host();
-        let [sip, admin, carrier, gateway, alice, bob] = free_ports(host)?;
+        let [sip, admin, carrier, gateway, alice, bob, keys] = free_ports(host)?;
         let folder = TempDir::new().map_err(|e| e.to_string())?;
         let config = folder.path().join("config");
         let data = folder.path().join("data");
         write(
             &config.join("strowger.toml"),
             &format!(
-                "[node]\nname = \"test\"\ndata_dir = \"{}\"\n\
+                "[node]\nname = \"test\"\nshards = {shards}\ndata_dir = \"{}\"\n\
                  [[listen]]\ntransport = \"udp\"\naddr = \"{host}:{sip}\"\n\
                  [[listen]]\ntransport = \"tcp\"\naddr = \"{host}:{sip}\"\n\
                  [admin]\naddr = \"{host}:{admin}\"\n",
@@ -84,7 +91,7 @@ impl World {
         let mut node =
             Program::start("node", command.arg("serve").arg("--config").arg(&config), folder.path())?;
         node.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
-        Ok(World { host, sip, carrier, gateway, alice, bob, folder, node })
+        Ok(World { host, sip, carrier, gateway, alice, bob, keys, folder, node })
     }
 
     /// A SIPp that plays `tests/sipp/<scenario>.xml` on `port` once it is called.
