@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use support::process::Program;
+use support::process::{Program, free_ports};
 use support::{DID, Outcome, World};
 
 /// How long baresip may take until it is ready, and until it has noticed the end of a call.
@@ -152,7 +152,9 @@ fn dialog_of_first_call(printed: &str) -> Option<String> {
 /// Types a command into the phone, as its user would.
 fn tell(world: &World, command: &str, with: &str) -> Outcome {
     let said = serde_json::json!({ "command": command, "params": with }).to_string();
-    let mut keys = TcpStream::connect((world.host, world.keys)).map_err(|e| e.to_string())?;
+    let config = fs::read_to_string(world.folder.path().join("baresip/config")).map_err(|e| e.to_string())?;
+    let keys = config.lines().find_map(|line| line.strip_prefix("ctrl_tcp_listen ")).unwrap_or_default();
+    let mut keys = TcpStream::connect(keys).map_err(|e| e.to_string())?;
     write!(keys, "{}:{said},", said.len()).map_err(|e| e.to_string())?;
     // It has done it when it says so.
     let mut answer = [0; 64];
@@ -183,14 +185,14 @@ fn baresip(world: &World) -> Result<Program, String> {
 fn phone(world: &World, port: u16, account: &str, more: &[&str]) -> Result<Program, String> {
     let folder = world.folder.path().join("baresip");
     let host = world.host;
+    let [keys] = free_ports(host)?;
     let modules = MODULES.iter().find(|path| Path::new(path).is_dir());
     let modules = modules.ok_or_else(|| format!("baresip's modules are in none of {MODULES:?}"))?;
     let config = format!(
         "module_path {modules}\nsip_listen {host}:{port}\nnet_interface {host}\n\
          audio_player aubridge,alone\naudio_source aubridge,alone\naudio_alert aubridge,alone\n\
          module g711.so\nmodule aubridge.so\nmodule_app account.so\nmodule_app menu.so\n\
-         module_app ctrl_tcp.so\nctrl_tcp_listen {host}:{}\ncall_hold_other_calls no\n",
-        world.keys,
+         module_app ctrl_tcp.so\nctrl_tcp_listen {host}:{keys}\ncall_hold_other_calls no\n",
     );
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).map_err(|e| e.to_string());
     fs::create_dir_all(&folder).map_err(|e| e.to_string())?;

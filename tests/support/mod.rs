@@ -44,8 +44,6 @@ pub struct World {
     pub gateway: u16,
     pub alice: u16,
     pub bob: u16,
-    /// Where a phone takes its user's commands.
-    pub keys: u16,
     /// Where the files of this test's programs are.
     pub folder: TempDir,
     node: Program,
@@ -61,7 +59,7 @@ impl World {
     /// The same with so many signalling threads.
     pub fn with_shards(number: &str, shards: u8) -> Result<World, String> {
         let host = own_host();
-        let [sip, admin, carrier, gateway, alice, bob, keys] = free_ports(host)?;
+        let [sip, admin, carrier, gateway, alice, bob] = free_ports(host)?;
         let folder = TempDir::new().map_err(|e| e.to_string())?;
         let config = folder.path().join("config");
         let data = folder.path().join("data");
@@ -91,7 +89,7 @@ impl World {
         let mut node =
             Program::start("node", command.arg("serve").arg("--config").arg(&config), folder.path())?;
         node.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
-        Ok(World { host, sip, carrier, gateway, alice, bob, keys, folder, node })
+        Ok(World { host, sip, carrier, gateway, alice, bob, folder, node })
     }
 
     /// A SIPp that plays `tests/sipp/<scenario>.xml` on `port` once it is called.

@@ -426,7 +426,6 @@ impl Exchange {
             legs: SmallVec::new(),
             armed: SmallVec::new(),
             asked: Vec::new(),
-            referral: None,
             story,
             pins: 1,
             counted,

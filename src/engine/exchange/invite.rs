@@ -73,7 +73,7 @@ impl Exchange {
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let Some(call) = slot.call.as_deref() else { return false };
         let invite = match call.onward_of(id) {
-            Some(_) => slot.referral.as_deref().map(|referral| &referral.request),
+            Some(_) => self.referrals.get(&key).map(|referral| &referral.request),
             None => slot.opening.as_deref().map(|opening| &opening.invite),
         };
         let Some(invite) = invite else { return false };
@@ -134,7 +134,9 @@ impl Exchange {
         slot.story.say(now.mono, Way::Out, id, What::Request(Method::Invite));
         slot.pins += 1;
         side.called(transaction, call_id, peer, cseq, min_se);
-        side.delayed = invitation.offer.is_none();
+        if invitation.offer.is_none() {
+            side.special.get_or_insert_default().delayed = true;
+        }
         if pinned {
             side.special.get_or_insert_default().pinned = true;
         }
@@ -146,6 +148,11 @@ impl CalledSide {
     /// Where its dialogs' requests go, whatever their Contacts say.
     pub fn pin(&self) -> Option<Peer> {
         self.special.as_ref().is_some_and(|special| special.pinned).then_some(self.peer)
+    }
+
+    /// Whether our INVITE left the offer to it.
+    pub fn is_delayed(&self) -> bool {
+        self.special.as_ref().is_some_and(|special| special.delayed)
     }
 
     /// A Min-SE of its own (RFC 4028 §7.4).
@@ -163,7 +170,6 @@ impl CalledSide {
         CalledSide {
             side: Side { stage: Stage::Gone, ..Side::new(0) },
             transaction: None,
-            delayed: false,
             call_id: NO_CALL_ID,
             peer,
             forks: SmallVec::new(),

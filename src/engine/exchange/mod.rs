@@ -37,7 +37,7 @@ mod slot;
 mod story;
 mod within;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ use fault::Arriving;
 use inspect::write_contact;
 use names::Namer;
 pub use names::{Router, SlotKey};
-use slot::{Armed, Slot};
+use slot::{Armed, Referral, Slot};
 pub use slot::{Owner, Wake};
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
@@ -288,6 +288,8 @@ pub struct Exchange {
     /// How often a timer was set.
     armed: u32,
     slots: Slots,
+    /// The last REFER of those calls in progress that had one.
+    referrals: BTreeMap<SlotKey, Referral>,
     /// Events that an action caused, for the same turn.
     pending: VecDeque<(SlotKey, Event)>,
     actions: Vec<Action>,
@@ -343,6 +345,7 @@ impl Exchange {
             now: Instant::ZERO,
             armed: 0,
             slots: Slots::default(),
+            referrals: BTreeMap::new(),
             pending: VecDeque::new(),
             actions: Vec::new(),
             scratch: Vec::with_capacity(2048),

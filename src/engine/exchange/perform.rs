@@ -368,6 +368,7 @@ impl Exchange {
         let Some(call) = slot.call.take() else { return };
         slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
         slot.opening = None;
+        self.referrals.remove(&key);
         if std::mem::take(&mut slot.counted)
             && let (Some(caller), Some(did)) = (call.arrival.caller.number, call.plan.did)
         {
@@ -397,7 +398,7 @@ impl Exchange {
             let called = self.slots.get_mut(key).and_then(|slot| slot.called(leg));
             let open = called.filter(|called| matches!(called.side.stage, Stage::Accepted { .. }));
             if let Some(called) = open {
-                let answer = if called.delayed { Answer::RefuseAll } else { Answer::None };
+                let answer = if called.is_delayed() { Answer::RefuseAll } else { Answer::None };
                 self.acknowledge(now, key, leg, &answer, out);
             }
             self.abandon(now, key, leg, Why::NoAnswer, out);

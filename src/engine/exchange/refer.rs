@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::abilities::{Abilities, unsupported};
 use super::perform::glare_pause;
-use super::slot::{Owner, Referral, Slot, Subscription, Wake};
+use super::slot::{Owner, Referral, Subscription, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, write_contact};
 use crate::call::event::{Event, LegId, Timer};
@@ -120,8 +120,7 @@ impl Exchange {
         let range = w.end();
         self.transactions.respond(now.mono, id, 202, &self.scratch[range], &mut out.out);
         self.say(now, slot, Way::Out, leg, What::Response(202, Method::Refer));
-        let Some(slot) = self.slots.get_mut(slot) else { return false };
-        let mut before = slot.referral.take().map(|referral| referral.senders).unwrap_or_default();
+        let mut before = self.referrals.remove(&slot).map(|referral| referral.senders).unwrap_or_default();
         // RFC 3515 §2.4.6: those after the first of a dialog are told apart by the CSeq of their REFER.
         let id = before.contains(&leg).then_some(refer.cseq());
         if id.is_none() {
@@ -132,8 +131,8 @@ impl Exchange {
             false => Subscription::Active { id, told: 0, progress: 0 },
         };
         let request = Kept::of(refer);
-        slot.referral =
-            Some(Box::new(Referral { by: leg, request, subscription, dialog: None, senders: before }));
+        let referral = Referral { by: leg, request, subscription, dialog: None, senders: before };
+        self.referrals.insert(slot, referral);
         true
     }
 
@@ -148,7 +147,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Some(referral) = slot.referral.as_deref_mut() else { return };
+        let Some(referral) = self.referrals.get_mut(&key) else { return };
         let Subscription::Active { id, told, progress } = referral.subscription else { return };
         let is_last = code >= 200;
         if !is_last && (told == code || progress > MAX_PROGRESS) {
@@ -188,14 +187,14 @@ impl Exchange {
         );
         slot.pins += 1;
         slot.story.say(now.mono, Way::Out, by, What::Request(Method::Notify));
-        if let Some(referral) = slot.referral.as_deref_mut().filter(|_| !is_last) {
+        if let Some(referral) = self.referrals.get_mut(&key).filter(|_| !is_last) {
             referral.dialog = kept;
         }
     }
 
     /// What the agent answered to our NOTIFY: where the subscription is not known there, it is over (RFC 6665 §4.2.2).
     pub(super) fn notified(&mut self, key: SlotKey, by: LegId, code: u16) {
-        let referral = self.slots.get_mut(key).and_then(|slot| slot.referral.as_deref_mut());
+        let referral = self.referrals.get_mut(&key);
         if let Some(referral) = referral.filter(|referral| referral.by == by && matches!(code, 408 | 481)) {
             referral.subscription = Subscription::None;
         }
@@ -262,6 +261,19 @@ impl Exchange {
         self.arm(key, Wake::Call(timer), now.mono + pause);
     }
 
+    /// A side has hung up: what it is still to hear of a transfer goes by the dialog that it had, for as long as the
+    /// subscription lasts (RFC 5057 §4.2).
+    pub(super) fn part_with_dialog(&mut self, key: SlotKey, leg: LegId) {
+        let side = self.slots.get_mut(key).and_then(|slot| slot.side(leg));
+        let Some(dialog) = side.and_then(|side| side.dialog.take()) else { return };
+        let referral = self.referrals.get_mut(&key).filter(|referral| referral.by == leg);
+        if let Some(referral) = referral
+            && let Subscription::Active { .. } = referral.subscription
+        {
+            referral.dialog = Some(dialog);
+        }
+    }
+
     /// What a side is told that we can.
     pub(super) fn abilities(&self, key: SlotKey, leg: LegId) -> Abilities {
         self.slots.get(key).map_or(Abilities::towards(false), |slot| slot.abilities(leg))
@@ -277,20 +289,6 @@ pub(super) fn unfit(request: &Message<'_>, abilities: Abilities) -> Option<Refus
         Ok(Some(0)) => Some(Refusal::TooManyHops),
         Ok(_) => None,
         Err(_) => Some(Refusal::Malformed),
-    }
-}
-
-impl Slot {
-    /// A side has hung up: what it is still to hear of a transfer goes by the dialog that it had, for as long as the
-    /// subscription lasts (RFC 5057 §4.2).
-    pub fn part_with_dialog(&mut self, leg: LegId) {
-        let Some(dialog) = self.side(leg).and_then(|side| side.dialog.take()) else { return };
-        let referral = self.referral.as_deref_mut().filter(|referral| referral.by == leg);
-        if let Some(referral) = referral
-            && let Subscription::Active { .. } = referral.subscription
-        {
-            referral.dialog = Some(dialog);
-        }
     }
 }
 

@@ -158,7 +158,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
-        let delayed = side.delayed;
+        let delayed = side.is_delayed();
         let Some(fork) = side.fork_of(response.to().tag().unwrap_or_default()) else { return };
         match side.side.stage.clone() {
             Stage::Early => {
@@ -213,7 +213,7 @@ impl Exchange {
         let wanted = slot.call.as_deref().is_some_and(|call| call.holds(leg));
         let open = slot.called(leg).filter(|called| matches!(called.side.stage, Stage::Accepted { .. }));
         if let Some(called) = open.filter(|_| !wanted) {
-            let answer = if called.delayed { Answer::RefuseAll } else { Answer::None };
+            let answer = if called.is_delayed() { Answer::RefuseAll } else { Answer::None };
             self.acknowledge(now, key, leg, &answer, out);
             let why = self.why_unwanted(key);
             self.bye(now, key, leg, why, out);
@@ -234,7 +234,7 @@ impl Exchange {
     ) {
         let body = Body::of(response);
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
-        let delayed = side.delayed;
+        let delayed = side.is_delayed();
         let tag = response.to().tag().unwrap_or_default();
         let Some(fork) = side.fork_of(tag) else { return };
         // Repeated after our ACK and BYE: the ACK again, the BYE repeats itself.

@@ -96,8 +96,6 @@ pub struct Slot {
     pub armed: SmallVec<[Armed; 3]>,
     /// Requests that a side sent and that await our answer, or the ACK of it.
     pub asked: Vec<Asked>,
-    /// The last REFER that an agent sent here.
-    pub referral: Option<Box<Referral>>,
     pub story: Story,
     /// Transactions that can still bring something to do.
     pub pins: u16,
@@ -286,8 +284,6 @@ pub enum Waiting {
 pub struct CalledSide {
     pub side: Side,
     pub transaction: Option<transaction::Id>,
-    /// Our INVITE left the offer to it (RFC 3261 §13.2.1).
-    pub delayed: bool,
     pub call_id: CallIdText,
     pub peer: Peer,
     /// The far side's dialogs by To tag.
@@ -309,8 +305,10 @@ impl CalledSide {
 /// What is special about a leg.
 #[derive(Debug, Default)]
 pub struct Special {
-    /// It is a phone that has registered, and is reached by nothing else.
+    /// It is a phone that has registered, or another call of ours, and is reached by nothing else.
     pub pinned: bool,
+    /// Our INVITE left the offer to it (RFC 3261 §13.2.1).
+    pub delayed: bool,
     /// A Min-SE of its own, after a 422 (RFC 4028 §7.4).
     pub min_se: Option<u32>,
     /// The carrier's challenge that its INVITE answers (RFC 3261 §22.2).

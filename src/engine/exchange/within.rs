@@ -198,9 +198,7 @@ impl Exchange {
         self.happen(now, key, event, out);
         self.carried.clear();
         // Kept until here: a 2xx of its re-INVITE may have wanted its ACK.
-        if let Some(slot) = self.slots.get_mut(key) {
-            slot.part_with_dialog(leg);
-        }
+        self.part_with_dialog(key, leg);
         if was_accepted {
             // The BYE says that the 200 arrived: it needs no repeating.
             self.transactions.acked(now.mono, transaction);
