@@ -7,7 +7,6 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::Onward;
-use super::leg::Inside;
 use super::refusal::Refusal;
 use crate::number::E164;
 use crate::routing::Agent;
@@ -29,6 +28,16 @@ impl LegId {
 /// One dialog of a leg whose far side forked: the order in which its To tags were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fork(pub u8);
+
+/// A dialog of ours, as an agent names it, and who holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    pub shard: u8,
+    /// The Replaces value that names the dialog; empty where it is the other call that came.
+    pub replaces: Box<str>,
+    /// Whom it reaches, for records: the user part of the URI that named it, or who came.
+    pub name: Arc<str>,
+}
 
 /// What can happen to a call.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::event::{Action, Answer, Contacts, Fork, LegId, Redirect, Timer, Why};
-use super::leg::{self, Destination, Hold, Inside, Leg, LegState, Shown, TargetId};
+use super::leg::{self, Destination, Hold, Leg, LegState, Shown, TargetId};
 use super::outcome::{self, Verdict};
 use super::record::Ending;
 use super::talk::Talk;
@@ -19,11 +19,6 @@ use crate::sip::header::Method;
 
 /// How often the caller's 180 is repeated (RFC 3261 §13.3.1.1; R4).
 const REPEAT_RINGING: Duration = Duration::from_secs(60);
-/// How long another call of ours may take to join us: that its other side answers a re-INVITE.
-const JOINING: Duration = Duration::from_secs(40);
-/// What another call of ours may say to being joined, that is passed on as it is: no such dialog, only an early one was
-/// wanted, the session does not suit, it changes hands already.
-const JOINS_NOT: [u16; 4] = [481, 486, 488, 491];
 /// How many 3xx one leg follows (R8).
 const MAX_REDIRECTS: u8 = 5;
 
@@ -111,31 +106,6 @@ impl Turn<'_> {
         }
         self.stop(Timer::RepeatRinging);
         Course::Nobody(self.verdict())
-    }
-
-    /// Calls another call of ours, to be joined with one of its two sides.
-    pub(super) fn ring_inside(&mut self, inside: Arc<Inside>) -> Course {
-        let to = Destination::Inside(inside);
-        if !self.no_more_legs() {
-            self.ring(Leg::new(TargetId { step: 0, place: 0 }, to, Shown::Caller, self.now.mono), None);
-            self.start(Timer::RingTimeout, JOINING);
-            return Course::Rings(Hunt::default());
-        }
-        Course::Nobody(Verdict { code: 480, q850: None, blocked: None })
-    }
-
-    /// What the hunt came to, of those alone that it rang.
-    fn verdict(&self) -> Verdict {
-        let (legs, unrung) = self.call.onward.last().map_or((0, 0), |onward| onward.from);
-        let (legs, unrung) = (&self.call.legs[legs..], &self.call.unrung[unrung..]);
-        match legs {
-            // The other call's answer is our own.
-            [leg @ Leg { to: Destination::Inside(_), .. }] => {
-                let code = if JOINS_NOT.contains(&leg.code) { leg.code } else { 480 };
-                Verdict { code, q850: leg.q850, blocked: None }
-            }
-            legs => outcome::verdict(legs, unrung),
-        }
     }
 
     pub(super) fn head_start_over(&mut self, mut hunt: Hunt) -> Course {
@@ -231,7 +201,7 @@ impl Turn<'_> {
 
     /// Rings it at the place that the leg `before` it left, or at one more; where there is none the target is
     /// not rung.
-    fn ring(&mut self, leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
+    pub(super) fn ring(&mut self, leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
         let hold = match self.takes_over(before, &leg.to) {
             Hold::Nothing if !self.lines.take(&leg.to, self.now.mono) => {
                 self.call.unrung.push((leg.target, leg.to.when_full()));
@@ -265,7 +235,7 @@ impl Turn<'_> {
     }
 
     /// R3.6: at most `max_legs`, whatever led to them.
-    fn no_more_legs(&self) -> bool {
+    pub(super) fn no_more_legs(&self) -> bool {
         self.call.legs.len() >= usize::from(self.call.plan.limits.max_legs)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Lines;
-use super::event::{Contacts, Fork};
+use super::event::{Contacts, Fork, Inside};
 use crate::call::cdr::LegEnd;
 use crate::number::E164;
 use crate::routing::{Agent, Contact, Gateway, TargetEnd, Trunk};
@@ -29,16 +29,6 @@ pub enum Destination {
     /// Another call of ours, to take the place of one of its dialogs; or that other call, which takes it here
     /// (RFC 3891).
     Inside(Arc<Inside>),
-}
-
-/// A dialog of ours, as an agent names it, and who holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inside {
-    pub shard: u8,
-    /// The Replaces value that names the dialog; empty where it is the other call that came.
-    pub replaces: Box<str>,
-    /// Whom it reaches, for records: the user part of the URI that named it, or who came.
-    pub name: Arc<str>,
 }
 
 impl Destination {

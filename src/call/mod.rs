@@ -12,6 +12,7 @@ pub mod refusal;
 pub mod story;
 
 mod hunt;
+mod inside;
 mod record;
 mod talk;
 mod transfer;
@@ -26,9 +27,9 @@ use crate::number::E164;
 use crate::routing::{Agent, Phones, Plan, TargetEnd};
 use crate::sip::body::Body;
 use crate::time::{Instant, Now};
-use event::{Action, Event, LegEvent, LegId, Timer};
+use event::{Action, Event, Inside, LegEvent, LegId, Timer};
 use hunt::Hunt;
-use leg::{Destination, Inside, Leg, TargetId};
+use leg::{Destination, Leg, TargetId};
 use talk::Talk;
 use transfer::Transfer;
 

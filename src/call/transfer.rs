@@ -8,9 +8,9 @@
 //! Another call of ours that takes the place of a side (RFC 3891) is the same from where the target has answered. An
 //! attended transfer is both: its target is the agent's other call, which is joined in the place of that agent there.
 
-use super::event::{Action, Event, Fork, Gone, LegEvent, LegId, Timer, Why};
+use super::event::{Action, Event, Fork, Gone, Inside, LegEvent, LegId, Timer, Why};
 use super::hunt::{Course, Hunt, early_answer};
-use super::leg::{Destination, Hold, Inside, Leg, LegState, Shown, TargetId};
+use super::leg::{Destination, Hold, Leg, LegState, Shown, TargetId};
 use super::record::Ending;
 use super::refusal::Refusal;
 use super::talk::{Phase, Talk};

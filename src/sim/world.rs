@@ -47,12 +47,8 @@ enum Event {
         from: SocketAddr,
         bytes: Vec<u8>,
     },
-    /// From one shard to another, or to itself.
-    Inside {
-        from: u8,
-        to: u8,
-        bytes: Vec<u8>,
-    },
+    /// To a shard, from one or from itself.
+    Inside(usize, Peer, Vec<u8>),
     ToHost {
         host: usize,
         bytes: Vec<u8>,
@@ -518,9 +514,8 @@ impl World {
     fn takes_place(&mut self, event: Event) {
         match event {
             Event::ToCore { from, bytes } => self.arrive_together(from, bytes),
-            Event::Inside { from, to, bytes } => {
-                let from = Peer::inside(from);
-                self.feed(usize::from(to), Input::Received { from, bytes: &bytes, age: Duration::ZERO });
+            Event::Inside(to, from, bytes) => {
+                self.feed(to, Input::Received { from, bytes: &bytes, age: Duration::ZERO });
             }
             Event::ToHost { host, bytes } => {
                 if let Err(why) = self.hosts[host].receive(self.now, &bytes) {
@@ -583,11 +578,9 @@ impl World {
     fn turn_ends(&mut self, shard: usize, mut effects: Effects) {
         let records = self.cores[shard].records(&mut effects);
         for (to, bytes) in effects.out.messages() {
+            let inside = |to: u8| Event::Inside(to.into(), Peer::inside(shard as u8), bytes.to_vec());
             match to.shard() {
-                Some(to) => {
-                    let inside = Event::Inside { from: shard as u8, to, bytes: bytes.to_vec() };
-                    self.queue.push(self.now, inside);
-                }
+                Some(to) => self.queue.push(self.now, inside(to)),
                 None => self.leaves(to, bytes),
             }
         }
