@@ -4,12 +4,14 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use support::process::Program;
-use support::{Outcome, World};
+use support::process::{Program, free_ports};
+use support::{DID, Outcome, World};
 
 /// How long baresip may take until it is ready, and until it has noticed the end of a call.
 const PHONE: Duration = Duration::from_secs(10);
@@ -81,9 +83,83 @@ fn baresip_calls_out_through_a_trunk_and_shows_its_number() -> Outcome {
         let cdr = world.cdr()?;
         let of = |key: &str| cdr[key].as_str().unwrap_or_default().to_owned();
         let told = ["direction", "outcome", "dialled", "did", "presented"].map(of);
-        assert_eq!(told, ["outbound", "answered", "+12125550188", support::DID, support::DID], "{cdr:#}");
+        assert_eq!(told, ["outbound", "answered", "+12125550188", DID, DID], "{cdr:#}");
     }
     Ok(())
+}
+
+#[test]
+fn baresip_sends_its_caller_on_and_is_let_go() -> Outcome {
+    let world = World::start("ring = [\"carol\"]")?;
+    let gateway = world.phone("phone_hangs_up", world.gateway, &["-d", "300"])?;
+    let mut carol = phone(&world, world.bob, &carols(&world, "udp"), &[])?;
+    carol.wait_until(PHONE, |printed| printed.contains("200 OK"))?;
+    let caller = world.caller("caller_is_sent_on", world.carrier, &[])?;
+    carol.wait_until(PHONE, |printed| printed.contains("Call established"))?;
+    tell(&world, "transfer", "+12125550188")?;
+    let told = |said: &str| format!("{said}\nbaresip printed:\n{}", carol.printed());
+    gateway.finish().map_err(|e| told(&e))?;
+    let said = caller.finish().map_err(|e| told(&e))?;
+    assert!(said.contains("offered m=audio"), "{said}");
+    let cdr = world.cdr()?;
+    let of = |leg: usize, key: &str| cdr["legs"][leg][key].as_str().unwrap_or_default().to_owned();
+    assert_eq!([of(1, "target"), of(1, "end")], ["carol", "won"], "{cdr:#}");
+    assert_eq!(
+        [of(2, "target"), of(2, "role"), of(2, "end")],
+        ["+12125550188", "transfer", "won"],
+        "{cdr:#}"
+    );
+    Ok(())
+}
+
+#[test]
+fn baresip_joins_its_caller_with_whom_it_has_called_on_one_shard_and_on_three() -> Outcome {
+    joins_two(&World::start("ring = [\"carol\"]")?)?;
+    joins_two(&World::with_shards("ring = [\"carol\"]", 3)?)
+}
+
+fn joins_two(world: &World) -> Outcome {
+    let gateway = world.phone("phone_is_sent_on", world.gateway, &["-d", "300"])?;
+    let mut carol = phone(world, world.bob, &carols(world, "udp"), &[])?;
+    carol.wait_until(PHONE, |printed| printed.contains("200 OK"))?;
+    let caller = world.caller("caller_is_sent_on", world.carrier, &[])?;
+    carol.wait_until(PHONE, |printed| printed.contains("Call established"))?;
+    let replaces = dialog_of_first_call(&carol.printed()).ok_or_else(|| carol.printed())?;
+    tell(world, "dial", "+12125550188")?;
+    carol.wait_until(PHONE, |printed| printed.matches("Call established").count() == 2)?;
+    // Its user would press a key; this version has none for it.
+    tell(world, "transfer", &format!("<sip:{DID}@{}:{}?Replaces={replaces}>", world.host, world.sip))?;
+    let told = |said: &str| format!("{said}\nbaresip printed:\n{}", carol.printed());
+    let heard = gateway.finish().map_err(|e| told(&e))?;
+    let said = caller.finish().map_err(|e| told(&e))?;
+    assert!(heard.contains("offered m=audio") && said.contains("offered m=audio"), "{heard}{said}");
+    for cdr in world.cdrs(2)? {
+        let last = cdr["legs"].as_array().and_then(|legs| legs.last()).cloned().unwrap_or_default();
+        assert_eq!((&cdr["outcome"], &last["role"]), (&"answered".into(), &"transfer".into()), "{cdr:#}");
+    }
+    Ok(())
+}
+
+/// The first call's dialog, as the node knows it and a Refer-To writes it.
+fn dialog_of_first_call(printed: &str) -> Option<String> {
+    let invite = &printed[printed.find("INVITE sip:carol")?..];
+    let answer = &invite[invite.find("SIP/2.0 200 ")?..];
+    let line = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name));
+    let tag = |value: &str| value.rsplit_once("tag=").map(|(_, tag)| tag.trim().to_owned());
+    let (ours, theirs) = (tag(line("From: ")?)?, tag(line("To: ")?)?);
+    Some(format!("{}%3Bto-tag%3D{ours}%3Bfrom-tag%3D{theirs}", line("Call-ID: ")?.trim()))
+}
+
+/// Types a command into the phone, as its user would.
+fn tell(world: &World, command: &str, with: &str) -> Outcome {
+    let said = serde_json::json!({ "command": command, "params": with }).to_string();
+    let config = fs::read_to_string(world.folder.path().join("baresip/config")).map_err(|e| e.to_string())?;
+    let keys = config.lines().find_map(|line| line.strip_prefix("ctrl_tcp_listen ")).unwrap_or_default();
+    let mut keys = TcpStream::connect(keys).map_err(|e| e.to_string())?;
+    write!(keys, "{}:{said},", said.len()).map_err(|e| e.to_string())?;
+    // It has done it when it says so.
+    let mut answer = [0; 64];
+    keys.read(&mut answer).map(drop).map_err(|e| e.to_string())
 }
 
 /// An account that registers with the node.
@@ -111,12 +187,14 @@ fn baresip(world: &World) -> Result<Program, String> {
 fn phone(world: &World, port: u16, account: &str, more: &[&str]) -> Result<Program, String> {
     let folder = world.folder.path().join("baresip");
     let host = world.host;
+    let [keys] = free_ports(host)?;
     let modules = MODULES.iter().find(|path| Path::new(path).is_dir());
     let modules = modules.ok_or_else(|| format!("baresip's modules are in none of {MODULES:?}"))?;
     let config = format!(
         "module_path {modules}\nsip_listen {host}:{port}\nsip_cafile {}\nnet_interface {host}\n\
          audio_player aubridge,alone\naudio_source aubridge,alone\naudio_alert aubridge,alone\n\
-         module g711.so\nmodule aubridge.so\nmodule_app account.so\nmodule_app menu.so\n",
+         module g711.so\nmodule aubridge.so\nmodule_app account.so\nmodule_app menu.so\n\
+         module_app ctrl_tcp.so\nctrl_tcp_listen {host}:{keys}\ncall_hold_other_calls no\n",
         world.folder.path().join("ca.pem").display()
     );
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).map_err(|e| e.to_string());

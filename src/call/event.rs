@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::Onward;
+use super::refusal::Refusal;
 use crate::number::E164;
 use crate::routing::Agent;
 use crate::sip::body::Body;
@@ -26,6 +28,16 @@ impl LegId {
 /// One dialog of a leg whose far side forked: the order in which its To tags were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fork(pub u8);
+
+/// A dialog of ours, as an agent names it, and who holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    pub shard: u8,
+    /// The Replaces value that names the dialog; empty where it is the other call that came.
+    pub replaces: Box<str>,
+    /// Whom it reaches, for records: the user part of the URI that named it, or who came.
+    pub name: Arc<str>,
+}
 
 /// What can happen to a call.
 #[derive(Debug)]
@@ -51,6 +63,10 @@ pub enum Event {
     Replied { leg: LegId, method: Method, code: u16, body: Option<Body> },
     /// The ACK of a re-INVITE that `leg` sent.
     Settled { leg: LegId, answer: Option<Body> },
+    /// A side, an agent's, sends the other on (REFER), to somebody whom it may call or may not.
+    Refers { by: LegId, to: Result<Box<Onward>, Refusal> },
+    /// Another call of ours, as a leg of this one, is to take the place of a side; it has offered this.
+    Joins { leg: LegId, replaces: LegId, from: Arc<Inside>, offer: Body },
     /// A timer of its own.
     Woke(Timer),
     /// An operator ends the call.
@@ -144,6 +160,25 @@ pub enum Action {
         method: Method,
         body: Option<Body>,
     },
+    /// Send a re-INVITE of our own to `leg`: it is to be joined with another. Its answer is a [`Event::Replied`].
+    Offer {
+        leg: LegId,
+        body: Body,
+    },
+    /// Wait out a glare with `leg` (RFC 3261 §14.1), then wake the call.
+    Pause {
+        leg: LegId,
+        timer: Timer,
+    },
+    /// Tell who sent the other side on how far that is (RFC 3515 §2.4.5); 200 and above is the last of it.
+    Report {
+        code: u16,
+        q850: Option<u8>,
+        why: Option<&'static str>,
+    },
+    /// A side is out, and the call goes on without it: what it still asks and is asked is answered. What a caller held
+    /// among the calls of its agent is free.
+    Leaves(LegId),
     /// Answer the request that `leg` sent.
     Reply {
         leg: LegId,
@@ -205,4 +240,6 @@ pub enum Timer {
     RepeatRinging,
     /// `max_call_seconds` after the bridge (R12).
     MaxCall,
+    /// Both sides had offered at once: who stays is offered the target's SDP once more (RFC 3261 §14.1).
+    Rejoin,
 }

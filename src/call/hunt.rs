@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::event::{Action, Answer, Contacts, Fork, LegId, Redirect, Timer, Why};
 use super::leg::{self, Destination, Hold, Leg, LegState, Shown, TargetId};
-use super::outcome;
+use super::outcome::{self, Verdict};
 use super::record::Ending;
 use super::talk::Talk;
 use super::ways::shown_on;
@@ -35,6 +35,25 @@ pub(super) struct Hunt {
     heard: Heard,
 }
 
+/// How a hunt goes on after an event.
+#[derive(Debug)]
+pub(super) enum Course {
+    /// Somebody rings.
+    Rings(Hunt),
+    /// All have ended without an answer (R8).
+    Nobody(Verdict),
+}
+
+impl Course {
+    /// It is the caller's who waits.
+    pub(super) fn of_a_call(self, call: &mut Turn<'_>) -> State {
+        match self {
+            Course::Rings(hunt) => State::Ringing(hunt),
+            Course::Nobody(verdict) => call.nobody_answered(verdict),
+        }
+    }
+}
+
 /// What led to a target, beside the plan.
 #[derive(Default)]
 struct Led {
@@ -55,16 +74,19 @@ enum Heard {
 }
 
 impl Turn<'_> {
-    pub(super) fn begin(&mut self, hunt: Hunt) -> State {
+    pub(super) fn begin(&mut self, hunt: Hunt) -> Course {
         if let Some(expires) = self.call.arrival.expires {
             self.start(Timer::Expires, expires);
         }
-        self.ring_step(hunt)
+        match self.call.arrival.joins.clone() {
+            Some(inside) => self.ring_inside(inside),
+            None => self.ring_step(hunt),
+        }
     }
 
     /// Rings the targets of the hunt's step, or of the first one after it where there is somebody to ring.
-    pub(super) fn ring_step(&mut self, mut hunt: Hunt) -> State {
-        while let Some(step) = self.call.plan.steps.get(usize::from(hunt.step)) {
+    pub(super) fn ring_step(&mut self, mut hunt: Hunt) -> Course {
+        while let Some(step) = self.call.hunted_by().steps.get(usize::from(hunt.step)) {
             let timeout = step.timeout;
             let head_start = step.targets.iter().map(|target| target.delay).max().unwrap_or_default();
             hunt.waiting.clear();
@@ -78,14 +100,15 @@ impl Turn<'_> {
                 if hunt.held_back {
                     self.start(Timer::HeadStart, head_start);
                 }
-                return State::Ringing(hunt);
+                return Course::Rings(hunt);
             }
             hunt.step += 1;
         }
-        self.nobody_answered()
+        self.stop(Timer::RepeatRinging);
+        Course::Nobody(self.verdict())
     }
 
-    pub(super) fn head_start_over(&mut self, mut hunt: Hunt) -> State {
+    pub(super) fn head_start_over(&mut self, mut hunt: Hunt) -> Course {
         self.ring_the_others(&mut hunt);
         self.go_on(hunt)
     }
@@ -98,7 +121,7 @@ impl Turn<'_> {
     }
 
     fn ring_targets(&mut self, hunt: &mut Hunt, due: impl Fn(Duration) -> bool) {
-        let Some(step) = self.call.plan.steps.get(usize::from(hunt.step)) else { return };
+        let Some(step) = self.call.hunted_by().steps.get(usize::from(hunt.step)) else { return };
         let targets = (0u8..).zip(&step.targets).filter(|(_, target)| due(target.delay));
         hunt.waiting.extend(targets.map(|(place, _)| place));
         self.ring_waiting(hunt);
@@ -110,7 +133,7 @@ impl Turn<'_> {
     fn ring_waiting(&mut self, hunt: &mut Hunt) {
         while !hunt.waiting.is_empty() && !self.rings_as_broad_as_it_may() {
             let id = TargetId { step: hunt.step, place: hunt.waiting.remove(0) };
-            let step = self.call.plan.steps.get(usize::from(id.step));
+            let step = self.call.hunted_by().steps.get(usize::from(id.step));
             let target = step.and_then(|step| step.targets.get(usize::from(id.place)));
             let Some(who) = target.map(|target| target.who.clone()) else { continue };
             match (who.unrung(&*self.lines), who) {
@@ -126,7 +149,7 @@ impl Turn<'_> {
 
     fn rings_as_broad_as_it_may(&self) -> bool {
         let live = || self.call.legs.iter().filter(|leg| leg.is_live()).count();
-        self.call.arrival.breadth.is_some_and(|most| live() >= usize::try_from(most).unwrap_or(usize::MAX))
+        self.call.breadth().is_some_and(|most| live() >= usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     /// Rings every phone of an agent, all at once (R3.3). False: none rings, and that has been noted.
@@ -177,7 +200,7 @@ impl Turn<'_> {
 
     /// Rings it at the place that the leg `before` it left, or at one more; where its trunk has none, through the next
     /// trunk that has (R13). Where there is none at all the target is not rung.
-    fn ring(&mut self, mut leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
+    pub(super) fn ring(&mut self, mut leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
         let mut full: SmallVec<[Arc<Trunk>; 1]> = SmallVec::new();
         let hold = loop {
             match self.takes_over(before, &leg.to) {
@@ -225,14 +248,14 @@ impl Turn<'_> {
     }
 
     /// After a leg ended: the next targets, the next step, or the end.
-    fn go_on(&mut self, mut hunt: Hunt) -> State {
+    pub(super) fn go_on(&mut self, mut hunt: Hunt) -> Course {
         self.ring_waiting(&mut hunt);
         if self.somebody_rings() {
-            return State::Ringing(hunt);
+            return Course::Rings(hunt);
         }
         self.ring_the_others(&mut hunt);
         if self.somebody_rings() {
-            return State::Ringing(hunt);
+            return Course::Rings(hunt);
         }
         self.stop(Timer::RingTimeout);
         hunt.step += 1;
@@ -247,23 +270,10 @@ impl Turn<'_> {
         fork: Fork,
         body: Option<Body>,
     ) -> State {
-        let now = self.now.mono;
         // With a delayed offer no SDP reaches the caller before our 200 (R4).
         let plain = self.is_single_plain_target() && self.call.arrival.offer.is_some();
-        self.stop(Timer::TryTimeout(id));
-        let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
-        // A 199 or 155 says nothing of ringing (R4: the first 18x).
-        if !matches!(code, 180..190) {
-            return State::Ringing(hunt);
-        }
-        leg.state = LegState::Ringing;
-        leg.ringing.get_or_insert(now);
-        let sdp = body.filter(Body::is_sdp);
-        if let Some(sdp) = &sdp
-            && leg.first_sdp(fork).is_none()
-        {
-            leg.early.push((fork, sdp.clone()));
-        }
+        let now = self.now.mono;
+        let Some((leg, sdp)) = self.rings(id, code, fork, body) else { return State::Ringing(hunt) };
         let passed_before = leg.first_sdp(fork).is_some() && plain;
         self.call.ringing.get_or_insert(now);
         let early = sdp.filter(|_| plain);
@@ -285,6 +295,28 @@ impl Turn<'_> {
         State::Ringing(hunt)
     }
 
+    /// A live leg's 18x, with its SDP. A 199 or 155 says nothing of ringing (R4: the first 18x).
+    pub(super) fn rings(
+        &mut self,
+        id: LegId,
+        code: u16,
+        fork: Fork,
+        body: Option<Body>,
+    ) -> Option<(&mut Leg, Option<Body>)> {
+        let now = self.now.mono;
+        self.stop(Timer::TryTimeout(id));
+        let leg = self.leg(id).filter(|leg| leg.is_live() && matches!(code, 180..190))?;
+        leg.state = LegState::Ringing;
+        leg.ringing.get_or_insert(now);
+        let sdp = body.filter(Body::is_sdp);
+        if let Some(sdp) = &sdp
+            && leg.first_sdp(fork).is_none()
+        {
+            leg.early.push((fork, sdp.clone()));
+        }
+        Some((leg, sdp))
+    }
+
     pub(super) fn repeat_ringing(&mut self, hunt: Hunt) -> State {
         self.out.push(Action::Ring);
         self.start(Timer::RepeatRinging, REPEAT_RINGING);
@@ -299,6 +331,7 @@ impl Turn<'_> {
         let hears_us = self.call.legs.iter().filter(|leg| leg.is_live()).any(|leg| match leg.to {
             Destination::Gateway { .. } => plan.call_connect.is_some() || plan.whisper.is_some(),
             Destination::Phone { .. } => plan.whisper_agents && plan.whisper.is_some(),
+            Destination::Inside(_) => false,
         });
         let steps = &plan.steps;
         one_leg && !hears_us && steps.len() == 1 && steps.iter().all(|step| step.targets.len() == 1)
@@ -318,7 +351,7 @@ impl Turn<'_> {
             self.out.push(Action::Acknowledge { leg: id, answer: Answer::None });
             self.out.push(Action::Bye { leg: id, why: Why::Ours(outcome::q850_of(488)) });
             self.end_leg(id, LegEnd::Failed, 200);
-            return self.go_on(hunt);
+            return self.go_on(hunt).of_a_call(self);
         };
         leg.state = LegState::Bridged;
         leg.early.clear();
@@ -340,9 +373,9 @@ impl Turn<'_> {
         code: u16,
         q850: Option<u8>,
         contacts: Contacts,
-    ) -> State {
-        let calls_for_help = self.call.plan.urgency.is_emergency();
-        let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
+    ) -> Course {
+        let calls_for_help = self.call.hunted_by().urgency.is_emergency();
+        let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) else { return Course::Rings(hunt) };
         leg.q850 = q850;
         if calls_for_help {
             return self.leg_failed(hunt, id, code);
@@ -365,18 +398,18 @@ impl Turn<'_> {
     }
 
     /// BYE in an early dialog: whatever the leg still answers is unwanted.
-    pub(super) fn leg_hung_up(&mut self, hunt: Hunt, id: LegId) -> State {
+    pub(super) fn leg_hung_up(&mut self, hunt: Hunt, id: LegId) -> Course {
         self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
         self.leg_failed(hunt, id, 480)
     }
 
     /// A leg ended without an answer: its next gateway, its redirect's next contact, or nothing.
-    pub(super) fn leg_failed(&mut self, hunt: Hunt, id: LegId, code: u16) -> State {
+    pub(super) fn leg_failed(&mut self, hunt: Hunt, id: LegId, code: u16) -> Course {
         self.leg_lost(hunt, id, code, code)
     }
 
     /// It is taken for a 408, or for a 503 where nothing could be delivered (RFC 3261 §8.1.3.1), but none was heard.
-    pub(super) fn leg_unheard(&mut self, hunt: Hunt, id: LegId, code: u16) -> State {
+    pub(super) fn leg_unheard(&mut self, hunt: Hunt, id: LegId, code: u16) -> Course {
         if let Some(leg) = self.leg(id).filter(|leg| leg.is_live()) {
             leg.q850 = Some(outcome::q850_of(code));
         }
@@ -384,8 +417,8 @@ impl Turn<'_> {
     }
 
     /// A leg ended as if by `code`; `heard` is what it sent itself.
-    fn leg_lost(&mut self, hunt: Hunt, id: LegId, code: u16, heard: u16) -> State {
-        let Some(leg) = self.call.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
+    fn leg_lost(&mut self, hunt: Hunt, id: LegId, code: u16, heard: u16) -> Course {
+        let Some(leg) = self.call.leg(id).filter(|leg| leg.is_live()) else { return Course::Rings(hunt) };
         let goes_on = self.may_be_called_elsewhere(leg, code);
         let next_gateway = leg.at_the_next_gateway().filter(|_| goes_on);
         let next_trunk = if goes_on && next_gateway.is_none() { self.next_trunk(leg, &[]) } else { None };
@@ -393,7 +426,7 @@ impl Turn<'_> {
         let (target, depth) = (leg.target, leg.depth);
         let through_it = called.map(|(number, trunk)| self.through(target, number, trunk));
         let next = next_gateway.or(through_it.map(|leg| Leg { depth, ..leg }));
-        let Some(leg) = self.leg(id) else { return State::Ringing(hunt) };
+        let Some(leg) = self.leg(id) else { return Course::Rings(hunt) };
         let alternates = std::mem::take(&mut leg.alternates);
         self.leg_is_over(id, outcome::end_of(code), heard);
         match next {
@@ -410,13 +443,13 @@ impl Turn<'_> {
     }
 
     /// R14: no 1xx from a gateway while another is left, and may be called.
-    pub(super) fn try_timeout(&mut self, hunt: Hunt, id: LegId) -> State {
-        let Some(leg) = self.call.leg(id).filter(|leg| leg.is_live()) else { return State::Ringing(hunt) };
+    pub(super) fn try_timeout(&mut self, hunt: Hunt, id: LegId) -> Course {
+        let Some(leg) = self.call.leg(id).filter(|leg| leg.is_live()) else { return Course::Rings(hunt) };
         if !self.no_more_legs() && self.has_another_way(leg) {
             self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
             return self.leg_unheard(hunt, id, 408);
         }
-        State::Ringing(hunt)
+        Course::Rings(hunt)
     }
 
     fn ring_instead(&mut self, before: LegId, leg: Leg) {
@@ -439,8 +472,8 @@ impl Turn<'_> {
         while !contacts.is_empty() && !self.no_more_legs() {
             let to = match contacts.remove(0) {
                 // It would come back with the DID as a diverting party, and be refused as a loop (R11).
-                Redirect::Number { number, .. } if Some(number) == self.call.plan.did => continue,
-                Redirect::Number { number, host } => match self.call.plan.outbound(number, 0) {
+                Redirect::Number { number, .. } if Some(number) == self.call.hunted_by().did => continue,
+                Redirect::Number { number, host } => match self.call.hunted_by().outbound(number, 0) {
                     Ok(trunk) => {
                         let number = Called::Number(number);
                         let exits = self.lines.exits(&trunk).beginning_at(host);
@@ -468,8 +501,8 @@ impl Turn<'_> {
                 },
             };
             let shown = match &to {
-                Destination::Gateway { trunk, .. } => shown_on(&self.call.plan, trunk),
-                Destination::Phone { .. } => Shown::Caller,
+                Destination::Gateway { trunk, .. } => shown_on(self.call.hunted_by(), trunk),
+                Destination::Phone { .. } | Destination::Inside(_) => Shown::Caller,
             };
             let mut leg = Leg::new(target, to, shown, self.now.mono);
             leg.depth = depth;
@@ -494,7 +527,7 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn ring_timeout(&mut self, mut hunt: Hunt) -> State {
+    pub(super) fn ring_timeout(&mut self, mut hunt: Hunt) -> Course {
         hunt.held_back = false;
         self.stop(Timer::HeadStart);
         self.end_legs(LegEnd::Timeout, &Why::NoAnswer);
@@ -525,6 +558,7 @@ impl Turn<'_> {
             | Ending::NoAnswerInAck
             | Ending::MaxCall
             | Ending::Lost
+            | Ending::NotSentOn
             | Ending::Operator
             | Ending::Fault => 480,
         };
@@ -532,14 +566,12 @@ impl Turn<'_> {
         self.close(ending)
     }
 
-    fn nobody_answered(&mut self) -> State {
-        let verdict = outcome::verdict(&self.call.legs, &self.call.unrung);
-        self.stop(Timer::RepeatRinging);
+    pub(super) fn nobody_answered(&mut self, verdict: Verdict) -> State {
         self.out.push(Action::Refuse { code: verdict.code, q850: verdict.q850 });
         self.close(Ending::NobodyAnswered(verdict))
     }
 
-    fn end_ringing(&mut self, end: LegEnd, why: Why) {
+    pub(super) fn end_ringing(&mut self, end: LegEnd, why: Why) {
         self.stop(Timer::Expires);
         self.stop(Timer::RingTimeout);
         self.stop(Timer::HeadStart);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Lines;
-use super::event::{Contacts, Fork};
+use super::event::{Contacts, Fork, Inside};
 use crate::call::cdr::LegEnd;
 use crate::routing::{Agent, Called, Contact, Gateway, TargetEnd, Trunk};
 use crate::sip::body::Body;
@@ -27,6 +27,9 @@ pub enum Destination {
     Phone { agent: Arc<Agent>, contact: Arc<Contact> },
     /// A number, through one gateway of a trunk.
     Gateway { number: Called, trunk: Arc<Trunk>, exits: Exits },
+    /// Another call of ours, to take the place of one of its dialogs; or that other call, which takes it here
+    /// (RFC 3891).
+    Inside(Arc<Inside>),
 }
 
 /// One place at which a trunk may be left: an address of a gateway.
@@ -85,15 +88,14 @@ impl Destination {
             (Destination::Gateway { trunk: one, .. }, Destination::Gateway { trunk: other, .. }) => {
                 one.name == other.name
             }
-            (Destination::Phone { .. }, Destination::Gateway { .. })
-            | (Destination::Gateway { .. }, Destination::Phone { .. }) => false,
+            (Destination::Phone { .. } | Destination::Gateway { .. } | Destination::Inside(_), _) => false,
         }
     }
 
     /// How a target ends that is not rung because no place is left there.
     pub fn when_full(&self) -> TargetEnd {
         match self {
-            Destination::Phone { .. } => TargetEnd::Busy,
+            Destination::Phone { .. } | Destination::Inside(_) => TargetEnd::Busy,
             Destination::Gateway { trunk, .. } => TargetEnd::NoCircuit(trunk.limit_code),
         }
     }
@@ -195,18 +197,26 @@ impl Leg {
         }
     }
 
+    /// The agent whose phone it rings.
+    pub fn agent(&self) -> Option<&Arc<Agent>> {
+        match &self.to {
+            Destination::Phone { agent, .. } => Some(agent),
+            Destination::Gateway { .. } | Destination::Inside(_) => None,
+        }
+    }
+
     /// The phone that it rings.
     pub fn phone(&self) -> Option<&Contact> {
         match &self.to {
             Destination::Phone { contact, .. } => Some(contact),
-            Destination::Gateway { .. } => None,
+            Destination::Gateway { .. } | Destination::Inside(_) => None,
         }
     }
 
     /// The trunk that it goes through.
     pub fn trunk(&self) -> Option<&Arc<Trunk>> {
         match &self.to {
-            Destination::Phone { .. } => None,
+            Destination::Phone { .. } | Destination::Inside(_) => None,
             Destination::Gateway { trunk, .. } => Some(trunk),
         }
     }
@@ -214,7 +224,7 @@ impl Leg {
     /// The number that it calls.
     pub fn called(&self) -> Option<&Called> {
         match &self.to {
-            Destination::Phone { .. } => None,
+            Destination::Phone { .. } | Destination::Inside(_) => None,
             Destination::Gateway { number, .. } => Some(number),
         }
     }
@@ -222,7 +232,7 @@ impl Leg {
     /// The gateway that it is called at.
     pub fn gateway(&self) -> Option<&Gateway> {
         match &self.to {
-            Destination::Phone { .. } => None,
+            Destination::Phone { .. } | Destination::Inside(_) => None,
             Destination::Gateway { trunk, exits, .. } => {
                 trunk.gateways.get(usize::from(exits.current()?.gateway))
             }

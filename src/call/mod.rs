@@ -12,23 +12,27 @@ pub mod refusal;
 pub mod story;
 
 mod hunt;
+mod inside;
 mod record;
 mod talk;
+mod transfer;
 mod ways;
 
 use std::mem::replace;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::number::E164;
-use crate::routing::{Phones, Plan, TargetEnd, Trunk};
+use crate::routing::{Agent, Phones, Plan, TargetEnd, Trunk};
 use crate::sip::body::Body;
 use crate::time::{Instant, Now};
-use event::{Action, Event, LegEvent, LegId, Timer};
+use event::{Action, Event, Inside, LegEvent, LegId, Timer};
 use hunt::Hunt;
 use leg::{Destination, Exits, Leg, TargetId};
 use talk::Talk;
+use transfer::Transfer;
 
 pub use caller::Caller;
 pub use record::{Ending, Refused, Seen, refused};
@@ -65,6 +69,8 @@ pub struct Arrival {
     pub breadth: Option<u32>,
     /// How long the caller lets it ring (RFC 3261 §13.3.1).
     pub expires: Option<Duration>,
+    /// It is to take the place of a dialog of another call of ours (RFC 3891).
+    pub joins: Option<Arc<Inside>>,
     pub at: Now,
 }
 
@@ -79,7 +85,45 @@ pub struct Call {
     state: State,
     ringing: Option<Instant>,
     answered: Option<Instant>,
+    /// To whom a side was sent on, one after another (R11).
+    onward: Vec<Onward>,
+    /// When the caller left it to others: it had sent the other side on.
+    caller_left: Option<Instant>,
     ending: Option<(Ending, Instant)>,
+}
+
+/// To whom a side of a bridged call is sent on, and as whose call (R11): an outbound call of the agent who asks for it.
+#[derive(Debug)]
+pub struct Onward {
+    pub plan: Box<Plan>,
+    /// Whom the target sees: the agent.
+    pub caller: Caller,
+    /// It is another call of ours.
+    joins: Option<Arc<Inside>>,
+    /// What the target is offered: the SDP of who stays.
+    offer: Option<Body>,
+    /// How many legs, and targets that were not rung, the call had before.
+    from: (usize, usize),
+}
+
+impl Onward {
+    pub fn new(plan: Box<Plan>, caller: Caller) -> Onward {
+        Onward { plan, caller, joins: None, offer: None, from: (0, 0) }
+    }
+
+    /// Into another call of ours, in the place of a dialog of the agent's.
+    pub fn into_call(plan: Box<Plan>, caller: Caller, inside: Arc<Inside>) -> Onward {
+        Onward { joins: Some(inside), ..Onward::new(plan, caller) }
+    }
+}
+
+/// What a leg's INVITE is made from.
+#[derive(Debug)]
+pub struct Invitation<'a> {
+    pub plan: &'a Plan,
+    pub caller: &'a Caller,
+    pub offer: Option<&'a Body>,
+    pub breadth: Option<u32>,
 }
 
 /// Where a call stands.
@@ -89,6 +133,8 @@ enum State {
     Ringing(Hunt),
     /// The caller has our 200.
     Talking(Talk),
+    /// One of two who talk has sent the other on (R11).
+    Transferring(Transfer, transfer::Stage),
     /// Its record is written.
     Over,
 }
@@ -103,6 +149,8 @@ impl Call {
             state: State::Ringing(Hunt::default()),
             ringing: None,
             answered: None,
+            onward: Vec::new(),
+            caller_left: None,
             ending: None,
         }
     }
@@ -114,7 +162,7 @@ impl Call {
         use State::*;
         let call = &mut Turn { call: self, now, lines, out };
         let next = match (replace(&mut call.call.state, Over), event) {
-            (Ringing(hunt), Begin) => call.begin(hunt),
+            (Ringing(hunt), Begin) => call.begin(hunt).of_a_call(call),
             (Ringing(hunt), Leg(leg, LegEvent::Progress { code, fork, body })) => {
                 call.progress(hunt, leg, code, fork, body)
             }
@@ -122,20 +170,26 @@ impl Call {
                 call.answered(hunt, leg, fork, body)
             }
             (Ringing(hunt), Leg(leg, LegEvent::Refused { code, q850, contacts })) => {
-                call.leg_refused(hunt, leg, code, q850, contacts)
+                call.leg_refused(hunt, leg, code, q850, contacts).of_a_call(call)
             }
-            (Ringing(hunt), Leg(leg, LegEvent::TimedOut)) => call.leg_unheard(hunt, leg, 408),
-            (Ringing(hunt), Leg(leg, LegEvent::Undeliverable)) => call.leg_unheard(hunt, leg, 503),
-            (Ringing(hunt), Leg(leg, LegEvent::NotCalled)) => call.leg_unheard(hunt, leg, 503),
-            (Ringing(hunt), HungUp { leg, .. }) if leg != LegId::CALLER => call.leg_hung_up(hunt, leg),
+            (Ringing(hunt), Leg(leg, LegEvent::TimedOut)) => call.leg_unheard(hunt, leg, 408).of_a_call(call),
+            (Ringing(hunt), Leg(leg, LegEvent::Undeliverable)) => {
+                call.leg_unheard(hunt, leg, 503).of_a_call(call)
+            }
+            (Ringing(hunt), Leg(leg, LegEvent::NotCalled)) => {
+                call.leg_unheard(hunt, leg, 503).of_a_call(call)
+            }
+            (Ringing(hunt), HungUp { leg, .. }) if leg != LegId::CALLER => {
+                call.leg_hung_up(hunt, leg).of_a_call(call)
+            }
             (Ringing(_), HungUp { .. }) => call.caller_gone(None),
             (Ringing(_), CallerCancelled { reason }) => call.caller_gone(reason),
             (Ringing(_), CallerNeverPracked) => call.give_up(Ending::NeverPracked),
             (Ringing(_), OperatorHangsUp) => call.give_up(Ending::Operator),
             (Ringing(_), Woke(Timer::Expires)) => call.give_up(Ending::Expired),
-            (Ringing(hunt), Woke(Timer::RingTimeout)) => call.ring_timeout(hunt),
-            (Ringing(hunt), Woke(Timer::HeadStart)) => call.head_start_over(hunt),
-            (Ringing(hunt), Woke(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg),
+            (Ringing(hunt), Woke(Timer::RingTimeout)) => call.ring_timeout(hunt).of_a_call(call),
+            (Ringing(hunt), Woke(Timer::HeadStart)) => call.head_start_over(hunt).of_a_call(call),
+            (Ringing(hunt), Woke(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg).of_a_call(call),
             (Ringing(hunt), Woke(Timer::RepeatRinging)) => call.repeat_ringing(hunt),
             (Ringing(hunt), Asked { leg, method, body, answered }) => {
                 let offer_is_open = call.call.arrival.offer.is_some() && !answered;
@@ -145,9 +199,14 @@ impl Call {
             }
             (
                 Ringing(hunt),
-                CallerAcknowledged { .. } | CallerNeverAcknowledged | Replied { .. } | Settled { .. },
+                CallerAcknowledged { .. }
+                | CallerNeverAcknowledged
+                | Replied { .. }
+                | Settled { .. }
+                | Refers { .. }
+                | Joins { .. }
+                | Woke(Timer::MaxCall | Timer::Rejoin),
             ) => Ringing(hunt),
-            (Ringing(hunt), Woke(Timer::MaxCall)) => Ringing(hunt),
 
             (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
             (Talking(talk), CallerNeverAcknowledged) => call.end(talk, Ending::NeverAcknowledged),
@@ -166,8 +225,12 @@ impl Call {
             (Talking(talk), Settled { leg, answer }) => call.settled(talk, leg, answer),
             (Talking(talk), Woke(Timer::MaxCall)) => call.end(talk, Ending::MaxCall),
             (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),
+            (Talking(talk), Refers { by, to }) => call.refers(talk, by, to),
+            (Talking(talk), Joins { replaces, from, offer, .. }) => call.joins(talk, replaces, from, offer),
             // A loser's last words, a timer that was due in the same turn.
             (Talking(talk), Leg(..) | Begin | Woke(_)) => Talking(talk),
+
+            (Transferring(transfer, stage), event) => call.transferring(transfer, stage, event),
 
             // A request that comes, or was under way, when the call ended is answered by the dialogs.
             (Over, _) => Over,
@@ -184,6 +247,7 @@ impl Call {
         match &self.state {
             State::Ringing(_) => "ringing",
             State::Talking(talk) => talk.name(),
+            State::Transferring(_, stage) => stage.name(),
             State::Over => "over",
         }
     }
@@ -195,23 +259,110 @@ impl Call {
 
     /// The SDP that a side was shown last: the other side's.
     pub fn sdp_shown_to(&self, leg: LegId) -> Option<&Body> {
-        match &self.state {
-            State::Talking(talk) => talk.sdp_shown_to(leg),
-            State::Ringing(_) | State::Over => None,
-        }
+        self.talk().filter(|talk| talk.has(leg))?.sdp_shown_to(leg)
     }
 
     /// Whether both sides talk and no offer is open.
     pub fn is_settled(&self) -> bool {
-        matches!(&self.state, State::Talking(talk) if talk.is_stable())
+        match &self.state {
+            State::Talking(talk) => talk.is_stable(),
+            State::Transferring(transfer, stage) => transfer.talk.is_stable() && !stage.offers(),
+            State::Ringing(_) | State::Over => false,
+        }
     }
 
-    /// The leg that was bridged.
-    pub fn winner(&self) -> Option<LegId> {
+    /// Whether it was bridged.
+    pub fn is_bridged(&self) -> bool {
+        self.talk().is_some()
+    }
+
+    /// Whether a leg is one of those who talk, or is about to be.
+    pub fn holds(&self, leg: LegId) -> bool {
         match &self.state {
-            State::Talking(talk) => Some(talk.winner),
+            State::Talking(talk) => talk.has(leg),
+            State::Transferring(transfer, stage) => transfer.talk.has(leg) || stage.target() == Some(leg),
+            State::Ringing(_) | State::Over => false,
+        }
+    }
+
+    /// Who hears what this side says; none while nobody is joined with it.
+    pub fn other(&self, leg: LegId) -> Option<LegId> {
+        let talk = self.talk().filter(|talk| talk.has(leg))?;
+        let other = talk.other(leg);
+        match &self.state {
+            State::Transferring(transfer, _) if transfer.has_lost(other) => None,
+            State::Transferring(..) | State::Talking(_) | State::Ringing(_) | State::Over => Some(other),
+        }
+    }
+
+    /// The agent at whose phone a side ends.
+    pub fn agent_of(&self, leg: LegId) -> Option<&Arc<Agent>> {
+        match leg {
+            LegId::CALLER => self.plan.origin.agent(),
+            leg => self.leg(leg)?.agent(),
+        }
+    }
+
+    /// Whether this side may now send the other on: both talk, nothing of the kind is under way, and what who stays
+    /// would be offered as is known.
+    pub fn may_refer(&self, by: LegId) -> bool {
+        match &self.state {
+            State::Talking(talk) => {
+                self.answered.is_some() && talk.has(by) && talk.sdp_of(talk.other(by)).is_some()
+            }
+            State::Ringing(_) | State::Transferring(..) | State::Over => false,
+        }
+    }
+
+    /// Whether another may take this side's place: the same, and there is room for one more leg.
+    pub fn may_replace(&self, leg: LegId) -> bool {
+        self.may_refer(leg) && self.is_settled() && self.legs.len() < usize::from(self.plan.limits.max_legs)
+    }
+
+    /// Whether a leg came to take another's place, and waits for our answer.
+    pub fn waits_to_join(&self, leg: LegId) -> bool {
+        matches!(&self.state, State::Transferring(_, stage) if stage.guest() == Some(leg))
+    }
+
+    /// What a leg's INVITE is made from: the caller's, or that of whoever sent the other side on.
+    pub fn invitation(&self, leg: LegId) -> Invitation<'_> {
+        match self.onward_of(leg) {
+            Some(Onward { plan, caller, offer, .. }) => {
+                Invitation { plan, caller, offer: offer.as_ref(), breadth: None }
+            }
+            None => {
+                let Arrival { caller, offer, breadth, .. } = &self.arrival;
+                Invitation { plan: &self.plan, caller, offer: offer.as_ref(), breadth: *breadth }
+            }
+        }
+    }
+
+    /// What led to a leg, where that was a transfer.
+    pub fn onward_of(&self, leg: LegId) -> Option<&Onward> {
+        self.onward.iter().rev().find(|onward| leg.index() > onward.from.0)
+    }
+
+    /// When the caller left the call to others.
+    pub fn caller_left(&self) -> Option<Instant> {
+        self.caller_left
+    }
+
+    fn talk(&self) -> Option<&Talk> {
+        match &self.state {
+            State::Talking(talk) => Some(talk),
+            State::Transferring(transfer, _) => Some(&transfer.talk),
             State::Ringing(_) | State::Over => None,
         }
+    }
+
+    /// The plan by which somebody is rung now.
+    fn hunted_by(&self) -> &Plan {
+        self.onward.last().map_or(&self.plan, |onward| &onward.plan)
+    }
+
+    /// How many may ring at once.
+    fn breadth(&self) -> Option<u32> {
+        self.arrival.breadth.filter(|_| self.onward.is_empty())
     }
 
     /// Our 200 goes to the caller now, or (`None`) not before a PRACK (RFC 3262 §3).

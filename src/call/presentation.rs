@@ -47,7 +47,7 @@ impl<'a> Presentation<'a> {
     pub fn of(leg: &'a Leg, plan: &'a Plan, caller: &'a Caller, host: &'a [u8]) -> Self {
         let trunk = match &leg.to {
             Destination::Gateway { trunk, .. } => Some(&**trunk),
-            Destination::Phone { .. } => None,
+            Destination::Phone { .. } | Destination::Inside(_) => None,
         };
         let (from, diverts) = (plan.origin.reads(), plan.diverts);
         Presentation { caller, did: plan.did, diverts, from, shown: leg.shown, trunk, host }

@@ -11,7 +11,7 @@ use super::leg::{Destination, Leg, LegState};
 use super::outcome::{self, Verdict};
 use super::presentation::Presentation;
 use super::refusal::Refusal;
-use super::{Arrival, Call, Lines, State, Turn};
+use super::{Arrival, Call, Invitation, Lines, State, Turn};
 use crate::routing::{Origin, Plan, Target, Who};
 use crate::time::{Instant, Now, Wall};
 
@@ -38,6 +38,8 @@ pub enum Ending {
     MaxCall,
     /// A side answered an in-dialog request with 408 or 481, or not at all (R12).
     Lost,
+    /// A transfer failed, and the agent who had asked for it was gone (R11).
+    NotSentOn,
     /// An operator hung it up.
     Operator,
     /// A bug in this call was caught (R12).
@@ -45,6 +47,16 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// A side hung up.
+    pub(super) fn hung_up(leg: LegId) -> Ending {
+        if leg == LegId::CALLER { Ending::CallerHungUp } else { Ending::CalleeHungUp }
+    }
+
+    /// The Q.850 cause that our BYEs of a bridged call have.
+    pub(super) fn cause_told(self) -> u8 {
+        if self == Ending::Operator { outcome::NORMAL } else { outcome::TIMER }
+    }
+
     /// Why, in a word or two. `legs`: whoever was called.
     fn cause(self, legs: &[Leg]) -> &'static str {
         match self {
@@ -63,10 +75,16 @@ impl Ending {
             Ending::NeverPracked => "the caller never acknowledged a reliable response",
             Ending::MaxCall => "max_call_seconds",
             Ending::Lost => "a side no longer answered",
+            Ending::NotSentOn => "the transfer failed, and who asked for it was gone",
             Ending::Operator => "an operator hung up",
             Ending::Fault => "a fault in this call",
         }
     }
+}
+
+/// The id of a called leg by its place.
+fn id_at(place: usize) -> LegId {
+    LegId(u8::try_from(place + 1).unwrap_or(u8::MAX))
 }
 
 fn somebody_rang(legs: &[Leg]) -> bool {
@@ -119,14 +137,14 @@ impl Call {
             .iter()
             .position(|leg| leg.answered.is_some() && leg.state == LegState::Ended(LegEnd::Won))
             .filter(|_| self.answered.is_some());
-        let shown = winner.map_or(self.legs.first(), |at| self.legs.get(at));
+        let shown = winner.unwrap_or(0);
         let legs = std::iter::once(self.callers_leg(ended, ending, sip_code, q850, seen(LegId::CALLER)))
             .chain(self.legs.iter().enumerate().map(|(at, leg)| self.called_leg(at, leg, ended, &seen)))
             .collect();
         let until = self.answered.unwrap_or(ended);
         Cdr {
             caller_name: self.arrival.shown_name(),
-            presented: shown.and_then(|leg| self.presented(leg)),
+            presented: self.legs.get(shown).and_then(|leg| self.presented(id_at(shown), leg)),
             diversions: self.arrival.diversions(),
             ringing: self.ringing.map(|at| self.wall(at)),
             answered: self.answered.map(|at| self.wall(at)),
@@ -143,9 +161,9 @@ impl Call {
 
     /// What the journal keeps from the answer on.
     pub fn journal_entry(&self, now: Now, node: &Arc<str>, seen: Seen) -> JournalEntry {
-        let winner = self.legs.iter().find(|leg| leg.state == LegState::Bridged);
+        let winner = self.legs.iter().position(|leg| leg.state == LegState::Bridged);
         JournalEntry {
-            presented: winner.and_then(|leg| self.presented(leg)),
+            presented: winner.and_then(|at| self.presented(id_at(at), &self.legs[at])),
             sip_call_id: seen.0,
             peer: seen.1,
             ringing: self.ringing.map(|at| self.wall(at)),
@@ -191,6 +209,7 @@ impl Call {
             | Ending::NeverPracked
             | Ending::MaxCall
             | Ending::Lost
+            | Ending::NotSentOn
             | Ending::Operator
             | Ending::Fault => EndedBy::Us,
         }
@@ -201,7 +220,8 @@ impl Call {
             let cause = self
                 .legs
                 .iter()
-                .find(|leg| leg.state == LegState::Ended(LegEnd::Won))
+                // After a transfer the last that talked.
+                .rfind(|leg| leg.state == LegState::Ended(LegEnd::Won))
                 .and_then(|leg| leg.q850);
             return (Outcome::Answered, 200, cause);
         }
@@ -226,6 +246,7 @@ impl Call {
             | Ending::NoAnswerInAck
             | Ending::MaxCall
             | Ending::Lost
+            | Ending::NotSentOn
             | Ending::Operator => (Outcome::Failed, 480, None),
         }
     }
@@ -251,19 +272,16 @@ impl Call {
             ..self.arrival.leg(
                 self.plan.origin.trunk().map(|trunk| trunk.name.clone()),
                 end,
-                self.wall(ended),
+                self.wall(self.caller_left.unwrap_or(ended)),
                 seen,
             )
         }
     }
 
     fn called_leg(&self, at: usize, leg: &Leg, ended: Instant, seen: &impl Fn(LegId) -> Seen) -> CdrLeg {
-        let id = LegId(u8::try_from(at + 1).unwrap_or(u8::MAX));
+        let id = id_at(at);
         let (sip_call_id, peer) = seen(id);
-        let (role, target) = match &leg.to {
-            Destination::Phone { agent, .. } => (Role::Agent, agent.name.clone()),
-            Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
-        };
+        let (role, target) = self.role(id, leg);
         let end = match leg.state {
             // The caller never had our 200.
             LegState::Ended(LegEnd::Won) | LegState::Bridged if self.answered.is_none() => LegEnd::Failed,
@@ -277,7 +295,7 @@ impl Call {
             trunk: leg.trunk().map(|trunk| trunk.name.clone()),
             sip_call_id,
             peer,
-            presented: self.presented(leg),
+            presented: self.presented(id, leg),
             ringing: leg.ringing.map(|at| self.wall(at)),
             answered: leg.answered.map(|at| self.wall(at)),
             sip_code: (leg.code != 0).then_some(leg.code),
@@ -286,8 +304,23 @@ impl Call {
         }
     }
 
-    fn presented(&self, leg: &Leg) -> Option<Box<str>> {
-        Presentation::number(leg.shown, &self.arrival.caller, self.plan.did)
+    /// What a called leg is, and whom it reaches.
+    pub fn role(&self, id: LegId, leg: &Leg) -> (Role, Arc<str>) {
+        let (role, target) = match &leg.to {
+            Destination::Phone { agent, .. } => (Role::Agent, agent.name.clone()),
+            Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
+            Destination::Inside(inside) => (Role::Transfer, inside.name.clone()),
+        };
+        (if self.onward_of(id).is_some() { Role::Transfer } else { role }, target)
+    }
+
+    fn presented(&self, id: LegId, leg: &Leg) -> Option<Box<str>> {
+        // Who talks there is the other call's to say.
+        if let Destination::Inside(_) = leg.to {
+            return None;
+        }
+        let Invitation { plan, caller, .. } = self.invitation(id);
+        Presentation::number(leg.shown, caller, plan.did)
     }
 
     fn wall(&self, at: Instant) -> Wall {

@@ -12,15 +12,16 @@ use crate::sip::header::Method;
 /// Two sides that talk.
 #[derive(Debug)]
 pub(super) struct Talk {
-    pub(super) winner: LegId,
-    /// The SDP that each side sent last: the caller's, the winner's.
+    /// The caller and the winner, until one of them has sent the other on (R11).
+    sides: [LegId; 2],
+    /// The SDP that each sent last.
     sdp: [Option<Body>; 2],
-    phase: Phase,
+    pub(super) phase: Phase,
 }
 
 /// Which offer is open.
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     /// Our 200 awaits the caller's ACK. `delayed`: that ACK carries the answer to the winner's offer.
     AwaitsAck { delayed: bool },
     /// Nothing is open.
@@ -34,7 +35,16 @@ enum Phase {
 impl Talk {
     pub(super) fn new(winner: LegId, offer: Option<Body>, answer: Body) -> Self {
         let delayed = offer.is_none();
-        Talk { winner, sdp: [offer, Some(answer)], phase: Phase::AwaitsAck { delayed } }
+        Talk {
+            sides: [LegId::CALLER, winner],
+            sdp: [offer, Some(answer)],
+            phase: Phase::AwaitsAck { delayed },
+        }
+    }
+
+    /// Two that were joined after others had talked, each with the SDP that it sent last.
+    pub(super) fn joined(one: (LegId, Body), other: (LegId, Body)) -> Self {
+        Talk { sides: [one.0, other.0], sdp: [Some(one.1), Some(other.1)], phase: Phase::Stable }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -54,12 +64,31 @@ impl Talk {
         matches!(self.phase, Phase::Stable)
     }
 
-    fn other(&self, leg: LegId) -> LegId {
-        if leg == LegId::CALLER { self.winner } else { LegId::CALLER }
+    pub(super) fn other(&self, leg: LegId) -> LegId {
+        self.sides[usize::from(leg == self.sides[0])]
+    }
+
+    pub(super) fn has(&self, leg: LegId) -> bool {
+        self.sides.contains(&leg)
+    }
+
+    /// The called one of the two; of two called ones the later.
+    pub(super) fn called(&self) -> LegId {
+        self.sides[0].max(self.sides[1])
+    }
+
+    /// The SDP that a side sent last.
+    pub(super) fn sdp_of(&self, leg: LegId) -> Option<&Body> {
+        self.sdp[self.side(leg)].as_ref()
+    }
+
+    pub(super) fn set_sdp(&mut self, leg: LegId, sdp: Option<Body>) {
+        let side = self.side(leg);
+        self.sdp[side] = sdp;
     }
 
     fn side(&self, leg: LegId) -> usize {
-        usize::from(leg != LegId::CALLER)
+        usize::from(leg != self.sides[0])
     }
 }
 
@@ -70,7 +99,7 @@ impl Turn<'_> {
         match answer.filter(Body::is_sdp) {
             Some(answer) if delayed => {
                 talk.sdp[0] = Some(answer.clone());
-                self.out.push(Action::Acknowledge { leg: talk.winner, answer: Answer::Of(answer) });
+                self.out.push(Action::Acknowledge { leg: talk.called(), answer: Answer::Of(answer) });
             }
             None if delayed => {
                 // The offer stays unanswered: nobody can talk (RFC 3261 §13.2.1).
@@ -82,12 +111,17 @@ impl Turn<'_> {
         State::Talking(talk)
     }
 
-    // A state table.
     pub(super) fn asked(&mut self, mut talk: Talk, leg: LegId, method: Method, body: Option<Body>) -> State {
-        if leg != LegId::CALLER && leg != talk.winner {
+        if !talk.has(leg) {
             self.out.push(Action::Reply { leg, method, code: 481, body: None });
             return State::Talking(talk);
         }
+        self.passes_on(&mut talk, leg, method, body);
+        State::Talking(talk)
+    }
+
+    // A state table.
+    pub(super) fn passes_on(&mut self, talk: &mut Talk, leg: LegId, method: Method, body: Option<Body>) {
         let other = talk.other(leg);
         let body_is_last = body.is_some() && body == talk.sdp[talk.side(leg)];
         match (&talk.phase, method, body) {
@@ -113,7 +147,6 @@ impl Turn<'_> {
                 self.out.push(Action::Reply { leg, method, code: 491, body: None });
             }
         }
-        State::Talking(talk)
     }
 
     pub(super) fn replied(
@@ -124,16 +157,30 @@ impl Turn<'_> {
         code: u16,
         body: Option<Body>,
     ) -> State {
+        if !talk.has(leg) {
+            return State::Talking(talk);
+        }
+        self.passes_back(&mut talk, leg, method, code, body);
+        // RFC 3261 §12.2.1.2: that dialog is gone.
+        if matches!(code, 408 | 481) { self.hung_up(talk, leg, Gone::Lost) } else { State::Talking(talk) }
+    }
+
+    pub(super) fn passes_back(
+        &mut self,
+        talk: &mut Talk,
+        leg: LegId,
+        method: Method,
+        code: u16,
+        body: Option<Body>,
+    ) {
         let asker = talk.other(leg);
         // RFC 4320 §4.2: no 408 is sent but to an INVITE.
         let told = if code == 408 && method != Method::Invite { 481 } else { code };
         self.out.push(Action::Reply { leg: asker, method, code: told, body: body.clone() });
         // An INFO settles no offer.
         if method != Method::Info {
-            self.offer_answered(&mut talk, leg, code, body);
+            self.offer_answered(talk, leg, code, body);
         }
-        // RFC 3261 §12.2.1.2: that dialog is gone.
-        if matches!(code, 408 | 481) { self.hung_up(talk, leg, Gone::Lost) } else { State::Talking(talk) }
     }
 
     fn offer_answered(&mut self, talk: &mut Talk, leg: LegId, code: u16, body: Option<Body>) {
@@ -159,22 +206,30 @@ impl Turn<'_> {
 
     /// The ACK of a re-INVITE; where that had no offer it brings the answer.
     pub(super) fn settled(&mut self, mut talk: Talk, leg: LegId, answer: Option<Body>) -> State {
+        // Both 200s are out, so neither side has a session to go back to (RFC 3261 §13.2.1, §14.1): it ends, as where
+        // the first ACK held none.
+        match self.settles(&mut talk, leg, answer) {
+            true => State::Talking(talk),
+            false => self.end(talk, Ending::NoAnswerInAck),
+        }
+    }
+
+    /// False: it holds no answer where one is due.
+    pub(super) fn settles(&mut self, talk: &mut Talk, leg: LegId, answer: Option<Body>) -> bool {
         match (&talk.phase, answer.filter(Body::is_sdp)) {
             (Phase::AwaitsAnswer { by }, Some(answer)) if *by == leg => {
                 talk.phase = Phase::Stable;
-                talk.sdp[talk.side(leg)] = Some(answer.clone());
+                talk.set_sdp(leg, Some(answer.clone()));
                 self.out.push(Action::Settle { leg: talk.other(leg), answer: Some(answer) });
-                State::Talking(talk)
+                true
             }
-            // Both 200s are out, so neither side has a session to go back to (RFC 3261 §13.2.1, §14.1): it ends, as
-            // where the first ACK held none.
-            (Phase::AwaitsAnswer { by }, None) if *by == leg => self.end(talk, Ending::NoAnswerInAck),
-            (_, _) => State::Talking(talk),
+            (Phase::AwaitsAnswer { by }, None) => *by != leg,
+            (_, _) => true,
         }
     }
 
     pub(super) fn hung_up(&mut self, talk: Talk, leg: LegId, why: Gone) -> State {
-        if leg != LegId::CALLER && leg != talk.winner {
+        if !talk.has(leg) {
             return State::Talking(talk);
         }
         match why {
@@ -183,8 +238,7 @@ impl Turn<'_> {
                 self.refuse_the_open_offer(&talk);
                 let why = Why::Normal(q850.unwrap_or(outcome::NORMAL));
                 self.out.push(Action::Bye { leg: talk.other(leg), why });
-                let ending = if leg == LegId::CALLER { Ending::CallerHungUp } else { Ending::CalleeHungUp };
-                self.finish(&talk, q850.unwrap_or(outcome::NORMAL), ending)
+                self.finish(&talk, q850.unwrap_or(outcome::NORMAL), Ending::hung_up(leg))
             }
         }
     }
@@ -192,7 +246,8 @@ impl Turn<'_> {
     /// A PRACK held our 200 up: the caller never had it.
     pub(super) fn end_before_the_answer_left(&mut self, talk: Talk, ending: Ending) -> State {
         self.refuse_the_open_offer(&talk);
-        self.out.push(Action::Bye { leg: talk.winner, why: Why::NoAnswer });
+        let winner = talk.called();
+        self.out.push(Action::Bye { leg: winner, why: Why::NoAnswer });
         let (code, q850, end) = match ending {
             Ending::NeverPracked => (504, Some(outcome::TIMER), LegEnd::Failed),
             Ending::CallerHungUp
@@ -204,28 +259,30 @@ impl Turn<'_> {
             | Ending::NoAnswerInAck
             | Ending::MaxCall
             | Ending::Lost
+            | Ending::NotSentOn
             | Ending::Operator
             | Ending::Fault => (487, None, LegEnd::Cancelled),
         };
         self.out.push(Action::Refuse { code, q850 });
         self.stop(Timer::MaxCall);
-        self.end_leg(talk.winner, end, 0);
+        self.end_leg(winner, end, 0);
         self.close(ending)
     }
 
     /// We end a bridged call: BYE to both sides.
     pub(super) fn end(&mut self, talk: Talk, ending: Ending) -> State {
-        let cause = if ending == Ending::Operator { outcome::NORMAL } else { outcome::TIMER };
+        let cause = ending.cause_told();
         self.refuse_the_open_offer(&talk);
-        self.out.push(Action::Bye { leg: LegId::CALLER, why: Why::Ours(cause) });
-        self.out.push(Action::Bye { leg: talk.winner, why: Why::Ours(cause) });
+        for leg in talk.sides {
+            self.out.push(Action::Bye { leg, why: Why::Ours(cause) });
+        }
         self.finish(&talk, cause, ending)
     }
 
     /// An offer that nobody will answer any more is refused stream by stream, then BYE (R4).
-    fn refuse_the_open_offer(&mut self, talk: &Talk) {
+    pub(super) fn refuse_the_open_offer(&mut self, talk: &Talk) {
         let leg = match talk.phase {
-            Phase::AwaitsAck { delayed: true } => talk.winner,
+            Phase::AwaitsAck { delayed: true } => talk.called(),
             Phase::AwaitsAnswer { by } => talk.other(by),
             Phase::AwaitsAck { delayed: false } | Phase::Stable | Phase::Asked { .. } => return,
         };
@@ -233,12 +290,20 @@ impl Turn<'_> {
     }
 
     fn finish(&mut self, talk: &Talk, q850: u8, ending: Ending) -> State {
-        self.stop(Timer::MaxCall);
-        self.end_leg(talk.winner, LegEnd::Won, 0);
-        if let Some(leg) = self.leg(talk.winner) {
-            leg.q850 = Some(q850);
-            debug_assert_eq!(leg.state, LegState::Ended(LegEnd::Won));
+        for leg in talk.sides {
+            self.leaves(leg, LegEnd::Won, q850);
         }
+        self.stop(Timer::MaxCall);
         self.close(ending)
+    }
+
+    /// A side that talked is out of the call; the caller's own leg ends with the call, or before it where it has sent
+    /// the other side on.
+    pub(super) fn leaves(&mut self, leg: LegId, end: LegEnd, q850: u8) {
+        self.end_leg(leg, end, 0);
+        if let Some(leg) = self.leg(leg) {
+            leg.q850 = Some(q850);
+            debug_assert_eq!(leg.state, LegState::Ended(end));
+        }
     }
 }

@@ -15,7 +15,7 @@ const MOST_LEGS: usize = 250;
 impl Turn<'_> {
     /// Takes one of an agent's or a trunk's calls; a call for help, or back to who made one, has it in any case (R13).
     pub(super) fn takes(&mut self, to: &Destination) -> bool {
-        if self.call.plan.urgency.is_ordinary() {
+        if self.call.hunted_by().urgency.is_ordinary() {
             return self.lines.take(to, self.now.mono);
         }
         self.lines.seat(to);
@@ -32,23 +32,23 @@ impl Turn<'_> {
         let Destination::Gateway { number, trunk, .. } = &leg.to else { return None };
         let called_so = |other: &&Leg| match &other.to {
             Destination::Gateway { number: called, .. } => other.target == leg.target && called == number,
-            Destination::Phone { .. } => false,
+            Destination::Phone { .. } | Destination::Inside(_) => false,
         };
         let before = self.call.legs.iter().filter(called_so).filter_map(Leg::trunk);
         let tried: SmallVec<[&Trunk; 4]> = before.chain(full).chain([trunk]).map(|trunk| &**trunk).collect();
-        self.call.plan.next_way(number, &tried)
+        self.call.hunted_by().next_way(number, &tried)
     }
 
     /// What a target's number makes a leg of, through that trunk.
     pub(super) fn through(&mut self, target: TargetId, number: Called, trunk: Arc<Trunk>) -> Leg {
-        let shown = shown_on(&self.call.plan, &trunk);
+        let shown = shown_on(self.call.hunted_by(), &trunk);
         let exits = self.lines.exits(&trunk);
         Leg::new(target, Destination::Gateway { number, trunk, exits }, shown, self.now.mono)
     }
 
     /// R3.6: at most `max_legs`, whatever led to them.
     pub(super) fn no_more_legs(&self) -> bool {
-        let plan = &self.call.plan;
+        let plan = self.call.hunted_by();
         let most = if plan.urgency.is_ordinary() { usize::from(plan.limits.max_legs) } else { MOST_LEGS };
         self.call.legs.len() >= most
     }
@@ -56,7 +56,7 @@ impl Turn<'_> {
     /// Whether this final response leads on to the next gateway or trunk (R14); whoever calls for help is led on by any,
     /// even of somebody who rang (R13).
     pub(super) fn may_be_called_elsewhere(&self, leg: &Leg, code: u16) -> bool {
-        match self.call.plan.urgency {
+        match self.call.hunted_by().urgency {
             Urgency::Emergency(_) => true,
             Urgency::Ordinary | Urgency::CallBack => {
                 leg.state == LegState::Calling && outcome::tries_the_next_gateway(code)
@@ -78,7 +78,7 @@ impl Leg {
     fn has_another_gateway(&self) -> bool {
         match &self.to {
             Destination::Gateway { exits, .. } => exits.next().is_some(),
-            Destination::Phone { .. } => false,
+            Destination::Phone { .. } | Destination::Inside(_) => false,
         }
     }
 

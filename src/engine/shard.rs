@@ -329,6 +329,10 @@ impl<C: Core, O: Owners> Shard<C, O> {
         self.mind.tap_sent(&self.clock, &wire, &sends);
         for Outgoing { to, range } in sends.drain(..) {
             let Some(bytes) = wire.get(range.clone()) else { continue };
+            if let Some(shard) = to.shard() {
+                self.mind.pass_inside(shard, self.clock.read().now.mono, bytes);
+                continue;
+            }
             self.mind.tally.message(Dir::Out, to.transport, bytes);
             let seat = self.seats.get(usize::from(to.listener.0));
             let gone = match to.transport {
@@ -458,6 +462,16 @@ struct Mind<C, O> {
 }
 
 impl<C: Core, O: Owners> Mind<C, O> {
+    /// Gives a message of one call of ours to another's shard, this one included. What finds no room is lost, as on a
+    /// network, and repeated.
+    fn pass_inside(&mut self, shard: u8, now: Instant, bytes: &[u8]) {
+        let from = Peer::inside(u8::try_from(self.index).unwrap_or(u8::MAX));
+        let slot = self.slots.get(usize::from(shard));
+        if slot.is_some_and(|slot| slot.pass(from, now, bytes).is_err()) {
+            self.tally.full(Queue::Inbox, 1);
+        }
+    }
+
     /// Gives a received message to its owner: the core here, or another shard's inbox, once.
     fn receive(&mut self, reading: &Reading, from: Peer, bytes: &[u8], age: Duration) {
         let now = reading.now;

@@ -236,6 +236,13 @@ impl Table {
         self.emergency.called(dialled)
     }
 
+    /// The plan of an agent's call that rings nobody: it joins one that is there (RFC 3891).
+    pub fn plan_beside(&self, agent: &Arc<Agent>) -> Plan {
+        let mut plan = self.plan_to(agent, Who::Agent(Arc::clone(agent)), INSIDE, agent.number, None);
+        plan.steps.clear();
+        plan
+    }
+
     pub fn origin_of(&self, agent: &Arc<Agent>) -> Origin {
         Origin::Agent { agent: Arc::clone(agent), dials: Arc::clone(&self.dials) }
     }

@@ -116,7 +116,7 @@ impl Happening {
 }
 
 fn draw_act(dice: &mut Dice) -> Act {
-    match dice.below(20) {
+    match dice.below(22) {
         0 | 1 => Act::Rings,
         2 => Act::RingsWithMedia,
         3 => Act::RingsReliably,
@@ -133,6 +133,11 @@ fn draw_act(dice: &mut Dice) -> Act {
         16 => Act::Refreshes,
         17 => Act::UpdatesMedia,
         18 => Act::Informs,
+        19 => {
+            let to = ["sip:bob@127.0.2.2", "sip:+13125550199@127.0.0.1", "tel:+19005550100", "sip:x@y"];
+            Act::Refers((*dice.pick(&to)).to_owned())
+        }
+        20 => Act::RefersToOther,
         _ => Act::Dies,
     }
 }

@@ -166,6 +166,26 @@ impl Host {
                 let info = line.request("INFO").with_body("application/dtmf-relay", b"Signal=1\r\n");
                 self.stack.request(now, info);
             }
+            Act::Refers(to) => {
+                let Some(line) = up(&mut self.parties, call_id) else { return };
+                let contact = format!("<{}>", line.contact);
+                let refer =
+                    line.request("REFER").with("Contact", contact).with("Refer-To", format!("<{to}>"));
+                self.stack.request(now, refer);
+            }
+            Act::RefersToOther => {
+                let others = self.parties.iter().filter(|(other, _)| *other != call_id);
+                let other = others.flat_map(|(_, party)| &party.lines).find(|line| line.is_up());
+                let Some(to) = other.map(|line| {
+                    let (call_id, ours, theirs) = (&line.call_id, &line.local_tag, &line.remote_tag);
+                    let call_id = call_id.replace('@', "%40");
+                    let replaces = format!("{call_id}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{ours}");
+                    format!("{}?Replaces={replaces}", line.target)
+                }) else {
+                    return;
+                };
+                self.act(now, call_id, &Act::Refers(to));
+            }
             Act::Dies => {
                 self.stack.forget(call_id);
                 if let Some(party) = self.parties.get_mut(call_id) {
@@ -270,7 +290,7 @@ impl Host {
                 agree(line, now, ok, message, session).with_sdp(sdp.as_deref())
             }
             ("PRACK", _) => return self.pracked(now, key, message),
-            ("INFO" | "OPTIONS", _) => ok.with("Allow", ALLOW),
+            ("INFO" | "OPTIONS" | "NOTIFY", _) => ok.with("Allow", ALLOW),
             _ => refused(405, "Method Not Allowed").with("Allow", ALLOW),
         };
         self.stack.respond(now, key, response);

@@ -71,8 +71,10 @@ pub fn draw(dice: &mut Dice, generation: u64, agents: usize, gateways: usize) ->
         let name = agent_name(index);
         let max_calls = dice.within(1..4);
         text += &format!(
-            "[[agent]]\nname = \"{name}\"\ncontact = \"sip:{name}@{}\"\nmax_calls = {max_calls}\ndnd = {}\n\n",
+            "[[agent]]\nname = \"{name}\"\ncontact = \"sip:{name}@{}\"\nnumber = \"{}\"\n\
+             max_calls = {max_calls}\ndnd = {}\n\n",
             agent_addr(index),
+            did(index % NUMBERS),
             dice.chance(50),
         );
     }

@@ -40,6 +40,10 @@ pub enum Act {
     /// UPDATE with a new offer.
     UpdatesMedia,
     Informs,
+    /// REFER to this URI.
+    Refers(String),
+    /// REFER to its other end of another call that it has (RFC 3891).
+    RefersToOther,
     /// Is never heard of again and hears nothing.
     Dies,
 }
@@ -184,10 +188,15 @@ pub enum Habit {
     HangsUp,
     Holds,
     KeepsTime,
+    Transfers,
+    /// Hangs up as soon as the transfer is accepted.
+    TransfersAndLeaves,
+    /// Joins two calls that it has.
+    JoinsTwo,
 }
 
 impl Habit {
-    pub const ALL: [Habit; 17] = [
+    pub const ALL: [Habit; 20] = [
         Habit::Answers,
         Habit::AnswersAtOnce,
         Habit::Declines,
@@ -205,6 +214,9 @@ impl Habit {
         Habit::HangsUp,
         Habit::Holds,
         Habit::KeepsTime,
+        Habit::Transfers,
+        Habit::TransfersAndLeaves,
+        Habit::JoinsTwo,
     ];
 
     /// What it comes to in one call. `elsewhere`: where a redirect may point.
@@ -250,8 +262,39 @@ impl Habit {
             }
             Habit::Holds => in_call(dice, rings.then(Invited, answer, Act::Answers)),
             Habit::KeepsTime => Manner { session: Some(90), ..rings.then(Invited, answer, Act::Answers) },
+            Habit::JoinsTwo => {
+                let quick = ring + dice.millis(0..4_000);
+                let mut manner = Manner::default().then(Invited, ring, Act::Rings);
+                manner = manner.then(Invited, quick, Act::Answers);
+                for _ in 0..dice.within(1..6) {
+                    manner = manner.then(Answered, dice.millis(0..60_000), Act::RefersToOther);
+                }
+                if dice.chance(300) { in_call(dice, manner) } else { manner }
+            }
+            Habit::Transfers => {
+                let manner = transfers(dice, rings.then(Invited, answer, Act::Answers), elsewhere);
+                in_call(dice, manner)
+            }
+            Habit::TransfersAndLeaves => {
+                let manner = transfers(dice, rings.then(Invited, answer, Act::Answers), elsewhere);
+                let last = manner.agenda.last().map_or(Duration::ZERO, |(_, after, _)| *after);
+                manner.then(Answered, last + dice.millis(0..4_000), Act::HangsUp)
+            }
         }
     }
+}
+
+/// A blind transfer, from hold or not.
+fn transfers(dice: &mut Dice, mut manner: Manner, elsewhere: &[String]) -> Manner {
+    let after = dice.millis(0..20_000);
+    let to = match elsewhere {
+        [] => "sip:nobody@192.0.2.1".to_owned(),
+        _ => dice.pick(elsewhere).clone(),
+    };
+    if dice.chance(500) {
+        manner = manner.then(Since::Answered, after / 2, Act::Holds);
+    }
+    manner.then(Since::Answered, after, Act::Refers(to))
 }
 
 /// A few things that happen in the middle of a call.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::build::push_header;
 use super::header::{Fate, Name, Params, chars};
+use super::sdp;
 use super::wire::{Field, Message};
 
 /// How deep a multipart may stand in a multipart before we stop looking for an SDP in it.
@@ -67,6 +68,20 @@ impl Body {
     /// Whole lines (`Content-Type: …\r\n`), for `Writer::body`.
     pub fn header_lines(&self) -> &[u8] {
         &self.all[..self.split]
+    }
+
+    /// Its SDP as it was before the other side put it on hold: it sends again what it was asked to stop sending. What
+    /// its author does not send of its own accord, it does not send then either (RFC 3264 §8.4).
+    pub fn taken_off_hold(&self) -> Body {
+        let mut out = Vec::new();
+        sdp::take_off_hold(self.sdp().unwrap_or_default(), &mut out);
+        Body::new("application/sdp", &out)
+    }
+
+    /// Whether the streams of both go to and from the same places the same way.
+    pub fn sends_like(&self, other: &Body) -> bool {
+        let (one, other) = (self.sdp().unwrap_or_default(), other.sdp().unwrap_or_default());
+        sdp::media(one).map(|stream| stream.place()).eq(sdp::media(other).map(|stream| stream.place()))
     }
 
     /// Whether `sdp` finds one.

@@ -7,6 +7,7 @@ pub mod dialog;
 pub mod digest;
 pub mod header;
 pub mod peer;
+pub mod replaces;
 pub mod sdp;
 pub mod session;
 pub mod transaction;

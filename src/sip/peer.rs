@@ -1,6 +1,6 @@
 //! Whom a message came from or goes to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 
 /// How a message travels (RFC 3261 §18, RFC 7118).
@@ -57,6 +57,11 @@ pub struct FlowId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub u8);
 
+impl ListenerId {
+    /// None of the node's: between two calls of its own. Files have fewer listeners.
+    const INSIDE: ListenerId = ListenerId(u8::MAX);
+}
+
 /// A host's name that a certificate has to bear, by its place in the table's list of them
 /// (`routing::HostNames`); the same name has the same one as long as the node lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,4 +78,18 @@ pub struct Peer {
     pub flow: Option<FlowId>,
     /// Whose certificate it has to show where we open a TLS connection to it; `None`: its address's.
     pub name: Option<NameId>,
+}
+
+impl Peer {
+    /// A call on that shard of this node, as another call of ours reaches it: no message of it leaves the node. What is
+    /// lost on the way is repeated as over UDP.
+    pub const fn inside(shard: u8) -> Peer {
+        let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), shard as u16);
+        Peer { transport: Transport::Udp, addr, listener: ListenerId::INSIDE, flow: None, name: None }
+    }
+
+    /// The shard of a peer inside this node.
+    pub fn shard(&self) -> Option<u8> {
+        if self.listener == ListenerId::INSIDE { u8::try_from(self.addr.port()).ok() } else { None }
+    }
 }

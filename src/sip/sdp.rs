@@ -1,5 +1,5 @@
-//! The little of a session description that signalling needs (RFC 8866, RFC 3264): read where it lies, never
-//! rewritten.
+//! The little of a session description that signalling needs (RFC 8866, RFC 3264): read where it lies, and
+//! rewritten only where a hold ends.
 
 /// One `m=` section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,13 @@ pub struct Media<'a> {
     pub direction: Direction,
     /// The address of its `c=` line, or of the session's where it has none.
     pub address: &'a [u8],
+}
+
+impl<'a> Media<'a> {
+    /// Where it is and which way it flows; which of the formats is used does not matter.
+    pub fn place(&self) -> (&'a [u8], u16, Direction, &'a [u8]) {
+        (self.kind, self.port, self.direction, self.address)
+    }
 }
 
 /// Which way a stream flows, seen from whoever wrote the description (RFC 3264 §5.1).
@@ -72,6 +79,16 @@ pub fn refuse_all(offer: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(stream.protocol);
         out.push(b' ');
         out.extend_from_slice(stream.formats);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends a description as its author would give it if the other side did not hold it: `recvonly` and `inactive`,
+/// which answer a hold (RFC 3264 §6.1), are `sendrecv`; what is `sendonly` is so by its own wish.
+pub fn take_off_hold(sdp: &[u8], out: &mut Vec<u8>) {
+    for line in Lines(sdp) {
+        let held = matches!(line, b"a=recvonly" | b"a=inactive");
+        out.extend_from_slice(if held { b"a=sendrecv" } else { line });
         out.extend_from_slice(b"\r\n");
     }
 }
@@ -151,6 +168,15 @@ mod tests {
         assert_eq!((streams[0].direction, streams[0].address), (Direction::Both, &b"192.0.2.1"[..]));
         assert_eq!(streams[1].direction, Direction::ReceiveOnly);
         assert_eq!(streams[1].address, b"2001:db8::1");
+    }
+
+    #[test]
+    fn what_a_hold_stopped_is_sent_again() {
+        let mut out = Vec::new();
+        take_off_hold(OFFER.replace("m=video", "a=sendonly\r\nm=video").as_bytes(), &mut out);
+        let directions: Vec<_> = media(&out).map(|stream| stream.direction).collect();
+        assert_eq!(directions, [Direction::SendOnly, Direction::Both]);
+        assert_eq!(out.len(), OFFER.len() + "a=sendonly\r\n".len());
     }
 
     #[test]

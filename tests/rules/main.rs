@@ -22,6 +22,8 @@ mod r07;
 mod r08;
 mod r09;
 mod r11;
+mod r11_replaces;
+mod r11_transfer;
 mod r12;
 mod r13;
 mod r13_emergency;

@@ -6,13 +6,13 @@ use super::register::{DESK, Phone, home};
 use super::*;
 
 /// Alice has a number to show; another DID of ours rings bob.
-fn office(agent: &str, rest: &str) -> Setup {
+pub fn office(agent: &str, rest: &str) -> Setup {
     let others = "[[number]]\ndid = \"+12015550102\"\nring = [\"bob\"]\n[dial]\nallow = [\"+1\"]\ndeny = [\"+1900\"]\n";
     home(&format!("number = \"{DID}\"\n{agent}"), &format!("{others}{rest}"))
 }
 
 /// Alice's phone dials; what it hears first, and how the story goes on.
-fn dials(call: Call, to: &str) -> (Vec<u16>, Call) {
+pub fn dials(call: Call, to: &str) -> (Vec<u16>, Call) {
     dials_so(call, to, |message| message)
 }
 

@@ -38,6 +38,9 @@ static SIPPS: AtomicU16 = AtomicU16::new(0);
 /// What a test returns: the first thing that went wrong, in words.
 pub type Outcome = Result<(), String>;
 
+/// The usual keys of the trunk.
+const TRUNK: &str = "gateways = [{ uri = \"sip:{gateway}\" }]\noptions_interval = 0";
+
 /// The real program with one number, one trunk and two agents.
 pub struct World {
     pub host: IpAddr,
@@ -58,11 +61,20 @@ pub struct World {
 impl World {
     /// Starts it; `number` is what `[[number]]` says besides its `did`.
     pub fn start(number: &str) -> Result<World, String> {
-        World::start_with(number, "gateways = [{ uri = \"sip:{gateway}\" }]\noptions_interval = 0")
+        World::start_so(number, TRUNK, 1)
     }
 
     /// The same with more keys for the trunk, where `{gateway}` and `{bob}` stand for an address each.
     pub fn start_with(number: &str, trunk: &str) -> Result<World, String> {
+        World::start_so(number, trunk, 1)
+    }
+
+    /// The same with so many signalling threads.
+    pub fn with_shards(number: &str, shards: u8) -> Result<World, String> {
+        World::start_so(number, TRUNK, shards)
+    }
+
+    fn start_so(number: &str, trunk: &str, shards: u8) -> Result<World, String> {
         let host = own_host();
         let [sip, secure, admin, carrier, gateway, alice, bob] = free_ports(host)?;
         let folder = TempDir::new().map_err(|e| e.to_string())?;
@@ -77,7 +89,7 @@ impl World {
         write(
             &config.join("strowger.toml"),
             &format!(
-                "[node]\nname = \"test\"\ndata_dir = \"{}\"\n\
+                "[node]\nname = \"test\"\nshards = {shards}\ndata_dir = \"{}\"\n\
                  [[listen]]\ntransport = \"udp\"\naddr = \"{host}:{sip}\"\n\
                  [[listen]]\ntransport = \"tcp\"\naddr = \"{host}:{sip}\"\n\
                  [[listen]]\ntransport = \"tls\"\naddr = \"{host}:{secure}\"\ncert = \"tls/edge.pem\"\n\

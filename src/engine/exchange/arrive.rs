@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::abilities::{Abilities, unsupported};
 use super::dialled::{dialled, emergency_of};
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
@@ -26,16 +27,10 @@ use crate::sip::transaction::{self, Key, Meeting};
 use crate::sip::wire::{Kept, Malformed, Message};
 use crate::time::Now;
 
-/// What we allow (RFC 3261 §20.5), as the line that says so.
-pub(super) const ALLOW: &[u8] = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\n";
-/// What we support, as the line that says so.
-pub(super) const SUPPORTED: &[u8] = b"Supported: timer, 100rel\r\n";
 /// The bodies that we understand in an INVITE: SDP, alone or in a multipart (RFC 5621 §3.1).
 const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
 /// How much of what we do not support a 420 names, in bytes: all of a long `Require` would not fit into a datagram.
 const MAX_UNSUPPORTED: usize = 512;
-/// The option tags that a request may require of us.
-const EXTENSIONS: [&str; 2] = ["timer", "100rel"];
 
 impl Exchange {
     pub(super) fn received(&mut self, now: Now, from: Peer, bytes: &[u8], age: Duration, out: &mut Effects) {
@@ -100,6 +95,9 @@ impl Exchange {
         age: Duration,
         out: &mut Effects,
     ) {
+        if from.shard().is_some() {
+            return self.joins(now, from, request, key, out);
+        }
         if request.method() == Method::Register {
             return self.register(now, from, request, key, out);
         }
@@ -111,6 +109,7 @@ impl Exchange {
         } else {
             return self.stranger(from, request, out);
         };
+        let abilities = Abilities::towards(origin.agent().is_some());
         match request.method() {
             Method::Invite => self.invited(now, from, request, key, age, &origin, out),
             Method::Options if self.draining => {
@@ -119,13 +118,13 @@ impl Exchange {
             Method::Options if !is_dialable(request) => {
                 self.refuse_statelessly(from, request, Refusal::Scheme, out)
             }
-            Method::Options if unsupported(request).next().is_some() => {
+            Method::Options if unsupported(request, abilities).next().is_some() => {
                 self.refuse_statelessly(from, request, Refusal::Extension, out)
             }
             Method::Options => self.answer_statelessly(from, request, 200, out, |w| {
-                w.lines(ALLOW);
+                w.lines(abilities.allow);
                 w.header(Name::Accept, ACCEPT);
-                w.lines(SUPPORTED);
+                w.lines(abilities.supported);
             }),
             // These exist only within a dialog (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2).
             Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Cancel => {
@@ -144,7 +143,9 @@ impl Exchange {
 
     /// Whether calls come from there or go there: a trunk's `from`, a gateway, an agent's phone.
     pub(super) fn knows(&self, from: Peer) -> bool {
-        self.table.trunk_of(from.addr).is_some() || self.far_ends.binary_search(&from.addr.ip()).is_ok()
+        from.shard().is_some()
+            || self.table.trunk_of(from.addr).is_some()
+            || self.far_ends.binary_search(&from.addr.ip()).is_ok()
     }
 
     /// R1e: nobody. 403 to an INVITE, silence to the rest.
@@ -169,7 +170,7 @@ impl Exchange {
         self.rejected.count(why.label());
         let retry_after = u64::from((self.names.draw() % 5) as u32) + 1;
         self.answer_statelessly(from, request, why.code(), out, |w| {
-            write_refusal(w, request, why, retry_after)
+            write_refusal(w, request, why, Abilities::towards(false), retry_after)
         });
     }
 
@@ -304,6 +305,7 @@ impl Exchange {
         let text = dialled(invite, origin.reads());
         let number = origin.reads().read_dialled(&text);
         let for_help = origin.agent().and_then(|_| self.table.emergency(&text));
+        let replaces = self.replaced_by(invite, origin);
         Arrival {
             id: self.names.record_id(now.wall),
             dialled: number.map_or_else(|| caller::cut(&text).into(), Into::into),
@@ -316,6 +318,7 @@ impl Exchange {
             offer: Body::of(invite).filter(Body::is_sdp),
             breadth: invite.number(Name::MaxBreadth),
             expires: invite.number(Name::Expires).map(|seconds| Duration::from_secs(seconds.into())),
+            joins: replaces.ok().flatten(),
             at: now,
         }
     }
@@ -338,13 +341,10 @@ impl Exchange {
         if arrival.breadth == Some(0) {
             return Err(Refusal::NoBreadth);
         }
-        if unsupported(invite).next().is_some() {
+        if unsupported(invite, Abilities::towards(origin.agent().is_some())).next().is_some() {
             return Err(Refusal::Extension);
         }
-        // R11: it joins no dialog of ours.
-        if invite.get(Name::Replaces).is_some() {
-            return Err(Refusal::NoDialog);
-        }
+        let joins = self.replaced_by(invite, origin)?;
         if is_encoded(invite) {
             return Err(Refusal::Encoded);
         }
@@ -365,6 +365,7 @@ impl Exchange {
                 }
                 plan
             }
+            Origin::Agent { agent, .. } if joins.is_some() => self.table.plan_beside(agent),
             Origin::Agent { agent, dials } => {
                 self.table.plan_of(agent, &dialled(invite, dials), draw).map_err(refusal_of)?
             }
@@ -421,7 +422,6 @@ impl Exchange {
         out.mark(|| begins(&arrival, invite));
         self.slots.insert(Box::new(Slot {
             key,
-            delayed: arrival.offer.is_none(),
             call: Some(Box::new(Call::new(arrival, plan))),
             opening: Some(Box::new(opening)),
             caller: CallerSide {
@@ -499,7 +499,7 @@ impl Exchange {
         self.scratch.clear();
         let mut w =
             build::answer(&mut self.scratch, invite, from.addr, code, build::phrase(code), Some(&tag));
-        write_refusal(&mut w, invite, why, 0);
+        write_refusal(&mut w, invite, why, Abilities::towards(origin.agent().is_some()), 0);
         let range = w.end();
         self.transactions.set_owner(id, Owner::Nobody);
         self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
@@ -529,6 +529,8 @@ impl Exchange {
             Owner::Asked(slot, leg) => names::tag(slot, leg, 0),
             Owner::Leg(..)
             | Owner::Passed(..)
+            | Owner::Offered(..)
+            | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
             | Owner::Leaving(..)
@@ -550,9 +552,11 @@ impl Exchange {
                     self.happen(now, slot, Event::CallerCancelled { reason }, out);
                 }
             }
-            Owner::Asked(slot, _) => self.cancel_passed(now, slot, invite, out),
+            Owner::Asked(slot, leg) => self.cancel_passed(now, slot, leg, invite, out),
             Owner::Leg(..)
             | Owner::Passed(..)
+            | Owner::Offered(..)
+            | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
             | Owner::Leaving(..)
@@ -568,7 +572,7 @@ impl Exchange {
     }
 }
 
-fn refusal_of(why: NoPlan) -> Refusal {
+pub(super) fn refusal_of(why: NoPlan) -> Refusal {
     match why {
         NoPlan::NotANumber | NoPlan::UnknownNumber(_) | NoPlan::Disabled(_) => Refusal::UnknownNumber,
         NoPlan::Forbidden(_) => Refusal::Forbidden,
@@ -577,15 +581,21 @@ fn refusal_of(why: NoPlan) -> Refusal {
 }
 
 /// What a refusal says beside its status.
-pub(super) fn write_refusal(w: &mut Writer<'_>, request: &Message<'_>, why: Refusal, retry_after: u64) {
+pub(super) fn write_refusal(
+    w: &mut Writer<'_>,
+    request: &Message<'_>,
+    why: Refusal,
+    abilities: Abilities,
+    retry_after: u64,
+) {
     match why {
         Refusal::MethodNotAllowed => {
-            w.lines(ALLOW);
+            w.lines(abilities.allow);
         }
         Refusal::Extension => {
             let mut tags: SmallVec<[&[u8]; 8]> = SmallVec::new();
             let mut room = MAX_UNSUPPORTED;
-            for tag in unsupported(request).filter(|tag| !tag.is_empty()) {
+            for tag in unsupported(request, abilities).filter(|tag| !tag.is_empty()) {
                 let Some(left) = room.checked_sub(tag.len() + 2) else { continue };
                 room = left;
                 tags.extend_from_slice(if tags.is_empty() { &[][..] } else { &[b", "] });
@@ -651,13 +661,6 @@ fn is_forwarded(plan: &Plan) -> bool {
 /// Whether the Request-URI is `sip:`, `sips:` or `tel:`.
 fn is_dialable(request: &Message<'_>) -> bool {
     request.uri().is_ok_and(|uri| uri.scheme.is_dialable())
-}
-
-/// The option tags that a request requires and that we do not have.
-pub(super) fn unsupported<'m>(request: &'m Message<'_>) -> impl Iterator<Item = &'m [u8]> {
-    request
-        .list(Name::Require)
-        .filter(|tag| !EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes())))
 }
 
 fn is_encoded(invite: &Message<'_>) -> bool {

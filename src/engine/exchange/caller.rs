@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::arrive::{ALLOW, SUPPORTED};
 use super::carry::Kind;
 use super::slot::{Opening, Reliability, Reliable, Slot, Stage, Waiting, Wake};
 use super::story::What;
@@ -78,7 +77,7 @@ impl Exchange {
         let our_tag = names::tag(key, LegId::CALLER, tag);
         let mut w = opening.head.answer_with_routes(&mut self.scratch, code, &our_tag);
         super::write_contact(&mut w, opening.dialog.scheme(), slot.caller.peer.transport, &host);
-        w.lines(ALLOW);
+        w.lines(slot.abilities(LegId::CALLER).allow);
         if reliably {
             slot.caller.rseq += 1;
             w.header(Name::Require, b"100rel");
@@ -188,8 +187,9 @@ impl Exchange {
         self.scratch.clear();
         let mut w = opening.head.answer_with_routes(&mut self.scratch, 200, &our_tag);
         super::write_contact(&mut w, opening.dialog.scheme(), slot.caller.peer.transport, &host);
-        w.lines(ALLOW);
-        w.lines(SUPPORTED);
+        let abilities = slot.abilities(LegId::CALLER);
+        w.lines(abilities.allow);
+        w.lines(abilities.supported);
         if let Some(session) = slot.caller.side.session {
             session.write_answer(&mut w);
         }

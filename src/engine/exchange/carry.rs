@@ -88,9 +88,12 @@ impl Exchange {
 
     /// The side that hears what this one says; none while nobody is joined with the caller.
     pub(super) fn other_side(&self, key: SlotKey, leg: LegId) -> Option<LegId> {
+        let call = self.slots.get(key)?.call.as_deref()?;
         match leg {
-            LegId::CALLER => self.slots.get(key)?.call.as_deref()?.winner(),
-            _ => Some(LegId::CALLER),
+            LegId::CALLER => call.other(leg),
+            // What a leg says before anybody is joined is the caller's to hear.
+            _ if !call.is_bridged() => Some(LegId::CALLER),
+            leg => call.other(leg),
         }
     }
 }

@@ -131,6 +131,7 @@ impl Exchange {
             offer: None,
             breadth: None,
             expires: None,
+            joins: None,
             at: now,
         }
     }

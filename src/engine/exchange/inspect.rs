@@ -12,13 +12,14 @@ use super::story::Story;
 use super::{Desk, Exchange, Settings, SlotKey};
 use crate::call::cdr::Role;
 use crate::call::event::LegId;
-use crate::call::leg::{Destination, LegState};
+use crate::call::leg::LegState;
 use crate::call::story::{CallPlace, CallStory, LiveCall, StoryLeg, StoryTimer};
 use crate::call::{Call, Seen};
 use crate::sip::build::Writer;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::{Peer, Transport};
+use crate::sip::transaction;
 use crate::sip::uri::Scheme;
 use crate::sip::wire::Message;
 use crate::time::{Now, Wall};
@@ -126,10 +127,7 @@ fn story_of(now: Now, call: &Call, story: &Story, armed: &[Armed], legs: &[Glimp
         sip_call_id,
     };
     let legs = call.legs.iter().zip(1u8..).map(|(leg, id)| {
-        let (role, name) = match &leg.to {
-            Destination::Phone { agent, .. } => (Role::Agent, agent.name.clone()),
-            Destination::Gateway { number, .. } => (Role::Forward, number.to_string().into()),
-        };
+        let (role, name) = call.role(LegId(id), leg);
         let (sip_call_id, peer) = seen(usize::from(id));
         let state = match leg.state {
             LegState::Calling => "calling",
@@ -205,10 +203,16 @@ impl Slot {
         }
     }
 
-    /// Whether our INVITE to a leg with this Call-ID still awaits its final response.
-    pub fn awaits_final(&self, leg: LegId, call_id: &[u8]) -> bool {
-        let side = leg.index().checked_sub(1).and_then(|at| self.legs.get(at));
-        side.is_some_and(|side| side.side.stage == Stage::Early && side.call_id == *call_id)
+    /// Our INVITE to a leg with this Call-ID, where no final response has come: one that we gave up may be answered before
+    /// that is heard of.
+    pub fn awaits_final(&self, leg: LegId, call_id: &[u8]) -> Option<transaction::Id> {
+        let side = leg.index().checked_sub(1).and_then(|at| self.legs.get(at))?;
+        let may_answer = match side.side.stage {
+            Stage::Early => true,
+            Stage::Abandoned(_) => side.stray_acks.is_empty(),
+            Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone => false,
+        };
+        side.transaction.filter(|_| may_answer && side.call_id == *call_id)
     }
 
     /// The early dialog of a leg that a request names.
@@ -258,6 +262,10 @@ impl Settings {
     /// How Via and Contact name us towards a peer.
     pub(super) fn host_of(&self, desk: &dyn Desk, peer: Peer) -> Host {
         let mut host = Host::new();
+        if peer.shard().is_some() {
+            host.extend_from_slice(b"inside.invalid");
+            return host;
+        }
         let Some(listener) = self.listeners.get(usize::from(peer.listener.0)) else { return host };
         match &listener.advertise {
             Some(advertise) => host.extend_from_slice(advertise.as_bytes()),

@@ -43,6 +43,8 @@ impl Exchange {
             Owner::Asked(..)
             | Owner::Leg(..)
             | Owner::Passed(..)
+            | Owner::Offered(..)
+            | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
             | Owner::Leaving(..)

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
-use super::arrive::{ALLOW, SUPPORTED};
+use super::abilities::Abilities;
 use super::carry::goes_along;
 use super::challenged::{Challenged, Shown};
 use super::names::CallIdText;
 use super::slot::{CalledSide, Owner, Side, Special, Stage};
 use super::story::What;
 use super::{Effects, Exchange, Mark, Settings, SlotKey, names};
+use crate::call::Invitation;
 use crate::call::event::{Event, LegEvent, LegId};
 use crate::call::leg::{Destination, Leg};
 use crate::call::presentation::Presentation;
@@ -32,6 +33,9 @@ type Target = SmallVec<[u8; 64]>;
 /// Requests above this go by a stream where the far side takes one: they would not fit into a datagram on
 /// every path (RFC 3261 §18.1.1).
 const MAX_DATAGRAM: usize = 1300;
+
+/// The Call-ID of a leg before its INVITE: none that we give.
+const NO_CALL_ID: CallIdText = [b'-'; super::names::CALL_ID_LEN];
 
 /// Which INVITE of a leg this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +72,20 @@ impl Exchange {
         out: &mut Effects,
     ) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
-        let (Some(call), Some(opening)) = (slot.call.as_deref(), slot.opening.as_deref()) else {
-            return false;
+        let Some(call) = slot.call.as_deref() else { return false };
+        let invite = match call.onward_of(id) {
+            Some(_) => self.referrals.get(&key).map(|referral| &referral.request),
+            None => slot.opening.as_deref().map(|opening| &opening.invite),
         };
+        let Some(invite) = invite else { return false };
+        let invitation = call.invitation(id);
         let Some(leg) = call.leg(id) else { return false };
         let Some(peer) = self.settings.peer_of(leg) else { return false };
-        let pinned = leg.phone().is_some_and(|phone| phone.route.is_empty() && phone.peer.is_some());
+        let pinned = match &leg.to {
+            Destination::Phone { contact, .. } => contact.route.is_empty() && contact.peer.is_some(),
+            Destination::Inside(_) => true,
+            Destination::Gateway { .. } => false,
+        };
         let takes_streams = attempt != Attempt::Datagram && leg.gateway().is_some_and(|at| at.long_by_tcp);
         let over = |peer: Peer| (peer, self.settings.host_of(&*self.desk, peer));
         let first = over(peer);
@@ -98,8 +110,9 @@ impl Exchange {
             scratch.clear();
             let draft = Draft {
                 leg,
-                invite: opening.invite.fields(),
-                call,
+                invite: invite.fields(),
+                invitation: &invitation,
+                first_call_id: &slot.caller.call_id,
                 host: &host,
                 peer,
                 call_id: &call_id,
@@ -128,6 +141,9 @@ impl Exchange {
         out.mark(|| Mark::Leg { call: call.arrival.id.clone(), call_id: call_id.into() });
         slot.pins += 1;
         side.called(transaction, call_id, peer, cseq, min_se);
+        if invitation.offer.is_none() {
+            side.special.get_or_insert_default().delayed = true;
+        }
         if pinned {
             side.special.get_or_insert_default().pinned = true;
         }
@@ -146,6 +162,11 @@ impl CalledSide {
         self.special.as_ref().is_some_and(|special| special.pinned).then_some(self.peer)
     }
 
+    /// Whether our INVITE left the offer to it.
+    pub fn is_delayed(&self) -> bool {
+        self.special.as_ref().is_some_and(|special| special.delayed)
+    }
+
     /// A Min-SE of its own (RFC 4028 §7.4).
     pub fn min_se(&self) -> Option<u32> {
         self.special.as_ref()?.min_se
@@ -157,11 +178,11 @@ impl CalledSide {
     }
 
     /// A leg before its INVITE.
-    fn uncalled(peer: Peer) -> Self {
+    pub fn uncalled(peer: Peer) -> Self {
         CalledSide {
             side: Side { stage: Stage::Gone, ..Side::new(0) },
             transaction: None,
-            call_id: [b'-'; super::names::CALL_ID_LEN],
+            call_id: NO_CALL_ID,
             peer,
             forks: SmallVec::new(),
             stray_acks: SmallVec::new(),
@@ -190,8 +211,9 @@ impl CalledSide {
         self.forks.clear();
     }
 
+    /// Whether there was ever a dialog, or an INVITE that could have made one.
     pub fn was_called(&self) -> bool {
-        self.transaction.is_some()
+        self.call_id != NO_CALL_ID
     }
 
     /// Whether its INVITE went by a stream only because it is long.
@@ -203,9 +225,11 @@ impl CalledSide {
 /// An INVITE that is being written.
 struct Draft<'a> {
     leg: &'a Leg,
-    /// The caller's.
+    /// The caller's INVITE, or the REFER that led here.
     invite: Fields<'a, 'a>,
-    call: &'a crate::call::Call,
+    invitation: &'a Invitation<'a>,
+    /// Of the caller's dialog.
+    first_call_id: &'a [u8],
     host: &'a [u8],
     peer: Peer,
     call_id: &'a CallIdText,
@@ -230,8 +254,8 @@ impl Given<'_> {
 impl Draft<'_> {
     fn write(&self, out: &mut Vec<u8>, tag: &[u8], branch: &[u8]) -> std::ops::Range<usize> {
         let target = request_uri(self.leg);
-        let plan = &self.call.plan;
-        let presentation = Presentation::of(self.leg, plan, &self.call.arrival.caller, self.host);
+        let Invitation { plan, caller, offer, .. } = *self.invitation;
+        let presentation = Presentation::of(self.leg, plan, caller, self.host);
         let mut w = Writer::request(out, Method::Invite.token(), &target);
         w.via(self.peer.transport, self.host, branch);
         let hops = self.invite.max_forwards().ok().flatten().unwrap_or(70);
@@ -240,6 +264,9 @@ impl Draft<'_> {
             for route in &contact.route {
                 w.header(Name::Route, route.as_bytes());
             }
+        }
+        if let Destination::Inside(inside) = &self.leg.to {
+            w.header(Name::Replaces, inside.replaces.as_bytes());
         }
         self.write_breadth(&mut w);
         presentation.write_from(&mut w, tag);
@@ -250,24 +277,24 @@ impl Draft<'_> {
             credentials.write(&mut w, &target);
         }
         super::write_contact(&mut w, scheme(self.leg, &target), self.peer.transport, self.host);
-        w.lines(ALLOW);
+        let abilities = Abilities::towards(self.leg.agent().is_some());
+        w.lines(abilities.allow);
         // A reliable offer would want its answer in PRACK, and the caller has none yet (R4).
-        let delayed = self.call.arrival.offer.is_none();
-        w.lines(if delayed { b"Supported: timer\r\n" } else { SUPPORTED });
+        w.lines(if offer.is_none() { b"Supported: timer\r\n" } else { abilities.supported });
         let min_se = self.min_se.unwrap_or(session::MIN_SE);
         w.number(Name::SessionExpires, u64::from(session::SESSION_EXPIRES.max(min_se)));
         w.number(Name::MinSe, u64::from(min_se));
         presentation.write_identity(&mut w, &target, self.invite);
         let trunk = self.leg.trunk().map(|trunk| &**trunk);
-        let hides = self.call.arrival.caller.withheld;
+        let hides = caller.withheld;
         let may_go = self.invite.named(Name::may_go_along);
         for field in may_go.filter(|field| goes_along(field, trunk, hides)) {
             w.field(&field);
         }
         if self.leg.trunk().is_none_or(|trunk| trunk.x_cid) {
-            w.header(Name::XCid, self.invite.get(Name::CallId).unwrap_or_default());
+            w.header(Name::XCid, self.first_call_id);
         }
-        match &self.call.arrival.offer {
+        match offer {
             Some(offer) => w.body(offer.header_lines(), offer.bytes()),
             None => w.end(),
         }
@@ -275,8 +302,8 @@ impl Draft<'_> {
 
     /// Max-Breadth is split between the legs of a step that ring at once (RFC 5393 §5.3).
     fn write_breadth(&self, w: &mut Writer<'_>) {
-        let Some(breadth) = self.call.arrival.breadth else { return };
-        let step = self.call.plan.steps.get(usize::from(self.leg.target.step));
+        let Some(breadth) = self.invitation.breadth else { return };
+        let step = self.invitation.plan.steps.get(usize::from(self.leg.target.step));
         let targets = step.map_or(1, |step| u32::try_from(step.targets.len()).unwrap_or(u32::MAX));
         w.number(Name::MaxBreadth, u64::from(breadth / targets.clamp(1, breadth.max(1))));
     }
@@ -286,6 +313,7 @@ impl Draft<'_> {
 fn request_uri(leg: &Leg) -> Target {
     match &leg.to {
         Destination::Phone { contact, .. } => Target::from_slice(contact.uri.as_bytes()),
+        Destination::Inside(_) => Target::from_slice(b"sip:inside.invalid"),
         Destination::Gateway { number, trunk, .. } => {
             let uri = leg.gateway().map_or(&[][..], |gateway| gateway.uri.as_bytes());
             let mut target = Target::from_slice(if is_sips(uri) { b"sips:" } else { b"sip:" });
@@ -303,7 +331,7 @@ fn request_uri(leg: &Leg) -> Target {
 fn scheme(leg: &Leg, target: &[u8]) -> Scheme {
     let route = match &leg.to {
         Destination::Phone { contact, .. } => contact.route.first().map(|route| route.as_bytes()),
-        Destination::Gateway { .. } => None,
+        Destination::Gateway { .. } | Destination::Inside(_) => None,
     };
     let secure_route =
         route.is_some_and(|route| Address::parse(route).is_ok_and(|route| route.uri.scheme == Scheme::Sips));
@@ -333,6 +361,7 @@ impl Settings {
                 let name = leg.gateway().and_then(|gateway| gateway.name);
                 exits.current().map(|exit| (exit.addr, exit.transport, name))?
             }
+            Destination::Inside(inside) => return Some(Peer::inside(inside.shard)),
         };
         let name = name.filter(|_| transport == Transport::Tls);
         self.peer_at(addr?, transport).map(|peer| Peer { name, ..peer })

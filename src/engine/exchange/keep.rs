@@ -15,8 +15,6 @@ use crate::sip::transaction::Response;
 use crate::sip::wire::Message;
 use crate::time::Now;
 
-use super::arrive::{ALLOW, SUPPORTED};
-
 /// How often a side without session timers is asked whether it lives (R12).
 const KEEP_ALIVE: Duration = Duration::from_secs(300);
 /// How often the pause before a refresh doubles: from 4 s to beyond half of the longest interval that anyone asks for.
@@ -89,6 +87,7 @@ impl Exchange {
         };
         let Some(slot) = self.slots.get_mut(key) else { return };
         let body: Option<Body> = slot.call.as_deref().and_then(|call| call.sdp_shown_to(leg).cloned());
+        let abilities = slot.abilities(leg);
         let Some(side) = slot.side(leg) else { return };
         let method = if side.allows_update { Method::Update } else { Method::Invite };
         let Some(dialog) = side.dialog.as_deref_mut() else { return };
@@ -97,8 +96,8 @@ impl Exchange {
         self.scratch.clear();
         let mut w = dialog.request(&mut self.scratch, method, branch.as_ref(), &host);
         write_contact(&mut w, scheme, peer.transport, &host);
-        w.lines(ALLOW);
-        w.lines(SUPPORTED);
+        w.lines(abilities.allow);
+        w.lines(abilities.supported);
         session.write_refresh(&mut w);
         let range = match (method, &body) {
             (Method::Invite, Some(body)) => w.body(body.header_lines(), body.bytes()),

@@ -1,6 +1,7 @@
 //! PURE. One shard's exchange: it owns its calls, dialogs, transactions and timers. A message, a moment or
 //! an operator's wish comes in; bytes to send and notices come out. No socket, clock, task or lock.
 //!
+//! - [`abilities`]: what we say that we can.
 //! - [`admission`]: whether new calls are taken.
 //! - [`arrive`]: requests outside a dialog, and how a call begins.
 //! - [`authenticate`]: who an agent is; [`register`]: where its phones are; [`binding`]: who keeps that.
@@ -10,11 +11,14 @@
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
 //! - [`challenged`]: a challenge of what we sent, and our answer.
 //! - [`carry`]: the headers that go along from one side to the other.
+//! - [`refer`]: an agent sends the other side on.
+//! - [`replace`]: another call takes the place of a dialog of ours.
 //! - [`keep`]: session timers and keep-alive.
 //! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways; [`phones`]: those to phones behind a NAT;
 //!   [`enroll`]: our registration at carriers.
 //! - [`fault`]: what a caught panic leaves to do.
 
+mod abilities;
 mod admission;
 mod again;
 mod arrive;
@@ -36,14 +40,16 @@ mod keep;
 mod names;
 mod perform;
 mod phones;
+mod refer;
 mod register;
+mod replace;
 mod reply;
 mod slot;
 mod story;
 mod switchboard;
 mod within;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +76,7 @@ use names::Namer;
 use switchboard::Switchboard;
 
 pub use names::{LineTokens, Router, SlotKey, find_call_id};
-use slot::{Armed, Slot};
+use slot::{Armed, Referral, Slot};
 pub use slot::{Owner, Wake};
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
@@ -374,6 +380,8 @@ pub struct Exchange {
     /// How often a timer was set.
     armed: u32,
     slots: Slots,
+    /// The last REFER of those calls in progress that had one.
+    referrals: BTreeMap<SlotKey, Referral>,
     /// Events that an action caused, for the same turn.
     pending: VecDeque<(SlotKey, Event)>,
     actions: Vec<Action>,
@@ -431,6 +439,7 @@ impl Exchange {
             now: Instant::ZERO,
             armed: 0,
             slots: Slots::default(),
+            referrals: BTreeMap::new(),
             pending: VecDeque::new(),
             actions: Vec::new(),
             scratch: Vec::with_capacity(2048),

@@ -26,7 +26,7 @@ pub type Tag = [u8; TAG_LEN];
 pub type CallIdText = [u8; CALL_ID_LEN];
 
 /// A slot of the slab, and which of its tenants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey {
     pub index: u32,
     pub nonce: u32,

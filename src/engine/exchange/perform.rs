@@ -6,7 +6,7 @@ use super::carry::Kind;
 use super::inspect::Ended;
 use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
-use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, write_contact};
+use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, names, write_contact};
 use crate::call::event::{Action, Answer, Event, LegId, Why};
 use crate::call::story::Way;
 use crate::sip::body::Body;
@@ -15,11 +15,11 @@ use crate::sip::dialog::{MAX_FORWARDS, is_secure};
 use crate::sip::header::{Method, Name};
 use crate::sip::sdp;
 use crate::sip::session::Session;
+use crate::sip::transaction;
 use crate::sip::uri::Scheme;
 use crate::sip::wire::Message;
 use crate::time::Now;
 
-use super::arrive::{ALLOW, SUPPORTED};
 use super::caller::cause_digits;
 
 impl Exchange {
@@ -41,6 +41,10 @@ impl Exchange {
             Action::Reply { leg, method, code, body } => {
                 self.reply(now, key, leg, method, code, body.as_ref(), out)
             }
+            Action::Offer { leg, body } => self.offer(now, key, leg, &body, out),
+            Action::Pause { leg, timer } => self.pause(now, key, leg, timer),
+            Action::Report { code, q850, why } => self.report(now, key, code, q850, why, out),
+            Action::Leaves(leg) => self.leaves(now, key, leg, out),
             Action::Settle { leg, answer } => {
                 let answer = answer.map_or(Answer::None, Answer::Of);
                 self.acknowledge(now, key, leg, &answer, out);
@@ -173,6 +177,7 @@ impl Exchange {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let extra = slot.asked.iter().rev().find(|asked| asked.leg != leg && asked.method == method);
         let request = extra.map(|asked| asked.request.clone()).unwrap_or_default();
+        let abilities = slot.abilities(leg);
         let Some(side) = slot.side(leg) else { return };
         let (Ok((transaction, branch)), Some(dialog)) = (reserved, side.dialog.as_deref_mut()) else {
             return;
@@ -187,8 +192,8 @@ impl Exchange {
         let mut w = dialog.request_with_hops(&mut self.scratch, method, branch.as_ref(), &host, hops);
         if matches!(method, Method::Invite | Method::Update) {
             write_contact(&mut w, scheme, peer.transport, &host);
-            w.lines(ALLOW);
-            w.lines(SUPPORTED);
+            w.lines(abilities.allow);
+            w.lines(abilities.supported);
             if let Some(session) = side.session {
                 session.write_refresh(&mut w);
             }
@@ -250,6 +255,7 @@ impl Exchange {
         if let Some(dialog) = slot.dialog_of(leg).filter(|_| refreshes) {
             dialog.refresh_target(&request, from, &self.settings);
         }
+        let abilities = slot.abilities(leg);
         let Some(side) = slot.side(leg) else { return };
         // In an early dialog, or after a BYE, there is none.
         let dialog = side.dialog.as_deref();
@@ -261,12 +267,15 @@ impl Exchange {
         };
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
-        let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), None);
+        // An INVITE that came to take another's place makes its dialog with this answer.
+        let tag = request.to().tag().is_none().then(|| names::tag(key, leg, 0));
+        let tag = tag.as_ref().map(|tag| &tag[..]);
+        let mut w = build::answer(&mut self.scratch, &request, from.addr, code, build::phrase(code), tag);
         if matches!(method, Method::Invite | Method::Update) && accepted {
             w.copy(request.head(), Name::RecordRoute);
             write_contact(&mut w, scheme, peer.transport, &host);
-            w.lines(ALLOW);
-            w.lines(SUPPORTED);
+            w.lines(abilities.allow);
+            w.lines(abilities.supported);
             if let Ok(Some(session)) = Session::of_request(&request)
                 && side.session.is_some()
                 && request.get(Name::SessionExpires).is_some()
@@ -292,6 +301,37 @@ impl Exchange {
         }
         if refreshes {
             self.session_begins(now, key, leg);
+        }
+    }
+
+    /// A side is out, and the call goes on. What it still asks is answered (RFC 3261 §15.1.2), the other may ask again
+    /// what it was asked, and an INVITE that was passed on of either is given up.
+    fn leaves(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        let Some(slot) = self.slots.get(key) else { return };
+        if leg == LegId::CALLER
+            && let Some(call) = slot.call.as_deref()
+        {
+            self.desk.leave(&call.plan.origin, &call.plan.urgency, now.mono);
+        }
+        let concerned =
+            |asked: &&Asked| !asked.request.is_empty() && (asked.leg == leg || asked.passed.is_some());
+        let open: Vec<(LegId, Method, Option<transaction::Id>)> = slot
+            .asked
+            .iter()
+            .filter(concerned)
+            .map(|asked| (asked.leg, asked.method, asked.passed))
+            .collect();
+        for (asker, method, passed) in open {
+            if let Some(passed) = passed.filter(|_| method == Method::Invite) {
+                self.transactions.cancel(now.mono, passed, None, &mut out.out);
+            }
+            let offers = matches!(method, Method::Invite | Method::Update);
+            let code = match (asker == leg, offers) {
+                (true, _) => 487,
+                (false, true) => 491,
+                (false, false) => 480,
+            };
+            self.reply(now, key, asker, method, code, None, out);
         }
     }
 
@@ -339,12 +379,15 @@ impl Exchange {
         let Some(call) = slot.call.take() else { return };
         slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
         slot.opening = None;
+        self.referrals.remove(&key);
         if std::mem::take(&mut slot.counted)
             && let (Some(caller), Some(did)) = (call.arrival.caller.number, call.plan.did)
         {
             self.desk.ringing_ended(caller, did);
         }
-        self.desk.leave(&call.plan.origin, &call.plan.urgency, now.mono);
+        if call.caller_left().is_none() {
+            self.desk.leave(&call.plan.origin, &call.plan.urgency, now.mono);
+        }
         debug_assert!(
             !call.legs.iter().any(|leg| leg.hold != crate::call::leg::Hold::Nothing),
             "a leg outlives its call"
@@ -361,12 +404,12 @@ impl Exchange {
     /// Ends whatever dialogs and INVITEs a call has, without asking it.
     pub(super) fn end_from_dialogs(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let (legs, delayed) = (slot.legs.len(), slot.delayed);
-        for at in 0..legs {
+        for at in 0..slot.legs.len() {
             let leg = LegId(u8::try_from(at + 1).unwrap_or(u8::MAX));
-            let side = self.slots.get_mut(key).and_then(|slot| slot.side(leg));
-            if side.is_some_and(|side| matches!(side.stage, Stage::Accepted { .. })) {
-                let answer = if delayed { Answer::RefuseAll } else { Answer::None };
+            let called = self.slots.get_mut(key).and_then(|slot| slot.called(leg));
+            let open = called.filter(|called| matches!(called.side.stage, Stage::Accepted { .. }));
+            if let Some(called) = open {
+                let answer = if called.is_delayed() { Answer::RefuseAll } else { Answer::None };
                 self.acknowledge(now, key, leg, &answer, out);
             }
             self.abandon(now, key, leg, Why::NoAnswer, out);

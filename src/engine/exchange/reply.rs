@@ -10,9 +10,9 @@ use super::invite::Attempt;
 use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
 use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, SlotKey};
-use crate::call::caller;
 use crate::call::event::{Answer, Contacts, Event, Fork, Gone, LegEvent, LegId, Redirect, Why};
 use crate::call::story::Way;
+use crate::call::{Call, caller};
 use crate::number;
 use crate::sip::body::Body;
 use crate::sip::dialog::{Dialog, Ways};
@@ -65,6 +65,13 @@ impl Exchange {
                 }
             },
             Owner::Passed(key, leg) => self.passed_answered(now, key, leg, kind, response, out),
+            Owner::Offered(key, leg) => {
+                if kind != Response::Provisional {
+                    self.offer_is_closed(key, leg);
+                }
+                self.passed_answered(now, key, leg, kind, response, out);
+            }
+            Owner::Notified(key, leg) => self.notified(key, leg, code),
             Owner::Refresh(key, leg) => self.refreshed(now, key, leg, kind, response, out),
             Owner::KeepAlive(key, leg) => match kind {
                 Response::Provisional => {}
@@ -164,9 +171,8 @@ impl Exchange {
         response: &Message<'_>,
         out: &mut Effects,
     ) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        let delayed = slot.delayed;
-        let Some(side) = slot.called(leg) else { return };
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
+        let delayed = side.is_delayed();
         let Some(fork) = side.fork_of(response.to().tag().unwrap_or_default()) else { return };
         match side.side.stage.clone() {
             Stage::Early => {
@@ -211,18 +217,17 @@ impl Exchange {
     /// R5: only where another leg of this call was bridged is it completed elsewhere.
     fn why_unwanted(&self, key: SlotKey) -> Why {
         let Some(slot) = self.slots.get(key) else { return Why::NoAnswer };
-        let talks = slot.call.as_deref().is_some_and(|call| call.winner().is_some());
+        let talks = slot.call.as_deref().is_some_and(Call::is_bridged);
         if slot.bridged || talks { Why::Elsewhere } else { Why::NoAnswer }
     }
 
     /// A leg that answered and was not bridged after all: nobody is to pay for it.
     fn end_unwanted(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let (delayed, winner) = (slot.delayed, slot.call.as_deref().and_then(|call| call.winner()));
-        let unwanted = winner != Some(leg)
-            && slot.side(leg).is_some_and(|side| matches!(side.stage, Stage::Accepted { .. }));
-        if unwanted {
-            let answer = if delayed { Answer::RefuseAll } else { Answer::None };
+        let wanted = slot.call.as_deref().is_some_and(|call| call.holds(leg));
+        let open = slot.called(leg).filter(|called| matches!(called.side.stage, Stage::Accepted { .. }));
+        if let Some(called) = open.filter(|_| !wanted) {
+            let answer = if called.is_delayed() { Answer::RefuseAll } else { Answer::None };
             self.acknowledge(now, key, leg, &answer, out);
             let why = self.why_unwanted(key);
             self.bye(now, key, leg, why, out);
@@ -242,9 +247,8 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let body = Body::of(response);
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        let delayed = slot.delayed;
-        let Some(side) = slot.called(leg) else { return };
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
+        let delayed = side.is_delayed();
         let tag = response.to().tag().unwrap_or_default();
         let Some(fork) = side.fork_of(tag) else { return };
         // Repeated after our ACK and BYE: the ACK again, the BYE repeats itself.
@@ -496,6 +500,8 @@ impl Exchange {
                 }
                 if let Owner::Leg(key, _)
                 | Owner::Passed(key, _)
+                | Owner::Offered(key, _)
+                | Owner::Notified(key, _)
                 | Owner::Refresh(key, _)
                 | Owner::KeepAlive(key, _)
                 | Owner::Leaving(key, _) = owner
@@ -533,6 +539,12 @@ impl Exchange {
                     self.happen(now, key, Event::Replied { leg, method, code: 408, body: None }, out);
                 }
             }
+            Owner::Offered(key, leg) => {
+                self.offer_is_closed(key, leg);
+                let event = Event::Replied { leg, method: Method::Invite, code: 408, body: None };
+                self.happen(now, key, event, out);
+            }
+            Owner::Notified(key, leg) => self.notified(key, leg, code),
             Owner::Refresh(key, leg) | Owner::KeepAlive(key, leg) => {
                 debug_assert!(code >= 400);
                 self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
@@ -566,6 +578,8 @@ impl Owner {
             Owner::Asked(key, leg)
             | Owner::Leg(key, leg)
             | Owner::Passed(key, leg)
+            | Owner::Offered(key, leg)
+            | Owner::Notified(key, leg)
             | Owner::Refresh(key, leg)
             | Owner::KeepAlive(key, leg)
             | Owner::Leaving(key, leg) => Some((key, leg)),

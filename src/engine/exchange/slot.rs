@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::abilities::Abilities;
 use super::challenged::{Challenged, Shown};
 use super::errand::AskKey;
 use super::names::{CallIdText, SlotKey};
@@ -31,6 +32,10 @@ pub enum Owner {
     Leg(SlotKey, LegId),
     /// A request that we passed on to a side.
     Passed(SlotKey, LegId),
+    /// A re-INVITE of our own to a side that is joined with another.
+    Offered(SlotKey, LegId),
+    /// Our NOTIFY to who sent the other side on.
+    Notified(SlotKey, LegId),
     /// Our session refresh.
     Refresh(SlotKey, LegId),
     /// Our in-dialog OPTIONS.
@@ -66,6 +71,7 @@ impl Wake {
             Wake::Call(Timer::TryTimeout(leg)) => ("TryTimeout", Some(leg)),
             Wake::Call(Timer::RepeatRinging) => ("RepeatRinging", None),
             Wake::Call(Timer::MaxCall) => ("MaxCall", None),
+            Wake::Call(Timer::Rejoin) => ("Rejoin", None),
             Wake::Session(leg) => ("Session", Some(leg)),
             Wake::KeepAlive(leg) => ("KeepAlive", Some(leg)),
             Wake::RepeatReliable => ("RepeatReliable", None),
@@ -88,8 +94,6 @@ pub struct Slot {
     pub key: SlotKey,
     /// `None` once its record is written.
     pub call: Option<Box<Call>>,
-    /// The caller left the offer to us (RFC 3261 §13.2.1).
-    pub delayed: bool,
     /// Until the caller's INVITE has its final response.
     pub opening: Option<Box<Opening>>,
     pub caller: CallerSide,
@@ -104,6 +108,29 @@ pub struct Slot {
     pub counted: bool,
     /// Our 200 went to the caller: a leg was bridged.
     pub bridged: bool,
+}
+
+/// A REFER, and what its sender is told (RFC 3515).
+#[derive(Debug)]
+pub struct Referral {
+    pub by: LegId,
+    /// What the INVITE to its target begins with.
+    pub request: Kept,
+    pub subscription: Subscription,
+    /// The dialog of a sender that has hung up: what it is told goes by that.
+    pub dialog: Option<Box<Dialog>>,
+    /// The sides that have sent one, this one included.
+    pub senders: SmallVec<[LegId; 2]>,
+}
+
+/// Whether the sender of a REFER is told what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscription {
+    /// It wants to hear nothing (RFC 4488), or has heard the last of it.
+    None,
+    /// `id`: the CSeq of its REFER, where that was not the first of the dialog (RFC 3515 §2.4.6). `told`: the last
+    /// status; `progress`: how many so far.
+    Active { id: Option<u32>, told: u16, progress: u8 },
 }
 
 /// What the caller's INVITE left for its answers and for the legs' INVITEs.
@@ -143,7 +170,7 @@ pub struct Side {
     pub session: Option<Session>,
     /// When a 2xx last refreshed the session: what it ends by (RFC 4028 §10).
     pub refreshed: Instant,
-    /// Our refresh that awaits its final response.
+    /// Our refresh, or another re-INVITE of our own, that awaits its final response.
     pub refresh: Option<(transaction::Id, Method)>,
     /// How often our refresh has been put off since the last one.
     pub put_off: u8,
@@ -272,11 +299,21 @@ pub struct CalledSide {
     pub special: Option<Box<Special>>,
 }
 
+impl CalledSide {
+    /// One that came to take another's place, with its dialog.
+    pub fn joining(call_id: CallIdText, peer: Peer, dialog: Dialog) -> Self {
+        let side = Side { stage: Stage::Confirmed, dialog: Some(Box::new(dialog)), ..Side::new(0) };
+        CalledSide { side, call_id, ..CalledSide::uncalled(peer) }
+    }
+}
+
 /// What is special about a leg.
 #[derive(Debug, Default)]
 pub struct Special {
-    /// It is a phone that has registered, and is reached by nothing else.
+    /// It is a phone that has registered, or another call of ours, and is reached by nothing else.
     pub pinned: bool,
+    /// Our INVITE left the offer to it (RFC 3261 §13.2.1).
+    pub delayed: bool,
     /// A Min-SE of its own, after a 422 (RFC 4028 §7.4).
     pub min_se: Option<u32>,
     /// The carrier's challenge that its INVITE answers (RFC 3261 §22.2).
@@ -337,6 +374,12 @@ impl Slot {
 
     pub fn called(&mut self, leg: LegId) -> Option<&mut CalledSide> {
         self.legs.get_mut(leg.index().checked_sub(1)?)
+    }
+
+    /// What a side is told that we can: only agents may send others on (R11).
+    pub fn abilities(&self, leg: LegId) -> Abilities {
+        let agent = self.call.as_deref().and_then(|call| call.agent_of(leg));
+        Abilities::towards(agent.is_some())
     }
 
     /// Nothing can come to it any more.

@@ -33,6 +33,7 @@ impl Lines for Switchboard<'_> {
         let taken = match to {
             Destination::Phone { agent, .. } => self.desk.take_agent(agent),
             Destination::Gateway { trunk, .. } => self.desk.take_trunk(trunk, now),
+            Destination::Inside(_) => true,
         };
         *self.called += usize::from(taken);
         taken
@@ -42,6 +43,7 @@ impl Lines for Switchboard<'_> {
         match to {
             Destination::Phone { agent, .. } => self.desk.seat_agent(agent),
             Destination::Gateway { trunk, .. } => self.desk.seat_trunk(trunk),
+            Destination::Inside(_) => {}
         }
         *self.called += 1;
     }
@@ -50,6 +52,7 @@ impl Lines for Switchboard<'_> {
         match to {
             Destination::Phone { agent, .. } => self.desk.free_agent(agent),
             Destination::Gateway { trunk, .. } => self.desk.free_trunk(trunk),
+            Destination::Inside(_) => {}
         }
         *self.called -= 1;
     }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::arrive::{ALLOW, unsupported, write_refusal};
+use super::arrive::write_refusal;
+use super::refer::unfit;
 use super::slot::{Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
@@ -93,8 +94,7 @@ impl Exchange {
             Method::Invite | Method::Update | Method::Info => {
                 self.asked(now, from, request, key, slot, leg, out)
             }
-            // Only an agent's leg may send it, and no leg of this version is one that may (R11).
-            Method::Refer => self.answer_once(now, from, request, key, slot, leg, 403, out),
+            Method::Refer => self.referred(now, from, request, key, slot, leg, out),
             Method::Notify => self.answer_once(now, from, request, key, slot, leg, 481, out),
             Method::Cancel | Method::Ack => {}
             Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other => {
@@ -126,7 +126,8 @@ impl Exchange {
         {
             return if fork.takes(cseq) { Place::In(key, leg) } else { Place::Late(key, leg) };
         }
-        if slot.awaits_final(leg, request.call_id()) {
+        // Once nothing is waited for, what comes is no repetition's.
+        if slot.awaits_final(leg, request.call_id()).is_some_and(|id| self.transactions.owner(id).is_some()) {
             return Place::Early;
         }
         let Some(side) = slot.side(leg) else { return Place::Nowhere };
@@ -145,7 +146,7 @@ impl Exchange {
 
     /// Answers at once, by a transaction so that a repetition gets the same.
     #[expect(clippy::too_many_arguments, reason = "an answer names its request, transaction and place")]
-    fn answer_once(
+    pub(super) fn answer_once(
         &mut self,
         now: Now,
         from: Peer,
@@ -157,18 +158,18 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else { return };
-        let retry_after = self.names.draw() % 10;
+        let (retry_after, allow) = (self.names.draw() % 10, self.abilities(slot, leg).allow);
         self.scratch.clear();
         let mut w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None);
         match code {
             405 => {
-                w.lines(ALLOW);
+                w.lines(allow);
             }
             500 => {
                 w.number(Name::RetryAfter, retry_after);
             }
             200 if request.method() == Method::Options => {
-                w.lines(ALLOW);
+                w.lines(allow);
             }
             _ => {}
         }
@@ -197,9 +198,7 @@ impl Exchange {
         self.happen(now, key, event, out);
         self.carried.clear();
         // Kept until here: a 2xx of its re-INVITE may have wanted its ACK.
-        if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
-            side.dialog = None;
-        }
+        self.part_with_dialog(key, leg);
         if was_accepted {
             // The BYE says that the 200 arrived: it needs no repeating.
             self.transactions.acked(now.mono, transaction);
@@ -224,28 +223,9 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let method = request.method();
-        let refusal = if unsupported(request).next().is_some() {
-            Some(Refusal::Extension)
-        } else if Session::of_request(request).is_err() {
-            Some(Refusal::IntervalTooSmall)
-        } else {
-            match request.max_forwards() {
-                Ok(Some(0)) => Some(Refusal::TooManyHops),
-                Ok(_) => None,
-                Err(_) => Some(Refusal::Malformed),
-            }
-        };
-        if let Some(why) = refusal {
-            let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
-                return;
-            };
-            self.scratch.clear();
-            let code = why.code();
-            let mut w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None);
-            write_refusal(&mut w, request, why, 0);
-            let range = w.end();
-            self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
-            return self.say(now, slot, Way::Out, leg, What::Response(code, method));
+        let interval = Session::of_request(request).err().map(|_| Refusal::IntervalTooSmall);
+        if let Some(why) = unfit(request, self.abilities(slot, leg)).or(interval) {
+            return self.refuse_within(now, from, request, key, slot, leg, why, out);
         }
         // RFC 3261 §14.2, RFC 3311 §5.2: ours is in progress there.
         let offers = method == Method::Invite || method == Method::Update && !request.body().is_empty();
@@ -290,11 +270,36 @@ impl Exchange {
         self.carried.clear();
     }
 
+    /// Refuses a request within a dialog, in words where there are some.
+    #[expect(clippy::too_many_arguments, reason = "an answer names its request, transaction and place")]
+    pub(super) fn refuse_within(
+        &mut self,
+        now: Now,
+        from: Peer,
+        request: &Message<'_>,
+        key: Key,
+        slot: SlotKey,
+        leg: LegId,
+        why: Refusal,
+        out: &mut Effects,
+    ) {
+        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else { return };
+        let abilities = self.abilities(slot, leg);
+        self.scratch.clear();
+        let code = why.code();
+        let mut w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None);
+        write_refusal(&mut w, request, why, abilities, 0);
+        let range = w.end();
+        self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
+        self.say(now, slot, Way::Out, leg, What::Response(code, request.method()));
+    }
+
     /// The caller gave up its re-INVITE: so do we on the other side.
     pub(super) fn cancel_passed(
         &mut self,
         now: Now,
         key: SlotKey,
+        leg: LegId,
         asked: transaction::Id,
         out: &mut Effects,
     ) {
@@ -303,6 +308,8 @@ impl Exchange {
             slot.asked.iter().find(|known| known.transaction == asked).and_then(|known| known.passed);
         if let Some(passed) = passed {
             self.transactions.cancel(now.mono, passed, None, &mut out.out);
+        } else if slot.call.as_deref().is_some_and(|call| call.waits_to_join(leg)) {
+            self.happen(now, key, Event::HungUp { leg, why: Gone::Bye { q850: None } }, out);
         }
     }
 

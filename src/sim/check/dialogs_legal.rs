@@ -210,6 +210,8 @@ impl DialogsLegal {
             (_, None) => wrong("in a dialog that is not answered"),
             // The first one was asked for a password (RFC 3261 §22.2).
             ("BYE", Some(State::Over)) if message.get("Proxy-Authorization").is_some() => Ok(()),
+            // The subscription outlives the call (RFC 5057 §4.2).
+            ("NOTIFY", Some(State::Over)) => Ok(()),
             (_, Some(State::Over)) => wrong("after a BYE"),
             ("BYE", Some(State::Unacknowledged(since))) if now.since(since) < LIFE => {
                 wrong("before the ACK of our 2xx (RFC 3261 §15)")

@@ -1,8 +1,8 @@
 //! Every request that reached us from somebody known got its final response (RFC 3261 §8.2). A request that
 //! went on to the other side may end in silence once its sender has stopped waiting: a 408 would come too late
-//! (RFC 4320 §4.2).
+//! (RFC 4320 §4.2). So may one in the dialog of a leg whose 200 never reached us: its repetition waits for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Check, Verdict, breach};
@@ -21,6 +21,8 @@ pub struct EverythingAnswered {
     done: BTreeMap<(String, String), u16>,
     /// When a BYE went either way, by Call-ID.
     over: BTreeMap<String, Instant>,
+    /// Call-IDs whose INVITE had a 2xx that crossed.
+    answered: BTreeSet<String>,
 }
 
 impl Check for EverythingAnswered {
@@ -38,6 +40,9 @@ impl Check for EverythingAnswered {
             self.open.remove(&key);
             self.done.insert(key, message.status());
         }
+        if message.method() == "INVITE" && (200..300).contains(&message.status()) {
+            self.answered.insert(message.call_id().to_owned());
+        }
         if message.is_request() && message.method() == "BYE" {
             self.over.entry(message.call_id().to_owned()).or_insert(crossing.at);
         }
@@ -47,7 +52,11 @@ impl Check for EverythingAnswered {
     fn at_end(&mut self, _now: Instant) -> Verdict {
         let waited_in_vain = |method: &str, call_id: &str, at: Instant| {
             let over = self.over.get(call_id).copied();
-            matches!(method, "UPDATE" | "INFO") && over.is_none_or(|over| over.since(at) >= PATIENCE)
+            match method {
+                "UPDATE" | "INFO" => over.is_none_or(|over| over.since(at) >= PATIENCE),
+                "REFER" | "BYE" => !self.answered.contains(call_id),
+                _ => false,
+            }
         };
         let owed = |((_, method), (call_id, at)): &(&(String, String), &(String, Instant))| {
             !waited_in_vain(method, call_id, *at)

@@ -1,5 +1,6 @@
 //! At most one leg of a call is up, and none beyond the call: every other answer gets its BYE at once, and no
-//! leg is rung for a call that is answered or over (R5, R8).
+//! leg is rung for a call that is answered or over (R5, R8). While an agent's transfer is under way, from our 202 to
+//! the last NOTIFY, its target is rung and may be up too (R11).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +30,8 @@ struct Call {
     /// Branches of the legs' INVITEs.
     rung: BTreeSet<String>,
     caller: Caller,
+    /// Legs' dialogs whose REFER we accepted and have not reported the end of.
+    transfers: BTreeSet<String>,
     /// CSeq and branch of the caller's INVITE; a merged one has another branch and is answered beside the call.
     invite: (u32, String),
 }
@@ -88,9 +91,18 @@ impl Check for OneWinner {
                         call.up.insert(dialog);
                     }
                     (_, "BYE", 0) => drop(call.up.remove(&dialog)),
+                    (Way::Out, "REFER", 202) => drop(call.transfers.insert(call_id.to_owned())),
+                    (Way::Out, "NOTIFY", 0)
+                        if message
+                            .get("Subscription-State")
+                            .is_some_and(|state| state.starts_with("term")) =>
+                    {
+                        call.transfers.remove(call_id);
+                    }
                     (Way::Out, "INVITE", 0) if far.is_none() => {
                         let is_new = call.rung.insert(message.branch().to_owned());
-                        if is_new && call.caller != Caller::Waits {
+                        let is_sent_on = call.caller == Caller::Answered && !call.transfers.is_empty();
+                        if is_new && call.caller != Caller::Waits && !is_sent_on {
                             let sentence = format!("{} is rung for a call that is decided", crossing.peer);
                             return breach(first, sentence);
                         }
@@ -105,7 +117,7 @@ impl Check for OneWinner {
     fn turn_over(&mut self, _now: Instant, _census: Census) -> Verdict {
         for first in std::mem::take(&mut self.touched) {
             let Some(call) = self.calls.get(&first) else { continue };
-            if call.up.len() > 1 {
+            if call.up.len() > 1 + call.transfers.len() {
                 return breach(&first, format!("{} legs are up at once: {:?}", call.up.len(), call.up));
             }
             if call.caller == Caller::Over

@@ -1,7 +1,7 @@
 //! A withheld number reaches nobody who is not trusted with it: no agent, and no trunk without
 //! `trusted_identity` (R9). Only the carrier has that here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -17,6 +17,8 @@ pub struct StaysWithheld {
     family: Family,
     /// The digits of the withheld number, by the caller's Call-ID.
     secrets: BTreeMap<String, String>,
+    /// Calls that we have answered: who is rung from then on is called as an agent's, and shown the agent (R11).
+    answered: BTreeSet<String>,
 }
 
 impl Check for StaysWithheld {
@@ -30,7 +32,16 @@ impl Check for StaysWithheld {
             let number = message.get("P-Asserted-Identity").map_or("", |value| user_in(uri_in(value)));
             self.secrets.insert(message.call_id().to_owned(), number.trim_start_matches("+1").to_owned());
         }
-        let Side::Leg { call } = self.family.place(crossing) else { return Ok(()) };
+        let call = match self.family.place(crossing) {
+            Side::Leg { call } => call,
+            Side::Caller { call } => {
+                if crossing.way == Way::Out && message.method() == "INVITE" && message.status() == 200 {
+                    self.answered.insert(call.to_owned());
+                }
+                return Ok(());
+            }
+            Side::Unknown => return Ok(()),
+        };
         let Some(secret) = self.secrets.get(call) else { return Ok(()) };
         if crossing.way == Way::In || crossing.peer.ip() == layout::CARRIER.ip() {
             return Ok(());
@@ -43,7 +54,8 @@ impl Check for StaysWithheld {
             return breach(call, format!("the withheld number reaches {}: {}", crossing.peer, message.start));
         }
         let from = message.get("From").unwrap_or_default();
-        let is_invite = message.is_request() && message.method() == "INVITE";
+        let is_agents = message.to_tag().is_none() && self.answered.contains(call);
+        let is_invite = message.is_request() && message.method() == "INVITE" && !is_agents;
         // With `pass_called_number` the leg shows the dialled number, which is the operator's own.
         let shows_own = layout::is_did(user_in(uri_in(from)));
         if is_invite && !shows_own && !from.contains("anonymous@anonymous.invalid") {
