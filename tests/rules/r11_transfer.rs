@@ -501,3 +501,22 @@ fn r12_a_transfer_that_loses_any_one_datagram_leaves_nothing_behind() {
     });
     assert!(count > 25, "{count} datagrams");
 }
+
+/// R13: a call for help may be a transfer too.
+#[test]
+fn r13_an_agent_sends_its_caller_on_to_an_emergency_number() {
+    for to in ["sip:911@127.0.0.1", "urn:service:sos.fire"] {
+        let mut call = talking(office_with("[limits]\nmax_legs = 1\n"));
+        refers(&mut call, to);
+        let mut call = call.ringing(["gateway1"]);
+        let invite = call.messages("us → gateway1", "INVITE").remove(0);
+        assert!(invite.start.starts_with("INVITE sip:911@"), "{}", invite.start);
+        let from = invite.get("From").unwrap_or_default();
+        assert!(from.starts_with(&format!("<sip:{DID}@")), "the agent's own number: {from}");
+        call.refuses("gateway1", 403);
+        let mut call = call.ringing(["gateway2"]);
+        call.answers("gateway2").after(millis(50));
+        call.hangs_up("gateway2").comes_to_rest();
+        assert_eq!(told(&mut call, "alice").last().map(String::as_str), Some("SIP/2.0 200 OK"));
+    }
+}

@@ -418,7 +418,7 @@ impl Exchange {
             agent: plan.origin.agent().map(|agent| agent.name.clone()),
             dialled: arrival.dialled.clone(),
         };
-        let emergency = emergency_of(&plan, &arrival);
+        let emergency = emergency_of(&plan, &arrival.id, &arrival.dialled);
         out.mark(|| begins(&arrival, invite));
         self.slots.insert(Box::new(Slot {
             key,

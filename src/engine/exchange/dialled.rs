@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{CallEvent, Exchange};
-use crate::call::{Arrival, caller};
+use crate::call::caller;
 use crate::number::E164;
 use crate::routing::{Agent, DidFrom, Origin, Plan, Trunk};
 use crate::sip::header::Name;
@@ -28,13 +28,13 @@ impl Exchange {
 }
 
 /// What is said of a call for help.
-pub(super) fn emergency_of(plan: &Plan, arrival: &Arrival) -> Option<CallEvent> {
+pub(super) fn emergency_of(plan: &Plan, call: &str, dialled: &str) -> Option<CallEvent> {
     match &plan.origin {
         Origin::Agent { agent, .. } if plan.urgency.is_emergency() => Some(CallEvent::Emergency {
-            call: arrival.id.clone(),
+            call: call.into(),
             agent: agent.name.clone(),
             shows: agent.number,
-            dialled: arrival.dialled.clone(),
+            dialled: dialled.into(),
         }),
         Origin::Agent { .. } | Origin::Trunk(_) => None,
     }

@@ -4,21 +4,22 @@
 use smallvec::SmallVec;
 
 use super::abilities::{Abilities, unsupported};
+use super::dialled::emergency_of;
 use super::perform::glare_pause;
 use super::slot::{Owner, Referral, Subscription, Wake};
 use super::story::What;
-use super::{Effects, Exchange, SlotKey, write_contact};
+use super::{Effects, Exchange, Notice, SlotKey, write_contact};
 use crate::call::event::{Event, LegId, Timer};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
 use crate::call::{Caller, Onward, caller};
+use crate::routing::is_service;
 use crate::sip::body::Body;
 use crate::sip::build;
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
 use crate::sip::transaction::Key;
-use crate::sip::uri::Scheme;
-use crate::sip::uri::{Address, Uri, unescaped};
+use crate::sip::uri::{Address, Scheme, Uri, unescaped};
 use crate::sip::wire::{Kept, Message};
 use crate::time::Now;
 
@@ -72,12 +73,17 @@ impl Exchange {
         let draw = (self.names.draw() >> 32) as u32;
         let shows = self.table.shown_of(&agent);
         let caller = Caller::agent(refer, &agent, shows);
+        let mut help = None;
         let to = match &to.replaces {
             Some(replaces) => self.inside(replaces, &to.dialled).map(|inside| {
                 let plan = Box::new(self.table.plan_beside(&agent));
                 Box::new(Onward::into_call(plan, caller, inside))
             }),
             None => match self.table.plan_of(&agent, &to.dialled, draw) {
+                Ok(plan) if plan.urgency.is_emergency() => {
+                    help = emergency_of(&plan, &call.arrival.id, &to.dialled);
+                    Ok(Box::new(Onward::new(Box::new(plan), Caller::for_help(&agent))))
+                }
                 Ok(plan) => Ok(Box::new(Onward::new(Box::new(plan), caller))),
                 Err(why) => Err(super::arrive::refusal_of(why)),
             },
@@ -87,6 +93,10 @@ impl Exchange {
         }
         if !self.accept_refer(now, from, refer, key, slot, leg, out) {
             return;
+        }
+        if let Some(help) = help {
+            self.desk.help_is_called(&agent, now.mono);
+            out.notices.push(Notice::Said(help));
         }
         self.happen(now, slot, Event::Refers { by: leg, to }, out);
     }
@@ -312,7 +322,8 @@ fn read_refer_to(refer: &Message<'_>) -> Result<ReferTo, Refusal> {
     let [value] = values[..] else { return Err(Refusal::Malformed) };
     let address = Address::parse(value).map_err(|_| Refusal::Malformed)?;
     let uri = address.uri;
-    if !uri.scheme.is_dialable() {
+    let dialled = dialled(&uri);
+    if !uri.scheme.is_dialable() && !is_service(&dialled) {
         return Err(Refusal::Scheme);
     }
     if uri.param("method").is_some_and(|method| method != b"INVITE") {
@@ -328,7 +339,7 @@ fn read_refer_to(refer: &Message<'_>) -> Result<ReferTo, Refusal> {
     if another.is_some() {
         return Err(Refusal::Malformed);
     }
-    Ok(ReferTo { dialled: dialled(&uri), replaces: first })
+    Ok(ReferTo { dialled, replaces: first })
 }
 
 /// What an agent dials who names this URI (R2).
