@@ -495,9 +495,10 @@ impl<C: Core, O: Owners> Mind<C, O> {
         }
     }
 
-    /// Captures a message that is taken in: by its owner, who knows whose it is.
+    /// Captures a message that is taken in: by its owner, who knows whose it is. What one call says to another never was
+    /// on a wire.
     fn tap_received(&mut self, reading: &Reading, from: Peer, bytes: &[u8], age: Duration) {
-        if let Some(tap) = &mut self.tap {
+        if let Some(tap) = self.tap.as_mut().filter(|_| from.shard().is_none()) {
             tap.received(reading.wall_micros(age), from, bytes);
         }
     }
@@ -506,7 +507,7 @@ impl<C: Core, O: Owners> Mind<C, O> {
     fn tap_sent(&mut self, clock: &Clock, wire: &[u8], sends: &[Outgoing]) {
         let (Some(tap), Some(marks)) = (&mut self.tap, &mut self.effects.marks) else { return };
         let at = if sends.is_empty() { 0 } else { clock.read().wall_micros(Duration::ZERO) };
-        for Outgoing { to, range } in sends {
+        for Outgoing { to, range } in sends.iter().filter(|sent| sent.to.shard().is_none()) {
             if let Some(bytes) = wire.get(range.clone()) {
                 tap.sent(at, *to, bytes);
             }
