@@ -62,6 +62,13 @@ enum Kind {
     Bare,
 }
 
+impl Kind {
+    /// Where one of its guessers is: nowhere that another kind has been, since a node remembers for a while.
+    fn address(self, guesser: u32) -> Ipv4Addr {
+        address(self as u32 * VERY_MANY + guesser)
+    }
+}
+
 /// Floods and looks at what becomes of the calls.
 #[derive(Args)]
 pub struct Flood {
@@ -224,7 +231,7 @@ impl Flooder {
         let party = Party::new(server).map_err(|e| e.to_string())?;
         let lines = match kind {
             Kind::Replayed => (0..SEVERAL)
-                .map(|phone| used(&party, phone))
+                .map(|phone| used(&party, kind.address(phone), phone))
                 .collect::<Result<_, _>>()
                 .map_err(|e| format!("nothing to be replayed: {e}"))?,
             Kind::One | Kind::Several | Kind::Many | Kind::Unknown | Kind::Bare => Vec::new(),
@@ -266,9 +273,11 @@ impl Flooder {
             Kind::Many => VERY_MANY,
         };
         let phone = place % of;
-        let at = address(phone);
+        let at = self.kind.address(phone);
         let user = match self.kind {
-            Kind::One | Kind::Several | Kind::Many | Kind::Bare => name(place % AGENTS),
+            Kind::One | Kind::Several | Kind::Bare => name(place % AGENTS),
+            // Each of them tries one name after another.
+            Kind::Many => name((place + place / of) % AGENTS),
             Kind::Unknown => format!("nobody-{place}"),
             Kind::Replayed => name(phone),
         };
@@ -298,8 +307,8 @@ impl Flooder {
 }
 
 /// Registers a phone; the credentials that it used.
-fn used(party: &Party, phone: u32) -> io::Result<Vec<u8>> {
-    let (at, user) = (address(phone), name(phone));
+fn used(party: &Party, at: Ipv4Addr, phone: u32) -> io::Result<Vec<u8>> {
+    let user = name(phone);
     let mut inbox = Inbox::new();
     let mut ask = |cseq: u32, line: &[u8]| -> io::Result<(Option<u16>, Vec<u8>)> {
         party.say(at, &party.register(phone, at, &user, cseq, line))?;
