@@ -29,6 +29,9 @@ const DISK: Duration = Duration::from_secs(60);
 /// What a server gets to settle before its memory is looked at.
 const SETTLE: Duration = Duration::from_secs(8);
 
+/// So long nobody registers while what that costs is looked at.
+const AT_REST: Duration = Duration::from_secs(5);
+
 /// Registers phones and looks at what it costs.
 #[derive(Args)]
 #[command(name = "scripts/bench-register", disable_version_flag = true)]
@@ -70,6 +73,8 @@ struct Figures {
 struct Kept {
     /// KiB of one.
     memory: f64,
+    /// CPU time of a second in which nobody registers.
+    at_rest: Duration,
     /// From the last 200 until all were on disk.
     written: Duration,
     /// From the start until the node was ready, without any and with all of them, and the CPU time of that.
@@ -135,6 +140,10 @@ impl Register {
         note(&format!("all are bound, and on disk {written:.1?} after the last of them"));
         thread::sleep(SETTLE);
         let full = usage::memory(program.id()).map_err(words)?;
+        let used = usage::cpu(program.id()).map_err(words)?;
+        thread::sleep(AT_REST);
+        let used = Duration::from_nanos(usage::cpu(program.id()).map_err(words)? - used);
+        let at_rest = used.div_f64(AT_REST.as_secs_f64());
         note(&format!("{none} KiB without a binding, {halfway} KiB with half, {full} KiB with all"));
         // A node that has just read its configuration has free memory, which the first bindings are put into.
         let grown = full.saturating_sub(none).max(2 * full.saturating_sub(halfway));
@@ -159,14 +168,16 @@ impl Register {
         if known != u64::from(self.phones) {
             return Err(format!("{known} of {} are known after the restart", self.phones));
         }
-        Ok(Kept { memory, written, starts: [empty, restored], bytes })
+        Ok(Kept { memory, at_rest, written, starts: [empty, restored], bytes })
     }
 
     fn markdown(&self, figures: &BTreeMap<Row, Figures>, kept: &Kept) -> Result<String, std::fmt::Error> {
         let mut text = String::from(
             "| | a second | CPU µs each | ms until bound: p50 / p99 | failed | repeated |\n|---|---|---|---|---|---|\n",
         );
-        for ((wave, _), of) in figures {
+        let mut rows: Vec<_> = figures.iter().collect();
+        rows.sort_by_key(|((wave, rate), _)| (*wave, rate.unwrap_or(u32::MAX)));
+        for ((wave, _), of) in rows {
             let title = match wave {
                 Wave::Challenged => "REGISTER, 401, REGISTER, 200",
                 Wave::Refresh => "REGISTER with a nonce that is known, 200",
@@ -185,17 +196,19 @@ impl Register {
                 of.repeats
             )?;
         }
-        let Kept { memory, written, starts: [empty, restored], bytes } = kept;
+        let Kept { memory, at_rest, written, starts: [empty, restored], bytes } = kept;
         let seconds = |time: &Duration| time.as_secs_f64();
         writeln!(
             text,
             "\n| {} bindings | |\n|---|---|\n\
              | memory of a binding | {:.2} KiB |\n\
+             | CPU time at rest | {:.1} ms a second |\n\
              | on disk | {bytes} bytes each, all of them {:.1} s after the last 200 |\n\
              | start without any | {:.1} s, {:.1} CPU s |\n\
              | start with all, after a kill | {:.1} s, {:.1} CPU s |",
             self.phones,
             memory,
+            seconds(at_rest) * 1e3,
             seconds(written),
             seconds(&empty.0),
             seconds(&empty.1),
