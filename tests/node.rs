@@ -3,14 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
 use common::{PATIENCE, wait_until};
 use nix::sys::signal::Signal;
-use process::{Line, Place, Serving, ack, answer, invite};
+use process::{Line, Place, SDP, Serving, ack, answer, invite};
 use serde_json::Value;
-use strowger::call::cdr::Outcome;
+use strowger::call::cdr::{EndedBy, Outcome};
 
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 mod common;
@@ -119,6 +119,78 @@ fn a_second_signal_hangs_up_what_is_in_progress_and_ends() {
     let records = place.records();
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].outcome, Outcome::Answered);
+}
+
+/// A call in progress; the phone's INVITE, and where the node called from.
+fn talks(place: &Place, node: &Serving, carrier: &Line, call_id: &str) -> (String, SocketAddr) {
+    carrier.send(node.sip, &invite(carrier, "+12015550101", call_id));
+    let (offered, from) = place.phone.offered();
+    place.phone.send(from, &answer(&offered, "200 OK", &place.phone));
+    let answered = carrier.receive_final();
+    assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+    carrier.send(node.sip, &ack_of_200(&answered, carrier).replace("/TCP", "/UDP"));
+    wait_until(|| !place.strowger(&["calls", "--json"]).1.contains("awaits ACK"));
+    (offered, from)
+}
+
+/// The next that begins so; repeats of other things are passed over.
+fn gets(line: &Line, method: &str) -> (String, SocketAddr) {
+    std::iter::repeat_with(|| line.receive()).find(|(text, _)| text.starts_with(method)).unwrap()
+}
+
+#[test]
+fn r14_a_draining_node_takes_nothing_new_and_ends_when_its_last_call_has_ended() {
+    let place = Place::new();
+    let mut node = place.serve();
+    let carrier = Line::new();
+    let (offered, from) = talks(&place, &node, &carrier, "goes-on");
+    node.signal(Signal::SIGTERM);
+    let admin = node.admin.clone();
+    wait_until(|| get(&format!("{admin}/readyz")) == 503);
+
+    carrier.send(node.sip, &invite(&carrier, "+12015550101", "too-late"));
+    let refused = carrier.receive_final_of("too-late");
+    assert!(refused.starts_with("SIP/2.0 503 ") && refused.contains("Retry-After"), "{refused}");
+    carrier.send(node.sip, &ack(&refused, &carrier, "+12015550101", "too-late"));
+    let options = invite(&carrier, "ping", "asks").replace("INVITE", "OPTIONS").replace(SDP, "");
+    let length = format!("Content-Length: {}", SDP.len());
+    carrier.send(node.sip, &options.replace(&length, "Content-Length: 0"));
+    let refused = carrier.receive_final_of("asks");
+    assert!(refused.starts_with("SIP/2.0 503 "), "{refused}");
+
+    // The call goes on, to its own end: then nothing holds the node any more.
+    assert!(place.records().is_empty());
+    assert_eq!(node.child.try_wait().unwrap(), None);
+    place.phone.send(from, &bye_of_phone(&offered, &place.phone));
+    assert!(gets(&place.phone, "SIP/2.0 ").0.starts_with("SIP/2.0 200 "));
+    let (bye, from) = gets(&carrier, "BYE ");
+    carrier.send(from, &answer(&bye, "200 OK", &carrier));
+    assert_eq!(node.ended(), Some(0));
+    let records = place.records();
+    assert_eq!((records.len(), records[0].outcome), (1, Outcome::Answered));
+    assert_eq!(records[0].ended_by, Some(EndedBy::Callee));
+}
+
+#[test]
+fn r14_when_drain_seconds_are_over_a_draining_node_hangs_up_and_ends() {
+    let place = Place::new();
+    place.changes("config/strowger.toml", |node| format!("{node}[limits]\ndrain_seconds = 1\n"));
+    let mut node = place.serve();
+    let carrier = Line::new();
+    talks(&place, &node, &carrier, "too-long");
+    let began = Instant::now();
+    node.signal(Signal::SIGTERM);
+    for line in [&carrier, &place.phone] {
+        let (bye, from) = gets(line, "BYE ");
+        line.send(from, &answer(&bye, "200 OK", line));
+    }
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(node.ended(), Some(0));
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    let records = place.records();
+    assert_eq!((records.len(), records[0].outcome), (1, Outcome::Answered));
+    assert_eq!(records[0].ended_by, Some(EndedBy::Us));
+    assert!(place.log().contains("drain_seconds are over"), "{}", place.log());
 }
 
 #[test]

@@ -4,9 +4,12 @@
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 mod support;
 
+use std::fmt::Write as _;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use strowger::sip::digest::Algorithm;
 use support::{Outcome, World};
 
 const FORWARD: &str = "forward_to = \"+12015550199\"";
@@ -268,6 +271,37 @@ fn r01_c_a_carrier_that_challenges_everything_has_us_registered_and_counts_as_up
         let gateway = gateway(&world, 0)?;
         Ok(gateway["up"] == true && gateway["round_trip_ms"].is_u64())
     })
+}
+
+/// A house of them: all behind one address, all at once.
+const PHONES: u32 = 5_000;
+
+#[test]
+fn r01_five_thousand_phones_of_one_house_register() -> Outcome {
+    let (mut agents, mut phones) = (String::new(), "SEQUENTIAL\n".to_owned());
+    for phone in 0..PHONES {
+        let (name, password) = (format!("phone-{phone}"), format!("secret-{phone}"));
+        let ha1 = Algorithm::Md5.ha1(name.as_bytes(), b"strowger", password.as_bytes());
+        let ha1 = String::from_utf8_lossy(ha1.as_bytes());
+        writeln!(agents, "[[agent]]\nname = \"{name}\"\nha1 = \"{ha1}\"").map_err(|e| e.to_string())?;
+        let credentials = format!("[authentication username={name} password={password}]");
+        writeln!(phones, "{name};{credentials}").map_err(|e| e.to_string())?;
+    }
+    let world = World::start(&format!("{FORWARD}\n{agents}"))?;
+    let file = world.folder.path().join("phones.csv");
+    fs::write(&file, phones).map_err(|e| e.to_string())?;
+    let file = file.display().to_string();
+    let all = PHONES.to_string();
+    let many = ["-inf", &file, "-m", &all, "-l", &all, "-r", "800"];
+    world.caller("phone_registers", world.alice, &many)?.finish()?;
+    let agents = world.told("agents")?;
+    let bound = |agent: &&Value| agent["bindings"].as_array().is_some_and(|all| all.len() == 1);
+    same(agents["items"].as_array().map(|all| all.iter().filter(bound).count()), Some(PHONES as usize))?;
+    let metrics = format!("http://{}:{}/metrics", world.host, world.admin);
+    let mut metrics = ureq::get(metrics).call().map_err(|e| e.to_string())?;
+    let metrics = metrics.body_mut().read_to_string().map_err(|e| e.to_string())?;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("strowger_registrations "));
+    same(line, Some(&*all))
 }
 
 /// A call from the carrier that must end in the refusal `code`.

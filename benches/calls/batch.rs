@@ -17,7 +17,12 @@ const KERNEL_BUFFER: usize = 8 << 20;
 
 /// A loopback socket with a deep receive buffer.
 pub fn socket(port: u16) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
+    bound(Ipv4Addr::LOCALHOST, port)
+}
+
+/// A socket with a deep receive buffer.
+pub fn bound(address: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((address, port))?;
     if setsockopt(&socket, sockopt::RcvBufForce, &KERNEL_BUFFER).is_err() {
         setsockopt(&socket, sockopt::RcvBuf, &KERNEL_BUFFER)?;
     }

@@ -84,6 +84,8 @@ pub struct Outcome {
     pub refused: u32,
     /// Of those, 503 with a Retry-After.
     pub told_when: u32,
+    /// Of those that came late or were refused, the ones that had not rung.
+    pub unrung: u32,
     /// Answered, but the BYE was not.
     pub stuck: u32,
     /// Answered with 200 after a refusal: a call that nobody wanted any more.
@@ -135,6 +137,8 @@ struct Call {
     due: u64,
     caller: Caller,
     far: Far,
+    /// Its caller has heard that it rings.
+    rang: bool,
     /// It counts as late or refused, whatever comes of it yet.
     failed: bool,
 }
@@ -260,6 +264,7 @@ impl Outcome {
             late: 0,
             refused: 0,
             told_when: 0,
+            unrung: 0,
             stuck: 0,
             ghosts: 0,
             repeats: 0,
@@ -395,7 +400,13 @@ impl Run {
             outcome.behind = outcome.behind.max(now - due);
             self.names(call).invite(&mut self.from_caller.wire);
             self.from_caller.post(self.server());
-            self.calls.push(Call { due, caller: Caller::Calling, far: Far::NotYet, failed: false });
+            self.calls.push(Call {
+                due,
+                caller: Caller::Calling,
+                far: Far::NotYet,
+                rang: false,
+                failed: false,
+            });
             self.open += 1;
             self.later(now + T1, call, Task::RepeatInvite(1));
             self.later(due + self.patience, call, Task::GiveUp);
@@ -436,11 +447,16 @@ impl Run {
                 it.caller = Caller::GivenUp;
                 it.failed = true;
                 self.open -= 1;
-                self.outcome(call).late += 1;
+                let outcome = self.outcome(call);
+                outcome.late += 1;
+                outcome.unrung += 1;
             }
             (Task::GiveUp, Caller::Ringing) => {
                 it.failed = true;
-                self.outcome(call).late += 1;
+                let unrung = !it.rang;
+                let outcome = self.outcome(call);
+                outcome.late += 1;
+                outcome.unrung += u32::from(unrung);
                 self.cancel(now, call);
             }
             (Task::RepeatCancel(done), Caller::Cancelling) => {
@@ -537,7 +553,7 @@ impl Run {
         let id = std::str::from_utf8(seen.call_id).unwrap_or_default();
         let Some(number) = self.own(id) else { return };
         match (seen.method(), status) {
-            (b"INVITE", 100..200) => self.ringing(now, number),
+            (b"INVITE", 100..200) => self.ringing(now, number, status),
             (b"INVITE", 200..300) => self.answered(now, number, &seen),
             (b"INVITE", _) => self.refused(number, status, &seen),
             (b"BYE", 200..) => self.left(now, number),
@@ -545,8 +561,11 @@ impl Run {
         }
     }
 
-    fn ringing(&mut self, now: u64, number: u32) {
+    fn ringing(&mut self, now: u64, number: u32, status: u16) {
         let Some(call) = self.calls.get_mut(number as usize) else { return };
+        if status > 100 {
+            call.rang = true;
+        }
         if matches!(call.caller, Caller::Calling) {
             call.caller = Caller::Ringing;
         } else if matches!(call.caller, Caller::GivenUp) {
@@ -590,9 +609,11 @@ impl Run {
         match call.caller {
             Caller::Calling | Caller::Ringing => {
                 (call.caller, call.failed) = (Caller::Refused, true);
+                let unrung = !call.rang;
                 self.open -= 1;
                 let outcome = self.outcome(number);
                 outcome.refused += 1;
+                outcome.unrung += u32::from(unrung);
                 outcome.told_when += u32::from(status == 503 && seen.has_retry_after);
             }
             Caller::Cancelling => {

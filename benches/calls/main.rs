@@ -3,16 +3,23 @@
 
 mod batch;
 mod carrier;
+mod flood;
+mod gateways;
 mod load;
 mod message;
+mod metrics;
 mod overload;
+mod party;
+mod phones;
 #[path = "../../tests/support/process.rs"]
 mod process;
+mod register;
 mod relay;
 mod report;
 mod search;
 mod server;
 mod soak;
+mod starved;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -92,6 +99,17 @@ enum Role {
     SoakLoss(soak::Soak),
     /// Offer too much
     SoakOverload(overload::Overload),
+    /// What a registration costs
+    Register(register::Register),
+    /// Guess passwords while calls go on
+    SoakRegisterFlood(flood::Flood),
+    /// Be a gateway
+    #[command(hide = true)]
+    Gateway(gateways::Gateway),
+    /// Take a gateway away while calls go on
+    SoakGateway(gateways::Soak),
+    /// Offer too much to a server that gets a tenth of a processor
+    SoakStarved(starved::Starved),
 }
 
 fn main() -> ExitCode {
@@ -102,6 +120,11 @@ fn main() -> ExitCode {
         }
         Some(Role::SoakLoss(soak)) => return ended(soak.run()),
         Some(Role::SoakOverload(overload)) => return ended(overload.run()),
+        Some(Role::Register(register)) => return ended(register.run()),
+        Some(Role::SoakRegisterFlood(flood)) => return ended(flood.run()),
+        Some(Role::Gateway(gateway)) => return ended(gateway.run().map_err(|e| e.to_string())),
+        Some(Role::SoakGateway(soak)) => return ended(soak.run()),
+        Some(Role::SoakStarved(starved)) => return ended(starved.run()),
         None => {}
     }
     if arguments.quick {

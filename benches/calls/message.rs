@@ -37,6 +37,8 @@ pub struct Seen<'a> {
     pub from: &'a [u8],
     pub to: &'a [u8],
     pub contact: &'a [u8],
+    /// What it asks a password with; of several the last.
+    pub challenge: &'a [u8],
     pub vias: Vec<&'a [u8]>,
     pub routes: Vec<&'a [u8]>,
 }
@@ -57,6 +59,7 @@ impl<'a> Seen<'a> {
                 b"from" | b"f" => seen.from = value,
                 b"to" | b"t" => seen.to = value,
                 b"contact" | b"m" => seen.contact = value,
+                b"www-authenticate" => seen.challenge = value,
                 b"via" | b"v" => seen.vias.push(value),
                 b"record-route" => seen.routes.push(value),
                 _ => {}
@@ -229,6 +232,12 @@ impl Names {
     }
 }
 
+/// A refusal by the one who rings, made of the answer that it would have given.
+pub fn refusal(status: &str, answer: &Seen<'_>, out: &mut Vec<u8>) {
+    begin(status, answer, None, out);
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+}
+
 /// 200 to a request within a dialog, or to a stray.
 pub fn fine(seen: &Seen<'_>, out: &mut Vec<u8>) {
     begin("200 OK", seen, None, out);
@@ -254,7 +263,7 @@ fn begin(status: &str, seen: &Seen<'_>, tag: Option<u32>, out: &mut Vec<u8>) {
     line("CSeq: ", seen.cseq);
 }
 
-fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+pub fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing to a Vec cannot fail.
     out.write_fmt(text).ok();
 }

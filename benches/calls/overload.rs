@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::load::{Load, Outcome, Phase, Ports};
+use crate::metrics::{self, GAUGES, total};
 use crate::process::free_ports;
 use crate::search::THRESHOLD;
 use crate::server::Server;
@@ -33,9 +34,6 @@ const TOLD: u32 = 10;
 
 /// 64·T1 and some: so long after the last call nothing may be left of any.
 const QUIET: Duration = Duration::from_secs(40);
-
-/// The gauges that count what lives.
-const GAUGES: [&str; 3] = ["strowger_calls_active", "strowger_legs_active", "strowger_transactions_active"];
 
 /// Offers too much and looks at what comes of it.
 #[derive(Args)]
@@ -91,7 +89,8 @@ impl Overload {
             "  goodput: {goodput}; at most {highest} MiB; {unread} dropped at the load program"
         ));
         let left = quiet(admin)?;
-        let (calls, records) = (total(&metrics(admin)?, "strowger_calls_total"), records(&server.records())?);
+        let (calls, records) =
+            (total(&metrics::read(admin)?, "strowger_calls_total"), records(&server.records())?);
         crate::note(&format!("  {calls} calls, {records} records"));
         let wrong = [
             (before.failed() > 0, "calls failed before it".to_owned()),
@@ -106,10 +105,10 @@ impl Overload {
     }
 }
 
-fn told_of(outcome: &Outcome) -> String {
+pub fn told_of(outcome: &Outcome) -> String {
     let Outcome { offered, completed, late, refused, stuck, ghosts, repeats, behind, setup, .. } = outcome;
     format!(
-        "{offered} calls: {completed} completed, {refused} refused, {late} without an answer in {THRESHOLD:?}, \
+        "{offered} calls: {completed} completed, {refused} refused, {late} without an answer in time, \
          {stuck} stuck, {ghosts} answered after a refusal, {repeats} repeats; setup p50 {:.1} ms, p99 {:.1} ms; \
          the load program was at most {} ms behind",
         setup.value_at_quantile(0.5) as f64 / 1e3,
@@ -119,7 +118,7 @@ fn told_of(outcome: &Outcome) -> String {
 }
 
 /// Calls completed per second, by the seconds of the storm: mean, median, worst.
-fn goodput(storm: &Outcome, seconds: u32) -> String {
+pub fn goodput(storm: &Outcome, seconds: u32) -> String {
     let mut each: Vec<u32> = storm.by_second.iter().copied().take(seconds as usize).collect();
     each.resize(seconds as usize, 0);
     each.sort_unstable();
@@ -129,7 +128,7 @@ fn goodput(storm: &Outcome, seconds: u32) -> String {
 }
 
 /// The highest memory in KiB, until it is over; every tenth look is told.
-fn watch(id: u32, admin: u16, over: &mpsc::Receiver<()>) -> u64 {
+pub fn watch(id: u32, admin: u16, over: &mpsc::Receiver<()>) -> u64 {
     let mut highest = 0;
     let mut looks = 0;
     let mut used = 0;
@@ -141,7 +140,7 @@ fn watch(id: u32, admin: u16, over: &mpsc::Receiver<()>) -> u64 {
             let cpu = usage::cpu(id).unwrap_or(used);
             let share = Duration::from_nanos(cpu - used).as_secs_f64() / (LOOK * TOLD).as_secs_f64();
             used = cpu;
-            let text = metrics(admin).unwrap_or_default();
+            let text = metrics::read(admin).unwrap_or_default();
             let [calls, _, transactions] = GAUGES.map(|gauge| total(&text, gauge));
             crate::note(&format!(
                 "  {} MiB, {share:.2} CPUs, {calls} calls, {transactions} transactions, {} dropped by the kernel, \
@@ -156,32 +155,12 @@ fn watch(id: u32, admin: u16, over: &mpsc::Receiver<()>) -> u64 {
     highest
 }
 
-fn metrics(admin: u16) -> Result<String, String> {
-    let mut answer =
-        ureq::get(format!("http://127.0.0.1:{admin}/metrics")).call().map_err(|e| e.to_string())?;
-    answer.body_mut().read_to_string().map_err(|e| e.to_string())
-}
-
-/// The sum over all labels.
-fn total(metrics: &str, name: &str) -> u64 {
-    let values = metrics.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
-    });
-    values.sum::<f64>() as u64
-}
-
 /// Waits until nothing lives any more; what does all the same.
-fn quiet(admin: u16) -> Result<Vec<String>, String> {
+pub fn quiet(admin: u16) -> Result<Vec<String>, String> {
     let until = Instant::now() + QUIET;
     loop {
-        let text = metrics(admin)?;
-        let left: Vec<String> = GAUGES
-            .iter()
-            .map(|gauge| (gauge, total(&text, gauge)))
-            .filter(|(_, value)| *value > 0)
-            .map(|(gauge, value)| format!("{gauge} {value}"))
-            .collect();
+        let text = metrics::read(admin)?;
+        let left = metrics::alive(&text);
         if left.is_empty() || Instant::now() > until {
             for line in text.lines().filter(|line| {
                 ["strowger_rejected", "strowger_queue_full", "strowger_sip_retr", "strowger_calls_total"]
@@ -196,7 +175,7 @@ fn quiet(admin: u16) -> Result<Vec<String>, String> {
     }
 }
 
-fn records(folder: &Path) -> Result<u64, String> {
+pub fn records(folder: &Path) -> Result<u64, String> {
     let files = fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?.flatten();
     let lines = files.map(|file| fs::read(file.path()).unwrap_or_default());
     Ok(lines.map(|text| text.iter().filter(|byte| **byte == b'\n').count() as u64).sum())

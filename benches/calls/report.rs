@@ -109,7 +109,7 @@ fn others(text: &mut String, servers: &BTreeMap<Kind, Figures>) -> std::fmt::Res
     Ok(())
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     match (values.get((values.len().max(1) - 1) / 2), values.get(values.len() / 2)) {

@@ -8,6 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::load::{Load, Offer, Ports};
 use crate::message::NUMBERS;
@@ -156,33 +158,64 @@ fn serve(mut command: Command, config: &Path, folder: &Path) -> Result<Program, 
     Ok(program)
 }
 
-/// Writes the configuration of the bench: one trunk in, one out, 100,000 numbers that are forwarded.
-fn configure(ports: Ports, folder: &Path, shards: u8, admin: Option<u16>) -> io::Result<PathBuf> {
-    let Ports { server, far, .. } = ports;
-    let admin = admin.map(|port| format!("[admin]\naddr = \"127.0.0.1:{port}\"\n")).unwrap_or_default();
-    let (config, data) = (folder.join("config"), folder.join("data"));
-    fs::create_dir_all(config.join("routing"))?;
-    fs::write(
-        config.join("strowger.toml"),
-        format!(
-            "[node]\nname = \"bench\"\ndata_dir = \"{}\"\nshards = {shards}\n\
-             [[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:{server}\"\n{admin}",
-            data.display()
-        ),
-    )?;
-    fs::write(
-        config.join("routing/trunks.toml"),
-        format!(
-            "[dial]\nallow = [\"+1\"]\n\
-             [[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.0.1/32\"]\noptions_interval = 0\n\
-             [[trunk]]\nname = \"far\"\noutbound = true\noptions_interval = 0\n\
-             gateways = [{{ uri = \"sip:127.0.0.1:{far}\" }}]\n"
-        ),
-    )?;
-    let mut numbers = String::from("did,forward_to\n");
-    for row in 0..NUMBERS {
-        writeln!(numbers, "+1555{row:07},+1202{row:07}").map_err(io::Error::other)?;
+/// Sends a program a signal.
+pub fn signal(program: &Program, signal: Signal) -> Result<(), String> {
+    let id = Pid::from_raw(program.id().cast_signed());
+    kill(id, signal).map_err(|e| format!("process {id}: {e}"))
+}
+
+/// What Strowger is to serve beside its numbers.
+pub struct Setting<'a> {
+    pub ports: Ports,
+    pub shards: u8,
+    pub admin: Option<u16>,
+    /// Keys of the trunk out.
+    pub far: &'a str,
+    /// How many of the numbers it has.
+    pub numbers: u32,
+    /// Agents, in the words of a configuration.
+    pub agents: &'a str,
+}
+
+impl Setting<'_> {
+    /// Writes it down: one trunk in, one out, numbers that are forwarded.
+    pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
+        let Setting { ports: Ports { server, .. }, shards, admin, far, numbers: count, agents } = self;
+        let admin = admin.map(|port| format!("[admin]\naddr = \"127.0.0.1:{port}\"\n")).unwrap_or_default();
+        let (config, data) = (folder.join("config"), folder.join("data"));
+        fs::create_dir_all(config.join("routing"))?;
+        fs::write(
+            config.join("strowger.toml"),
+            format!(
+                "[node]\nname = \"bench\"\ndata_dir = \"{}\"\nshards = {shards}\n\
+                 [[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:{server}\"\n{admin}",
+                data.display()
+            ),
+        )?;
+        fs::write(
+            config.join("routing/trunks.toml"),
+            format!(
+                "[dial]\nallow = [\"+1\"]\n\
+                 [[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.0.1/32\"]\noptions_interval = 0\n\
+                 [[trunk]]\nname = \"far\"\noutbound = true\n{far}\n"
+            ),
+        )?;
+        fs::write(config.join("routing/agents.toml"), agents)?;
+        let mut numbers = String::from("did,forward_to\n");
+        for row in 0..*count {
+            writeln!(numbers, "+1555{row:07},+1202{row:07}").map_err(io::Error::other)?;
+        }
+        fs::write(config.join("routing/numbers.csv"), numbers)?;
+        Ok(config)
     }
-    fs::write(config.join("routing/numbers.csv"), numbers)?;
-    Ok(config)
+}
+
+/// One gateway that is never asked how it is.
+pub fn one_gateway(port: u16) -> String {
+    format!("options_interval = 0\ngateways = [{{ uri = \"sip:127.0.0.1:{port}\" }}]")
+}
+
+fn configure(ports: Ports, folder: &Path, shards: u8, admin: Option<u16>) -> io::Result<PathBuf> {
+    let far = one_gateway(ports.far);
+    Setting { ports, shards, admin, far: &far, numbers: NUMBERS, agents: "" }.write(folder)
 }
