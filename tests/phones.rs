@@ -45,7 +45,16 @@ fn register(phone: &Line, cseq: u32, authorization: &str) -> String {
 
 /// Asks, is challenged, and answers; the final response.
 fn registers(phone: &Line, node: &Serving, password: &str, cseq: u32) -> String {
-    phone.send(node.sip, &register(phone, cseq, ""));
+    registers_so(phone, node, password, cseq, "")
+}
+
+/// Ends its binding.
+fn leaves(phone: &Line, node: &Serving, cseq: u32) -> String {
+    registers_so(phone, node, "swordfish", cseq, "Expires: 0\r\n")
+}
+
+fn registers_so(phone: &Line, node: &Serving, password: &str, cseq: u32, more: &str) -> String {
+    phone.send(node.sip, &register(phone, cseq, more));
     let asked = phone.receive_final();
     assert!(asked.starts_with("SIP/2.0 401 "), "{asked}");
     let challenge = asked.lines().find_map(|line| line.strip_prefix("WWW-Authenticate: ")).unwrap();
@@ -53,7 +62,7 @@ fn registers(phone: &Line, node: &Serving, password: &str, cseq: u32) -> String 
     let ha1 = challenge.algorithm.ha1(b"carol", challenge.realm, password.as_bytes());
     let mut credentials = b"Authorization: ".to_vec();
     digest::answer(&mut credentials, &challenge, b"carol", &ha1, ("REGISTER", b"sip:strowger"), (1, b"c"));
-    let credentials = String::from_utf8(credentials).unwrap() + "\r\n";
+    let credentials = String::from_utf8(credentials).unwrap() + "\r\n" + more;
     phone.send(node.sip, &register(phone, cseq + 1, &credentials));
     phone.receive_final()
 }
@@ -152,6 +161,24 @@ fn another_password_ends_the_bindings_though_it_was_written_while_the_node_was_d
     node.signal(Signal::SIGTERM);
     assert_eq!(node.ended(), Some(0));
     place.changes("config/routing/all.toml", |text| text.replace("swordfish", "marlin"));
+    let _node = place.serve();
+    assert_eq!(contacts(&place), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_bound_or_ended_just_before_a_graceful_stop_is_as_it_was_after_it() {
+    let place = carols();
+    let mut node = place.serve();
+    let phone = Line::new();
+    assert!(registers(&phone, &node, "swordfish", 1).starts_with("SIP/2.0 200 "));
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), Some(0));
+    let mut node = place.serve();
+    assert_eq!(contacts(&place), [format!("sip:carol@{}", phone.addr())]);
+    let ended = leaves(&phone, &node, 11);
+    assert!(ended.starts_with("SIP/2.0 200 "), "{ended}");
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), Some(0));
     let _node = place.serve();
     assert_eq!(contacts(&place), Vec::<String>::new());
 }

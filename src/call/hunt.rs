@@ -16,6 +16,7 @@ use crate::call::cdr::LegEnd;
 use crate::routing::{Agent, Called, NoWay, TargetEnd, Trunk, Unrung, Who};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
+use crate::sip::sdp;
 
 /// How often the caller's 180 is repeated (RFC 3261 §13.3.1.1; R4).
 const REPEAT_RINGING: Duration = Duration::from_secs(60);
@@ -345,7 +346,8 @@ impl Turn<'_> {
         leg.code = 200;
         leg.answered = Some(now);
         // A leg's first SDP is repeated unchanged in its 200 (R4).
-        let sdp = leg.first_sdp(fork).cloned().filter(|_| offered).or(body.filter(Body::is_sdp));
+        let described = body.filter(|body| body.sdp().is_some_and(sdp::describes));
+        let sdp = leg.first_sdp(fork).cloned().filter(|_| offered).or(described);
         let Some(sdp) = sdp else {
             // A 2xx that answers no offer, or makes none, joins nobody (RFC 3261 §13.2.1).
             self.out.push(Action::Acknowledge { leg: id, answer: Answer::None });

@@ -1,8 +1,11 @@
 //! What the shards share: the records' slots, the calls of agents and trunks, ringing calls by caller, and our
 //! own addresses. Counts behind sharded maps and atomics; nothing here waits.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use dashmap::DashMap;
 
@@ -22,39 +25,33 @@ use crate::time::Instant;
 /// changed route in.
 const ADDRESSES: usize = 4096;
 
-/// Calls per second, as a token bucket that holds one second's worth: so many at once after a quiet second, then
-/// one each time a token has come.
-///
-/// Kept as one number, the point in time (µs) at which the bucket will be full again.
+/// Calls per second: when the last of them began. So many in any second and not one more, whenever it begins: a carrier
+/// that counts refuses what a bucket that fills up again would let through.
 #[derive(Debug, Default)]
-pub struct Pace(AtomicU64);
+pub struct Pace(Mutex<VecDeque<Instant>>);
 
 impl Pace {
-    /// Takes a token at `now`, where `per_second` come each second; 0 is no limit.
+    /// Whether one more may begin at `now`, where `per_second` may in a second; 0 is no limit. Takes 8 bytes for each.
     pub fn take(&self, now: Instant, per_second: u32) -> bool {
-        let Some(token) = 1_000_000_u64.checked_div(u64::from(per_second)) else { return true };
-        let (now, capacity) = (now.as_micros(), token * u64::from(per_second));
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
-            let after = full_at.max(now) + token;
-            (after <= now + capacity).then_some(after)
-        });
-        taken.is_ok()
-    }
-
-    /// The tokens that have not come back yet: what was taken in the last second, more or less.
-    pub fn taken(&self, now: Instant, per_second: u32) -> u32 {
-        let Some(token) = 1_000_000_u64.checked_div(u64::from(per_second)) else { return 0 };
-        let missing = self.0.load(Ordering::Relaxed).saturating_sub(now.as_micros());
-        u32::try_from(missing.div_ceil(token.max(1))).unwrap_or(u32::MAX)
-    }
-
-    /// Puts a token back that was taken in vain.
-    pub fn give(&self, per_second: u32) {
-        if let Some(token) = 1_000_000_u64.checked_div(u64::from(per_second)) {
-            let _before = self
-                .0
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| Some(at.saturating_sub(token)));
+        if per_second == 0 {
+            return true;
         }
+        let mut began = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while began.front().is_some_and(|first| now.since(*first) >= Duration::from_secs(1)) {
+            began.pop_front();
+        }
+        let has_room = began.len() < per_second as usize;
+        if has_room {
+            began.push_back(now);
+        }
+        has_room
+    }
+
+    /// How many began in the second before `now`.
+    pub fn taken(&self, now: Instant) -> u32 {
+        let began = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_late = began.iter().rev().take_while(|at| now.since(**at) < Duration::from_secs(1)).count();
+        u32::try_from(of_late).unwrap_or(u32::MAX)
     }
 }
 
@@ -172,9 +169,9 @@ impl SharedDesk {
         self.trunks.count(name)
     }
 
-    /// Calls of a trunk with `max_cps` in the last second, more or less.
-    pub fn trunk_pace(&self, name: &str, now: Instant, max_cps: u32) -> u32 {
-        self.paces.get(name).map_or(0, |pace| pace.taken(now, max_cps))
+    /// Calls of a trunk with `max_cps` that began in the last second.
+    pub fn trunk_pace(&self, name: &str, now: Instant) -> u32 {
+        self.paces.get(name).map_or(0, |pace| pace.taken(now))
     }
 
     /// What Via and Contact say to `towards`: `advertise`, else what the listener is bound to, else (bound to any
@@ -336,18 +333,20 @@ mod tests {
         let take = |ms| desk.take_trunk("carrier", at(ms), 6, 4);
         assert_eq!([take(0), take(0), take(0), take(0)], [Ok(()); 4]);
         assert_eq!(take(1), Err(Limit::Pace));
-        assert_eq!(take(250), Ok(()), "a token comes each quarter of a second");
-        assert_eq!(take(251), Err(Limit::Pace));
-        assert_eq!(take(5000), Ok(()));
-        assert_eq!(take(5000), Err(Limit::Calls));
+        assert_eq!(take(999), Err(Limit::Pace), "four in any second");
+        assert_eq!([take(1000), take(1500)], [Ok(()); 2]);
+        assert_eq!(take(1501), Err(Limit::Calls));
         assert_eq!(desk.trunk_calls("carrier"), 6);
     }
 
     #[test]
-    fn after_a_long_silence_no_more_than_one_seconds_calls_come_at_once() {
+    fn r14_no_second_has_more_calls_than_it_may() {
         let pace = Pace::default();
-        let now = Instant::from_micros(3_600_000_000);
-        assert_eq!((0..100).filter(|_| pace.take(now, 7)).count(), 7);
+        // A call every ms for three seconds, after a long silence.
+        let at = |ms: u64| Instant::from_micros(3_600_000_000 + ms * 1_000);
+        let taken: Vec<u64> = (0..3_000).filter(|ms| pace.take(at(*ms), 7)).collect();
+        assert_eq!(taken.len(), 21);
+        assert!(taken.windows(8).all(|eight| eight[7] - eight[0] >= 1_000), "{taken:?}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod trunks;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::admin::metrics::Metrics;
@@ -74,6 +74,8 @@ pub struct Running {
     admin: Option<SocketAddr>,
     drain: Duration,
     store: Store,
+    /// Where the bindings of phones are written down.
+    phones: Arc<Mutex<Phones>>,
 }
 
 impl Running {
@@ -121,8 +123,9 @@ impl Running {
         }
         node.back().block_on(front.prepare_hosts(&front.publisher.table()));
         node.back().spawn(keep_hosts(Arc::downgrade(&front)));
-        node.back().spawn(keep_phones(Arc::downgrade(&front), phones));
-        let mut running = Running { node, front, admin: None, drain, store };
+        let phones = Arc::new(Mutex::new(phones));
+        node.back().spawn(keep_phones(Arc::downgrade(&front), Arc::downgrade(&phones)));
+        let mut running = Running { node, front, admin: None, drain, store, phones };
         if let Some((addr, token)) = admin {
             running.admin = Some(running.serve_admin(addr, token, metrics)?);
         }
@@ -212,8 +215,10 @@ impl Running {
         let begin = |core: &mut Metered, now, out: &mut _| core.handle(now, Input::Drain, out);
         let shards = self.node.shards();
         let over = shards.drain(begin, |core| core.exchange.load().calls == 0, self.drain).await;
-        // A BYE that was lost is repeated for a moment yet; a far end that is gone is not waited for.
-        shards.drain(begin, |core| core.exchange.load().slots == 0, LAST_WORDS).await;
+        if over {
+            // A BYE that was lost is repeated for a moment yet; a far end that is gone is not waited for.
+            shards.drain(begin, |core| core.exchange.load().slots == 0, LAST_WORDS).await;
+        }
         over
     }
 
@@ -235,7 +240,7 @@ impl Running {
 
     /// Ends the node: calls in progress are hung up, and every record is written.
     pub fn stop(self) {
-        let Running { node, front, store, .. } = self;
+        let Running { node, front, store, phones, .. } = self;
         front.enter(Life::Draining);
         let shards = node.shards();
         node.back().block_on(async {
@@ -250,7 +255,10 @@ impl Running {
                 tokio::time::sleep(LOOK).await;
             }
         });
-        drop((shards, front));
+        drop(shards);
+        // What was bound or ended within the last second, too.
+        front.write_phones(&mut lock(&phones));
+        drop(front);
         node.stop();
         drop(store);
     }
@@ -268,14 +276,18 @@ async fn keep_hosts(front: Weak<Front>) {
 
 /// Takes out expired bindings and writes down what has changed, as long as the node runs. What was bound in the last
 /// second before a crash is lost, and bound again when the phone says so again.
-async fn keep_phones(front: Weak<Front>, mut phones: Phones) {
+async fn keep_phones(front: Weak<Front>, phones: Weak<Mutex<Phones>>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     loop {
         every.tick().await;
-        let Some(front) = front.upgrade() else { return };
+        let (Some(front), Some(phones)) = (front.upgrade(), phones.upgrade()) else { return };
         front.expire_bindings();
-        tokio::task::block_in_place(|| front.write_phones(&mut phones));
+        tokio::task::block_in_place(|| front.write_phones(&mut lock(&phones)));
     }
+}
+
+fn lock(phones: &Mutex<Phones>) -> MutexGuard<'_, Phones> {
+    phones.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the node's edge is made of.

@@ -47,8 +47,7 @@ fn line(trunk: &Trunk, desk: &SharedDesk, now: Now) -> TrunkLine {
         outbound: trunk.outbound,
         calls: desk.trunk_calls(&trunk.name),
         max_calls: trunk.max_calls,
-        calls_in_last_second: (trunk.max_cps > 0)
-            .then(|| desk.trunk_pace(&trunk.name, now.mono, trunk.max_cps)),
+        calls_in_last_second: (trunk.max_cps > 0).then(|| desk.trunk_pace(&trunk.name, now.mono)),
         max_cps: trunk.max_cps,
         refused: state.as_ref().map_or(0, |state| state.refusals()),
         options_interval_ms: trunk

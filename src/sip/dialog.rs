@@ -112,7 +112,7 @@ impl Dialog {
             return Err(NoDialog::NoContact);
         }
         // All of it, where there is no route.
-        let parts = [FROM, TO, remote.raw, CALL_ID, message.call_id(), LINE_END, contact.uri_raw];
+        let parts = [FROM, TO, remote.raw, CALL_ID, message.call_id(), LINE_END, contact.target()];
         let mut text = Vec::with_capacity(parts.iter().chain(local).map(|part| part.len()).sum());
         text.extend_from_slice(FROM);
         local.iter().for_each(|part| push_unfolded(&mut text, part));
@@ -125,7 +125,7 @@ impl Dialog {
         text.extend_from_slice(message.call_id());
         let call_id = mark(&text)?;
         text.extend_from_slice(LINE_END);
-        text.extend_from_slice(contact.uri_raw);
+        text.extend_from_slice(contact.target());
         let target = mark(&text)?;
         let mut first_hop = None;
         for route in routes {
@@ -274,15 +274,16 @@ impl Dialog {
     /// `from`: whom it came from, or went to.
     pub fn refresh_target(&mut self, message: &Message<'_>, from: Peer, ways: &impl Ways) {
         let Some(contact) = message.contact().filter(|contact| contact.uri.scheme.is_sip()) else { return };
-        let delta = contact.uri_raw.len() as isize - self.target().len() as isize;
+        let target = contact.target();
+        let delta = target.len() as isize - self.target().len() as isize;
         let length = self.text.len() as isize + delta;
         if length > MAX_TEXT as isize {
             return;
         }
-        if contact.uri_raw != self.target() {
-            let mut text = Vec::with_capacity(self.text.len() + contact.uri_raw.len());
+        if target != self.target() {
+            let mut text = Vec::with_capacity(self.text.len() + target.len());
             text.extend_from_slice(&self.text[..usize::from(self.marks.call_id) + LINE_END.len()]);
-            text.extend_from_slice(contact.uri_raw);
+            text.extend_from_slice(target);
             let target = text.len();
             text.extend_from_slice(&self.text[usize::from(self.marks.target)..]);
             self.marks.target = u16::try_from(target).unwrap_or(u16::MAX);
@@ -339,7 +340,7 @@ fn split_first_route(routes: &[u8]) -> Option<(&[u8], &[u8])> {
     let value = routes.get(b"Route: ".len()..end)?;
     let hop = Address::parse(value).ok()?;
     Uri::parse(hop.uri_raw).ok()?;
-    Some((hop.uri_raw, &routes[end + 2..]))
+    Some((hop.target(), &routes[end + 2..]))
 }
 
 fn mark(text: &[u8]) -> Result<u16, NoDialog> {

@@ -34,6 +34,11 @@ pub enum Direction {
     Inactive,
 }
 
+/// Whether it is a description of something: who answers with anything else has answered nothing.
+pub fn describes(sdp: &[u8]) -> bool {
+    sdp.starts_with(b"v=") && media(sdp).next().is_some()
+}
+
 /// The streams in order, each with what it inherits from the session.
 pub fn media(sdp: &[u8]) -> impl Iterator<Item = Media<'_>> {
     let mut rest = Lines(sdp);

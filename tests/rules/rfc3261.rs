@@ -66,3 +66,30 @@ fn r08_a_420_names_what_we_lack_in_one_line_that_fits_into_a_datagram() {
     assert!(named[0].starts_with("x0, x1, x2, ") && (400..=512).contains(&named[0].len()), "{}", named[0]);
     call.comes_to_rest();
 }
+
+/// RFC 3261 §19.1.1: headers are not allowed in a Request-URI.
+#[test]
+fn the_headers_of_a_contact_are_no_part_of_what_it_is_asked_by() {
+    let setup = forward().caller(invite(|invite| {
+        let contact = format!("<sip:{CALLER}@{}?Subject=x&y=z>", layout::CARRIER);
+        invite.set("Contact", &contact);
+    }));
+    let mut call = setup.incoming(DID).ringing(["gateway1"]);
+    call.behaves(
+        "gateway1",
+        invite(|response| {
+            let contact = response.get("Contact").map(|contact| contact.replace('>', "?>"));
+            if let Some(contact) = contact {
+                response.set("Contact", &contact);
+            }
+        }),
+    );
+    call.answers("gateway1").after(millis(50));
+    call.does("gateway1", Act::Holds).after(millis(50));
+    call.does("caller", Act::Holds).after(millis(50));
+    for way in ["us → caller", "us → gateway1"] {
+        let asked = call.messages(way, "INVITE").pop().map(|invite| invite.start);
+        assert!(asked.as_deref().is_some_and(|start| !start.contains('?')), "{way}: {asked:?}");
+    }
+    call.hangs_up("caller").comes_to_rest();
+}

@@ -163,7 +163,7 @@ impl Exchange {
         wish: &Wish<'_>,
         path: &[Text],
     ) -> Result<Binding, Refusal> {
-        let uri = std::str::from_utf8(wish.address.uri_raw).map_err(|_| Refusal::Malformed)?;
+        let uri = std::str::from_utf8(wish.address.target()).map_err(|_| Refusal::Malformed)?;
         let user_agent = String::from_utf8_lossy(request.get(Name::UserAgent).unwrap_or_default());
         let peer = self.reached_at(from, &wish.address.uri, path)?;
         Ok(Binding {

@@ -275,7 +275,10 @@ impl DialogsLegal {
     fn shows(&mut self, message: &Message) {
         if let Some(contact) = message.contact() {
             let shown = self.targets.entry(message.call_id().to_owned()).or_default();
-            shown.insert(contact.to_owned());
+            // Its headers are for nobody to ask by (RFC 3261 §19.1.1).
+            let host = contact.find('@').unwrap_or(0);
+            let end = contact[host..].find('?').map_or(contact.len(), |at| host + at);
+            shown.insert(contact[..end].to_owned());
         }
     }
 }

@@ -19,6 +19,13 @@ pub struct Address<'a> {
 }
 
 impl<'a> Address<'a> {
+    /// The URI as a Request-URI may have it: without its headers (RFC 3261 §19.1.1).
+    pub fn target(&self) -> &'a [u8] {
+        let behind = self.uri_raw.len().saturating_sub(self.uri.headers.len());
+        let before = &self.uri_raw[..behind];
+        before.strip_suffix(b"?").unwrap_or(before)
+    }
+
     /// Reads one value (not a list; see `List`).
     ///
     /// # Errors
@@ -244,6 +251,21 @@ mod tests {
             ("", BadUri::Scheme),
         ] {
             assert_eq!(Address::parse(text.as_bytes()).err(), Some(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_has_no_headers() {
+        for (address, target) in [
+            ("<sip:c@h?x=y>", "sip:c@h"),
+            ("<sip:c@h;lr?x=y&z>;q=1", "sip:c@h;lr"),
+            ("<sip:c@h?>", "sip:c@h"),
+            ("<sip:c?d@h>", "sip:c?d@h"),
+            ("<sip:c?d@h?e=f>", "sip:c?d@h"),
+            ("sip:c@h;q=1", "sip:c@h"),
+        ] {
+            let target_of = Address::parse(address.as_bytes()).map(|address| address.target().to_vec());
+            assert_eq!(target_of.ok().as_deref(), Some(target.as_bytes()), "{address}");
         }
     }
 }
