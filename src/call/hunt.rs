@@ -306,6 +306,9 @@ impl Turn<'_> {
     ) -> Option<(&mut Leg, Option<Body>)> {
         let now = self.now.mono;
         self.stop(Timer::TryTimeout(id));
+        if !matches!(code, 180..190) {
+            self.insists(id);
+        }
         let leg = self.leg(id).filter(|leg| leg.is_live() && matches!(code, 180..190))?;
         leg.state = LegState::Ringing;
         leg.ringing.get_or_insert(now);
@@ -352,8 +355,7 @@ impl Turn<'_> {
             // A 2xx that answers no offer, or makes none, joins nobody (RFC 3261 §13.2.1).
             self.out.push(Action::Acknowledge { leg: id, answer: Answer::None });
             self.out.push(Action::Bye { leg: id, why: Why::Ours(outcome::q850_of(488)) });
-            self.end_leg(id, LegEnd::Failed, 200);
-            return self.go_on(hunt).of_a_call(self);
+            return self.leg_lost(hunt, id, 488, 200).of_a_call(self);
         };
         leg.state = LegState::Bridged;
         leg.early.clear();

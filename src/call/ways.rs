@@ -1,9 +1,11 @@
 //! The ways by which a leg may go: what a call may take up, and where it is tried next (R3.6, R13, R14).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::event::{LegId, Timer};
 use super::leg::{Destination, Leg, LegState, Shown, TargetId};
 use super::{Turn, outcome};
 use crate::routing::{Called, ForeignCallerId, Plan, Shows, Trunk, Urgency};
@@ -11,6 +13,10 @@ use crate::routing::{Called, ForeignCallerId, Plan, Shows, Trunk, Urgency};
 /// How many legs a call for help, or back to who made one, may have; no other limit holds for it (R13). A leg's number
 /// has eight bits.
 const MOST_LEGS: usize = 250;
+
+/// How long a trunk may take to ring whoever is called for help, where another is left. A call that is set up at all
+/// rings within a few seconds.
+const UNHEARD: Duration = Duration::from_secs(10);
 
 impl Turn<'_> {
     /// Takes one of an agent's or a trunk's calls; a call for help, or back to who made one, has it in any case (R13).
@@ -44,6 +50,15 @@ impl Turn<'_> {
         let shown = shown_on(self.call.hunted_by(), &trunk);
         let exits = self.lines.exits(&trunk);
         Leg::new(target, Destination::Gateway { number, trunk, exits }, shown, self.now.mono)
+    }
+
+    /// Who calls for help does not wait for a trunk that has said 100 and nothing more, as long as there is another.
+    pub(super) fn insists(&mut self, id: LegId) {
+        let Some(leg) = self.call.leg(id).filter(|leg| leg.state == LegState::Calling) else { return };
+        if self.call.hunted_by().urgency.is_emergency() && self.has_another_way(leg) {
+            let left = UNHEARD.saturating_sub(self.now.mono.since(leg.started));
+            self.start(Timer::TryTimeout(id), left);
+        }
     }
 
     /// R3.6: at most `max_legs`, whatever led to them.

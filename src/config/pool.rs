@@ -180,6 +180,12 @@ impl EmergencyKeys {
                 fields.refuse(number.place, what, "write 2 to 6 digits, like \"911\"");
             }
         }
+        if fields.is_empty_list("numbers") {
+            let place = fields.written().into_iter().find(|(key, _)| *key == "numbers");
+            let place = place.map_or(fields.place, |(_, place)| place);
+            let what = "numbers is empty: nobody could call for help".into();
+            fields.refuse(place, what, "write numbers = [\"911\"], or leave it out");
+        }
         let trunk = fields.some_text("trunk");
         fields.finish();
         EmergencyKeys {

@@ -148,6 +148,7 @@ impl Host {
     /// Does something of its own accord. What cannot be done now is left undone.
     pub fn act(&mut self, now: Instant, call_id: &str, act: &Act) {
         match act {
+            Act::Tries => self.try_it(now, call_id),
             Act::Rings | Act::RingsWithMedia | Act::RingsReliably => self.ring(now, call_id, act),
             Act::Answers => self.answer(now, call_id),
             Act::AnswersTwice => self.answer_twice(now, call_id),

@@ -9,6 +9,8 @@ use super::message::Message;
 /// What an end does of its own accord. What it must do (ACK, answer a BYE …) it does by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
+    /// 100, and nothing more.
+    Tries,
     /// 180.
     Rings,
     /// 183 with SDP.

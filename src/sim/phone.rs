@@ -69,6 +69,14 @@ impl Host {
         line
     }
 
+    /// 100, which makes no dialog.
+    pub(super) fn try_it(&mut self, now: Instant, call_id: &str) {
+        let Some(Party { role, .. }) = self.parties.get(call_id) else { return };
+        let Role::Called { key, invite, stage: Called::Invited, .. } = role else { return };
+        let (key, trying) = (key.clone(), Message::response(invite, 100, "Trying"));
+        self.stack.respond(now, &key, trying);
+    }
+
     pub(super) fn ring(&mut self, now: Instant, call_id: &str, act: &Act) {
         let Some(Party { role, lines, manner }) = self.parties.get_mut(call_id) else { return };
         let Role::Called { key, invite, stage: Called::Invited, rseq } = role else { return };

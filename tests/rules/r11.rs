@@ -622,7 +622,7 @@ fn r11_a_caller_behind_a_nat_is_reached_by_the_connection_that_it_called_by() {
                 .with("Call-ID", "nat")
                 .with("CSeq", format!("{cseq} {method}"))
                 .with("Contact", "<sip:+14155550001@10.0.0.5;transport=tcp>")
-                .with_sdp(Some(b"v=0\r\n"))
+                .with_sdp(Some(b"v=0\r\nm=audio 9 RTP/AVP 0\r\n"))
         };
         let us = format!("sip:{DID}@{}", layout::SERVER);
         let called = hears(by_flow(7), &of_caller("INVITE", 1, &format!("<{us}>"), &us));
@@ -630,7 +630,7 @@ fn r11_a_caller_behind_a_nat_is_reached_by_the_connection_that_it_called_by() {
         let tagged = format!("{};tag=gateway", invite.get("To").unwrap_or_default());
         let mut answer = Message::response(&invite, 200, "OK")
             .with("Contact", format!("<sip:{}>", layout::gateway_addr(0)))
-            .with_sdp(Some(b"v=0\r\n"));
+            .with_sdp(Some(b"v=0\r\nm=audio 9 RTP/AVP 0\r\n"));
         answer.set("To", &*tagged);
         let told = hears(gateway, &answer);
         let (_, ok) =

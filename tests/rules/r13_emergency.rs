@@ -220,3 +220,41 @@ fn r13_a_number_with_a_trunk_of_its_own_goes_by_no_other() {
     assert_eq!(call.caller_is_told(), Some(480));
     assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 0);
 }
+
+#[test]
+fn r13_a_trunk_that_says_100_or_answers_with_nothing_to_hear_is_followed_by_the_next() {
+    let mut call = town("", "").before_any_call();
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    call.awaits("gateway1");
+    call.does("gateway1", Act::Tries).after(seconds(9));
+    assert_eq!(count(&mut call, "gateway1 → us", "100"), 1);
+    assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 0, "it may yet ring");
+    call.after(seconds(1));
+    assert_eq!(count(&mut call, "us → gateway1", "CANCEL"), 1);
+    assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 1);
+    let mut call = town("", "").before_any_call();
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    call.awaits("gateway1");
+    call.behaves("gateway1", Manner::default().dressed(|answer| answer.body = b"garbage".to_vec()));
+    call.answers("gateway1");
+    call.settle();
+    assert_eq!(count(&mut call, "us → gateway1", "BYE"), 1);
+    assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 1);
+}
+
+#[test]
+fn r13_a_call_back_is_taken_while_the_node_drains() {
+    let mut call = town("", "").before_any_call();
+    assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    call.world.drain();
+    let mut call = call.dials(DID, Manner::default());
+    call.after(seconds(1));
+    assert_eq!(call.caller_is_told(), None, "it rings");
+    let mut call = call.dials("+12015550103", Manner::default());
+    call.after(seconds(1));
+    assert_eq!(call.caller_is_told(), Some(503), "another does not");
+}

@@ -205,7 +205,7 @@ impl Exchange {
         // True overload and draining: nothing is kept, no record is written (R12, R14). Nobody who calls for help is
         // sent away (R13).
         let is_too_much = self.draining || age > STALE || !self.has_room() || !self.admits(now);
-        if is_too_much && !self.calls_for_help(invite, origin) {
+        if is_too_much && !self.must_be_taken(now, invite, origin) {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
         self.arriving = Some(Arriving::at(Reached::Sender, origin));
@@ -241,7 +241,7 @@ impl Exchange {
             Err(_) => return self.refuse_statelessly(from, invite, Refusal::Malformed, out),
         };
         if !self.desk.reserve_record() {
-            if !self.calls_for_help(invite, origin) {
+            if !self.must_be_taken(now, invite, origin) {
                 return self.refuse_statelessly(from, invite, Refusal::Overload, out);
             }
             self.desk.reserve_record_beyond();
