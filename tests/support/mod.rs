@@ -131,6 +131,17 @@ impl World {
         self.sipp(scenario, port, more, Some(format!("{}:{}", self.host, self.sip)))
     }
 
+    /// The same, but it calls whoever is at `to` and stands between.
+    pub fn caller_by(
+        &self,
+        to: (IpAddr, u16),
+        scenario: &str,
+        port: u16,
+        more: &[&str],
+    ) -> Result<Sipp, String> {
+        self.sipp(scenario, port, more, Some(format!("{}:{}", to.0, to.1)))
+    }
+
     fn sipp(&self, play: &str, port: u16, more: &[&str], to: Option<String>) -> Result<Sipp, String> {
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/sipp/{play}.xml"));
         let name = format!("{play}-{port}");
@@ -192,6 +203,11 @@ pub struct Sipp {
 }
 
 impl Sipp {
+    /// Every message that it has sent and received so far.
+    pub fn messages(&self) -> String {
+        fs::read_to_string(&self.messages).unwrap_or_default()
+    }
+
     /// Waits for the scenario's end, which must be the expected one. What the scenario logged comes back.
     pub fn finish(mut self) -> Result<String, String> {
         let end = self.program.wait(SCENARIO + START);
@@ -217,14 +233,14 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 /// A loopback address that no other world has, so that nobody takes a port between its choice and its use.
-fn own_host() -> IpAddr {
+pub fn own_host() -> IpAddr {
     static WORLDS: AtomicU8 = AtomicU8::new(1);
     let [.., b, c] = std::process::id().to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(127, 64 | b & 63, c, WORLDS.fetch_add(1, Ordering::Relaxed).clamp(1, 254)))
 }
 
 /// Whether somebody on this machine holds `port`, by the kernel's own list (`udp` or `tcp`).
-fn is_bound(protocol: &str, port: u16) -> bool {
+pub fn is_bound(protocol: &str, port: u16) -> bool {
     let wanted = format!(":{port:04X}");
     fs::read_to_string(format!("/proc/net/{protocol}")).is_ok_and(|list| {
         list.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&wanted))
