@@ -70,12 +70,23 @@ struct Behind {
 
 impl Behind {
     fn start(number: &str, by: By, hiding: Hiding) -> Result<Behind, String> {
+        Behind::start_so(number, by, hiding, &[], "")
+    }
+
+    /// The same with options of Kamailio's, and more keys for the trunk whose gateway it is.
+    fn start_so(
+        number: &str,
+        by: By,
+        hiding: Hiding,
+        options: &[&str],
+        trunk: &str,
+    ) -> Result<Behind, String> {
         let (host, token) = (own_host(), by.token());
         let [inside, outside] = free_ports(host)?;
         let world = World::start_with(
             number,
             &format!(
-                "gateways = [{{ uri = \"sip:{host}:{inside};transport={token}\" }}]\noptions_interval = 0\n\
+                "gateways = [{{ uri = \"sip:{host}:{inside};transport={token}\" }}]\noptions_interval = 0\n{trunk}\n\
                  [[trunk]]\nname = \"edge\"\nfrom = [\"{host}\"]\noptions_interval = 0"
             ),
         )?;
@@ -104,7 +115,12 @@ impl Behind {
         fs::write(&config, text).map_err(|e| e.to_string())?;
         let mut command = Command::new("kamailio");
         // In the foreground, little memory, its sockets and pid file in its own folder.
-        command.args(["-DD", "-E", "-m", "64", "-M", "8", "-Y"]).arg(&folder).arg("-f").arg(&config);
+        command
+            .args(["-DD", "-E", "-m", "64", "-M", "8", "-Y"])
+            .arg(&folder)
+            .arg("-f")
+            .arg(&config)
+            .args(options);
         let edge = Program::start("edge", &mut command, &folder)?;
         let ready = until(PATIENCE, || support::is_bound("udp", outside) && support::is_bound(token, inside));
         ready.then_some(()).ok_or_else(|| format!("Kamailio does not listen: {}", edge.last_words()))?;
@@ -249,6 +265,27 @@ fn a_phone_that_registers_through_an_sbc_is_rung_through_it_and_calls_out_throug
         is(&cdr, "outcome", "answered")?;
         is(&cdr, "presented", DID)
     })
+}
+
+/// RFC 3261 §22.3: a proxy asks in each request, and by 407. The carrier's own side of the call it believes.
+#[test]
+fn r14_a_proxy_that_asks_for_our_password_in_every_request_gets_it() -> Outcome {
+    let account = "auth = { username = \"house\", password = \"sesame\" }";
+    for by in [By::Udp, By::Tcp] {
+        let node = Behind::start_so(FORWARD, by, Hiding::Nothing, &["-A", "ASKS"], account)?;
+        let phone = node.world.phone("phone_is_held", node.world.gateway, &[])?;
+        node.end(node.caller("caller_holds", node.world.bob, &[])?)?;
+        node.end(phone)?;
+        node.has(&[
+            ("INVITE asked", 3),
+            ("INVITE of house", 3),
+            ("BYE asked", 1),
+            ("BYE of house", 1),
+            ("BYE by its route", 2),
+        ])?;
+        is(&node.world.cdr()?, "outcome", "answered")?;
+    }
+    Ok(())
 }
 
 /// The SBC's own proof: what a side sees of the other.

@@ -118,17 +118,30 @@ impl World {
 
     /// A SIPp that plays `tests/sipp/<scenario>.xml` on `port` once it is called.
     pub fn phone(&self, scenario: &str, port: u16, more: &[&str]) -> Result<Sipp, String> {
+        self.plays(&scenario_file(scenario), port, more)
+    }
+
+    /// A gateway on `port` that refuses a call with that status, like `503 Service Unavailable`.
+    pub fn gateway_that_says(&self, status: &str, port: u16) -> Result<Sipp, String> {
+        // SIPp takes a code from its scenario alone.
+        let text = fs::read_to_string(scenario_file("gateway_fails")).map_err(|e| e.to_string())?;
+        let file = self.folder.path().join(format!("fails-{port}.xml"));
+        write(&file, &text.replace("503 Service Unavailable", status))?;
+        self.plays(&file, port, &[])
+    }
+
+    fn plays(&self, scenario: &Path, port: u16, more: &[&str]) -> Result<Sipp, String> {
         let phone = self.sipp(scenario, port, more, None)?;
         let protocol = if more.contains(&"t1") { "tcp" } else { "udp" };
         if until(START, || is_bound(protocol, port)) {
             return Ok(phone);
         }
-        Err(format!("{scenario} does not listen: {}", phone.program.last_words()))
+        Err(format!("{} does not listen: {}", scenario.display(), phone.program.last_words()))
     }
 
     /// A SIPp that calls the node from `port` and plays `tests/sipp/<scenario>.xml`.
     pub fn caller(&self, scenario: &str, port: u16, more: &[&str]) -> Result<Sipp, String> {
-        self.sipp(scenario, port, more, Some(format!("{}:{}", self.host, self.sip)))
+        self.caller_by((self.host, self.sip), scenario, port, more)
     }
 
     /// The same, but it calls whoever is at `to` and stands between.
@@ -139,11 +152,11 @@ impl World {
         port: u16,
         more: &[&str],
     ) -> Result<Sipp, String> {
-        self.sipp(scenario, port, more, Some(format!("{}:{}", to.0, to.1)))
+        self.sipp(&scenario_file(scenario), port, more, Some(format!("{}:{}", to.0, to.1)))
     }
 
-    fn sipp(&self, play: &str, port: u16, more: &[&str], to: Option<String>) -> Result<Sipp, String> {
-        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/sipp/{play}.xml"));
+    fn sipp(&self, scenario: &Path, port: u16, more: &[&str], to: Option<String>) -> Result<Sipp, String> {
+        let play = scenario.file_stem().unwrap_or_default().to_string_lossy();
         let name = format!("{play}-{port}");
         let file = |kind: &str| self.folder.path().join(format!("{name}.{kind}"));
         let (host, limit) = (self.host.to_string(), SCENARIO.as_secs().to_string());
@@ -223,6 +236,10 @@ impl Sipp {
             Err(late) => Err(format!("{late}\n{}", text(&self.messages))),
         }
     }
+}
+
+fn scenario_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/sipp/{name}.xml"))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
