@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+use support::baresip::{self, PHONE};
 use support::process::{Program, free_ports, until};
 use support::{DID, Outcome, Sipp, World, own_host};
 
@@ -264,6 +265,33 @@ fn a_phone_that_registers_through_an_sbc_is_rung_through_it_and_calls_out_throug
         is(&cdr, "direction", "outbound")?;
         is(&cdr, "outcome", "answered")?;
         is(&cdr, "presented", DID)
+    })
+}
+
+#[test]
+fn r11_a_phone_behind_an_sbc_sends_its_caller_on() -> Outcome {
+    each(|by, hiding| {
+        let node = Behind::start(CAROL, by, hiding)?;
+        let world = &node.world;
+        let gateway = world.phone("phone_hangs_up", world.gateway, &["-d", "300"])?;
+        let account = format!(
+            "<sip:carol@{}:{}>;auth_user=carol;auth_pass=swordfish;regint=60;answermode=auto;audio_codecs=pcmu\n",
+            node.host, node.outside
+        );
+        let mut carol = baresip::phone(world, world.bob, &account, &[])?;
+        carol.wait_until(PHONE, |printed| printed.contains("200 OK"))?;
+        let caller = node.caller("caller_is_sent_on", world.carrier, &[])?;
+        carol.wait_until(PHONE, |printed| printed.contains("Call established"))?;
+        baresip::tell(world, "transfer", "+12125550188")?;
+        let told = |e: String| format!("{e}\nbaresip printed:\n{}", carol.printed());
+        node.end(gateway).map_err(told)?;
+        node.end(caller).map_err(told)?;
+        node.has(&[("REFER by its route", 1), ("INVITE by its path", 1), ("INVITE out", 1)])?;
+        let cdr = world.cdr()?;
+        let of = |leg: usize, key: &str| cdr["legs"][leg][key].as_str().unwrap_or_default().to_owned();
+        let ends = [of(1, "target"), of(1, "end"), of(2, "target"), of(2, "role"), of(2, "end")];
+        assert_eq!(ends, ["carol", "won", "+12125550188", "transfer", "won"], "{cdr:#}");
+        Ok(())
     })
 }
 

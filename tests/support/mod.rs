@@ -1,5 +1,6 @@
 //! A node on its own loopback address, the programs that call it and are called, and what it wrote down.
 
+pub mod baresip;
 #[expect(dead_code, clippy::unwrap_used, reason = "shared with tests that ask for more, and end by a panic")]
 #[path = "../common/certs.rs"]
 mod certs;
