@@ -6,10 +6,13 @@ mod support;
 
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::Value;
 use support::baresip::{self, PHONE};
 use support::process::{Program, free_ports, until};
@@ -122,10 +125,11 @@ impl Behind {
             .arg("-f")
             .arg(&config)
             .args(options);
-        let edge = Program::start("edge", &mut command, &folder)?;
+        let edge = Program::start("edge", command.process_group(0), &folder)?;
+        let node = Behind { world, host, outside, edge };
         let ready = until(PATIENCE, || support::is_bound("udp", outside) && support::is_bound(token, inside));
-        ready.then_some(()).ok_or_else(|| format!("Kamailio does not listen: {}", edge.last_words()))?;
-        Ok(Behind { world, host, outside, edge })
+        ready.then_some(()).ok_or_else(|| format!("Kamailio does not listen: {}", node.edge.last_words()))?;
+        Ok(node)
     }
 
     /// A SIPp that calls through the SBC.
@@ -153,6 +157,15 @@ impl Behind {
             (_, Some(error)) => Err(format!("{error}\n{printed}")),
             (false, None) => Err(format!("not {done:?}:\n{printed}")),
         }
+    }
+}
+
+impl Drop for Behind {
+    /// Ends it with its group: of its processes one may outlive the first.
+    fn drop(&mut self) {
+        let group = Pid::from_raw(self.edge.id().cast_signed());
+        self.edge.end();
+        killpg(group, Signal::SIGKILL).ok();
     }
 }
 
