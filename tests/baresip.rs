@@ -3,25 +3,9 @@
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 mod support;
 
-use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
-
-use support::process::{Program, free_ports};
+use support::baresip::{PHONE, phone, tell};
+use support::process::Program;
 use support::{DID, Outcome, World};
-
-/// How long baresip may take until it is ready, and until it has noticed the end of a call.
-const PHONE: Duration = Duration::from_secs(10);
-
-/// Where distributions put its modules.
-const MODULES: [&str; 3] = [
-    "/usr/lib/baresip/modules",
-    "/usr/lib/x86_64-linux-gnu/baresip/modules",
-    "/usr/local/lib/baresip/modules",
-];
 
 #[test]
 fn baresip_is_rung_answers_and_is_hung_up_on() -> Outcome {
@@ -150,18 +134,6 @@ fn dialog_of_first_call(printed: &str) -> Option<String> {
     Some(format!("{}%3Bto-tag%3D{ours}%3Bfrom-tag%3D{theirs}", line("Call-ID: ")?.trim()))
 }
 
-/// Types a command into the phone, as its user would.
-fn tell(world: &World, command: &str, with: &str) -> Outcome {
-    let said = serde_json::json!({ "command": command, "params": with }).to_string();
-    let config = fs::read_to_string(world.folder.path().join("baresip/config")).map_err(|e| e.to_string())?;
-    let keys = config.lines().find_map(|line| line.strip_prefix("ctrl_tcp_listen ")).unwrap_or_default();
-    let mut keys = TcpStream::connect(keys).map_err(|e| e.to_string())?;
-    write!(keys, "{}:{said},", said.len()).map_err(|e| e.to_string())?;
-    // It has done it when it says so.
-    let mut answer = [0; 64];
-    keys.read(&mut answer).map(drop).map_err(|e| e.to_string())
-}
-
 /// An account that registers with the node.
 fn carols(world: &World, transport: &str) -> String {
     let port = if transport == "tls" { world.secure } else { world.sip };
@@ -181,33 +153,4 @@ fn baresip(world: &World) -> Result<Program, String> {
         &format!("<sip:alice@{host}:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n"),
         &[],
     )
-}
-
-/// A phone with that account.
-fn phone(world: &World, port: u16, account: &str, more: &[&str]) -> Result<Program, String> {
-    let folder = world.folder.path().join("baresip");
-    let host = world.host;
-    let [keys] = free_ports(host)?;
-    let modules = MODULES.iter().find(|path| Path::new(path).is_dir());
-    let modules = modules.ok_or_else(|| format!("baresip's modules are in none of {MODULES:?}"))?;
-    let config = format!(
-        "module_path {modules}\nsip_listen {host}:{port}\nsip_cafile {}\nnet_interface {host}\n\
-         audio_player aubridge,alone\naudio_source aubridge,alone\naudio_alert aubridge,alone\n\
-         module g711.so\nmodule aubridge.so\nmodule_app account.so\nmodule_app menu.so\n\
-         module_app ctrl_tcp.so\nctrl_tcp_listen {host}:{keys}\ncall_hold_other_calls no\n",
-        world.folder.path().join("ca.pem").display()
-    );
-    let write = |name: &str, text: &str| fs::write(folder.join(name), text).map_err(|e| e.to_string());
-    fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
-    write("config", &config)?;
-    write("accounts", account)?;
-    write("contacts", "")?;
-    let mut command = Command::new("baresip");
-    let mut phone = Program::start(
-        "baresip",
-        command.args(["-4", "-s", "-f"]).arg(&folder).args(more),
-        world.folder.path(),
-    )?;
-    phone.wait_until(PHONE, |printed| printed.contains("baresip is ready"))?;
-    Ok(phone)
 }

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use common::wait_until;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use common::{PATIENCE, wait_until};
 use nix::sys::signal::Signal;
 use process::{Line, Place, Serving, answer, invite};
 use serde_json::Value;
@@ -181,4 +184,99 @@ fn what_was_bound_or_ended_just_before_a_graceful_stop_is_as_it_was_after_it() {
     assert_eq!(node.ended(), Some(0));
     let _node = place.serve();
     assert_eq!(contacts(&place), Vec::<String>::new());
+}
+
+/// A phone by TCP.
+struct Flow(TcpStream);
+
+impl Flow {
+    fn new(to: SocketAddr) -> Flow {
+        let stream = TcpStream::connect(to).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Flow(stream)
+    }
+
+    /// Sends a request; the final response to it.
+    fn asks(&mut self, request: &str) -> String {
+        self.0.write_all(request.as_bytes()).unwrap();
+        loop {
+            let mut text = Vec::new();
+            while !text.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                self.0.read_exact(&mut byte).unwrap();
+                text.extend_from_slice(&byte);
+            }
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.contains("Content-Length: 0\r\n"), "{text}");
+            if !text.starts_with("SIP/2.0 1") {
+                return text;
+            }
+        }
+    }
+
+    /// Carol registers with these header lines besides the usual ones.
+    fn registers(&mut self, more: &str) -> String {
+        let addr = self.0.local_addr().unwrap();
+        let request = |cseq: u32, more: &str| {
+            format!(
+                "REGISTER sip:strowger SIP/2.0\r\nVia: SIP/2.0/TCP {addr};branch=z9hG4bK-r{cseq}\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:carol@strowger>;tag=1\r\nTo: <sip:carol@strowger>\r\n\
+                 Call-ID: reg-{addr}\r\nCSeq: {cseq} REGISTER\r\nContact: <sip:carol@{addr};transport=tcp>\r\n\
+                 {more}Content-Length: 0\r\n\r\n"
+            )
+        };
+        let asked = self.asks(&request(1, more));
+        let challenge = asked.lines().find_map(|line| line.strip_prefix("WWW-Authenticate: ")).unwrap();
+        let challenge = Challenge::parse(challenge.as_bytes()).unwrap();
+        let ha1 = challenge.algorithm.ha1(b"carol", challenge.realm, b"swordfish");
+        let mut credentials = b"Authorization: ".to_vec();
+        let signed = ("REGISTER", &b"sip:strowger"[..]);
+        digest::answer(&mut credentials, &challenge, b"carol", &ha1, signed, (1, b"c"));
+        self.asks(&request(2, &format!("{}\r\n{more}", String::from_utf8(credentials).unwrap())))
+    }
+
+    /// Calls as somebody whose name is no agent's.
+    fn calls(&mut self) -> String {
+        let addr = self.0.local_addr().unwrap();
+        self.asks(&format!(
+            "INVITE sip:+12015550101@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP {addr};branch=z9hG4bK-i\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:somebody@strowger>;tag=1\r\nTo: <sip:+12015550101@127.0.0.1>\r\n\
+             Call-ID: call-{addr}\r\nCSeq: 1 INVITE\r\nContact: <sip:{addr};transport=tcp>\r\n\
+             Content-Length: 0\r\n\r\n"
+        ))
+    }
+}
+
+#[test]
+fn r01_b_who_calls_by_the_connection_of_a_phone_is_asked_and_another_connection_is_nobodys() {
+    let place = carols();
+    place.listens_on_tcp_too();
+    place.changes("config/routing/all.toml", |text| text.replace("127.0.0.1/32", "127.0.0.9/32"));
+    let node = place.serve();
+    let mut phone = Flow::new(node.tcp());
+    assert!(phone.calls().starts_with("SIP/2.0 403 "), "nobody has registered by it yet");
+    let mut phone = Flow::new(node.tcp());
+    assert!(phone.registers("").starts_with("SIP/2.0 200 "));
+    assert!(phone.calls().starts_with("SIP/2.0 407 "));
+    let mut other = Flow::new(node.tcp());
+    assert!(other.calls().starts_with("SIP/2.0 403 "), "of the same host");
+    // A proxy carries whom it likes by its connection.
+    let mut proxy = Flow::new(node.tcp());
+    let path =
+        format!("Supported: path\r\nPath: <sip:{};transport=tcp;lr>\r\n", proxy.0.local_addr().unwrap());
+    assert!(proxy.registers(&path).starts_with("SIP/2.0 200 "));
+    assert!(proxy.calls().starts_with("SIP/2.0 403 "));
+}
+
+#[test]
+fn r01_d_a_phones_connection_from_a_trunks_address_is_the_trunks() {
+    let place = carols();
+    place.listens_on_tcp_too();
+    place.changes("config/routing/all.toml", |text| text.replace("+12015550101", "+12015550109"));
+    let node = place.serve();
+    let mut phone = Flow::new(node.tcp());
+    assert!(phone.registers("").starts_with("SIP/2.0 200 "));
+    assert!(phone.calls().starts_with("SIP/2.0 404 "), "the number is not ours");
+    wait_until(|| place.records().len() == 1);
+    assert_eq!(place.records()[0].trunk.as_deref(), Some("carrier"));
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use certs::{Ca, Client, accept, dial, phone};
@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use process::{Place, Serving};
 use rustls::version::{TLS12, TLS13};
 use strowger::call::cdr::Outcome;
+use zone::Zone;
 
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "common/certs.rs"]
@@ -21,6 +22,9 @@ mod common;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "common/node.rs"]
 mod process;
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+#[path = "common/zone.rs"]
+mod zone;
 
 /// A node whose trunk has these gateways and whose number is forwarded there.
 struct Edge {
@@ -45,8 +49,16 @@ impl Edge {
 
     /// Connections that it opens trust the CA.
     fn serve(&self) -> Serving {
+        self.serve_by(None)
+    }
+
+    /// The same, with names from a DNS server of the test's.
+    fn serve_by(&self, zone: Option<&Zone>) -> Serving {
         let mut command = self.place.command(&["serve", "--log", "json"]);
         command.env("SSL_CERT_FILE", self.place.folder.path().join("ca.pem"));
+        if let Some(zone) = zone {
+            command.env("STROWGER_DNS", zone.addr.to_string());
+        }
         self.place.start(command)
     }
 
@@ -192,6 +204,81 @@ fn r14_a_gateway_that_shows_anothers_certificate_is_left_for_the_next() {
     let _broken = impostor.join().unwrap();
     wait_until(|| edge.place.log().contains("its certificate is another's"));
     assert!(!edge.place.log().contains(&at_wrong.to_string()), "no whole address: {}", edge.place.log());
+}
+
+/// A call to the number, which goes out to the gateway.
+fn calls(edge: &Edge, node: &Serving, call_id: &str) -> Client {
+    let mut carrier = edge.carrier(node);
+    let to = "sip:+12015550101@127.0.0.1";
+    carrier.write_all(request("INVITE", to, &format!("<{to}>"), call_id, 1).as_bytes()).unwrap();
+    carrier
+}
+
+/// RFC 3263 §4, RFC 5922 §7.1: wherever DNS leads, the certificate is that of the name in the URI.
+#[test]
+fn r13_a_name_from_dns_is_called_by_tls_and_shows_the_certificate_of_that_name() {
+    const NAME: &str = "sbc.example.test";
+    for (uri, by_srv) in [
+        ("sips:sbc.example.test:{port}", false),
+        ("sip:SBC.example.test:{port};transport=tls", false),
+        ("sips:sbc.example.test", true),
+        ("sip:sbc.example.test;transport=tls", true),
+    ] {
+        let (zone, listens) = (Zone::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let port = listens.local_addr().unwrap().port();
+        if by_srv {
+            zone.has_servers("_sips._tcp.sbc.example.test", &[(1, port, "one.example.test")]);
+            zone.has_address("one.example.test", 60, Ipv4Addr::LOCALHOST);
+        } else {
+            zone.has_address(NAME, 60, Ipv4Addr::LOCALHOST);
+        }
+        let uri = uri.replace("{port}", &port.to_string());
+        let edge = Edge::new(&format!("{{ uri = \"{uri}\" }}"));
+        let node = edge.serve_by(Some(&zone));
+        let mut carrier = calls(&edge, &node, "call");
+        let mut gateway = accept(&listens, &edge.ca.issue(&[NAME]).server()).unwrap();
+        let invite = next(&mut gateway, "INVITE ");
+        assert_eq!(gateway.conn.server_name(), Some(NAME), "SNI of {uri}");
+        assert!(value(&invite, "Via").starts_with("SIP/2.0/TLS "), "{uri}: {invite}");
+        gateway.write_all(answer(&invite, "486 Busy Here", "sip:x").as_bytes()).unwrap();
+        next(&mut carrier, "SIP/2.0 486");
+    }
+}
+
+/// The certificate of the server that SRV names is another's: whoever forges DNS has that one.
+#[test]
+fn r14_a_name_from_dns_with_the_certificate_of_another_is_left_for_the_next() {
+    for wrong_name in ["one.example.test", "sbc.other.test", "example.test"] {
+        let zone = Zone::new();
+        let [wrong, right] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let port = |gateway: &TcpListener| gateway.local_addr().unwrap().port();
+        zone.has_servers("_sips._tcp.sbc.example.test", &[(1, port(&wrong), "one.example.test")]);
+        zone.has_address("one.example.test", 60, Ipv4Addr::LOCALHOST);
+        zone.has_address("two.example.test", 60, Ipv4Addr::LOCALHOST);
+        let edge = Edge::new(&format!(
+            "{{ uri = \"sips:sbc.example.test\" }}, {{ uri = \"sips:two.example.test:{}\", priority = 20 }}",
+            port(&right)
+        ));
+        let node = edge.serve_by(Some(&zone));
+        let mut carrier = calls(&edge, &node, "call");
+        let impostor = edge.ca.issue(&[wrong_name]).server();
+        let impostor = std::thread::spawn(move || {
+            accept(&wrong, &impostor).map(|mut stream| {
+                let mut heard = Vec::new();
+                stream.read_to_end(&mut heard).ok();
+                heard
+            })
+        });
+        // A wildcard will do.
+        let mut gateway = accept(&right, &edge.ca.issue(&["*.example.test"]).server()).unwrap();
+        let invite = next(&mut gateway, "INVITE ");
+        gateway.write_all(answer(&invite, "486 Busy Here", "sip:x").as_bytes()).unwrap();
+        next(&mut carrier, "SIP/2.0 486");
+        assert!(impostor.join().unwrap().unwrap_or_default().is_empty(), "{wrong_name} heard of the call");
+        wait_until(|| edge.place.log().contains("its certificate is another's"));
+        wait_until(|| edge.place.records().len() == 1);
+        assert_eq!(edge.place.records()[0].legs.len(), 3, "{wrong_name}");
+    }
 }
 
 #[test]

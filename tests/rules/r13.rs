@@ -52,6 +52,28 @@ fn r13_an_agents_call_goes_out_by_an_outbound_trunk_and_shows_its_number() {
     );
 }
 
+/// A proxy before the phone forks: the copy has the same credentials, and is no stranger's (RFC 3261 §8.2.2.2).
+#[test]
+fn r11_an_agents_merged_request_is_482_and_the_call_goes_on() {
+    let (_, call) = dials(office("", "").before_any_call(), "2125550188");
+    let mut call = call.ringing(["gateway1"]);
+    let crossings = call.world.trace.crossings.iter();
+    let mut invites = crossings
+        .filter(|crossing| crossing.peer == DESK && crossing.message.get("Proxy-Authorization").is_some());
+    let mut copy = invites.next().map(|crossing| crossing.message.clone()).expect("an INVITE");
+    copy.set("Via", format!("SIP/2.0/UDP {DESK};branch=z9hG4bK-fork"));
+    let before = call.world.trace.crossings.len();
+    call.world.sends(DESK, &copy);
+    call.settle();
+    let since = call.world.trace.crossings[before..].iter().filter(|crossing| crossing.peer == DESK);
+    let told: Vec<u16> = since.map(|crossing| crossing.message.status()).filter(|code| *code > 0).collect();
+    assert_eq!(told, [482]);
+    call.answers("gateway1");
+    call.settle();
+    call.hangs_up("gateway1").comes_to_rest();
+    assert_eq!(call.cdr()["outcome"], "answered");
+}
+
 #[test]
 fn r13_inside_it_goes_to_an_agent_by_name_and_to_a_did_of_ours() {
     for (to, did) in [("bob", DID), ("+12015550102", "+12015550102")] {

@@ -1,5 +1,6 @@
 //! A node on its own loopback address, the programs that call it and are called, and what it wrote down.
 
+pub mod baresip;
 #[expect(dead_code, clippy::unwrap_used, reason = "shared with tests that ask for more, and end by a panic")]
 #[path = "../common/certs.rs"]
 mod certs;
@@ -123,21 +124,45 @@ impl World {
 
     /// A SIPp that plays `tests/sipp/<scenario>.xml` on `port` once it is called.
     pub fn phone(&self, scenario: &str, port: u16, more: &[&str]) -> Result<Sipp, String> {
+        self.plays(&scenario_file(scenario), port, more)
+    }
+
+    /// A gateway on `port` that refuses a call with that status, like `503 Service Unavailable`.
+    pub fn gateway_that_says(&self, status: &str, port: u16) -> Result<Sipp, String> {
+        // SIPp takes a code from its scenario alone.
+        let text = fs::read_to_string(scenario_file("gateway_fails")).map_err(|e| e.to_string())?;
+        let file = self.folder.path().join(format!("fails-{port}.xml"));
+        write(&file, &text.replace("503 Service Unavailable", status))?;
+        self.plays(&file, port, &[])
+    }
+
+    fn plays(&self, scenario: &Path, port: u16, more: &[&str]) -> Result<Sipp, String> {
         let phone = self.sipp(scenario, port, more, None)?;
         let protocol = if more.contains(&"t1") { "tcp" } else { "udp" };
         if until(START, || is_bound(protocol, port)) {
             return Ok(phone);
         }
-        Err(format!("{scenario} does not listen: {}", phone.program.last_words()))
+        Err(format!("{} does not listen: {}", scenario.display(), phone.program.last_words()))
     }
 
     /// A SIPp that calls the node from `port` and plays `tests/sipp/<scenario>.xml`.
     pub fn caller(&self, scenario: &str, port: u16, more: &[&str]) -> Result<Sipp, String> {
-        self.sipp(scenario, port, more, Some(format!("{}:{}", self.host, self.sip)))
+        self.caller_by((self.host, self.sip), scenario, port, more)
     }
 
-    fn sipp(&self, play: &str, port: u16, more: &[&str], to: Option<String>) -> Result<Sipp, String> {
-        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/sipp/{play}.xml"));
+    /// The same, but it calls whoever is at `to` and stands between.
+    pub fn caller_by(
+        &self,
+        to: (IpAddr, u16),
+        scenario: &str,
+        port: u16,
+        more: &[&str],
+    ) -> Result<Sipp, String> {
+        self.sipp(&scenario_file(scenario), port, more, Some(format!("{}:{}", to.0, to.1)))
+    }
+
+    fn sipp(&self, scenario: &Path, port: u16, more: &[&str], to: Option<String>) -> Result<Sipp, String> {
+        let play = scenario.file_stem().unwrap_or_default().to_string_lossy();
         let name = format!("{play}-{port}");
         let file = |kind: &str| self.folder.path().join(format!("{name}.{kind}"));
         let (host, limit) = (self.host.to_string(), SCENARIO.as_secs().to_string());
@@ -197,6 +222,11 @@ pub struct Sipp {
 }
 
 impl Sipp {
+    /// Every message that it has sent and received so far.
+    pub fn messages(&self) -> String {
+        fs::read_to_string(&self.messages).unwrap_or_default()
+    }
+
     /// Waits for the scenario's end, which must be the expected one. What the scenario logged comes back.
     pub fn finish(mut self) -> Result<String, String> {
         let end = self.program.wait(SCENARIO + START);
@@ -216,6 +246,10 @@ impl Sipp {
     }
 }
 
+fn scenario_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/sipp/{name}.xml"))
+}
+
 fn write(path: &Path, text: &str) -> Result<(), String> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder)
@@ -224,14 +258,14 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 /// A loopback address that no other world has, so that nobody takes a port between its choice and its use.
-fn own_host() -> IpAddr {
+pub fn own_host() -> IpAddr {
     static WORLDS: AtomicU8 = AtomicU8::new(1);
     let [.., b, c] = std::process::id().to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(127, 64 | b & 63, c, WORLDS.fetch_add(1, Ordering::Relaxed).clamp(1, 254)))
 }
 
 /// Whether somebody on this machine holds `port`, by the kernel's own list (`udp` or `tcp`).
-fn is_bound(protocol: &str, port: u16) -> bool {
+pub fn is_bound(protocol: &str, port: u16) -> bool {
     let wanted = format!(":{port:04X}");
     fs::read_to_string(format!("/proc/net/{protocol}")).is_ok_and(|list| {
         list.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&wanted))

@@ -71,7 +71,11 @@ impl Exchange {
 
     /// RFC 3261 §8.2.2.2. By a transaction: it may be repeated when the call that it is one with is forgotten.
     fn merged(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, out: &mut Effects) {
-        if self.trunk_by_line(request).is_none() && self.table.trunk_of(from.addr).is_none() {
+        // An agent's is not challenged: its credentials are spent with the first.
+        let is_known = self.is_an_agents(from, request)
+            || self.trunk_by_line(request).is_some()
+            || self.table.trunk_of(from.addr).is_some();
+        if !is_known {
             return self.stranger(from, request, out);
         }
         let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
