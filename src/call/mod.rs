@@ -316,7 +316,8 @@ impl Call {
 
     /// Whether another may take this side's place: the same, and there is room for one more leg.
     pub fn may_replace(&self, leg: LegId) -> bool {
-        self.may_refer(leg) && self.is_settled() && self.legs.len() < usize::from(self.plan.limits.max_legs)
+        let has_room = self.has_room_after(self.legs.len(), self.plan.limits.max_legs);
+        self.may_refer(leg) && self.is_settled() && has_room
     }
 
     /// Whether a leg came to take another's place, and waits for our answer.

@@ -228,6 +228,41 @@ fn r11_a_malformed_refer_is_refused() {
     assert_eq!(count(&mut call, "us → alice", "420 (REFER)"), 1);
 }
 
+/// RFC 3515 §2.4.1: it may come before the answer, of which nobody may be sent on.
+#[test]
+fn r11_a_refer_before_the_answer_is_refused_at_once() {
+    for (name, code) in [("alice", 491), ("gateway1", 403)] {
+        let mut call = match name {
+            "alice" => office().incoming(DID).ringing(["alice"]),
+            _ => forward().incoming(DID).ringing(["gateway1"]),
+        };
+        call.asks(name, "REFER", |refer| refer.with("Refer-To", "<sip:bob@127.0.0.1>")).settle();
+        assert_eq!(count(&mut call, &format!("us → {name}"), &format!("{code} (REFER)")), 1, "{name}");
+        call.answers(name).after(millis(50));
+        if name == "alice" {
+            refers(&mut call, TARGET);
+            assert_eq!(count(&mut call, "us → alice", "202 (REFER)"), 1);
+        }
+        call.hangs_up("caller").comes_to_rest();
+    }
+}
+
+/// R3.6: what came to nothing is no leg of the next transfer.
+#[test]
+fn r11_failed_transfers_use_up_no_legs_of_those_to_come() {
+    let mut call = talking(office_with("[limits]\nmax_legs = 2\n"));
+    for _ in 0..4 {
+        refers(&mut call, TARGET);
+        call.awaits("gateway1").sends_busy("gateway1").after(seconds(1));
+    }
+    refers(&mut call, TARGET);
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1").after(millis(50));
+    assert_eq!(count(&mut call, "us → alice", "BYE"), 1);
+    call.hangs_up("caller").comes_to_rest();
+    assert_eq!(legs(&mut call).len(), 7);
+}
+
 #[test]
 fn r11_while_one_transfer_is_under_way_another_is_refused() {
     let mut call = talking(office());
