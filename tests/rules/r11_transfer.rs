@@ -513,6 +513,85 @@ fn r11_who_answers_from_another_place_is_told_to_the_target() {
     call.hangs_up("caller").comes_to_rest();
 }
 
+/// RFC 3261 §14.2, §9.1: a provisional response alone is no answer to wait for.
+#[test]
+fn r11_who_stays_and_never_answers_keeps_the_agent_or_is_let_go() {
+    for agent_stays in [true, false] {
+        let mut call = talking(office());
+        callers_manner(&mut call).stalls = Some(100);
+        refers(&mut call, TARGET);
+        if !agent_stays {
+            call.hangs_up("alice").after(millis(50));
+        }
+        let mut call = call.ringing(["gateway1"]);
+        call.answers("gateway1").after(seconds(32));
+        assert_eq!(count(&mut call, "us → gateway1", "BYE"), 0);
+        call.after(seconds(2));
+        assert_eq!(count(&mut call, "us → caller", "CANCEL"), 1);
+        assert_eq!(header(&mut call, "us → gateway1", "BYE", "Reason").as_deref(), Some("Q.850;cause=102"));
+        let byes = (count(&mut call, "us → alice", "BYE"), count(&mut call, "us → caller", "BYE"));
+        assert_eq!(byes, if agent_stays { (0, 0) } else { (0, 1) });
+        if agent_stays {
+            let last = call.messages("us → alice", "NOTIFY").pop().map(|last| body(&last));
+            assert_eq!(last.as_deref(), Some("SIP/2.0 408 Request Timeout\r\nReason: Q.850;cause=102\r\n"));
+            // Whether the CANCEL is answered or not, they talk on.
+            callers_manner(&mut call).stalls = None;
+            call.after(seconds(34)).does("caller", Act::Holds).after(millis(50));
+            assert_eq!(count(&mut call, "us → alice", "INVITE"), 2);
+            call.hangs_up("caller");
+        }
+        call.comes_to_rest();
+        assert_eq!(legs(&mut call)[2], "+13125550177 failed 200");
+    }
+}
+
+/// Bob answers on hold, and so the caller with what bob was not offered: bob is told, and treats that so.
+fn told_after_the_join(stalls: u16) -> Call {
+    let mut call = talking(office());
+    refers(&mut call, "sip:bob@127.0.0.1");
+    let mut call = call.ringing(["bob"]);
+    let manner = Manner { stalls: Some(stalls), ..Manner::default() };
+    let held = |answer: &mut Message| {
+        answer.body = String::from_utf8_lossy(&answer.body).replace("sendrecv", "sendonly").into_bytes();
+    };
+    call.behaves("bob", manner.dressed(held));
+    call.answers("bob").after(millis(50));
+    assert_eq!((count(&mut call, "us → bob", "INVITE"), count(&mut call, "us → alice", "BYE")), (2, 1));
+    call
+}
+
+/// RFC 3261 §14.1.
+#[test]
+fn r11_a_target_that_offers_at_the_same_time_is_told_once_more() {
+    let mut call = told_after_the_join(491);
+    call.behaves("bob", Manner::default()).after(seconds(5));
+    assert_eq!((count(&mut call, "us → bob", "INVITE"), count(&mut call, "bob → us", "491")), (3, 1));
+    let (first, again) = (
+        call.messages("us → bob", "INVITE").swap_remove(1),
+        call.messages("us → bob", "INVITE").swap_remove(2),
+    );
+    assert_eq!(first.body, again.body);
+    call.hangs_up("caller").comes_to_rest();
+    // It is not asked for ever, and they talk on.
+    let mut call = told_after_the_join(491);
+    call.after(seconds(60));
+    assert_eq!(count(&mut call, "us → bob", "INVITE"), 10);
+    assert_eq!(count(&mut call, "us → caller", "BYE"), 0);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_a_target_that_never_answers_what_it_is_told_talks_on() {
+    let mut call = told_after_the_join(100);
+    call.after(seconds(34));
+    assert_eq!(count(&mut call, "us → bob", "CANCEL"), 1);
+    call.behaves("bob", Manner::default()).after(seconds(34));
+    assert_eq!((count(&mut call, "us → caller", "BYE"), count(&mut call, "us → bob", "BYE")), (0, 0));
+    call.does("caller", Act::Holds).after(millis(50));
+    assert_eq!(count(&mut call, "us → bob", "INVITE"), 3);
+    call.hangs_up("caller").comes_to_rest();
+}
+
 #[test]
 fn r11_phones_find_that_they_may_refer_and_trunks_do_not() {
     let mut call = talking(office());
