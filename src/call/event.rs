@@ -165,6 +165,9 @@ pub enum Action {
         leg: LegId,
         body: Body,
     },
+    /// Give up our re-INVITE to that side, which has not answered it: CANCEL (RFC 3261 §9.1). What comes of it is a
+    /// [`Event::Replied`] still.
+    Withdraw(LegId),
     /// Wait out a glare with `leg` (RFC 3261 §14.1), then wake the call.
     Pause {
         leg: LegId,
@@ -240,6 +243,8 @@ pub enum Timer {
     RepeatRinging,
     /// `max_call_seconds` after the bridge (R12).
     MaxCall,
-    /// Both sides had offered at once: who stays is offered the target's SDP once more (RFC 3261 §14.1).
+    /// Both sides had offered at once: our re-INVITE goes out once more (RFC 3261 §14.1).
     Rejoin,
+    /// Our re-INVITE has waited long enough for its final response (R11).
+    Joining,
 }

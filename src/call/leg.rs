@@ -179,6 +179,13 @@ impl Leg {
         }
     }
 
+    pub fn has_ended(&self) -> bool {
+        match self.state {
+            LegState::Calling | LegState::Ringing | LegState::Bridged => false,
+            LegState::Ended(_) => true,
+        }
+    }
+
     /// Whether it may still answer.
     pub fn is_live(&self) -> bool {
         match self.state {

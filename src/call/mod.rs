@@ -205,7 +205,7 @@ impl Call {
                 | Settled { .. }
                 | Refers { .. }
                 | Joins { .. }
-                | Woke(Timer::MaxCall | Timer::Rejoin),
+                | Woke(Timer::MaxCall | Timer::Rejoin | Timer::Joining),
             ) => Ringing(hunt),
 
             (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
@@ -224,6 +224,14 @@ impl Call {
             }
             (Talking(talk), Settled { leg, answer }) => call.settled(talk, leg, answer),
             (Talking(talk), Woke(Timer::MaxCall)) => call.end(talk, Ending::MaxCall),
+            (Talking(mut talk), Woke(Timer::Rejoin)) => {
+                call.pause_is_over(&mut talk);
+                Talking(talk)
+            }
+            (Talking(talk), Woke(Timer::Joining)) => {
+                call.stops_telling(&talk);
+                Talking(talk)
+            }
             (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),
             (Talking(talk), Refers { by, to }) => call.refers(talk, by, to),
             (Talking(talk), Joins { replaces, from, offer, .. }) => call.joins(talk, replaces, from, offer),
@@ -316,7 +324,8 @@ impl Call {
 
     /// Whether another may take this side's place: the same, and there is room for one more leg.
     pub fn may_replace(&self, leg: LegId) -> bool {
-        self.may_refer(leg) && self.is_settled() && self.legs.len() < usize::from(self.plan.limits.max_legs)
+        let has_room = self.has_room_after(self.legs.len(), self.plan.limits.max_legs);
+        self.may_refer(leg) && self.is_settled() && has_room
     }
 
     /// Whether a leg came to take another's place, and waits for our answer.

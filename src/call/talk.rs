@@ -5,9 +5,20 @@ use super::leg::LegState;
 use super::outcome;
 use super::record::Ending;
 use super::{State, Turn};
+use std::time::Duration;
+
 use crate::call::cdr::LegEnd;
 use crate::sip::body::Body;
 use crate::sip::header::Method;
+
+/// How often one side may answer our re-INVITE with 491 before we give that up: with pauses of up to 4 s
+/// (RFC 3261 §14.1) that is half a minute of somebody who never stops asking.
+pub(super) const MAX_GLARES: u8 = 8;
+
+/// How long our re-INVITE waits for its final response: a second more than 64·T1, so that a side that says nothing at
+/// all is found lost first (Timer B, RFC 3261 §17.1.1.2). A provisional response ends Timer B and promises no end of its
+/// own, and a re-INVITE is answered at once (RFC 3261 §14.2): whoever is at it for longer has lost it.
+pub(super) const JOINING: Duration = Duration::from_secs(33);
 
 /// Two sides that talk.
 #[derive(Debug)]
@@ -17,6 +28,14 @@ pub(super) struct Talk {
     /// The SDP that each sent last.
     sdp: [Option<Body>; 2],
     pub(super) phase: Phase,
+    untold: Option<Untold>,
+}
+
+/// A side that is still to hear what the other sends: it had offered at the same time as we.
+#[derive(Clone, Copy, Debug)]
+struct Untold {
+    leg: LegId,
+    glares: u8,
 }
 
 /// Which offer is open.
@@ -30,6 +49,8 @@ pub(super) enum Phase {
     Asked { by: LegId, method: Method, offer: Option<Body> },
     /// The other side's offer went back to `by` in a 200; its ACK brings the answer (delayed offer).
     AwaitsAnswer { by: LegId },
+    /// We told one side by a re-INVITE what the other sends; its answer is awaited.
+    Tells { to: LegId, glares: u8 },
 }
 
 impl Talk {
@@ -39,19 +60,21 @@ impl Talk {
             sides: [LegId::CALLER, winner],
             sdp: [offer, Some(answer)],
             phase: Phase::AwaitsAck { delayed },
+            untold: None,
         }
     }
 
     /// Two that were joined after others had talked, each with the SDP that it sent last.
     pub(super) fn joined(one: (LegId, Body), other: (LegId, Body)) -> Self {
-        Talk { sides: [one.0, other.0], sdp: [Some(one.1), Some(other.1)], phase: Phase::Stable }
+        let sdp = [Some(one.1), Some(other.1)];
+        Talk { sides: [one.0, other.0], sdp, phase: Phase::Stable, untold: None }
     }
 
     pub(super) fn name(&self) -> &'static str {
         match self.phase {
             Phase::AwaitsAck { .. } => "answered, awaits ACK",
             Phase::Stable => "talking",
-            Phase::Asked { .. } => "talking, offer open",
+            Phase::Asked { .. } | Phase::Tells { .. } => "talking, offer open",
             Phase::AwaitsAnswer { .. } => "talking, awaits answer in ACK",
         }
     }
@@ -85,6 +108,11 @@ impl Talk {
     pub(super) fn set_sdp(&mut self, leg: LegId, sdp: Option<Body>) {
         let side = self.side(leg);
         self.sdp[side] = sdp;
+    }
+
+    /// Nobody is to be told any more what the other sends.
+    pub(super) fn forgets_the_untold(&mut self) {
+        self.untold = None;
     }
 
     fn side(&self, leg: LegId) -> usize {
@@ -173,6 +201,12 @@ impl Turn<'_> {
         code: u16,
         body: Option<Body>,
     ) {
+        if let Phase::Tells { to, glares } = talk.phase
+            && to == leg
+            && method == Method::Invite
+        {
+            return self.told(talk, Untold { leg, glares }, code, body);
+        }
         let asker = talk.other(leg);
         // RFC 4320 §4.2: no 408 is sent but to an INVITE.
         let told = if code == 408 && method != Method::Invite { 481 } else { code };
@@ -187,10 +221,12 @@ impl Turn<'_> {
         let accepted = (200..300).contains(&code);
         match std::mem::replace(&mut talk.phase, Phase::Stable) {
             Phase::Asked { by, method: Method::Invite, offer: None } if accepted => {
+                talk.untold = None;
                 talk.sdp[talk.side(leg)] = body;
                 talk.phase = Phase::AwaitsAnswer { by };
             }
             Phase::Asked { by, method: asked, offer } if accepted => {
+                talk.untold = None;
                 if asked == Method::Invite {
                     self.out.push(Action::Settle { leg, answer: None });
                 }
@@ -198,9 +234,72 @@ impl Turn<'_> {
                 talk.sdp[talk.side(leg)] = body;
             }
             Phase::Asked { .. } => {}
-            phase @ (Phase::AwaitsAck { .. } | Phase::Stable | Phase::AwaitsAnswer { .. }) => {
-                talk.phase = phase
+            phase @ (Phase::AwaitsAck { .. }
+            | Phase::Stable
+            | Phase::AwaitsAnswer { .. }
+            | Phase::Tells { .. }) => talk.phase = phase,
+        }
+    }
+
+    /// Tells one side by a re-INVITE what the other sends; nothing else may be open.
+    pub(super) fn tells(&mut self, talk: &mut Talk, to: LegId) {
+        self.tells_again(talk, Untold { leg: to, glares: 0 });
+    }
+
+    fn tells_again(&mut self, talk: &mut Talk, Untold { leg, glares }: Untold) {
+        let Some(body) = talk.sdp_shown_to(leg).cloned() else { return };
+        self.offers(leg, body);
+        talk.phase = Phase::Tells { to: leg, glares };
+    }
+
+    /// A re-INVITE of our own, which is not waited for for ever.
+    pub(super) fn offers(&mut self, leg: LegId, body: Body) {
+        self.out.push(Action::Offer { leg, body });
+        self.start(Timer::Joining, JOINING);
+    }
+
+    /// What a side answered when it was told: in any case they talk on.
+    fn told(&mut self, talk: &mut Talk, untold: Untold, code: u16, body: Option<Body>) {
+        let Untold { leg, .. } = untold;
+        talk.phase = Phase::Stable;
+        self.stop(Timer::Joining);
+        match code {
+            200..300 => {
+                self.out.push(Action::Settle { leg, answer: None });
+                if body.as_ref().is_some_and(Body::is_sdp) {
+                    talk.set_sdp(leg, body);
+                }
             }
+            491 => self.waits_to_tell(talk, untold),
+            _ => {}
+        }
+    }
+
+    fn waits_to_tell(&mut self, talk: &mut Talk, Untold { leg, glares }: Untold) {
+        talk.untold = (glares < MAX_GLARES).then_some(Untold { leg, glares: glares + 1 });
+        self.goes_on_telling(talk);
+    }
+
+    /// Whoever is still to be told will be, after a pause.
+    pub(super) fn goes_on_telling(&mut self, talk: &Talk) {
+        if let Some(Untold { leg, .. }) = talk.untold {
+            self.out.push(Action::Pause { leg, timer: Timer::Rejoin });
+        }
+    }
+
+    /// The pause after a glare is over. What was settled meanwhile has told it (RFC 3264 §5).
+    pub(super) fn pause_is_over(&mut self, talk: &mut Talk) {
+        match talk.untold.take() {
+            Some(untold) if talk.is_stable() => self.tells_again(talk, untold),
+            Some(untold) => self.waits_to_tell(talk, untold),
+            None => {}
+        }
+    }
+
+    /// A side was told, and does not come to an end with it: they talk on with what they have (RFC 3261 §14.1).
+    pub(super) fn stops_telling(&mut self, talk: &Talk) {
+        if let Phase::Tells { to, .. } = talk.phase {
+            self.out.push(Action::Withdraw(to));
         }
     }
 
@@ -284,7 +383,8 @@ impl Turn<'_> {
         let leg = match talk.phase {
             Phase::AwaitsAck { delayed: true } => talk.called(),
             Phase::AwaitsAnswer { by } => talk.other(by),
-            Phase::AwaitsAck { delayed: false } | Phase::Stable | Phase::Asked { .. } => return,
+            Phase::AwaitsAck { delayed: false } | Phase::Stable => return,
+            Phase::Asked { .. } | Phase::Tells { .. } => return,
         };
         self.out.push(Action::Acknowledge { leg, answer: Answer::RefuseAll });
     }

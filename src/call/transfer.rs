@@ -13,17 +13,13 @@ use super::hunt::{Course, Hunt, early_answer};
 use super::leg::{Destination, Hold, Leg, LegState, Shown, TargetId};
 use super::record::Ending;
 use super::refusal::Refusal;
-use super::talk::{Phase, Talk};
+use super::talk::{MAX_GLARES, Phase, Talk};
 use super::{Onward, State, Turn, outcome};
 use std::sync::Arc;
 
 use crate::call::cdr::LegEnd;
 use crate::sip::body::Body;
 use crate::sip::header::Method;
-
-/// How often who stays may answer our re-INVITE with 491 before the transfer is given up: with pauses of up to 4 s
-/// (RFC 3261 §14.1) that is half a minute of somebody who never stops asking.
-const MAX_GLARES: u8 = 8;
 
 /// A transfer under way.
 #[derive(Debug)]
@@ -53,7 +49,7 @@ pub(super) enum Stage {
     Pauses(Join),
     /// It has been offered; the answer is awaited.
     Offered(Join),
-    /// The target hung up while its SDP was offered: who stays is offered the sender's again once it has answered.
+    /// The target is gone while its SDP was offered: who stays is offered the sender's again once it has answered.
     Recalls { code: u16 },
 }
 
@@ -213,6 +209,21 @@ impl Turn<'_> {
                 self.goes_on(transfer, course)
             }
             (Pauses(join), Woke(Timer::Rejoin)) => self.offers_when_free(transfer, join),
+            (stage, Woke(Timer::Rejoin)) => {
+                if !stage.offers() {
+                    self.pause_is_over(&mut transfer.talk);
+                }
+                State::Transferring(transfer, stage)
+            }
+            (Offered(join), Woke(Timer::Joining)) => self.offer_unanswered(transfer, &join),
+            (Recalls { code }, Woke(Timer::Joining)) => {
+                self.out.push(Action::Withdraw(stays));
+                State::Transferring(transfer, Recalls { code })
+            }
+            (stage, Woke(Timer::Joining)) => {
+                self.stops_telling(&transfer.talk);
+                State::Transferring(transfer, stage)
+            }
 
             (Offered(join), Replied { leg, method: Method::Invite, code, body }) if leg == stays => {
                 self.offer_replied(transfer, join, code, body)
@@ -322,13 +333,14 @@ impl Turn<'_> {
         if !transfer.talk.is_stable() {
             return State::Transferring(transfer, Stage::Waits(join));
         }
-        self.out.push(Action::Offer { leg: transfer.stays(), body: join.sdp.clone() });
+        self.offers(transfer.stays(), join.sdp.clone());
         State::Transferring(transfer, Stage::Offered(join))
     }
 
     /// What who stays answered to our re-INVITE.
     fn offer_replied(&mut self, mut transfer: Transfer, join: Join, code: u16, body: Option<Body>) -> State {
         let stays = transfer.stays();
+        self.stop(Timer::Joining);
         match (code, join.to) {
             (200..300, to) => {
                 self.out.push(Action::Settle { leg: stays, answer: None });
@@ -357,6 +369,28 @@ impl Turn<'_> {
         }
     }
 
+    /// Who stays says nothing final to our re-INVITE: the target is let go, and the sender keeps who stays, which is
+    /// offered the sender's SDP again should it have accepted the target's after all.
+    fn offer_unanswered(&mut self, transfer: Transfer, join: &Join) -> State {
+        let code = match join.to {
+            To::Target(leg) | To::Guest(leg) => {
+                self.turn_away(join.to, leg, 408);
+                self.leaves(leg, LegEnd::Failed, outcome::q850_of(408));
+                408
+            }
+            To::Sender { code } => code,
+        };
+        let failure = Failure::of(code);
+        match transfer.sender {
+            Sender::Gone => self.comes_to_nothing(transfer, &failure),
+            Sender::Here => {
+                self.out.push(Action::Withdraw(transfer.stays()));
+                self.out.push(Action::Report { code, q850: failure.q850, why: None });
+                State::Transferring(transfer, Stage::Recalls { code })
+            }
+        }
+    }
+
     /// Says to one that was to be joined that it will not be.
     fn turn_away(&mut self, to: To, leg: LegId, code: u16) {
         match to {
@@ -373,6 +407,7 @@ impl Turn<'_> {
     /// The target is gone, and who stays has answered its offer.
     fn recall_replied(&mut self, transfer: Transfer, told: u16, code: u16, body: Option<Body>) -> State {
         let stays = transfer.stays();
+        self.stop(Timer::Joining);
         match code {
             200..300 => {
                 self.out.push(Action::Settle { leg: stays, answer: None });
@@ -402,10 +437,9 @@ impl Turn<'_> {
         let offered = self.call.onward.last_mut().and_then(|onward| onward.offer.take());
         let answer = answer.or_else(|| offered.clone()).unwrap_or_else(|| sdp.clone());
         let moved = offered.is_none_or(|offered| !answer.sends_like(&offered));
-        let mut talk = Talk::joined((stays, answer.clone()), (target, sdp));
+        let mut talk = Talk::joined((stays, answer), (target, sdp));
         if moved {
-            self.out.push(Action::Offer { leg: target, body: answer.clone() });
-            talk.phase = Phase::Asked { by: stays, method: Method::Invite, offer: Some(answer) };
+            self.tells(&mut talk, target);
         }
         State::Talking(talk)
     }
@@ -439,6 +473,7 @@ impl Turn<'_> {
         self.out.push(Action::Report { code, q850, why });
         self.forget_the_target();
         if transfer.sender == Sender::Here {
+            self.goes_on_telling(&transfer.talk);
             return State::Talking(transfer.talk);
         }
         let (stays, q850) = (transfer.stays(), q850.unwrap_or(outcome::q850_of(code)));
@@ -543,11 +578,14 @@ impl Turn<'_> {
         };
         transfer.sender = Sender::Gone;
         self.sender_leaves(by, q850);
+        transfer.talk.forgets_the_untold();
         match &transfer.talk.phase {
             // It will never hear an answer: it may ask again, of another.
             Phase::Asked { by: asker, .. } if *asker == stays => transfer.talk.phase = Phase::Stable,
             Phase::AwaitsAck { .. } if by == LegId::CALLER => transfer.talk.phase = Phase::Stable,
-            Phase::Asked { .. } | Phase::AwaitsAck { .. } | Phase::AwaitsAnswer { .. } | Phase::Stable => {}
+            Phase::Tells { to, .. } if *to == by => transfer.talk.phase = Phase::Stable,
+            Phase::Asked { .. } | Phase::AwaitsAck { .. } | Phase::AwaitsAnswer { .. } => {}
+            Phase::Tells { .. } | Phase::Stable => {}
         }
         self.refuse_what_the_sender_left(&mut transfer);
         match stage {

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::event::{LegId, Timer};
 use super::leg::{Destination, Leg, LegState, Shown, TargetId};
-use super::{Turn, outcome};
+use super::{Call, Turn, outcome};
 use crate::routing::{Called, ForeignCallerId, Plan, Shows, Trunk, Urgency};
 
 /// How many legs a call for help, or back to who made one, may have; no other limit holds for it (R13). A leg's number
@@ -17,6 +17,19 @@ const MOST_LEGS: usize = 250;
 /// How long a trunk may take to ring whoever is called for help, where another is left. A call that is set up at all
 /// rings within a few seconds.
 const UNHEARD: Duration = Duration::from_secs(10);
+
+/// How many of those a call may have that is not for help, all its transfers together: the rest is left for help.
+const MOST_ORDINARY_LEGS: usize = 200;
+
+impl Call {
+    /// Whether there is room for one more leg, of `most`: of those `before` what is under way only the ones that live
+    /// count.
+    pub(super) fn has_room_after(&self, before: usize, most: u8) -> bool {
+        let counts = |(at, leg): &(usize, &Leg)| *at >= before || !leg.has_ended();
+        let counted = self.legs.iter().enumerate().filter(counts).count();
+        counted < usize::from(most) && self.legs.len() < MOST_ORDINARY_LEGS
+    }
+}
 
 impl Turn<'_> {
     /// Takes one of an agent's or a trunk's calls; a call for help, or back to who made one, has it in any case (R13).
@@ -64,8 +77,11 @@ impl Turn<'_> {
     /// R3.6: at most `max_legs`, whatever led to them.
     pub(super) fn no_more_legs(&self) -> bool {
         let plan = self.call.hunted_by();
-        let most = if plan.urgency.is_ordinary() { usize::from(plan.limits.max_legs) } else { MOST_LEGS };
-        self.call.legs.len() >= most
+        let before = self.call.onward.last().map_or(0, |onward| onward.from.0);
+        match plan.urgency.is_ordinary() {
+            true => !self.call.has_room_after(before, plan.limits.max_legs),
+            false => self.call.legs.len() >= MOST_LEGS,
+        }
     }
 
     /// Whether this final response leads on to the next gateway or trunk (R14); whoever calls for help is led on by any,

@@ -228,6 +228,41 @@ fn r11_a_malformed_refer_is_refused() {
     assert_eq!(count(&mut call, "us → alice", "420 (REFER)"), 1);
 }
 
+/// RFC 3515 §2.4.1: it may come before the answer, of which nobody may be sent on.
+#[test]
+fn r11_a_refer_before_the_answer_is_refused_at_once() {
+    for (name, code) in [("alice", 491), ("gateway1", 403)] {
+        let mut call = match name {
+            "alice" => office().incoming(DID).ringing(["alice"]),
+            _ => forward().incoming(DID).ringing(["gateway1"]),
+        };
+        call.asks(name, "REFER", |refer| refer.with("Refer-To", "<sip:bob@127.0.0.1>")).settle();
+        assert_eq!(count(&mut call, &format!("us → {name}"), &format!("{code} (REFER)")), 1, "{name}");
+        call.answers(name).after(millis(50));
+        if name == "alice" {
+            refers(&mut call, TARGET);
+            assert_eq!(count(&mut call, "us → alice", "202 (REFER)"), 1);
+        }
+        call.hangs_up("caller").comes_to_rest();
+    }
+}
+
+/// R3.6: what came to nothing is no leg of the next transfer.
+#[test]
+fn r11_failed_transfers_use_up_no_legs_of_those_to_come() {
+    let mut call = talking(office_with("[limits]\nmax_legs = 2\n"));
+    for _ in 0..4 {
+        refers(&mut call, TARGET);
+        call.awaits("gateway1").sends_busy("gateway1").after(seconds(1));
+    }
+    refers(&mut call, TARGET);
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1").after(millis(50));
+    assert_eq!(count(&mut call, "us → alice", "BYE"), 1);
+    call.hangs_up("caller").comes_to_rest();
+    assert_eq!(legs(&mut call).len(), 7);
+}
+
 #[test]
 fn r11_while_one_transfer_is_under_way_another_is_refused() {
     let mut call = talking(office());
@@ -475,6 +510,85 @@ fn r11_who_answers_from_another_place_is_told_to_the_target() {
     let mut call = call.ringing(["bob"]);
     call.answers("bob").after(millis(50));
     assert_eq!(count(&mut call, "us → alice", "BYE"), 1);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+/// RFC 3261 §14.2, §9.1: a provisional response alone is no answer to wait for.
+#[test]
+fn r11_who_stays_and_never_answers_keeps_the_agent_or_is_let_go() {
+    for agent_stays in [true, false] {
+        let mut call = talking(office());
+        callers_manner(&mut call).stalls = Some(100);
+        refers(&mut call, TARGET);
+        if !agent_stays {
+            call.hangs_up("alice").after(millis(50));
+        }
+        let mut call = call.ringing(["gateway1"]);
+        call.answers("gateway1").after(seconds(32));
+        assert_eq!(count(&mut call, "us → gateway1", "BYE"), 0);
+        call.after(seconds(2));
+        assert_eq!(count(&mut call, "us → caller", "CANCEL"), 1);
+        assert_eq!(header(&mut call, "us → gateway1", "BYE", "Reason").as_deref(), Some("Q.850;cause=102"));
+        let byes = (count(&mut call, "us → alice", "BYE"), count(&mut call, "us → caller", "BYE"));
+        assert_eq!(byes, if agent_stays { (0, 0) } else { (0, 1) });
+        if agent_stays {
+            let last = call.messages("us → alice", "NOTIFY").pop().map(|last| body(&last));
+            assert_eq!(last.as_deref(), Some("SIP/2.0 408 Request Timeout\r\nReason: Q.850;cause=102\r\n"));
+            // Whether the CANCEL is answered or not, they talk on.
+            callers_manner(&mut call).stalls = None;
+            call.after(seconds(34)).does("caller", Act::Holds).after(millis(50));
+            assert_eq!(count(&mut call, "us → alice", "INVITE"), 2);
+            call.hangs_up("caller");
+        }
+        call.comes_to_rest();
+        assert_eq!(legs(&mut call)[2], "+13125550177 failed 200");
+    }
+}
+
+/// Bob answers on hold, and so the caller with what bob was not offered: bob is told, and treats that so.
+fn told_after_the_join(stalls: u16) -> Call {
+    let mut call = talking(office());
+    refers(&mut call, "sip:bob@127.0.0.1");
+    let mut call = call.ringing(["bob"]);
+    let manner = Manner { stalls: Some(stalls), ..Manner::default() };
+    let held = |answer: &mut Message| {
+        answer.body = String::from_utf8_lossy(&answer.body).replace("sendrecv", "sendonly").into_bytes();
+    };
+    call.behaves("bob", manner.dressed(held));
+    call.answers("bob").after(millis(50));
+    assert_eq!((count(&mut call, "us → bob", "INVITE"), count(&mut call, "us → alice", "BYE")), (2, 1));
+    call
+}
+
+/// RFC 3261 §14.1.
+#[test]
+fn r11_a_target_that_offers_at_the_same_time_is_told_once_more() {
+    let mut call = told_after_the_join(491);
+    call.behaves("bob", Manner::default()).after(seconds(5));
+    assert_eq!((count(&mut call, "us → bob", "INVITE"), count(&mut call, "bob → us", "491")), (3, 1));
+    let (first, again) = (
+        call.messages("us → bob", "INVITE").swap_remove(1),
+        call.messages("us → bob", "INVITE").swap_remove(2),
+    );
+    assert_eq!(first.body, again.body);
+    call.hangs_up("caller").comes_to_rest();
+    // It is not asked for ever, and they talk on.
+    let mut call = told_after_the_join(491);
+    call.after(seconds(60));
+    assert_eq!(count(&mut call, "us → bob", "INVITE"), 10);
+    assert_eq!(count(&mut call, "us → caller", "BYE"), 0);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_a_target_that_never_answers_what_it_is_told_talks_on() {
+    let mut call = told_after_the_join(100);
+    call.after(seconds(34));
+    assert_eq!(count(&mut call, "us → bob", "CANCEL"), 1);
+    call.behaves("bob", Manner::default()).after(seconds(34));
+    assert_eq!((count(&mut call, "us → caller", "BYE"), count(&mut call, "us → bob", "BYE")), (0, 0));
+    call.does("caller", Act::Holds).after(millis(50));
+    assert_eq!(count(&mut call, "us → bob", "INVITE"), 3);
     call.hangs_up("caller").comes_to_rest();
 }
 

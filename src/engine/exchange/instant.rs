@@ -44,6 +44,7 @@ impl Exchange {
             | Owner::Leg(..)
             | Owner::Passed(..)
             | Owner::Offered(..)
+            | Owner::Withdrawn(..)
             | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)

@@ -42,6 +42,7 @@ impl Exchange {
                 self.reply(now, key, leg, method, code, body.as_ref(), out)
             }
             Action::Offer { leg, body } => self.offer(now, key, leg, &body, out),
+            Action::Withdraw(leg) => self.withdraw(now, key, leg, out),
             Action::Pause { leg, timer } => self.pause(now, key, leg, timer),
             Action::Report { code, q850, why } => self.report(now, key, code, q850, why, out),
             Action::Leaves(leg) => self.leaves(now, key, leg, out),

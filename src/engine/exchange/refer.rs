@@ -261,6 +261,15 @@ impl Exchange {
         true
     }
 
+    /// Gives up a re-INVITE of our own that has no final response.
+    pub(super) fn withdraw(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        let open = self.slots.get(key).and_then(|slot| slot.side_ref(leg)?.refresh);
+        let Some((transaction, Method::Invite)) = open else { return };
+        self.transactions.set_owner(transaction, Owner::Withdrawn(key, leg));
+        self.transactions.cancel(now.mono, transaction, None, &mut out.out);
+        self.say(now, key, Way::Out, leg, What::Request(Method::Cancel));
+    }
+
     /// The final response to a re-INVITE of our own, or none will come.
     pub(super) fn offer_is_closed(&mut self, key: SlotKey, leg: LegId) {
         if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {

@@ -65,7 +65,7 @@ impl Exchange {
                 }
             },
             Owner::Passed(key, leg) => self.passed_answered(now, key, leg, kind, response, out),
-            Owner::Offered(key, leg) => {
+            Owner::Offered(key, leg) | Owner::Withdrawn(key, leg) => {
                 if kind != Response::Provisional {
                     self.offer_is_closed(key, leg);
                 }
@@ -501,6 +501,7 @@ impl Exchange {
                 if let Owner::Leg(key, _)
                 | Owner::Passed(key, _)
                 | Owner::Offered(key, _)
+                | Owner::Withdrawn(key, _)
                 | Owner::Notified(key, _)
                 | Owner::Refresh(key, _)
                 | Owner::KeepAlive(key, _)
@@ -544,6 +545,12 @@ impl Exchange {
                 let event = Event::Replied { leg, method: Method::Invite, code: 408, body: None };
                 self.happen(now, key, event, out);
             }
+            // It had begun to answer, and says no more: as if our CANCEL had been heard.
+            Owner::Withdrawn(key, leg) => {
+                self.offer_is_closed(key, leg);
+                let event = Event::Replied { leg, method: Method::Invite, code: 487, body: None };
+                self.happen(now, key, event, out);
+            }
             Owner::Notified(key, leg) => self.notified(key, leg, code),
             Owner::Refresh(key, leg) | Owner::KeepAlive(key, leg) => {
                 debug_assert!(code >= 400);
@@ -579,6 +586,7 @@ impl Owner {
             | Owner::Leg(key, leg)
             | Owner::Passed(key, leg)
             | Owner::Offered(key, leg)
+            | Owner::Withdrawn(key, leg)
             | Owner::Notified(key, leg)
             | Owner::Refresh(key, leg)
             | Owner::KeepAlive(key, leg)

@@ -34,6 +34,8 @@ pub enum Owner {
     Passed(SlotKey, LegId),
     /// A re-INVITE of our own to a side that is joined with another.
     Offered(SlotKey, LegId),
+    /// The same after our CANCEL.
+    Withdrawn(SlotKey, LegId),
     /// Our NOTIFY to who sent the other side on.
     Notified(SlotKey, LegId),
     /// Our session refresh.
@@ -72,6 +74,7 @@ impl Wake {
             Wake::Call(Timer::RepeatRinging) => ("RepeatRinging", None),
             Wake::Call(Timer::MaxCall) => ("MaxCall", None),
             Wake::Call(Timer::Rejoin) => ("Rejoin", None),
+            Wake::Call(Timer::Joining) => ("Joining", None),
             Wake::Session(leg) => ("Session", Some(leg)),
             Wake::KeepAlive(leg) => ("KeepAlive", Some(leg)),
             Wake::RepeatReliable => ("RepeatReliable", None),

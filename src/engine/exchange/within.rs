@@ -29,16 +29,17 @@ enum Place {
     Late(SlotKey, LegId),
     /// We have said BYE there, and its own crossed ours.
     Left(SlotKey, LegId),
-    /// Its dialog's 200 is still on its way: the repetition comes after it.
-    Early,
+    /// Its dialog's 200 is still to come, or on its way: what hangs on the dialog is heard when it is repeated after it.
+    Early(SlotKey, LegId),
     Nowhere,
 }
 
 impl Place {
     fn slot(&self) -> Option<SlotKey> {
         match self {
-            Place::In(slot, _) | Place::Late(slot, _) | Place::Left(slot, _) => Some(*slot),
-            Place::Early | Place::Nowhere => None,
+            Place::In(slot, _) | Place::Late(slot, _) => Some(*slot),
+            Place::Left(slot, _) | Place::Early(slot, _) => Some(*slot),
+            Place::Nowhere => None,
         }
     }
 }
@@ -60,7 +61,8 @@ impl Exchange {
                 self.say(now, slot, Way::In, leg, What::Request(request.method()));
                 return self.answer_once(now, from, request, key, slot, leg, 500, out);
             }
-            Place::Early => return,
+            Place::Early(slot, leg) if is_answered_early(request.method()) => (slot, leg),
+            Place::Early(..) => return,
             Place::Nowhere if self.knows(from) => {
                 return self.refuse_statelessly(from, request, Refusal::NoDialog, out);
             }
@@ -128,7 +130,7 @@ impl Exchange {
         }
         // Once nothing is waited for, what comes is no repetition's.
         if slot.awaits_final(leg, request.call_id()).is_some_and(|id| self.transactions.owner(id).is_some()) {
-            return Place::Early;
+            return Place::Early(key, leg);
         }
         let Some(side) = slot.side(leg) else { return Place::Nowhere };
         let Some(dialog) = side.dialog.as_deref_mut() else {
@@ -373,5 +375,17 @@ impl Exchange {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.asked.retain(|asked| asked.transaction != id);
         }
+    }
+}
+
+/// Whether what a called side is answered before we have its 200 does not hang on its dialog.
+fn is_answered_early(method: Method) -> bool {
+    match method {
+        // While it rings, nobody can be sent on (RFC 3515 §2.4.1).
+        Method::Refer => true,
+        Method::Options | Method::Notify => true,
+        Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other => true,
+        Method::Invite | Method::Ack | Method::Bye | Method::Cancel => false,
+        Method::Update | Method::Info | Method::Prack => false,
     }
 }
