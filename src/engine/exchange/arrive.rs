@@ -6,6 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::abilities::{Abilities, unsupported};
+use super::challenged::Login;
 use super::dialled::{dialled, emergency_of};
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
@@ -419,6 +420,8 @@ impl Exchange {
             dialled: arrival.dialled.clone(),
         };
         let emergency = emergency_of(&plan, &arrival.id, &arrival.dialled);
+        let auth = plan.origin.trunk().and_then(|trunk| trunk.auth.as_ref());
+        let login = auth.map(|auth| Box::new(Login::of(auth)));
         out.mark(|| begins(&arrival, invite));
         self.slots.insert(Box::new(Slot {
             key,
@@ -436,6 +439,7 @@ impl Exchange {
                 answered: 0,
                 remote_seq: invite.cseq(),
                 reliable: None,
+                login,
             },
             legs: SmallVec::new(),
             armed: SmallVec::new(),
@@ -533,6 +537,7 @@ impl Exchange {
             | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
+            | Owner::Pracked(..)
             | Owner::Leaving(..)
             | Owner::Ask(_)
             | Owner::Nobody => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
@@ -559,6 +564,7 @@ impl Exchange {
             | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
+            | Owner::Pracked(..)
             | Owner::Leaving(..)
             | Owner::Ask(_)
             | Owner::Nobody => {}

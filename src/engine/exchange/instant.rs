@@ -47,6 +47,7 @@ impl Exchange {
             | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
+            | Owner::Pracked(..)
             | Owner::Leaving(..)
             | Owner::Ask(_)
             | Owner::Nobody => None,
