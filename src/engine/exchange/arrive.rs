@@ -9,7 +9,7 @@ use super::abilities::{Abilities, unsupported};
 use super::challenged::Login;
 use super::dialled::{dialled, emergency_of};
 use super::fault::{Arriving, Reached};
-use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
+use super::slot::{CallerSide, Opening, Owner, Rare, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
 use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
@@ -421,7 +421,7 @@ impl Exchange {
         };
         let emergency = emergency_of(&plan, &arrival.id, &arrival.dialled);
         let auth = plan.origin.trunk().and_then(|trunk| trunk.auth.as_ref());
-        let login = auth.map(|auth| Box::new(Login::of(auth)));
+        let rare = auth.map(|auth| Box::new(Rare { login: Some(Login::of(auth)), ..Rare::default() }));
         out.mark(|| begins(&arrival, invite));
         self.slots.insert(Box::new(Slot {
             key,
@@ -438,8 +438,7 @@ impl Exchange {
                 rseq: 0,
                 answered: 0,
                 remote_seq: invite.cseq(),
-                reliable: None,
-                login,
+                rare,
             },
             legs: SmallVec::new(),
             armed: SmallVec::new(),

@@ -256,9 +256,28 @@ pub struct CallerSide {
     pub answered: u32,
     /// CSeq of the caller's last request in an early dialog.
     pub remote_seq: u32,
-    pub reliable: Option<Box<Reliable>>,
+    /// What few callers have.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What is special about a caller.
+#[derive(Debug, Default)]
+pub struct Rare {
+    pub reliable: Option<Reliable>,
     /// How the challenges of the trunk that it came in on are answered: that one alone, whatever its address.
-    pub login: Option<Box<Login>>,
+    pub login: Option<Login>,
+}
+
+impl CallerSide {
+    pub fn reliable(&mut self) -> Option<&mut Reliable> {
+        self.rare.as_deref_mut()?.reliable.as_mut()
+    }
+
+    pub fn take_reliable(&mut self) -> Option<Reliable> {
+        let reliable = self.rare.as_deref_mut()?.reliable.take();
+        self.rare.take_if(|rare| rare.login.is_none());
+        reliable
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,7 +393,7 @@ impl Slot {
     /// How a side's challenges are answered: an agent's never are.
     pub fn login(&mut self, leg: LegId) -> Option<&mut Login> {
         match leg.index().checked_sub(1) {
-            None => self.caller.login.as_deref_mut(),
+            None => self.caller.rare.as_deref_mut()?.login.as_mut(),
             Some(at) => self.legs.get_mut(at)?.login(),
         }
     }
