@@ -72,7 +72,7 @@ fn warnings_stand_beside_mistakes_and_no_mistake_makes_a_false_one() {
     std::fs::write(dir.path().join("strowger.toml"), "").unwrap();
     let said = |trunk: &str, numbers: &str| {
         let text = format!(
-            "[[trunk]]\nname = \"a\"\ngateways = [{{ uri = \"sip:127.0.0.1\" }}]\n{trunk}\n{numbers}"
+            "[[trunk]]\nname = \"a\"\ngateways = [{{ uri = \"sip:127.0.0.9\" }}]\n{trunk}\n{numbers}"
         );
         std::fs::write(dir.path().join("routing/a.toml"), text).unwrap();
         let (errors, warnings) = check(dir.path());

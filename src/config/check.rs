@@ -12,7 +12,7 @@ use super::fields::shown;
 use super::number::{Dialled, Keys};
 use super::place::{At, Place, Report, suggestion};
 use super::uri::SipUri;
-use super::{Config, Number};
+use super::{Config, Listen, Number};
 use crate::number::{E164, MAX_DIGITS, Prefix};
 use crate::sip::peer::Transport;
 
@@ -35,6 +35,7 @@ pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
     check.duplicates();
     check.trunk_matches();
     check.tls();
+    check.own_listeners();
     for keys in config.profiles.iter().map(|profile| &profile.keys) {
         check.keys(keys);
     }
@@ -147,6 +148,37 @@ impl<'c> Check<'c> {
             let by_tls = |uri: &&SipUri| uri.transport == Some(Transport::Tls);
             for uri in agent.contact.iter().filter(by_tls).filter(|uri| !listens(uri.addr)) {
                 complain(agent.place, format!("agent \"{}\"", *agent.name), uri);
+            }
+        }
+    }
+
+    /// A gateway that is a listener of ours: what goes out comes back in.
+    fn own_listeners(&self) {
+        for trunk in &self.config.trunks {
+            let by = match trunk.transport {
+                TrunkTransport::Auto | TrunkTransport::Udp => Transport::Udp,
+                TrunkTransport::Tcp => Transport::Tcp,
+                TrunkTransport::Tls => Transport::Tls,
+            };
+            for uri in trunk.gateways.iter().map(|gateway| &gateway.uri) {
+                let Some(addr) = uri.addr else { continue };
+                let by = uri.transport.unwrap_or(by);
+                let is_it = |listen: &&Listen| {
+                    let everywhere = listen.addr.ip().is_unspecified()
+                        && addr.ip().is_loopback()
+                        && (listen.addr.port(), listen.addr.is_ipv4()) == (addr.port(), addr.is_ipv4());
+                    is_spoken(listen.transport, by)
+                        && (everywhere || listen.addr == addr || listen.advertise == Some(addr))
+                };
+                if self.config.node.listen.iter().any(|listen| is_it(&listen)) {
+                    let what =
+                        format!("trunk \"{}\" leads to \"{}\", where we listen", *trunk.name, uri.text);
+                    self.report.error(
+                        trunk.place,
+                        what,
+                        "write the carrier's address: calls would come back",
+                    );
+                }
             }
         }
     }
@@ -334,6 +366,17 @@ impl<'c> Check<'c> {
             self.report.warning(at.place, what, remedy);
         }
     }
+}
+
+fn is_spoken(at: ListenTransport, by: Transport) -> bool {
+    let spoken = match at {
+        ListenTransport::Udp => Transport::Udp,
+        ListenTransport::Tcp => Transport::Tcp,
+        ListenTransport::Tls => Transport::Tls,
+        ListenTransport::Ws => Transport::Ws,
+        ListenTransport::Wss => Transport::Wss,
+    };
+    spoken == by
 }
 
 /// The value of a key that is written, and not as unset.

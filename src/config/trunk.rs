@@ -146,16 +146,27 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         );
     }
     let register = fields.flag("register");
+    let auth = fields.inner("auth", "auth").and_then(|inner| auth(&inner, env));
+    let did_from = fields.choice("did_from");
     if let Some(at) = register.filter(|at| at.value) {
         if !fields.has("gateways") || fields.is_empty_list("gateways") {
             let remedy = "add gateways = [{ uri = \"sip:192.0.2.1:5060\" }]";
             fields.refuse(at.place, "a trunk that registers has no gateways".into(), remedy);
+        }
+        if let Some(auth) = &auth
+            && auth.password_env.is_none()
+            && auth.password.is_none()
+        {
+            let what = "a trunk that registers has no password".into();
+            fields.refuse(at.place, what, "add password_env = \"CARRIER_PASSWORD\" to its auth");
         }
         if !fields.has("auth") {
             let remedy = "add auth = { username = \"…\", password_env = \"CARRIER_PASSWORD\" }";
             fields.refuse(at.place, "a trunk that registers has no account".into(), remedy);
         }
     }
+    called_as_we_register(fields, register, did_from, auth.as_ref());
+    secure_by_udp(fields, transport, &gateways);
     let small = |key, default: u16| {
         let read = fields.whole(key, 0, u16::MAX.into(), "steps");
         read.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(default)
@@ -165,7 +176,18 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         Duration::from_secs(read.map_or(default, |at| at.value.into()))
     };
     let limit = |key, what| value_or(fields.whole(key, 0, 1_000_000, what), 0);
-    let prefixes = fields.prefixes("prefixes").map(|list| list.value.iter().map(|at| at.value).collect());
+    let prefixes = fields.prefixes("prefixes");
+    if let Some(list) =
+        prefixes.as_ref().filter(|_| fields.is_empty_list("prefixes") && value_or(outbound, false))
+    {
+        let remedy = "write prefixes = [\"+\"] for every number, or leave outbound out";
+        fields.report().warning(
+            list.place,
+            "an outbound trunk serves no prefix: nothing goes out by it",
+            remedy,
+        );
+    }
+    let prefixes = prefixes.map(|list| list.value.iter().map(|at| at.value).collect());
     let trunk = Trunk {
         from: nets(fields, "from").unwrap_or_default(),
         gateways_unread: gateways.is_empty() && fields.has("gateways") && !fields.is_empty_list("gateways"),
@@ -174,14 +196,14 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         prefixes: prefixes.unwrap_or_else(|| vec![Prefix::EVERY]),
         priority: small("priority", 10),
         transport: value_or(transport, TrunkTransport::Auto),
-        auth: fields.inner("auth", "auth").and_then(|inner| auth(&inner, env)),
+        auth,
         register: value_or(register, false),
         options_interval: time("options_interval", 0, 86_400, 30),
         try_timeout: time("try_timeout", 1, 32, 4),
         max_calls: limit("max_calls", "calls"),
         max_cps: limit("max_cps", "calls"),
         limit_code: limit_code(fields),
-        did_from: value_or(fields.choice("did_from"), DidFrom::RequestUri),
+        did_from: value_or(did_from, DidFrom::RequestUri),
         numbers: value_or(fields.choice("numbers"), NumberFormat::E164),
         strip: fields.whole("strip", 0, 15, "digits").and_then(|at| u8::try_from(at.value).ok()).unwrap_or(0),
         prefix: digits(fields, "prefix"),
@@ -216,7 +238,50 @@ fn gateways(fields: &Fields<'_>) -> Vec<Gateway> {
         let what = format!("a trunk has more than {MAX_GATEWAYS} gateways");
         fields.refuse(list.place, what, "make two trunks of it");
     }
-    list.iter().take(MAX_GATEWAYS).filter_map(gateway).collect()
+    let mut gateways: Vec<Gateway> = Vec::new();
+    for (fields, read) in list.iter().take(MAX_GATEWAYS).filter_map(|fields| Some((fields, gateway(fields)?)))
+    {
+        let is_same = |known: &Gateway| known.uri.leads_where(&read.uri);
+        match gateways.iter().find(|known| is_same(known)) {
+            Some(known) => {
+                let what = format!("the gateway \"{}\" is written twice", known.uri.text);
+                fields.refuse(fields.place, what, "keep one of them, and say by weight how much it carries");
+            }
+            None => gateways.push(read),
+        }
+    }
+    gateways
+}
+
+/// The calls of a carrier that we have registered at come to our Contact, whose user is the account's name.
+fn called_as_we_register(
+    fields: &Fields<'_>,
+    register: Option<At<bool>>,
+    did_from: Option<At<DidFrom>>,
+    auth: Option<&Auth>,
+) {
+    let by_uri = did_from.as_ref().is_none_or(|at| at.value == DidFrom::RequestUri);
+    let Some(register) = register.filter(|at| at.value && by_uri) else { return };
+    let Some(auth) = auth.filter(|auth| !is_number(&auth.username)) else { return };
+    let place = did_from.map_or(register.place, |at| at.place);
+    let what =
+        format!("every call of this carrier is dialled to \"{}\", the account's name", shown(&auth.username));
+    fields.report().warning(place, what, "write did_from = \"to\" or \"p-called-party-id\"");
+}
+
+/// What may be dialled: an account that is named by its number.
+fn is_number(username: &str) -> bool {
+    let digits = username.strip_prefix('+').unwrap_or(username);
+    (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `sips:` goes by TLS or not at all (RFC 3261 §26.2.2).
+fn secure_by_udp(fields: &Fields<'_>, transport: Option<At<TrunkTransport>>, gateways: &[Gateway]) {
+    let Some(at) = transport.filter(|at| at.value == TrunkTransport::Udp) else { return };
+    if let Some(gateway) = gateways.iter().find(|gateway| gateway.uri.secure) {
+        let what = format!("transport = \"udp\" beside the gateway \"{}\"", gateway.uri.text);
+        fields.refuse(at.place, what, "write sip: in the gateway's uri, or leave transport out");
+    }
 }
 
 fn gateway(fields: &Fields<'_>) -> Option<Gateway> {
@@ -316,6 +381,13 @@ fn auth(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) -> Option<Aut
         fields.missing("username", "write { username = \"…\", password_env = \"CARRIER_PASSWORD\" }");
     }
     let username = fields.text("username");
+    if let Some(at) = username.as_ref().filter(|at| at.is_empty()) {
+        fields.refuse(
+            at.place,
+            "the username is empty".into(),
+            "write the account's name as the carrier has it",
+        );
+    }
     let (password_env, password) = password(fields, env, "the carrier will refuse our calls");
     fields.finish();
     Some(Auth { username: username?.value, password_env, password })

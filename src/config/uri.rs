@@ -23,6 +23,18 @@ pub struct SipUri {
 }
 
 impl SipUri {
+    /// Whether both lead to the same place in the same way.
+    pub fn leads_where(&self, other: &SipUri) -> bool {
+        (self.addr, &self.host, self.port.filter(|_| self.addr.is_none()), self.transport, self.secure)
+            == (
+                other.addr,
+                &other.host,
+                other.port.filter(|_| other.addr.is_none()),
+                other.transport,
+                other.secure,
+            )
+    }
+
     /// Reads it, or says what would be right.
     pub fn parse(text: &str) -> Result<SipUri, &'static str> {
         const FORM: &str = "write it like \"sip:alice@192.0.2.1:5060\"";

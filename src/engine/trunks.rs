@@ -20,6 +20,8 @@ pub enum Failure {
     NoAnswer,
     /// The transport could not deliver: nobody listens there, or no connection could be opened.
     Unreachable,
+    /// It took our REGISTER, and does not list our Contact.
+    Unlisted,
     /// It answered OPTIONS with this status.
     Refused(u16),
 }
@@ -27,11 +29,13 @@ pub enum Failure {
 impl Failure {
     const NO_ANSWER: u32 = 1;
     const UNREACHABLE: u32 = 2;
+    const UNLISTED: u32 = 3;
 
     const fn to_bits(self) -> u32 {
         match self {
             Failure::NoAnswer => Failure::NO_ANSWER,
             Failure::Unreachable => Failure::UNREACHABLE,
+            Failure::Unlisted => Failure::UNLISTED,
             Failure::Refused(code) => code as u32,
         }
     }
@@ -41,6 +45,7 @@ impl Failure {
             0 => None,
             Failure::NO_ANSWER => Some(Failure::NoAnswer),
             Failure::UNREACHABLE => Some(Failure::Unreachable),
+            Failure::UNLISTED => Some(Failure::Unlisted),
             code => Some(Failure::Refused(u16::try_from(code).unwrap_or(0))),
         }
     }
@@ -51,6 +56,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::NoAnswer => f.write_str("no answer to OPTIONS"),
             Failure::Unreachable => f.write_str("it cannot be reached"),
+            Failure::Unlisted => f.write_str("the carrier does not list us"),
             Failure::Refused(code) => write!(f, "{code} {}", build::phrase(*code)),
         }
     }

@@ -73,7 +73,7 @@ fn registration(trunk: &Trunk, state: Option<&TrunkState>, now: Wall) -> Registr
     };
     let words = |why| match why {
         Failure::NoAnswer => "no answer to REGISTER".to_owned(),
-        Failure::Unreachable | Failure::Refused(_) => why.to_string(),
+        Failure::Unreachable | Failure::Unlisted | Failure::Refused(_) => why.to_string(),
     };
     let last_failure = failure.map(|(what, at)| FailureLine { what: words(what), at });
     RegistrationLine { state, since, expires_ms, last_failure }

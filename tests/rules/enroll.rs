@@ -248,18 +248,14 @@ fn r01_c_who_names_our_token_is_that_trunk_and_a_wrong_one_says_nothing() {
 }
 
 #[test]
-fn r01_c_a_trunk_that_goes_is_registered_no_more_and_a_changed_one_anew() {
+fn r01_c_a_trunk_that_goes_is_registered_no_more() {
     let mut call = itsp();
     call.after(seconds(2));
     accepts(&mut call, FIRST, 600);
     let token = token(&last(&call, FIRST));
     call.world.publish(Some(&text("max_calls = 9")));
     call.after(seconds(3));
-    assert_eq!(registers(&call, FIRST).len(), 2, "anew");
-    accepts(&mut call, FIRST, 600);
-    call.world.publish(Some(&text("max_calls = 9")));
-    call.after(seconds(3));
-    assert_eq!(registers(&call, FIRST).len(), 2, "nothing has changed");
+    assert_eq!(registers(&call, FIRST).len(), 1, "nothing that it says has changed");
     let without = text("").replace("register = true", "register = false");
     call.world.publish(Some(&without));
     call.settle();
@@ -269,7 +265,7 @@ fn r01_c_a_trunk_that_goes_is_registered_no_more_and_a_changed_one_anew() {
     assert!(last(&call, FIRST).get("Authorization").is_some(), "it is challenged too");
     answers(&mut call, FIRST, 200, |message| message);
     call.after(seconds(1_000));
-    assert_eq!(registers(&call, FIRST).len(), 4);
+    assert_eq!(registers(&call, FIRST).len(), 3);
     let ours = format!("sip:house@127.0.0.1:5060;line={token}");
     assert_eq!(invited(&mut call, SBC, &ours, DID), [403], "its token is worth nothing now");
     call.comes_to_rest();
@@ -308,5 +304,137 @@ fn a_garbled_challenge_is_a_failure_and_no_more() {
         call.after(seconds(2));
         answers(&mut call, FIRST, 401, |message| message.with("WWW-Authenticate", text));
         assert_eq!(call.world.said, ["itsp not registered: 401 Unauthorized"], "{text}");
+    }
+}
+
+/// Registered at the first gateway; then the table is written otherwise, and some time passes.
+fn changed(to: &str) -> (Call, Message) {
+    let mut call = itsp();
+    call.after(seconds(2));
+    accepts(&mut call, FIRST, 600);
+    let before = last(&call, FIRST);
+    call.world.publish(Some(to));
+    call.after(seconds(3));
+    (call, before)
+}
+
+#[test]
+fn r01_c_what_is_no_part_of_a_registration_does_not_touch_it() {
+    let third =
+        format!("register = true\ngateways = [{{ uri = \"sip:127.0.5.3\" }}, {{ uri = \"sip:{FIRST}\" }}]");
+    let added = text("").replace("register = true", &third);
+    let added = added.lines().filter(|line| !line.contains(&SECOND.to_string()));
+    for to in [
+        text("carry = [\"X-Carrier\"]"),
+        text("").replace("priority = 10", "priority = 15, weight = 7"),
+        added.map(|line| format!("{line}\n")).collect(),
+    ] {
+        let (mut call, before) = changed(&to);
+        assert_eq!((registers(&call, FIRST).len(), registers(&call, SECOND).len()), (1, 0), "{to}");
+        let began = call.world.now;
+        assert!(next(&mut call, FIRST).since(began) > seconds(400), "refreshed when it would have been");
+        let refresh = last(&call, FIRST);
+        assert_eq!((refresh.call_id(), refresh.cseq().0), (before.call_id(), before.cseq().0 + 1));
+    }
+}
+
+#[test]
+fn r01_c_another_password_or_port_registers_anew_in_the_same_row() {
+    let port = SocketAddr::new(FIRST.ip(), 5070);
+    for (to, at) in [
+        (text("").replace("sesame", "poppy"), FIRST),
+        (text("").replace(&FIRST.to_string(), &port.to_string()), port),
+    ] {
+        let (call, before) = changed(&to);
+        let anew = last(&call, at);
+        assert_eq!((anew.call_id(), anew.cseq().0), (before.call_id(), before.cseq().0 + 1), "{to}");
+        assert_eq!(anew.get("Expires"), Some("600"));
+        let ended =
+            |at| registers(&call, at).iter().any(|(register, _)| register.get("Expires") == Some("0"));
+        assert!(!ended(FIRST) && !ended(port), "what it is registered by is not ended");
+    }
+}
+
+#[test]
+fn r01_c_another_registrar_has_it_before_the_old_one_is_left() {
+    let third = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 5, 3)), 5060);
+    let (mut call, before) = changed(&text("").replace(&FIRST.to_string(), &third.to_string()));
+    assert_eq!(registers(&call, FIRST).len(), 1);
+    assert_ne!(last(&call, third).call_id(), before.call_id());
+    accepts(&mut call, third, 600);
+    let ending = last(&call, FIRST);
+    assert_eq!((ending.get("Expires"), ending.call_id()), (Some("0"), before.call_id()));
+    assert_eq!(ending.uri(), format!("sip:{FIRST}"));
+    answers(&mut call, FIRST, 200, |message| message);
+    call.after(seconds(60));
+    assert_eq!((registers(&call, FIRST).len(), registers(&call, third).len()), (2, 1));
+}
+
+#[test]
+fn r01_c_a_pause_that_a_carrier_asked_for_outlasts_a_reload() {
+    let mut call = itsp();
+    call.after(seconds(2));
+    answers(&mut call, FIRST, 503, |message| message);
+    answers(&mut call, SECOND, 503, |message| message.with("Retry-After", "100"));
+    let failed = call.world.now;
+    call.world.publish(Some(&text("max_calls = 9")));
+    assert_eq!(next(&mut call, FIRST).since(failed), seconds(100));
+}
+
+#[test]
+fn r01_c_a_carrier_that_wants_it_longer_and_longer_is_not_asked_for_ever() {
+    let mut call = itsp();
+    call.after(seconds(2));
+    for asked in [601, 602, 603] {
+        answers(&mut call, FIRST, 423, |message| message.with("Min-Expires", asked.to_string()));
+    }
+    assert_eq!(registers(&call, FIRST).len(), 3);
+    assert_eq!(call.world.said, ["itsp not registered: 423 Interval Too Brief"]);
+    let failed = call.world.now;
+    assert!(next(&mut call, FIRST).since(failed) >= seconds(15), "as after any failure");
+}
+
+#[test]
+fn r01_c_a_nonce_that_is_used_again_is_counted_on() {
+    let mut call = itsp();
+    call.after(seconds(2));
+    answers(&mut call, FIRST, 401, challenges);
+    answers(&mut call, FIRST, 423, |message| message.with("Min-Expires", "1800"));
+    let given = last(&call, FIRST).get("Authorization").unwrap_or_default().to_owned();
+    assert!(given.contains("nc=00000002"), "RFC 7616 §3.4: {given}");
+}
+
+#[test]
+fn r01_c_a_carrier_that_does_not_list_us_has_not_registered_us() {
+    type Dress = fn(Message) -> Message;
+    let lists: [(Dress, bool); 5] = [
+        (|message| message, false),
+        (|message| message.with("Contact", "<sip:other@192.0.2.1>;expires=600"), false),
+        (|message| message.with("Contact", "<sip:house@127.0.0.1:5060;line=abc>;expires=600"), false),
+        (|message| message.with("Contact", "<sip:house@127.0.0.1:5060>;expires=0"), false),
+        (|message| message.with("Contact", "<sip:house@127.0.0.1>;expires=600"), true),
+    ];
+    for (dress, taken) in lists {
+        let mut call = itsp();
+        call.after(seconds(2));
+        answers(&mut call, FIRST, 200, |message| dress(message.with("Expires", "600")));
+        let said =
+            if taken { "itsp registered" } else { "itsp not registered: the carrier does not list us" };
+        assert_eq!(call.world.said, [said]);
+        let told = call.world.now;
+        let wait = next(&mut call, FIRST).since(told);
+        assert!(if taken { wait >= seconds(480) } else { wait <= seconds(31) }, "{wait:?}");
+    }
+}
+
+#[test]
+fn r01_c_what_is_granted_for_a_short_time_is_refreshed_before_it_lapses() {
+    for (granted, after) in [(59, 29_500), (10, 5_000), (3, 1_500), (1, 1_000)] {
+        let mut call = itsp();
+        call.after(seconds(2));
+        accepts(&mut call, FIRST, granted);
+        let began = call.world.now;
+        let waited = next(&mut call, FIRST).since(began);
+        assert!((millis(after - 100)..=millis(after + 1)).contains(&waited), "{granted}: {waited:?}");
     }
 }

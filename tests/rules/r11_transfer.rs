@@ -634,3 +634,24 @@ fn r13_an_agent_sends_its_caller_on_to_an_emergency_number() {
         assert_eq!(told(&mut call, "alice").last().map(String::as_str), Some("SIP/2.0 200 OK"));
     }
 }
+
+#[test]
+fn r11_a_carriers_challenge_to_the_reinvite_that_joins_it_is_answered() {
+    let asks = "Digest realm=\"carrier\", nonce=\"m\", qop=\"auth\"";
+    let dial = "[dial]\nallow = [\"+1\"]\n";
+    let auth = "auth = { username = \"we\", password = \"pass\" }";
+    let rest = format!("{}{dial}", did("ring = [\"alice\"]"));
+    let call = node(auth, "", &format!("number = \"{DID}\""), &rest).before_any_call();
+    let mut call = call.dials(DID, Manner { challenges: Some(asks), ..Manner::default() }).ringing(["alice"]);
+    call.answers("alice").after(millis(50));
+    refers(&mut call, TARGET);
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1").after(millis(100));
+    let invites = call.messages("us → caller", "INVITE");
+    let shown: Vec<bool> = invites.iter().map(|invite| invite.get("Proxy-Authorization").is_some()).collect();
+    assert_eq!(shown, [false, true]);
+    let ack = call.messages("us → caller", "ACK").pop().expect("the 200 has its ACK");
+    assert_eq!(ack.get("Proxy-Authorization"), invites[1].get("Proxy-Authorization"), "RFC 3261 §22.1");
+    call.hangs_up("gateway1").comes_to_rest();
+    assert_eq!(legs(&mut call), ["caller normal 200", "alice won 200", "+13125550177 won 200"]);
+}

@@ -331,3 +331,134 @@ fn r13_a_carrier_that_is_never_satisfied_within_a_call_is_not_asked_for_ever() {
         call.world.leaves_unchecked("dialogs_legal");
     }
 }
+
+#[test]
+fn r13_a_strong_challenge_that_is_too_long_leaves_the_shorter_one() {
+    let long = format!(
+        "Digest realm=\"carrier\", nonce=\"n\", opaque=\"{}\", algorithm=SHA-256, qop=\"auth\"",
+        "o".repeat(1_100)
+    );
+    let short = "Digest realm=\"carrier\", nonce=\"n\", qop=\"auth\"";
+    let mut call = challenged(407, &[("Proxy-Authenticate", &long), ("Proxy-Authenticate", short)]);
+    let given = call.messages("us → gateway1", "INVITE").pop();
+    let given = given.as_ref().and_then(|invite| invite.get("Proxy-Authorization")).unwrap_or_default();
+    assert!(given.contains("algorithm=MD5"), "{given}");
+}
+
+#[test]
+fn r13_a_proxys_challenge_and_then_the_far_ends_are_answered_together() {
+    let [proxys, ends] =
+        ["proxy", "end"].map(|realm| format!("Digest realm=\"{realm}\", nonce=\"n\", qop=\"auth\""));
+    let mut call = challenged(407, &[("Proxy-Authenticate", &proxys)]);
+    for times in [3, 3] {
+        call.behaves("gateway1", Manner::default().with("WWW-Authenticate", &*ends)).refuses("gateway1", 401);
+        call.settle();
+        assert_eq!(count(&mut call, "us → gateway1", "INVITE"), times);
+    }
+    let invite = call.messages("us → gateway1", "INVITE").remove(2);
+    for (header, realm, count) in [("Proxy-Authorization", "proxy", 2), ("Authorization", "end", 1)] {
+        let given = invite.get(header).unwrap_or_default();
+        assert!(given.contains(&format!("realm=\"{realm}\"")), "{header}: {given}");
+        assert!(given.contains(&format!("nc={count:08x}")), "RFC 7616 §3.4: {header}: {given}");
+    }
+    assert_eq!(call.caller_is_told(), Some(480));
+}
+
+#[test]
+fn r13_a_nonce_that_is_used_again_is_counted_on() {
+    let asks = "Digest realm=\"carrier\", nonce=\"n\", qop=\"auth\"";
+    let mut call = challenged(407, &[("Proxy-Authenticate", asks)]);
+    call.behaves("gateway1", Manner::default().with("Min-SE", "3600")).refuses("gateway1", 422);
+    call.settle();
+    let given = call.messages("us → gateway1", "INVITE").remove(2);
+    let given = given.get("Proxy-Authorization").unwrap_or_default();
+    assert!(given.contains("nc=00000002"), "{given}");
+    // The carrier asks by the same nonce within the call too.
+    call.behaves("gateway1", Manner { challenges: Some(asks), ..Manner::default() }).answers("gateway1");
+    call.settle();
+    call.hangs_up("caller");
+    call.settle();
+    let bye = call.messages("us → gateway1", "BYE").pop();
+    let given = bye.as_ref().and_then(|bye| bye.get("Proxy-Authorization")).unwrap_or_default();
+    assert!(given.contains("nc=00000003"), "{given}");
+    call.comes_to_rest();
+}
+
+#[test]
+fn r13_a_carriers_challenge_to_a_prack_is_answered() {
+    let asks = "Digest realm=\"carrier\", nonce=\"n\", qop=\"auth\"";
+    let mut call = challenged(407, &[("Proxy-Authenticate", asks)]);
+    call.behaves("gateway1", Manner { challenges: Some(WITHIN), ..Manner::default() });
+    call.does("gateway1", Act::RingsReliably);
+    call.settle();
+    let [first, second] = asked_twice(&mut call, "PRACK");
+    assert_eq!(second.get("RAck"), first.get("RAck"));
+    call.answers("gateway1");
+    call.settle();
+    call.hangs_up("caller").comes_to_rest();
+}
+
+/// Who has called in on a trunk with an account hears our BYE, and asks for a password; the table may change before.
+fn bye_to_the_caller(changed: Option<&str>) -> Call {
+    let text = |from: &str| {
+        let auth = "auth = { username = \"we\", password = \"pass\" }";
+        node_text(auth, "", "", &did_forward()).replace(&format!("{}/32", layout::CARRIER.ip()), from)
+    };
+    let before = text(&format!("{}/32", layout::CARRIER.ip()));
+    let call = Setup::new(served(), &before).before_any_call();
+    let manner = Manner { challenges: Some(WITHIN), ..Manner::default() };
+    let mut call = call.dials(DID, manner).ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    if let Some(from) = changed {
+        call.world.publish(Some(&text(from)));
+    }
+    call.hangs_up("gateway1");
+    call.settle();
+    call
+}
+
+#[test]
+fn r13_the_challenge_of_who_called_in_is_answered_as_its_own_trunk_says() {
+    for changed in [None, Some("192.0.2.1/32")] {
+        let mut call = bye_to_the_caller(changed);
+        let byes = call.messages("us → caller", "BYE");
+        let shown: Vec<bool> = byes.iter().map(|bye| bye.get("Proxy-Authorization").is_some()).collect();
+        assert_eq!(shown, [false, true], "{changed:?}");
+        call.comes_to_rest();
+    }
+}
+
+#[test]
+fn r13_an_agent_within_a_trunks_addresses_is_never_shown_that_trunks_password() {
+    let away = "127.0.8.8:5060".parse().expect("an address");
+    let trunk = "[[trunk]]\nname = \"secret\"\nfrom = [\"127.0.8.0/24\"]\noptions_interval = 0\n\
+                 auth = { username = \"we\", password = \"pass\" }\n";
+    let mut call = office("", trunk).before_any_call();
+    let mut phone = Phone { call_id: "out-4", ..Phone::alice(away) };
+    for _ in 0..2 {
+        phone.invites(&mut call, "sip:+12125550188@127.0.0.1", &|message| message);
+    }
+    for check in ["one_cdr", "everything_answered", "bounded", "dialogs_legal"] {
+        call.world.leaves_unchecked(check);
+    }
+    call.call_id = "out-4".to_owned();
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    call.hangs_up("gateway1");
+    // Its ACK does not come.
+    call.after(seconds(34));
+    let byes = |call: &Call| {
+        let crossings = call.world.trace.crossings.iter().filter(|crossing| crossing.peer == away);
+        let messages = crossings.map(|crossing| crossing.message.clone());
+        messages.filter(|message| message.is_request() && message.method() == "BYE").collect::<Vec<_>>()
+    };
+    let asked = byes(&call);
+    assert!(!asked.is_empty(), "no BYE");
+    let answer = Message::response(&asked[0], 407, "So").with("Proxy-Authenticate", WITHIN);
+    call.world.sends(away, &answer);
+    call.after(seconds(3));
+    assert!(byes(&call).iter().all(|bye| bye.get("Proxy-Authorization").is_none()));
+    assert!(byes(&call).iter().all(|bye| bye.branch() == asked[0].branch()), "it is not asked again");
+}

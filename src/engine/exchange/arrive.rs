@@ -6,9 +6,10 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::abilities::{Abilities, unsupported};
+use super::challenged::Login;
 use super::dialled::{dialled, emergency_of};
 use super::fault::{Arriving, Reached};
-use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
+use super::slot::{CallerSide, Opening, Owner, Rare, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
 use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, names};
 use crate::call::event::{Event, LegId};
@@ -423,6 +424,8 @@ impl Exchange {
             dialled: arrival.dialled.clone(),
         };
         let emergency = emergency_of(&plan, &arrival.id, &arrival.dialled);
+        let auth = plan.origin.trunk().and_then(|trunk| trunk.auth.as_ref());
+        let rare = auth.map(|auth| Box::new(Rare { login: Some(Login::of(auth)), ..Rare::default() }));
         out.mark(|| begins(&arrival, invite));
         self.slots.insert(Box::new(Slot {
             key,
@@ -439,7 +442,7 @@ impl Exchange {
                 rseq: 0,
                 answered: 0,
                 remote_seq: invite.cseq(),
-                reliable: None,
+                rare,
             },
             legs: SmallVec::new(),
             armed: SmallVec::new(),
@@ -538,6 +541,7 @@ impl Exchange {
             | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
+            | Owner::Pracked(..)
             | Owner::Leaving(..)
             | Owner::Ask(_)
             | Owner::Nobody => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
@@ -565,6 +569,7 @@ impl Exchange {
             | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
+            | Owner::Pracked(..)
             | Owner::Leaving(..)
             | Owner::Ask(_)
             | Owner::Nobody => {}

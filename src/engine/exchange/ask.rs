@@ -42,6 +42,34 @@ pub(super) struct Account<'a> {
     pub cseq: u32,
 }
 
+impl Account<'_> {
+    /// From, To, Call-ID, CSeq and Contact, as secure as the Request-URI (RFC 3261 §8.1.1.8).
+    fn write(
+        &self,
+        w: &mut Writer<'_>,
+        (method, uri): (Method, &[u8]),
+        over: Transport,
+        host: &[u8],
+        tag: &[u8],
+    ) {
+        let Account { user, token, call_id, cseq } = *self;
+        let scheme: &[u8] = if is_sips(uri) { b"<sips:" } else { b"<sip:" };
+        let at = host_part(uri);
+        w.header_parts(Name::From, &[scheme, user, b"@", at, b">;tag=", tag]);
+        w.header_parts(Name::To, &[scheme, user, b"@", at, b">"]);
+        w.header(Name::CallId, call_id);
+        w.cseq(cseq, method.token());
+        let over: &[&[u8]] = match over {
+            Transport::Udp => &[],
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                &[b";transport=", over.uri_token().as_bytes()]
+            }
+        };
+        let over = over.concat();
+        w.header_parts(Name::Contact, &[scheme, user, b"@", host, &over, b";line=", token, b">"]);
+    }
+}
+
 impl Exchange {
     pub(super) fn asks_due(&mut self, now: Now, out: &mut Effects) {
         while let Some(key) = self.asks.pop_due(now.mono) {
@@ -87,22 +115,7 @@ impl Exchange {
                 let scheme = if is_sips(uri) { Scheme::Sips } else { Scheme::Sip };
                 write_contact(&mut w, scheme, to.transport, &host);
             }
-            Some(Account { user, token, cseq, .. }) => {
-                let at = host_part(uri);
-                w.header_parts(Name::From, &[b"<sip:", user, b"@", at, b">;tag=", &tag]);
-                w.header_parts(Name::To, &[b"<sip:", user, b"@", at, b">"]);
-                w.header(Name::CallId, &call_id);
-                w.cseq(*cseq, method.token());
-                let over: &[&[u8]] = match to.transport {
-                    Transport::Udp => &[],
-                    Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                        &[b";transport=", to.transport.uri_token().as_bytes()]
-                    }
-                };
-                let over = over.concat();
-                let parts = [b"<sip:", *user, b"@", &host, &over, b";line=", token, b">"];
-                w.header_parts(Name::Contact, &parts);
-            }
+            Some(account) => account.write(&mut w, (method, uri), to.transport, &host, &tag),
         }
         more(&mut w);
         let range = w.end();
@@ -174,4 +187,25 @@ fn host_part(uri: &[u8]) -> &[u8] {
     let from = memchr::memchr(b'@', uri).or_else(|| memchr::memchr(b':', uri)).map_or(0, |at| at + 1);
     let rest = &uri[from..];
     &rest[..rest.iter().position(|byte| matches!(byte, b';' | b'?')).unwrap_or(rest.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r01_c_a_secure_registrar_gets_a_secure_address() {
+        let call_id = [b'c'; crate::engine::exchange::names::CALL_ID_LEN];
+        for (uri, scheme) in [("sips:192.0.2.1", "<sips:house@"), ("sip:192.0.2.1", "<sip:house@")] {
+            let account = Account { user: b"house", token: b"t", call_id: &call_id, cseq: 1 };
+            let mut wire = Vec::new();
+            let mut w = Writer::request(&mut wire, "REGISTER", uri.as_bytes());
+            account.write(&mut w, (Method::Register, uri.as_bytes()), Transport::Tls, b"192.0.2.9", b"f");
+            w.end();
+            let text = String::from_utf8_lossy(&wire);
+            for name in ["From", "To", "Contact"] {
+                assert!(text.contains(&format!("{name}: {scheme}")), "{name} of {text}");
+            }
+        }
+    }
 }

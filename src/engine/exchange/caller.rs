@@ -65,7 +65,7 @@ impl Exchange {
             Reliability::Supported => body.is_some(),
             Reliability::No => false,
         };
-        if reliably && let Some(open) = slot.caller.reliable.as_deref_mut() {
+        if reliably && let Some(open) = slot.caller.reliable() {
             if open.waiting.len() < MAX_TAGS {
                 open.waiting.push(Waiting::Provisional { code, tag, body });
             }
@@ -94,7 +94,7 @@ impl Exchange {
         slot.story.say(now.mono, Way::Out, LegId::CALLER, What::Response(code, Method::Invite));
         if reliably {
             slot.caller.answered |= u32::from(has_sdp) << tag;
-            slot.caller.reliable = Some(Box::new(Reliable {
+            let open = Reliable {
                 rseq: slot.caller.rseq,
                 bytes: bytes.into(),
                 to: self.transactions.peer(slot.caller.transaction).unwrap_or(slot.caller.peer),
@@ -102,7 +102,8 @@ impl Exchange {
                 interval: T1,
                 has_sdp,
                 waiting: SmallVec::new(),
-            }));
+            };
+            slot.caller.rare.get_or_insert_default().reliable = Some(open);
             self.arm(key, Wake::RepeatReliable, now.mono + T1);
         }
     }
@@ -110,9 +111,9 @@ impl Exchange {
     /// RFC 3262 §3: repeated from T1 doubling, over reliable transports too, until PRACK or 64·T1.
     pub(super) fn repeat_reliable(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Some(open) = slot.caller.reliable.as_deref_mut() else { return };
+        let Some(open) = slot.caller.reliable() else { return };
         if now.mono.since(open.began) >= GIVE_UP {
-            slot.caller.reliable = None;
+            slot.caller.take_reliable();
             return self.happen(now, key, Event::CallerNeverPracked, out);
         }
         open.interval = (open.interval * 2).min(GIVE_UP);
@@ -127,7 +128,7 @@ impl Exchange {
         if !slot.caller.matches_rack(prack) {
             return;
         }
-        let waiting = slot.caller.reliable.take().map(|open| open.waiting).unwrap_or_default();
+        let waiting = slot.caller.take_reliable().map(|open| open.waiting).unwrap_or_default();
         self.disarm(key, Wake::RepeatReliable);
         for next in waiting {
             match next {
@@ -162,7 +163,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        match slot.caller.reliable.as_deref_mut() {
+        match slot.caller.reliable() {
             Some(open) if open.has_sdp || open.waiting.iter().any(Waiting::has_sdp) => {
                 open.waiting.push(Waiting::Accept { tag, body });
                 if let Some(call) = slot.call.as_deref_mut() {
@@ -179,7 +180,7 @@ impl Exchange {
             return;
         }
         // A final response ends what was still to be PRACKed (RFC 3262 §3).
-        slot.caller.reliable = None;
+        slot.caller.take_reliable();
         slot.armed.retain(|armed| armed.wake != Wake::RepeatReliable);
         let Some(opening) = slot.opening.as_deref() else { return };
         let our_tag = names::tag(key, LegId::CALLER, tag);
@@ -227,7 +228,7 @@ impl Exchange {
         if slot.caller.side.stage != Stage::Early {
             return;
         }
-        slot.caller.reliable = None;
+        slot.caller.take_reliable();
         slot.caller.side.stage = Stage::Gone;
         let Some(opening) = slot.opening.take() else { return };
         let our_tag = names::tag(key, LegId::CALLER, 0);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::{Account, Question};
-use super::challenged::Challenged;
-use super::errand::{AskKey, Enroll, Errand, Stage};
+use super::challenged::Answers;
+use super::errand::{AskKey, Enroll, Errand, GoesOn, Stage};
 use super::switchboard::exits_of;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::outcome::tries_the_next_gateway;
@@ -17,7 +17,7 @@ use crate::sip::dialog::Ways;
 use crate::sip::digest;
 use crate::sip::header::{Method, Name, chars};
 use crate::sip::peer::Peer;
-use crate::sip::uri::{Address, Uri};
+use crate::sip::uri::{Address, SIP_PORT, Uri};
 use crate::sip::wire::Message;
 use crate::time::{Instant, Now, Wall};
 
@@ -28,8 +28,12 @@ const MOST_EXPIRES: u32 = 86_400;
 /// The part of what was granted after which it is refreshed, in thousandths: from this on, up to `LATEST`.
 const SOONEST: u64 = 800;
 const LATEST: u64 = 900;
-/// No carrier has us refresh more often.
-const LEAST_APART: Duration = Duration::from_secs(5);
+/// What is granted for less than this is refreshed at its half: a request that is lost has time to be repeated.
+const SHORT: Duration = Duration::from_secs(60);
+/// No carrier has us refresh more often: the shortest time that can be granted.
+const LEAST_APART: Duration = Duration::from_secs(1);
+/// How often in a row a carrier may want it longer.
+const MOST_RAISES: u8 = 2;
 /// The first REGISTER after a start or a reload goes out within this.
 const FIRST_WITHIN: Duration = Duration::from_secs(2);
 /// How long is waited after a failure: this, doubled with each, up to the longest; half of it to all of it by lot (RFC
@@ -49,35 +53,72 @@ impl Exchange {
         let mine = |trunk: &&Arc<Trunk>| router.shard_for(trunk.name.as_bytes(), b"register") == shard;
         let mut wanted: Vec<Arc<Trunk>> =
             self.table.trunks().iter().filter(registers).filter(mine).cloned().collect();
-        let (mut over, mut again) = (Vec::new(), Vec::new());
+        let mut known: Vec<(bool, AskKey)> = Vec::new();
         for (key, ask) in self.asks.iter_mut() {
-            let Errand::Enroll(enroll) = &mut ask.errand else { continue };
-            if enroll.stage == Stage::Leaving {
-                continue;
-            }
-            match wanted.iter().position(|trunk| enroll.is_of(trunk)) {
-                Some(at) => {
-                    let trunk = wanted.swap_remove(at);
-                    if *trunk != *enroll.trunk {
-                        again.push(key);
-                    }
-                    enroll.trunk = trunk;
+            match &ask.errand {
+                Errand::Enroll(enroll) if enroll.stage != Stage::Leaving => {
+                    known.push((enroll.registered_at().is_none(), key));
                 }
-                None => over.push(key),
+                Errand::Enroll(_) | Errand::Gateway(_) | Errand::Round(_) | Errand::Phone(_) => {}
+            }
+        }
+        // Who is registered goes on before who is still trying to.
+        known.sort_by_key(|(tries, _)| *tries);
+        for (_, key) in known {
+            let Some(ask) = self.asks.get_mut(key) else { continue };
+            let is_open = ask.open.is_some();
+            let Errand::Enroll(enroll) = &mut ask.errand else { continue };
+            let own = wanted.iter().position(|trunk| enroll.is_of(trunk));
+            match own.map_or(GoesOn::Elsewhere, |at| enroll.goes_on_as(&wanted[at], is_open)) {
+                GoesOn::AsItIs => drop(own.map(|at| wanted.swap_remove(at))),
+                GoesOn::Anew => {
+                    drop(own.map(|at| wanted.swap_remove(at)));
+                    self.stop_waiting(key);
+                    self.enroll_soon(now.mono, key);
+                }
+                GoesOn::Elsewhere => self.enroll_elsewhere(now, key, out),
+            }
+        }
+        for trunk in wanted {
+            let Some(auth) = trunk.auth.clone() else { continue };
+            let (call_id, token) = (self.names.call_id(), self.token_of(&trunk));
+            self.desk.trunks().registration(&trunk.name, Registration::Trying, None, now.wall);
+            let enroll = Enroll::new(trunk, &auth, EXPIRES, call_id, token);
+            let key = self.asks.open(Errand::Enroll(Box::new(enroll)));
+            self.enroll_soon(now.mono, key);
+        }
+    }
+
+    /// Its registrar is none of its trunk's any more. Where the trunk is registered elsewhere from now on, this one ends
+    /// behind that.
+    fn enroll_elsewhere(&mut self, now: Now, key: AskKey, out: &mut Effects) {
+        let table = Arc::clone(&self.table);
+        let Some(enroll) = self.enroll_of(key) else { return };
+        let goes_on = table.trunks().iter().any(|trunk| trunk.register && enroll.is_of(trunk));
+        match (enroll.stage, enroll.registered_at()) {
+            (Stage::Replaced(_), Some(_)) if goes_on => {}
+            (_, Some(exit)) if goes_on => {
+                enroll.stage = Stage::Replaced(Some(exit));
+                self.stop_waiting(key);
+                self.asks.arm(key, now.mono + FALLBACK);
+            }
+            (_, _) => self.leave_carrier(now, key, out),
+        }
+    }
+
+    /// The trunk is registered: what it was registered at before may end.
+    fn leave_replaced(&mut self, now: Now, name: &str, out: &mut Effects) {
+        let mut over = Vec::new();
+        for (key, ask) in self.asks.iter_mut() {
+            if let Errand::Enroll(enroll) = &ask.errand
+                && matches!(enroll.stage, Stage::Replaced(_))
+                && *enroll.trunk.name == *name
+            {
+                over.push(key);
             }
         }
         for key in over {
             self.leave_carrier(now, key, out);
-        }
-        for key in again {
-            self.stop_waiting(key);
-            self.enroll_soon(now.mono, key);
-        }
-        for trunk in wanted {
-            let (call_id, token) = (self.names.call_id(), self.token_of(&trunk));
-            self.desk.trunks().registration(&trunk.name, Registration::Trying, None, now.wall);
-            let key = self.asks.open(Errand::Enroll(Box::new(Enroll::new(trunk, EXPIRES, call_id, token))));
-            self.enroll_soon(now.mono, key);
         }
     }
 
@@ -124,6 +165,9 @@ impl Exchange {
             return self.enroll_failed(now, key, Failure::NoAnswer, None, out);
         }
         let Some(enroll) = self.enroll_of(key) else { return };
+        if matches!(enroll.stage, Stage::Replaced(_)) {
+            return self.leave_carrier(now, key, out);
+        }
         let (trunk, before) = (Arc::clone(&enroll.trunk), enroll.registered_at());
         let exits = exits_of(&*self.desk, &mut self.names, &trunk, now.mono);
         let Some(enroll) = self.enroll_of(key) else { return };
@@ -132,7 +176,8 @@ impl Exchange {
         let first = exits.current().map(|exit| rank(exit.gateway));
         let stays = before.filter(|exit| first == Some(rank(exit.gateway))).and_then(|exit| exit.addr);
         enroll.exits = exits.beginning_at(stays);
-        enroll.challenge = None;
+        enroll.login.begins();
+        enroll.raises = 0;
         self.enroll(now, key, out);
     }
 
@@ -143,7 +188,7 @@ impl Exchange {
         let Some(exit) = enroll.exits.current().copied() else { return };
         let (trunk, token, call_id) = (Arc::clone(&enroll.trunk), enroll.token, enroll.call_id);
         enroll.cseq = enroll.cseq.wrapping_add(1);
-        let (cseq, challenge) = (enroll.cseq, enroll.challenge.take());
+        let cseq = enroll.cseq;
         let expires = if enroll.stage == Stage::Leaving { 0 } else { enroll.expires };
         let (patience, waits) = (trunk.try_timeout, enroll.exits.next().is_some());
         let to = exit.addr.and_then(|addr| self.settings.peer_at(addr, exit.transport));
@@ -157,15 +202,16 @@ impl Exchange {
         let account = Account { user: &user, token: &token, call_id: &call_id, cseq };
         let question = Question { method: Method::Register, uri, to, account: Some(account) };
         let cnonce = self.names.stateless_tag(&cseq.to_be_bytes());
+        let enroll = self.enroll_of(key);
+        let given =
+            enroll.map_or_else(Answers::new, |enroll| enroll.login.answers(Method::Register, uri, cnonce));
         let sent = self.ask(
             now,
             key,
             &question,
             |w| {
                 w.number(Name::Expires, u64::from(expires));
-                if let Some(challenge) = &challenge {
-                    challenge.write(w, auth, Method::Register, uri, &cnonce);
-                }
+                given.iter().for_each(|given| given.write(w));
             },
             out,
         );
@@ -174,7 +220,6 @@ impl Exchange {
         }
         if let Some(enroll) = self.enroll_of(key) {
             enroll.left = now.mono;
-            enroll.challenge = challenge;
         }
         if waits {
             self.asks.arm(key, now.mono + patience);
@@ -192,25 +237,24 @@ impl Exchange {
         let code = response.status();
         let Some(enroll) = self.enroll_of(key) else { return };
         let again = match code {
-            401 | 407 => {
-                let before = enroll.challenge.as_ref();
-                let auth = enroll.trunk.auth.as_ref();
-                let next = auth.and_then(|auth| Challenged::of(response, auth, before));
-                let can = next.is_some();
-                enroll.challenge = next.or(enroll.challenge.take());
-                can
-            }
+            401 | 407 => enroll.login.is_asked(response),
             423 => {
                 let wanted = response.number(Name::MinExpires).unwrap_or(0);
-                let longer = wanted > enroll.expires && wanted <= MOST_EXPIRES;
-                enroll.expires = enroll.expires.max(if longer { wanted } else { 0 });
-                longer
+                let longer = (enroll.expires + 1..=MOST_EXPIRES).contains(&wanted);
+                let may = longer && enroll.stage != Stage::Leaving && enroll.raises < MOST_RAISES;
+                if may {
+                    enroll.expires = wanted;
+                    enroll.raises += 1;
+                }
+                may
             }
             _ => false,
         };
         match (code, enroll.stage) {
             (200..=299, Stage::Leaving) => self.give_up_asking(key),
-            (200..=299, Stage::Trying | Stage::Registered(_)) => self.enrolled(now, key, response, out),
+            (200..=299, Stage::Trying | Stage::Registered(_) | Stage::Replaced(_)) => {
+                self.enrolled(now, key, response, out);
+            }
             _ if again => self.enroll(now, key, out),
             _ => {
                 let after = response.number(Name::RetryAfter).map(|after| Duration::from_secs(after.into()));
@@ -221,23 +265,32 @@ impl Exchange {
 
     fn enrolled(&mut self, now: Now, key: AskKey, response: &Message<'_>, out: &mut Effects) {
         let Some(enroll) = self.enroll_of(key) else { return };
-        let granted = granted(response, &enroll.token).unwrap_or(enroll.expires).min(MOST_EXPIRES);
-        if granted == 0 {
-            return self.enroll_failed(now, key, Failure::Refused(response.status()), None, out);
-        }
-        let was = std::mem::replace(&mut enroll.stage, Stage::Registered(enroll.exits.current().copied()));
+        let (exit, token, asked) = (enroll.exits.current().copied(), enroll.token, enroll.expires);
+        let user = enroll.trunk.auth.as_ref().map(user_part).unwrap_or_default();
+        let to = exit.and_then(|exit| self.settings.peer_at(exit.addr?, exit.transport));
+        let host = to.map(|to| self.settings.host_of(&*self.desk, to)).unwrap_or_default();
+        let ours = [b"sip:", &*user, b"@", &host].concat();
+        let granted = granted(response, &ours, &token, asked).map(|granted| granted.min(MOST_EXPIRES));
+        let Some(granted) = granted.filter(|granted| *granted > 0) else {
+            return self.enroll_failed(now, key, Failure::Unlisted, None, out);
+        };
+        let Some(enroll) = self.enroll_of(key) else { return };
+        let was = std::mem::replace(&mut enroll.stage, Stage::Registered(exit));
         enroll.failures = 0;
-        enroll.challenge = None;
         let trunk = Arc::clone(&enroll.trunk.name);
         let lasts = Duration::from_secs(granted.into());
         let until = Wall(now.wall.0 + u64::from(granted) * 1_000);
         self.desk.trunks().registration(&trunk, Registration::Registered(until), None, now.wall);
         if was == Stage::Trying {
-            out.notices.push(Notice::Said(CallEvent::Enrolled { trunk }));
+            out.notices.push(Notice::Said(CallEvent::Enrolled { trunk: Arc::clone(&trunk) }));
         }
         let latest = lasts * u32::try_from(LATEST).unwrap_or(1) / 1_000;
-        let pause = self.part_of(latest, SOONEST * 1_000 / LATEST).max(LEAST_APART);
+        let pause = match lasts < SHORT {
+            true => (lasts / 2).max(LEAST_APART),
+            false => self.part_of(latest, SOONEST * 1_000 / LATEST),
+        };
         self.asks.arm(key, now.mono + pause);
+        self.leave_replaced(now, &trunk, out);
     }
 
     /// On to the next gateway where another may do better; else a pause, the longer the more often it failed.
@@ -251,10 +304,11 @@ impl Exchange {
     ) {
         let fails_over = match why {
             Failure::NoAnswer | Failure::Unreachable => true,
+            Failure::Unlisted => false,
             Failure::Refused(code) => tries_the_next_gateway(code),
         };
         let Some(enroll) = self.enroll_of(key) else { return };
-        enroll.challenge = None;
+        enroll.login.begins();
         if let Some(next) = enroll.exits.next().filter(|_| fails_over) {
             enroll.exits = next;
             return self.enroll(now, key, out);
@@ -317,7 +371,7 @@ impl Exchange {
         let Some(enroll) = self.enroll_of(key) else { return };
         let Some(exit) = enroll.registered_at() else { return self.give_up_asking(key) };
         enroll.stage = Stage::Leaving;
-        enroll.challenge = None;
+        enroll.login.begins();
         enroll.exits = crate::call::leg::Exits::new([exit]);
         // Its old timer fires for nothing.
         self.asks.disarm(key);
@@ -338,12 +392,21 @@ fn user_part(auth: &Auth) -> Vec<u8> {
     user
 }
 
-/// How long the carrier has us: the `expires` of our Contact, else the Expires (RFC 3261 §10.2.4). It may list other
-/// Contacts of the account.
-fn granted(response: &Message<'_>, token: &[u8]) -> Option<u32> {
-    let is_ours = |uri: &Uri<'_>| uri.param("line") == Some(token);
+/// How long the carrier has us, in seconds: the `expires` of our Contact, else the Expires, else what was `asked`
+/// (RFC 3261 §10.2.4). It may list other Contacts of the account. `None`: it does not list ours, by its token, or where
+/// the carrier has taken that off by its address.
+fn granted(response: &Message<'_>, ours: &[u8], token: &[u8], asked: u32) -> Option<u32> {
+    let ours = Uri::parse(ours).ok()?;
+    let at = |uri: &Uri<'_>| uri.port.unwrap_or(SIP_PORT);
+    let is_ours = |uri: &Uri<'_>| match uri.param("line") {
+        Some(line) => line == token,
+        None => uri.user == ours.user && uri.host.eq_ignore_ascii_case(ours.host) && at(uri) == at(&ours),
+    };
     let contacts = response.list(Name::Contact).filter_map(|value| Address::parse(value).ok());
-    let mut ours = contacts.filter(|address| is_ours(&address.uri));
-    let own = ours.find_map(|address| address.param("expires").and_then(chars::number));
-    own.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)).or_else(|| response.number(Name::Expires))
+    let ours = contacts
+        .filter(|address| is_ours(&address.uri))
+        .min_by_key(|address| address.uri.param("line").is_none())?;
+    let own = ours.param("expires").and_then(chars::number);
+    let own = own.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+    Some(own.or_else(|| response.number(Name::Expires)).unwrap_or(asked))
 }

@@ -1,13 +1,13 @@
 //! What a shard asks of others outside any dialog, again and again: the errands, and when each is due.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::binding::Silence;
-use super::challenged::Challenged;
+use super::challenged::Login;
 use super::names::CallIdText;
 use crate::call::leg::{Exit, Exits};
-use crate::routing::{Gateway, Trunk};
+use crate::routing::{Auth, Gateway, Trunk};
 use crate::sip::transaction;
 use crate::sip::wheel::Wheel;
 use crate::time::Instant;
@@ -144,6 +144,8 @@ pub(super) enum Stage {
     Trying,
     /// It is there, by this way, and refreshed in time.
     Registered(Option<Exit>),
+    /// It is there, by this way, and ends once another errand has registered the trunk elsewhere.
+    Replaced(Option<Exit>),
     /// It is being ended.
     Leaving,
 }
@@ -158,10 +160,12 @@ pub(super) struct Enroll {
     pub cseq: u32,
     /// Of the attempt that is under way, or was the last.
     pub exits: Exits,
-    /// The challenge that its REGISTER answers.
-    pub challenge: Option<Challenged>,
+    /// How its registrar's challenges are answered.
+    pub login: Login,
     /// What we ask for, in seconds.
     pub expires: u32,
+    /// How often a 423 has raised that in a row.
+    pub raises: u8,
     /// Attempts in a row that failed at every gateway.
     pub failures: u32,
     /// When its last REGISTER left.
@@ -170,15 +174,16 @@ pub(super) struct Enroll {
 }
 
 impl Enroll {
-    pub fn new(trunk: Arc<Trunk>, expires: u32, call_id: CallIdText, token: [u8; 32]) -> Enroll {
+    pub fn new(trunk: Arc<Trunk>, auth: &Auth, expires: u32, call_id: CallIdText, token: [u8; 32]) -> Enroll {
         Enroll {
             trunk,
             token,
             call_id,
             cseq: 0,
             exits: Exits::new([]),
-            challenge: None,
+            login: Login::of(auth),
             expires,
+            raises: 0,
             failures: 0,
             left: Instant::ZERO,
             stage: Stage::Trying,
@@ -187,16 +192,80 @@ impl Enroll {
 
     pub fn registered_at(&self) -> Option<Exit> {
         match self.stage {
-            Stage::Registered(exit) => exit,
+            Stage::Registered(exit) | Stage::Replaced(exit) => exit,
             Stage::Trying | Stage::Leaving => None,
         }
     }
 
-    /// Whether it registers the same account at the same places.
+    /// Whether it registers the same account.
     pub fn is_of(&self, trunk: &Trunk) -> bool {
         let name = |trunk: &Trunk| trunk.auth.as_ref().map(|auth| Arc::clone(&auth.username));
-        self.trunk.name == trunk.name
-            && name(&self.trunk) == name(trunk)
-            && self.trunk.gateways == trunk.gateways
+        self.trunk.name == trunk.name && name(&self.trunk) == name(trunk)
     }
+
+    /// Takes its trunk as that is written by another table, unless its registrar is none of that any more. `is_open`: a
+    /// REGISTER of it has no answer yet.
+    pub fn goes_on_as(&mut self, trunk: &Arc<Trunk>, is_open: bool) -> GoesOn {
+        let exit = self.registered_at();
+        let (place, mut goes_on) = match exit.map(|exit| self.found_in(trunk, exit)) {
+            None => (None, GoesOn::AsItIs),
+            Some((Some(place), goes_on)) => (Some(place), goes_on),
+            Some((None, _)) => return GoesOn::Elsewhere,
+        };
+        let places = |one: &Trunk, other: &Trunk| {
+            let is_there = |at: &Gateway| other.gateways.iter().any(|known| is_place(known, at));
+            one.gateways.iter().all(is_there)
+        };
+        let tries_others = exit.is_none() && !(places(&self.trunk, trunk) && places(trunk, &self.trunk));
+        // What it goes through is numbered otherwise.
+        let is_lost = is_open && self.trunk.gateways != trunk.gateways;
+        if let Some(auth) = trunk.auth.as_ref().filter(|_| self.trunk.auth != trunk.auth) {
+            self.login = Login::of(auth);
+            goes_on = GoesOn::Anew;
+        }
+        if tries_others || is_lost || matches!(self.stage, Stage::Replaced(_)) {
+            goes_on = GoesOn::Anew;
+        }
+        if place.is_some() {
+            self.stage = Stage::Registered(place);
+        }
+        self.trunk = Arc::clone(trunk);
+        goes_on
+    }
+
+    /// Where a registration's gateway stands in another trunk; else one with the same registrar behind it.
+    fn found_in(&self, trunk: &Trunk, exit: Exit) -> (Option<Exit>, GoesOn) {
+        let Some(gateway) = self.trunk.gateways.get(usize::from(exit.gateway)) else {
+            return (None, GoesOn::Elsewhere);
+        };
+        let at = |is: fn(&Gateway, &Gateway) -> bool| {
+            let at = trunk.gateways.iter().position(|known| is(known, gateway))?;
+            Some(Exit { gateway: u8::try_from(at).ok()?, ..exit })
+        };
+        match at(is_place) {
+            Some(same) => (Some(same), GoesOn::AsItIs),
+            None => (at(|one, other| registrar_of(one) == registrar_of(other)), GoesOn::Anew),
+        }
+    }
+}
+
+/// What becomes of a registration whose trunk may be written otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GoesOn {
+    /// Nothing that it says has changed.
+    AsItIs,
+    /// Its registrar hears it once more, in the same row (RFC 3261 §10.2.4).
+    Anew,
+    /// Its registrar is none of the trunk's any more.
+    Elsewhere,
+}
+
+/// Whether both are the same place, whatever their share of the calls.
+fn is_place(one: &Gateway, other: &Gateway) -> bool {
+    (&one.uri, &one.host, one.addr, one.transport) == (&other.uri, &other.host, other.addr, other.transport)
+}
+
+/// Who keeps the registrations behind a gateway: its host, whatever the port and the transport.
+fn registrar_of(gateway: &Gateway) -> (Option<IpAddr>, Option<&str>) {
+    (gateway.addr.map(|addr| addr.ip()), gateway.host.as_deref().map(|host| &*host.name))
 }

@@ -253,7 +253,11 @@ impl Asked {
 impl CallerSide {
     /// Whether a PRACK's RAck names the reliable response that is open.
     pub fn matches_rack(&self, prack: &Message<'_>) -> bool {
-        let open = self.reliable.as_deref().map(|open| (open.rseq, self.side.invite_seq));
+        let open = self
+            .rare
+            .as_deref()
+            .and_then(|rare| rare.reliable.as_ref())
+            .map(|open| (open.rseq, self.side.invite_seq));
         open.is_some() && prack.get(Name::RAck).and_then(super::caller::read_rack) == open
     }
 }

@@ -48,6 +48,7 @@ impl Exchange {
             | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
+            | Owner::Pracked(..)
             | Owner::Leaving(..)
             | Owner::Ask(_)
             | Owner::Nobody => None,

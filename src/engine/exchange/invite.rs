@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::abilities::Abilities;
 use super::carry::goes_along;
-use super::challenged::{Challenged, Shown};
+use super::challenged::{Answers, Login, Shown};
 use super::names::CallIdText;
 use super::slot::{CalledSide, Owner, Side, Special, Stage};
 use super::story::What;
@@ -16,7 +16,6 @@ use crate::call::event::{Event, LegEvent, LegId};
 use crate::call::leg::{Destination, Leg};
 use crate::call::presentation::Presentation;
 use crate::call::story::Way;
-use crate::routing::Auth;
 use crate::sip::build::Writer;
 use crate::sip::dialog::Ways;
 use crate::sip::header::{Method, Name};
@@ -102,10 +101,12 @@ impl Exchange {
             Attempt::Interval(seconds) => Some(seconds),
             Attempt::First | Attempt::Datagram | Attempt::Authorized => side.min_se(),
         };
-        let credentials = side.challenge().and_then(|challenge| {
-            let auth = leg.trunk()?.auth.as_ref()?;
-            Some(Given { challenge, auth, cnonce: self.names.stateless_tag(branch.as_ref()) })
-        });
+        if let Some(auth) = leg.trunk().and_then(|trunk| trunk.auth.as_ref()) {
+            side.special.get_or_insert_default().login.get_or_insert_with(|| Login::of(auth));
+        }
+        let cnonce = self.names.stateless_tag(branch.as_ref());
+        let given = side.login().map(|login| login.answers(Method::Invite, &request_uri(leg), cnonce));
+        let given = given.unwrap_or_default();
         let write = |(peer, host): (Peer, super::inspect::Host), scratch: &mut Vec<u8>| {
             scratch.clear();
             let draft = Draft {
@@ -118,7 +119,7 @@ impl Exchange {
                 call_id: &call_id,
                 cseq,
                 min_se,
-                credentials: credentials.as_ref(),
+                given: &given,
             };
             (peer, draft.write(scratch, &names::tag(key, id, 0), branch.as_ref()))
         };
@@ -130,11 +131,6 @@ impl Exchange {
         {
             (peer, range) = write(over(stream), &mut self.scratch);
         }
-        let shown = credentials.as_ref().and_then(|given| {
-            let text =
-                given.challenge.answer(given.auth, Method::Invite, &request_uri(leg), &given.cnonce)?.into();
-            Some(Shown { cseq, proxy: given.challenge.proxy, text })
-        });
         let bytes = &self.scratch[range];
         self.transactions.send(now.mono, transaction, Method::Invite, bytes, peer, &mut out.out);
         slot.story.say(now.mono, Way::Out, id, What::Request(Method::Invite));
@@ -147,10 +143,8 @@ impl Exchange {
         if pinned {
             side.special.get_or_insert_default().pinned = true;
         }
-        if let Some(auth) = leg.trunk().and_then(|trunk| trunk.auth.as_ref()) {
-            let special = side.special.get_or_insert_default();
-            special.auth.get_or_insert_with(|| auth.clone());
-            special.shown = shown;
+        if let Some(login) = side.login() {
+            login.shown = Some(Shown { cseq, given });
         }
         true
     }
@@ -172,9 +166,9 @@ impl CalledSide {
         self.special.as_ref()?.min_se
     }
 
-    /// The carrier's challenge that it answers.
-    pub fn challenge(&self) -> Option<&Challenged> {
-        self.special.as_ref()?.challenge.as_ref()
+    /// How its carrier's challenges are answered.
+    pub fn login(&mut self) -> Option<&mut Login> {
+        self.special.as_deref_mut()?.login.as_mut()
     }
 
     /// A leg before its INVITE.
@@ -235,20 +229,8 @@ struct Draft<'a> {
     call_id: &'a CallIdText,
     cseq: u32,
     min_se: Option<u32>,
-    credentials: Option<&'a Given<'a>>,
-}
-
-/// What answers a carrier's challenge.
-struct Given<'a> {
-    challenge: &'a Challenged,
-    auth: &'a Auth,
-    cnonce: [u8; 12],
-}
-
-impl Given<'_> {
-    fn write(&self, w: &mut Writer<'_>, target: &[u8]) {
-        self.challenge.write(w, self.auth, Method::Invite, target, &self.cnonce);
-    }
+    /// What answers its carrier's challenges.
+    given: &'a Answers,
 }
 
 impl Draft<'_> {
@@ -273,8 +255,8 @@ impl Draft<'_> {
         w.header_parts(Name::To, &[b"<", &target, b">"]);
         w.header(Name::CallId, self.call_id);
         w.cseq(self.cseq, Method::Invite.token());
-        if let Some(credentials) = self.credentials {
-            credentials.write(&mut w, &target);
+        for given in self.given {
+            given.write(&mut w);
         }
         super::write_contact(&mut w, scheme(self.leg, &target), self.peer.transport, self.host);
         let abilities = Abilities::towards(self.leg.agent().is_some());

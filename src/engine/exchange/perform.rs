@@ -83,7 +83,7 @@ impl Exchange {
     ) {
         let draw = self.names.draw();
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let shown = slot.called(leg).and_then(|called| called.special.as_deref_mut()?.shown.take());
+        let shown = slot.login(leg).and_then(|login| login.shown.take());
         let Some(side) = slot.side(leg) else { return };
         let Some(dialog) = side.dialog.as_deref() else { return };
         let peer = dialog.peer();
@@ -91,7 +91,7 @@ impl Exchange {
         let start = out.out.wire.len();
         let mut w = dialog.ack(&mut out.out.wire, side.invite_seq, &branch_of(draw), &host);
         if let Some(shown) = shown.filter(|shown| shown.cseq == side.invite_seq) {
-            shown.write(&mut w);
+            shown.given.iter().for_each(|given| given.write(&mut w));
         }
         let range = match answer {
             Answer::None => w.end(),

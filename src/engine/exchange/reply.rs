@@ -1,11 +1,8 @@
 //! Responses to what we sent, and what became of it where none came.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use super::ask::Unheard;
-use super::challenged::Challenged;
 use super::invite::Attempt;
 use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
 use super::story::What;
@@ -77,7 +74,8 @@ impl Exchange {
                 Response::Provisional => {}
                 Response::Success { .. } | Response::Failure => self.kept_alive(now, key, leg, code, out),
             },
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Leaving(..) | Owner::Nobody => {}
+            Owner::Caller(_) | Owner::Asked(..) | Owner::Pracked(..) | Owner::Leaving(..) | Owner::Nobody => {
+            }
         }
     }
 
@@ -143,7 +141,9 @@ impl Exchange {
         seen.rseq = rseq;
         seen.answered |= Body::of(response).is_some_and(|body| body.is_sdp());
         let peer = dialog.peer();
-        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Nobody) else { return true };
+        let Ok((transaction, branch)) = self.transactions.reserve(Owner::Pracked(key, leg, fork)) else {
+            return true;
+        };
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let mut w = dialog.request(&mut self.scratch, Method::Prack, branch.as_ref(), &host);
@@ -158,7 +158,10 @@ impl Exchange {
             peer,
             &mut out.out,
         );
-        self.say(now, key, Way::Out, leg, What::Request(Method::Prack));
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.pins += 1;
+            slot.story.say(now.mono, Way::Out, leg, What::Request(Method::Prack));
+        }
         true
     }
 
@@ -299,13 +302,10 @@ impl Exchange {
             return;
         }
         side.forks.clear();
-        if let Some(challenge) = self.challenge_of(key, leg, response)
-            && let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg))
+        if side.login().is_some_and(|login| login.is_asked(response))
+            && self.try_invite(now, key, leg, Attempt::Authorized, out)
         {
-            side.special.get_or_insert_default().challenge = Some(challenge);
-            if self.try_invite(now, key, leg, Attempt::Authorized, out) {
-                return;
-            }
+            return;
         }
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
         if code == 422
@@ -321,15 +321,6 @@ impl Exchange {
             if (300..400).contains(&code) { self.redirects(key, leg, response) } else { Contacts::new() };
         let q850 = response.all(Name::Reason).find_map(q850_of);
         self.happen(now, key, Event::Leg(leg, LegEvent::Refused { code, q850, contacts }), out);
-    }
-
-    /// The challenge of a 401 or 407 that we can answer: once, and again where only the nonce was too old
-    /// (RFC 3261 §22.2, RFC 7616 §3.3).
-    fn challenge_of(&mut self, key: SlotKey, leg: LegId, response: &Message<'_>) -> Option<Challenged> {
-        let slot = self.slots.get_mut(key)?;
-        let trunk = Arc::clone(slot.call.as_deref()?.leg(leg)?.trunk()?);
-        let before = slot.called(leg)?.challenge();
-        Challenged::of(response, trunk.auth.as_ref()?, before)
     }
 
     /// Where a 3xx points to, best `q` first (RFC 3261 §8.1.3.4); what is neither a number, read as that leg's trunk
@@ -505,6 +496,7 @@ impl Exchange {
                 | Owner::Notified(key, _)
                 | Owner::Refresh(key, _)
                 | Owner::KeepAlive(key, _)
+                | Owner::Pracked(key, ..)
                 | Owner::Leaving(key, _) = owner
                 {
                     self.unpin(key);
@@ -556,7 +548,12 @@ impl Exchange {
                 debug_assert!(code >= 400);
                 self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
             }
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Leaving(..) | Owner::Ask(_) | Owner::Nobody => {}
+            Owner::Caller(_)
+            | Owner::Asked(..)
+            | Owner::Pracked(..)
+            | Owner::Leaving(..)
+            | Owner::Ask(_)
+            | Owner::Nobody => {}
         }
     }
 }
@@ -590,6 +587,7 @@ impl Owner {
             | Owner::Notified(key, leg)
             | Owner::Refresh(key, leg)
             | Owner::KeepAlive(key, leg)
+            | Owner::Pracked(key, leg, _)
             | Owner::Leaving(key, leg) => Some((key, leg)),
             Owner::Ask(_) | Owner::Nobody => None,
         }

@@ -4,13 +4,12 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::abilities::Abilities;
-use super::challenged::{Challenged, Shown};
+use super::challenged::Login;
 use super::errand::AskKey;
 use super::names::{CallIdText, SlotKey};
 use super::story::Story;
 use crate::call::Call;
 use crate::call::event::{Fork, LegId, Timer, Why};
-use crate::routing::Auth;
 use crate::sip::body::Body;
 use crate::sip::build::AnswerHead;
 use crate::sip::dialog::Dialog;
@@ -42,11 +41,13 @@ pub enum Owner {
     Refresh(SlotKey, LegId),
     /// Our in-dialog OPTIONS.
     KeepAlive(SlotKey, LegId),
+    /// Our PRACK, within the dialog of that fork.
+    Pracked(SlotKey, LegId, Fork),
     /// Our BYE: what crosses it is still answered.
     Leaving(SlotKey, LegId),
     /// A request of ours outside any dialog.
     Ask(AskKey),
-    /// Nobody waits for its end: PRACK, refusals.
+    /// Nobody waits for its end: refusals.
     Nobody,
 }
 
@@ -258,7 +259,28 @@ pub struct CallerSide {
     pub answered: u32,
     /// CSeq of the caller's last request in an early dialog.
     pub remote_seq: u32,
-    pub reliable: Option<Box<Reliable>>,
+    /// What few callers have.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What is special about a caller.
+#[derive(Debug, Default)]
+pub struct Rare {
+    pub reliable: Option<Reliable>,
+    /// How the challenges of the trunk that it came in on are answered: that one alone, whatever its address.
+    pub login: Option<Login>,
+}
+
+impl CallerSide {
+    pub fn reliable(&mut self) -> Option<&mut Reliable> {
+        self.rare.as_deref_mut()?.reliable.as_mut()
+    }
+
+    pub fn take_reliable(&mut self) -> Option<Reliable> {
+        let reliable = self.rare.as_deref_mut()?.reliable.take();
+        self.rare.take_if(|rare| rare.login.is_none());
+        reliable
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,12 +341,8 @@ pub struct Special {
     pub delayed: bool,
     /// A Min-SE of its own, after a 422 (RFC 4028 §7.4).
     pub min_se: Option<u32>,
-    /// The carrier's challenge that its INVITE answers (RFC 3261 §22.2).
-    pub challenge: Option<Challenged>,
     /// How its carrier's challenges are answered.
-    pub auth: Option<Auth>,
-    /// What its last INVITE showed, and its ACK is to show again.
-    pub shown: Option<Shown>,
+    pub login: Option<Login>,
 }
 
 /// One To tag of a leg that may fork.
@@ -372,6 +390,14 @@ impl Slot {
                 Some(at) => self.legs.get_mut(at)?.side.dialog.as_deref_mut(),
                 None => self.caller.side.dialog.as_deref_mut(),
             },
+        }
+    }
+
+    /// How a side's challenges are answered: an agent's never are.
+    pub fn login(&mut self, leg: LegId) -> Option<&mut Login> {
+        match leg.index().checked_sub(1) {
+            None => self.caller.rare.as_deref_mut()?.login.as_mut(),
+            Some(at) => self.legs.get_mut(at)?.login(),
         }
     }
 
