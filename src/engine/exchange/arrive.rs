@@ -10,7 +10,7 @@ use super::dialled::{dialled, emergency_of};
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
-use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, names};
+use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, binding, names};
 use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
@@ -71,7 +71,8 @@ impl Exchange {
 
     /// RFC 3261 §8.2.2.2. By a transaction: it may be repeated when the call that it is one with is forgotten.
     fn merged(&mut self, now: Now, from: Peer, request: &Message<'_>, key: Key, out: &mut Effects) {
-        if self.trunk_by_line(request).is_none() && self.table.trunk_of(from.addr).is_none() {
+        let is_a_trunks = self.trunk_by_line(request).is_some() || self.table.trunk_of(from.addr).is_some();
+        if !is_a_trunks && !self.is_an_agents(from, request) {
             return self.stranger(from, request, out);
         }
         let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
@@ -146,6 +147,7 @@ impl Exchange {
         from.shard().is_some()
             || self.table.trunk_of(from.addr).is_some()
             || self.far_ends.binary_search(&from.addr.ip()).is_ok()
+            || self.desk.directory().is_phone(binding::Way::of(from))
     }
 
     /// R1e: nobody. 403 to an INVITE, silence to the rest.
