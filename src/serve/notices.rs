@@ -21,9 +21,12 @@ const LINES_OF_ALL: u32 = 100;
 /// Sources whose lines are counted at once; when there are more, those that were quiet for a second are forgotten.
 const SOURCES: usize = 4_096;
 
+/// What each may still say, and when it last guessed.
+type Sources = HashMap<IpAddr, (Rate, Instant)>;
+
 /// The bound of the lines about guessed passwords, the same for all shards: each source that guesses is named soon,
 /// however loud the others are.
-pub(super) struct Guesses(Mutex<(Rate, HashMap<IpAddr, (Rate, Instant)>)>);
+pub(super) struct Guesses(Mutex<(Rate, Sources)>);
 
 impl Default for Guesses {
     fn default() -> Self {

@@ -87,7 +87,7 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
     // A phone that registers by UDP may want its calls by something else.
     let peer = match Transport::of_uri_token(stored.transport.as_bytes())? {
         Transport::Udp => Peer { addr, ..from },
-        transport => {
+        transport @ (Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss) => {
             let is_it =
                 |ours: &(Transport, SocketAddr)| ours.0 == transport && ours.1.is_ipv4() == addr.is_ipv4();
             let listener = ListenerId(u8::try_from(listening.iter().position(is_it)?).ok()?);
