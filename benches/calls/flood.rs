@@ -42,8 +42,8 @@ const SILENT: &str = "too_many_tries";
 /// So many percent of all must be answered, counted as refused in silence, or counted as dropped by the kernel.
 const COUNTED: u64 = 99;
 
-/// Lines a second that the log may hold of all guesses together: five of each reason, and how many more there were.
-const LINES: u64 = 12;
+/// Lines a second that the log may hold of all guesses together: one of each source, and no more than a hundred.
+const LINES: u64 = 100;
 
 /// Who floods, and with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

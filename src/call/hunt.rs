@@ -65,6 +65,9 @@ struct Led {
     alternates: Contacts,
 }
 
+/// How long one flow of a phone may be silent before the next is tried.
+const FLOW_PATIENCE: Duration = Duration::from_secs(4);
+
 /// What the caller has heard so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Heard {
@@ -226,10 +229,8 @@ impl Turn<'_> {
         let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         self.out.push(Action::Invite(id));
         let leg = self.call.leg(id)?;
-        if let Some(trunk) = leg.trunk()
-            && self.has_another_way(leg)
-        {
-            let patience = trunk.try_timeout;
+        if self.has_another_way(leg) {
+            let patience = leg.trunk().map_or(FLOW_PATIENCE, |trunk| trunk.try_timeout);
             self.start(Timer::TryTimeout(id), patience);
         }
         self.leg(id)
@@ -426,10 +427,13 @@ impl Turn<'_> {
         let goes_on = self.may_be_called_elsewhere(leg, code);
         let next_gateway = leg.at_the_next_gateway().filter(|_| goes_on);
         let next_trunk = if goes_on && next_gateway.is_none() { self.next_trunk(leg, &[]) } else { None };
+        // Nothing was heard by this one, or a proxy in between lost it: 430 (RFC 5626 §11.1).
+        let flow_failed = leg.state == LegState::Calling && matches!(heard, 0 | 430);
+        let next_flow = leg.at_the_next_flow().filter(|_| flow_failed);
         let called = leg.called().cloned().zip(next_trunk);
         let (target, depth) = (leg.target, leg.depth);
         let through_it = called.map(|(number, trunk)| self.through(target, number, trunk));
-        let next = next_gateway.or(through_it.map(|leg| Leg { depth, ..leg }));
+        let next = next_gateway.or(next_flow).or(through_it.map(|leg| Leg { depth, ..leg }));
         let Some(leg) = self.leg(id) else { return Course::Rings(hunt) };
         let alternates = std::mem::take(&mut leg.alternates);
         self.leg_is_over(id, outcome::end_of(code), heard);

@@ -43,7 +43,7 @@ impl Turn<'_> {
 
     /// Whether a further gateway, of its trunk or of the next one, could be tried.
     pub(super) fn has_another_way(&self, leg: &Leg) -> bool {
-        leg.has_another_gateway() || self.next_trunk(leg, &[]).is_some()
+        leg.has_another_gateway() || leg.at_the_next_flow().is_some() || self.next_trunk(leg, &[]).is_some()
     }
 
     /// The first trunk that has not been tried for a leg's number and is not among these `full` ones.
@@ -111,6 +111,14 @@ impl Leg {
             Destination::Gateway { exits, .. } => exits.next().is_some(),
             Destination::Phone { .. } | Destination::Inside(_) => false,
         }
+    }
+
+    /// The same call by another flow of the same phone (RFC 5626 §7).
+    pub(super) fn at_the_next_flow(&self) -> Option<Leg> {
+        let Destination::Phone { agent, contact } = &self.to else { return None };
+        let contact = contact.other_flow.clone()?;
+        let to = Destination::Phone { agent: Arc::clone(agent), contact };
+        Some(Leg { depth: self.depth, ..Leg::new(self.target, to, self.shown, self.started) })
     }
 
     /// The same call at the next gateway of its trunk.

@@ -45,6 +45,11 @@ impl Rate {
         self.lines += 1;
         Line::Log { more: std::mem::take(&mut self.unsaid) }
     }
+
+    /// The line that was to be logged with so many `more` was not, for another bound: the next one tells of it.
+    pub fn was_not_said(&mut self, more: u64) {
+        self.unsaid += more + 1;
+    }
 }
 
 impl Default for Rate {

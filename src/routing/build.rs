@@ -252,6 +252,7 @@ fn compile_agent(agent: &config::Agent, realm: &str, hosts: &mut HostNames) -> A
                 transport: uri.transport.unwrap_or(Transport::Udp),
                 peer: None,
                 route: Box::default(),
+                other_flow: None,
             })
         }),
         max_calls: agent.max_calls,

@@ -247,6 +247,8 @@ pub struct Contact {
     pub peer: Option<Peer>,
     /// The Route of calls to it (RFC 3327).
     pub route: Box<[Text]>,
+    /// Another way to the same phone, tried when this one leads nowhere (RFC 5626 §7).
+    pub other_flow: Option<Arc<Contact>>,
 }
 
 /// Bounds of one call, from `[limits]`.

@@ -35,7 +35,7 @@ use crate::sip::peer::Transport;
 use crate::store::phones::{Phones, PhonesError};
 use crate::store::{DataDir, OpenError, Recorder, Store};
 use desk::StoredDesk;
-use notices::Teller;
+use notices::{Guesses, Teller};
 pub use operations::route;
 use operations::{Front, Life};
 pub use publish::Env;
@@ -377,7 +377,9 @@ impl Maker {
         let (router, recorder) = (self.router, self.recorder.clone());
         let make = move |berth: Berth| self.exchange(berth, &listens, &table);
         let clock = crate::engine::clock::Clock::start();
-        Ok(Node::start(options, router, make, |_| Box::new(Teller::new(recorder.clone(), clock)))?)
+        let guesses = Arc::<Guesses>::default();
+        let teller = |_| Box::new(Teller::new(recorder.clone(), clock, Arc::clone(&guesses))) as _;
+        Ok(Node::start(options, router, make, teller)?)
     }
 
     fn exchange(

@@ -1,5 +1,10 @@
 //! What a shard's calls have to tell: to the store, and one line each to the log.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::engine::brief::{Place, Short};
 use crate::engine::clock::Clock;
@@ -7,6 +12,51 @@ use crate::engine::exchange::{CallEvent, Notice};
 use crate::engine::rate::{Line, Rate};
 use crate::engine::shard::Notices;
 use crate::store::Recorder;
+use crate::time::Instant;
+
+/// Lines about guessed passwords: one a second of each source, …
+const LINES_OF_A_SOURCE: u32 = 1;
+/// … and so many of the node, which a filter and a disk bear.
+const LINES_OF_ALL: u32 = 100;
+/// Sources whose lines are counted at once; when there are more, those that were quiet for a second are forgotten.
+const SOURCES: usize = 4_096;
+
+/// What each may still say, and when it last guessed.
+type Sources = HashMap<IpAddr, (Rate, Instant)>;
+
+/// The bound of the lines about guessed passwords, the same for all shards: each source that guesses is named soon,
+/// however loud the others are.
+pub(super) struct Guesses(Mutex<(Rate, Sources)>);
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Guesses(Mutex::new((Rate::new(LINES_OF_ALL), HashMap::new())))
+    }
+}
+
+impl Guesses {
+    fn occur(&self, source: IpAddr, now: Instant) -> Line {
+        let (all, sources) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if sources.len() >= SOURCES && !sources.contains_key(&source) {
+            sources.retain(|_, (_, last)| now.since(*last) < Duration::from_secs(1));
+            if sources.len() >= SOURCES {
+                return all.occur(now);
+            }
+        }
+        let (own, last) = sources.entry(source).or_insert_with(|| (Rate::new(LINES_OF_A_SOURCE), now));
+        *last = now;
+        match own.occur(now) {
+            Line::Quiet => Line::Quiet,
+            Line::Log { more } => match all.occur(now) {
+                Line::Log { .. } => Line::Log { more },
+                Line::Quiet => {
+                    own.was_not_said(more);
+                    Line::Quiet
+                }
+            },
+        }
+    }
+}
 
 /// One shard's end of what is told.
 pub(super) struct Teller {
@@ -15,13 +65,13 @@ pub(super) struct Teller {
     rejected: Rate,
     loops: Rate,
     streamless: Rate,
-    passwords: Rate,
+    guesses: Arc<Guesses>,
 }
 
 impl Teller {
-    pub fn new(recorder: Recorder, clock: Clock) -> Teller {
-        let (rejected, loops, streamless, passwords) = Default::default();
-        Teller { recorder, clock, rejected, loops, streamless, passwords }
+    pub fn new(recorder: Recorder, clock: Clock, guesses: Arc<Guesses>) -> Teller {
+        let (rejected, loops, streamless) = Default::default();
+        Teller { recorder, clock, rejected, loops, streamless, guesses }
     }
 
     fn said(&mut self, event: CallEvent) {
@@ -58,7 +108,8 @@ impl Teller {
             // The address whole, before what the stranger wrote, and always in this form: this is the line that an
             // intrusion filter looks for.
             CallEvent::WrongPassword { agent, from: intruder } => {
-                if let Line::Log { more } = self.passwords.occur(self.clock.read().now.mono) {
+                if let Line::Log { more } = self.guesses.occur(intruder.ip(), self.clock.read().now.mono) {
+                    let more = (more > 0).then_some(more);
                     tracing::warn!(from = %intruder, agent = &*agent, more, "wrong password");
                 }
             }
@@ -121,4 +172,24 @@ fn ended(cdr: &Cdr) {
         cause = cdr.cause.as_deref(),
         "call ended"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_source_that_guesses_is_named_once_a_second_and_the_node_names_a_hundred() {
+        let guesses = Guesses::default();
+        let at = |ms: u64| Instant::from_micros(ms * 1000);
+        let source = |n: u16| IpAddr::from([10, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
+        for _ in 0..1_000 {
+            guesses.occur(source(0), at(0));
+        }
+        assert_eq!(guesses.occur(source(1), at(1)), Line::Log { more: 0 }, "the loud one hides no other");
+        assert_eq!(guesses.occur(source(0), at(1_000)), Line::Log { more: 999 });
+        let lines = |now| (2..60_000).filter(|n| guesses.occur(source(*n), at(now)) != Line::Quiet).count();
+        assert_eq!([lines(5_000), lines(6_000)], [100, 100]);
+        assert!(guesses.0.lock().unwrap().1.len() <= SOURCES);
+    }
 }

@@ -55,7 +55,7 @@ pub(super) fn write(phones: &mut Phones, from: &Registrations, table: &Table, no
 
 /// `None`: it ends with its connection.
 fn stored(binding: &Binding, secret: u32, now: Now) -> Option<StoredBinding> {
-    let peer = binding.contact.peer.filter(|peer| peer.flow.is_none() && peer.transport == Transport::Udp)?;
+    let peer = binding.contact.peer.filter(|peer| peer.flow.is_none() && binding.from.flow.is_none())?;
     let left = binding.expires.since(now.mono);
     let path: Vec<&str> = binding.contact.route.iter().map(|route| &**route).collect();
     Some(StoredBinding {
@@ -63,8 +63,10 @@ fn stored(binding: &Binding, secret: u32, now: Now) -> Option<StoredBinding> {
         instance: binding.instance.as_ref().map(|(name, flow)| (name.to_string(), *flow)).unwrap_or_default(),
         addr: peer.addr.to_string(),
         source: binding.from.addr.to_string(),
-        listener: peer.listener.0,
+        transport: peer.transport.uri_token().to_owned(),
+        listener: binding.from.listener.0,
         path: path.join("\n"),
+        params: binding.params.to_string(),
         call_id: binding.call_id.to_vec(),
         cseq: binding.cseq,
         expires: Wall(now.wall.0 + u64::try_from(left.as_millis()).unwrap_or(0)),
@@ -81,7 +83,17 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
         return None;
     }
     let (listener, transport) = (ListenerId(stored.listener), Transport::Udp);
-    let peer = Peer { transport, addr, listener, flow: None, name: None };
+    let from = Peer { transport, addr: source, listener, flow: None, name: None };
+    // A phone that registers by UDP may want its calls by something else.
+    let peer = match Transport::of_uri_token(stored.transport.as_bytes())? {
+        Transport::Udp => Peer { addr, ..from },
+        transport @ (Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss) => {
+            let is_it =
+                |ours: &(Transport, SocketAddr)| ours.0 == transport && ours.1.is_ipv4() == addr.is_ipv4();
+            let listener = ListenerId(u8::try_from(listening.iter().position(is_it)?).ok()?);
+            Peer { transport, addr, listener, ..from }
+        }
+    };
     let (name, flow) = &stored.instance;
     Some(Binding {
         contact: Arc::new(Contact {
@@ -89,17 +101,67 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
             addr: Some(addr),
             host: None,
             name: None,
-            transport,
+            transport: peer.transport,
             peer: Some(peer),
             route: stored.path.lines().map(Text::from).collect(),
+            other_flow: None,
         }),
         instance: (!name.is_empty()).then(|| (name.as_str().into(), *flow)),
+        params: stored.params.as_str().into(),
         call_id: stored.call_id.as_slice().into(),
         cseq: stored.cseq,
-        from: Peer { addr: source, ..peer },
+        from,
         expires: now.mono + Duration::from_millis(stored.expires.0.saturating_sub(now.wall.0)),
         registered: stored.registered,
         user_agent: stored.user_agent.as_str().into(),
         silence: Silence::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phone_that_registered_by_udp_and_is_called_by_tcp_is_so_again() {
+        let ours = [
+            (Transport::Udp, ([127, 0, 0, 1], 5060).into()),
+            (Transport::Tcp, ([127, 0, 0, 1], 5060).into()),
+        ];
+        let now = crate::engine::clock::Clock::start().read().now;
+        for (transport, listener) in [(Transport::Udp, 0), (Transport::Tcp, 1)] {
+            let from = Peer {
+                transport: Transport::Udp,
+                addr: ([192, 0, 2, 1], 40_000).into(),
+                listener: ListenerId(0),
+                flow: None,
+                name: None,
+            };
+            let addr = ([192, 0, 2, 1], 5060).into();
+            let peer = Peer { transport, addr, listener: ListenerId(listener), ..from };
+            let binding = Binding {
+                contact: Arc::new(Contact {
+                    uri: "sip:alice@192.0.2.1".into(),
+                    addr: Some(addr),
+                    host: None,
+                    name: None,
+                    transport,
+                    peer: Some(peer),
+                    route: Box::default(),
+                    other_flow: None,
+                }),
+                instance: None,
+                params: ";q=0.5".into(),
+                call_id: Box::default(),
+                cseq: 1,
+                from,
+                expires: now.mono + Duration::from_secs(60),
+                registered: now.wall,
+                user_agent: "".into(),
+                silence: Silence::default(),
+            };
+            let stored = stored(&binding, 7, now).expect("no connection that it ends with");
+            assert_eq!(bound(&stored, &ours, now), Some(binding));
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::volume;
 use crate::time::Wall;
 
 /// What the file holds, one step a version (`user_version`).
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "CREATE TABLE binding (
     agent TEXT NOT NULL,
     uri TEXT NOT NULL,
@@ -26,23 +26,29 @@ const MIGRATIONS: [&str; 2] = [
     PRIMARY KEY (agent, uri, instance, flow)
 ) STRICT, WITHOUT ROWID",
     "ALTER TABLE binding ADD COLUMN secret INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE binding ADD COLUMN transport TEXT NOT NULL DEFAULT 'udp';
+    ALTER TABLE binding ADD COLUMN params TEXT NOT NULL DEFAULT ''",
 ];
 
-/// A binding as it is stored: one that is reached by UDP, since no connection outlives its process.
+/// A binding as it is stored: one that was made by UDP, since no connection outlives its process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBinding {
     /// The Contact's URI.
     pub uri: String,
     /// The phone's own name and which of its flows it is; empty and 0 where it wants no outbound (RFC 5626).
     pub instance: (String, u32),
-    /// Where calls are sent.
+    /// Where calls are sent, …
     pub addr: String,
+    /// … and by what, as a URI names it.
+    pub transport: String,
     /// Where its REGISTER came from.
     pub source: String,
-    /// The listener, by its place in the file.
+    /// The listener that its REGISTER came to, by its place in the file.
     pub listener: u8,
     /// The Route of calls to it, one a line (RFC 3327).
     pub path: String,
+    /// What else its Contact says, as it came.
+    pub params: String,
     pub call_id: Vec<u8>,
     pub cseq: u32,
     pub expires: Wall,
@@ -85,7 +91,7 @@ impl Phones {
         self.0.execute("DELETE FROM binding WHERE expires <= ?1", [millis(now)])?;
         let mut query = self.0.prepare(
             "SELECT agent, uri, instance, flow, addr, source, listener, path, call_id, cseq, expires, registered,
-             user_agent, secret FROM binding ORDER BY agent, registered",
+             user_agent, secret, transport, params FROM binding ORDER BY agent, registered",
         )?;
         let rows = query.query_map([], |row| {
             let wall = |at| row.get(at).map(|ms: i64| Wall(ms.cast_unsigned()));
@@ -102,6 +108,8 @@ impl Phones {
                 registered: wall(11)?,
                 user_agent: row.get(12)?,
                 secret: row.get(13)?,
+                transport: row.get(14)?,
+                params: row.get(15)?,
             };
             Ok((row.get(0)?, binding))
         })?;
@@ -114,7 +122,8 @@ impl Phones {
         {
             let mut delete = work.prepare("DELETE FROM binding WHERE agent = ?1")?;
             let mut insert = work.prepare(
-                "INSERT INTO binding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                "INSERT INTO binding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+                 ?15, ?16)",
             )?;
             for (agent, bindings) in agents {
                 delete.execute([agent])?;
@@ -134,6 +143,8 @@ impl Phones {
                         millis(binding.registered),
                         binding.user_agent,
                         binding.secret,
+                        binding.transport,
+                        binding.params,
                     ])?;
                 }
             }
@@ -157,9 +168,11 @@ mod tests {
             uri: uri.to_owned(),
             instance: (String::new(), 0),
             addr: "192.0.2.1:5060".to_owned(),
+            transport: "udp".to_owned(),
             source: "192.0.2.1:5060".to_owned(),
             listener: 0,
             path: "<sip:edge.example.com;lr>".to_owned(),
+            params: ";q=0.5".to_owned(),
             call_id: b"a\xffb".to_vec(),
             cseq: 7,
             expires: Wall(expires),

@@ -222,6 +222,42 @@ fn r01_b_who_does_not_know_the_password_is_asked_again_and_then_hears_nothing() 
     );
 }
 
+/// Another phone at the same address, whose password is wrong, until it hears nothing.
+fn guesses_until_unheard(call: &mut Call, name: &'static str) {
+    let mut guesser =
+        Phone { call_id: "guess", ..Phone::new(name, "guessed", SocketAddr::new(DESK.ip(), 7_000)) };
+    let heard: Vec<usize> = (0..12).map(|_| guesser.sends(call, |message| message).len()).collect();
+    assert_eq!(heard, [1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn r01_b_a_right_password_is_taken_however_often_others_at_its_address_guessed() {
+    let mut call = home("", "").before_any_call();
+    guesses_until_unheard(&mut call, "alice");
+    let mut phone = Phone::alice(DESK);
+    assert_eq!(phone.registers(&mut call, |message| message), 200);
+    assert_eq!(phone.registers(&mut call, |message| message), 200, "and with the nonce that it has");
+    phone.invites(&mut call, "sip:911@strowger", &|message| message);
+    let told = call.world.trace.crossings.iter().filter(|one| one.peer == DESK);
+    assert_eq!(told.map(|one| one.message.status()).rfind(|status| *status > 0), Some(100), "it is called");
+    let mut other =
+        Phone { call_id: "reg-2", ..Phone::new("bob", "builder", SocketAddr::new(DESK.ip(), 7_002)) };
+    assert_eq!(other.registers(&mut call, |message| message), 200);
+    call.world.leaves_unchecked("answers_legal");
+}
+
+#[test]
+fn r01_b_a_nonce_that_was_never_ours_counts_nothing() {
+    let mut call = home("", "").before_any_call();
+    let forged = r#"Digest realm="strowger", nonce="00000000000000000000000000000000000000000000000000000000", algorithm=MD5, qop="auth""#;
+    for _ in 0..100 {
+        let mut phone = Phone { challenge: Some(forged.to_owned()), ..Phone::new("alice", "guessed", DESK) };
+        let answers = phone.sends(&mut call, |message| message);
+        assert!(answers.iter().all(|answer| answer.status() == 401), "{answers:?}");
+    }
+    guesses_until_unheard(&mut call, "alice");
+}
+
 #[test]
 fn r01_b_a_signature_counts_once_for_its_uri_and_for_its_source() {
     let mut call = home("", "").before_any_call();
@@ -311,6 +347,9 @@ fn what_a_register_may_not_ask_is_refused_and_changes_nothing() {
         ("<tel:+12015550142>", 400),
         ("<sips:alice@127.0.2.1>", 400),
         ("<sip:alice@127.0.2.1>;expires=59", 423),
+        ("<sip:alice@127.0.2.1:0>", 400),
+        ("<sip:alice@127.0.2.1;transport=ws>", 400),
+        ("<sip:alice@127.0.2.1;transport=sctp>", 400),
         (&*gateway, 403),
         (&*ourselves, 403),
         (&*many, 403),
@@ -333,6 +372,83 @@ fn what_a_register_may_not_ask_is_refused_and_changes_nothing() {
     let bound: Vec<&str> = asked[0].all("Contact").collect();
     assert_eq!(bound.len(), 1, "{bound:?}");
     assert!(bound[0].starts_with("<sip:alice@127.0.2.1:5060>;expires="), "{bound:?}");
+}
+
+#[test]
+fn a_contact_where_another_agents_phone_has_registered_is_refused() {
+    let mut call = home("", "").before_any_call();
+    let at = SocketAddr::new(DESK.ip(), 7_002);
+    assert_eq!(
+        Phone { call_id: "reg-2", ..Phone::new("bob", "builder", at) }.registers(&mut call, |m| m),
+        200
+    );
+    let mut phone = Phone::alice(DESK);
+    assert_eq!(phone.registers(&mut call, contact("<sip:alice@127.0.2.1:7002>")), 403);
+    assert_eq!(phone.registers(&mut call, contact("<sip:alice@127.0.2.1:7003>")), 200);
+}
+
+#[test]
+fn what_a_contact_says_besides_is_told_again() {
+    let mut call = home("", "").before_any_call();
+    let mut phone = Phone::alice(DESK);
+    assert_eq!(phone.registers(&mut call, |message| message), 200);
+    let value = "<sip:alice@127.0.2.1>;q=0.7;expires=90;x-line=\"2;3\"";
+    let answers = phone.sends(&mut call, contact(value));
+    assert_eq!(
+        answers[0].all("Contact").last(),
+        Some("<sip:alice@127.0.2.1>;expires=90;q=0.7;x-line=\"2;3\"")
+    );
+}
+
+/// A request of no dialog, with a tag as if there were one.
+fn lost(method: &str, cseq: &str) -> Message {
+    Message::request(method, "sip:strowger@127.0.0.1:5060")
+        .with("Via", format!("SIP/2.0/UDP {DESK};branch=z9hG4bK-lost-{method}-{}", cseq.len()))
+        .with("Max-Forwards", "70")
+        .with("From", "<sip:phone@192.168.1.7>;tag=f")
+        .with("To", "<sip:us@strowger>;tag=gone")
+        .with("Call-ID", format!("lost-{method}"))
+        .with("CSeq", cseq)
+}
+
+#[test]
+fn r01_e_a_registered_phone_is_no_stranger() {
+    for (bound, told) in [(false, vec![403]), (true, vec![481, 481, 481, 400])] {
+        let mut call = home("", "").before_any_call();
+        if bound {
+            assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
+        }
+        let before = call.world.trace.crossings.len();
+        for message in [
+            lost("BYE", "1 BYE"),
+            lost("CANCEL", "1 CANCEL"),
+            lost("INVITE", "1 INVITE"),
+            lost("INVITE", "x INVITE"),
+        ] {
+            call.world.sends(DESK, &message);
+            call.settle();
+        }
+        let after = &call.world.trace.crossings[before..];
+        let heard = after.iter().filter(|one| one.peer == DESK && one.message.status() >= 200);
+        assert_eq!(heard.map(|one| one.message.status()).collect::<Vec<_>>(), told);
+        call.world.leaves_unchecked("answers_legal");
+    }
+}
+
+#[test]
+fn r01_a_merged_invite_of_an_agent_is_482() {
+    let mut call = home("", "").before_any_call();
+    let mut phone = Phone::alice(DESK);
+    phone.invites(&mut call, "sip:911@strowger", &|message| message);
+    let sent = std::cell::RefCell::new(None);
+    phone.invites(&mut call, "sip:911@strowger", &|message| {
+        sent.replace(Some(message.clone()));
+        message
+    });
+    let mut merged = sent.take().expect("an INVITE");
+    merged.set("Via", format!("SIP/2.0/UDP {DESK};branch=z9hG4bK-another-way"));
+    assert_eq!(codes(&phone.sends_so(&mut call, &merged)), [482]);
+    call.world.leaves_unchecked("answers_legal");
 }
 
 #[test]
@@ -479,6 +595,49 @@ fn a_flow_that_is_registered_again_takes_the_place_of_its_old_self() {
         answers[0].all("Contact").filter_map(|text| text.split(':').nth(2)?.split(';').next()).collect();
     assert_eq!(ports, ["5070", "5080"], "{answers:?}");
     assert_eq!(answers[0].get("Require"), None, "who only asks has no flow in it");
+}
+
+#[test]
+fn r03_3_the_flows_of_one_phone_ring_once_the_newest_first_and_the_next_where_that_is_dead() {
+    for dead in [false, true] {
+        let mut call = home("", "").before_any_call();
+        for (at, call_id, flow) in [(DESK, "reg-1", 1), (POCKET, "reg-2", 2)] {
+            let dress = |mut message: Message| {
+                message
+                    .set("Contact", format!("<sip:alice@{at};ob>;reg-id={flow};+sip.instance=\"<urn:x>\""));
+                message.with("Supported", "outbound, path")
+            };
+            assert_eq!(Phone { call_id, ..Phone::alice(at) }.registers(&mut call, dress), 200);
+        }
+        // The second flow stands where bob's phone would.
+        if dead {
+            call.is_cut_off("bob", seconds(60));
+            let mut call = call_alice(call).ringing(["alice"]);
+            call.answers("alice").hangs_up("caller").comes_to_rest();
+            assert_eq!(legs(&mut call)[2], "alice won 200");
+        } else {
+            let mut call = call_alice(call).ringing(["bob"]);
+            call.answers("bob").hangs_up("caller").comes_to_rest();
+            assert_eq!(legs(&mut call), ["caller normal 200", "alice won 200"]);
+        }
+    }
+}
+
+#[test]
+fn who_names_no_flow_means_the_uri_whoever_bound_it() {
+    let uri = "<sip:alice@127.0.2.1:5060;ob>";
+    let flow = |mut message: Message| {
+        message.set("Contact", format!("{uri};reg-id=1;+sip.instance=\"<urn:x>\""));
+        message.with("Supported", "outbound, path")
+    };
+    let (again, ended) = (format!("{uri};expires=90"), format!("{uri};expires=0"));
+    for (value, bound) in [(&again, Some(&*again)), (&ended, None)] {
+        let mut call = home("", "").before_any_call();
+        let mut phone = Phone::alice(DESK);
+        assert_eq!(phone.registers(&mut call, flow), 200);
+        let answers = phone.sends(&mut call, contact(value));
+        assert_eq!(answers[0].all("Contact").collect::<Vec<_>>(), bound.into_iter().collect::<Vec<_>>());
+    }
 }
 
 /// When OPTIONS went to an address, repetitions aside.

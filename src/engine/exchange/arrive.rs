@@ -11,7 +11,7 @@ use super::dialled::{dialled, emergency_of};
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Rare, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
-use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, names};
+use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, binding, names};
 use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
@@ -151,6 +151,7 @@ impl Exchange {
         from.shard().is_some()
             || self.table.trunk_of(from.addr).is_some()
             || self.far_ends.binary_search(&from.addr.ip()).is_ok()
+            || self.desk.directory().is_phone(binding::Way::of(from))
     }
 
     /// R1e: nobody. 403 to an INVITE, silence to the rest.

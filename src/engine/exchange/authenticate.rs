@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::binding::Way;
+use super::binding::{Standing, Way};
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::refusal::Refusal;
 use crate::routing::Agent;
@@ -33,8 +33,16 @@ impl Exchange {
             return None;
         };
         let source = from.addr.ip();
-        if !self.desk.directory().may_try(source, given.username, now.mono) {
-            self.rejected.count(Refusal::TooManyTries.label());
+        // Before anything is counted: a nonce that came back says that its user hears what we send to this source, so
+        // nobody who only writes its address makes it look like one that guesses.
+        let made = self.settings.nonces.check(given.nonce, now.mono, self.realm().as_bytes(), source);
+        let Some(made) = made else {
+            self.challenge(now, from, request, true, out);
+            return None;
+        };
+        let standing = self.desk.directory().may_try(source, &given, now.mono);
+        if standing == Standing::Deaf {
+            self.guessed(from, &given, Refusal::TooManyTries, out);
             return None;
         }
         let name = std::str::from_utf8(given.username).unwrap_or_default();
@@ -44,25 +52,29 @@ impl Exchange {
         // What stands for nobody's password proves nothing.
         let proof = proof.filter(|_| ha1.is_some());
         let (Some(agent), Some(proof)) = (agent, proof) else {
-            self.desk.directory().was_wrong(source, given.username, now.mono);
-            self.rejected.count(Refusal::WrongPassword.label());
-            let agent = loggable(given.username);
-            out.notices.push(Notice::Said(CallEvent::WrongPassword { agent, from: from.addr }));
-            self.challenge(now, from, request, false, out);
+            self.desk.directory().was_wrong(source, &given, now.mono);
+            self.guessed(from, &given, Refusal::WrongPassword, out);
+            if standing == Standing::Good {
+                self.challenge(now, from, request, false, out);
+            }
             return None;
         };
         if !asks_for(&given, request) {
             self.refuse_statelessly(from, request, Refusal::OtherUri, out);
             return None;
         }
-        let made = self.settings.nonces.check(given.nonce, now.mono, self.realm().as_bytes(), source);
-        let spent =
-            made.filter(|made| self.desk.directory().spend(&agent.name, given.nonce, *made, proof.count));
-        if spent.is_none() {
+        if !self.desk.directory().spend(&agent.name, given.nonce, made, proof.count) {
             self.challenge(now, from, request, true, out);
             return None;
         }
         Some(agent)
+    }
+
+    /// Counts a guess, and says who guessed.
+    fn guessed(&mut self, from: Peer, given: &Credentials<'_>, why: Refusal, out: &mut Effects) {
+        self.rejected.count(why.label());
+        let agent = loggable(given.username);
+        out.notices.push(Notice::Said(CallEvent::WrongPassword { agent, from: from.addr }));
     }
 
     fn realm(&self) -> &str {

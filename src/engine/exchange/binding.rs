@@ -4,8 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use smallvec::SmallVec;
+
 use crate::engine::hosts::{Hosts, Target};
 use crate::routing::{Agent, Contact, Phones, Reached, Text};
+use crate::sip::digest::Credentials;
 use crate::sip::peer::{FlowId, Peer, Transport};
 use crate::sip::uri::{self, Uri};
 use crate::time::{Instant, Wall};
@@ -17,6 +20,8 @@ pub struct Binding {
     pub contact: Arc<Contact>,
     /// The phone's own name, and which of its flows this is (RFC 5626 §4.2).
     pub instance: Option<(Box<str>, u32)>,
+    /// What else its Contact says, each from its semicolon on: told again in every 200 (RFC 3261 §10.3).
+    pub params: Box<str>,
     /// Of the REGISTER that wrote it last: an older one that comes late changes nothing (RFC 3261 §10.3).
     pub call_id: Box<[u8]>,
     pub cseq: u32,
@@ -76,8 +81,19 @@ impl Binding {
     pub fn is_of(&self, uri: &Uri<'_>, instance: Option<(&str, u32)>) -> bool {
         match (&self.instance, instance) {
             (Some((own, flow)), Some((other, of))) => **own == *other && *flow == of,
-            (None, None) => Uri::parse(self.contact.uri.as_bytes()).is_ok_and(|own| uri::eq(&own, uri)),
-            (Some(_), None) | (None, Some(_)) => false,
+            // Who names no flow means the URI, whoever bound it (RFC 5626 §6).
+            (Some(_) | None, None) => {
+                Uri::parse(self.contact.uri.as_bytes()).is_ok_and(|own| uri::eq(&own, uri))
+            }
+            (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether it is another flow of the same phone.
+    fn is_beside(&self, other: &Binding) -> bool {
+        match (&self.instance, &other.instance) {
+            (Some((own, _)), Some((other, _))) => own == other,
+            (Some(_) | None, None) | (None, Some(_)) => false,
         }
     }
 
@@ -101,6 +117,17 @@ impl Way {
     }
 }
 
+/// How credentials are taken (R1b). Right ones are right however many wrong ones came before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Looked at; wrong ones are asked again.
+    Good,
+    /// Looked at; wrong ones hear nothing.
+    Suspect,
+    /// Not looked at: too many were tried just now.
+    Deaf,
+}
+
 /// What is left of a binding that ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gone {
@@ -118,14 +145,31 @@ pub struct Known<'d> {
 impl Phones for Known<'_> {
     fn of(&self, agent: &Agent) -> Reached {
         let mut all: Reached = agent.contact.iter().map(|fixed| self.found(fixed)).collect();
-        for binding in self.directory.bindings(&agent.name, self.now) {
-            // The fixed phone may register as well.
-            if agent.contact.as_ref().is_none_or(|fixed| fixed.addr != binding.contact.addr) {
-                all.push(Arc::clone(&binding.contact));
+        let mut bindings = self.directory.bindings(&agent.name, self.now);
+        // The fixed phone may register as well.
+        bindings.retain(|one| agent.contact.as_ref().is_none_or(|fixed| fixed.addr != one.contact.addr));
+        for (place, binding) in bindings.iter().enumerate() {
+            if !bindings[..place].iter().any(|before| before.is_beside(binding)) {
+                all.push(by_its_flows(binding, &bindings[place + 1..]));
             }
         }
         all
     }
+}
+
+/// A phone that has several flows rings once: by the one that was registered last and answers, and by the others only
+/// where that leads nowhere (RFC 5626 §7).
+fn by_its_flows(binding: &Arc<Binding>, further: &[Arc<Binding>]) -> Arc<Contact> {
+    let mut flows: SmallVec<[&Arc<Binding>; 2]> = SmallVec::new();
+    flows.push(binding);
+    flows.extend(further.iter().filter(|other| other.is_beside(binding)));
+    // The worst first.
+    flows.sort_by_key(|flow| (!flow.silence.is_long(), flow.registered));
+    let mut flows = flows.into_iter();
+    let last = flows.next().unwrap_or(binding);
+    flows.fold(Arc::clone(&last.contact), |other, flow| {
+        Arc::new(Contact { other_flow: Some(other), ..(*flow.contact).clone() })
+    })
 }
 
 impl Known<'_> {
@@ -167,11 +211,11 @@ pub trait Directory: Send + Sync {
     /// Whether somebody may be asked for a password: at a bounded rate for each source (R1b).
     fn may_challenge(&self, source: IpAddr, now: Instant) -> bool;
 
-    /// Whether this source may try a password of this name: not when it was wrong too often.
-    fn may_try(&self, source: IpAddr, username: &[u8], now: Instant) -> bool;
+    /// How credentials with a nonce of ours are to be taken, by what was wrong before.
+    fn may_try(&self, source: IpAddr, given: &Credentials<'_>, now: Instant) -> Standing;
 
-    /// It was wrong.
-    fn was_wrong(&self, source: IpAddr, username: &[u8], now: Instant);
+    /// They were wrong.
+    fn was_wrong(&self, source: IpAddr, given: &Credentials<'_>, now: Instant);
 }
 
 #[cfg(test)]

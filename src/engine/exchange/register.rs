@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::binding::{Binding, Silence};
+use super::binding::{Binding, Silence, Way};
 use super::slot::Owner;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::refusal::Refusal;
 use crate::routing::{Agent, Contact, Text};
 use crate::sip::build::{self, push_clean, push_number};
 use crate::sip::dialog::Ways as _;
-use crate::sip::header::{Name, chars};
+use crate::sip::header::{Name, Param, Params, chars};
 use crate::sip::peer::{Peer, Transport};
 use crate::sip::transaction::Key;
 use crate::sip::uri::{Address, Scheme, Uri};
@@ -132,7 +132,7 @@ impl Exchange {
             Wishes::EndAll => SmallVec::new(),
             Wishes::Each(each) => each
                 .iter()
-                .map(|wish| self.binding(now, from, request, wish, &path))
+                .map(|wish| self.binding(now, from, request, agent, wish, &path))
                 .collect::<Result<SmallVec<[Binding; 2]>, Refusal>>()?,
         };
         let mut outcome = Ok(());
@@ -160,12 +160,16 @@ impl Exchange {
         now: Now,
         from: Peer,
         request: &Message<'_>,
+        agent: &Agent,
         wish: &Wish<'_>,
         path: &[Text],
     ) -> Result<Binding, Refusal> {
         let uri = std::str::from_utf8(wish.address.target()).map_err(|_| Refusal::Malformed)?;
         let user_agent = String::from_utf8_lossy(request.get(Name::UserAgent).unwrap_or_default());
         let peer = self.reached_at(from, &wish.address.uri, path)?;
+        if peer.addr != from.addr && self.is_anothers(now, agent, peer.addr) {
+            return Err(Refusal::ForeignContact);
+        }
         Ok(Binding {
             contact: Arc::new(Contact {
                 uri: uri.into(),
@@ -175,8 +179,10 @@ impl Exchange {
                 transport: peer.transport,
                 peer: Some(peer),
                 route: path.into(),
+                other_flow: None,
             }),
             instance: wish.instance.map(|(name, flow)| (name.into(), flow)),
+            params: further(&wish.address, wish.instance.is_some()).into(),
             call_id: request.call_id().into(),
             cseq: request.cseq(),
             from,
@@ -192,6 +198,10 @@ impl Exchange {
     /// third party, which would be how to reach one in our name. A `sips:` Contact is reached by TLS or not at all, but
     /// for a proxy's next hop, which is the proxy's affair.
     fn reached_at(&self, from: Peer, uri: &Uri<'_>, path: &[Text]) -> Result<Peer, Refusal> {
+        let transport = uri.param("transport").map_or(Some(Transport::Udp), Transport::of_uri_token);
+        if uri.port == Some(0) || path.is_empty() && !transport.is_some_and(|one| self.is_served(from, one)) {
+            return Err(Refusal::Malformed);
+        }
         let own = uri.socket_addr();
         if own.is_some_and(|addr| self.is_ours_or_a_gateways(addr)) {
             return Err(Refusal::ForeignContact);
@@ -207,7 +217,6 @@ impl Exchange {
             let by_tls = same_host.and_then(|addr| self.settings.peer_at(addr, Transport::Tls));
             return by_tls.ok_or(Refusal::InsecureContact);
         }
-        let transport = uri.param("transport").map_or(Some(Transport::Udp), Transport::of_uri_token);
         Ok(match (same_host, transport) {
             (Some(addr), Some(transport)) => {
                 self.settings.peer_at(addr, transport).map_or(from, |peer| match transport {
@@ -218,6 +227,20 @@ impl Exchange {
             }
             (Some(_) | None, _) => from,
         })
+    }
+
+    /// Whether we can send by it. UDP is what a Contact means that names none, however its phone is reached.
+    fn is_served(&self, from: Peer, transport: Transport) -> bool {
+        transport == Transport::Udp
+            || transport == from.transport
+            || self.settings.listeners.iter().any(|listener| listener.transport == transport)
+    }
+
+    /// Whether the phone of another agent has registered from there, on the same host: its calls are its own.
+    fn is_anothers(&self, now: Now, agent: &Agent, addr: SocketAddr) -> bool {
+        let (directory, way) = (self.desk.directory(), Way::Addr(addr));
+        let own = || directory.bindings(&agent.name, now.mono).iter().any(|own| own.way() == Some(way));
+        directory.is_phone(way) && !own()
     }
 
     /// A Contact there would make us call ourselves, or a carrier in our own name.
@@ -273,6 +296,22 @@ fn instance<'m>(address: &Address<'m>, request: &Message<'m>) -> Option<(&'m str
     Some((name, flow.filter(|flow| *flow > 0)?))
 }
 
+/// The parameters of a Contact that are not ours to write.
+fn further(address: &Address<'_>, is_flow: bool) -> String {
+    let ours: &[&str] = if is_flow { &["expires", "+sip.instance", "reg-id"] } else { &["expires"] };
+    let is_ours = |name: &[u8]| ours.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
+    let mut text = Vec::new();
+    for Param { name, value } in Params::new(address.params).filter(|param| !is_ours(param.name)) {
+        text.push(b';');
+        push_clean(&mut text, name);
+        if let Some(value) = value {
+            text.push(b'=');
+            push_clean(&mut text, value);
+        }
+    }
+    String::from_utf8(text).unwrap_or_default()
+}
+
 /// The proxies between us and the phone, the one next to us first (RFC 3327 §5.3).
 fn path(request: &Message<'_>) -> Result<Vec<Text>, Refusal> {
     let mut path = Vec::new();
@@ -311,22 +350,20 @@ fn apply(
     request: &Message<'_>,
     changed: &mut Changed,
 ) -> Result<(), Refusal> {
-    let meant = |bindings: &[Arc<Binding>], wish: &Wish<'_>| {
-        bindings.iter().position(|binding| binding.is_of(&wish.address.uri, wish.instance))
-    };
-    let old = wishes.iter().filter_map(|wish| meant(bindings, wish));
-    if !old.map(|at| &bindings[at]).all(|binding| is_later(request, binding)) {
+    let means = |wish: &Wish<'_>, binding: &Binding| binding.is_of(&wish.address.uri, wish.instance);
+    let is_old = |binding: &&Arc<Binding>| wishes.iter().any(|wish| means(wish, binding));
+    if !bindings.iter().filter(is_old).all(|binding| is_later(request, binding)) {
         return Err(Refusal::OutOfOrder);
     }
     let mut after = bindings.clone();
     for (wish, fresh) in wishes.iter().zip(fresh) {
-        match (meant(&after, wish), wish.expires) {
-            (Some(old), 0) => {
-                after.remove(old);
-                changed.gone = true;
-            }
+        let old = after.iter().position(|binding| means(wish, binding));
+        // Of flows that have one URI there may be several.
+        after.retain(|binding| !means(wish, binding));
+        match (old, wish.expires) {
+            (Some(_), 0) => changed.gone = true,
             (None, 0) => {}
-            (Some(old), _) => after[old] = Arc::new(fresh.clone()),
+            (Some(old), _) => after.insert(old, Arc::new(fresh.clone())),
             (None, _) => {
                 after.push(Arc::new(fresh.clone()));
                 changed.new = true;
@@ -352,6 +389,7 @@ fn write_contact(out: &mut Vec<u8>, binding: &Binding, now: Instant) {
         out.extend_from_slice(b";reg-id=");
         push_number(out, u64::from(*flow));
     }
+    push_clean(out, binding.params.as_bytes());
 }
 
 /// RFC 3261 §20.17.

@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 use super::scan::{self, Lines};
-use super::{Fault, MAX_FIELDS, MAX_MESSAGE, content_length};
+use super::{Fault, MAX_MESSAGE, content_length};
 use crate::sip::header::{Name, chars};
 
 /// The longest head that a stream may send before its empty line: as long as a message.
@@ -88,7 +88,9 @@ fn unfinished(buf: &[u8]) -> Frame {
 fn body_length(head: &[u8]) -> Result<usize, BadFrame> {
     let (_, mut lines) = scan::start_line(head).map_err(BadFrame::Head)?;
     let mut found = None;
-    for _ in 0..=MAX_FIELDS {
+    // All of the head, which `MAX_HEAD` bounds: that it has too many fields to be read is told to its sender, and the
+    // connection stays.
+    loop {
         match next(&mut lines)? {
             Some(entry) if entry.name == Name::ContentLength => {
                 let length = content_length(entry.value(head)).map_err(|fault| {
@@ -103,7 +105,6 @@ fn body_length(head: &[u8]) -> Result<usize, BadFrame> {
             None => return found.ok_or(BadFrame::NoContentLength),
         }
     }
-    Err(BadFrame::Head(Fault::TooManyFields))
 }
 
 fn next(lines: &mut Lines<'_>) -> Result<Option<super::Entry>, BadFrame> {
