@@ -1,12 +1,12 @@
 //! What a shard asks of others outside any dialog, again and again: the errands, and when each is due.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::binding::Silence;
 use super::challenged::Challenged;
 use super::names::CallIdText;
 use crate::call::leg::{Exit, Exits};
+use crate::engine::hosts::Hop;
 use crate::routing::{Gateway, Trunk};
 use crate::sip::transaction;
 use crate::sip::wheel::Wheel;
@@ -119,7 +119,7 @@ pub(super) struct Probe {
     /// OPTIONS in a row without an answer.
     pub misses: u8,
     /// Where the last one went, of a host with several addresses.
-    pub asked: Option<SocketAddr>,
+    pub asked: Option<Hop>,
 }
 
 impl Probe {

@@ -112,7 +112,7 @@ impl Exchange {
         // Without an address, or a listener of that kind, no call reaches it either.
         let Some(to) = to else { return };
         if let Some(probe) = self.probe_of(key) {
-            probe.asked = Some(to.addr);
+            probe.asked = Some((to.addr, to.transport));
         }
         let question = Question { method: Method::Options, uri: gateway.uri.as_bytes(), to, account: None };
         let accepts = |w: &mut Writer<'_>| {
@@ -213,10 +213,11 @@ impl Exchange {
         let Some(exit) = exits.current() else { return };
         let host = trunk.gateways.get(usize::from(exit.gateway)).and_then(|gateway| gateway.host.as_ref());
         if let Some((host, addr)) = host.zip(exit.addr) {
+            let hop = (addr, exit.transport);
             match sign {
-                Sign::Alive => self.desk.hosts().lives(host, addr),
+                Sign::Alive => self.desk.hosts().lives(host, hop),
                 // Its gateway has another address.
-                Sign::Failed(_) if self.desk.hosts().failed(host, addr, now.mono) => return,
+                Sign::Failed(_) if self.desk.hosts().failed(host, hop, now.mono) => return,
                 Sign::Failed(_) => {}
             }
         }
@@ -234,7 +235,8 @@ impl Exchange {
         let Some(exit) = exits.current() else { return };
         let host = trunk.gateways.get(usize::from(exit.gateway)).and_then(|gateway| gateway.host.as_ref());
         if let Some((host, addr)) = host.zip(exit.addr) {
-            self.desk.hosts().failed(host, addr, now.mono);
+            let hop = (addr, exit.transport);
+            self.desk.hosts().failed(host, hop, now.mono);
         }
     }
 
