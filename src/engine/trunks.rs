@@ -20,6 +20,10 @@ pub enum Failure {
     NoAnswer,
     /// The transport could not deliver: nobody listens there, or no connection could be opened.
     Unreachable,
+    /// DNS knows no address of its host, or none was heard of yet.
+    NotFound,
+    /// No listener of ours has its transport, or its family of addresses.
+    NoListener,
     /// It answered OPTIONS with this status.
     Refused(u16),
 }
@@ -27,11 +31,15 @@ pub enum Failure {
 impl Failure {
     const NO_ANSWER: u32 = 1;
     const UNREACHABLE: u32 = 2;
+    const NOT_FOUND: u32 = 3;
+    const NO_LISTENER: u32 = 4;
 
     const fn to_bits(self) -> u32 {
         match self {
             Failure::NoAnswer => Failure::NO_ANSWER,
             Failure::Unreachable => Failure::UNREACHABLE,
+            Failure::NotFound => Failure::NOT_FOUND,
+            Failure::NoListener => Failure::NO_LISTENER,
             Failure::Refused(code) => code as u32,
         }
     }
@@ -41,6 +49,8 @@ impl Failure {
             0 => None,
             Failure::NO_ANSWER => Some(Failure::NoAnswer),
             Failure::UNREACHABLE => Some(Failure::Unreachable),
+            Failure::NOT_FOUND => Some(Failure::NotFound),
+            Failure::NO_LISTENER => Some(Failure::NoListener),
             code => Some(Failure::Refused(u16::try_from(code).unwrap_or(0))),
         }
     }
@@ -51,6 +61,8 @@ impl fmt::Display for Failure {
         match self {
             Failure::NoAnswer => f.write_str("no answer to OPTIONS"),
             Failure::Unreachable => f.write_str("it cannot be reached"),
+            Failure::NotFound => f.write_str("its host is not found"),
+            Failure::NoListener => f.write_str("nothing here listens so"),
             Failure::Refused(code) => write!(f, "{code} {}", build::phrase(*code)),
         }
     }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
+use super::ask::Unheard;
 use super::binding::Silence;
 use super::challenged::Challenged;
 use super::names::CallIdText;
@@ -118,8 +121,19 @@ pub(super) struct Probe {
     pub at: u8,
     /// OPTIONS in a row without an answer.
     pub misses: u8,
-    /// Where the last one went, of a host with several addresses.
+    /// The addresses of its host that are asked one after another until one of them answers.
+    pub round: Round,
+}
+
+/// One time that a gateway is asked, at one address after another.
+#[derive(Default)]
+pub(super) struct Round {
+    /// Where the last request went.
     pub asked: Option<Hop>,
+    /// What had no answer in this round.
+    pub missed: SmallVec<[(Hop, Unheard); 2]>,
+    /// When the next round is due.
+    pub next: Instant,
 }
 
 impl Probe {
