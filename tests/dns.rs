@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::net::{Ipv4Addr, UdpSocket};
-use std::time::Duration;
+use std::collections::HashSet;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
 use common::wait_until;
-use hickory_resolver::proto::rr::rdata::NAPTR;
+use hickory_resolver::proto::rr::rdata::{A, NAPTR};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use process::{Line, Place, Serving, answer, invite};
 use zone::Zone;
@@ -134,4 +136,81 @@ fn a_reload_waits_for_the_hosts_that_are_new() {
     let (code, _, err) = place.strowger(&["reload"]);
     assert_eq!(code, 0, "{err}");
     is_called(&node, &gateway, "new");
+}
+
+/// The configuration names many hosts of a zone that is silent as well.
+fn names_silent_hosts(place: &Place) {
+    place.changes("config/routing/all.toml", |text| {
+        let silent = |at| format!("{{ uri = \"sip:gw{at}.silent.test\" }}");
+        let trunk = |at: usize| {
+            let gateways: Vec<String> = (at * 8..at * 8 + 8).map(silent).collect();
+            format!("\n[[trunk]]\nname = \"silent{at}\"\ngateways = [{}]\n", gateways.join(", "))
+        };
+        format!("{text}{}", (0..5).map(trunk).collect::<String>())
+    });
+}
+
+#[test]
+fn a_reload_that_nobody_waits_for_any_more_is_served_by_every_shard() {
+    let (zone, old, new) = (Zone::new(), Line::new(), Line::new());
+    let place = forwards_to(&format!("sip:127.0.0.1:{}", old.addr().port()));
+    let node = serve(&place, &zone);
+    is_called(&node, &old, "old");
+    place.changes("config/routing/all.toml", |text| {
+        text.replace(&format!(":{}\"", old.addr().port()), &format!(":{}\"", new.addr().port()))
+    });
+    names_silent_hosts(&place);
+    let generations = || place.strowger(&["generations"]).1.lines().count();
+    let before = generations();
+    let mut client = TcpStream::connect(node.admin.trim_start_matches("http://")).unwrap();
+    client.write_all(b"POST /v1/reload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n").unwrap();
+    wait_until(|| zone.was_asked("gw0.silent.test", RecordType::NAPTR) > 0);
+    drop(client);
+    wait_until(|| generations() > before);
+    is_called(&node, &new, "new");
+}
+
+#[test]
+fn r14_a_gateway_is_down_when_none_of_its_addresses_answers() {
+    let (zone, first) = (Zone::new(), Line::new());
+    let port = first.addr().port();
+    let addrs = [1, 2, 3, 4, 5].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    zone.says("sbc.example.test", RecordType::A, addrs.map(|addr| (60, RData::A(A(addr)))).into());
+    let silent: Vec<UdpSocket> =
+        addrs[1..].iter().map(|addr| UdpSocket::bind((*addr, port)).unwrap()).collect();
+    let place = forwards_to(&format!("sip:sbc.example.test:{port}"));
+    place.changes("config/routing/all.toml", |text| {
+        text.replace("try_timeout = 1", "try_timeout = 1\noptions_interval = 5")
+    });
+    let _node = serve(&place, &zone);
+    let began = Instant::now();
+    while !place.log().contains("no answer to OPTIONS") {
+        assert!(began.elapsed() < Duration::from_secs(25), "as soon as a single address");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    // Each was asked, in this round and in the one before.
+    for socket in silent.iter().chain([&first.socket]) {
+        socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let mut branches = HashSet::new();
+        let mut buffer = [0; 65_536];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            branches.extend(text.split("branch=").nth(1).map(|rest| rest[..20].to_owned()));
+        }
+        assert!(branches.len() >= 2, "{branches:?}");
+    }
+}
+
+#[test]
+fn r14_a_gateway_whose_host_is_not_found_is_down_and_says_so() {
+    let (zone, gateway) = (Zone::new(), Line::new());
+    let place = forwards_to(&format!("sip:sbc.example.test:{}", gateway.addr().port()));
+    place.changes("config/routing/all.toml", |text| {
+        text.replace("try_timeout = 1", "try_timeout = 1\noptions_interval = 5")
+    });
+    let node = serve(&place, &zone);
+    wait_until(|| place.log().contains("its host is not found"));
+    zone.has_address("sbc.example.test", 60, Ipv4Addr::LOCALHOST);
+    wait_until(|| place.log().contains("the host is found again"));
+    is_called(&node, &gateway, "found");
 }

@@ -34,8 +34,8 @@ pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
     let check = Check::new(config, unread, report);
     check.duplicates();
     check.trunk_matches();
-    check.tls();
     check.own_listeners();
+    check.ways_out();
     for keys in config.profiles.iter().map(|profile| &profile.keys) {
         check.keys(keys);
     }
@@ -123,31 +123,46 @@ impl<'c> Check<'c> {
         }
     }
 
-    /// A connection by TLS is opened from a listener of TLS, with its certificate.
-    fn tls(&self) {
-        let listens = |addr: Option<SocketAddr>| {
+    /// What we send goes out by a listener of its transport and of its family of addresses. Where DNS chooses the
+    /// transport, it chooses among those that we have.
+    fn ways_out(&self) {
+        let listens = |transport: Transport, addr: Option<SocketAddr>| {
             self.config.node.listen.iter().any(|listen| {
                 let same_family = addr.is_none_or(|addr| addr.is_ipv4() == listen.addr.is_ipv4());
-                listen.transport == ListenTransport::Tls && same_family
+                listen.transport.transport() == transport && same_family
             })
         };
-        let complain = |place: Place, who: String, uri: &SipUri| {
-            let what = format!("{who} is reached by TLS at \"{}\", and nothing here listens so", uri.text);
-            let remedy = "add a [[listen]] with transport = \"tls\", of the same family of addresses";
+        let complain = |place: Place, who: String, uri: &SipUri, fallback: Option<Transport>| {
+            let transport = match uri.transport.or(fallback) {
+                Some(transport) => transport,
+                None if uri.addr.is_some() || uri.port.is_some() => Transport::Udp,
+                None => return,
+            };
+            if listens(transport, uri.addr) {
+                return;
+            }
+            let by = transport.uri_token();
+            let upper = by.to_ascii_uppercase();
+            let what =
+                format!("{who} is reached by {upper} at \"{}\", and nothing here listens so", uri.text);
+            let remedy =
+                format!("add a [[listen]] with transport = \"{by}\", of the same family of addresses");
             self.report.warning(place, what, remedy);
         };
         for trunk in &self.config.trunks {
-            let fallback = (trunk.transport == TrunkTransport::Tls).then_some(Transport::Tls);
-            let by_tls = |uri: &&SipUri| uri.transport.or(fallback) == Some(Transport::Tls);
-            let uris = trunk.gateways.iter().map(|gateway| &gateway.uri);
-            for uri in uris.filter(by_tls).filter(|uri| !listens(uri.addr)) {
-                complain(trunk.place, format!("trunk \"{}\"", *trunk.name), uri);
+            let fallback = match trunk.transport {
+                TrunkTransport::Auto => None,
+                TrunkTransport::Udp => Some(Transport::Udp),
+                TrunkTransport::Tcp => Some(Transport::Tcp),
+                TrunkTransport::Tls => Some(Transport::Tls),
+            };
+            for gateway in &trunk.gateways {
+                complain(trunk.place, format!("trunk \"{}\"", *trunk.name), &gateway.uri, fallback);
             }
         }
         for agent in &self.config.agents {
-            let by_tls = |uri: &&SipUri| uri.transport == Some(Transport::Tls);
-            for uri in agent.contact.iter().filter(by_tls).filter(|uri| !listens(uri.addr)) {
-                complain(agent.place, format!("agent \"{}\"", *agent.name), uri);
+            if let Some(uri) = &agent.contact {
+                complain(agent.place, format!("agent \"{}\"", *agent.name), uri, None);
             }
         }
     }

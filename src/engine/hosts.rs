@@ -23,7 +23,9 @@ const DEAD_FOR: Duration = Duration::from_secs(60);
 pub struct Target {
     /// The lowest is tried first: by NAPTR, then by SRV (RFC 3263 §4.1, RFC 2782).
     pub rank: u32,
-    /// Among those of one rank.
+    /// Which of the host's servers this is an address of (SRV); 0 where it has but one.
+    pub server: u16,
+    /// Of the server, among those of one rank.
     pub weight: u16,
     pub addr: SocketAddr,
     pub transport: Transport,
@@ -36,6 +38,19 @@ struct Known {
     dead_until: AtomicU64,
 }
 
+impl Known {
+    fn is_dead(&self, now: Instant) -> bool {
+        self.dead_until.load(Ordering::Relaxed) > now.as_micros()
+    }
+
+    fn is_at(&self, hop: Hop) -> bool {
+        (self.target.addr, self.target.transport) == hop
+    }
+}
+
+/// Where a request goes, and how: what is dead by UDP may live by TCP.
+pub type Hop = (SocketAddr, Transport);
+
 /// Every host that was found.
 #[derive(Debug, Default)]
 pub struct Hosts(ArcSwap<HashMap<Arc<Host>, Arc<[Known]>, std::hash::RandomState>>);
@@ -45,54 +60,40 @@ pub type InOrder = SmallVec<[Target; 4]>;
 
 impl Hosts {
     /// The addresses of a host in the order in which one call tries them: those that failed just now behind all others,
-    /// then by rank, and among equals by lot, each as likely as its weight says (RFC 2782). Empty: it was not found yet.
+    /// then by rank, and among the servers of one rank by lot, each as likely as its weight says (RFC 2782), with its
+    /// addresses, by lot too, behind one another. Empty: it was not found yet.
     pub fn in_order(&self, host: &Host, now: Instant, mut draw: impl FnMut() -> u64) -> InOrder {
         let found = self.0.load();
         let Some(known) = found.get(host) else { return InOrder::new() };
-        let is_dead = |known: &Known| known.dead_until.load(Ordering::Relaxed) > now.as_micros();
         let mut order: SmallVec<[(bool, Target); 4]> =
-            known.iter().map(|known| (is_dead(known), known.target)).collect();
-        order.sort_by_key(|(dead, target)| (*dead, target.rank));
-        for first in 0..order.len() {
-            let rank = |(dead, target): &(bool, Target)| (*dead, target.rank);
-            let rest = &order[first..];
+            known.iter().map(|known| (known.is_dead(now), known.target)).collect();
+        let rank = |(dead, target): &(bool, Target)| (*dead, target.rank);
+        order.sort_by_key(|one| (rank(one), one.1.server));
+        let mut first = 0;
+        while let Some(rest) = order.get_mut(first..).filter(|rest| !rest.is_empty()) {
             let equal = rest.iter().take_while(|other| rank(other) == rank(&rest[0])).count();
-            if equal < 2 {
-                continue;
-            }
-            // A weight of 0 has a small chance, as RFC 2782 wants it.
-            let weight = |(_, target): &(bool, Target)| u64::from(target.weight).max(1);
-            let total: u64 = rest[..equal].iter().map(weight).sum();
-            let mut left = draw() % total.max(1);
-            let drawn = rest[..equal].iter().position(|other| match left.checked_sub(weight(other)) {
-                Some(less) => {
-                    left = less;
-                    false
-                }
-                None => true,
-            });
-            order[first..=first + drawn.unwrap_or(0)].rotate_right(1);
+            first += put_first(&mut rest[..equal], &mut draw);
         }
         order.into_iter().map(|(_, target)| target).collect()
     }
 
     /// Nothing was heard of an address, or nothing reaches it: it is tried last for a while. True: another one is left
     /// that has not failed.
-    pub fn failed(&self, host: &Host, addr: SocketAddr, now: Instant) -> bool {
+    pub fn failed(&self, host: &Host, hop: Hop, now: Instant) -> bool {
         let found = self.0.load();
         let Some(known) = found.get(host) else { return false };
-        for dead in known.iter().filter(|known| known.target.addr == addr) {
+        for dead in known.iter().filter(|known| known.is_at(hop)) {
             dead.dead_until.store((now + DEAD_FOR).as_micros(), Ordering::Relaxed);
         }
-        known.iter().any(|known| known.dead_until.load(Ordering::Relaxed) <= now.as_micros())
+        known.iter().any(|known| !known.is_dead(now))
     }
 
     /// An address answered.
-    pub fn lives(&self, host: &Host, addr: SocketAddr) {
+    pub fn lives(&self, host: &Host, hop: Hop) {
         let found = self.0.load();
         for known in found.get(host).iter().flat_map(|known| known.iter()) {
             // Mostly nothing changes, and nothing is written.
-            if known.target.addr == addr && known.dead_until.load(Ordering::Relaxed) != 0 {
+            if known.is_at(hop) && known.dead_until.load(Ordering::Relaxed) != 0 {
                 known.dead_until.store(0, Ordering::Relaxed);
             }
         }
@@ -108,7 +109,7 @@ impl Hosts {
         self.0.rcu(|found| {
             let before = found.get(&**host);
             let dead = |target: &Target| {
-                let same = before?.iter().find(|known| known.target.addr == target.addr)?;
+                let same = before?.iter().find(|known| known.is_at((target.addr, target.transport)))?;
                 Some(same.dead_until.load(Ordering::Relaxed))
             };
             let known = targets.iter().map(|target| Known {
@@ -119,6 +120,11 @@ impl Hosts {
             found.insert(Arc::clone(host), known.collect());
             found
         });
+    }
+
+    /// DNS knows nothing of a host any more.
+    pub fn forget(&self, host: &Host) {
+        self.keep_only(|kept| kept != host);
     }
 
     /// Forgets the hosts that nobody names any more.
@@ -134,13 +140,46 @@ impl Hosts {
     }
 }
 
+/// Draws the server that comes first among those of one rank, and puts its addresses in front. How many they are.
+fn put_first(equal: &mut [(bool, Target)], draw: &mut impl FnMut() -> u64) -> usize {
+    // A server's addresses are neighbours. A weight of 0 has a small chance, as RFC 2782 wants it.
+    let of_one = |(_, a): &(bool, Target), (_, b): &(bool, Target)| a.server == b.server;
+    let weight =
+        |server: &[(bool, Target)]| server.first().map_or(0, |(_, one)| u64::from(one.weight).max(1));
+    if equal.len() < 2 {
+        return equal.len();
+    }
+    let total: u64 = equal.chunk_by(of_one).map(weight).sum();
+    let mut left = draw() % total.max(1);
+    let (mut begins, mut count) = (0, 0);
+    for server in equal.chunk_by(of_one) {
+        count = server.len();
+        match left.checked_sub(weight(server)) {
+            Some(less) => left = less,
+            None => break,
+        }
+        begins += count;
+    }
+    equal[..begins + count].rotate_right(count);
+    for place in 0..count.saturating_sub(1) {
+        let among = (count - place) as u64;
+        let drawn = usize::try_from(draw() % among).unwrap_or(0);
+        equal.swap(place, place + drawn);
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn target(rank: u32, weight: u16, last: u8) -> Target {
         let addr = SocketAddr::from(([192, 0, 2, last], 5060));
-        Target { rank, weight, addr, transport: Transport::Udp }
+        Target { rank, server: u16::from(last), weight, addr, transport: Transport::Udp }
+    }
+
+    fn hop(target: &Target) -> Hop {
+        (target.addr, target.transport)
     }
 
     fn host() -> Arc<Host> {
@@ -166,20 +205,46 @@ mod tests {
     }
 
     #[test]
+    fn rfc2782_a_weight_is_its_servers_however_many_addresses_that_has() {
+        let hosts = Hosts::default();
+        let one = |last| Target { server: 0, ..target(1, 1, last) };
+        hosts.put(&host(), &[one(1), one(2), one(3), target(1, 1, 9)]);
+        let firsts: Vec<bool> = (0..4).map(|draw| order(&hosts, 0, draw)[0] == 9).collect();
+        assert_eq!(firsts, [false, true, false, true], "one of two");
+        let first: Vec<u8> = order(&hosts, 0, 0);
+        assert_eq!(first[3], 9, "the addresses of a server are behind one another");
+    }
+
+    #[test]
+    fn r13_what_is_dead_by_udp_may_live_by_tcp() {
+        let hosts = Hosts::default();
+        let udp = target(1, 0, 1);
+        let tcp = Target { transport: Transport::Tcp, ..target(2, 0, 1) };
+        hosts.put(&host(), &[udp, tcp]);
+        let now = Instant::from_micros(1_000_000);
+        assert!(hosts.failed(&host(), hop(&udp), now));
+        assert_eq!(hosts.in_order(&host(), now, || 0).first(), Some(&tcp));
+        hosts.put(&host(), &[udp, tcp]);
+        assert_eq!(hosts.in_order(&host(), now, || 0).first(), Some(&tcp));
+        hosts.lives(&host(), hop(&tcp));
+        assert_eq!(hosts.in_order(&host(), now, || 0).first(), Some(&tcp), "nothing was heard by UDP");
+    }
+
+    #[test]
     fn r13_an_address_that_failed_is_tried_last_for_a_minute_and_stays_so_when_dns_says_the_same() {
         let hosts = Hosts::default();
         let all = [target(1, 0, 1), target(2, 0, 2)];
         hosts.put(&host(), &all);
         let now = Instant::from_micros(1_000_000);
-        assert!(hosts.failed(&host(), all[0].addr, now), "another is left");
+        assert!(hosts.failed(&host(), hop(&all[0]), now), "another is left");
         assert_eq!(order(&hosts, 2_000_000, 0), [2, 1]);
         hosts.put(&host(), &all);
         assert_eq!(order(&hosts, 60_000_000, 0), [2, 1]);
         assert_eq!(order(&hosts, 61_000_001, 0), [1, 2]);
-        assert!(hosts.failed(&host(), all[0].addr, now));
-        assert!(!hosts.failed(&host(), all[1].addr, now), "all have failed");
+        assert!(hosts.failed(&host(), hop(&all[0]), now));
+        assert!(!hosts.failed(&host(), hop(&all[1]), now), "all have failed");
         assert_eq!(order(&hosts, 2_000_000, 0), [1, 2], "as ever");
-        hosts.lives(&host(), all[1].addr);
+        hosts.lives(&host(), hop(&all[1]));
         assert_eq!(order(&hosts, 2_000_000, 0), [2, 1]);
         hosts.keep_only(|_| false);
         assert!(!hosts.knows(&host()));

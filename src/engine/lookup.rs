@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use futures::future::{Either, join_all, select};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::{DnsError, NetError};
@@ -14,18 +15,27 @@ use super::hosts::Target;
 use crate::routing::Host;
 use crate::sip::peer::Transport;
 
-/// How many names of one kind are followed from one answer, and how many addresses a host may have: who says more says
-/// nothing that a call would live to see.
-const MOST_NAMES: usize = 8;
-const MOST_TARGETS: usize = 16;
+/// How many services NAPTR may name, how many servers SRV may name in all, and how many addresses are kept of one
+/// server, or of a host without SRV: who says more says nothing that a call would live to see, and a server with many
+/// addresses hides no other.
+const MOST_SERVICES: usize = 8;
+const MOST_SERVERS: usize = 16;
+const MOST_PER_SERVER: usize = 4;
+const MOST_ADDRESSES: usize = 16;
 
 /// An answer is asked for again after its TTL, and within these bounds: who says 0 is not asked with every call, and a
 /// change is seen within the hour.
 const SOONEST: Duration = Duration::from_secs(5);
 const LATEST: Duration = Duration::from_secs(3600);
+/// What was found though a part of DNS did not answer is believed no longer: the rest may be heard next time.
+const UNSURE: Duration = Duration::from_secs(60);
 
-/// One question has so long.
+/// One try of a question has so long, and all its tries together.
 const PATIENCE: Duration = Duration::from_secs(2);
+const ALL_TRIES: Duration = Duration::from_secs(4);
+/// Once a name's addresses of one family are known, those of the other are waited for so long (RFC 8305 §3 has less;
+/// no caller waits here).
+const OTHER_FAMILY: Duration = Duration::from_millis(500);
 
 /// Why a host was not found.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +53,16 @@ pub enum Lost {
 pub struct Found {
     pub targets: Vec<Target>,
     pub lasts: Duration,
+    pub basis: Basis,
+}
+
+/// What is behind an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    Said,
+    /// The addresses of the name itself, because NAPTR or SRV had no answer: better than nothing, and no better than what
+    /// DNS has said before.
+    Guessed,
 }
 
 /// The kinds of hop that a listener of ours can reach, each with whether it is IPv4.
@@ -82,27 +102,38 @@ pub trait Dns {
 }
 
 /// Looks a host up (RFC 3263 §4).
+///
+/// A server that refuses NAPTR is asked for SRV. The addresses of the name itself are looked at where SRV knows nothing of
+/// it; where SRV does not answer, too, and then are a guess. A server without addresses costs itself alone.
 pub async fn find(dns: &impl Dns, host: &Host, reach: &[(Transport, bool)]) -> Result<Found, Lost> {
-    let mut search = Search { dns, reach, found: Found { targets: Vec::new(), lasts: LATEST } };
+    let found = Found { targets: Vec::new(), lasts: LATEST, basis: Basis::Said };
+    let mut search = Search { dns, reach, found, silent: None };
     let plain = if host.secure { Transport::Tls } else { Transport::Udp };
     if let Some(port) = host.port {
-        let transport = host.transport.unwrap_or(plain);
-        search.addresses(&host.name, port, transport, (0, 0)).await?;
+        search.host(&host.name, port, host.transport.unwrap_or(plain)).await;
         return search.done();
     }
     let services = match host.transport {
         Some(transport) => vec![(service_of(transport, &host.name), transport)],
         None => search.services(host).await?,
     };
-    for (place, (name, transport)) in (0u32..).zip(services.into_iter().take(MOST_NAMES)) {
-        search.servers(&name, transport, place << 16).await?;
-    }
-    if search.found.targets.is_empty() {
-        let transport = host.transport.unwrap_or(plain);
-        let port = if transport == Transport::Tls { 5061 } else { 5060 };
-        search.addresses(&host.name, port, transport, (0, 0)).await?;
+    match search.servers(services).await {
+        Service::Known => {}
+        Service::Unknown => {
+            let transport = host.transport.unwrap_or(plain);
+            let port = if transport == Transport::Tls { 5061 } else { 5060 };
+            search.found.basis = if search.silent.is_none() { Basis::Said } else { Basis::Guessed };
+            search.host(&host.name, port, transport).await;
+        }
     }
     search.done()
+}
+
+/// Whether SRV knows of a service: if it does, the name's own addresses are none of it, though all its servers be lost or
+/// it be decidedly not available (RFC 3263 §4.2, RFC 2782).
+enum Service {
+    Known,
+    Unknown,
 }
 
 fn service_of(transport: Transport, name: &str) -> String {
@@ -120,6 +151,8 @@ struct Search<'a, D> {
     dns: &'a D,
     reach: &'a [(Transport, bool)],
     found: Found,
+    /// The first question that had no answer.
+    silent: Option<Lost>,
 }
 
 impl<D: Dns> Search<'_, D> {
@@ -129,7 +162,8 @@ impl<D: Dns> Search<'_, D> {
 
     /// Which SRV names to ask for, best first: those that NAPTR names, else one for each transport that we have.
     async fn services(&mut self, host: &Host) -> Result<Vec<(String, Transport)>, Lost> {
-        let answer = self.dns.naptr(&host.name).await?;
+        let answer = self.dns.naptr(&host.name).await;
+        let answer = self.heard(answer);
         let mut named: Vec<&Naptr> =
             answer.records.iter().filter(|one| !one.replacement.is_empty()).collect();
         named.sort_by_key(|one| (one.order, one.preference));
@@ -154,61 +188,118 @@ impl<D: Dns> Search<'_, D> {
         Ok(served.map(|transport| (service_of(*transport, &host.name), *transport)).collect())
     }
 
-    async fn servers(&mut self, name: &str, transport: Transport, rank: u32) -> Result<(), Lost> {
-        let mut answer = self.dns.srv(name).await?;
-        if answer.records.is_empty() {
-            return Ok(());
-        }
-        self.found.lasts = self.found.lasts.min(answer.lasts);
-        answer.records.sort_by_key(|one| one.priority);
-        for one in answer.records.iter().take(MOST_NAMES) {
-            // A single dot: the service is decidedly not available (RFC 2782).
-            if one.target.is_empty() || one.target == "." || one.port == 0 {
-                continue;
-            }
-            let rank = (rank + u32::from(one.priority), one.weight);
-            self.addresses(&one.target, one.port, transport, rank).await?;
-        }
-        Ok(())
+    /// An answer, or none where there is no answer.
+    fn heard<T>(&mut self, answer: Result<Answer<T>, Lost>) -> Answer<T> {
+        answer.unwrap_or_else(|lost| {
+            self.found.lasts = self.found.lasts.min(UNSURE);
+            self.silent.get_or_insert(lost);
+            Answer { records: Vec::new(), lasts: LATEST }
+        })
     }
 
-    async fn addresses(
-        &mut self,
-        name: &str,
-        port: u16,
-        transport: Transport,
-        (rank, weight): (u32, u16),
-    ) -> Result<(), Lost> {
-        for v4 in [true, false] {
-            if !self.reach.contains(&(transport, v4)) {
-                continue;
-            }
-            let answer = self.dns.addresses(name, v4).await?;
+    /// The servers of these services, each with its addresses.
+    async fn servers(&mut self, mut services: Vec<(String, Transport)>) -> Service {
+        services.truncate(MOST_SERVICES);
+        let (dns, reach) = (self.dns, self.reach);
+        let answers = join_all(services.iter().map(|(name, _)| dns.srv(name))).await;
+        let mut servers = Vec::new();
+        let mut service = Service::Unknown;
+        for ((place, (_, transport)), answer) in (0u32..).zip(services).zip(answers) {
+            let mut answer = self.heard(answer);
             if answer.records.is_empty() {
                 continue;
             }
+            service = Service::Known;
             self.found.lasts = self.found.lasts.min(answer.lasts);
-            for ip in answer.records {
-                let addr = SocketAddr::new(ip, port);
-                let is_new = !self
-                    .found
-                    .targets
-                    .iter()
-                    .any(|known| (known.addr, known.transport) == (addr, transport));
-                if is_new && self.found.targets.len() < MOST_TARGETS {
-                    self.found.targets.push(Target { rank, weight, addr, transport });
-                }
+            answer.records.sort_by_key(|one| one.priority);
+            // A single dot: the service is decidedly not available (RFC 2782).
+            answer.records.retain(|one| !one.target.is_empty() && one.target != "." && one.port != 0);
+            servers.extend(answer.records.into_iter().map(|one| (place << 16, transport, one)));
+        }
+        servers.truncate(MOST_SERVERS);
+        let addresses =
+            join_all(servers.iter().map(|(_, transport, one)| both(dns, &one.target, *transport, reach)))
+                .await;
+        for ((server, (rank, transport, one)), addresses) in (0u16..).zip(&servers).zip(addresses) {
+            let rank = rank + u32::from(one.priority);
+            let at = |addr| Target { rank, server, weight: one.weight, addr, transport: *transport };
+            self.keep(addresses, MOST_PER_SERVER, |ip| at(SocketAddr::new(ip, one.port)));
+        }
+        service
+    }
+
+    /// The addresses of the name itself.
+    async fn host(&mut self, name: &str, port: u16, transport: Transport) {
+        let addresses = both(self.dns, name, transport, self.reach).await;
+        self.keep(addresses, MOST_ADDRESSES, |ip| Target {
+            rank: 0,
+            server: 0,
+            weight: 0,
+            addr: SocketAddr::new(ip, port),
+            transport,
+        });
+    }
+
+    /// Keeps so many addresses, of the two families in turn.
+    fn keep(&mut self, families: Families, most: usize, target: impl Fn(IpAddr) -> Target) {
+        let [mut v4, mut v6] = families.map(|answer| {
+            let answer = self.heard(answer);
+            if !answer.records.is_empty() {
+                self.found.lasts = self.found.lasts.min(answer.lasts);
+            }
+            answer.records.into_iter()
+        });
+        let in_turn = std::iter::from_fn(|| match (v4.next(), v6.next()) {
+            (None, None) => None,
+            (one, other) => Some([one, other]),
+        });
+        for target in in_turn.flatten().flatten().take(most).map(target) {
+            let same = |known: &Target| (known.addr, known.transport) == (target.addr, target.transport);
+            if !self.found.targets.iter().any(same) {
+                self.found.targets.push(target);
             }
         }
-        Ok(())
     }
 
     fn done(self) -> Result<Found, Lost> {
         if self.found.targets.is_empty() {
-            return Err(Lost::Unknown);
+            return Err(self.silent.unwrap_or(Lost::Unknown));
         }
         Ok(Found { lasts: self.found.lasts.clamp(SOONEST, LATEST), ..self.found })
     }
+}
+
+/// A name's addresses, of IPv4 and of IPv6.
+type Families = [Result<Answer<IpAddr>, Lost>; 2];
+
+/// A name's addresses that we can reach, both families asked for at once.
+async fn both(dns: &impl Dns, name: &str, transport: Transport, reach: &[(Transport, bool)]) -> Families {
+    let one = async |v4| {
+        if !reach.contains(&(transport, v4)) {
+            return Ok(Answer { records: Vec::new(), lasts: LATEST });
+        }
+        dns.addresses(name, v4).await
+    };
+    let (v4, v6) = (std::pin::pin!(one(true)), std::pin::pin!(one(false)));
+    match select(v4, v6).await {
+        Either::Left((v4, v6)) => {
+            let v6 = other(&v4, v6).await;
+            [v4, v6]
+        }
+        Either::Right((v6, v4)) => [other(&v6, v4).await, v6],
+    }
+}
+
+/// The other family's addresses, which are not waited for as long where some are known.
+async fn other(
+    first: &Result<Answer<IpAddr>, Lost>,
+    other: impl Future<Output = Result<Answer<IpAddr>, Lost>>,
+) -> Result<Answer<IpAddr>, Lost> {
+    if !first.as_ref().is_ok_and(|first| !first.records.is_empty()) {
+        return other.await;
+    }
+    let late = |_| Err(Lost::Failed("no answer in time".into()));
+    tokio::time::timeout(OTHER_FAMILY, other).await.unwrap_or_else(late)
 }
 
 /// The system's resolver, or one server.
@@ -256,7 +347,8 @@ impl Resolver {
     ) -> Result<Answer<T>, Lost> {
         // The name is whole: no search list of the machine's is tried behind it.
         let whole = if name.ends_with('.') { name.to_owned() } else { format!("{name}.") };
-        match self.0.lookup(whole.as_str(), kind).await {
+        let answer = tokio::time::timeout(ALL_TRIES, self.0.lookup(whole.as_str(), kind)).await;
+        match answer.map_err(|_| Lost::Failed("no answer in time".into()))? {
             Ok(answer) => Ok(Answer {
                 records: answer.answers().iter().filter_map(read).collect(),
                 lasts: answer.valid_until().saturating_duration_since(Instant::now()),
@@ -315,7 +407,22 @@ mod tests {
         naptr: Vec<(&'static str, u16, &'static str, &'static str)>,
         srv: Vec<(&'static str, u16, u16, u16, &'static str)>,
         addresses: Vec<(&'static str, &'static str)>,
-        broken: Option<&'static str>,
+        /// What is asked for these, by kind and name, has no answer.
+        broken: Vec<(&'static str, &'static str)>,
+        /// Nor is it heard of.
+        silent: Vec<(&'static str, &'static str)>,
+    }
+
+    impl Zone {
+        async fn breaks(&self, kind: &str, name: &str) -> Result<(), Lost> {
+            if self.silent.contains(&(kind, name)) {
+                std::future::pending::<()>().await;
+            }
+            if self.broken.contains(&(kind, name)) {
+                return Err(Lost::Failed("SERVFAIL".into()));
+            }
+            Ok(())
+        }
     }
 
     fn answer<T>(records: Vec<T>) -> Answer<T> {
@@ -324,6 +431,7 @@ mod tests {
 
     impl Dns for Zone {
         async fn naptr(&self, name: &str) -> Result<Answer<Naptr>, Lost> {
+            self.breaks("NAPTR", name).await?;
             let of_name = self.naptr.iter().filter(|record| record.0 == name);
             Ok(answer(
                 of_name
@@ -339,9 +447,7 @@ mod tests {
         }
 
         async fn srv(&self, name: &str) -> Result<Answer<Srv>, Lost> {
-            if self.broken == Some(name) {
-                return Err(Lost::Failed("SERVFAIL".into()));
-            }
+            self.breaks("SRV", name).await?;
             let of_name = self.srv.iter().filter(|record| record.0 == name);
             Ok(answer(
                 of_name
@@ -356,6 +462,7 @@ mod tests {
         }
 
         async fn addresses(&self, name: &str, v4: bool) -> Result<Answer<IpAddr>, Lost> {
+            self.breaks(if v4 { "A" } else { "AAAA" }, name).await?;
             let of_name = self.addresses.iter().filter(|record| record.0 == name);
             let all = of_name.filter_map(|(_, ip)| ip.parse::<IpAddr>().ok());
             Ok(answer(all.filter(|ip| ip.is_ipv4() == v4).collect()))
@@ -370,10 +477,10 @@ mod tests {
     }
 
     fn found(zone: &Zone, host: &Host, reach: &[(Transport, bool)]) -> Result<Vec<String>, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let found = runtime.block_on(find(zone, host, reach)).map_err(|lost| lost.to_string())?;
         let line = |target: &Target| {
-            let Target { rank, weight, addr, transport } = target;
+            let Target { rank, weight, addr, transport, server: _ } = target;
             format!("{}:{rank}:{weight} {} {addr}", rank >> 16, transport.uri_token())
         };
         Ok(found.targets.iter().map(line).collect())
@@ -446,15 +553,75 @@ mod tests {
             ..Zone::default()
         };
         let all = found(&zone, &host(None, None, false), &ALL).unwrap();
-        assert_eq!(all.len(), MOST_NAMES);
+        assert_eq!(all.len(), MOST_SERVERS);
         let none = Zone { srv: vec![("_sip._udp.example.com", 0, 0, 5060, ".")], ..Zone::default() };
         assert!(found(&none, &host(None, None, false), &ALL).unwrap_err().contains("no address"));
-        // Who does not answer is not taken to say no.
-        let broken = Zone {
-            broken: Some("_sip._udp.example.com"),
-            addresses: vec![("example.com", "192.0.2.9")],
+    }
+
+    #[test]
+    fn rfc3263_a_service_that_srv_knows_is_not_looked_for_at_the_name_itself() {
+        for srv in [
+            vec![("_sip._udp.example.com", 0, 0, 0, ".")],
+            vec![("_sip._udp.example.com", 1, 1, 5060, "lost.example.com.")],
+        ] {
+            let zone = Zone { srv, addresses: vec![("example.com", "192.0.2.9")], ..Zone::default() };
+            let lost = found(&zone, &host(None, None, false), &ALL).unwrap_err();
+            assert!(lost.contains("no address"), "{lost}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_answer_costs_itself_alone() {
+        let plain = host(None, None, false);
+        let all = || Zone {
+            srv: vec![
+                ("_sip._udp.example.com", 1, 1, 5060, "a.example.com."),
+                ("_sip._udp.example.com", 2, 1, 5060, "b.example.com."),
+            ],
+            addresses: vec![
+                ("a.example.com.", "192.0.2.1"),
+                ("b.example.com.", "192.0.2.2"),
+                ("example.com", "192.0.2.9"),
+            ],
             ..Zone::default()
         };
-        assert!(found(&broken, &host(None, None, false), &ALL).unwrap_err().contains("does not answer"));
+        let (a, b) = ("0:1:1 udp 192.0.2.1:5060", "0:2:1 udp 192.0.2.2:5060");
+        let broken = |kind, name| Zone { broken: vec![(kind, name)], ..all() };
+        assert_eq!(found(&broken("NAPTR", "example.com"), &plain, &ALL).unwrap(), [a, b], "refused by many");
+        assert_eq!(found(&broken("SRV", "_sip._tcp.example.com"), &plain, &ALL).unwrap(), [a, b]);
+        assert_eq!(found(&broken("A", "a.example.com."), &plain, &ALL).unwrap(), [b]);
+        let silent = Zone { silent: vec![("AAAA", "a.example.com.")], ..all() };
+        assert_eq!(found(&silent, &plain, &ALL).unwrap(), [a, b], "the other family is there");
+        // Without SRV the name's own addresses are a guess, and where there is none, nobody has said no.
+        let guess = broken("SRV", "_sip._udp.example.com");
+        assert_eq!(found(&guess, &plain, &ALL).unwrap(), ["0:0:0 udp 192.0.2.9:5060"]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let guessed = runtime.block_on(find(&guess, &plain, &ALL)).unwrap();
+        assert_eq!((guessed.basis, guessed.lasts), (Basis::Guessed, UNSURE));
+        let none = Zone { addresses: Vec::new(), ..guess };
+        assert!(found(&none, &plain, &ALL).unwrap_err().contains("does not answer"));
+    }
+
+    #[test]
+    fn a_server_with_many_addresses_hides_no_other() {
+        let many: Vec<&'static str> =
+            vec!["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "2001:db8::1"];
+        let zone = Zone {
+            srv: vec![
+                ("_sip._udp.example.com", 1, 1, 5060, "a.example.com."),
+                ("_sip._udp.example.com", 2, 1, 5060, "b.example.com."),
+            ],
+            addresses: many
+                .into_iter()
+                .map(|ip| ("a.example.com.", ip))
+                .chain([("b.example.com.", "192.0.2.99")])
+                .collect(),
+            ..Zone::default()
+        };
+        let all = found(&zone, &host(None, None, false), &ALL).unwrap();
+        let (last, first) = all.split_last().unwrap();
+        assert_eq!(first.len(), MOST_PER_SERVER);
+        assert!(first.iter().any(|one| one.contains("2001:db8::1")), "both families");
+        assert_eq!(last, "0:2:1 udp 192.0.2.99:5060");
     }
 }

@@ -22,6 +22,10 @@ pub enum Failure {
     Unreachable,
     /// It took our REGISTER, and does not list our Contact.
     Unlisted,
+    /// DNS knows no address of its host, or none was heard of yet.
+    NotFound,
+    /// No listener of ours has its transport, or its family of addresses.
+    NoListener,
     /// It answered OPTIONS with this status.
     Refused(u16),
 }
@@ -30,12 +34,16 @@ impl Failure {
     const NO_ANSWER: u32 = 1;
     const UNREACHABLE: u32 = 2;
     const UNLISTED: u32 = 3;
+    const NOT_FOUND: u32 = 4;
+    const NO_LISTENER: u32 = 5;
 
     const fn to_bits(self) -> u32 {
         match self {
             Failure::NoAnswer => Failure::NO_ANSWER,
             Failure::Unreachable => Failure::UNREACHABLE,
             Failure::Unlisted => Failure::UNLISTED,
+            Failure::NotFound => Failure::NOT_FOUND,
+            Failure::NoListener => Failure::NO_LISTENER,
             Failure::Refused(code) => code as u32,
         }
     }
@@ -46,6 +54,8 @@ impl Failure {
             Failure::NO_ANSWER => Some(Failure::NoAnswer),
             Failure::UNREACHABLE => Some(Failure::Unreachable),
             Failure::UNLISTED => Some(Failure::Unlisted),
+            Failure::NOT_FOUND => Some(Failure::NotFound),
+            Failure::NO_LISTENER => Some(Failure::NoListener),
             code => Some(Failure::Refused(u16::try_from(code).unwrap_or(0))),
         }
     }
@@ -57,6 +67,8 @@ impl fmt::Display for Failure {
             Failure::NoAnswer => f.write_str("no answer to OPTIONS"),
             Failure::Unreachable => f.write_str("it cannot be reached"),
             Failure::Unlisted => f.write_str("the carrier does not list us"),
+            Failure::NotFound => f.write_str("its host is not found"),
+            Failure::NoListener => f.write_str("nothing here listens so"),
             Failure::Refused(code) => write!(f, "{code} {}", build::phrase(*code)),
         }
     }

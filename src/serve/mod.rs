@@ -108,7 +108,7 @@ impl Running {
             Publisher::first(folder, env, store.dir(), config, sides).map_err(StartError::NodeFile)?;
         let node = maker.start(options, &publisher)?;
         node.back().spawn(metrics.clone().upkeep());
-        let front = Arc::new(Front::new(&node, publisher, &store));
+        let front = Front::new(&node, publisher, &store);
         let now = node.clock().read().now;
         let mut phones = Phones::open(store.dir().path())?;
         let known = phones::restore(
@@ -121,7 +121,7 @@ impl Running {
         if known > 0 {
             tracing::info!(phones = known, "phones that had registered before are known again");
         }
-        node.back().block_on(front.prepare_hosts(&front.publisher.table()));
+        node.back().block_on(front.finder.prepare(&front.publisher.table()));
         node.back().spawn(keep_hosts(Arc::downgrade(&front)));
         let phones = Arc::new(Mutex::new(phones));
         node.back().spawn(keep_phones(Arc::downgrade(&front), Arc::downgrade(&phones)));
@@ -270,7 +270,7 @@ async fn keep_hosts(front: Weak<Front>) {
     loop {
         every.tick().await;
         let Some(front) = front.upgrade() else { return };
-        front.update_hosts(&front.publisher.table()).await;
+        front.finder.update(&front.publisher.table());
     }
 }
 

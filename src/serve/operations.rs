@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::hosts::{self, DNS, Finder};
+use super::hosts::{DNS, Finder};
 use super::phones;
 use super::publish::Publisher;
 use super::trunks;
@@ -41,6 +41,8 @@ pub(super) enum Life {
 
 /// What `[admin]`, signals and `try` work with.
 pub(super) struct Front {
+    /// Itself: what must not end with whoever asked for it runs in a task of its own.
+    me: Weak<Front>,
     pub shards: Shards<Metered>,
     pub desk: Arc<SharedDesk>,
     pub clock: Clock,
@@ -52,15 +54,17 @@ pub(super) struct Front {
     /// A [`Life`].
     life: AtomicU8,
     /// Who asks where the hosts are that have names.
-    pub finder: tokio::sync::Mutex<Finder>,
+    pub finder: Arc<Finder>,
     /// Held while a reload runs.
     reloading: tokio::sync::Mutex<()>,
 }
 
 impl Front {
-    pub fn new(node: &Node<Metered>, publisher: Publisher, store: &Store) -> Front {
-        let finder = Finder::new(publisher.environment(DNS), node.listening());
-        Front {
+    pub fn new(node: &Node<Metered>, publisher: Publisher, store: &Store) -> Arc<Front> {
+        let desk = Arc::clone(node.desk());
+        let finder = Arc::new(Finder::new(publisher.environment(DNS), node.listening(), desk));
+        Arc::new_cyclic(|me| Front {
+            me: Weak::clone(me),
             shards: node.shards(),
             desk: Arc::clone(node.desk()),
             clock: node.clock(),
@@ -70,9 +74,9 @@ impl Front {
             capture: node.capture(),
             told: ToldTrunks::default(),
             life: AtomicU8::new(Life::Starting as u8),
-            finder: tokio::sync::Mutex::new(finder),
+            finder,
             reloading: tokio::sync::Mutex::new(()),
-        }
+        })
     }
 
     pub fn enter(&self, life: Life) {
@@ -131,47 +135,35 @@ impl Front {
         }
     }
 
-    /// Looks up hosts that are due.
-    pub async fn update_hosts(&self, table: &Table) {
-        self.finder.lock().await.update(table, &self.desk.hosts).await;
-    }
-
-    /// The same, but not for longer than a start or a reload may wait.
-    pub async fn prepare_hosts(&self, table: &Table) {
-        if tokio::time::timeout(hosts::PATIENCE, self.update_hosts(table)).await.is_err() {
-            tracing::warn!("DNS is slow: some hosts are not found yet");
-        }
-    }
-
     /// Writes down which phones are where.
     pub fn write_phones(&self, phones: &mut StoredPhones) {
         phones::write(phones, &self.desk.registrations, &self.publisher.table(), self.clock.read().now);
     }
 
     /// Reads, checks and publishes, or only judges.
-    async fn reload_now(self: &Front, dry_run: bool) -> Result<Published, NotPublished> {
+    async fn reload_now(&self, dry_run: bool) -> Result<Published, NotPublished> {
         let Ok(_alone) = self.reloading.try_lock() else { return Err(NotPublished::Busy) };
+        // A large configuration takes seconds; the other thread of `back` goes on meanwhile.
+        let candidate = tokio::task::block_in_place(|| self.publisher.candidate())?;
+        if dry_run {
+            let calls = self.all_calls().await;
+            return Ok(tokio::task::block_in_place(|| self.publisher.judge(candidate, &calls)));
+        }
+        // Nothing is served by halves: what is waited for, is waited for before.
+        self.finder.prepare(candidate.table()).await;
         let calls = self.all_calls().await;
         let before = self.publisher.table();
-        // A large configuration takes seconds; the other thread of `back` goes on meanwhile.
-        let work = || {
-            let candidate = self.publisher.candidate()?;
-            if dry_run {
-                return Ok((self.publisher.judge(candidate, &calls), None));
-            }
-            self.publisher.publish(candidate, &calls).map(|(published, table)| (published, Some(table)))
+        let (published, table) = tokio::task::block_in_place(|| self.publisher.publish(candidate, &calls))?;
+        self.bar_agents(&before, &table);
+        let told = Arc::clone(&table);
+        let tell = move |core: &mut Metered, now, out: &mut _| {
+            core.handle(now, Input::Published(Arc::clone(&told)), out);
         };
-        let (published, table) = tokio::task::block_in_place(work)?;
-        if let Some(table) = table {
-            self.prepare_hosts(&table).await;
-            let tell = move |core: &mut Metered, now, out: &mut _| {
-                core.handle(now, Input::Published(Arc::clone(&table)), out);
-            };
-            if self.shards.ask_all(tell).await.is_err() {
-                tracing::error!("a shard has ended and was not told of the new configuration");
-            }
-            self.bar_agents(&before, &self.publisher.table());
+        if self.shards.ask_all(tell).await.is_err() {
+            tracing::error!("a shard has ended and was not told of the new configuration");
         }
+        // Who was let in meanwhile by a shard that had not been told.
+        self.bar_agents(&before, &table);
         Ok(published)
     }
 }
@@ -237,7 +229,21 @@ impl Operations for Front {
     }
 
     fn reload(&self, dry_run: bool) -> BoxFuture<'_, Result<Published, NotPublished>> {
-        self.reload_now(dry_run).boxed()
+        // It runs to its end though nobody waits for it any more.
+        let front = self.me.upgrade();
+        async move {
+            let Some(front) = front else { return Err(NotPublished::Busy) };
+            let task = tokio::spawn(async move { front.reload_now(dry_run).await });
+            match task.await {
+                Ok(done) => done,
+                Err(ended) => match ended.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The node is being stopped.
+                    Err(_) => Err(NotPublished::Busy),
+                },
+            }
+        }
+        .boxed()
     }
 
     fn generations(&self) -> Vec<GenerationLine> {

@@ -38,9 +38,18 @@ pub(super) struct Publisher {
 /// A configuration that checked, and what it would change.
 pub(super) struct Candidate {
     config: Arc<Config>,
+    /// As it will be served.
+    table: Arc<Table>,
     certificates: Certificates,
     outcome: Published,
     began: Instant,
+}
+
+impl Candidate {
+    /// The table as it will be served.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
 }
 
 /// What handshakes take once a candidate is published.
@@ -104,7 +113,7 @@ impl Publisher {
         lock(&self.generations).iter().rev().cloned().collect()
     }
 
-    /// Reads the files anew and checks them. Blocks on the disk.
+    /// Reads the files anew, checks them and builds their table. Blocks on the disk. One candidate is under way at once.
     pub fn candidate(&self) -> Result<Candidate, NotPublished> {
         let began = Instant::now();
         let env = Arc::clone(&self.env);
@@ -135,14 +144,14 @@ impl Publisher {
             NotPublished::Wrong(vec![Finding { file, line: 1, column: 1, message, remedy: String::new() }])
         })?;
         let certificates = if renewed { Certificates::New(sides) } else { Certificates::Same(sides) };
-        Ok(Candidate { config: Arc::new(new), certificates, outcome, began })
+        let served = self.table();
+        let table = Arc::new(Table::new(&new, served.generation + 1, Some(&served)));
+        Ok(Candidate { config: Arc::new(new), table, certificates, outcome, began })
     }
 
     /// Says what a candidate would do to the calls in progress, and nothing more.
     pub fn judge(&self, candidate: Candidate, calls: &[LiveCall]) -> Published {
-        let old = self.table();
-        let new = Table::new(&candidate.config, old.generation, Some(&old));
-        done(candidate.outcome, candidate.began, affected(calls, &old, &new))
+        done(candidate.outcome, candidate.began, affected(calls, &self.table(), &candidate.table))
     }
 
     /// Publishes a candidate. The shards are told by the caller. Blocks on the disk: the generation is safe
@@ -152,9 +161,8 @@ impl Publisher {
         candidate: Candidate,
         calls: &[LiveCall],
     ) -> Result<(Published, Arc<Table>), NotPublished> {
-        let old = self.table();
-        let generation = old.generation + 1;
-        let table = Arc::new(Table::new(&candidate.config, generation, Some(&old)));
+        let (old, table) = (self.table(), candidate.table);
+        let generation = table.generation;
         self.dir.update_node(|node| node.generation = generation).map_err(|error| {
             let file = self.dir.path().join("node.json").display().to_string();
             let message = format!("the new generation cannot be written: {error}");

@@ -26,7 +26,10 @@ fn line(trunk: &Trunk, desk: &SharedDesk, now: Now) -> TrunkLine {
     let state = desk.states.of(&trunk.name);
     let gateway = |(at, gateway): (usize, &Gateway)| {
         let seen = state.as_ref().and_then(|state| state.seen(trunk, at));
-        let failure = seen.and_then(|seen| seen.failure);
+        // Where nobody asks, it still shows that no call can go there.
+        let is_lost = gateway.host.as_ref().is_some_and(|host| !desk.hosts.knows(host));
+        let lost = (is_lost && trunk.options_interval.is_none()).then_some((Failure::NotFound, now.wall));
+        let failure = seen.and_then(|seen| seen.failure).or(lost);
         let round_trip = seen.and_then(|seen| seen.round_trip);
         GatewayLine {
             gateway: gateway.place,
@@ -73,7 +76,11 @@ fn registration(trunk: &Trunk, state: Option<&TrunkState>, now: Wall) -> Registr
     };
     let words = |why| match why {
         Failure::NoAnswer => "no answer to REGISTER".to_owned(),
-        Failure::Unreachable | Failure::Unlisted | Failure::Refused(_) => why.to_string(),
+        Failure::Unreachable
+        | Failure::Unlisted
+        | Failure::NotFound
+        | Failure::NoListener
+        | Failure::Refused(_) => why.to_string(),
     };
     let last_failure = failure.map(|(what, at)| FailureLine { what: words(what), at });
     RegistrationLine { state, since, expires_ms, last_failure }

@@ -1,7 +1,7 @@
 //! Requests of ours outside any dialog: each waits for its answer as its errand, which says what is asked and what
 //! follows from an answer.
 
-use super::errand::{AskKey, Errand};
+use super::errand::{AskKey, Errand, Unheard};
 use super::invite::is_sips;
 use super::names::CallIdText;
 use super::slot::Owner;
@@ -14,14 +14,6 @@ use crate::sip::transaction;
 use crate::sip::uri::Scheme;
 use crate::sip::wire::Message;
 use crate::time::Now;
-
-/// What came of a request instead of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unheard {
-    /// Nothing in 64·T1 (Timer F).
-    TimedOut,
-    Undeliverable,
-}
 
 /// A request that is about to be sent.
 pub(super) struct Question<'a> {

@@ -303,7 +303,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let fails_over = match why {
-            Failure::NoAnswer | Failure::Unreachable => true,
+            Failure::NoAnswer | Failure::Unreachable | Failure::NotFound | Failure::NoListener => true,
             Failure::Unlisted => false,
             Failure::Refused(code) => tries_the_next_gateway(code),
         };

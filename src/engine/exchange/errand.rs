@@ -1,12 +1,15 @@
 //! What a shard asks of others outside any dialog, again and again: the errands, and when each is due.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::binding::Silence;
 use super::challenged::Login;
 use super::names::CallIdText;
 use crate::call::leg::{Exit, Exits};
+use crate::engine::hosts::Hop;
 use crate::routing::{Auth, Gateway, Trunk};
 use crate::sip::transaction;
 use crate::sip::wheel::Wheel;
@@ -17,6 +20,14 @@ use crate::time::Instant;
 pub struct AskKey {
     index: u32,
     nonce: u32,
+}
+
+/// What came of a request instead of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unheard {
+    /// Nothing in 64·T1 (Timer F).
+    TimedOut,
+    Undeliverable,
 }
 
 /// Why something is asked.
@@ -118,8 +129,19 @@ pub(super) struct Probe {
     pub at: u8,
     /// OPTIONS in a row without an answer.
     pub misses: u8,
-    /// Where the last one went, of a host with several addresses.
-    pub asked: Option<SocketAddr>,
+    /// The addresses of its host that are asked one after another until one of them answers.
+    pub round: Round,
+}
+
+/// One time that a gateway is asked, at one address after another.
+#[derive(Default)]
+pub(super) struct Round {
+    /// Where the last request went.
+    pub asked: Option<Hop>,
+    /// What had no answer in this round.
+    pub missed: SmallVec<[(Hop, Unheard); 2]>,
+    /// When the next round is due.
+    pub next: Instant,
 }
 
 impl Probe {

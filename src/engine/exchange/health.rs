@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Question, Unheard};
-use super::errand::{Ask, AskKey, Errand, Probe};
+use smallvec::SmallVec;
+
+use super::ask::Question;
+use super::errand::Unheard;
+use super::errand::{Ask, AskKey, Errand, Probe, Round};
 use super::names::SlotKey;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::event::LegId;
 use crate::call::leg::Destination;
+use crate::engine::hosts::Hop;
 use crate::engine::trunks::{Failure, Sign};
 use crate::routing::{Gateway, Trunk};
 use crate::sip::build::Writer;
@@ -16,7 +20,7 @@ use crate::sip::dialog::Ways;
 use crate::sip::header::{Method, Name};
 use crate::time::{Instant, Now};
 
-/// So many OPTIONS in a row without any answer, and a gateway is down (R14).
+/// So many OPTIONS in a row without any answer, from any address of its host, and a gateway is down (R14).
 const MISSES: u8 = 2;
 /// The first OPTIONS after the start go out within this, or within the interval where that is shorter: a thousand
 /// gateways are asked one after another, and for all that it is known soon which of them live.
@@ -27,6 +31,11 @@ const FIRST_WITHIN: Duration = Duration::from_secs(30);
 /// A gateway that is down is asked as often. What holds back there is Timer E: each OPTIONS is repeated less and less
 /// often, and given up when the next one is due.
 const LEAST_APART: u64 = 800;
+/// Each address of a host has its share of the interval, `try_timeout` at most, and no less than this: time for one
+/// repetition. So the gateway is down as soon as one with a single address would be.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// Whether a host has been found is looked at so soon: nothing is sent for it.
+const FOUND_WITHIN: Duration = Duration::from_secs(5);
 
 impl Exchange {
     /// Another table: each gateway that is to be asked, and that no other shard asks, is asked from now on.
@@ -66,7 +75,8 @@ impl Exchange {
         for ((trunk, at), _) in wanted.into_iter().zip(missing).filter(|(_, missing)| *missing) {
             let within = trunk.options_interval.unwrap_or(FIRST_WITHIN).min(FIRST_WITHIN);
             let first = self.part_of(within, 0);
-            let key = self.asks.open(Errand::Gateway(Probe { trunk, at, misses: 0, asked: None }));
+            let key =
+                self.asks.open(Errand::Gateway(Probe { trunk, at, misses: 0, round: Round::default() }));
             self.asks.arm(key, now + first);
         }
     }
@@ -88,78 +98,116 @@ impl Exchange {
 
     /// It is time for the next OPTIONS. One that has no answer by now has missed.
     pub(super) fn probe_due(&mut self, now: Now, key: AskKey, out: &mut Effects) {
-        if let Some((open, _)) = self.asks.get_mut(key).and_then(|ask| ask.open.take()) {
-            self.transactions.abandon(open);
-            self.probe_missed(now, key, out);
+        match self.asks.get_mut(key).and_then(|ask| ask.open.take()) {
+            Some((open, _)) => {
+                self.transactions.abandon(open);
+                self.probe_unheard(now, key, Unheard::TimedOut, out);
+            }
+            None => self.probe(now, key, out),
         }
-        self.probe(now, key, out);
     }
 
+    /// Begins a round.
     fn probe(&mut self, now: Now, key: AskKey, out: &mut Effects) {
-        let Some(probe) = self.probe_of(key) else { return };
-        let (trunk, at) = (Arc::clone(&probe.trunk), usize::from(probe.at));
-        let Some(interval) = trunk.options_interval else { return };
+        let Some(interval) = self.probe_of(key).and_then(|probe| probe.trunk.options_interval) else {
+            return;
+        };
         let next = now.mono + self.part_of(interval, LEAST_APART);
+        let Some(probe) = self.probe_of(key) else { return };
+        probe.round = Round { next, ..Round::default() };
         self.asks.arm(key, next);
-        let Some(gateway) = trunk.gateways.get(at) else { return };
-        let first = gateway.host.as_ref().and_then(|host| {
-            self.desk.hosts().in_order(host, now.mono, || self.names.draw()).first().copied()
-        });
-        let at = first.map(|target| (target.addr, target.transport));
-        let at = at.or(gateway.addr.map(|addr| (addr, gateway.transport)));
-        let to = at.and_then(|(addr, transport)| self.settings.peer_at(addr, transport));
-        let to = to.map(|to| gateway.named(to));
-        // Without an address, or a listener of that kind, no call reaches it either.
-        let Some(to) = to else { return };
+        if self.probe_next(now, key, out) {
+            return;
+        }
+        // No call reaches it either.
+        let Some(probe) = self.probe_of(key) else { return };
+        let (trunk, at) = (Arc::clone(&probe.trunk), probe.at);
+        let Some(gateway) = trunk.gateways.get(usize::from(at)) else { return };
+        let is_found = gateway.host.as_ref().is_none_or(|host| self.desk.hosts().knows(host));
+        let why = if is_found {
+            Failure::NoListener
+        } else {
+            self.asks.arm(key, next.min(now.mono + FOUND_WITHIN));
+            Failure::NotFound
+        };
+        self.mark(now, &trunk, at, Sign::Failed(why), out);
+    }
+
+    /// Asks the next address of a round. False: each has been asked, or there is none, or no listener of its kind.
+    fn probe_next(&mut self, now: Now, key: AskKey, out: &mut Effects) -> bool {
+        let Some(probe) = self.probe_of(key) else { return false };
+        let missed: SmallVec<[Hop; 2]> = probe.round.missed.iter().map(|(hop, _)| *hop).collect();
+        let (trunk, at, next) = (Arc::clone(&probe.trunk), usize::from(probe.at), probe.round.next);
+        let Some(gateway) = trunk.gateways.get(at) else { return false };
+        let mut hops: SmallVec<[Hop; 4]> = SmallVec::new();
+        if let Some(host) = &gateway.host {
+            let all = self.desk.hosts().in_order(host, now.mono, || self.names.draw());
+            hops.extend(all.iter().map(|target| (target.addr, target.transport)));
+        }
+        if hops.is_empty() {
+            hops.extend(gateway.addr.map(|addr| (addr, gateway.transport)));
+        }
+        let peer = |(addr, transport)| self.settings.peer_at(addr, transport);
+        let to = hops.iter().filter(|hop| !missed.contains(hop)).find_map(|hop| peer(*hop));
+        let Some(to) = to.map(|to| gateway.named(to)) else { return false };
         if let Some(probe) = self.probe_of(key) {
-            probe.asked = Some(to.addr);
+            probe.round.asked = Some((to.addr, to.transport));
+        }
+        // An only address has all the time until the next round.
+        if hops.len() > 1 {
+            let shared = trunk.options_interval.unwrap_or(trunk.try_timeout)
+                / u32::try_from(hops.len()).unwrap_or(u32::MAX);
+            let patience = shared.min(trunk.try_timeout).max(LEAST_PATIENCE);
+            self.asks.arm(key, now.mono + patience);
+        } else {
+            self.asks.arm(key, next);
         }
         let question = Question { method: Method::Options, uri: gateway.uri.as_bytes(), to, account: None };
         let accepts = |w: &mut Writer<'_>| {
             w.header(Name::Accept, b"application/sdp");
         };
         self.ask(now, key, &question, accepts, out);
+        true
     }
 
-    /// The host has another address than the one that was asked in vain: that is asked next.
-    fn asks_elsewhere(&mut self, now: Now, key: AskKey) -> bool {
-        let Some(probe) = self.probe_of(key) else { return false };
-        let Some(asked) = probe.asked else { return false };
-        let (trunk, at) = (Arc::clone(&probe.trunk), usize::from(probe.at));
-        let host = trunk.gateways.get(at).and_then(|gateway| gateway.host.as_ref());
-        host.is_some_and(|host| self.desk.hosts().failed(host, asked, now.mono))
-    }
-
-    /// How many in a row that were.
-    fn probe_missed(&mut self, now: Now, key: AskKey, out: &mut Effects) -> u8 {
-        if self.asks_elsewhere(now, key) {
-            return 0;
+    /// An address did not answer. Its host's next is asked at once; when none is left, the gateway has missed.
+    pub(super) fn probe_unheard(&mut self, now: Now, key: AskKey, why: Unheard, out: &mut Effects) {
+        let Some(probe) = self.probe_of(key) else { return };
+        if let Some(asked) = probe.round.asked.take() {
+            probe.round.missed.push((asked, why));
+            let (trunk, at) = (Arc::clone(&probe.trunk), usize::from(probe.at));
+            if let Some(host) = trunk.gateways.get(at).and_then(|gateway| gateway.host.as_ref()) {
+                self.desk.hosts().failed(host, asked, now.mono);
+            }
         }
-        let Some(probe) = self.probe_of(key) else { return 0 };
+        if self.probe_next(now, key, out) {
+            return;
+        }
+        self.probe_missed(now, key, out);
+    }
+
+    /// A round is over, and nothing was heard.
+    fn probe_missed(&mut self, now: Now, key: AskKey, out: &mut Effects) {
+        let Some(probe) = self.probe_of(key) else { return };
+        let (trunk, at, next) = (Arc::clone(&probe.trunk), probe.at, probe.round.next);
+        let undeliverable = |(_, why): &(Hop, Unheard)| match why {
+            Unheard::Undeliverable => true,
+            Unheard::TimedOut => false,
+        };
+        if probe.round.missed.iter().all(undeliverable) {
+            self.asks.arm(key, next);
+            return self.mark(now, &trunk, at, Sign::Failed(Failure::Unreachable), out);
+        }
         probe.misses = probe.misses.saturating_add(1);
-        let (trunk, at, misses) = (Arc::clone(&probe.trunk), probe.at, probe.misses);
+        let misses = probe.misses;
         if misses >= MISSES {
             self.mark(now, &trunk, at, Sign::Failed(Failure::NoAnswer), out);
         }
-        misses
-    }
-
-    pub(super) fn probe_unheard(&mut self, now: Now, key: AskKey, why: Unheard, out: &mut Effects) {
-        match why {
-            // At once, where the next one is far off.
-            Unheard::TimedOut => {
-                if self.probe_missed(now, key, out) < MISSES {
-                    self.probe(now, key, out);
-                }
-            }
-            Unheard::Undeliverable => {
-                if self.asks_elsewhere(now, key) {
-                    return self.probe(now, key, out);
-                }
-                let Some(probe) = self.probe_of(key) else { return };
-                let (trunk, at) = (Arc::clone(&probe.trunk), probe.at);
-                self.mark(now, &trunk, at, Sign::Failed(Failure::Unreachable), out);
-            }
+        // At once, where the next one is far off.
+        if misses < MISSES || next <= now.mono {
+            self.probe(now, key, out);
+        } else {
+            self.asks.arm(key, next);
         }
     }
 
@@ -173,7 +221,9 @@ impl Exchange {
     ) {
         let Some(probe) = self.probe_of(key) else { return };
         probe.misses = 0;
-        let (trunk, at, asked) = (Arc::clone(&probe.trunk), probe.at, probe.asked);
+        let (trunk, at, asked) = (Arc::clone(&probe.trunk), probe.at, probe.round.asked.take());
+        let next = probe.round.next;
+        self.asks.arm(key, next);
         let host = trunk.gateways.get(usize::from(at)).and_then(|gateway| gateway.host.as_ref());
         if let Some((host, asked)) = host.zip(asked) {
             self.desk.hosts().lives(host, asked);
@@ -213,10 +263,11 @@ impl Exchange {
         let Some(exit) = exits.current() else { return };
         let host = trunk.gateways.get(usize::from(exit.gateway)).and_then(|gateway| gateway.host.as_ref());
         if let Some((host, addr)) = host.zip(exit.addr) {
+            let hop = (addr, exit.transport);
             match sign {
-                Sign::Alive => self.desk.hosts().lives(host, addr),
+                Sign::Alive => self.desk.hosts().lives(host, hop),
                 // Its gateway has another address.
-                Sign::Failed(_) if self.desk.hosts().failed(host, addr, now.mono) => return,
+                Sign::Failed(_) if self.desk.hosts().failed(host, hop, now.mono) => return,
                 Sign::Failed(_) => {}
             }
         }
@@ -234,7 +285,8 @@ impl Exchange {
         let Some(exit) = exits.current() else { return };
         let host = trunk.gateways.get(usize::from(exit.gateway)).and_then(|gateway| gateway.host.as_ref());
         if let Some((host, addr)) = host.zip(exit.addr) {
-            self.desk.hosts().failed(host, addr, now.mono);
+            let hop = (addr, exit.transport);
+            self.desk.hosts().failed(host, hop, now.mono);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::ask::Unheard;
+use super::errand::Unheard;
 use super::invite::Attempt;
 use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
 use super::story::What;
