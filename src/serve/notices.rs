@@ -18,6 +18,9 @@ use crate::time::Instant;
 const LINES_OF_A_SOURCE: u32 = 1;
 /// … and so many of the node, which a filter and a disk bear.
 const LINES_OF_ALL: u32 = 100;
+/// Lines a second of a shard about agents that register, and as many about those that are gone: an office that comes
+/// back after a power cut is named, a phone that registers and leaves in a loop fills no disk.
+const LINES_OF_AGENTS: u32 = 100;
 /// Sources whose lines are counted at once; when there are more, those that were quiet for a second are forgotten.
 const SOURCES: usize = 4_096;
 
@@ -65,13 +68,16 @@ pub(super) struct Teller {
     rejected: Rate,
     loops: Rate,
     streamless: Rate,
+    registered: Rate,
+    gone: Rate,
     guesses: Arc<Guesses>,
 }
 
 impl Teller {
     pub fn new(recorder: Recorder, clock: Clock, guesses: Arc<Guesses>) -> Teller {
         let (rejected, loops, streamless) = Default::default();
-        Teller { recorder, clock, rejected, loops, streamless, guesses }
+        let (registered, gone) = (Rate::new(LINES_OF_AGENTS), Rate::new(LINES_OF_AGENTS));
+        Teller { recorder, clock, rejected, loops, streamless, registered, gone, guesses }
     }
 
     fn said(&mut self, event: CallEvent) {
@@ -100,10 +106,16 @@ impl Teller {
                 }
             }
             CallEvent::Registered { agent, from } => {
-                tracing::info!(agent = &*agent, from = %Place(from), "agent registered");
+                if let Line::Log { more } = self.registered.occur(self.clock.read().now.mono) {
+                    let more = (more > 0).then_some(more);
+                    tracing::info!(agent = &*agent, from = %Place(from), more, "agent registered");
+                }
             }
             CallEvent::Unregistered { agent } => {
-                tracing::info!(agent = &*agent, "agent is gone");
+                if let Line::Log { more } = self.gone.occur(self.clock.read().now.mono) {
+                    let more = (more > 0).then_some(more);
+                    tracing::info!(agent = &*agent, more, "agent is gone");
+                }
             }
             // The address whole, before what the stranger wrote, and always in this form: this is the line that an
             // intrusion filter looks for.
@@ -177,6 +189,7 @@ fn ended(cdr: &Cdr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Settings, Store};
 
     #[test]
     fn each_source_that_guesses_is_named_once_a_second_and_the_node_names_a_hundred() {
@@ -191,5 +204,41 @@ mod tests {
         let lines = |now| (2..60_000).filter(|n| guesses.occur(source(*n), at(now)) != Line::Quiet).count();
         assert_eq!([lines(5_000), lines(6_000)], [100, 100]);
         assert!(guesses.0.lock().unwrap().1.len() <= SOURCES);
+    }
+
+    #[test]
+    fn a_phone_that_registers_and_leaves_in_a_loop_fills_no_disk() {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Lines {
+            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(text);
+                Ok(text.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Settings::new("edge-1", 0)).unwrap();
+        let clock = Clock::start();
+        let mut teller = Teller::new(store.recorder(), clock, Arc::default());
+        let (seen, began) = (Lines::default(), clock.read().now.mono);
+        let writer = seen.clone();
+        let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            for _ in 0..5_000 {
+                let (agent, from) = ("alice".into(), ([192, 0, 2, 1], 5060).into());
+                teller.said(CallEvent::Registered { agent, from });
+                teller.said(CallEvent::Unregistered { agent: "alice".into() });
+            }
+        });
+        let seconds = clock.read().now.mono.since(began).as_secs() + 1;
+        let text = String::from_utf8(seen.0.lock().unwrap().clone()).unwrap();
+        for what in ["agent registered", "agent is gone"] {
+            let lines = text.lines().filter(|line| line.contains(what)).count() as u64;
+            assert!((100..=100 * seconds).contains(&lines), "{lines} lines in {seconds} s: {what}");
+        }
     }
 }
