@@ -11,6 +11,7 @@ use crate::sip::peer::Peer;
 use crate::sip::transaction::Traffic;
 use crate::sip::wire::Message;
 use crate::time::{Instant, Now};
+use crate::transport::shed::Share;
 
 /// A shard's exchange and its meters.
 pub struct Metered {
@@ -37,6 +38,10 @@ impl Core for Metered {
 
     fn next_deadline(&self) -> Option<Instant> {
         self.exchange.next_deadline()
+    }
+
+    fn shed(&mut self, now: Instant, may: bool) -> Share {
+        self.exchange.shed(now, may)
     }
 
     fn standing<'m>(&self, message: &'m [u8]) -> Option<Standing<'m>> {

@@ -17,7 +17,7 @@ use super::help::Help;
 use super::hosts::Hosts;
 use super::trunks::Trunks;
 use crate::number::E164;
-use crate::routing::{Agent, Text, Trunk};
+use crate::routing::{Agent, Trunk};
 use crate::sip::peer::ListenerId;
 use crate::time::Instant;
 
@@ -255,12 +255,8 @@ impl Desk for SharedDesk {
         self.loops.give(&(caller, did));
     }
 
-    fn help_is_called(&self, by: &Agent, now: Instant) {
-        self.help.called(by, now);
-    }
-
-    fn called_for_help(&self, did: E164, now: Instant) -> Option<Text> {
-        self.help.caller(did, now)
+    fn help(&self) -> &Help {
+        &self.help
     }
 
     fn hosts(&self) -> &Hosts {

@@ -36,9 +36,14 @@ impl Help {
         self.until.fetch_max(until.as_micros(), Ordering::Release);
     }
 
+    /// Whether anybody may be called back yet.
+    pub fn is_remembered(&self, now: Instant) -> bool {
+        self.until.load(Ordering::Acquire) > now.as_micros()
+    }
+
     /// Who has called for help and shown this number.
     pub fn caller(&self, number: E164, now: Instant) -> Option<Text> {
-        if self.until.load(Ordering::Acquire) <= now.as_micros() {
+        if !self.is_remembered(now) {
             return None;
         }
         let called = self.by_number.get(&number.to_bits())?;

@@ -24,6 +24,7 @@ use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::transaction::Outgoing;
 use crate::time::{Instant, Now};
 use crate::transport::Event;
+use crate::transport::shed::Share;
 use crate::transport::streams::Streams;
 use crate::transport::udp::{self, Datagram, Waited};
 
@@ -37,6 +38,11 @@ pub trait Core: 'static {
 
     /// When [`Input::Due`] is wanted next.
     fn next_deadline(&self) -> Option<Instant>;
+
+    /// How many of 256 new INVITEs are to be dropped before it has to read them; none unless they `may`.
+    fn shed(&mut self, _now: Instant, _may: bool) -> Share {
+        0
+    }
 
     /// The turn's messages are about to be sent: takes its notices out of `out`, in order. Once a turn.
     fn report(&mut self, out: &mut Effects, to: &mut dyn Notices<Self::Notice>);
@@ -148,9 +154,9 @@ impl<C: Core, O: Owners> Shard<C, O> {
         let Surroundings { index, clock, owners, slots, seats, ports, streams, events, inbox, notices, tap } =
             around;
         let effects = Effects { marks: tap.as_ref().map(|_| Vec::new()), ..Effects::default() };
-        let (tally, dropping) = (Tally::new(), Rate::default());
+        let (tally, dropping, shedding) = (Tally::new(), Rate::default(), Rate::default());
         Shard {
-            mind: Mind { core, effects, index, owners, slots, tally, dropping, tap },
+            mind: Mind { core, effects, index, owners, slots, tally, dropping, shedding, tap },
             clock,
             seats,
             ports,
@@ -199,6 +205,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
         self.mind.core.report(&mut self.mind.effects, &mut *self.notices);
         self.send();
         self.publish();
+        self.shed(now.mono);
         more |= !self.undelivered.is_empty();
         match inbox {
             Turn::Stop => Turn::Stop,
@@ -366,13 +373,33 @@ impl<C: Core, O: Owners> Shard<C, O> {
         self.mind.effects.out.sends = sends;
     }
 
+    /// Lets the ports drop what the core has no time to refuse.
+    fn shed(&mut self, now: Instant) {
+        let may = self.ports.iter().all(|(_, port)| port.may_shed());
+        let share = self.mind.core.shed(now, may);
+        for (_, port) in &mut self.ports {
+            port.shed(share);
+        }
+    }
+
     fn publish(&mut self) {
-        let (mut kept, mut dropped) = (0, 0);
+        let (mut kept, mut dropped, mut shed) = (0, 0, 0);
         for (_, port) in &mut self.ports {
             let counts = port.take_counts();
             dropped += counts.dropped;
+            shed += counts.shed;
             self.mind.tally.full(Queue::UdpSend, counts.overflowed);
             kept += port.kept();
+        }
+        if shed > 0 {
+            self.mind.tally.shed(shed);
+            if let Line::Log { more } = self.mind.shedding.occur(self.clock.read().now.mono) {
+                tracing::warn!(
+                    shed,
+                    more,
+                    "far more calls than can be taken: some are dropped without an answer"
+                );
+            }
         }
         if dropped > 0 {
             self.mind.tally.dropped(dropped);
@@ -458,6 +485,7 @@ struct Mind<C, O> {
     slots: Vec<Slot<C>>,
     tally: Tally,
     dropping: Rate,
+    shedding: Rate,
     tap: Option<Tap>,
 }
 

@@ -70,6 +70,7 @@ pub struct Tally {
     handles: Vec<Option<Counter>>,
     touched: Vec<usize>,
     dropped: Counter,
+    shed: Counter,
     full: [Counter; 3],
     depth: [Gauge; 3],
     depths: [usize; 3],
@@ -83,6 +84,7 @@ impl Tally {
             handles: vec![None; cells],
             touched: Vec::with_capacity(cells),
             dropped: counter!("strowger_udp_dropped_total"),
+            shed: counter!("strowger_rejected_total", "reason" => "shed"),
             full: Queue::ALL.map(|queue| counter!("strowger_queue_full_total", "queue" => queue.label())),
             depth: Queue::ALL.map(|queue| gauge!("strowger_queue_depth", "queue" => queue.label())),
             depths: [0; 3],
@@ -112,6 +114,11 @@ impl Tally {
     /// Counts datagrams that the kernel dropped.
     pub fn dropped(&self, datagrams: u64) {
         self.dropped.increment(datagrams);
+    }
+
+    /// Counts new calls that were dropped unread.
+    pub fn shed(&self, calls: u64) {
+        self.shed.increment(calls);
     }
 
     /// Counts what a full queue turned away.

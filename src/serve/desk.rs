@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::Desk;
 use crate::engine::exchange::binding::Directory;
+use crate::engine::help::Help;
 use crate::engine::hosts::Hosts;
 use crate::engine::trunks::Trunks;
 use crate::number::E164;
-use crate::routing::{Agent, Text, Trunk};
+use crate::routing::{Agent, Trunk};
 use crate::sip::peer::ListenerId;
 use crate::store::Recorder;
 use crate::time::Instant;
@@ -69,12 +70,8 @@ impl Desk for StoredDesk {
         self.shared.ringing_ended(caller, did);
     }
 
-    fn help_is_called(&self, by: &Agent, now: Instant) {
-        self.shared.help_is_called(by, now);
-    }
-
-    fn called_for_help(&self, did: E164, now: Instant) -> Option<Text> {
-        self.shared.called_for_help(did, now)
+    fn help(&self) -> &Help {
+        Desk::help(&*self.shared)
     }
 
     fn hosts(&self) -> &Hosts {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::engine::exchange::{Effects, Input};
 use crate::engine::precedence::Standing;
 use crate::time::{Instant, Now};
+use crate::transport::shed::Share;
 
 /// A shard's core, as the world drives it.
 pub trait Core {
@@ -21,6 +22,11 @@ pub trait Core {
     /// The same for what calls wait for: nothing, once the world is at rest.
     fn next_deadline_of_calls(&self) -> Option<Instant> {
         self.next_deadline()
+    }
+
+    /// How many of 256 new INVITEs are to be dropped unread (R14).
+    fn shed(&mut self, _now: Instant) -> Share {
+        0
     }
 
     /// What it holds.

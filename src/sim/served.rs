@@ -24,10 +24,11 @@ use crate::engine::precedence::Standing;
 use crate::engine::shard::guard;
 use crate::engine::trunks::Trunks;
 use crate::number::{Country, E164};
-use crate::routing::{Agent, Table, Text, Trunk};
+use crate::routing::{Agent, Table, Trunk};
 use crate::sip::digest::Nonces;
 use crate::sip::peer::{ListenerId, Transport};
 use crate::time::{Instant, Now};
+use crate::transport::shed::Share;
 
 /// Makes real exchanges.
 pub struct Served {
@@ -150,6 +151,10 @@ impl Core for Shard {
 
     fn next_deadline_of_calls(&self) -> Option<Instant> {
         self.exchange.next_deadline_of_calls()
+    }
+
+    fn shed(&mut self, now: Instant) -> Share {
+        self.exchange.shed(now, true)
     }
 
     fn census(&self) -> Census {
@@ -336,12 +341,8 @@ impl Desk for Counter {
         self.give(format!("ringing of {caller} at {did}"));
     }
 
-    fn help_is_called(&self, by: &Agent, now: Instant) {
-        self.help.called(by, now);
-    }
-
-    fn called_for_help(&self, did: E164, now: Instant) -> Option<Text> {
-        self.help.caller(did, now)
+    fn help(&self) -> &Help {
+        &self.help
     }
 
     fn hosts(&self) -> &Hosts {

@@ -26,6 +26,7 @@ use crate::engine::exchange::{Effects, Input};
 use crate::engine::precedence;
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::time::{Instant, Now, Wall};
+use crate::transport::shed::Share;
 
 /// Wall time at the world's beginning: 2026-11-01T10:00:00Z.
 const BEGINNING: u64 = 1_793_527_200_000;
@@ -393,6 +394,15 @@ impl World {
         for shard in 0..self.cores.len() {
             self.feed(shard, Input::Drain);
         }
+    }
+
+    /// The shards find messages in their queues that have lain so long; how many of 256 new INVITEs each of them would
+    /// have dropped unread.
+    pub fn lags(&mut self, age: Duration) -> Vec<Share> {
+        for shard in 0..self.cores.len() {
+            self.feed(shard, Input::Backlog { age, lost: 0 });
+        }
+        self.cores.iter_mut().map(|core| core.shed(self.now)).collect()
     }
 
     /// The record ids of the calls in progress.

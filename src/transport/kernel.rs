@@ -57,6 +57,8 @@ pub struct Counts {
     pub sends: u64,
     /// Datagrams that the kernel dropped because our receive buffer was full (`SO_RXQ_OVFL`).
     pub dropped: u64,
+    /// New INVITEs that the kernel dropped because we asked for it.
+    pub shed: u64,
     /// Datagrams dropped because the kernel's send buffer and ours were full.
     pub overflowed: u64,
     /// Datagrams that the kernel did not take at first, for an error of theirs or of an earlier one (ICMP).

@@ -14,6 +14,7 @@ pub mod icmp;
 mod kernel;
 mod nudge;
 mod pipe;
+pub mod shed;
 pub mod sources;
 pub mod streams;
 pub mod tcp;

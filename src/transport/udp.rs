@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrIn, SockaddrIn6, setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::kernel::{Arrival, Delivery, FEW, Headers, Kernel, REST, STRIDE};
+use super::shed::{self, Share};
 use super::sources::Sources;
 use super::{icmp, nudge};
 
@@ -110,6 +111,11 @@ pub struct Port {
     /// A wait has filled `arrivals`; whether there may be more.
     waited: Option<bool>,
     overflow_total: u32,
+    may_shed: bool,
+    /// What the kernel drops of new INVITEs.
+    share: Share,
+    /// It does, or did when some of what waits yet was sent: drops are lots.
+    sheds: bool,
     counts: Counts,
 }
 
@@ -124,6 +130,7 @@ impl Port {
         // Every call but that of `wait` says itself that it does not wait.
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(LONGEST_WAIT))?;
+        let may_shed = SockRef::from(&socket).recv_buffer_size()? >= RECEIVE_BUFFER / 2;
         Ok(Port {
             socket: Rc::new(register(socket, Interest::READABLE | Interest::ERROR)?),
             kernel,
@@ -135,6 +142,9 @@ impl Port {
             writable: None,
             waited: None,
             overflow_total: 0,
+            may_shed,
+            share: 0,
+            sheds: false,
             counts: Counts::default(),
         })
     }
@@ -228,16 +238,20 @@ impl Port {
 
     /// One receive call with so many slots, after those that are filled. True: it filled all of them.
     fn fill(&mut self, flags: MsgFlags, slots: usize) -> nix::Result<bool> {
-        let Port { socket, kernel, buffer, arrivals, overflow_total, counts, .. } = self;
+        let Port { socket, kernel, buffer, arrivals, overflow_total, share, sheds, counts, .. } = self;
         let before = arrivals.len();
         counts.receives += 1;
         let free = &mut buffer[before * STRIDE..];
         let overflow = kernel.receive(socket.as_raw_fd(), flags, slots, free, arrivals)?;
         if let Some(total) = overflow {
-            counts.dropped += u64::from(total.wrapping_sub(*overflow_total));
+            let more = u64::from(total.wrapping_sub(*overflow_total));
+            // The kernel's one count is of both. What overflows a buffer that is kept short is next to nothing.
+            *(if *sheds { &mut counts.shed } else { &mut counts.dropped }) += more;
             *overflow_total = total;
         }
-        Ok(arrivals.len() - before == slots)
+        let full = arrivals.len() - before == slots;
+        *sheds &= full || *share > 0;
+        Ok(full)
     }
 
     /// The datagrams of the last [`Port::receive`].
@@ -257,6 +271,24 @@ impl Port {
     /// Datagrams that the kernel dropped since [`Port::take_counts`].
     pub fn dropped(&self) -> u64 {
         self.counts.dropped
+    }
+
+    /// Whether the kernel may drop new INVITEs for it. While it does, nobody sees what finds no room: a small buffer must
+    /// tell of its losses.
+    pub fn may_shed(&self) -> bool {
+        self.may_shed
+    }
+
+    /// Lets the kernel drop that share of the new INVITEs from now on (see [`shed`]).
+    pub fn shed(&mut self, share: Share) {
+        if share == self.share {
+            return;
+        }
+        match shed::set(self.socket.get_ref(), share) {
+            Ok(()) => (self.share, self.sheds) = (share, true),
+            // What it dropped up to now, it drops until it is told otherwise.
+            Err(_) => self.may_shed = false,
+        }
     }
 
     /// Notes a datagram of this turn; [`Port::flush`] sends it.
@@ -469,6 +501,35 @@ mod tests {
             for _ in 0..sent {
                 assert_eq!(phone.recv(&mut [0; 16]).unwrap(), 4, "the others went all the same");
             }
+        });
+    }
+
+    #[test]
+    fn r14_what_the_kernel_drops_by_lot_is_no_loss_and_what_finds_no_room_is_one() {
+        /// What comes of so many datagrams and one more, which passes and brings the kernel's count along.
+        async fn take(port: &mut Port, phone: &UdpSocket, text: &str, sent: usize) -> (usize, u64, u64) {
+            let addr = port.socket.get_ref().local_addr().unwrap();
+            (0..sent).for_each(|_| assert_eq!(phone.send_to(text.as_bytes(), addr).unwrap(), text.len()));
+            let mut came = 0;
+            for _ in 0..2 {
+                phone.send_to(b"BYE", addr).unwrap();
+                ready(port).await;
+                port.receive();
+                came += port.datagrams().filter(|datagram| datagram.bytes != b"BYE").count();
+            }
+            let counts = port.take_counts();
+            (came, counts.shed, counts.dropped)
+        }
+        on_loopback(async |mut port, phone, _| {
+            assert!(!port.may_shed(), "so small a buffer has to tell of its losses");
+            let invite = "INVITE sip:+15550100@127.0.0.1 SIP/2.0";
+            port.shed(255);
+            let (came, shed, dropped) = take(&mut port, &phone, invite, 8).await;
+            assert_eq!((came as u64 + shed, shed > 0, dropped), (8, true, 0));
+            port.shed(0);
+            assert_eq!(take(&mut port, &phone, invite, 3).await, (3, 0, 0));
+            let (came, shed, dropped) = take(&mut port, &phone, &invite.repeat(20), 200).await;
+            assert_eq!((came as u64 + dropped >= 200, dropped > 0, shed), (true, true, 0));
         });
     }
 

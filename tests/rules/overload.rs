@@ -32,10 +32,13 @@ impl Shard {
         Shard { core, at: millis(1), effects: Effects::default(), calls: 0 }
     }
 
-    fn feed(&mut self, input: Input<'_>) {
+    fn now(&self) -> Now {
         let micros = u64::try_from(self.at.as_micros()).unwrap_or(u64::MAX);
-        let now = Now { mono: Instant::from_micros(micros), wall: Wall(micros / 1_000) };
-        self.core.handle(now, input, &mut self.effects);
+        Now { mono: Instant::from_micros(micros), wall: Wall(micros / 1_000) }
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        self.core.handle(self.now(), input, &mut self.effects);
     }
 
     /// Messages lie so long, for half a second.
@@ -117,6 +120,23 @@ fn r14_messages_that_lie_long_in_our_queues_keep_new_calls_out_until_they_do_no_
     shard.lags(Duration::ZERO);
     shard.at += seconds(3);
     (0..5).for_each(|_| shard.takes());
+}
+
+#[test]
+fn r14_far_too_many_new_calls_are_not_even_read_until_messages_lie_long_no_more() {
+    let mut shard = Shard::new(ROOMY);
+    let shed = |shard: &mut Shard| shard.core.shed(shard.now().mono);
+    shard.takes();
+    assert_eq!(shed(&mut shard), 0);
+    shard.lags(millis(300));
+    let most = shed(&mut shard);
+    assert!(most > 200, "{most} of 256");
+    assert!(shard.core.next_deadline().is_some_and(|at| at <= shard.now().mono + millis(100)));
+    shard.lags(Duration::ZERO);
+    let less = shed(&mut shard);
+    assert!((1..most).contains(&less), "{less} of 256, after {most}");
+    shard.at += seconds(3);
+    assert_eq!(shed(&mut shard), 0);
 }
 
 #[test]

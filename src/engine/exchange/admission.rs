@@ -1,132 +1,181 @@
 //! Whether new calls are taken, by how long messages lie in the shard's queues.
 //!
 //! What waits is taken in the order of its arrival, so the only way to keep answers, ACK and BYE from waiting is a
-//! short queue; and the only thing that may be sent away is a new INVITE. Under load a share of them is refused,
-//! the share that keeps the queue's age near [`AIM`]: raised step by step while messages lie longer, lowered
-//! slowly while they do not (a loss-based control, RFC 7339 §5.1, on ourselves). A pause of the machine's leaves
-//! a backlog too, but one that is gone at once: nobody is refused for it.
+//! short queue; and the only thing that may be sent away is a new INVITE. Under load only a share of them is taken,
+//! the share that keeps the queue's age at [`AIM`]: it follows how far the age is from there and how fast it grows
+//! (the law of PIE, RFC 8033 §4.2; a loss-based control, RFC 7339 §5.1, on ourselves). The age of 20 ms is the least
+//! that was seen in them: what stands, not what a burst brings. A pause of the machine's leaves a backlog too, but
+//! one that is gone at once: nobody is refused for it.
 
 use std::time::Duration;
 
+use super::shedding::Shedding;
 use crate::time::Instant;
+use crate::transport::shed::Share;
 
-/// How long messages may lie in our queues under load. Some twenty turns of 64 datagrams: shorter, and a turn that
-/// is a little longer counts as overload; longer, and a receive buffer of 8 MB (0.1 s at 100,000 messages/s)
-/// is full before it shows.
-pub const AIM: Duration = Duration::from_millis(20);
+/// How long messages lie in our queues under load. A few turns of 64 datagrams: shorter, and the processor would
+/// have nothing to do in between; longer, and a receive buffer of 8 MB (0.1 s at 100,000 messages/s) is full before
+/// it shows.
+const AIM: Duration = Duration::from_millis(15);
 
 /// A backlog that is worked off within this is no overload: the machine paused, or a burst came.
-pub const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Messages that lie so long: no new call at all, the share is for the small corrections.
-const LATE: Duration = Duration::from_millis(60);
+const LATE: Duration = Duration::from_millis(100);
 
 /// How often the share changes.
-const STEP: Duration = Duration::from_millis(10);
+const WINDOW: Duration = Duration::from_millis(20);
 
-/// The whole, in which shares are counted.
-const WHOLE: u32 = 10_000;
+/// By which part of itself it falls for each ms that the queue is older than [`AIM`], and for each by which it has
+/// grown older since the last window; and by which it rises for each ms less.
+const BY_DISTANCE: f64 = 0.0016;
+const BY_GROWTH: f64 = 0.02;
 
-/// Up by so much in a step in which messages lay too long: about as fast as down, so that the queue neither grows
-/// nor runs dry.
-const UP: u32 = 100;
+/// It rises by no more than this in a window: from a tenth to all in 1.2 s. So much too, once the queue has been
+/// empty for so many of them: how far from full it is, an empty queue does not say.
+const RISE: f64 = 0.04;
+const EMPTY: u32 = 5;
 
-/// Up by so much in a step in which they lay far too long, and at the beginning: from none to half in 0.1 s.
-const UP_LATE: u32 = 500;
+/// It falls by no more than this in a window, and by this much where the kernel dropped messages.
+const FALL: f64 = 0.4;
+const FALL_LOST: f64 = 0.2;
 
-/// Up by so much in a step in which the kernel dropped messages.
-const UP_LOST: u32 = 2_000;
+/// The share at the beginning of an overload.
+const FIRST: f64 = 0.9;
 
-/// Down by this part of itself, and by a little that it ends at all: from half to a twentieth in 1.4 s, to none in 2 s.
-const DOWN_PART: u32 = 64;
-const DOWN: u32 = 10;
+/// The least, from which it comes back to all in 3 s. What the queue does with none taken says nothing of what it would
+/// do with some.
+const LEAST: f64 = 0.004;
 
 /// The last part of a bound: there new calls are refused the more the fuller it is, so that a bound which is
 /// reached at one blow does not stop them all until the first of those calls is forgotten.
 const LAST_PART: usize = 10;
 
 /// The gate for new calls of one shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Admission {
-    /// Refused of [`WHOLE`] new calls.
-    share: u32,
+    /// What is taken of all new calls, above 0 to 1; the others are refused, or not even read.
+    share: f64,
     /// What is left over of the share from the calls before: it refuses evenly, and by no dice.
-    rest: u32,
-    /// Since when messages lie too long without a break.
+    rest: f64,
+    /// Since when messages lie longer than they should, without a break.
     behind: Option<Instant>,
     /// They lie too long for any new call.
     late: bool,
-    /// The step that the share was last changed in.
-    step: u64,
-    /// By how much the worst of this step raises the share.
-    up: u32,
+    /// When this window began, and the queue's least age in it.
+    window: Instant,
+    age: Option<Duration>,
+    /// The kernel dropped messages in it.
+    lost: bool,
+    /// The queue's age in the window before.
+    before: Duration,
+    /// For how many windows it has been empty.
+    empty: u32,
+    /// What is dropped unread where refusals alone are too much work.
+    shedding: Shedding,
+}
+
+impl Default for Admission {
+    /// Everything is taken.
+    fn default() -> Self {
+        Admission {
+            share: 1.0,
+            rest: 0.0,
+            behind: None,
+            late: false,
+            window: Instant::ZERO,
+            age: None,
+            lost: false,
+            before: Duration::ZERO,
+            empty: 0,
+            shedding: Shedding::default(),
+        }
+    }
 }
 
 impl Admission {
     /// The queue's age as this turn found it (zero: it is empty), and what the kernel dropped since the last.
     pub fn observe(&mut self, now: Instant, age: Duration, lost: u64) {
-        self.pass(now);
-        let since = if age > AIM { Some(*self.behind.get_or_insert(now)) } else { None };
-        self.behind = since;
-        let lasting = since.is_some_and(|since| self.share > 0 || now.since(since) >= PATIENCE);
+        self.behind = if age > AIM { Some(*self.behind.get_or_insert(now)) } else { None };
+        let lasting = self.behind.is_some_and(|since| now.since(since) >= PATIENCE);
         self.late = age > LATE && lasting;
-        let up = match (lost > 0, lasting) {
-            (true, _) => UP_LOST,
-            (false, true) if self.late || self.share == 0 => UP_LATE,
-            (false, true) => UP,
-            (false, false) => 0,
-        };
-        // The first step is not waited for.
-        if self.share == 0 {
-            self.share = up;
-        } else {
-            self.up = self.up.max(up);
+        if self.share >= 1.0 {
+            if lasting || lost > 0 {
+                self.share = FIRST;
+            }
+            (self.window, self.before, self.empty) = (now, age, 0);
+            return;
         }
+        self.age = Some(self.age.map_or(age, |least| least.min(age)));
+        self.lost |= lost > 0;
+        self.pass(now, age);
     }
 
     /// Whether a new call is taken, where `held` of at most `bound` have their state here.
     pub fn admits(&mut self, now: Instant, held: usize, bound: usize) -> bool {
-        self.pass(now);
+        self.pass(now, Duration::ZERO);
         if self.late {
             return false;
         }
-        self.rest += self.share.max(crowding(held, bound));
-        let refused = self.rest >= WHOLE;
+        self.rest += (1.0 - self.share / self.shedding.read()).max(crowding(held, bound));
+        let refused = self.rest >= 1.0;
         if refused {
-            self.rest -= WHOLE;
+            self.rest -= 1.0;
         }
         !refused
     }
 
-    /// Changes the share for the steps that are over.
-    fn pass(&mut self, now: Instant) {
-        let step = now.as_micros() / STEP.as_micros() as u64;
-        let passed = step.saturating_sub(self.step);
-        if passed == 0 {
+    /// How many of 256 new INVITEs are to be dropped unread from now on; none unless they `may`.
+    pub fn shed(&mut self, now: Instant, may: bool) -> Share {
+        self.pass(now, Duration::ZERO);
+        self.shedding.share(now, if may { self.share } else { 1.0 })
+    }
+
+    /// When that changes, if nothing comes until then.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.shedding.deadline()
+    }
+
+    /// Changes the share for the windows that are over. `age`: what now waits has waited so long.
+    fn pass(&mut self, now: Instant, age: Duration) {
+        let passed = now.since(self.window).as_micros() / WINDOW.as_micros();
+        if self.share >= 1.0 || passed == 0 {
             return;
         }
-        self.step = step;
-        let up = std::mem::take(&mut self.up);
-        self.share = (self.share + up).min(WHOLE);
-        for _ in u64::from(up > 0)..passed {
-            if self.share == 0 {
-                break;
-            }
-            self.share = self.share.saturating_sub(self.share / DOWN_PART + DOWN);
-        }
+        self.window = now;
+        let least = self.age.take().unwrap_or_default();
+        self.empty = if least.is_zero() { self.empty + 1 } else { 0 };
+        let (aim, least_ms, before) = (millis(AIM), millis(least), millis(self.before));
+        let law = BY_DISTANCE * (aim - least_ms) + BY_GROWTH * (before - least_ms);
+        let change = match std::mem::take(&mut self.lost) {
+            true => -FALL_LOST,
+            false if self.empty > EMPTY => RISE,
+            false => law.clamp(-FALL, RISE),
+        };
+        self.before = least;
+        // Windows in which nobody looked were silent ones, unless it was we who paused.
+        let silent = if age > WINDOW { 0 } else { i32::try_from(passed - 1).unwrap_or(i32::MAX) };
+        let risen = (self.share * (1.0 + change)).max(LEAST) * (1.0 + RISE).powi(silent);
+        self.share = risen.min(1.0);
     }
 }
 
-/// The share that is refused because a bound is near.
-fn crowding(held: usize, bound: usize) -> u32 {
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// The share that is refused because a bound is near, 0 to 1.
+fn crowding(held: usize, bound: usize) -> f64 {
     let last = bound / LAST_PART;
     let over = held.saturating_sub(bound - last).min(last);
-    u32::try_from(over * WHOLE as usize / last.max(1)).unwrap_or(WHOLE)
+    over as f64 / last.max(1) as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::shed;
     use std::collections::VecDeque;
 
     /// What an INVITE costs at its coming when it is taken, what the rest of its call costs, and what a refusal
@@ -149,6 +198,9 @@ mod tests {
         room: usize,
         next_call: u64,
         lost: u64,
+        /// Of 256 new calls so many are dropped before they come to the queue, and what is left over of that.
+        share: Share,
+        rest: u32,
     }
 
     /// What became of the calls of a while.
@@ -170,6 +222,8 @@ mod tests {
                 room,
                 next_call: 0,
                 lost: 0,
+                share: 0,
+                rest: 0,
             }
         }
 
@@ -185,6 +239,7 @@ mod tests {
                 told.oldest = told.oldest.max(waits);
                 let now = Instant::from_micros(self.now);
                 self.gate.observe(now, Duration::from_micros(waits), lost);
+                self.share = self.gate.shed(now, self.room >= 7_000);
                 for (_, is_call) in self.queue.drain(..TURN.min(self.queue.len())) {
                     self.now += match is_call {
                         false => REST,
@@ -223,6 +278,9 @@ mod tests {
                 } else {
                     self.coming.pop_front();
                 }
+                if is_call && self.is_shed() {
+                    continue;
+                }
                 if self.queue.len() < self.room {
                     self.queue.push_back((at, is_call));
                 } else {
@@ -232,7 +290,17 @@ mod tests {
         }
     }
 
-    /// Calls/s that one processor can carry beside so many refusals.
+    impl Shard {
+        fn is_shed(&mut self) -> bool {
+            self.rest += u32::from(self.share);
+            let is_shed = self.rest >= u32::from(shed::WHOLE);
+            self.rest %= u32::from(shed::WHOLE);
+            is_shed
+        }
+    }
+
+    /// Calls/s that one processor can carry, and beside the refusal of all others of so many.
+    const CAPACITY: u64 = 1_000_000 / (TAKEN + REST);
     fn capacity(offered: u64) -> u64 {
         (1_000_000 - offered * REFUSED) / (TAKEN + REST - REFUSED)
     }
@@ -260,6 +328,21 @@ mod tests {
             let share = told.taken * 100 / (capacity(rate) * 20);
             assert!(share >= 80, "{rate}/s, later {later}: {share} %");
             assert!(told.lost * 100 <= rate * 20, "{rate}/s, later {later}: {} lost", told.lost);
+        }
+    }
+
+    #[test]
+    fn r14_many_times_the_load_costs_a_tenth_of_what_can_be_carried_at_most() {
+        for (times, later) in [(3, 1), (5, 1), (5, 50), (20, 1), (50, 20)] {
+            let mut shard = Shard::new(7_000);
+            shard.offered(5_000, 1_000, later);
+            shard.offered(CAPACITY * times, 3_000, later);
+            let told = shard.offered(CAPACITY * times, 20_000, later);
+            let share = told.taken * 100 / (CAPACITY * 20);
+            assert!(share >= 90, "{times} times, later {later}: {share} %");
+            assert_eq!(told.lost, 0, "{times} times, later {later}");
+            shard.offered(200, 2_500, later);
+            assert_eq!((shard.offered(200, 2_000, later).refused, shard.share), (0, 0));
         }
     }
 
@@ -294,7 +377,7 @@ mod tests {
 
     #[test]
     fn r14_a_share_is_refused_evenly_and_no_dice_are_cast() {
-        let mut gate = Admission { share: WHOLE / 4, ..Admission::default() };
+        let mut gate = Admission { share: 0.75, ..Admission::default() };
         let taken: Vec<bool> = (0..8).map(|_| gate.admits(Instant::ZERO, 0, 1)).collect();
         assert_eq!(taken, [true, true, true, false, true, true, true, false]);
     }
@@ -303,8 +386,8 @@ mod tests {
     fn r14_near_a_bound_calls_are_refused_the_more_the_fuller_it_is() {
         let mut gate = Admission::default();
         let mut refused = |held| (0..100).filter(|_| !gate.admits(Instant::ZERO, held, 1_000)).count();
-        assert_eq!([0, 900, 925, 950, 990].map(&mut refused), [0, 0, 25, 50, 90]);
-        assert_eq!((crowding(0, 1), crowding(2, 3)), (0, 0), "a tiny bound has no last part");
+        assert_eq!([0, 900, 925, 950, 975].map(&mut refused), [0, 0, 25, 50, 75]);
+        assert_eq!((crowding(0, 1), crowding(2, 3)), (0.0, 0.0), "a tiny bound has no last part");
     }
 
     #[test]

@@ -24,14 +24,14 @@ impl Exchange {
     pub(super) fn must_be_taken(&self, now: Now, invite: &Message<'_>, origin: &Origin) -> bool {
         let back = |trunk: &Trunk| {
             let did = trunk.read_dialled(&dialled(invite, trunk));
-            did.is_some_and(|did| self.desk.called_for_help(did, now.mono).is_some())
+            did.is_some_and(|did| self.desk.help().caller(did, now.mono).is_some())
         };
         self.calls_for_help(invite, origin) || origin.trunk().is_some_and(|trunk| back(trunk))
     }
 
     /// Who has called for help in the last half hour by this number, and is to be reached by it (R13).
     pub(super) fn who_called_for_help(&self, did: E164, now: Now) -> Option<Arc<Agent>> {
-        let name = self.desk.called_for_help(did, now.mono)?;
+        let name = self.desk.help().caller(did, now.mono)?;
         self.table.agent(&name).cloned()
     }
 }

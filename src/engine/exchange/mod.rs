@@ -2,7 +2,7 @@
 //! an operator's wish comes in; bytes to send and notices come out. No socket, clock, task or lock.
 //!
 //! - [`abilities`]: what we say that we can.
-//! - [`admission`]: whether new calls are taken.
+//! - [`admission`]: whether new calls are taken; [`shedding`]: what is not even read.
 //! - [`arrive`]: requests outside a dialog, and how a call begins.
 //! - [`authenticate`]: who an agent is; [`register`]: where its phones are; [`binding`]: who keeps that.
 //! - [`within`]: requests within a dialog.
@@ -44,6 +44,7 @@ mod refer;
 mod register;
 mod replace;
 mod reply;
+mod shedding;
 mod slot;
 mod story;
 mod switchboard;
@@ -57,13 +58,14 @@ use std::time::Duration;
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId, Timer};
 use crate::number::{Country, E164};
-use crate::routing::{Agent, Origin, Table, Text, Trunk, Urgency};
+use crate::routing::{Agent, Origin, Table, Trunk, Urgency};
 use crate::sip::digest::Nonces;
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::transaction::{self, Outbox, Transactions};
 use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
 
+use crate::engine::help::Help;
 use crate::engine::hosts::Hosts;
 use crate::engine::trunks::{Failure, Trunks};
 
@@ -281,10 +283,8 @@ pub trait Desk: Send + Sync {
     /// A caller's call to a DID begins to ring: how many ring now from that caller, and of them to that DID.
     fn ringing_began(&self, caller: E164, did: E164) -> (u32, u32);
     fn ringing_ended(&self, caller: E164, did: E164);
-    /// Somebody calls for help, or has done so just now.
-    fn help_is_called(&self, by: &Agent, now: Instant);
-    /// The agent who has called for help in the last half hour, and shown this number (R13).
-    fn called_for_help(&self, did: E164, now: Instant) -> Option<Text>;
+    /// Who has just called for help (R13).
+    fn help(&self) -> &Help;
     /// Where the agents' phones are.
     fn directory(&self) -> &dyn Directory;
     /// How the trunks are.
@@ -303,7 +303,7 @@ pub trait Desk: Send + Sync {
             Origin::Agent { agent, .. } => {
                 self.seat_agent(agent);
                 if urgency.is_emergency() {
-                    self.help_is_called(agent, now);
+                    self.help().called(agent, now);
                 }
                 true
             }
@@ -313,7 +313,7 @@ pub trait Desk: Send + Sync {
     /// It has ended.
     fn leave(&self, origin: &Origin, urgency: &Urgency, now: Instant) {
         if let (Origin::Agent { agent, .. }, true) = (origin, urgency.is_emergency()) {
-            self.help_is_called(agent, now);
+            self.help().called(agent, now);
         }
         match origin {
             Origin::Trunk(trunk) => self.free_trunk(trunk),
@@ -511,7 +511,7 @@ impl Exchange {
     /// When [`Input::Due`] is wanted next.
     pub fn next_deadline(&self) -> Option<Instant> {
         let ours = [self.timers.next_deadline(), self.asks.next_deadline()];
-        ours.into_iter().flatten().chain(self.transactions.next_deadline()).min()
+        ours.into_iter().chain([self.transactions.next_deadline(), self.admission.deadline()]).flatten().min()
     }
 
     /// The same for what calls wait for: whom we ask again and again is left aside, and timers of transactions that are

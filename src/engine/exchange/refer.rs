@@ -95,7 +95,7 @@ impl Exchange {
             return;
         }
         if let Some(help) = help {
-            self.desk.help_is_called(&agent, now.mono);
+            self.desk.help().called(&agent, now.mono);
             out.notices.push(Notice::Said(help));
         }
         self.happen(now, slot, Event::Refers { by: leg, to }, out);
