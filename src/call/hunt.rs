@@ -199,6 +199,7 @@ impl Turn<'_> {
             return;
         }
         let leg = self.through(target, number, trunk);
+        let leg = self.alive(leg, &[]);
         self.ring(leg, None);
     }
 
@@ -220,6 +221,7 @@ impl Turn<'_> {
             full.push(trunk.clone());
             let again = self.through(leg.target, number.clone(), next);
             leg = Leg { depth: leg.depth, alternates: std::mem::take(&mut leg.alternates), ..again };
+            leg = self.alive(leg, &full);
         };
         let line = match before.and_then(|id| self.leg(id)) {
             Some(before) => before.line,
@@ -433,6 +435,7 @@ impl Turn<'_> {
         let called = leg.called().cloned().zip(next_trunk);
         let (target, depth) = (leg.target, leg.depth);
         let through_it = called.map(|(number, trunk)| self.through(target, number, trunk));
+        let through_it = through_it.map(|leg| self.alive(leg, &[]));
         let next = next_gateway.or(next_flow).or(through_it.map(|leg| Leg { depth, ..leg }));
         let Some(leg) = self.leg(id) else { return Course::Rings(hunt) };
         let alternates = std::mem::take(&mut leg.alternates);

@@ -40,6 +40,8 @@ pub struct Exit {
     /// None: it has none that we know, and cannot be called.
     pub addr: Option<SocketAddr>,
     pub transport: Transport,
+    /// Its gateway is down: it comes behind all that are not.
+    pub is_down: bool,
 }
 
 /// The exits of a trunk in the order in which one call tries them, and how far it has come. The order is made once,
@@ -69,6 +71,11 @@ impl Exits {
     /// Where it is called now.
     pub fn current(&self) -> Option<&Exit> {
         self.all.get(usize::from(self.at))
+    }
+
+    /// Whether everything that is yet to be tried is down.
+    pub fn is_down(&self) -> bool {
+        self.current().is_none_or(|exit| exit.is_down)
     }
 
     /// The same at the next one; None: this is the last.

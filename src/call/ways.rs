@@ -65,6 +65,23 @@ impl Turn<'_> {
         Leg::new(target, Destination::Gateway { number, trunk, exits }, shown, self.now.mono)
     }
 
+    /// The same call through a trunk that lives, where all gateways of this one are down and one of the others has not
+    /// been tried and is not `full`: a gateway that is down is tried last (R14).
+    pub(super) fn alive(&mut self, leg: Leg, full: &[Arc<Trunk>]) -> Leg {
+        let mut passed: SmallVec<[Arc<Trunk>; 1]> = full.into();
+        while leg.is_at_a_dead_end()
+            && let Destination::Gateway { number, .. } = &leg.to
+            && let Some(next) = self.next_trunk(&leg, &passed)
+        {
+            passed.push(Arc::clone(&next));
+            let other = self.through(leg.target, number.clone(), next);
+            if !other.is_at_a_dead_end() {
+                return Leg { depth: leg.depth, alternates: leg.alternates, ..other };
+            }
+        }
+        leg
+    }
+
     /// Who calls for help does not wait for a trunk that has said 100 and nothing more, as long as there is another.
     pub(super) fn insists(&mut self, id: LegId) {
         let Some(leg) = self.call.leg(id).filter(|leg| leg.state == LegState::Calling) else { return };
@@ -109,6 +126,14 @@ impl Leg {
     fn has_another_gateway(&self) -> bool {
         match &self.to {
             Destination::Gateway { exits, .. } => exits.next().is_some(),
+            Destination::Phone { .. } | Destination::Inside(_) => false,
+        }
+    }
+
+    /// Whether every gateway that it has left is down.
+    fn is_at_a_dead_end(&self) -> bool {
+        match &self.to {
+            Destination::Gateway { exits, .. } => exits.is_down(),
             Destination::Phone { .. } | Destination::Inside(_) => false,
         }
     }

@@ -122,6 +122,33 @@ fn r14_a_gateway_is_down_after_two_options_without_any_answer_and_is_tried_last(
 }
 
 #[test]
+fn r14_a_trunk_whose_gateways_are_all_down_is_tried_behind_the_others_and_not_skipped() {
+    let trunks: String = ["mobile", "spare"].iter().enumerate().map(|(at, name)| {
+        let gateway = layout::gateway_addr(at);
+        format!(
+            "[[trunk]]\nname = \"{name}\"\ngateways = [{{ uri = \"sip:{gateway}\" }}]\noutbound = true\npriority = {at}\n\n"
+        )
+    }).collect();
+    let carrier = format!(
+        "[[trunk]]\nname = \"carrier\"\nfrom = [\"{}/32\"]\noptions_interval = 0\n\n",
+        layout::CARRIER.ip()
+    );
+    let mut call = Setup::new(served(), &format!("{carrier}{trunks}{}", did_forward())).before_any_call();
+    assert_eq!(tried(&mut call), ["gateway1", "gateway2"]);
+    call.is_cut_off("gateway1", seconds(300));
+    call.after(seconds(120));
+    assert_eq!(call.world.said, ["mobile 0 down: no answer to OPTIONS"]);
+    call.call_id = call.world.dials(DID, Manner::default());
+    call.settle();
+    let invited = |call: &mut Call| ["us → gateway1", "us → gateway2"].map(|way| count(call, way, "INVITE"));
+    assert_eq!(invited(&mut call), [0, 1], "nobody waits for the other");
+    call.refuses("gateway2", 503).settle();
+    assert_eq!(invited(&mut call), [1, 1]);
+    call.after(seconds(40));
+    assert!(call.caller_is_told().is_some_and(|code| code >= 400));
+}
+
+#[test]
 fn r14_calls_return_within_two_intervals_after_it_comes_back() {
     for interval in [2, 5, 30, 120] {
         let mut call = asked(interval, "").before_any_call();

@@ -85,6 +85,20 @@ fn r13_911_goes_out_while_every_limit_is_exhausted_and_the_first_trunk_is_dead()
 }
 
 #[test]
+fn r13_a_trunk_that_is_known_to_be_dead_keeps_no_call_for_help_waiting() {
+    let text = written("", "").replace("options_interval = 0\npriority", "options_interval = 30\npriority");
+    let mut call = Setup::new(served(), &text).before_any_call();
+    call.is_cut_off("gateway1", seconds(600));
+    call.after(seconds(120));
+    assert_eq!(call.world.said, ["mobile 0 down: no answer to OPTIONS"]);
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    let mut call = call.ringing(["gateway2"]);
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 0);
+    call.refuses("gateway2", 486).settle();
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 1, "but it is tried");
+}
+
+#[test]
 fn r13_whatever_a_trunk_answers_the_next_one_is_called_for_help() {
     for code in [302, 403, 404, 486, 503, 603] {
         let mut call = town("", "").before_any_call();

@@ -73,11 +73,12 @@ impl Lines for Switchboard<'_> {
 /// Where a trunk may be left, in the order in which it is tried now (R14).
 pub(super) fn exits_of(desk: &dyn Desk, names: &mut Namer, trunk: &Trunk, now: Instant) -> Exits {
     let known = desk.trunks().of(&trunk.name);
-    let is_down = |at| known.as_ref().is_some_and(|known| known.is_down(trunk, at));
-    let turn = trunk.in_turn(is_down, || names.draw());
+    let down = |at| known.as_ref().is_some_and(|known| known.is_down(trunk, at));
+    let turn = trunk.in_turn(down, || names.draw());
     let mut exits: SmallVec<[Exit; 4]> = SmallVec::new();
     for at in turn {
         let Some(gateway) = trunk.gateways.get(usize::from(at)) else { continue };
+        let is_down = down(usize::from(at));
         let found = gateway.host.as_ref().map(|host| desk.hosts().in_order(host, now, || names.draw()));
         let found = found.filter(|found| !found.is_empty());
         match found {
@@ -85,9 +86,10 @@ pub(super) fn exits_of(desk: &dyn Desk, names: &mut Namer, trunk: &Trunk, now: I
                 gateway: at,
                 addr: Some(addr),
                 transport,
+                is_down,
             })),
             None => {
-                exits.push(Exit { gateway: at, addr: gateway.addr, transport: gateway.transport });
+                exits.push(Exit { gateway: at, addr: gateway.addr, transport: gateway.transport, is_down });
             }
         }
     }
