@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::abilities::{Abilities, unsupported};
 use super::challenged::Login;
-use super::dialled::{dialled, emergency_of};
+use super::dialled::{Invited, dialled, emergency_of};
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Rare, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
@@ -32,13 +32,6 @@ use crate::time::Now;
 const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
 /// How much of what we do not support a 420 names, in bytes: all of a long `Require` would not fit into a datagram.
 const MAX_UNSUPPORTED: usize = 512;
-
-/// An INVITE outside a dialog, and who sent it.
-pub(super) struct Invited<'m> {
-    pub from: Peer,
-    pub invite: &'m Message<'m>,
-    pub origin: &'m Origin,
-}
 
 /// What a call begins with, beside who calls whom.
 struct Beginning {

@@ -1,6 +1,6 @@
 //! A panic was caught: what it was in ends, with its record, and nothing else does (R12).
 
-use super::arrive::Invited;
+use super::dialled::Invited;
 use super::slot::{Owner, Stage};
 use super::switchboard::Switchboard;
 use super::{Effects, Exchange, SlotKey};

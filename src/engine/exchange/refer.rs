@@ -3,12 +3,12 @@
 
 use smallvec::SmallVec;
 
-use super::abilities::{Abilities, unsupported};
+use super::abilities::Abilities;
 use super::dialled::emergency_of;
 use super::perform::glare_pause;
 use super::slot::{Owner, Referral, Subscription, Wake};
 use super::story::What;
-use super::within::Within;
+use super::within::{Within, unfit};
 use super::{Effects, Exchange, Notice, SlotKey, write_contact};
 use crate::call::event::{Event, LegId, Timer};
 use crate::call::refusal::Refusal;
@@ -277,18 +277,6 @@ impl Exchange {
     /// What a side is told that we can.
     pub(super) fn abilities(&self, key: SlotKey, leg: LegId) -> Abilities {
         self.slots.get(key).map_or(Abilities::towards(false), |slot| slot.abilities(leg))
-    }
-}
-
-/// What forbids a request within a dialog, whatever it wants.
-pub(super) fn unfit(request: &Message<'_>, abilities: Abilities) -> Option<Refusal> {
-    if unsupported(request, abilities).next().is_some() {
-        return Some(Refusal::Extension);
-    }
-    match request.max_forwards() {
-        Ok(Some(0)) => Some(Refusal::TooManyHops),
-        Ok(_) => None,
-        Err(_) => Some(Refusal::Malformed),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
+use super::abilities::{Abilities, unsupported};
 use super::arrive::write_refusal;
-use super::refer::unfit;
 use super::slot::{Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
@@ -363,6 +363,18 @@ impl Exchange {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.asked.retain(|asked| asked.transaction != id);
         }
+    }
+}
+
+/// What forbids a request within a dialog, whatever it wants.
+pub(super) fn unfit(request: &Message<'_>, abilities: Abilities) -> Option<Refusal> {
+    if unsupported(request, abilities).next().is_some() {
+        return Some(Refusal::Extension);
+    }
+    match request.max_forwards() {
+        Ok(Some(0)) => Some(Refusal::TooManyHops),
+        Ok(_) => None,
+        Err(_) => Some(Refusal::Malformed),
     }
 }
 
