@@ -139,27 +139,10 @@ mod tests {
             };
             let addr = ([192, 0, 2, 1], 5060).into();
             let peer = Peer { transport, addr, listener: ListenerId(listener), ..from };
-            let binding = Binding {
-                contact: Arc::new(Contact {
-                    uri: "sip:alice@192.0.2.1".into(),
-                    addr: Some(addr),
-                    host: None,
-                    name: None,
-                    transport,
-                    peer: Some(peer),
-                    route: Box::default(),
-                    other_flow: None,
-                }),
-                instance: None,
-                params: ";q=0.5".into(),
-                call_id: Box::default(),
-                cseq: 1,
-                from,
-                expires: now.mono + Duration::from_secs(60),
-                registered: now.wall,
-                user_agent: "".into(),
-                silence: Silence::default(),
-            };
+            let expires = now.mono + Duration::from_secs(60);
+            let params = ";q=0.5".into();
+            let bound_there = Binding::at(peer, "sip:alice@192.0.2.1", expires);
+            let binding = Binding { params, from, registered: now.wall, ..bound_there };
             let stored = stored(&binding, 7, now).expect("no connection that it ends with");
             assert_eq!(bound(&stored, &ours, now), Some(binding));
         }
