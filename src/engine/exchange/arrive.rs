@@ -522,21 +522,8 @@ impl Exchange {
         };
         let owner = self.transactions.owner(invite).unwrap_or(Owner::Nobody);
         let Ok(id) = self.transactions.accept(now.mono, key, cancel, from, Owner::Nobody) else { return };
-        let tag = match owner {
-            Owner::Caller(slot) => names::tag(slot, LegId::CALLER, 0),
-            Owner::Asked(slot, leg) => names::tag(slot, leg, 0),
-            Owner::Leg(..)
-            | Owner::Passed(..)
-            | Owner::Offered(..)
-            | Owner::Withdrawn(..)
-            | Owner::Notified(..)
-            | Owner::Refresh(..)
-            | Owner::KeepAlive(..)
-            | Owner::Pracked(..)
-            | Owner::Leaving(..)
-            | Owner::Ask(_)
-            | Owner::Nobody => names::tag(SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
-        };
+        let (slot, leg) = owner.place().unwrap_or((SlotKey { index: 0, nonce: 0 }, LegId::CALLER));
+        let tag = names::tag(slot, leg, 0);
         self.scratch.clear();
         let range =
             build::answer(&mut self.scratch, cancel, from.addr, 200, build::phrase(200), Some(&tag)).end();
