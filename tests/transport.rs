@@ -607,7 +607,7 @@ fn tcp(addr: &str) -> Listen {
 
 fn udp_peer() -> Peer {
     let addr = SocketAddr::from(([127, 0, 0, 1], 9));
-    Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None, name: None }
+    Peer::at(addr, Transport::Udp, ListenerId(0))
 }
 
 fn phone(addr: &str) -> UdpSocket {

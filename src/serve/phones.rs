@@ -82,8 +82,7 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
     if *transport != Transport::Udp || ours.is_ipv4() != addr.is_ipv4() {
         return None;
     }
-    let (listener, transport) = (ListenerId(stored.listener), Transport::Udp);
-    let from = Peer { transport, addr: source, listener, flow: None, name: None };
+    let from = Peer::at(source, Transport::Udp, ListenerId(stored.listener));
     // A phone that registers by UDP may want its calls by something else.
     let peer = match Transport::of_uri_token(stored.transport.as_bytes())? {
         Transport::Udp => Peer { addr, ..from },
@@ -130,13 +129,7 @@ mod tests {
         ];
         let now = crate::engine::clock::Clock::start().read().now;
         for (transport, listener) in [(Transport::Udp, 0), (Transport::Tcp, 1)] {
-            let from = Peer {
-                transport: Transport::Udp,
-                addr: ([192, 0, 2, 1], 40_000).into(),
-                listener: ListenerId(0),
-                flow: None,
-                name: None,
-            };
+            let from = Peer::at(([192, 0, 2, 1], 40_000).into(), Transport::Udp, ListenerId(0));
             let addr = ([192, 0, 2, 1], 5060).into();
             let peer = Peer { transport, addr, listener: ListenerId(listener), ..from };
             let expires = now.mono + Duration::from_secs(60);

@@ -356,6 +356,6 @@ impl Ways for Settings {
         let at = self.listeners.iter().position(|listener| {
             listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4()
         })?;
-        Some(Peer { transport, addr, listener: ListenerId(u8::try_from(at).ok()?), flow: None, name: None })
+        Some(Peer::at(addr, transport, ListenerId(u8::try_from(at).ok()?)))
     }
 }
