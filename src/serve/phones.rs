@@ -94,17 +94,9 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
         }
     };
     let (name, flow) = &stored.instance;
+    let route = stored.path.lines().map(Text::from).collect();
     Some(Binding {
-        contact: Arc::new(Contact {
-            uri: stored.uri.as_str().into(),
-            addr: Some(addr),
-            host: None,
-            name: None,
-            transport: peer.transport,
-            peer: Some(peer),
-            route: stored.path.lines().map(Text::from).collect(),
-            other_flow: None,
-        }),
+        contact: Arc::new(Contact::registered(stored.uri.as_str().into(), peer, route)),
         instance: (!name.is_empty()).then(|| (name.as_str().into(), *flow)),
         params: stored.params.as_str().into(),
         call_id: stored.call_id.as_slice().into(),

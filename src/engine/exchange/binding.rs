@@ -66,18 +66,8 @@ impl Binding {
     /// Of a phone that is reached where it registered from, for the tests of who keeps bindings.
     #[cfg(test)]
     pub fn at(peer: Peer, uri: &str, expires: Instant) -> Binding {
-        let contact = Contact {
-            uri: uri.into(),
-            addr: Some(peer.addr),
-            host: None,
-            name: None,
-            transport: peer.transport,
-            peer: Some(peer),
-            route: Box::default(),
-            other_flow: None,
-        };
         Binding {
-            contact: Arc::new(contact),
+            contact: Arc::new(Contact::registered(uri.into(), peer, Box::default())),
             instance: None,
             params: "".into(),
             call_id: Box::default(),
