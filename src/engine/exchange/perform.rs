@@ -219,8 +219,7 @@ impl Exchange {
         {
             asked.passed = Some(transaction);
         }
-        slot.pins += 1;
-        slot.story.say(now.mono, Way::Out, leg, What::Request(method));
+        slot.sent(now.mono, leg, method);
     }
 
     /// Answers the request that a side sent within its dialog.

@@ -168,16 +168,9 @@ impl Exchange {
         };
         let fragment = Body::new(SIPFRAG, fragment(code, q850, why).as_bytes());
         let range = w.body(fragment.header_lines(), fragment.bytes());
-        self.transactions.send(
-            now.mono,
-            transaction,
-            Method::Notify,
-            &self.scratch[range],
-            peer,
-            &mut out.out,
-        );
-        slot.pins += 1;
-        slot.story.say(now.mono, Way::Out, by, What::Request(Method::Notify));
+        let bytes = &self.scratch[range];
+        self.transactions.send(now.mono, transaction, Method::Notify, bytes, peer, &mut out.out);
+        slot.sent(now.mono, by, Method::Notify);
         if let Some(referral) = self.referrals.get_mut(&key).filter(|_| !is_last) {
             referral.dialog = kept;
         }
@@ -226,16 +219,9 @@ impl Exchange {
         side.invite_seq = dialog.local_seq();
         side.asked_for_offer = false;
         side.refresh = Some((transaction, Method::Invite));
-        self.transactions.send(
-            now.mono,
-            transaction,
-            Method::Invite,
-            &self.scratch[range],
-            peer,
-            &mut out.out,
-        );
-        slot.pins += 1;
-        slot.story.say(now.mono, Way::Out, leg, What::Request(Method::Invite));
+        let bytes = &self.scratch[range];
+        self.transactions.send(now.mono, transaction, Method::Invite, bytes, peer, &mut out.out);
+        slot.sent(now.mono, leg, Method::Invite);
         true
     }
 

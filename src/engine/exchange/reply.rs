@@ -142,17 +142,10 @@ impl Exchange {
         let rack = format!("{rseq} {cseq} INVITE");
         w.header(Name::RAck, rack.as_bytes());
         let range = w.end();
-        self.transactions.send(
-            now.mono,
-            transaction,
-            Method::Prack,
-            &self.scratch[range],
-            peer,
-            &mut out.out,
-        );
+        let bytes = &self.scratch[range];
+        self.transactions.send(now.mono, transaction, Method::Prack, bytes, peer, &mut out.out);
         if let Some(slot) = self.slots.get_mut(key) {
-            slot.pins += 1;
-            slot.story.say(now.mono, Way::Out, leg, What::Request(Method::Prack));
+            slot.sent(now.mono, leg, Method::Prack);
         }
         true
     }
