@@ -34,8 +34,10 @@ const LOST_AT_ONCE: usize = 32;
 const TURN: Duration = Duration::from_millis(250);
 /// Look-ups of either kind that go on beyond their turn: what a zone that is silent costs in sockets.
 const SLOW_AT_ONCE: usize = 96;
-/// While hosts are lost, the servers are asked again so soon whether they answer at all.
+/// While hosts are lost, the servers are asked again so soon whether they answer at all: while they do not, and while
+/// they do. Who is silent for less makes no host pause long.
 const LISTEN: Duration = Duration::from_secs(1);
+const LISTEN_ON: Duration = Duration::from_secs(10);
 
 /// What is asked for, and by whom.
 pub(super) struct Finder {
@@ -252,7 +254,10 @@ impl Finder {
     /// asked for and had no answer from them is so soon.
     fn hear(&self, heard: Servers, now: Instant) {
         let mut wanted = self.wanted();
-        wanted.listen = Next::At(now + LISTEN);
+        wanted.listen = Next::At(match heard {
+            Servers::Silent => now + LISTEN,
+            Servers::Answer => now + LISTEN_ON,
+        });
         let before = std::mem::replace(&mut wanted.servers, heard);
         if (before, heard) != (Servers::Silent, Servers::Answer) {
             return;
