@@ -93,7 +93,7 @@ enum With {
 }
 
 impl Kind {
-    /// From how many addresses.
+    /// From how many addresses whose password is tried, and with what.
     fn plan(self) -> (u32, Whose, With) {
         match self {
             Kind::One => (1, Whose::Agents, With::MadeUp),
@@ -254,20 +254,19 @@ impl Flooder {
             With::Nothing => Vec::new(),
             With::OneNonce | With::Nonces => {
                 let guesser = &mut self.guessers[phone as usize];
+                if with == With::Nonces && guesser.count >= WORN && guesser.nonces.len() > 1 {
+                    guesser.nonces.pop_front();
+                    guesser.count = 0;
+                }
                 guesser.count += 1;
                 let nonce = guesser.nonces.front().map(String::as_str).unwrap_or_default();
                 guessed(&user, nonce, guesser.count, place.into())
             }
         };
         self.say(phone, &user, &line)?;
-        if with == With::Nonces {
-            let guesser = &mut self.guessers[phone as usize];
-            if guesser.count >= WORN && guesser.nonces.len() > 1 {
-                guesser.nonces.pop_front();
-                guesser.count = 0;
-            } else if guesser.count >= WORN {
-                self.ask(phone, sent)?;
-            }
+        let guesser = &self.guessers[phone as usize];
+        if with == With::Nonces && guesser.count >= WORN && guesser.nonces.len() == 1 {
+            self.ask(phone, sent)?;
         }
         Ok(())
     }
