@@ -2,36 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use crate::batch::Inbox;
+use crate::beside::{Beside, Fared};
+use crate::guessers::{AGENTS, Flooder, Kind, Sent};
 use crate::load::{Load, Outcome, Phase, Ports};
-use crate::message::{NUMBERS, Seen};
+use crate::message::NUMBERS;
 use crate::metrics;
 use crate::overload::told_of;
-use crate::party::{self, Party, address, credentials, guessed, name};
+use crate::party;
 use crate::process::{Program, free_ports};
 use crate::search::THRESHOLD;
 use crate::server::{Setting, one_gateway, strowger};
 use crate::usage;
 
-/// Agents whose passwords are guessed.
-const AGENTS: u32 = 10_000;
-
-/// Addresses that a flood of several comes from, and one of very many: each of these stays below what a single one
-/// may try for a while.
-const SEVERAL: u32 = 20;
-const VERY_MANY: u32 = 5_000;
-
 /// Seconds of calls alone, before each flood and after the last.
 const ALONE: u32 = 10;
-
-/// A flood is sent so often, each time what is due.
-const BEAT: Duration = Duration::from_millis(1);
 
 /// After the last call so long is waited for its end.
 const LINGER: Duration = Duration::from_secs(5);
@@ -39,35 +29,17 @@ const LINGER: Duration = Duration::from_secs(5);
 /// What is not answered is counted under this reason.
 const SILENT: &str = "too_many_tries";
 
+/// A guess that was looked at: its nonce was the server's, and a password was hashed for it.
+const LOOKED_AT: &str = "wrong_password";
+
+/// So many percent of a flood from very many addresses must be looked at.
+const WIDE: u64 = 90;
+
 /// So many percent of all must be answered, counted as refused in silence, or counted as dropped by the kernel.
 const COUNTED: u64 = 99;
 
 /// Lines a second that the log may hold of all guesses together: one of each source, and no more than a hundred.
 const LINES: u64 = 100;
-
-/// Who floods, and with what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    /// Wrong passwords of agents, from one address
-    One,
-    /// … from 20 addresses
-    Several,
-    /// … from 5,000 addresses: a good part of them is hashed and answered
-    Many,
-    /// Names that nobody has, from 20 addresses
-    Unknown,
-    /// The right password with a nonce that was used before, from 20 addresses
-    Replayed,
-    /// No credentials, from 20 addresses
-    Bare,
-}
-
-impl Kind {
-    /// Where one of its guessers is: nowhere that another kind has been, since a node remembers for a while.
-    fn address(self, guesser: u32) -> Ipv4Addr {
-        address(self as u32 * VERY_MANY + guesser)
-    }
-}
 
 /// Floods and looks at what becomes of the calls.
 #[derive(Args)]
@@ -82,7 +54,10 @@ pub struct Flood {
     #[arg(long, default_value_t = 100)]
     calls: u32,
     /// Floods, one after another
-    #[arg(long, value_delimiter = ',', default_values = ["one", "several", "many", "unknown", "replayed", "bare"])]
+    #[arg(long, value_delimiter = ',', default_values = [
+        "one", "several", "many", "unknown", "replayed", "bare", "worn", "fresh", "fresh-agents", "wide", "wide-agents",
+        "wide-unknown", "wide-invites",
+    ])]
     floods: Vec<Kind>,
     /// MiB by which the server may grow
     #[arg(long, default_value_t = 64)]
@@ -92,16 +67,6 @@ pub struct Flood {
     shards: u8,
 }
 
-/// What one flood was answered.
-#[derive(Default)]
-struct Sent {
-    offered: u64,
-    /// By status.
-    answers: BTreeMap<u16, u64>,
-    /// How far it fell behind its own plan at most.
-    behind: Duration,
-}
-
 /// What the node says at one moment.
 struct Look {
     rejected: BTreeMap<String, u64>,
@@ -109,6 +74,8 @@ struct Look {
     cpu: u64,
     memory: u64,
     guesses: u64,
+    /// Lines about them that have not the form that the README promises.
+    odd: u64,
 }
 
 impl Flood {
@@ -140,15 +107,20 @@ impl Flood {
         let mut told = Vec::new();
         for kind in &self.floods {
             // A party of its own: what the last one is still sent does not concern this one.
-            let flooder = Flooder::new(*kind, server)?;
+            let mut flooder = Flooder::new(*kind, server)?;
+            let beside = Beside::new(*kind, server)?;
             at += Duration::from_secs(ALONE.into());
             thread::sleep(at.saturating_sub(began.elapsed()));
             let before = look(&node, admin)?;
+            let end = Instant::now() + Duration::from_secs(self.seconds.into());
+            let beside = thread::spawn(move || beside.until(end));
             let sent = flooder.run(self.rate, self.seconds).map_err(words)?;
+            let fared = beside.join().map_err(|_| "nobody registered".to_owned())?.map_err(words)?;
             at += Duration::from_secs(self.seconds.into());
             let after = look(&node, admin)?;
             wrong.extend(self.judge(*kind, &sent, &before, &after));
-            told.push(self.tell(*kind, &sent, &before, &after));
+            wrong.extend(fared.wrong().map(|words| format!("{kind:?}: {words}")));
+            told.push(self.tell(*kind, &sent, &fared, &before, &after));
         }
         let outcomes = calls.join().map_err(|_| "nobody called".to_owned())?.map_err(words)?;
         for (place, outcome) in outcomes.iter().enumerate() {
@@ -163,33 +135,43 @@ impl Flood {
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
-    fn tell(&self, kind: Kind, sent: &Sent, before: &Look, after: &Look) -> String {
+    fn tell(&self, kind: Kind, sent: &Sent, fared: &Fared, before: &Look, after: &Look) -> String {
         let answered: u64 = sent.answers.values().sum();
         let cpu = Duration::from_nanos(after.cpu - before.cpu).as_secs_f64() / f64::from(self.seconds);
         format!(
-            "  {} REGISTERs ({kind:?}): answered {:?}, {} not answered; the flood was at most {:.0?} behind\n  \
-             rejected {:?}; {} dropped by the kernel; {cpu:.2} CPUs, {} MiB, grown by {} KiB; {} lines of guesses",
+            "  {} guesses ({kind:?}) and {} that asked for a nonce: answered {:?}, {} not answered, {} looked at; the \
+             flood was at most {:.0?} behind\n  \
+             rejected {:?}; {} dropped by the kernel; {cpu:.2} CPUs, {} MiB, grown by {} KiB; {} lines of guesses\n  {}",
             sent.offered,
+            sent.asked,
             sent.answers,
-            sent.offered.saturating_sub(answered),
+            (sent.offered + sent.asked).saturating_sub(answered),
+            counted(before, after, LOOKED_AT),
             sent.behind,
             metrics::growth(&before.rejected, &after.rejected),
             after.dropped - before.dropped,
             after.memory / 1_024,
             after.memory.saturating_sub(before.memory),
             after.guesses - before.guesses,
+            fared.told(),
         )
     }
 
     fn judge(&self, kind: Kind, sent: &Sent, before: &Look, after: &Look) -> Vec<String> {
         let grown = after.memory.saturating_sub(before.memory) / 1_024;
         let (lines, most) = (after.guesses - before.guesses, LINES * u64::from(self.seconds + 1));
-        let silent = metrics::growth(&before.rejected, &after.rejected);
-        let silent: u64 = silent.iter().filter(|(why, _)| why.contains(SILENT)).map(|(_, count)| count).sum();
-        let told = sent.answers.values().sum::<u64>() + silent + after.dropped - before.dropped;
+        let looked_at = counted(before, after, LOOKED_AT);
+        let heard = if kind.is_real() { looked_at } else { sent.answers.values().sum::<u64>() };
+        let told = heard + counted(before, after, SILENT) + after.dropped - before.dropped;
+        let least = if kind.is_wide() { sent.offered * WIDE / 100 } else { u64::from(kind.is_real()) };
         [
             (grown > self.memory, format!("{kind:?}: the server grew by {grown} MiB")),
             (lines > most, format!("{kind:?}: {lines} log lines, not {most}")),
+            (after.odd > before.odd, format!("{kind:?}: log lines of another form")),
+            (
+                looked_at < least,
+                format!("{kind:?}: {looked_at} guesses were looked at, not {least}: it proves nothing"),
+            ),
             (
                 told < sent.offered * COUNTED / 100,
                 format!("{kind:?}: of {} only {told} were answered or counted", sent.offered),
@@ -202,126 +184,40 @@ impl Flood {
 }
 
 fn failed(title: &str, outcome: &Outcome) -> Option<String> {
-    (outcome.failed() > 0).then(|| format!("{title}: {} calls failed", outcome.failed()))
+    let (failed, repeats) = (outcome.failed(), outcome.repeats);
+    (failed + repeats > 0)
+        .then(|| format!("{title}: {failed} calls failed, {repeats} messages were repeated"))
+}
+
+/// How often a node has refused something for that reason.
+fn counted(before: &Look, after: &Look, reason: &str) -> u64 {
+    let all = metrics::growth(&before.rejected, &after.rejected);
+    all.iter().filter(|(why, _)| why.contains(reason)).map(|(_, count)| count).sum()
+}
+
+/// Whether a line about a guess ends as the README says: `wrong password from=… agent=…`, and perhaps ` more=…`.
+fn is_stable(line: &str) -> bool {
+    let Some((_, said)) = line.split_once("wrong password ") else { return false };
+    let mut words = said.split(' ');
+    let mut value =
+        |name: &str| words.next().map(|word| word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')));
+    let from = value("from").flatten().is_some_and(|from| from.parse::<SocketAddr>().is_ok());
+    let agent = value("agent").flatten().is_some_and(|agent| !agent.is_empty());
+    let more = value("more").is_none_or(|more| more.is_some_and(|more| more.parse::<u64>().is_ok()));
+    from && agent && more && words.next().is_none()
 }
 
 fn look(node: &Program, admin: u16) -> Result<Look, String> {
     let words = |e: io::Error| e.to_string();
     let text = metrics::read(admin)?;
     let log = node.printed();
+    let lines = || log.lines().filter(|line| line.contains("password"));
     Ok(Look {
         rejected: metrics::each(&text, "strowger_rejected_total"),
         dropped: metrics::total(&text, "strowger_udp_dropped_total"),
         cpu: usage::cpu(node.id()).map_err(words)?,
         memory: usage::memory(node.id()).map_err(words)?,
-        guesses: log.lines().filter(|line| line.contains("password")).count() as u64,
+        guesses: lines().count() as u64,
+        odd: lines().filter(|line| !is_stable(line)).count() as u64,
     })
-}
-
-/// Who floods.
-struct Flooder {
-    kind: Kind,
-    party: Party,
-    /// What is repeated, where it is the same each time: of each address its own.
-    lines: Vec<Vec<u8>>,
-}
-
-impl Flooder {
-    fn new(kind: Kind, server: u16) -> Result<Flooder, String> {
-        let party = Party::new(server).map_err(|e| e.to_string())?;
-        let lines = match kind {
-            Kind::Replayed => (0..SEVERAL)
-                .map(|phone| used(&party, kind.address(phone), phone))
-                .collect::<Result<_, _>>()
-                .map_err(|e| format!("nothing to be replayed: {e}"))?,
-            Kind::One | Kind::Several | Kind::Many | Kind::Unknown | Kind::Bare => Vec::new(),
-        };
-        Ok(Flooder { kind, party, lines })
-    }
-
-    fn run(&self, rate: u32, seconds: u32) -> io::Result<Sent> {
-        let (begun, length) = (Instant::now(), Duration::from_secs(seconds.into()));
-        let each = Duration::from_secs(1) / rate;
-        let mut inbox = Inbox::new();
-        let mut sent = Sent::default();
-        let all = u64::from(rate * seconds);
-        while sent.offered < all && begun.elapsed() < length + length {
-            let due = (begun.elapsed().as_secs_f64() * f64::from(rate)) as u64;
-            if due > sent.offered {
-                let late =
-                    begun.elapsed().saturating_sub(each * u32::try_from(sent.offered).unwrap_or(u32::MAX));
-                sent.behind = sent.behind.max(late);
-            }
-            while sent.offered < due.min(all) {
-                self.guess(sent.offered)?;
-                sent.offered += 1;
-            }
-            self.hear(&mut inbox, &mut sent)?;
-            thread::sleep(BEAT);
-        }
-        // What is still on its way.
-        thread::sleep(Duration::from_millis(100));
-        self.hear(&mut inbox, &mut sent)?;
-        Ok(sent)
-    }
-
-    fn guess(&self, number: u64) -> io::Result<()> {
-        let place = number as u32;
-        let of = match self.kind {
-            Kind::One => 1,
-            Kind::Several | Kind::Unknown | Kind::Replayed | Kind::Bare => SEVERAL,
-            Kind::Many => VERY_MANY,
-        };
-        let phone = place % of;
-        let at = self.kind.address(phone);
-        let user = match self.kind {
-            Kind::One | Kind::Several | Kind::Bare => name(place % AGENTS),
-            // Each of them tries one name after another.
-            Kind::Many => name((place + place / of) % AGENTS),
-            Kind::Unknown => format!("nobody-{place}"),
-            Kind::Replayed => name(phone),
-        };
-        let made;
-        let line: &[u8] = match self.kind {
-            Kind::One | Kind::Several | Kind::Many | Kind::Unknown => {
-                made = guessed(&user, number);
-                &made
-            }
-            Kind::Replayed => &self.lines[phone as usize],
-            Kind::Bare => &[],
-        };
-        // Each a transaction of its own.
-        self.party.say(at, &self.party.register(phone, at, &user, place + 10, line))
-    }
-
-    fn hear(&self, inbox: &mut Inbox, sent: &mut Sent) -> io::Result<()> {
-        while self.party.receive(inbox)? > 0 {
-            for (message, _) in inbox.messages() {
-                if let Some(status) = Seen::read(message).status() {
-                    *sent.answers.entry(status).or_default() += 1;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Registers a phone; the credentials that it used.
-fn used(party: &Party, at: Ipv4Addr, phone: u32) -> io::Result<Vec<u8>> {
-    let user = name(phone);
-    let mut inbox = Inbox::new();
-    let mut ask = |cseq: u32, line: &[u8]| -> io::Result<(Option<u16>, Vec<u8>)> {
-        party.say(at, &party.register(phone, at, &user, cseq, line))?;
-        party.wait(THRESHOLD)?;
-        party.receive(&mut inbox)?;
-        let (message, _) = inbox.messages().next().ok_or_else(|| io::Error::other("no answer"))?;
-        let seen = Seen::read(message);
-        Ok((seen.status(), seen.challenge.to_vec()))
-    };
-    let (_, challenge) = ask(1, &[])?;
-    let line = credentials(phone, &challenge, 1);
-    match ask(2, &line)? {
-        (Some(200), _) => Ok(line),
-        (status, _) => Err(io::Error::other(format!("phone {phone} is answered {status:?}"))),
-    }
 }

@@ -2,9 +2,11 @@
 //! `scripts/bench-calls` starts it.
 
 mod batch;
+mod beside;
 mod carrier;
 mod flood;
 mod gateways;
+mod guessers;
 mod load;
 mod message;
 mod metrics;

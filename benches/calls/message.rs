@@ -59,7 +59,7 @@ impl<'a> Seen<'a> {
                 b"from" | b"f" => seen.from = value,
                 b"to" | b"t" => seen.to = value,
                 b"contact" | b"m" => seen.contact = value,
-                b"www-authenticate" => seen.challenge = value,
+                b"www-authenticate" | b"proxy-authenticate" => seen.challenge = value,
                 b"via" | b"v" => seen.vias.push(value),
                 b"record-route" => seen.routes.push(value),
                 _ => {}

@@ -109,6 +109,25 @@ impl Party {
         out.extend_from_slice(b"User-Agent: bench-phone/1.0\r\nContent-Length: 0\r\n\r\n");
         out
     }
+
+    /// An INVITE of `user`, from `at`, told apart as a REGISTER is. Nobody wants its call: it offers nothing.
+    pub fn invite(&self, phone: u32, at: Ipv4Addr, user: &str, cseq: u32, credentials: &[u8]) -> Vec<u8> {
+        let here = SocketAddrV4::new(at, self.port);
+        let mut out = Vec::with_capacity(768);
+        write(
+            &mut out,
+            format_args!(
+                "INVITE sip:+15550000000@{REALM} SIP/2.0\r\n\
+                 Via: SIP/2.0/UDP {here};branch=z9hG4bK{phone}-{cseq};rport\r\nMax-Forwards: 70\r\n\
+                 From: <sip:{user}@{REALM}>;tag={phone}\r\nTo: <sip:+15550000000@{REALM}>\r\n\
+                 Call-ID: {phone}-0@{here}\r\nCSeq: {cseq} INVITE\r\nContact: <sip:{user}@{here}>\r\n\
+                 Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY, REFER\r\n"
+            ),
+        );
+        out.extend_from_slice(credentials);
+        out.extend_from_slice(b"User-Agent: bench-phone/1.0\r\nContent-Length: 0\r\n\r\n");
+        out
+    }
 }
 
 /// The right answer to a challenge, for the `count`th time, as a line. Nothing where it is none that can be answered.
@@ -128,11 +147,17 @@ pub fn credentials(phone: u32, challenge: &[u8], count: u32) -> Vec<u8> {
     line
 }
 
-/// A wrong answer to a challenge that nobody made; `guess` tells it from others.
-pub fn guessed(user: &str, guess: u64) -> Vec<u8> {
+/// A wrong answer to a challenge, for the `count`th time; `guess` tells it from others.
+pub fn guessed(user: &str, nonce: &str, count: u32, guess: u64) -> Vec<u8> {
     let line = format!(
-        "Authorization: Digest username=\"{user}\", realm=\"{REALM}\", nonce=\"{guess:056x}\", uri=\"{URI}\", \
-         response=\"{guess:032x}\", algorithm=MD5, cnonce=\"b5\", qop=auth, nc=00000001\r\n"
+        "Authorization: Digest username=\"{user}\", realm=\"{REALM}\", nonce=\"{nonce}\", uri=\"{URI}\", \
+         response=\"{guess:032x}\", algorithm=MD5, cnonce=\"b5\", qop=auth, nc={count:08x}\r\n"
     );
     line.into_bytes()
+}
+
+/// The nonce of a challenge.
+pub fn nonce(challenge: &[u8]) -> Option<String> {
+    let nonce = Challenge::parse(challenge)?.nonce;
+    Some(String::from_utf8_lossy(nonce).into_owned())
 }

@@ -1,43 +1,20 @@
-//! The agents' bindings of one node, in memory; and how often who tried a password.
+//! The agents' bindings of one node, in memory.
 
-use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use dashmap::{DashMap, DashSet};
 
 use super::exchange::binding::{Binding, Directory, Gone, Standing, Way};
 use super::held::Held;
+use super::tries::{Source, Tries};
 use crate::routing::Text;
 use crate::sip::digest::{Credentials, LIFETIME};
-use crate::sip::peer::FlowId;
+use crate::sip::peer::{FlowId, Peer};
 use crate::time::Instant;
 
 /// The nonces that are remembered of an agent: one for each of its phones and a few that are on their way out.
 const NONCES: usize = 16;
-
-/// A source is asked for its password so often: a house of 5,000 phones that all come back at once is through in
-/// five seconds; a flood costs no more than that.
-const CHALLENGES: Bucket = Bucket { every: Duration::from_millis(1), burst: 1_000 };
-/// A source may be wrong so often with one name: a typing error, and a phone that asks again.
-const TRIES_OF_A_NAME: Bucket = Bucket { every: Duration::from_secs(30), burst: 6 };
-/// … and with all names together: many phones behind one address, some of them wrong.
-const TRIES_OF_A_SOURCE: Bucket = Bucket { every: Duration::from_secs(1), burst: 60 };
-/// Once a name was wrong so often, passwords of it are looked at no oftener than this, all such names of a source
-/// together: who knows the right one is through within a second or two by the repetitions of its request, and who
-/// guesses gets no further than 20 a second, unanswered.
-const FURTHER_TRIES: Bucket = Bucket { every: Duration::from_millis(50), burst: 20 };
-/// Names that were not wrong themselves, at a source that was: behind one proxy all phones share an address, and come
-/// back by the thousand when it was restarted.
-const TRIES_OF_OTHERS: Bucket = Bucket { every: Duration::from_millis(5), burst: 200 };
-/// So many wrong answers to one nonce, then none to it is looked at: who guesses has to ask anew, and that at the rate
-/// of challenges, and a flood that repeats one nonce takes no tries from anybody.
-const TRIES_OF_A_NONCE: Bucket = Bucket { every: LIFETIME, burst: 3 };
-/// Sources that are counted at once; when so many have come, those that are at rest are forgotten, and if there are
-/// none, all of them.
-const SOURCES: usize = 65_536;
 
 /// What is kept of one agent.
 #[derive(Debug, Default)]
@@ -74,59 +51,6 @@ impl Spent {
     }
 }
 
-/// How fast something may be done, and how much of it at once.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    every: Duration,
-    burst: u32,
-}
-
-impl Bucket {
-    /// Whether one more may be done, when it was empty at `empty_at`.
-    fn has_room(self, empty_at: Instant, now: Instant) -> bool {
-        empty_at.since(now) + self.every <= self.every * self.burst
-    }
-
-    fn fill(self, empty_at: &mut Instant, now: Instant) {
-        *empty_at = (*empty_at).max(now) + self.every;
-    }
-}
-
-/// Counted by source, and bounded.
-#[derive(Debug)]
-struct Counts<K: Eq + Hash>(DashMap<K, Instant>);
-
-impl<K: Eq + Hash> Default for Counts<K> {
-    fn default() -> Self {
-        Counts(DashMap::new())
-    }
-}
-
-impl<K: Eq + Hash> Counts<K> {
-    fn has_room(&self, key: &K, bucket: Bucket, now: Instant) -> bool {
-        self.0.get(key).is_none_or(|empty_at| bucket.has_room(*empty_at, now))
-    }
-
-    fn fill(&self, key: K, bucket: Bucket, now: Instant) {
-        if self.0.len() >= SOURCES {
-            self.0.retain(|_, empty_at| *empty_at > now);
-            if self.0.len() >= SOURCES {
-                self.0.clear();
-            }
-        }
-        bucket.fill(&mut self.0.entry(key).or_insert(Instant::ZERO), now);
-    }
-
-    /// Does one more where there is room. What is full gets no fuller: it has room again when its time is over.
-    fn take(&self, key: K, bucket: Bucket, now: Instant) -> bool {
-        let may = self.has_room(&key, bucket, now);
-        if may {
-            self.fill(key, bucket, now);
-        }
-        may
-    }
-}
-
 /// [`Directory`] in the memory of one node.
 #[derive(Debug, Default)]
 pub struct Registrations {
@@ -135,14 +59,7 @@ pub struct Registrations {
     /// Who is bound by a connection: most connections carry no phone, and thousands may end at once.
     flows: DashMap<FlowId, Vec<Text>>,
     bindings: AtomicUsize,
-    challenges: Counts<IpAddr>,
-    sources: Counts<IpAddr>,
-    names: Counts<(IpAddr, u64)>,
-    /// Nonces by their hash: with a hash that nobody outside knows, none is met by chance or by design.
-    nonces: Counts<u64>,
-    further: Counts<IpAddr>,
-    others: Counts<IpAddr>,
-    hasher: RandomState,
+    tries: Tries,
     /// Agents whose bindings have changed since they were last written down.
     changed: DashSet<Text>,
 }
@@ -192,6 +109,12 @@ impl Registrations {
         let gone = self.take_out(|agent, _| is_barred(agent));
         self.agents.retain(|agent, _| !is_barred(agent));
         gone
+    }
+
+    /// As whose its tries are counted.
+    fn source(&self, from: Peer) -> Source {
+        let way = Way::of(from);
+        Source::of(way, from.addr, self.ways.count(&way) > 0)
     }
 
     fn take_out(&self, is_over: impl Fn(&str, &Binding) -> bool) -> Vec<Gone> {
@@ -307,30 +230,16 @@ impl Directory for Registrations {
         true
     }
 
-    fn may_challenge(&self, source: IpAddr, now: Instant) -> bool {
-        self.challenges.take(source, CHALLENGES, now)
+    fn may_challenge(&self, from: Peer, now: Instant) -> bool {
+        self.tries.may_challenge(self.source(from), now)
     }
 
-    fn may_try(&self, source: IpAddr, given: &Credentials<'_>, now: Instant) -> Standing {
-        let (name, nonce) = (self.hasher.hash_one(given.username), self.hasher.hash_one(given.nonce));
-        if !self.nonces.has_room(&nonce, TRIES_OF_A_NONCE, now) {
-            return Standing::Deaf;
-        }
-        let name_is_good = self.names.has_room(&(source, name), TRIES_OF_A_NAME, now);
-        let source_is_good = self.sources.has_room(&source, TRIES_OF_A_SOURCE, now);
-        let is_looked_at = match (name_is_good, source_is_good) {
-            (true, true) => return Standing::Good,
-            (true, false) => self.others.take(source, TRIES_OF_OTHERS, now),
-            (false, _) => self.further.take(source, FURTHER_TRIES, now),
-        };
-        if is_looked_at { Standing::Suspect } else { Standing::Deaf }
+    fn may_try(&self, from: Peer, given: &Credentials<'_>, now: Instant) -> Standing {
+        self.tries.may_try(self.source(from), given, now)
     }
 
-    fn was_wrong(&self, source: IpAddr, given: &Credentials<'_>, now: Instant) {
-        let (name, nonce) = (self.hasher.hash_one(given.username), self.hasher.hash_one(given.nonce));
-        self.nonces.take(nonce, TRIES_OF_A_NONCE, now);
-        self.names.take((source, name), TRIES_OF_A_NAME, now);
-        self.sources.take(source, TRIES_OF_A_SOURCE, now);
+    fn was_wrong(&self, from: Peer, given: &Credentials<'_>, now: Instant) {
+        self.tries.was_wrong(self.source(from), given, now);
     }
 }
 
@@ -427,66 +336,5 @@ mod tests {
         }
         assert!(!registrations.spend(&alice, &nonce(1), at(1), Some(2)), "it has made room for another");
         assert!(registrations.spend(&alice, &nonce(3), at(3), Some(2)), "it has not");
-    }
-
-    #[test]
-    fn r01_b_a_source_is_asked_at_a_bounded_rate() {
-        let registrations = Registrations::default();
-        let [one, other]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
-        let asked = |source, now| (0..20_000).filter(|_| registrations.may_challenge(source, now)).count();
-        assert_eq!(asked(one, at(10)), 1_000);
-        assert_eq!(asked(one, at(11)), 1_000);
-        assert_eq!(asked(other, at(11)), 1_000);
-    }
-
-    /// Credentials of a name, which are wrong each time.
-    fn guess(registrations: &Registrations, name: &str, nonce: u64, now: Instant) -> Standing {
-        let source = IpAddr::from([192, 0, 2, 1]);
-        let text = format!(
-            "Digest username=\"{name}\", realm=\"r\", nonce=\"{nonce}\", uri=\"sip:r\", response=\"{:032}\"",
-            0
-        );
-        let given = Credentials::parse(text.as_bytes()).unwrap();
-        let standing = registrations.may_try(source, &given, now);
-        if standing != Standing::Deaf {
-            registrations.was_wrong(source, &given, now);
-        }
-        standing
-    }
-
-    /// How many guesses were answered, looked at without an answer, and not looked at.
-    fn counted(all: impl Iterator<Item = Standing>) -> [usize; 3] {
-        all.fold([0; 3], |mut counts, standing| {
-            counts[standing as usize] += 1;
-            counts
-        })
-    }
-
-    #[test]
-    fn r01_b_who_guesses_is_slowed_name_by_name_and_source_by_source() {
-        let registrations = Registrations::default();
-        let mut nonce = 0;
-        let mut again = |now| {
-            nonce += 1;
-            guess(&registrations, "alice", nonce, now)
-        };
-        assert_eq!(counted((0..1000).map(|_| again(at(100)))), [6, 20, 974]);
-        assert_eq!(counted((0..1000).map(|_| again(at(101)))), [0, 20, 980]);
-        assert_eq!(counted((0..1000).map(|_| again(at(130)))), [1, 20, 979], "one more in half a minute");
-        let registrations = Registrations::default();
-        let names = (0..1000).map(|name| guess(&registrations, &name.to_string(), name, at(131)));
-        assert_eq!(counted(names), [60, 200, 740], "60 of all names together, and others are looked at on");
-    }
-
-    #[test]
-    fn r01_b_a_nonce_takes_three_wrong_answers_and_no_more() {
-        let registrations = Registrations::default();
-        let same = (0..1000).map(|_| guess(&registrations, "alice", 1, at(100)));
-        assert_eq!(counted(same), [3, 0, 997]);
-        assert_eq!(
-            guess(&registrations, "alice", 2, at(100)),
-            Standing::Good,
-            "another phone is not hurt by it"
-        );
     }
 }

@@ -18,4 +18,5 @@ pub mod precedence;
 pub mod rate;
 pub mod shard;
 pub mod tally;
+pub mod tries;
 pub mod trunks;

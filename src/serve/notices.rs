@@ -25,7 +25,23 @@ const LINES_OF_AGENTS: u32 = 100;
 const SOURCES: usize = 4_096;
 
 /// What each may still say, and when it last guessed.
-type Sources = HashMap<IpAddr, (Rate, Instant)>;
+#[derive(Default)]
+struct Sources {
+    each: HashMap<IpAddr, (Rate, Instant)>,
+    /// When it was last looked who was quiet: once a second, since it takes as long as thousands of guesses.
+    swept: Instant,
+}
+
+impl Sources {
+    /// Whether there is none left for one more.
+    fn is_full(&mut self, now: Instant) -> bool {
+        if self.each.len() >= SOURCES && now.since(self.swept) >= Duration::from_secs(1) {
+            self.each.retain(|_, (_, last)| now.since(*last) < Duration::from_secs(1));
+            self.swept = now;
+        }
+        self.each.len() >= SOURCES
+    }
+}
 
 /// The bound of the lines about guessed passwords, the same for all shards: each source that guesses is named soon,
 /// however loud the others are.
@@ -33,20 +49,17 @@ pub(super) struct Guesses(Mutex<(Rate, Sources)>);
 
 impl Default for Guesses {
     fn default() -> Self {
-        Guesses(Mutex::new((Rate::new(LINES_OF_ALL), HashMap::new())))
+        Guesses(Mutex::new((Rate::new(LINES_OF_ALL), Sources::default())))
     }
 }
 
 impl Guesses {
     fn occur(&self, source: IpAddr, now: Instant) -> Line {
         let (all, sources) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if sources.len() >= SOURCES && !sources.contains_key(&source) {
-            sources.retain(|_, (_, last)| now.since(*last) < Duration::from_secs(1));
-            if sources.len() >= SOURCES {
-                return all.occur(now);
-            }
+        if !sources.each.contains_key(&source) && sources.is_full(now) {
+            return all.occur(now);
         }
-        let (own, last) = sources.entry(source).or_insert_with(|| (Rate::new(LINES_OF_A_SOURCE), now));
+        let (own, last) = sources.each.entry(source).or_insert_with(|| (Rate::new(LINES_OF_A_SOURCE), now));
         *last = now;
         match own.occur(now) {
             Line::Quiet => Line::Quiet,
@@ -203,7 +216,7 @@ mod tests {
         assert_eq!(guesses.occur(source(0), at(1_000)), Line::Log { more: 999 });
         let lines = |now| (2..60_000).filter(|n| guesses.occur(source(*n), at(now)) != Line::Quiet).count();
         assert_eq!([lines(5_000), lines(6_000)], [100, 100]);
-        assert!(guesses.0.lock().unwrap().1.len() <= SOURCES);
+        assert!(guesses.0.lock().unwrap().1.each.len() <= SOURCES);
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Exchange {
             self.challenge(now, from, request, true, out);
             return None;
         };
-        let standing = self.desk.directory().may_try(source, &given, now.mono);
+        let standing = self.desk.directory().may_try(from, &given, now.mono);
         if standing == Standing::Deaf {
             self.guessed(from, &given, Refusal::TooManyTries, out);
             return None;
@@ -52,7 +52,7 @@ impl Exchange {
         // What stands for nobody's password proves nothing.
         let proof = proof.filter(|_| ha1.is_some());
         let (Some(agent), Some(proof)) = (agent, proof) else {
-            self.desk.directory().was_wrong(source, &given, now.mono);
+            self.desk.directory().was_wrong(from, &given, now.mono);
             self.guessed(from, &given, Refusal::WrongPassword, out);
             if standing == Standing::Good {
                 self.challenge(now, from, request, false, out);
@@ -97,7 +97,7 @@ impl Exchange {
     /// strongest first (RFC 8760 §2.3). Which agent it is, and whether there is one, makes no difference.
     fn challenge(&mut self, now: Now, from: Peer, request: &Message<'_>, stale: bool, out: &mut Effects) {
         let source = from.addr.ip();
-        if !self.desk.directory().may_challenge(source, now.mono) {
+        if !self.desk.directory().may_challenge(from, now.mono) {
             self.rejected.count(Refusal::TooManyTries.label());
             return;
         }

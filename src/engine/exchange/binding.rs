@@ -1,6 +1,6 @@
 //! Where an agent's phone is: what a REGISTER bound (RFC 3261 §10), and who keeps it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -226,13 +226,13 @@ pub trait Directory: Send + Sync {
     fn spend(&self, agent: &Text, nonce: &[u8], made: Instant, count: Option<u32>) -> bool;
 
     /// Whether somebody may be asked for a password: at a bounded rate for each source (R1b).
-    fn may_challenge(&self, source: IpAddr, now: Instant) -> bool;
+    fn may_challenge(&self, from: Peer, now: Instant) -> bool;
 
     /// How credentials with a nonce of ours are to be taken, by what was wrong before.
-    fn may_try(&self, source: IpAddr, given: &Credentials<'_>, now: Instant) -> Standing;
+    fn may_try(&self, from: Peer, given: &Credentials<'_>, now: Instant) -> Standing;
 
     /// They were wrong.
-    fn was_wrong(&self, source: IpAddr, given: &Credentials<'_>, now: Instant);
+    fn was_wrong(&self, from: Peer, given: &Credentials<'_>, now: Instant);
 }
 
 #[cfg(test)]
