@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::{DashMap, DashSet};
 
-use super::exchange::binding::{Binding, Directory, Gone, Standing, Way};
+use super::exchange::binding::{Asked, Binding, Directory, Gone, Standing, Way};
 use super::held::Held;
 use super::tries::{Source, Tries};
 use crate::routing::Text;
@@ -230,8 +230,8 @@ impl Directory for Registrations {
         true
     }
 
-    fn may_challenge(&self, from: Peer, now: Instant) -> bool {
-        self.tries.may_challenge(self.source(from), now)
+    fn may_challenge(&self, from: Peer, asked: Asked, now: Instant) -> bool {
+        self.tries.may_challenge(self.source(from), asked, now)
     }
 
     fn may_try(&self, from: Peer, given: &Credentials<'_>, now: Instant) -> Standing {

@@ -13,13 +13,16 @@ use tokio::sync::{mpsc, oneshot};
 use super::exchange::Effects;
 use crate::sip::peer::Peer;
 use crate::time::{Instant, Now};
+use crate::transport::shed;
 
 /// Parcels of one shard: about 40 ms of the traffic that one shard can carry (10,000 calls/s, 14 messages each,
 /// all of it received by other shards).
 pub const PARCELS: usize = 4096;
 
-/// So many of them may wait when a new call is passed on: the rest of the room is for what calls in progress say.
+/// So many of them may wait when a new call to a number is passed on, and any other INVITE, which may be one for help:
+/// the rest of the room is for what calls in progress say.
 pub const PARCELS_FOR_CALLS: usize = PARCELS / 2;
+pub const PARCELS_FOR_HELP: usize = PARCELS / 4 * 3;
 
 /// Bytes of one shard's parcels: 4 KB each on average, so that long messages cannot make the ring a heap.
 pub const PARCEL_BYTES: usize = 16 << 20;
@@ -116,9 +119,14 @@ pub fn inbox<C>() -> (Slot<C>, Inbox<C>) {
 }
 
 impl<C> Slot<C> {
-    /// Hands on a message that the shard owns; copies it to its size. An INVITE finds less room than anything else.
+    /// Hands on a message that the shard owns; copies it to its size. A new call finds less room than anything else.
     pub fn pass(&self, from: Peer, arrived: Instant, bytes: &[u8]) -> Result<(), Full> {
-        if bytes.starts_with(b"INVITE ") && self.shared.parcels.load(Ordering::Relaxed) >= PARCELS_FOR_CALLS {
+        let most = match bytes.starts_with(b"INVITE ") {
+            true if shed::is_call_to_a_number(bytes) => PARCELS_FOR_CALLS,
+            true => PARCELS_FOR_HELP,
+            false => PARCELS,
+        };
+        if self.shared.parcels.load(Ordering::Relaxed) >= most {
             return Err(Full);
         }
         self.reserve(bytes.len())?;
@@ -263,15 +271,24 @@ mod tests {
     #[test]
     fn an_invite_leaves_room_for_what_calls_in_progress_say() {
         let (slot, mut inbox) = inbox::<()>();
+        let (call, help) = (b"INVITE sip:+15550100@b SIP/2.0", b"INVITE sip:911@b SIP/2.0");
         for _ in 0..PARCELS_FOR_CALLS {
-            slot.pass(peer(), Instant::ZERO, b"INVITE sip:a@b SIP/2.0").unwrap();
+            slot.pass(peer(), Instant::ZERO, call).unwrap();
         }
-        assert_eq!(slot.pass(peer(), Instant::ZERO, b"INVITE sip:a@b SIP/2.0"), Err(Full));
+        assert_eq!(slot.pass(peer(), Instant::ZERO, call), Err(Full));
+        for _ in PARCELS_FOR_CALLS..PARCELS_FOR_HELP {
+            slot.pass(peer(), Instant::ZERO, help).unwrap();
+        }
+        assert_eq!(slot.pass(peer(), Instant::ZERO, help), Err(Full));
         assert_eq!(slot.pass(peer(), Instant::ZERO, b"BYE sip:a@b SIP/2.0"), Ok(()));
         for _ in 0..2 {
             inbox.parcel().unwrap();
         }
-        assert_eq!(slot.pass(peer(), Instant::ZERO, b"INVITE sip:a@b SIP/2.0"), Ok(()));
+        assert_eq!(slot.pass(peer(), Instant::ZERO, help), Ok(()));
+        while inbox.depth() >= PARCELS_FOR_CALLS {
+            inbox.parcel().unwrap();
+        }
+        assert_eq!(slot.pass(peer(), Instant::ZERO, call), Ok(()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use super::exchange::binding::{Standing, Way};
+use super::exchange::binding::{Asked, Standing, Way};
 use crate::sip::digest::{Credentials, LIFETIME};
 use crate::time::Instant;
 
@@ -157,7 +157,8 @@ fn network(addr: IpAddr) -> IpAddr {
 /// All that is counted.
 #[derive(Debug, Default)]
 pub struct Tries {
-    challenges: Shared,
+    /// Of each kind that is asked.
+    challenges: [Shared; 3],
     sources: Counts,
     names: Counts,
     nonces: Counts,
@@ -175,8 +176,8 @@ impl Tries {
         }
     }
 
-    pub fn may_challenge(&self, from: Source, now: Instant) -> bool {
-        self.challenges.take(self.who(from), CHALLENGES, now)
+    pub fn may_challenge(&self, from: Source, asked: Asked, now: Instant) -> bool {
+        self.challenges[asked as usize].take(self.who(from), CHALLENGES, now)
     }
 
     pub fn may_try(&self, from: Source, given: &Credentials<'_>, now: Instant) -> Standing {
@@ -219,13 +220,17 @@ mod tests {
     #[test]
     fn r01_b_a_source_is_asked_at_a_bounded_rate() {
         let tries = Tries::default();
-        let asked = |text, now| (0..20_000).filter(|_| tries.may_challenge(source(text), now)).count();
+        let asked_for =
+            |what, text, now| (0..20_000).filter(|_| tries.may_challenge(source(text), what, now)).count();
+        let asked = |text, now| asked_for(Asked::Registration, text, now);
         assert_eq!(asked("192.0.2.1:5060", at(10)), 1_000);
         assert_eq!(asked("192.0.2.1:5060", at(11)), 1_000);
         assert_eq!(asked("192.0.2.2:5060", at(11)), 1_000);
         // Others behind the same NAT are left a quarter of it, however loud one is.
         assert_eq!(asked("192.0.2.1:1024", at(11)), 250);
         assert_eq!(asked("192.0.2.1:1025", at(11)), 0);
+        assert_eq!(asked_for(Asked::Call, "192.0.2.1:1025", at(11)), 1_000);
+        assert_eq!(asked_for(Asked::Help, "192.0.2.1:5060", at(11)), 1_000, "whoever floods with whatever");
         // Who has a whole network of IPv6 has one count all the same, and no other subscriber has it.
         assert_eq!(asked("[2001:db8::1]:5060", at(11)), 1_000);
         assert_eq!(asked("[2001:db8::ffff:0:2]:1024", at(11)), 250);

@@ -50,6 +50,15 @@ enum Step {
     Skip(u16, u32, u8),
 }
 
+/// Whether a message is one of those of which a port may drop some: a new call to a number, as the program sees it.
+pub fn is_call_to_a_number(message: &[u8]) -> bool {
+    let Some([first, rest @ ..]) = message.strip_prefix(CALL).and_then(|rest| rest.get(..DIGITS as usize))
+    else {
+        return false;
+    };
+    matches!(first, b'+' | b'0'..=b'9') && rest.iter().all(u8::is_ascii_digit)
+}
+
 /// From now on a port drops that share of what comes to it and looks like a new call; with 0 it drops nothing.
 pub fn set(socket: &UdpSocket, share: Share) -> io::Result<()> {
     let socket = SockRef::from(socket);
@@ -132,6 +141,7 @@ mod tests {
                 );
             }
             assert_eq!(passed(&invite, &[255, 128, 0], 100), 100);
+            assert!(is_call_to_a_number(invite.as_bytes()), "{invite}");
         }
     }
 
@@ -163,6 +173,7 @@ mod tests {
             "SIP/2.0 200 OK",
         ] {
             assert_eq!(passed(begins, &[255], 60), 60, "{begins:?}");
+            assert!(!is_call_to_a_number(begins.as_bytes()), "{begins:?}");
         }
     }
 }

@@ -87,3 +87,42 @@ fn r01_b_a_nonce_that_was_never_ours_counts_nothing() {
     }
     guesses_until_unheard(&mut call, "alice");
 }
+
+#[test]
+fn r13_no_flood_at_its_address_shuts_out_who_calls_for_help() {
+    let mut call = home("", "").before_any_call();
+    let at = |port| SocketAddr::new(DESK.ip(), port);
+    let told = |answers: Vec<Message>| answers.iter().map(Message::status).collect::<Vec<_>>();
+    let flood = |call: &mut Call| {
+        for port in 10_000..13_000 {
+            let bare = Message::request("REGISTER", "sip:strowger")
+                .with("Via", format!("SIP/2.0/UDP {};branch=z9hG4bK-{port}", at(port)))
+                .with("From", "<sip:bob@strowger>;tag=1")
+                .with("To", "<sip:bob@strowger>")
+                .with("Call-ID", format!("flood-{port}"))
+                .with("CSeq", "1 REGISTER");
+            call.world.sends(at(port), &bare);
+        }
+    };
+    let mut phone = Phone { call_id: "help", ..Phone::alice(at(7_003)) };
+    flood(&mut call);
+    assert_eq!(phone.sends(&mut call, |message| message).len(), 0, "there are too many to be asked");
+    flood(&mut call);
+    assert_eq!(told(phone.invites(&mut call, "sip:911@strowger", &|message| message)), [407]);
+    // And while somebody guesses by as many ports as there are.
+    let mut guesser = Phone { call_id: "guess", ..Phone::new("alice", "guessed", at(7_000)) };
+    let mut heard = 1;
+    for port in 7_100..7_200 {
+        (guesser.at, guesser.challenge) = (at(port), None);
+        guesser.sends(&mut call, |message| message);
+        heard = guesser.sends(&mut call, |message| message).len();
+    }
+    assert_eq!(heard, 0, "all that the address may try is spent");
+    assert_eq!(phone.sends(&mut call, |message| message).len(), 0);
+    assert_eq!(told(phone.invites(&mut call, "sip:911@strowger", &|message| message)), [] as [u16; 0]);
+    assert_eq!(
+        call.world.trace.crossings.iter().rfind(|one| one.peer == phone.at).map(|one| one.message.status()),
+        Some(100)
+    );
+    call.world.leaves_unchecked("answers_legal");
+}

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::binding::{Standing, Way};
+use super::binding::{Asked, Standing, Way};
+use super::dialled::asked_for;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::refusal::Refusal;
-use crate::routing::Agent;
+use crate::routing::{Agent, Table};
 use crate::sip::digest::{Algorithm, Challenge, Credentials};
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
@@ -40,7 +41,17 @@ impl Exchange {
             self.challenge(now, from, request, true, out);
             return None;
         };
-        let standing = self.desk.directory().may_try(from, &given, now.mono);
+        let directory = self.desk.directory();
+        let standing = match directory.may_try(from, &given, now.mono) {
+            // Nobody at its address shuts out who calls for help (R13).
+            Standing::Deaf
+                if asked(&self.table, request) == Asked::Help
+                    && directory.may_challenge(from, Asked::Help, now.mono) =>
+            {
+                Standing::Suspect
+            }
+            standing @ (Standing::Good | Standing::Suspect | Standing::Deaf) => standing,
+        };
         if standing == Standing::Deaf {
             self.guessed(from, &given, Refusal::TooManyTries, out);
             return None;
@@ -97,26 +108,14 @@ impl Exchange {
     /// strongest first (RFC 8760 §2.3). Which agent it is, and whether there is one, makes no difference.
     fn challenge(&mut self, now: Now, from: Peer, request: &Message<'_>, stale: bool, out: &mut Effects) {
         let source = from.addr.ip();
-        if !self.desk.directory().may_challenge(from, now.mono) {
+        let asked = asked(&self.table, request);
+        if !self.desk.directory().may_challenge(from, asked, now.mono) {
             self.rejected.count(Refusal::TooManyTries.label());
             return;
         }
-        let (why, name) = match request.method() {
-            Method::Register => (Refusal::Unauthorized, Name::WwwAuthenticate),
-            Method::Invite
-            | Method::Ack
-            | Method::Bye
-            | Method::Cancel
-            | Method::Options
-            | Method::Prack
-            | Method::Update
-            | Method::Info
-            | Method::Refer
-            | Method::Notify
-            | Method::Subscribe
-            | Method::Publish
-            | Method::Message
-            | Method::Other => (Refusal::ProxyUnauthorized, Name::ProxyAuthenticate),
+        let (why, name) = match asked {
+            Asked::Registration => (Refusal::Unauthorized, Name::WwwAuthenticate),
+            Asked::Call | Asked::Help => (Refusal::ProxyUnauthorized, Name::ProxyAuthenticate),
         };
         let drawn = (self.names.draw() >> 16) as u32;
         let nonce = self.settings.nonces.draw(now.mono, drawn, self.realm().as_bytes(), source);
@@ -133,6 +132,28 @@ impl Exchange {
                 w.header(name, &text);
             }
         });
+    }
+}
+
+/// What a password is asked for.
+fn asked(table: &Table, request: &Message<'_>) -> Asked {
+    match request.method() {
+        Method::Register => Asked::Registration,
+        Method::Invite if table.emergency(&asked_for(request)).is_some() => Asked::Help,
+        Method::Invite
+        | Method::Ack
+        | Method::Bye
+        | Method::Cancel
+        | Method::Options
+        | Method::Prack
+        | Method::Update
+        | Method::Info
+        | Method::Refer
+        | Method::Notify
+        | Method::Subscribe
+        | Method::Publish
+        | Method::Message
+        | Method::Other => Asked::Call,
     }
 }
 

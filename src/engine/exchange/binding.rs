@@ -134,6 +134,16 @@ impl Way {
     }
 }
 
+/// What somebody is asked for a password for (R1b). Whoever floods us with one of them uses up nothing of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Registration,
+    /// A call, or anything else that is no registration.
+    Call,
+    /// A call for help (R13).
+    Help,
+}
+
 /// How credentials are taken (R1b). Right ones are right however many wrong ones came before them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -226,7 +236,7 @@ pub trait Directory: Send + Sync {
     fn spend(&self, agent: &Text, nonce: &[u8], made: Instant, count: Option<u32>) -> bool;
 
     /// Whether somebody may be asked for a password: at a bounded rate for each source (R1b).
-    fn may_challenge(&self, from: Peer, now: Instant) -> bool;
+    fn may_challenge(&self, from: Peer, asked: Asked, now: Instant) -> bool;
 
     /// How credentials with a nonce of ours are to be taken, by what was wrong before.
     fn may_try(&self, from: Peer, given: &Credentials<'_>, now: Instant) -> Standing;

@@ -63,13 +63,16 @@ pub(super) fn dialled(invite: &Message<'_>, trunk: &Trunk) -> String {
         let value = invite.list(name).next()?;
         Address::parse(value).ok().map(|address| caller::user_of(&address.uri))
     };
-    let own = || {
-        let user = invite.uri().map(|uri| caller::user_of(&uri)).unwrap_or_default();
-        if user.is_empty() { String::from_utf8_lossy(invite.uri_raw()).into_owned() } else { user }
-    };
+    let own = || asked_for(invite);
     match trunk.did_from {
         DidFrom::RequestUri => own(),
         DidFrom::To => other(Name::To).unwrap_or_else(own),
         DidFrom::PCalledPartyId => other(Name::PCalledPartyId).unwrap_or_else(own),
     }
+}
+
+/// The user of the Request-URI, or all of that where it has none.
+pub(super) fn asked_for(invite: &Message<'_>) -> String {
+    let user = invite.uri().map(|uri| caller::user_of(&uri)).unwrap_or_default();
+    if user.is_empty() { String::from_utf8_lossy(invite.uri_raw()).into_owned() } else { user }
 }
