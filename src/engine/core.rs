@@ -11,7 +11,7 @@ use crate::sip::peer::Peer;
 use crate::sip::transaction::Traffic;
 use crate::sip::wire::Message;
 use crate::time::{Instant, Now};
-use crate::transport::shed::Share;
+use crate::transport::shed::{Droppable, Share};
 
 /// A shard's exchange and its meters.
 pub struct Metered {
@@ -40,8 +40,8 @@ impl Core for Metered {
         self.exchange.next_deadline()
     }
 
-    fn shed(&mut self, now: Instant, may: bool) -> Share {
-        self.exchange.shed(now, may)
+    fn shed(&mut self, now: Instant, droppable: Droppable) -> Share {
+        self.exchange.shed(now, droppable)
     }
 
     fn standing<'m>(&self, message: &'m [u8]) -> Option<Standing<'m>> {

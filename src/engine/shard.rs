@@ -24,7 +24,7 @@ use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::sip::transaction::Outgoing;
 use crate::time::{Instant, Now};
 use crate::transport::Event;
-use crate::transport::shed::Share;
+use crate::transport::shed::{Droppable, Share};
 use crate::transport::streams::Streams;
 use crate::transport::udp::{self, Datagram, Waited};
 
@@ -39,8 +39,8 @@ pub trait Core: 'static {
     /// When [`Input::Due`] is wanted next.
     fn next_deadline(&self) -> Option<Instant>;
 
-    /// How many of 256 new INVITEs are to be dropped before it has to read them; none unless they `may`.
-    fn shed(&mut self, _now: Instant, _may: bool) -> Share {
+    /// How many of 256 new INVITEs are to be dropped before it has to read them. Once a turn.
+    fn shed(&mut self, _now: Instant, _droppable: Droppable) -> Share {
         0
     }
 
@@ -376,7 +376,8 @@ impl<C: Core, O: Owners> Shard<C, O> {
     /// Lets the ports drop what the core has no time to refuse.
     fn shed(&mut self, now: Instant) {
         let may = self.ports.iter().all(|(_, port)| port.may_shed());
-        let share = self.mind.core.shed(now, may);
+        let came = self.ports.iter_mut().map(|(_, port)| port.take_calls()).sum();
+        let share = self.mind.core.shed(now, Droppable { may, came });
         for (_, port) in &mut self.ports {
             port.shed(share);
         }

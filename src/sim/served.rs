@@ -28,7 +28,7 @@ use crate::routing::{Agent, Table, Trunk};
 use crate::sip::digest::Nonces;
 use crate::sip::peer::{ListenerId, Transport};
 use crate::time::{Instant, Now};
-use crate::transport::shed::Share;
+use crate::transport::shed::{Droppable, Share};
 
 /// Makes real exchanges.
 pub struct Served {
@@ -154,7 +154,7 @@ impl Core for Shard {
     }
 
     fn shed(&mut self, now: Instant) -> Share {
-        self.exchange.shed(now, true)
+        self.exchange.shed(now, Droppable { may: true, came: 0 })
     }
 
     fn census(&self) -> Census {

@@ -14,6 +14,15 @@ pub type Share = u8;
 /// The whole, in which a share is counted.
 pub const WHOLE: u16 = 256;
 
+/// What the ports of a shard could do for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Droppable {
+    /// They can drop.
+    pub may: bool,
+    /// New calls that they have let through since this was last said, and could have dropped.
+    pub came: u32,
+}
+
 /// Where a socket's program finds what a datagram carries: after the header of UDP.
 const PAYLOAD: u32 = 8;
 
@@ -50,12 +59,75 @@ enum Step {
     Skip(u16, u32, u8),
 }
 
+/// Tells what the kernel dropped by lot from what found no room: it has one count of both. By lot go as many as those that
+/// came through make likely.
+#[derive(Debug, Default)]
+pub struct Lots {
+    share: Share,
+    /// By which some of what waits yet was drawn.
+    before: Share,
+    /// So many more may have been drawn than were told of, times [`WHOLE`].
+    credit: u64,
+}
+
+/// So many more than likely: a fourth of what is likely, and at first so many.
+const CHANCE: u64 = 4;
+const LUCK: u64 = 2_048;
+
+/// No more credit is kept than this: what is rarely let through comes in lumps.
+const MOST_CREDIT: u64 = 16_384;
+
+impl Lots {
+    pub fn share(&self) -> Share {
+        self.share
+    }
+
+    /// Another share is drawn by from now on.
+    pub fn draw(&mut self, share: Share) {
+        if (self.share, self.before) == (0, 0) {
+            self.credit = LUCK * u64::from(WHOLE);
+        }
+        self.before = self.before.max(self.share);
+        self.share = share;
+    }
+
+    /// So many came through that might have been drawn.
+    pub fn expect(&mut self, came: u32) {
+        let share = u64::from(self.share.max(self.before));
+        if share > 0 {
+            let likely = u64::from(came) * share * u64::from(WHOLE) / (u64::from(WHOLE) - share);
+            self.credit = (self.credit + likely + likely / CHANCE).min(MOST_CREDIT * u64::from(WHOLE));
+        }
+    }
+
+    /// How many of those that the kernel dropped were drawn.
+    pub fn were(&mut self, dropped: u64) -> u64 {
+        let drawn = dropped.min(self.credit / u64::from(WHOLE));
+        self.credit -= drawn * u64::from(WHOLE);
+        drawn
+    }
+
+    /// All that waited has been received.
+    pub fn settle(&mut self) {
+        if self.share == 0 {
+            self.credit = 0;
+        }
+        self.before = self.share;
+    }
+}
+
 /// Whether a message is one of those of which a port may drop some: a new call to a number, as the program sees it.
 pub fn is_call_to_a_number(message: &[u8]) -> bool {
-    let Some([first, rest @ ..]) = message.strip_prefix(CALL).and_then(|rest| rest.get(..DIGITS as usize))
-    else {
-        return false;
-    };
+    message.strip_prefix(CALL).is_some_and(begins_with_a_number)
+}
+
+/// The same of its Request-URI.
+pub fn is_number(uri: &[u8]) -> bool {
+    uri.strip_prefix(b"sip:").is_some_and(begins_with_a_number)
+}
+
+fn begins_with_a_number(text: &[u8]) -> bool {
+    let Some([first, rest @ ..]) = text.get(..DIGITS as usize) else { return false };
     matches!(first, b'+' | b'0'..=b'9') && rest.iter().all(u8::is_ascii_digit)
 }
 
@@ -143,6 +215,34 @@ mod tests {
             assert_eq!(passed(&invite, &[255, 128, 0], 100), 100);
             assert!(is_call_to_a_number(invite.as_bytes()), "{invite}");
         }
+    }
+
+    #[test]
+    fn r14_lots_are_as_many_as_is_likely_and_all_else_is_a_loss() {
+        let mut lots = Lots::default();
+        lots.expect(1_000);
+        assert_eq!(lots.were(7), 0, "none is drawn");
+        lots.draw(128);
+        lots.expect(1_000);
+        assert_eq!(lots.were(1_100), 1_100);
+        assert_eq!(lots.were(100_000), 2_048 + 1_250 - 1_100, "nothing makes so many likely");
+        lots.expect(1_000);
+        assert_eq!(lots.were(1_300), 1_250);
+        // What was drawn by a larger share than now's is told of until all that waited has come.
+        lots.draw(2);
+        lots.expect(1_000);
+        assert_eq!(lots.were(1_000), 1_000);
+        lots.settle();
+        lots.were(u64::MAX);
+        lots.expect(1_000);
+        assert_eq!(lots.were(1_000), 9);
+        lots.draw(0);
+        lots.settle();
+        lots.expect(1_000);
+        assert_eq!(lots.were(10), 0);
+        lots.draw(255);
+        lots.expect(u32::MAX);
+        assert_eq!(lots.were(u64::MAX), MOST_CREDIT);
     }
 
     #[test]

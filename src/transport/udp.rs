@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::kernel::{Arrival, Delivery, FEW, Headers, Kernel, REST, STRIDE};
-use super::shed::{self, Share};
+use super::shed::{self, Lots, Share};
 use super::sources::Sources;
 use super::{icmp, nudge};
 
@@ -113,9 +113,9 @@ pub struct Port {
     overflow_total: u32,
     may_shed: bool,
     /// What the kernel drops of new INVITEs.
-    share: Share,
-    /// It does, or did when some of what waits yet was sent: drops are lots.
-    sheds: bool,
+    lots: Lots,
+    /// Those that it let through.
+    calls: u32,
     counts: Counts,
 }
 
@@ -143,8 +143,8 @@ impl Port {
             waited: None,
             overflow_total: 0,
             may_shed,
-            share: 0,
-            sheds: false,
+            lots: Lots::default(),
+            calls: 0,
             counts: Counts::default(),
         })
     }
@@ -238,19 +238,28 @@ impl Port {
 
     /// One receive call with so many slots, after those that are filled. True: it filled all of them.
     fn fill(&mut self, flags: MsgFlags, slots: usize) -> nix::Result<bool> {
-        let Port { socket, kernel, buffer, arrivals, overflow_total, share, sheds, counts, .. } = self;
+        let Port { socket, kernel, buffer, arrivals, overflow_total, calls, lots, counts, .. } = self;
         let before = arrivals.len();
         counts.receives += 1;
         let free = &mut buffer[before * STRIDE..];
         let overflow = kernel.receive(socket.as_raw_fd(), flags, slots, free, arrivals)?;
+        let came = free
+            .chunks_exact(STRIDE)
+            .zip(&arrivals[before..])
+            .filter(|(slot, arrival)| shed::is_call_to_a_number(&slot[..arrival.len]));
+        let came = u32::try_from(came.count()).unwrap_or(u32::MAX);
+        *calls += came;
+        lots.expect(came);
         if let Some(total) = overflow {
             let more = u64::from(total.wrapping_sub(*overflow_total));
-            // The kernel's one count is of both. What overflows a buffer that is kept short is next to nothing.
-            *(if *sheds { &mut counts.shed } else { &mut counts.dropped }) += more;
+            let shed = lots.were(more);
+            (counts.shed, counts.dropped) = (counts.shed + shed, counts.dropped + more - shed);
             *overflow_total = total;
         }
         let full = arrivals.len() - before == slots;
-        *sheds &= full || *share > 0;
+        if !full {
+            lots.settle();
+        }
         Ok(full)
     }
 
@@ -279,13 +288,18 @@ impl Port {
         self.may_shed
     }
 
+    /// New calls that came since it was last asked, of those that the kernel may drop.
+    pub fn take_calls(&mut self) -> u32 {
+        std::mem::take(&mut self.calls)
+    }
+
     /// Lets the kernel drop that share of the new INVITEs from now on (see [`shed`]).
     pub fn shed(&mut self, share: Share) {
-        if share == self.share {
+        if share == self.lots.share() {
             return;
         }
         match shed::set(self.socket.get_ref(), share) {
-            Ok(()) => (self.share, self.sheds) = (share, true),
+            Ok(()) => self.lots.draw(share),
             // What it dropped up to now, it drops until it is told otherwise.
             Err(_) => self.may_shed = false,
         }

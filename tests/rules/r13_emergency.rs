@@ -3,6 +3,7 @@
 use strowger::engine::exchange::Bounds;
 use strowger::sim::served::bounded;
 
+use super::overload::lagging;
 use super::register::{DESK, Phone};
 use super::*;
 
@@ -276,25 +277,17 @@ fn r13_a_call_back_is_taken_while_the_node_drains() {
 
 #[test]
 fn r13_while_a_call_back_may_come_no_new_call_is_dropped_unread() {
-    let lag = |call: &mut Call| {
-        let mut shed = Vec::new();
-        for _ in 0..50 {
-            shed = call.world.lags(seconds(1));
-            call.after(millis(10));
-        }
-        shed.into_iter().max()
-    };
     let mut call = town("", "").before_any_call();
-    assert!(lag(&mut call) > Some(200), "nobody has called for help");
+    assert!(lagging(&mut call) > Some(200), "nobody has called for help");
     let mut call = town("", "").before_any_call();
     assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
     assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
     let mut call = call.ringing(["gateway1"]);
     call.answers("gateway1").hangs_up("caller");
-    assert_eq!(lag(&mut call), Some(0));
+    assert_eq!(lagging(&mut call), Some(0));
     let mut back = call.dials(DID, Manner::default());
     back.after(seconds(1));
     assert_eq!(back.caller_is_told(), None, "it rings, whatever waits");
     back.after(seconds(31 * 60));
-    assert!(lag(&mut back) > Some(200), "half an hour later");
+    assert!(lagging(&mut back) > Some(200), "half an hour later");
 }

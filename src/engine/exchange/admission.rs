@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::shedding::Shedding;
 use crate::time::Instant;
-use crate::transport::shed::Share;
+use crate::transport::shed::{Droppable, Share};
 
 /// How long messages lie in our queues under load. A few turns of 64 datagrams: shorter, and the processor would
 /// have nothing to do in between; longer, and a receive buffer of 8 MB (0.1 s at 100,000 messages/s) is full before
@@ -55,7 +55,7 @@ const LAST_PART: usize = 10;
 /// The gate for new calls of one shard.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// What is taken of all new calls, above 0 to 1; the others are refused, or not even read.
+    /// What is taken of the new calls that are read, above 0 to 1; the others are refused.
     share: f64,
     /// What is left over of the share from the calls before: it refuses evenly, and by no dice.
     rest: f64,
@@ -115,10 +115,11 @@ impl Admission {
     /// Whether a new call is taken, where `held` of at most `bound` have their state here.
     pub fn admits(&mut self, now: Instant, held: usize, bound: usize) -> bool {
         self.pass(now, Duration::ZERO);
+        self.shedding.count();
         if self.late {
             return false;
         }
-        self.rest += (1.0 - self.share / self.shedding.read()).max(crowding(held, bound));
+        self.rest += (1.0 - self.share).max(crowding(held, bound));
         let refused = self.rest >= 1.0;
         if refused {
             self.rest -= 1.0;
@@ -126,10 +127,17 @@ impl Admission {
         !refused
     }
 
-    /// How many of 256 new INVITEs are to be dropped unread from now on; none unless they `may`.
-    pub fn shed(&mut self, now: Instant, may: bool) -> Share {
+    /// How many of 256 new INVITEs are to be dropped unread from now on. As many are taken as before.
+    pub fn shed(&mut self, now: Instant, droppable: Droppable) -> Share {
         self.pass(now, Duration::ZERO);
-        self.shedding.share(now, if may { self.share } else { 1.0 })
+        let grows = self.shedding.settle(now, self.share, droppable);
+        self.share = (self.share / grows).clamp(LEAST, 1.0);
+        self.shedding.share()
+    }
+
+    /// A request within a dialog came that looks like a new call.
+    pub fn spare(&mut self, now: Instant) {
+        self.shedding.spare(now);
     }
 
     /// When that changes, if nothing comes until then.
@@ -201,6 +209,9 @@ mod tests {
         /// Of 256 new calls so many are dropped before they come to the queue, and what is left over of that.
         share: Share,
         rest: u32,
+        /// Whether its new calls can be dropped at all, and how many came that could have been.
+        is_droppable: bool,
+        came: u32,
     }
 
     /// What became of the calls of a while.
@@ -224,6 +235,8 @@ mod tests {
                 lost: 0,
                 share: 0,
                 rest: 0,
+                is_droppable: true,
+                came: 0,
             }
         }
 
@@ -239,8 +252,10 @@ mod tests {
                 told.oldest = told.oldest.max(waits);
                 let now = Instant::from_micros(self.now);
                 self.gate.observe(now, Duration::from_micros(waits), lost);
-                self.share = self.gate.shed(now, self.room >= 7_000);
+                let may = self.room >= 7_000;
+                self.share = self.gate.shed(now, Droppable { may, came: std::mem::take(&mut self.came) });
                 for (_, is_call) in self.queue.drain(..TURN.min(self.queue.len())) {
+                    self.came += u32::from(is_call && self.is_droppable);
                     self.now += match is_call {
                         false => REST,
                         true if self.gate.admits(now, 0, 1) => {
@@ -278,7 +293,7 @@ mod tests {
                 } else {
                     self.coming.pop_front();
                 }
-                if is_call && self.is_shed() {
+                if is_call && self.is_droppable && self.is_shed() {
                     continue;
                 }
                 if self.queue.len() < self.room {
@@ -332,17 +347,36 @@ mod tests {
     }
 
     #[test]
-    fn r14_many_times_the_load_costs_a_tenth_of_what_can_be_carried_at_most() {
+    fn r14_many_times_the_load_costs_a_fifteenth_of_what_can_be_carried_at_most() {
         for (times, later) in [(3, 1), (5, 1), (5, 50), (20, 1), (50, 20)] {
             let mut shard = Shard::new(7_000);
             shard.offered(5_000, 1_000, later);
             shard.offered(CAPACITY * times, 3_000, later);
             let told = shard.offered(CAPACITY * times, 20_000, later);
             let share = told.taken * 100 / (CAPACITY * 20);
-            assert!(share >= 90, "{times} times, later {later}: {share} %");
+            assert!(share >= 93, "{times} times, later {later}: {share} %");
             assert_eq!(told.lost, 0, "{times} times, later {later}");
             shard.offered(200, 2_500, later);
             assert_eq!((shard.offered(200, 2_000, later).refused, shard.share), (0, 0));
+        }
+    }
+
+    #[test]
+    fn r14_what_cannot_be_dropped_is_refused_and_the_queue_is_no_longer_for_it() {
+        for (times, later) in [(3, 1), (5, 1), (5, 50), (8, 20)] {
+            let mut shard = Shard::new(7_000);
+            shard.is_droppable = false;
+            shard.offered(5_000, 1_000, later);
+            shard.offered(CAPACITY * times, 3_000, later);
+            let told = shard.offered(CAPACITY * times, 20_000, later);
+            let share = told.taken * 100 / (capacity(CAPACITY * times) * 20);
+            assert!(share >= 90, "{times} times, later {later}: {share} %");
+            assert!(
+                told.oldest < 30_000 && told.lost == 0,
+                "{times} times, later {later}: {} µs",
+                told.oldest
+            );
+            assert_eq!(shard.share, 0);
         }
     }
 

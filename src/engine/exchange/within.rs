@@ -18,6 +18,7 @@ use crate::sip::session::Session;
 use crate::sip::transaction::{self, Key};
 use crate::sip::wire::Message;
 use crate::time::Now;
+use crate::transport::shed::is_number;
 
 /// How many requests of one call may await their answer at once.
 const MAX_ASKED: usize = 8;
@@ -104,7 +105,12 @@ impl Exchange {
                 }
             }
             Method::Options => self.answer_once(now, &at, 200, out),
-            Method::Invite | Method::Update | Method::Info => self.asked(now, &at, out),
+            Method::Invite | Method::Update | Method::Info => {
+                if request.method() == Method::Invite && is_number(request.uri_raw()) {
+                    self.admission.spare(now.mono);
+                }
+                self.asked(now, &at, out);
+            }
             Method::Refer => self.referred(now, &at, out),
             Method::Notify => self.answer_once(now, &at, 481, out),
             Method::Cancel | Method::Ack => {}
