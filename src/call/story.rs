@@ -22,6 +22,10 @@ pub struct LiveCall {
     /// The generation of the configuration that the call was planned with.
     pub generation: u64,
     pub account: Arc<str>,
+    /// The agent who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Arc<str>>,
+    /// The trunk that it came in on; of an agent's call, the one by which it goes out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trunk: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -234,6 +234,7 @@ mod tests {
             state: "ringing".into(),
             generation: 3,
             account: "".into(),
+            agent: None,
             trunk: Some("carrier".into()),
             did: Some("+12015550101".into()),
             dialled: "+12015550101".into(),
