@@ -190,7 +190,7 @@ impl Readme {
         };
         let served = commands.iter().find_map(|command| command.strip_suffix(" strowger serve"));
         let dialled = words("baresip -e ")?.join(" ").trim_matches('"').to_owned();
-        let account = shell.lines().find_map(|line| Some(line.trim_start().strip_prefix("# <")?));
+        let account = shell.lines().find_map(|line| line.trim_start().strip_prefix("# <"));
         Ok(Readme {
             routing,
             environment: served.ok_or("no serve")?.to_owned(),
