@@ -124,6 +124,84 @@ fn joins_two(world: &World) -> Outcome {
     Ok(())
 }
 
+#[test]
+fn the_lines_of_the_readme_register_a_phone_are_rung_and_call_out() -> Outcome {
+    let lines = Readme::read()?;
+    let (password, secret) = lines.environment.split_once('=').ok_or("no environment")?;
+    // The trunk above those lines, which is the sample's, where this machine plays it.
+    let trunk = "[[trunk]]\nname = \"carrier\"\nfrom = [\"{host}:{carrier}\"]\noutbound = true\n\
+                 gateways = [{ uri = \"sip:{gateway}\" }]\n[dial]\nallow = [\"+1\"]\n";
+    let world = World::of(&format!("{trunk}{}", lines.routing), 1, &[(password, secret)])?;
+    let account = lines.account.replace("127.0.0.1:5060", &format!("{}:{}", world.host, world.sip));
+    // Nobody is there to pick up, and no sound card.
+    let account = format!("{account};answermode=auto;audio_codecs=pcmu\n");
+    let gateway = world.phone("phone_hangs_up", world.gateway, &[])?;
+    let mut alice = phone(&world, world.alice, &account, &[&lines.dials[0], &lines.dials[1]])?;
+    let told = |alice: &Program, said: &str| format!("{said}\nbaresip printed:\n{}", alice.printed());
+    gateway.finish().map_err(|e| told(&alice, &e))?;
+    alice.wait_until(PHONE, |printed| printed.contains("session closed"))?;
+    let tried = world.strowger(&lines.tried)?;
+    assert!(tried.contains("answered"), "{}", told(&alice, &tried));
+    let records = world.cdrs(2)?;
+    let of = |record: &serde_json::Value, key: &str| record[key].as_str().unwrap_or_default().to_owned();
+    let out = ["direction", "outcome", "did", "presented"].map(|key| of(&records[0], key));
+    assert_eq!(out, ["outbound", "answered", DID, DID], "{records:#?}");
+    assert!(lines.dials[1].ends_with(&of(&records[0], "dialled")), "{records:#?}");
+    let rung = ["direction", "outcome", "did"].map(|key| of(&records[1], key));
+    assert_eq!(rung, ["inbound", "answered", DID], "{records:#?}");
+    assert_eq!(records[1]["legs"][1]["target"], "alice", "{records:#?}");
+    let agents = world.strowger(&lines.listed)?;
+    assert!(agents.contains("alice") && agents.contains("baresip"), "{agents}");
+    Ok(())
+}
+
+/// What the README tells whoever has a softphone, in its section on phones: first what to configure, then what to run.
+struct Readme {
+    routing: String,
+    /// `NAME=value` before `strowger serve`.
+    environment: String,
+    /// baresip's arguments.
+    dials: [String; 2],
+    /// The line in its `accounts`.
+    account: String,
+    /// The arguments of `strowger` by which the DID is called, and those that list the phones.
+    tried: Vec<String>,
+    listed: Vec<String>,
+}
+
+impl Readme {
+    fn read() -> Result<Readme, String> {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+        let text = text.map_err(|e| e.to_string())?;
+        let section =
+            text.split("\n## ").find(|section| section.starts_with("Phones\n")).ok_or("no Phones")?;
+        let block = |kind: &str| {
+            let (_, rest) = section.split_once(&format!("```{kind}\n"))?;
+            rest.split_once("```").map(|(block, _)| block.to_owned())
+        };
+        let routing = block("toml").ok_or("no toml")?;
+        let shell = block("sh").ok_or("no sh")?;
+        let commands: Vec<&str> =
+            shell.lines().map(|line| line.split('#').next().unwrap_or("").trim()).collect();
+        let words = |start: &str| {
+            let command = commands.iter().find_map(|command| command.strip_prefix(start));
+            let words = command.ok_or(format!("no {start} in\n{shell}"))?.split_whitespace();
+            Ok::<Vec<String>, String>(words.map(str::to_owned).collect())
+        };
+        let served = commands.iter().find_map(|command| command.strip_suffix(" strowger serve"));
+        let dialled = words("baresip -e ")?.join(" ").trim_matches('"').to_owned();
+        let account = shell.lines().find_map(|line| line.trim_start().strip_prefix("# <"));
+        Ok(Readme {
+            routing,
+            environment: served.ok_or("no serve")?.to_owned(),
+            dials: ["-e".to_owned(), dialled],
+            account: format!("<{}", account.ok_or("no account")?.trim()),
+            tried: [vec!["try".to_owned()], words("strowger try ")?].concat(),
+            listed: [vec!["agents".to_owned()], words("strowger agents")?].concat(),
+        })
+    }
+}
+
 /// The first call's dialog, as the node knows it and a Refer-To writes it.
 fn dialog_of_first_call(printed: &str) -> Option<String> {
     let invite = &printed[printed.find("INVITE sip:carol")?..];

@@ -186,6 +186,71 @@ fn what_was_bound_or_ended_just_before_a_graceful_stop_is_as_it_was_after_it() {
     assert_eq!(contacts(&place), Vec::<String>::new());
 }
 
+/// Carol's phone calls that number; the trunk's gateway has her INVITE.
+fn calls_out(phone: &Line, node: &Serving, number: &str, gateway: &Line) -> (String, SocketAddr) {
+    let uri = format!("sip:{number}@127.0.0.1");
+    let call = |cseq: u32, credentials: &str| {
+        invite(phone, number, "out")
+            .replace("From: <sip:+12025550123@", "From: <sip:carol@")
+            .replace("z9hG4bK-out", &format!("z9hG4bK-out{cseq}"))
+            .replace("CSeq: 1 ", &format!("CSeq: {cseq} "))
+            .replace("Max-Forwards: 70\r\n", &format!("Max-Forwards: 70\r\n{credentials}"))
+    };
+    phone.send(node.sip, &call(1, ""));
+    let asked = phone.receive_final_of("out");
+    assert!(asked.starts_with("SIP/2.0 407 "), "{asked}");
+    let challenge = asked.lines().find_map(|line| line.strip_prefix("Proxy-Authenticate: ")).unwrap();
+    let challenge = Challenge::parse(challenge.as_bytes()).unwrap();
+    let ha1 = challenge.algorithm.ha1(b"carol", challenge.realm, b"swordfish");
+    let mut credentials = b"Proxy-Authorization: ".to_vec();
+    digest::answer(&mut credentials, &challenge, b"carol", &ha1, ("INVITE", uri.as_bytes()), (1, b"c"));
+    phone.send(node.sip, &call(2, &(String::from_utf8(credentials).unwrap() + "\r\n")));
+    gateway.offered()
+}
+
+#[test]
+fn a_call_of_an_agents_shows_its_trunk_and_a_reload_says_that_it_is_affected() {
+    let place = carols();
+    let (gateway, phone) = (Line::new(), Line::new());
+    place.changes("config/routing/all.toml", |text| {
+        let text = text
+            .replace("127.0.0.1/32", "127.0.0.9/32")
+            .replace(
+                "sip:127.0.0.1:9\" }]\n",
+                &format!("sip:{}\" }}]\noutbound = true\noptions_interval = 0\n", gateway.addr()),
+            )
+            .replace("\"swordfish\"\n", "\"swordfish\"\nnumber = \"+12015550101\"\n");
+        format!("{text}[dial]\nallow = [\"+1\"]\n")
+    });
+    let node = place.serve();
+    let (offered, from) = calls_out(&phone, &node, "+12125550188", &gateway);
+    gateway.send(from, &answer(&offered, "180 Ringing", &gateway));
+    let (_, shown, _) = place.strowger(&["calls"]);
+    assert!(shown.lines().any(|line| line.contains("+12125550188") && line.ends_with("carrier")), "{shown}");
+    let (_, told, _) = place.strowger(&["calls", "--json"]);
+    let call = serde_json::from_str::<Value>(&told).unwrap()["items"][0].clone();
+    assert_eq!((&call["agent"], &call["trunk"]), (&"carol".into(), &"carrier".into()), "{told}");
+
+    let affected = || {
+        let (code, told, err) = place.strowger(&["reload", "--json"]);
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str::<Value>(&told).unwrap()["affects_calls"].clone()
+    };
+    assert_eq!(affected(), serde_json::json!([]), "nothing has changed");
+    place.changes("config/routing/all.toml", |text| {
+        text.replace("options_interval = 0", "options_interval = 99")
+    });
+    assert_eq!(affected(), serde_json::json!([call["id"]]), "her trunk");
+    place.changes("config/routing/all.toml", |text| text.replace("[\"carol\"]", "[\"alice\"]"));
+    assert_eq!(
+        affected(),
+        serde_json::json!([]),
+        "the number that she shows rings others, which is nothing to her call"
+    );
+    place.changes("config/routing/all.toml", |text| text.replace("name = \"carol\"", "name = \"caro\""));
+    assert_eq!(affected(), serde_json::json!([call["id"]]), "she is gone");
+}
+
 /// A phone by TCP.
 struct Flow(TcpStream);
 

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cdr::{Direction, Role, rfc3339};
+use crate::sip::shown::printable;
 use crate::time::Wall;
 
 /// One call that is in progress.
@@ -21,6 +22,10 @@ pub struct LiveCall {
     /// The generation of the configuration that the call was planned with.
     pub generation: u64,
     pub account: Arc<str>,
+    /// The agent who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Arc<str>>,
+    /// The trunk that it came in on; of an agent's call, the one by which it goes out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trunk: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +139,7 @@ impl CallStory {
 /// Draws a whole ladder. `legs`: id and name, the caller's first; lines of a leg that is not there touch
 /// our own column alone.
 pub fn picture(legs: &[(u16, &str)], lines: &[LadderLine], clock: Clock) -> String {
-    let widest = lines.iter().map(|line| line.what.chars().count()).max().unwrap_or(0);
+    let widest = lines.iter().map(|line| printable(&line.what).chars().count()).max().unwrap_or(0);
     let columns = Columns::new(legs, widest, clock);
     let mut out = columns.head();
     for line in lines {
@@ -178,8 +183,10 @@ impl Columns {
 
     /// `widest`: the length of the longest label that will come.
     pub fn new(legs: &[(u16, &str)], widest: usize, clock: Clock) -> Columns {
-        let mut names: Vec<(Option<u16>, String)> =
-            legs.iter().map(|(id, name)| (Some(*id), name.chars().take(Self::NAME).collect())).collect();
+        let mut names: Vec<(Option<u16>, String)> = legs
+            .iter()
+            .map(|(id, name)| (Some(*id), printable(name).chars().take(Self::NAME).collect()))
+            .collect();
         names.insert(Self::US.min(names.len()), (None, "us".to_owned()));
         let gap = Self::GAP.max(widest + Self::ARROW);
         let mut posts: Vec<Post> = Vec::new();
@@ -225,15 +232,15 @@ impl Columns {
             (Way::In | Way::Out, Some(us), Some(far)) => self.arrow(&mut row, line, us, far),
             (Way::Here, Some(us), _) => {
                 row[self.posts[us].at] = '●';
-                aside.push_str(&line.what);
+                aside.push_str(&printable(&line.what));
             }
-            (Way::In | Way::Out, _, _) | (Way::Here, None, _) => aside.push_str(&line.what),
+            (Way::In | Way::Out, _, _) | (Way::Here, None, _) => aside.push_str(&printable(&line.what)),
         }
         if let Some(note) = &line.note {
             if !aside.is_empty() {
                 aside.push_str(": ");
             }
-            aside.push_str(note);
+            aside.push_str(&printable(note));
         }
         let mut text: String = row.into_iter().collect();
         if !aside.is_empty() {
@@ -258,7 +265,7 @@ impl Columns {
             row[from] = '┤';
             row[to + 1] = '◀';
         }
-        let label: Vec<char> = format!(" {} ", line.what).chars().collect();
+        let label: Vec<char> = format!(" {} ", printable(&line.what)).chars().collect();
         let room = (right - left).saturating_sub(2 + label.len());
         // A message out begins where it is sent; one that comes in from afar is read in its middle.
         let dashes = match line.way {
@@ -321,6 +328,18 @@ mod tests {
            │             ├── BYE ───────────────────▶│  Reason: SIP;cause=200
            │             ●             │             │  Bridged: alice
         ");
+    }
+
+    #[test]
+    fn what_is_from_outside_moves_no_cursor() {
+        let lines = [line(0, Way::Here, 0, "Turned\u{9b}2J", Some("by \u{1b}]0;me\u{7}\u{202e}"))];
+        let drawn = picture(&[(0, "a\u{1b}[2J"), (1, "b\n")], &lines, Clock::Shown);
+        assert_eq!(drawn.lines().count(), 2, "{drawn:?}");
+        assert!(
+            !drawn.chars().any(|letter| letter != '\n' && crate::sip::shown::is_obeyed(letter)),
+            "{drawn:?}"
+        );
+        assert!(drawn.ends_with("Turned\\u{9b}2J: by \\u{1b}]0;me\\u{7}\\u{202e}"), "{drawn}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::admin::operations::{Explanation, Published};
 use crate::admin::{AgentList, CallList, GenerationList, TrunkList};
 use crate::call::story::CallStory;
+use crate::sip::shown::is_obeyed;
 use client::{Client, Failed, escaped};
 
 /// A real-time telephony call-routing engine.
@@ -241,6 +242,29 @@ fn ended_by_newline(text: &str) -> String {
     if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
 }
 
+/// JSON that a terminal shows and does not obey: C1 controls and the like, which JSON lets be, as `\\u` escapes.
+fn tame(json: String) -> String {
+    let is_tame = |letter: char| letter == '\n' || !is_obeyed(letter);
+    if json.chars().all(is_tame) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 64);
+    for letter in json.chars() {
+        match is_tame(letter) {
+            true => out.push(letter),
+            false => {
+                let escaped = letter
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}"))
+                    .collect::<String>();
+                out.push_str(&escaped);
+            }
+        }
+    }
+    out
+}
+
 /// Where results and messages go.
 #[derive(Clone, Copy)]
 struct Out {
@@ -250,12 +274,16 @@ struct Out {
 impl Out {
     /// Writes a result: as JSON where that is asked for.
     fn result<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> Result<Exit, Failed> {
-        if self.json { self.write(serde_json::to_string_pretty(value)) } else { self.write(Ok(text())) }
+        if self.json {
+            self.write(serde_json::to_string_pretty(value).map(tame))
+        } else {
+            self.write(Ok(text()))
+        }
     }
 
     /// The same, for a result that one line must hold.
     fn line<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> Result<Exit, Failed> {
-        if self.json { self.write(serde_json::to_string(value)) } else { self.write(Ok(text())) }
+        if self.json { self.write(serde_json::to_string(value).map(tame)) } else { self.write(Ok(text())) }
     }
 
     fn write(self, text: serde_json::Result<String>) -> Result<Exit, Failed> {
@@ -287,5 +315,18 @@ impl Out {
             Failed::Unreachable(_) => Exit::Unreachable,
             Failed::Refused(_) | Failed::Wrong(_) => Exit::Refused,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_means_the_same_and_moves_no_cursor() {
+        let text = "a\u{1b}\u{9b}2J\u{7f}\u{202e}\u{e0041}\né";
+        let json = tame(serde_json::to_string_pretty(&[text, "plain"]).unwrap());
+        assert!(json.chars().all(|letter| letter == '\n' || !is_obeyed(letter)), "{json:?}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [text, "plain"]);
     }
 }

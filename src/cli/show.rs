@@ -1,5 +1,6 @@
 //! Answers as text for people.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::admin::operations::{
@@ -7,16 +8,20 @@ use crate::admin::operations::{
 };
 use crate::call::cdr::rfc3339;
 use crate::call::story::{CallStory, Clock, LiveCall};
+use crate::sip::shown::printable;
 
-/// Rows in columns, each as wide as its widest text; the last column is not padded.
+/// Rows in columns, each as wide as its widest text; the last column is not padded. What is in them is shown and never
+/// obeyed: agents and callers name themselves as they like.
 fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<Cow<'_, str>>> =
+        rows.iter().map(|row| row.iter().map(|text| printable(text)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (text, width) in row.iter().zip(&widths) {
             line.push_str(text);
@@ -141,10 +146,11 @@ pub fn call(story: &CallStory) -> String {
     let caller = call.caller.as_deref().unwrap_or("withheld");
     let _infallible = writeln!(
         out,
-        "{}: {} from {caller} to {}, began {}, generation {}\n",
+        "{}: {} from {} to {}, began {}, generation {}\n",
         call.id,
         call.state,
-        call.dialled,
+        printable(caller),
+        printable(&call.dialled),
         rfc3339::to_string(call.started),
         call.generation,
     );
@@ -215,9 +221,10 @@ fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::operations::{FailureLine, GatewayLine};
+    use crate::admin::operations::{BindingLine, FailureLine, GatewayLine};
     use crate::call::cdr::{Direction, Role};
     use crate::call::story::{LadderLine, StoryLeg, StoryTimer, Way};
+    use crate::sip::shown::is_obeyed;
     use crate::time::Wall;
 
     fn live() -> LiveCall {
@@ -227,6 +234,7 @@ mod tests {
             state: "ringing".into(),
             generation: 3,
             account: "".into(),
+            agent: None,
             trunk: Some("carrier".into()),
             did: Some("+12015550101".into()),
             dialled: "+12015550101".into(),
@@ -243,6 +251,54 @@ mod tests {
         c-1  2026-11-01T10:00:00.999Z  ringing  withheld  +12015550101  carrier
         ");
         assert_eq!(calls(&[]), "no call in progress\n");
+    }
+
+    #[test]
+    fn nothing_from_outside_reaches_the_terminal_unshown() {
+        let hostile = "x\u{1b}]0;mine\u{7}\n\u{9b}2J\u{202e}y";
+        let shown = "x\\u{1b}]0;mine\\u{7}\\u{a}\\u{9b}2J\\u{202e}y";
+        let call_of = || LiveCall { caller: Some(hostile.into()), dialled: hostile.into(), ..live() };
+        let agent = AgentLine {
+            name: "alice".to_owned(),
+            account: String::new(),
+            number: None,
+            dnd: false,
+            max_calls: 0,
+            calls: 0,
+            contact: None,
+            bindings: vec![BindingLine {
+                contact: format!("sip:{hostile}@192.0.2.1"),
+                transport: "udp".to_owned(),
+                peer: ([192, 0, 2, 1], 5060).into(),
+                from: ([192, 0, 2, 1], 5060).into(),
+                path: Vec::new(),
+                user_agent: hostile.to_owned(),
+                unreachable: false,
+                registered: Wall(0),
+                expires_ms: 0,
+            }],
+        };
+        let leg = StoryLeg {
+            id: 0,
+            role: Role::Caller,
+            name: hostile.into(),
+            state: "ringing".into(),
+            peer: None,
+            sip_call_id: Some(hostile.into()),
+        };
+        let story = CallStory {
+            call: call_of(),
+            legs: vec![leg],
+            timers: vec![StoryTimer { name: "RingTimeout".into(), leg: Some(0), due_ms: 1 }],
+            ladder: Vec::new(),
+            ladder_dropped: 0,
+        };
+        for (text, lines, times) in
+            [(calls(&[call_of()]), 2, 2), (agents(&[agent]), 2, 2), (super::call(&story), 9, 5)]
+        {
+            assert!(!text.chars().any(|letter| letter != '\n' && is_obeyed(letter)), "{text:?}");
+            assert_eq!((text.lines().count(), text.matches(shown).count()), (lines, times), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::sip::shown::Word;
+
 /// A number as the log shows it: its beginning and its end.
 pub struct Short<'a>(pub &'a str);
 
@@ -13,9 +15,8 @@ impl fmt::Display for Short<'_> {
         let end = self.0.char_indices().nth_back(SHOWN.1 - 1);
         match (begin, end) {
             (Some((begin, _)), Some((end, _))) if begin < end => {
-                f.write_str(&self.0[..begin])?;
-                f.write_str("…")?;
-                f.write_str(&self.0[end..])
+                let (begin, end) = (&self.0[..begin], &self.0[end..]);
+                write!(f, "{}…{}", Word(begin), Word(end))
             }
             (Some(_) | None, _) => f.write_str("…"),
         }
@@ -49,6 +50,7 @@ mod tests {
         assert_eq!(Short("+12015550101").to_string(), "+1201…01");
         assert_eq!(Short("anonym").to_string(), "…");
         assert_eq!(Short("1234567").to_string(), "…");
+        assert_eq!(Short("1 \"\n5678\u{1b}9").to_string(), "1\\u{20}\\u{22}\\u{a}5…\\u{1b}9");
         assert_eq!(Short("ä234567é").to_string(), "ä2345…7é");
         assert_eq!(Place(SocketAddr::from(([192, 0, 2, 7], 5060))).to_string(), "192.0.2.…");
         assert_eq!(Place("[2001:db8:1:2::3]:5060".parse().unwrap()).to_string(), "[2001:db8:1:…]");

@@ -22,6 +22,7 @@ use super::inbox::{Ended, Inbox, Slot, inbox};
 use super::rate::{Line, Rate};
 use super::shard::{Core, Notices, Owners, Seat, Shard, Surroundings};
 use crate::sip::peer::{ListenerId, Transport};
+use crate::sip::shown::Sentence;
 use crate::time::Now;
 use crate::transport::guests::{Guests, NoRoom};
 use crate::transport::sources::Sources;
@@ -496,7 +497,7 @@ fn told_of_handshakes(clock: Clock) -> Failed {
             Opened::ByUs => (ours, "a connection of ours did not come about"),
         };
         if let Line::Log { more } = rate.occur(clock.read().now.mono) {
-            tracing::warn!(peer = %brief::Place(addr), why = %end, more, "{what}");
+            tracing::warn!(peer = %brief::Place(addr), why = %Sentence(end), more, "{what}");
         }
     })
 }

@@ -13,7 +13,7 @@ use crate::sip::build;
 use crate::sip::peer::Transport;
 use crate::time::Wall;
 
-/// Why a gateway counts as down.
+/// What went wrong with a gateway, or with our registration there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Two OPTIONS had no answer at all.
@@ -28,6 +28,10 @@ pub enum Failure {
     NoListener,
     /// It answered OPTIONS with this status.
     Refused(u16),
+    /// It said nothing at all to a call's INVITE within `try_timeout`.
+    CallUnanswered,
+    /// It answered a call's INVITE with this status, which leads on to the next gateway.
+    CallRefused(u16),
 }
 
 impl Failure {
@@ -36,6 +40,9 @@ impl Failure {
     const UNLISTED: u32 = 3;
     const NOT_FOUND: u32 = 4;
     const NO_LISTENER: u32 = 5;
+    const CALL_UNANSWERED: u32 = 6;
+    /// Beside the status of a [`Failure::CallRefused`].
+    const OF_A_CALL: u32 = 1 << 16;
 
     const fn to_bits(self) -> u32 {
         match self {
@@ -45,6 +52,8 @@ impl Failure {
             Failure::NotFound => Failure::NOT_FOUND,
             Failure::NoListener => Failure::NO_LISTENER,
             Failure::Refused(code) => code as u32,
+            Failure::CallUnanswered => Failure::CALL_UNANSWERED,
+            Failure::CallRefused(code) => Failure::OF_A_CALL | code as u32,
         }
     }
 
@@ -56,7 +65,12 @@ impl Failure {
             Failure::UNLISTED => Some(Failure::Unlisted),
             Failure::NOT_FOUND => Some(Failure::NotFound),
             Failure::NO_LISTENER => Some(Failure::NoListener),
-            code => Some(Failure::Refused(u16::try_from(code).unwrap_or(0))),
+            Failure::CALL_UNANSWERED => Some(Failure::CallUnanswered),
+            bits => {
+                let code = u16::try_from(bits & !Failure::OF_A_CALL).unwrap_or(0);
+                let of_a_call = bits & Failure::OF_A_CALL != 0;
+                Some(if of_a_call { Failure::CallRefused(code) } else { Failure::Refused(code) })
+            }
         }
     }
 }
@@ -70,6 +84,8 @@ impl fmt::Display for Failure {
             Failure::NotFound => f.write_str("its host is not found"),
             Failure::NoListener => f.write_str("nothing here listens so"),
             Failure::Refused(code) => write!(f, "{code} {}", build::phrase(*code)),
+            Failure::CallUnanswered => f.write_str("no answer to a call"),
+            Failure::CallRefused(code) => write!(f, "{code} {} to a call", build::phrase(*code)),
         }
     }
 }
@@ -197,8 +213,7 @@ impl Trunks {
         let down = match sign {
             Sign::Alive => false,
             Sign::Failed(failure) => {
-                state.failure.store(failure.to_bits(), Ordering::Relaxed);
-                state.failed.store(now.0, Ordering::Relaxed);
+                state.failed_of(failure, now);
                 true
             }
         };
@@ -211,6 +226,13 @@ impl Trunks {
             state.since.store(now.0, Ordering::Relaxed);
         }
         changed
+    }
+
+    /// What a call failed of at a gateway, by its place in `gateways`: it is remembered, and makes nothing up or down.
+    pub fn failed(&self, trunk: &Trunk, at: usize, failure: Failure, now: Wall) {
+        if let Some(state) = self.known.load().of(&trunk.name).and_then(|state| state.gateway(trunk, at)) {
+            state.failed_of(failure, now);
+        }
     }
 
     /// How long a gateway took to answer OPTIONS.
@@ -310,6 +332,20 @@ impl GatewayState {
         }
     }
 
+    fn failed_of(&self, failure: Failure, now: Wall) {
+        self.failure.store(failure.to_bits(), Ordering::Relaxed);
+        self.failed.store(now.0, Ordering::Relaxed);
+    }
+
+    /// The same, taken for up: what it failed of last is remembered.
+    fn taken_for_up(&self, gateway: &Gateway) -> GatewayState {
+        GatewayState {
+            failure: AtomicU32::new(self.failure.load(Ordering::Relaxed)),
+            failed: AtomicU64::new(self.failed.load(Ordering::Relaxed)),
+            ..GatewayState::new(gateway)
+        }
+    }
+
     fn is_of(&self, gateway: &Gateway) -> bool {
         self.transport == gateway.transport && self.uri == gateway.uri
     }
@@ -317,10 +353,14 @@ impl GatewayState {
 
 /// Where nobody asks any more, nobody would find out that a gateway is back: there all count as up.
 fn state_of(trunk: &Trunk, before: Option<&Arc<TrunkState>>) -> Arc<TrunkState> {
-    let known = |at: usize| before.filter(|_| trunk.options_interval.is_some())?.gateway(trunk, at).cloned();
-    let gateways = trunk.gateways.iter().enumerate();
-    let gateways =
-        gateways.map(|(at, gateway)| known(at).unwrap_or_else(|| Arc::new(GatewayState::new(gateway))));
+    let is_asked = trunk.options_interval.is_some();
+    let gateways = trunk.gateways.iter().enumerate().map(|(at, gateway)| {
+        match before.and_then(|before| before.gateway(trunk, at)) {
+            Some(known) if is_asked => Arc::clone(known),
+            Some(known) => Arc::new(known.taken_for_up(gateway)),
+            None => Arc::new(GatewayState::new(gateway)),
+        }
+    });
     Arc::new(TrunkState {
         name: Arc::clone(&trunk.name),
         gateways: gateways.collect(),
@@ -366,6 +406,29 @@ mod tests {
     }
 
     #[test]
+    fn r14_what_a_call_failed_of_is_remembered_and_makes_nothing_up_or_down() {
+        let (trunks, table) = (Trunks::default(), table(1, BOTH));
+        trunks.settle(&table);
+        let trunk = &table.trunks()[0];
+        let told = |at| trunks.of("carrier").unwrap().seen(trunk, at).unwrap();
+        for (failure, words) in [
+            (Failure::CallRefused(503), "503 Service Unavailable to a call"),
+            (Failure::CallUnanswered, "no answer to a call"),
+            (Failure::Unreachable, "it cannot be reached"),
+        ] {
+            trunks.failed(trunk, 1, failure, Wall(9));
+            assert_eq!(
+                told(1).failure.map(|(what, at)| (what.to_string(), at)),
+                Some((words.to_owned(), Wall(9)))
+            );
+            assert!(told(1).up && told(1).since.is_none() && told(0).failure.is_none());
+        }
+        assert!(trunks.mark(trunk, 1, Sign::Failed(Failure::NoAnswer), Wall(10)));
+        trunks.failed(trunk, 1, Failure::CallRefused(500), Wall(11));
+        assert!(!told(1).up, "a call's failure brings nothing up");
+    }
+
+    #[test]
     fn r14_health_survives_a_reload_and_a_changed_gateway_is_taken_for_up() {
         let (trunks, first) = (Trunks::default(), table(1, BOTH));
         trunks.settle(&first);
@@ -385,5 +448,11 @@ mod tests {
         let off = table(3, &format!("{BOTH}\noptions_interval = 0"));
         trunks.settle(&off);
         assert_eq!(downs(&trunks, &off), [false, false], "nobody would find out that it is back");
+        let seen = trunks.of("carrier").unwrap().seen(&off.trunks()[0], 0).unwrap();
+        assert_eq!(
+            seen.failure,
+            Some((Failure::Unreachable, Wall(1))),
+            "but what it failed of last is known"
+        );
     }
 }

@@ -12,6 +12,7 @@ use crate::engine::desk::SharedDesk;
 use crate::engine::lookup::{Basis, Found, Lost, Reachable, Resolver, find};
 use crate::routing::{Host, Table};
 use crate::sip::peer::Transport;
+use crate::sip::shown::Sentence;
 
 /// The environment variable that names a DNS server, `address:port`, to be asked in place of the system's.
 pub const DNS: &str = "STROWGER_DNS";
@@ -333,6 +334,7 @@ impl Finder {
             Lost::Failed(_) => due.known.is_some_and(|(_, said)| now < said + KEPT),
         };
         if due.failed == 0 || (due.known.is_some() && !is_kept) {
+            let why = Sentence(&why);
             tracing::warn!(host = &*host.name, %why, known = is_kept, "a host is not found; it is tried again");
         }
         if !is_kept {

@@ -11,6 +11,7 @@ use crate::engine::clock::Clock;
 use crate::engine::exchange::{CallEvent, Notice};
 use crate::engine::rate::{Line, Rate};
 use crate::engine::shard::Notices;
+use crate::sip::shown::Word;
 use crate::store::Recorder;
 use crate::time::Instant;
 
@@ -100,6 +101,7 @@ impl Teller {
                 tracing::info!(call = &*call, trunk, agent, dialled = %Short(&dialled), "call started");
             }
             CallEvent::Emergency { call, agent, shows, dialled } => {
+                let dialled = Word(&dialled);
                 tracing::warn!(call = &*call, agent = &*agent, ?shows, %dialled, "an agent calls for help");
             }
             CallEvent::Ringing { call } => tracing::debug!(call = &*call, "call rings"),
@@ -131,11 +133,11 @@ impl Teller {
                 }
             }
             // The address whole, before what the stranger wrote, and always in this form: this is the line that an
-            // intrusion filter looks for.
+            // intrusion filter looks for. No other line can be made to hold it.
             CallEvent::WrongPassword { agent, from: intruder } => {
                 if let Line::Log { more } = self.guesses.occur(intruder.ip(), self.clock.read().now.mono) {
                     let more = (more > 0).then_some(more);
-                    tracing::warn!(from = %intruder, agent = &*agent, more, "wrong password");
+                    tracing::warn!(from = %intruder, agent = %Word(&agent), more, "wrong password");
                 }
             }
             CallEvent::TrunkUp { trunk, gateway } => {
@@ -219,39 +221,67 @@ mod tests {
         assert!(guesses.0.lock().unwrap().1.each.len() <= SOURCES);
     }
 
-    #[test]
-    fn a_phone_that_registers_and_leaves_in_a_loop_fills_no_disk() {
-        #[derive(Clone, Default)]
-        struct Lines(Arc<Mutex<Vec<u8>>>);
-        impl std::io::Write for Lines {
-            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-                self.0.lock().unwrap().extend_from_slice(text);
-                Ok(text.len())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(text);
+            Ok(text.len())
         }
 
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What the log says of that, and for how many seconds it was said.
+    fn told(events: impl IntoIterator<Item = CallEvent>) -> (String, u64) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Settings::new("edge-1", 0)).unwrap();
         let clock = Clock::start();
         let mut teller = Teller::new(store.recorder(), clock, Arc::default());
         let (seen, began) = (Lines::default(), clock.read().now.mono);
         let writer = seen.clone();
-        let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(log, || {
-            for _ in 0..5_000 {
-                let (agent, from) = ("alice".into(), ([192, 0, 2, 1], 5060).into());
-                teller.said(CallEvent::Registered { agent, from });
-                teller.said(CallEvent::Unregistered { agent: "alice".into() });
-            }
-        });
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, || events.into_iter().for_each(|event| teller.said(event)));
         let seconds = clock.read().now.mono.since(began).as_secs() + 1;
-        let text = String::from_utf8(seen.0.lock().unwrap().clone()).unwrap();
+        (String::from_utf8(seen.0.lock().unwrap().clone()).unwrap(), seconds)
+    }
+
+    #[test]
+    fn a_phone_that_registers_and_leaves_in_a_loop_fills_no_disk() {
+        let (text, seconds) = told((0..5_000).flat_map(|_| {
+            let (agent, from) = ("alice".into(), ([192, 0, 2, 1], 5060).into());
+            let gone = CallEvent::Unregistered { agent: "alice".into() };
+            [CallEvent::Registered { agent, from }, gone]
+        }));
         for what in ["agent registered", "agent is gone"] {
             let lines = text.lines().filter(|line| line.contains(what)).count() as u64;
             assert!((100..=100 * seconds).contains(&lines), "{lines} lines in {seconds} s: {what}");
         }
+    }
+
+    #[test]
+    fn the_line_of_a_guessed_password_is_forged_by_nothing_that_is_dialled_or_sent() {
+        let intruder = ([192, 0, 2, 7], 5060).into();
+        let guess = |agent: &str| CallEvent::WrongPassword { agent: agent.into(), from: intruder };
+        let (plain, _) = told([guess("alice")]);
+        assert!(plain.trim_end().ends_with(": wrong password from=192.0.2.7:5060 agent=alice"), "{plain}");
+
+        let forged = "x wrong password from=127.0.0.9:5060 agent=x\n\u{1b}[2J\" \u{a0}\u{202e}";
+        let help = CallEvent::Emergency {
+            call: "01h".into(),
+            agent: "alice".into(),
+            shows: None,
+            dialled: forged.into(),
+        };
+        let (trunk, agent) = (None, Some("alice".into()));
+        let started = CallEvent::Started { call: "01h".into(), trunk, agent, dialled: forged.into() };
+        let (text, _) = told([help, started, guess(forged)]);
+        assert_eq!(text.matches("wrong password from=").count(), 1, "{text}");
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{a0}', '\u{202e}']) && !text.contains("2J\""), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() < 400), "{text}");
     }
 }

@@ -80,7 +80,9 @@ fn registration(trunk: &Trunk, state: Option<&TrunkState>, now: Wall) -> Registr
         | Failure::Unlisted
         | Failure::NotFound
         | Failure::NoListener
-        | Failure::Refused(_) => why.to_string(),
+        | Failure::Refused(_)
+        | Failure::CallUnanswered
+        | Failure::CallRefused(_) => why.to_string(),
     };
     let last_failure = failure.map(|(what, at)| FailureLine { what: words(what), at });
     RegistrationLine { state, since, expires_ms, last_failure }

@@ -48,6 +48,11 @@ pub trait Core {
         Vec::new()
     }
 
+    /// What each gateway failed of last, as operators are told.
+    fn failures(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Another routing configuration is published, as the text of an operator's file.
     fn publish(&mut self, now: Now, generation: u64, routing: &str, out: &mut Effects);
 }

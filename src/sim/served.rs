@@ -71,6 +71,7 @@ pub fn faulty_at_arrival(at: u32) -> Rc<dyn Maker> {
 struct Shard {
     exchange: Exchange,
     desk: Arc<Counter>,
+    table: Arc<Table>,
     said: Vec<String>,
 }
 
@@ -120,7 +121,8 @@ impl Maker for Served {
         (0..shards)
             .map(|shard| {
                 let desk = Arc::clone(&desk);
-                Box::new(Shard { exchange: exchange(shard), desk, said: Vec::new() }) as Box<dyn Core>
+                let table = Arc::clone(&table);
+                Box::new(Shard { exchange: exchange(shard), desk, table, said: Vec::new() }) as Box<dyn Core>
             })
             .collect()
     }
@@ -197,8 +199,22 @@ impl Core for Shard {
         std::mem::take(&mut self.said)
     }
 
+    fn failures(&self) -> Vec<String> {
+        let trunks = Desk::trunks(&*self.desk);
+        let mut all = Vec::new();
+        for trunk in self.table.trunks() {
+            let state = trunks.of(&trunk.name);
+            for (at, gateway) in trunk.gateways.iter().enumerate() {
+                let failure = state.as_ref().and_then(|state| state.seen(trunk, at)?.failure);
+                all.extend(failure.map(|(what, _)| format!("{} {}: {what}", trunk.name, gateway.place)));
+            }
+        }
+        all
+    }
+
     fn publish(&mut self, now: Now, generation: u64, routing: &str, out: &mut Effects) {
-        self.exchange.handle(now, Input::Published(table(routing, generation)), out);
+        self.table = table(routing, generation);
+        self.exchange.handle(now, Input::Published(Arc::clone(&self.table)), out);
     }
 }
 

@@ -417,6 +417,11 @@ impl World {
         }
     }
 
+    /// What each gateway failed of last, as operators are told.
+    pub fn failures(&self) -> Vec<String> {
+        self.cores.first().map(|core| core.failures()).unwrap_or_default()
+    }
+
     /// Publishes a configuration: this one, or a newly drawn one.
     pub fn publish(&mut self, routing: Option<&str>) {
         self.generation += 1;

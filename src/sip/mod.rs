@@ -10,6 +10,7 @@ pub mod peer;
 pub mod replaces;
 pub mod sdp;
 pub mod session;
+pub mod shown;
 pub mod transaction;
 pub mod uri;
 pub mod wheel;

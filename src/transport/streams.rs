@@ -22,6 +22,7 @@ use super::pipe::{Pipe, Session, Step, Took, Wrote};
 use super::tls::Tls;
 use super::{Event, guests};
 use crate::sip::peer::{FlowId, ListenerId, NameId, Peer, Transport};
+use crate::sip::shown::Sentence;
 
 /// A message that went to an address without a flow may still be unanswered this long afterwards: Timer B and F,
 /// 64·T1 (RFC 3261 §17.1).
@@ -418,7 +419,7 @@ impl Streams {
 
     /// Takes an ended connection out of the tables and tells the loop.
     async fn leave(&self, connection: &Connection, end: End) {
-        tracing::debug!(peer = %connection.peer.addr, %end, "connection ended");
+        tracing::debug!(peer = %connection.peer.addr, end = %Sentence(&end), "connection ended");
         if end.is_of_tls() {
             (self.0.secure.failed)(connection.peer.addr, connection.opened, &end);
         }

@@ -190,6 +190,7 @@ fn live(id: &str) -> LiveCall {
         state: "ringing".into(),
         generation: 1,
         account: "".into(),
+        agent: None,
         trunk: Some("carrier".into()),
         did: Some("+12015550101".into()),
         dialled: "+12015550101".into(),

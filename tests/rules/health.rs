@@ -221,6 +221,73 @@ fn r14_a_503_to_a_call_says_nothing_of_the_gateway() {
 }
 
 #[test]
+fn r14_what_a_call_failed_of_is_told_and_nothing_is_down_for_it() {
+    for interval in [0, 86_400] {
+        for (code, words) in [
+            (408, "408 Request Timeout"),
+            (500, "500 Server Internal Error"),
+            (502, "502 Bad Gateway"),
+            (503, "503 Service Unavailable"),
+            (504, "504 Server Time-out"),
+        ] {
+            let mut call = asked(interval, "").before_any_call();
+            call.after(seconds(60));
+            assert_eq!(call.world.failures(), Vec::<String>::new());
+            let mut call = call.dials(DID, Manner::default());
+            call.awaits("gateway1").refuses("gateway1", code);
+            call.awaits("gateway2").refuses("gateway2", code);
+            call.settle();
+            let told = [0, 1].map(|place| format!("mobile {place}: {words} to a call"));
+            assert_eq!(call.world.failures(), told);
+            assert_eq!(call.world.said, Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn r14_a_refusal_that_is_the_callees_is_no_failure_of_the_gateway() {
+    let mut call = asked(0, "").before_any_call().dials(DID, Manner::default());
+    call.awaits("gateway1").rings("gateway1").refuses("gateway1", 408);
+    call.settle();
+    let mut call = call.dials(DID, Manner::default());
+    call.awaits("gateway1").refuses("gateway1", 486);
+    call.settle();
+    assert_eq!(call.world.failures(), Vec::<String>::new());
+}
+
+#[test]
+fn r14_silence_and_what_cannot_be_delivered_are_told_with_options_off_too() {
+    let mut call = asked(0, "").before_any_call();
+    call.is_cut_off("gateway1", seconds(600));
+    closed(&mut call, "gateway2", true);
+    let mut call = call.dials(DID, Manner::default());
+    call.after(millis(3_900));
+    assert_eq!(call.world.failures(), Vec::<String>::new());
+    call.after(seconds(2));
+    let told = ["mobile 0: no answer to a call", "mobile 1: it cannot be reached"];
+    assert_eq!(call.world.failures(), told);
+    assert_eq!(call.world.said, Vec::<String>::new());
+    call.world.publish(Some(&asked_text(0, "max_calls = 7")));
+    assert_eq!(call.world.failures(), told, "another generation knows it still");
+}
+
+#[test]
+fn r14_the_last_gateway_is_waited_for_and_its_silence_is_told_when_nobody_waits_any_more() {
+    let text = asked_text(0, "")
+        .replace(&format!(", {{ uri = \"sip:{}\", priority = 20 }}", layout::gateway_addr(1)), "");
+    let mut call = Setup::new(served(), &text).before_any_call();
+    call.is_cut_off("gateway1", seconds(600));
+    let mut call = call.dials(DID, Manner::default());
+    call.after(seconds(2));
+    call.caller_cancels();
+    call.settle();
+    assert_eq!(call.world.failures(), Vec::<String>::new(), "the caller was impatient");
+    let mut call = call.dials(DID, Manner::default());
+    call.after(seconds(40));
+    assert_eq!(call.world.failures(), ["mobile 0: no answer to a call"]);
+}
+
+#[test]
 fn r14_where_options_are_off_nobody_is_asked_and_all_count_as_up() {
     let mut call = asked(0, "").before_any_call();
     call.after(seconds(300));

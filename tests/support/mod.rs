@@ -81,14 +81,30 @@ impl World {
     }
 
     fn start_so(number: &str, trunk: &str, shards: u8) -> Result<World, String> {
+        let routing = format!(
+            "[dial]\nallow = [\"+1\"]\n\
+             [[trunk]]\nname = \"carrier\"\nfrom = [\"{{host}}:{{carrier}}\"]\noutbound = true\n\
+             {trunk}\n\
+             [[agent]]\nname = \"alice\"\ncontact = \"sip:alice@{{alice}}\"\n\
+             [[agent]]\nname = \"bob\"\ncontact = \"sip:bob@{{bob}}\"\n\
+             [[agent]]\nname = \"carol\"\npassword = \"swordfish\"\nnumber = \"{DID}\"\n\
+             [[number]]\ndid = \"{DID}\"\n{number}\n"
+        );
+        World::of(&routing, shards, &[])
+    }
+
+    /// A node with that `config/routing/all.toml` and environment. `{host}` stands for its host, `{carrier}` for the
+    /// carrier's port, and `{gateway}`, `{alice}` and `{bob}` for an address each.
+    pub fn of(routing: &str, shards: u8, environment: &[(&str, &str)]) -> Result<World, String> {
         let host = own_host();
         let [sip, secure, admin, carrier, gateway, alice, bob] = free_ports(host)?;
         let folder = TempDir::new().map_err(|e| e.to_string())?;
         let config = folder.path().join("config");
         let data = folder.path().join("data");
-        let trunk = trunk
-            .replace("{gateway}", &format!("{host}:{gateway}"))
-            .replace("{bob}", &format!("{host}:{bob}"));
+        let routing = routing.replace("{host}", &host.to_string()).replace("{carrier}", &carrier.to_string());
+        let routing = [("{gateway}", gateway), ("{alice}", alice), ("{bob}", bob)]
+            .iter()
+            .fold(routing, |text, (name, port)| text.replace(name, &format!("{host}:{port}")));
         let ca = Ca::new("root");
         write(&folder.path().join("ca.pem"), &ca.pem)?;
         ca.issue(&[&host.to_string()]).write(&config.join("tls"));
@@ -103,21 +119,11 @@ impl World {
                 data.display()
             ),
         )?;
-        write(
-            &config.join("routing/all.toml"),
-            &format!(
-                "[dial]\nallow = [\"+1\"]\n\
-                 [[trunk]]\nname = \"carrier\"\nfrom = [\"{host}:{carrier}\"]\noutbound = true\n\
-                 {trunk}\n\
-                 [[agent]]\nname = \"alice\"\ncontact = \"sip:alice@{host}:{alice}\"\n\
-                 [[agent]]\nname = \"bob\"\ncontact = \"sip:bob@{host}:{bob}\"\n\
-                 [[agent]]\nname = \"carol\"\npassword = \"swordfish\"\nnumber = \"{DID}\"\n\
-                 [[number]]\ndid = \"{DID}\"\n{number}\n"
-            ),
-        )?;
+        write(&config.join("routing/all.toml"), &routing)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
+        command.envs(environment.iter().copied());
         let mut node =
-            Program::start("node", command.arg("serve").arg("--config").arg(&config), folder.path())?;
+            Program::start("node", command.args(["serve", "--config"]).arg(&config), folder.path())?;
         node.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
         Ok(World { host, sip, secure, admin, carrier, gateway, alice, bob, folder, node })
     }
@@ -185,6 +191,18 @@ impl World {
         let output = ran.output().map_err(|e| e.to_string())?;
         serde_json::from_slice(&output.stdout)
             .map_err(|e| format!("{command}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// What a command of ours prints that must be done.
+    pub fn strowger(&self, args: &[String]) -> Result<String, String> {
+        let mut ran = Command::new(env!("CARGO_BIN_EXE_strowger"));
+        let ran = ran.args(args).arg("--config").arg(self.folder.path().join("config"));
+        let output = ran.output().map_err(|e| e.to_string())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(format!("{args:?}: {}{}", text(&output.stdout), text(&output.stderr))),
+        }
     }
 
     /// The call records, once there are `count`; each line must be one.

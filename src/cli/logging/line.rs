@@ -3,6 +3,7 @@
 //! Three lines are written for each call, on its shard, so this takes a tenth of what a formatter for every
 //! taste takes.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,6 +14,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::call::cdr::rfc3339;
+use crate::sip::shown::printable;
 use crate::time::Wall;
 
 /// Room for most lines.
@@ -98,22 +100,17 @@ impl Visit for Fields {
     }
 }
 
-/// Escapes control characters: what a stranger sent can neither end a line nor move a terminal's cursor.
+/// Escapes control characters and the like: what a stranger sent can neither end a line nor move a terminal's cursor.
 fn clean(line: String) -> String {
-    // A C1 control is two bytes of UTF-8, the first 0xC2.
-    let suspect = |byte: u8| (byte < b' ') | (byte == 0x7f) | (byte == 0xc2);
+    // What begins a C1 control or bidirectional formatting in UTF-8; and much else, which `printable` lets be.
+    let suspect = |byte: u8| (byte < b' ') | matches!(byte, 0x7f | 0xc2 | 0xd8 | 0xe2 | 0xef | 0xf3);
     if !line.bytes().fold(false, |before, byte| before | suspect(byte)) {
         return line;
     }
-    let mut clean = String::with_capacity(2 * line.len());
-    for letter in line.chars() {
-        if letter.is_control() {
-            clean.extend(letter.escape_default());
-        } else {
-            clean.push(letter);
-        }
+    match printable(&line) {
+        Cow::Borrowed(_) => line,
+        Cow::Owned(clean) => clean,
     }
-    clean
 }
 
 #[cfg(test)]
@@ -167,11 +164,11 @@ mod tests {
     #[test]
     fn what_strangers_send_ends_no_line() {
         let text = line(|| {
-            tracing::warn!(target: "room", a = %"x\r\n ERROR y", b = "two words", c = "", d = "q\"\u{1b}[2J", e = %"\u{9b}é", "m\n");
+            tracing::warn!(target: "room", a = %"x\r\n ERROR y", b = "two words", c = "", d = "q\"\u{1b}[2J", e = %"\u{9b}é…\u{202e}", "m\n");
         });
         assert_eq!(
             text,
-            "  WARN room: m\\n a=x\\r\\n ERROR y b=\"two words\" c=\"\" d=\"q\\\"\\u{1b}[2J\" e=\\u{9b}é\n"
+            "  WARN room: m\\u{a} a=x\\u{d}\\u{a} ERROR y b=\"two words\" c=\"\" d=\"q\\\"\\u{1b}[2J\" e=\\u{9b}é…\\u{202e}\n"
         );
     }
 }

@@ -10,6 +10,7 @@ use metrics::{Counter, counter};
 
 use super::Hop;
 use super::hep::Packet;
+use crate::sip::shown::Sentence;
 
 /// How long the first failed look-up is waited out; twice as long after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -52,6 +53,7 @@ impl Whereabouts {
                     tracing::warn!(host = &*host, "[capture] hep has no address");
                 }
                 Err(error) => {
+                    let error = Sentence(&error);
                     tracing::warn!(host = &*host, %error, "[capture] hep cannot be looked up");
                 }
             }

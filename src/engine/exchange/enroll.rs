@@ -304,7 +304,8 @@ impl Exchange {
     ) {
         let fails_over = match why {
             Failure::NoAnswer | Failure::Unreachable | Failure::NotFound | Failure::NoListener => true,
-            Failure::Unlisted => false,
+            // The last two are of calls alone.
+            Failure::Unlisted | Failure::CallUnanswered | Failure::CallRefused(_) => false,
             Failure::Refused(code) => tries_the_next_gateway(code),
         };
         let Some(enroll) = self.enroll_of(key) else { return };

@@ -11,7 +11,8 @@ use super::errand::{Ask, AskKey, Errand, Probe, Round};
 use super::names::SlotKey;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::event::LegId;
-use crate::call::leg::{Destination, Exit, Leg};
+use crate::call::leg::{Destination, Exit, Leg, LegState};
+use crate::call::outcome;
 use crate::engine::hosts::Hop;
 use crate::engine::trunks::{Failure, Sign};
 use crate::routing::{Gateway, Host, Trunk};
@@ -234,7 +235,7 @@ impl Exchange {
     }
 
     /// What a gateway says to a call's INVITE, a 100 of its first hop aside: it lives. A 503 there may be that call's
-    /// alone.
+    /// alone. What leads on to the next gateway is remembered as a failure, and changes no more than that.
     pub(super) fn gateway_answered(
         &mut self,
         now: Now,
@@ -246,10 +247,48 @@ impl Exchange {
         if code > 100 && code != 503 {
             self.gateway_seen(now, key, leg, Sign::Alive, out);
         }
+        if outcome::tries_the_next_gateway(code)
+            && let Some(called) = self.leg_at(key, leg)
+            && called.state == LegState::Calling
+        {
+            self.call_failed(now, called, Failure::CallRefused(code));
+        }
+    }
+
+    /// A call's INVITE is given up. Whoever has said nothing at all to it within `try_timeout` has failed, if another
+    /// gateway is tried for it, nobody waits any longer, or the caller has hung up.
+    pub(super) fn gateway_given_up(&self, now: Now, key: SlotKey, leg: LegId) {
+        if let Some(called) = self.leg_at(key, leg)
+            && let Some(trunk) = called.trunk()
+            && now.mono.since(called.started) >= trunk.try_timeout
+        {
+            self.call_failed(now, called, Failure::CallUnanswered);
+        }
+    }
+
+    /// A call's INVITE had no answer by the end of Timer B.
+    pub(super) fn gateway_silent(&self, now: Now, key: SlotKey, leg: LegId) {
+        self.exit_silent(now, key, leg);
+        if let Some(called) = self.leg_at(key, leg) {
+            self.call_failed(now, called, Failure::CallUnanswered);
+        }
+    }
+
+    fn leg_at(&self, key: SlotKey, leg: LegId) -> Option<&Leg> {
+        self.slots.get(key)?.call.as_deref()?.leg(leg)
+    }
+
+    fn call_failed(&self, now: Now, leg: &Leg, why: Failure) {
+        if let Some((trunk, exit)) = exit_of(leg) {
+            self.desk.trunks().failed(trunk, usize::from(exit.gateway), why, now.wall);
+        }
     }
 
     /// A call's INVITE could not be delivered.
     pub(super) fn gateway_unreachable(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        if let Some(called) = self.leg_at(key, leg) {
+            self.call_failed(now, called, Failure::Unreachable);
+        }
         self.gateway_seen(now, key, leg, Sign::Failed(Failure::Unreachable), out);
     }
 

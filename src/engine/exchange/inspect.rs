@@ -12,7 +12,7 @@ use super::story::Story;
 use super::{Desk, Exchange, Settings, SlotKey};
 use crate::call::cdr::Role;
 use crate::call::event::LegId;
-use crate::call::leg::LegState;
+use crate::call::leg::{Leg, LegState};
 use crate::call::story::{CallPlace, CallStory, LiveCall, StoryLeg, StoryTimer};
 use crate::call::{Call, Seen};
 use crate::sip::build::Writer;
@@ -77,16 +77,19 @@ impl Exchange {
 }
 
 fn live(call: &Call) -> LiveCall {
+    let origin = &call.plan.origin;
+    let goes_by = || call.legs.iter().rev().find_map(Leg::trunk);
     LiveCall {
         id: call.arrival.id.clone(),
         direction: call.direction(),
         state: Cow::Borrowed(call.state_name()),
         generation: call.plan.generation,
         account: call.plan.account.clone(),
-        trunk: call.plan.origin.trunk().map(|trunk| trunk.name.clone()),
+        agent: origin.agent().map(|agent| agent.name.clone()),
+        trunk: origin.trunk().or_else(goes_by).map(|trunk| trunk.name.clone()),
         did: call.plan.did.map(Into::into),
         dialled: call.arrival.dialled.clone(),
-        caller: call.arrival.shown_caller(call.plan.origin.reads().trusted_identity),
+        caller: call.arrival.shown_caller(origin.reads().trusted_identity),
         started: call.arrival.at.wall,
         answered: call.answered_at().map(|at| call.arrival.wall(at)),
     }

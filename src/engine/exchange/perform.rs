@@ -67,6 +67,9 @@ impl Exchange {
         write_reason(&mut reason, &why);
         side.side.stage = Stage::Abandoned(why);
         if let Some(transaction) = side.transaction {
+            if self.transactions.is_unheard(transaction) {
+                self.gateway_given_up(now, key, leg);
+            }
             self.transactions.cancel(now.mono, transaction, Some(&reason), &mut out.out);
             self.say(now, key, Way::Out, leg, What::Request(Method::Cancel));
         }

@@ -488,7 +488,7 @@ impl Exchange {
                     self.gateway_unreachable(now, key, leg, out);
                 }
                 if code == 408 {
-                    self.exit_silent(now, key, leg);
+                    self.gateway_silent(now, key, leg);
                 }
                 if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) {
                     side.side.stage = Stage::Gone;

@@ -104,6 +104,11 @@ impl Role {
         }
     }
 
+    /// Whether it is an INVITE to which nothing at all has come.
+    pub fn is_unheard(&self) -> bool {
+        matches!(self, Role::Invite { state: Invite::Calling { .. } | Invite::GivenUp { .. }, .. })
+    }
+
     /// Whether its request went out and has no final response.
     pub fn is_pending(&self) -> bool {
         match self {

@@ -327,6 +327,11 @@ impl<O: Copy> Transactions<O> {
         self.clients.get(self.asker(response)?)?.role.request()
     }
 
+    /// Whether nothing at all has answered an INVITE of ours.
+    pub fn is_unheard(&self, id: Id) -> bool {
+        self.clients.get(id).is_some_and(|client| client.role.is_unheard())
+    }
+
     /// Gives an INVITE up: its CANCEL goes out, after the first provisional response if none has come yet
     /// (RFC 3261 §9.1). A 2xx that crosses it is handed up as ever. `reason` is the value of a Reason header.
     pub fn cancel(&mut self, now: Instant, id: Id, reason: Option<&[u8]>, out: &mut Outbox) {
