@@ -114,6 +114,12 @@ impl Binding {
         }
     }
 
+    /// Where calls to it are sent, where that is its Contact's address and not what the REGISTER came from.
+    pub fn sent_aside(&self) -> Option<SocketAddr> {
+        let peer = self.contact.peer.filter(|peer| peer.flow.is_none() && self.contact.route.is_empty())?;
+        (peer.addr != self.from.addr).then_some(peer.addr)
+    }
+
     /// How its phone is known again when it sends something else than a REGISTER (R1b); who is behind a proxy is
     /// not.
     pub fn way(&self) -> Option<Way> {
@@ -220,6 +226,10 @@ pub trait Directory: Send + Sync {
 
     /// Whether a request that comes this way may be a registered agent's.
     fn is_phone(&self, way: Way) -> bool;
+
+    /// Whether calls to a phone are sent to `addr` that registered from elsewhere, and not from `source` either: who
+    /// sends from there is that phone, with one more line.
+    fn is_sent_aside(&self, addr: SocketAddr, source: SocketAddr) -> bool;
 
     /// Uses a nonce that was made at `made`, for the `count`th time as its user says; false where it was used so
     /// before. `None`: its user does not count, and may use it once.
