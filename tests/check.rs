@@ -136,6 +136,28 @@ fn what_cannot_be_read_is_not_said_to_be_missing() {
 }
 
 #[test]
+fn a_realm_that_no_phone_could_read_between_quotes_is_a_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("routing")).unwrap();
+    let long = "a".repeat(129);
+    for (realm, fits) in [
+        ("pbx.example.com", true),
+        ("Our own exchange, grüß Gott", true),
+        ("", false),
+        ("a\\\"b", false),
+        ("a\\\\b", false),
+        ("a\\r\\nX-Evil: b", false),
+        ("a\\u007f", false),
+        (&long, false),
+    ] {
+        std::fs::write(dir.path().join("strowger.toml"), format!("[node]\nrealm = \"{realm}\"\n")).unwrap();
+        let (errors, _) = check(dir.path());
+        let places: Vec<(u32, u32)> = errors.iter().map(|error| (error.line, error.column)).collect();
+        assert_eq!(places, if fits { vec![] } else { vec![(2, 9)] }, "{realm}: {errors:?}");
+    }
+}
+
+#[test]
 fn what_a_number_names_is_checked_though_its_did_is_wrong() {
     let text = "[[agent]]\nname = \"bob\"\n[[number]]\ndid = \"2015550101\"\nring = [\"bobb\"]\n\
                 overflow = [{ ring = [\"bobbb\"] }]\ntrunk = \"carier\"\n[[number]]\nprofile = \"realty\"\n";

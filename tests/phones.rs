@@ -281,23 +281,33 @@ impl Flow {
 
     /// Carol registers with these header lines besides the usual ones.
     fn registers(&mut self, more: &str) -> String {
+        self.registers_as("carol", more)
+    }
+
+    fn registers_as(&mut self, name: &str, more: &str) -> String {
         let addr = self.0.local_addr().unwrap();
         let request = |cseq: u32, more: &str| {
             format!(
                 "REGISTER sip:strowger SIP/2.0\r\nVia: SIP/2.0/TCP {addr};branch=z9hG4bK-r{cseq}\r\n\
-                 Max-Forwards: 70\r\nFrom: <sip:carol@strowger>;tag=1\r\nTo: <sip:carol@strowger>\r\n\
-                 Call-ID: reg-{addr}\r\nCSeq: {cseq} REGISTER\r\nContact: <sip:carol@{addr};transport=tcp>\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:{name}@strowger>;tag=1\r\nTo: <sip:{name}@strowger>\r\n\
+                 Call-ID: reg-{addr}\r\nCSeq: {cseq} REGISTER\r\nContact: <sip:{name}@{addr};transport=tcp>\r\n\
                  {more}Content-Length: 0\r\n\r\n"
             )
         };
         let asked = self.asks(&request(1, more));
         let challenge = asked.lines().find_map(|line| line.strip_prefix("WWW-Authenticate: ")).unwrap();
         let challenge = Challenge::parse(challenge.as_bytes()).unwrap();
-        let ha1 = challenge.algorithm.ha1(b"carol", challenge.realm, b"swordfish");
+        let ha1 = challenge.algorithm.ha1(name.as_bytes(), challenge.realm, b"swordfish");
         let mut credentials = b"Authorization: ".to_vec();
         let signed = ("REGISTER", &b"sip:strowger"[..]);
-        digest::answer(&mut credentials, &challenge, b"carol", &ha1, signed, (1, b"c"));
+        digest::answer(&mut credentials, &challenge, name.as_bytes(), &ha1, signed, (1, b"c"));
         self.asks(&request(2, &format!("{}\r\n{more}", String::from_utf8(credentials).unwrap())))
+    }
+
+    /// Whether the node keeps the connection: a double CRLF is answered (RFC 5626 §4.4.1).
+    fn is_kept(&mut self) -> bool {
+        let mut pong = [0; 2];
+        self.0.write_all(b"\r\n\r\n").is_ok() && self.0.read_exact(&mut pong).is_ok()
     }
 
     /// Calls as somebody whose name is no agent's.
@@ -344,4 +354,28 @@ fn r01_d_a_phones_connection_from_a_trunks_address_is_the_trunks() {
     assert!(phone.calls().starts_with("SIP/2.0 404 "), "the number is not ours");
     wait_until(|| place.records().len() == 1);
     assert_eq!(place.records()[0].trunk.as_deref(), Some("carrier"));
+}
+
+#[test]
+fn r14_an_office_behind_one_address_has_more_phones_by_tcp_than_a_stranger_has_connections() {
+    let place = carols();
+    place.listens_on_tcp_too();
+    place.changes("config/routing/all.toml", |text| {
+        let desks = (0..4).map(|at| format!("[[agent]]\nname = \"desk{at}\"\npassword = \"swordfish\"\n"));
+        text.replace("127.0.0.1/32", "127.0.0.9/32") + &desks.collect::<String>()
+    });
+    let node = place.serve();
+    // Ten phones of each.
+    let phones: Vec<Flow> = (0..40)
+        .map(|at| {
+            let mut phone = Flow::new(node.tcp());
+            let told = phone.registers_as(&format!("desk{}", at / 10), "");
+            assert!(told.starts_with("SIP/2.0 200 "), "phone {at}: {told}");
+            phone
+        })
+        .collect();
+    let mut strangers: Vec<Flow> = (0..32).map(|_| Flow::new(node.tcp())).collect();
+    assert!(strangers.iter_mut().all(Flow::is_kept));
+    assert!(!Flow::new(node.tcp()).is_kept(), "of an unknown address");
+    drop(phones);
 }

@@ -62,7 +62,16 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
     let (password_env, password) = trunk::password(fields, env, "the agent cannot register");
     let number = fields.number("number").and_then(|at| Some(At { value: at.value?, place: at.place }));
     let [ha1, ha1_sha256] = [("ha1", 32), ("ha1_sha256", 64)].map(|(key, digits)| hash(fields, key, digits));
-    let can_register = ["password_env", "password", "ha1", "ha1_sha256"].iter().any(|key| fields.has(key));
+    let mut can_register = false;
+    for key in ["password_env", "password", "ha1", "ha1_sha256"] {
+        match fields.empty_text(key) {
+            None => can_register |= fields.has(key),
+            Some(place) => {
+                let what = format!("{key} is empty: the agent cannot register by it");
+                fields.report().warning(place, what, "write what it is to hold, or leave it out");
+            }
+        }
+    }
     if !can_register && !fields.has("contact") {
         let what = "the agent has no password and no contact: the phone can never ring";
         fields.report().warning(

@@ -12,7 +12,7 @@ use super::fields::shown;
 use super::number::{Dialled, Keys};
 use super::place::{At, Place, Report, suggestion};
 use super::uri::SipUri;
-use super::{Config, Listen, Number};
+use super::{Config, Number};
 use crate::number::{E164, MAX_DIGITS, Prefix};
 use crate::sip::peer::Transport;
 
@@ -44,6 +44,7 @@ pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
         check.keys(keys);
     }
     check.emergency();
+    check.shown_by_agents();
     for number in &config.numbers {
         if report.is_full() {
             return;
@@ -167,7 +168,7 @@ impl<'c> Check<'c> {
         }
     }
 
-    /// A gateway that is a listener of ours: what goes out comes back in.
+    /// A gateway or a fixed phone that is a listener of ours: what goes out comes back in.
     fn own_listeners(&self) {
         for trunk in &self.config.trunks {
             let by = match trunk.transport {
@@ -175,27 +176,33 @@ impl<'c> Check<'c> {
                 TrunkTransport::Tcp => Transport::Tcp,
                 TrunkTransport::Tls => Transport::Tls,
             };
-            for uri in trunk.gateways.iter().map(|gateway| &gateway.uri) {
-                let Some(addr) = uri.addr else { continue };
-                let by = uri.transport.unwrap_or(by);
-                let is_it = |listen: &&Listen| {
-                    let everywhere = listen.addr.ip().is_unspecified()
-                        && addr.ip().is_loopback()
-                        && (listen.addr.port(), listen.addr.is_ipv4()) == (addr.port(), addr.is_ipv4());
-                    is_spoken(listen.transport, by)
-                        && (everywhere || listen.addr == addr || listen.advertise == Some(addr))
-                };
-                if self.config.node.listen.iter().any(|listen| is_it(&listen)) {
-                    let what =
-                        format!("trunk \"{}\" leads to \"{}\", where we listen", *trunk.name, uri.text);
-                    self.report.error(
-                        trunk.place,
-                        what,
-                        "write the carrier's address: calls would come back",
-                    );
-                }
+            for uri in trunk.gateways.iter().map(|gateway| &gateway.uri).filter(|uri| self.is_ours(uri, by)) {
+                let what = format!("trunk \"{}\" leads to \"{}\", where we listen", *trunk.name, uri.text);
+                let remedy = "write the carrier's address: calls would come back";
+                self.report.error(trunk.place, what, remedy);
             }
         }
+        for agent in &self.config.agents {
+            if let Some(uri) = agent.contact.as_ref().filter(|uri| self.is_ours(uri, Transport::Udp)) {
+                let what =
+                    format!("agent \"{}\" has the contact \"{}\", where we listen", *agent.name, uri.text);
+                let remedy = "write the phone's address: calls would come back";
+                self.report.error(agent.place, what, remedy);
+            }
+        }
+    }
+
+    /// Whether it leads to a listener of ours. `by`: the transport where it names none.
+    fn is_ours(&self, uri: &SipUri, by: Transport) -> bool {
+        let Some(addr) = uri.addr else { return false };
+        let by = uri.transport.unwrap_or(by);
+        self.config.node.listen.iter().any(|listen| {
+            let everywhere = listen.addr.ip().is_unspecified()
+                && addr.ip().is_loopback()
+                && (listen.addr.port(), listen.addr.is_ipv4()) == (addr.port(), addr.is_ipv4());
+            is_spoken(listen.transport, by)
+                && (everywhere || listen.addr == addr || listen.advertise == Some(addr))
+        })
     }
 
     fn emergency(&self) {
@@ -237,7 +244,14 @@ impl<'c> Check<'c> {
     fn keys(&self, keys: &Keys) {
         self.names(keys);
         if let Some((place, number)) = set(&keys.caller_id) {
-            self.verified(place, *number);
+            self.verified("caller_id", place, *number);
+        }
+    }
+
+    /// What an agent's calls show is ours or verified (R9).
+    fn shown_by_agents(&self) {
+        for number in self.config.agents.iter().filter_map(|agent| agent.number.as_ref()) {
+            self.verified("number", number.place, number.value);
         }
     }
 
@@ -313,8 +327,8 @@ impl<'c> Check<'c> {
         self.report.error(place, what, suggestion(name, known, none));
     }
 
-    /// A `caller_id` must be verified; a DID of ours is.
-    fn verified(&self, place: Place, number: E164) {
+    /// What calls show, as `key` says, must be verified; a DID of ours is.
+    fn verified(&self, key: &str, place: Place, number: E164) {
         let known = self.config.caller_ids.iter().find(|id| id.number.value == number);
         match known {
             Some(id) if id.verified.is_some() => {}
@@ -322,11 +336,11 @@ impl<'c> Check<'c> {
             None if ["number", "caller_id"].iter().any(|kind| self.unread.sections.contains(*kind)) => {}
             Some(id) => {
                 let at = self.report.at(id.number.place);
-                let what = format!("caller_id {number} is not verified");
+                let what = format!("{key} {number} is not verified");
                 self.report.error(place, what, format!("verify it, and write when at {at}"));
             }
             None => {
-                let what = format!("caller_id {number} is not verified");
+                let what = format!("{key} {number} is not verified");
                 let remedy =
                     format!("verify it, and write [[caller_id]] number = \"{number}\" verified = \"…\"");
                 self.report.error(place, what, remedy);

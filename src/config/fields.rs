@@ -107,6 +107,16 @@ impl<'a> Fields<'a> {
         self.find(key).is_some()
     }
 
+    /// Where a text is written that is empty.
+    pub fn empty_text(&self, key: &str) -> Option<Place> {
+        let (value, place) = self.find(key)?;
+        let is_empty = match value {
+            Value::Toml(value, _) => matches!(value, DeValue::String(text) if text.is_empty()),
+            Value::Cell(cell) => cell.is_empty(),
+        };
+        is_empty.then_some(place)
+    }
+
     pub fn text(&self, key: &'static str) -> Option<At<Box<str>>> {
         self.get(key, |fields, value, place| fields.text_of(key, &value, place))
     }

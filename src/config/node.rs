@@ -20,6 +20,8 @@ use crate::number::Country;
 const MAX_LISTENERS: usize = 64;
 /// A shard is a thread; more than this is a slip.
 const MAX_SHARDS: u32 = 256;
+/// Characters: every challenge carries it, and every answer.
+const MAX_REALM: usize = 128;
 
 /// Where a `[[listen]]` listens that does not say.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060);
@@ -67,7 +69,7 @@ pub struct NodeSection {
     #[schemars(with = "String", extend("default" = "US", "pattern" = "^[A-Za-z]{2}$"))]
     pub country: Country,
     /// Of digest authentication.
-    #[schemars(extend("default" = "strowger"))]
+    #[schemars(extend("default" = "strowger", "pattern" = r#"^[^"\\\x00-\x1f\x7f-\x9f]{1,128}$"#))]
     pub realm: Box<str>,
     /// Signalling threads; 0: one per core.
     #[schemars(extend("default" = 1))]
@@ -349,12 +351,28 @@ fn node_section(fields: &Fields<'_>) -> NodeSection {
         name: value_or(fields.name("name"), default.name),
         data_dir: value_or(fields.text("data_dir"), default.data_dir),
         country: country(fields).unwrap_or(default.country),
-        realm: value_or(fields.text("realm"), default.realm),
+        realm: realm(fields).unwrap_or(default.realm),
         shards: value_or(fields.whole("shards", 0, MAX_SHARDS, "threads"), default.shards),
         strangers: value_or(fields.choice("strangers"), default.strangers),
     };
     fields.finish();
     section
+}
+
+/// It stands between quotes in every challenge, and phones hash what they read there (RFC 3261 §25.1).
+fn realm(fields: &Fields<'_>) -> Option<Box<str>> {
+    let realm = fields.text("realm")?;
+    let fits = |c: char| !c.is_control() && !matches!(c, '"' | '\\');
+    if realm.is_empty() || realm.chars().count() > MAX_REALM || !realm.chars().all(fits) {
+        let what = format!("realm = \"{}\" is no realm", shown(&realm));
+        fields.refuse(
+            realm.place,
+            what,
+            "write 1 to 128 characters without quotes, backslashes and line ends",
+        );
+        return None;
+    }
+    Some(realm.value)
 }
 
 fn country(fields: &Fields<'_>) -> Option<Country> {

@@ -80,7 +80,7 @@ pub struct SharedDesk {
     records: AtomicUsize,
     most_records: usize,
     places: Vec<Place>,
-    addresses: DashMap<(ListenerId, IpAddr), SocketAddr>,
+    addresses: DashMap<IpAddr, IpAddr>,
     agents: Held<String>,
     trunks: Held<String>,
     paces: DashMap<String, Pace>,
@@ -186,16 +186,26 @@ impl SharedDesk {
         if !place.bound.ip().is_unspecified() {
             return place.bound;
         }
-        if let Some(known) = self.addresses.get(&(listener, towards)) {
-            return *known;
+        let ip = self.sends_from(towards);
+        ip.map_or(place.bound, |ip| SocketAddr::new(ip, place.bound.port()))
+    }
+
+    /// Whether an address is this machine's. The kernel sends to one of its own from that same one, but for those of
+    /// 127.0.0.0/8, which it has all.
+    pub fn is_local(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.sends_from(ip) == Some(ip)
+    }
+
+    fn sends_from(&self, towards: IpAddr) -> Option<IpAddr> {
+        if let Some(known) = self.addresses.get(&towards) {
+            return Some(*known);
         }
-        let Some(ip) = sends_from(towards) else { return place.bound };
+        let ip = sends_from(towards)?;
         if self.addresses.len() >= ADDRESSES {
             self.addresses.clear();
         }
-        let addr = SocketAddr::new(ip, place.bound.port());
-        self.addresses.insert((listener, towards), addr);
-        addr
+        self.addresses.insert(towards, ip);
+        Some(ip)
     }
 }
 
@@ -214,6 +224,10 @@ impl Desk for SharedDesk {
 
     fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr {
         SharedDesk::local_address(self, listener, towards)
+    }
+
+    fn is_local(&self, ip: IpAddr) -> bool {
+        SharedDesk::is_local(self, ip)
     }
 
     fn take_agent(&self, agent: &Agent) -> bool {

@@ -1,10 +1,12 @@
 //! The agents' bindings of one node, in memory.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::{DashMap, DashSet};
 
+use super::aside::Aside;
 use super::exchange::binding::{Asked, Binding, Directory, Gone, Standing, Way};
 use super::held::Held;
 use super::tries::{Source, Tries};
@@ -56,6 +58,7 @@ impl Spent {
 pub struct Registrations {
     agents: DashMap<Text, Entry>,
     ways: Held<Way>,
+    aside: Aside,
     /// Who is bound by a connection: most connections carry no phone, and thousands may end at once.
     flows: DashMap<FlowId, Vec<Text>>,
     bindings: AtomicUsize,
@@ -149,6 +152,7 @@ impl Registrations {
         if let Some(way) = binding.way() {
             self.ways.add(way);
         }
+        self.aside.add(binding);
         if let Some(flow) = binding.from.flow {
             self.flows.entry(flow).or_default().push(Arc::clone(agent));
         }
@@ -159,6 +163,7 @@ impl Registrations {
         if let Some(way) = binding.way() {
             self.ways.give(&way);
         }
+        self.aside.give(binding);
         let Some(flow) = binding.from.flow else { return };
         if let Some(mut agents) = self.flows.get_mut(&flow)
             && let Some(at) = agents.iter().position(|bound| bound == agent)
@@ -208,6 +213,10 @@ impl Directory for Registrations {
 
     fn is_phone(&self, way: Way) -> bool {
         self.ways.count(&way) > 0
+    }
+
+    fn is_sent_aside(&self, addr: SocketAddr, source: SocketAddr) -> bool {
+        self.aside.is_anothers(addr, source)
     }
 
     fn spend(&self, agent: &Text, nonce: &[u8], made: Instant, count: Option<u32>) -> bool {

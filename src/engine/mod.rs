@@ -1,5 +1,6 @@
 //! The edge: the pure shard core (`exchange`), and the threads, sockets and clocks that drive it.
 
+mod aside;
 pub mod brief;
 pub mod capture;
 pub mod clock;

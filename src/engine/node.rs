@@ -18,13 +18,14 @@ use super::capture::{self, Asker, Capture, Tap};
 use super::clock::Clock;
 use super::desk::{Place, SharedDesk};
 use super::exchange::Effects;
+use super::exchange::binding::{Directory as _, Way};
 use super::inbox::{Ended, Inbox, Slot, inbox};
 use super::rate::{Line, Rate};
 use super::shard::{Core, Notices, Owners, Seat, Shard, Surroundings};
 use crate::sip::peer::{ListenerId, Transport};
 use crate::sip::shown::Sentence;
 use crate::time::Now;
-use crate::transport::guests::{Guests, NoRoom};
+use crate::transport::guests::{Acquaintance, Guests, NoRoom};
 use crate::transport::sources::Sources;
 use crate::transport::streams::{Failed, Opened, Secure, StreamLimits, Streams};
 use crate::transport::tls::Tls;
@@ -176,7 +177,12 @@ impl<C: Core> Node<C> {
         let places =
             places.map(|(listen, bound)| Place { bound: *bound, advertise: listen.advertise }).collect();
         let desk = Arc::new(SharedDesk::new(options.records, places));
-        let guests = Guests::new(options.connections, options.connections_per_stranger, options.known);
+        let phones = Arc::clone(&desk);
+        let known = Acquaintance {
+            trunk: options.known,
+            phone: Box::new(move |flow| phones.registrations.is_phone(Way::Flow(flow))),
+        };
+        let guests = Guests::new(options.connections, options.connections_per_stranger, known);
         let clock = Clock::start();
         let back =
             Builder::new_multi_thread().worker_threads(BACK_THREADS).thread_name("back").enable_all().build();

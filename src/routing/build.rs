@@ -9,6 +9,7 @@ use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::emergency::Emergency;
+use super::fixed::FixedPhones;
 use super::hosts::HostNames;
 use super::outbound::Outbound;
 use super::plan::{Agent, CallLimits, Contact, Prompt, Secrets, Text, Voicemail};
@@ -65,6 +66,7 @@ impl Table {
             dials: Arc::new(dials(country)),
             trunks,
             nets,
+            fixed: FixedPhones::new(&agents),
             agents,
             algorithms,
             index: HashMap::with_capacity_and_hasher(config.numbers.len(), Scatter),

@@ -6,6 +6,7 @@ mod build;
 mod emergency;
 mod ends;
 mod explain;
+mod fixed;
 mod hosts;
 mod outbound;
 mod plan;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::fixed::FixedPhones;
 use super::hosts::HostNames;
 use super::plan::{Agent, CallLimits, Origin, Plan, Prompt, Step, Target, Text, Voicemail, Who};
-use super::trunk::Trunk;
+use super::trunk::{Host, Trunk};
 use super::{Called, Emergency, NoWay, Outbound, Urgency};
 use crate::config::{Dialled, Net};
 use crate::number::{Country, E164, MAX_DIGITS, Prefix};
@@ -45,6 +46,7 @@ pub struct Table {
     pub(super) nets: Vec<(Net, Arc<Trunk>)>,
     /// By name.
     pub(super) agents: Vec<Arc<Agent>>,
+    pub(super) fixed: FixedPhones,
     pub(super) algorithms: SmallVec<[Algorithm; 2]>,
     /// Whole numbers and blocks by their packed digits (which tell the two apart by their count), to `entries`.
     pub(super) index: HashMap<Dialled, u32, Scatter>,
@@ -127,6 +129,16 @@ impl Table {
     /// Whether some trunk's `from` names this address, on whatever port.
     pub fn knows(&self, ip: IpAddr) -> bool {
         self.nets.iter().any(|(net, _)| net.holds_address(ip))
+    }
+
+    /// The agents whose fixed phone is there. `leads_to`: whether a host that has a name is; asked once of each host, so
+    /// as often as there are fixed phones at most.
+    pub fn fixed_at(
+        &self,
+        addr: SocketAddr,
+        leads_to: impl Fn(&Host) -> bool,
+    ) -> impl Iterator<Item = &Arc<Agent>> {
+        self.fixed.at(addr, leads_to)
     }
 
     /// The plan of a call that came on this trunk, for the text that was dialled (see [`Trunk::read_dialled`]).

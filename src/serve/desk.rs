@@ -38,6 +38,10 @@ impl Desk for StoredDesk {
         self.shared.local_address(listener, towards)
     }
 
+    fn is_local(&self, ip: IpAddr) -> bool {
+        self.shared.is_local(ip)
+    }
+
     fn take_agent(&self, agent: &Agent) -> bool {
         Desk::take_agent(&*self.shared, agent)
     }

@@ -19,7 +19,7 @@ use crate::engine::exchange::{
     Bounds, CallEvent, Desk, Effects, Exchange, Input, LineTokens, Listener, Notice, Router, Settings,
 };
 use crate::engine::help::Help;
-use crate::engine::hosts::Hosts;
+use crate::engine::hosts::{Hosts, Target};
 use crate::engine::precedence::Standing;
 use crate::engine::shard::guard;
 use crate::engine::trunks::Trunks;
@@ -35,7 +35,15 @@ pub struct Served {
     bounds: Bounds,
     /// The shards share a fault.
     fault: Option<Fault>,
+    /// What is looked up, and where it is found.
+    names: &'static [(&'static str, SocketAddr)],
+    /// We listen on any address of this machine.
+    everywhere: Option<Advertise>,
 }
+
+/// What a listener says instead of where it is.
+#[derive(Clone, Copy)]
+struct Advertise(Option<SocketAddr>);
 
 /// A bug that shows once: the desk panics instead of answering.
 #[derive(Clone, Copy)]
@@ -53,18 +61,63 @@ pub fn served() -> Rc<dyn Maker> {
 
 /// The same with other bounds.
 pub fn bounded(bounds: Bounds) -> Rc<dyn Maker> {
-    Rc::new(Served { bounds, fault: None })
+    Rc::new(Served::new(bounds, None))
 }
 
 /// The same, with a bug that shows once, while the `at`th message is written, from 1.
 pub fn faulty(at: u32) -> Rc<dyn Maker> {
-    Rc::new(Served { bounds: Bounds::default(), fault: Some(Fault::Message(at)) })
+    Rc::new(Served::new(Bounds::default(), Some(Fault::Message(at))))
 }
 
 /// The same, with a bug that shows once, before the first call is one: when it is about to have its record's slot (1),
 /// its trunk's place (2), or its count among its caller's ringing calls (3).
 pub fn faulty_at_arrival(at: u32) -> Rc<dyn Maker> {
-    Rc::new(Served { bounds: Bounds::default(), fault: Some(Fault::Arrival(at)) })
+    Rc::new(Served::new(Bounds::default(), Some(Fault::Arrival(at))))
+}
+
+/// The same, where DNS knows the hosts of fixed phones.
+pub fn served_with_names(names: &'static [(&'static str, SocketAddr)]) -> Rc<dyn Maker> {
+    Rc::new(Served { names, ..Served::new(Bounds::default(), None) })
+}
+
+/// The same, with a listener that is bound to any address, and what it advertises.
+pub fn served_everywhere(advertise: Option<SocketAddr>) -> Rc<dyn Maker> {
+    Rc::new(Served { everywhere: Some(Advertise(advertise)), ..Served::new(Bounds::default(), None) })
+}
+
+impl Served {
+    fn new(bounds: Bounds, fault: Option<Fault>) -> Served {
+        Served { bounds, fault, names: &[], everywhere: None }
+    }
+
+    /// Where we listen everywhere the desk is asked who we are.
+    fn listener(&self) -> Listener {
+        let everywhere = match (self.fault, self.everywhere) {
+            (_, Some(advertise)) => Some(advertise),
+            (Some(Fault::Message(_)), None) => Some(Advertise(None)),
+            (Some(Fault::Arrival(_)) | None, None) => None,
+        };
+        let addr = everywhere
+            .map_or(layout::SERVER, |_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, layout::SERVER.port())));
+        let advertise = everywhere.and_then(|Advertise(advertise)| Some(advertise?.to_string().into()));
+        Listener { transport: Transport::Udp, addr, advertise }
+    }
+
+    fn look_up(&self, table: &Table, hosts: &Hosts) {
+        for host in table.agents().iter().filter_map(|agent| agent.contact.as_ref()?.host.as_ref()) {
+            let found = self.names.iter().filter(|(name, _)| *name == &*host.name);
+            let found: Vec<Target> = found
+                .map(|(_, addr)| Target {
+                    rank: 0,
+                    server: 0,
+                    weight: 0,
+                    addr: *addr,
+                    transport: Transport::Udp,
+                })
+                .collect();
+            hosts.put(host, &found);
+        }
+    }
 }
 
 /// One shard's exchange.
@@ -90,23 +143,14 @@ impl Maker for Served {
         let config = read(routing);
         let answer_strangers = config.node.node.strangers == Strangers::Reject;
         let table: Arc<Table> = Arc::new(Table::new(&config, 1, None));
+        self.look_up(&table, &desk.hosts);
         let node_seed = wide(seed);
         let router = Router::new(shards as u8, node_seed);
         let exchange = |shard: usize| {
             let settings = Settings {
                 node: Arc::from("sim"),
                 country: country(),
-                listeners: vec![Listener {
-                    transport: Transport::Udp,
-                    // Where we listen everywhere the desk is asked who we are.
-                    addr: match self.fault {
-                        Some(Fault::Message(_)) => {
-                            SocketAddr::from((Ipv4Addr::UNSPECIFIED, layout::SERVER.port()))
-                        }
-                        Some(Fault::Arrival(_)) | None => layout::SERVER,
-                    },
-                    advertise: None,
-                }],
+                listeners: vec![self.listener()],
                 answer_strangers,
                 shard: shard as u8,
                 router,
@@ -312,6 +356,10 @@ impl Desk for Counter {
     fn local_address(&self, _listener: ListenerId, _towards: IpAddr) -> SocketAddr {
         may_panic(&self.message_fault);
         layout::SERVER
+    }
+
+    fn is_local(&self, ip: IpAddr) -> bool {
+        ip == layout::SERVER.ip()
     }
 
     fn take_agent(&self, agent: &Agent) -> bool {

@@ -89,6 +89,11 @@ impl Setup {
         Setup { maker, routing, manner: Manner::default(), shards: 1, lost: None, unchecked: None }
     }
 
+    /// Served by this core.
+    pub fn made_by(self, maker: Rc<dyn Maker>) -> Setup {
+        Setup { maker, ..self }
+    }
+
     /// How the caller behaves.
     pub fn caller(mut self, manner: Manner) -> Setup {
         self.manner = manner;

@@ -281,9 +281,10 @@ impl Streams {
         from: SocketAddr,
         stream: TcpStream,
     ) -> Result<(), NoRoom> {
-        let place = self.0.guests.welcome(from.ip())?;
+        let flow = self.next_flow();
+        let place = self.0.guests.welcome(from.ip(), flow)?;
         let peer = Peer::at(from, transport, listener);
-        let connection = self.enter(peer, Opened::ByThem, place);
+        let connection = self.enter(peer, flow, Opened::ByThem, place);
         let streams = self.clone();
         let deadline = Instant::now() + self.0.limits.handshake;
         tokio::task::spawn_local(async move {
@@ -308,7 +309,7 @@ impl Streams {
             Transport::Udp | Transport::Ws | Transport::Wss => return Err(Unsent),
         }
         let place = self.0.guests.invite().map_err(|_| Unsent)?;
-        let connection = self.enter(*to, Opened::ByUs, place);
+        let connection = self.enter(*to, self.next_flow(), Opened::ByUs, place);
         let (streams, opening) = (self.clone(), Rc::clone(&connection));
         tokio::task::spawn_local(async move {
             let end = match streams.open(&opening.peer, source).await {
@@ -392,12 +393,15 @@ impl Streams {
         }
     }
 
-    /// Gives a connection its flow and enters it in the tables. One by TLS that was opened to us has shown nobody's
-    /// certificate: it is reached by its flow alone.
-    fn enter(&self, peer: Peer, opened: Opened, place: guests::Place) -> Rc<Connection> {
+    fn next_flow(&self) -> FlowId {
         let number = self.0.next.get();
         self.0.next.set(number + 1);
-        let flow = FlowId((u64::from(self.0.shard) << 56) | number);
+        FlowId((u64::from(self.0.shard) << 56) | number)
+    }
+
+    /// Gives a connection its flow and enters it in the tables. One by TLS that was opened to us has shown nobody's
+    /// certificate: it is reached by its flow alone.
+    fn enter(&self, peer: Peer, flow: FlowId, opened: Opened, place: guests::Place) -> Rc<Connection> {
         let connection = Rc::new(Connection {
             peer: Peer { flow: Some(flow), ..peer },
             opened,

@@ -14,6 +14,7 @@ mod health;
 mod orders;
 mod overload;
 mod r01;
+mod r01_contacts;
 mod r01_guesses;
 mod r01_table;
 mod r02;

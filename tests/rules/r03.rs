@@ -3,6 +3,9 @@
 use strowger::config::{self, Finding};
 use strowger::routing::{self, Explanation, Table};
 
+use strowger::sim::served::served_with_names;
+
+use super::register::{DESK, POCKET, Phone, contact, home};
 use super::*;
 
 #[test]
@@ -99,6 +102,51 @@ fn r03_3_with_max_calls_2_a_second_call_rings() {
     });
     assert_eq!(others.map(|call_id| call.world.hosts[0].outcome(&call_id)), [None, Some(486)]);
     call.comes_to_rest();
+}
+
+/// INVITEs of one call to the phone at an address, each by its Request-URI.
+fn rung(call: &mut Call, at: &str) -> Vec<String> {
+    let mut uris: Vec<String> = Vec::new();
+    for invite in call.messages(at, "INVITE") {
+        let uri = invite.uri().to_owned();
+        if !uris.contains(&uri) {
+            uris.push(uri);
+        }
+    }
+    uris
+}
+
+#[test]
+fn r03_3_a_phone_behind_the_proxy_where_the_fixed_one_is_rings_beside_it() {
+    let fixed = "contact = \"sip:alice@127.0.2.1:5060\"";
+    for (uri, rings) in [
+        ("sip:alice@10.0.0.9", vec!["sip:alice@127.0.2.1:5060", "sip:alice@10.0.0.9"]),
+        ("sip:alice@127.0.2.1:5060", vec!["sip:alice@127.0.2.1:5060"]),
+    ] {
+        let mut call = home(fixed, "").before_any_call();
+        let path = |mut message: Message| {
+            message.set("Contact", format!("<{uri}>"));
+            message.with("Supported", "path").with("Path", "<sip:127.0.2.1:5060;lr>")
+        };
+        assert_eq!(Phone::alice(DESK).registers(&mut call, path), 200);
+        let mut call = call.dials(DID, Manner::default()).ringing(["alice"]);
+        assert_eq!(rung(&mut call, "us → alice"), rings);
+        call.comes_to_rest();
+    }
+}
+
+#[test]
+fn r03_3_a_fixed_phone_that_registers_is_one_phone_by_whatever_name_it_is_written() {
+    let names = &[("desk.example.com", POCKET), ("desk.example.com", DESK)];
+    for host in ["127.0.2.1", "desk.example.com"] {
+        let fixed = format!("contact = \"sip:alice@{host}:5060\"");
+        let mut call = home(&fixed, "").made_by(served_with_names(names)).before_any_call();
+        assert_eq!(Phone::alice(DESK).registers(&mut call, contact("<sip:alice@127.0.2.1:5060>")), 200);
+        let mut call = call.dials(DID, Manner::default()).ringing(["alice"]);
+        assert_eq!(rung(&mut call, "us → alice"), [format!("sip:alice@{host}:5060")]);
+        assert_eq!(rung(&mut call, "us → bob"), Vec::<String>::new(), "the host's other address");
+        call.comes_to_rest();
+    }
 }
 
 #[test]

@@ -114,6 +114,26 @@ impl Binding {
         }
     }
 
+    /// Whether calls to it are sent to that very address, and no proxy passes them on.
+    fn is_sent_to(&self, addr: SocketAddr) -> bool {
+        self.contact.route.is_empty() && self.contact.addr == Some(addr)
+    }
+
+    /// Whether it is the fixed phone itself. Behind a proxy there may be many: there it is the one of that URI.
+    fn is_phone_at(&self, fixed: &Contact) -> bool {
+        if self.contact.route.is_empty() {
+            return fixed.addr.is_some_and(|addr| self.is_sent_to(addr));
+        }
+        let uris = [&self.contact.uri, &fixed.uri].map(|uri| Uri::parse(uri.as_bytes()));
+        matches!(uris, [Ok(own), Ok(other)] if uri::eq(&own, &other))
+    }
+
+    /// Where calls to it are sent, where that is its Contact's address and not what the REGISTER came from.
+    pub fn sent_aside(&self) -> Option<SocketAddr> {
+        let peer = self.contact.peer.filter(|peer| peer.flow.is_none() && self.contact.route.is_empty())?;
+        (peer.addr != self.from.addr).then_some(peer.addr)
+    }
+
     /// How its phone is known again when it sends something else than a REGISTER (R1b); who is behind a proxy is
     /// not.
     pub fn way(&self) -> Option<Way> {
@@ -171,10 +191,14 @@ pub struct Known<'d> {
 
 impl Phones for Known<'_> {
     fn of(&self, agent: &Agent) -> Reached {
-        let mut all: Reached = agent.contact.iter().map(|fixed| self.found(fixed)).collect();
         let mut bindings = self.directory.bindings(&agent.name, self.now);
-        // The fixed phone may register as well.
-        bindings.retain(|one| agent.contact.as_ref().is_none_or(|fixed| fixed.addr != one.contact.addr));
+        let mut all = Reached::new();
+        if let Some(fixed) = &agent.contact {
+            let fixed = self.found(fixed, &bindings);
+            // The fixed phone may register as well.
+            bindings.retain(|one| !one.is_phone_at(&fixed));
+            all.push(fixed);
+        }
         for (place, binding) in bindings.iter().enumerate() {
             if !bindings[..place].iter().any(|before| before.is_beside(binding)) {
                 all.push(by_its_flows(binding, &bindings[place + 1..]));
@@ -200,11 +224,13 @@ fn by_its_flows(binding: &Arc<Binding>, further: &[Arc<Binding>]) -> Arc<Contact
 }
 
 impl Known<'_> {
-    /// A fixed phone whose host has a name is called where DNS says that it is, the first of its addresses.
-    fn found(&self, fixed: &Arc<Contact>) -> Arc<Contact> {
-        let first =
-            fixed.host.as_ref().and_then(|host| self.hosts.in_order(host, self.now, || 0).first().copied());
-        match first {
+    /// A fixed phone whose host has a name is called where DNS says that it is: of its addresses, the one that it has
+    /// registered from, else the first.
+    fn found(&self, fixed: &Arc<Contact>, bindings: &[Arc<Binding>]) -> Arc<Contact> {
+        let all = fixed.host.as_ref().map(|host| self.hosts.in_order(host, self.now, || 0));
+        let all = all.unwrap_or_default();
+        let at = |target: &&Target| bindings.iter().any(|one| one.is_sent_to(target.addr));
+        match all.iter().find(at).or(all.first()).copied() {
             None => Arc::clone(fixed),
             Some(Target { addr, transport, .. }) => {
                 Arc::new(Contact { addr: Some(addr), transport, ..(**fixed).clone() })
@@ -230,6 +256,10 @@ pub trait Directory: Send + Sync {
 
     /// Whether a request that comes this way may be a registered agent's.
     fn is_phone(&self, way: Way) -> bool;
+
+    /// Whether calls to a phone are sent to `addr` that registered from elsewhere, and not from `source` either: who
+    /// sends from there is that phone, with one more line.
+    fn is_sent_aside(&self, addr: SocketAddr, source: SocketAddr) -> bool;
 
     /// Uses a nonce that was made at `made`, for the `count`th time as its user says; false where it was used so
     /// before. `None`: its user does not count, and may use it once.

@@ -167,7 +167,9 @@ impl Exchange {
         let uri = std::str::from_utf8(wish.address.target()).map_err(|_| Refusal::Malformed)?;
         let user_agent = String::from_utf8_lossy(request.get(Name::UserAgent).unwrap_or_default());
         let peer = self.reached_at(from, &wish.address.uri, path)?;
-        if peer.addr != from.addr && self.is_anothers(now, agent, peer.addr) {
+        // What comes from there itself needs no leave of its Contact.
+        let is_foreign = || self.is_anothers(now, from, agent, peer.addr) || self.comes_back(peer.addr);
+        if peer.addr != from.addr && is_foreign() {
             return Err(Refusal::ForeignContact);
         }
         Ok(Binding {
@@ -227,20 +229,36 @@ impl Exchange {
             || self.settings.listeners.iter().any(|listener| listener.transport == transport)
     }
 
-    /// Whether the phone of another agent has registered from there, on the same host: its calls are its own.
-    fn is_anothers(&self, now: Now, agent: &Agent, addr: SocketAddr) -> bool {
+    /// Whether the phone of another agent is there, on the same host: one that has registered from there, that calls are
+    /// sent to by its Contact, or a fixed one. Its calls are its own. Who shares a phone with the other may be there too.
+    fn is_anothers(&self, now: Now, from: Peer, agent: &Agent, addr: SocketAddr) -> bool {
         let (directory, way) = (self.desk.directory(), Way::Addr(addr));
-        let own = || directory.bindings(&agent.name, now.mono).iter().any(|own| own.way() == Some(way));
-        directory.is_phone(way) && !own()
+        let hosts = self.desk.hosts();
+        let leads_to = |host: &_| hosts.in_order(host, now.mono, || 0).iter().any(|found| found.addr == addr);
+        let is_own = |own: &Arc<Binding>| own.way() == Some(way) || own.sent_aside() == Some(addr);
+        let own = || directory.bindings(&agent.name, now.mono).iter().any(is_own);
+        let registered = directory.is_phone(way) || directory.is_sent_aside(addr, from.addr);
+        let mut fixed = self.table.fixed_at(addr, leads_to).peekable();
+        registered && !own() || fixed.peek().is_some() && !fixed.any(|other| other.name == agent.name)
     }
 
     /// A Contact there would make us call ourselves, or a carrier in our own name.
     fn is_ours_or_a_gateways(&self, addr: SocketAddr) -> bool {
         let gateways = self.table.trunks().iter().flat_map(|trunk| &trunk.gateways);
-        let mut all = gateways
-            .filter_map(|gateway| gateway.addr)
-            .chain(self.settings.listeners.iter().map(|listener| listener.addr));
-        all.any(|other| other == addr)
+        let ours = self.settings.listeners.iter().flat_map(|listener| {
+            let advertised = listener.advertise.as_deref().and_then(|text| text.parse().ok());
+            [Some(listener.addr), advertised].into_iter().flatten()
+        });
+        gateways.filter_map(|gateway| gateway.addr).chain(ours).any(|other| other == addr)
+    }
+
+    /// Whether what is sent there comes to a listener of ours that is bound to any address.
+    fn comes_back(&self, addr: SocketAddr) -> bool {
+        let is_bound = |any: SocketAddr| {
+            any.ip().is_unspecified() && (any.port(), any.is_ipv4()) == (addr.port(), addr.is_ipv4())
+        };
+        self.settings.listeners.iter().any(|listener| is_bound(listener.addr))
+            && self.desk.is_local(addr.ip())
     }
 }
 
