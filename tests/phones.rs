@@ -154,6 +154,10 @@ fn another_password_ends_the_bindings_at_the_reload_and_the_calls_go_on() {
     assert!(refused.starts_with("SIP/2.0 401 "), "{refused}");
     wait_until(|| place.log().contains("wrong password"));
     assert!(registers(&phone, &node, "marlin", 5).starts_with("SIP/2.0 200 "));
+    // The same password again ends nothing.
+    place.changes("config/routing/all.toml", |text| format!("{text}dnd = true\n"));
+    assert_eq!(place.strowger(&["reload"]).0, 0);
+    assert_eq!(contacts(&place), [format!("sip:carol@{}", phone.addr())]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::engine::directory::Registrations;
 use crate::engine::exchange::binding::{Binding, Silence};
-use crate::routing::{Contact, Table, Text};
+use crate::routing::{Contact, Secrets, Table, Text};
 use crate::sip::peer::{ListenerId, Peer, Transport};
 use crate::store::phones::{Phones, PhonesError, StoredBinding};
 use crate::time::{Now, Wall};
@@ -26,7 +26,7 @@ pub(super) fn restore(
         let Some(agent) = table.agent(&agent).filter(|agent| agent.secrets.mark() == stored.secret) else {
             continue;
         };
-        if let Some(binding) = bound(&stored, listening, now) {
+        if let Some(binding) = bound(&stored, &agent.secrets, listening, now) {
             into.restore(&agent.name, binding);
             restored += 1;
         }
@@ -35,7 +35,7 @@ pub(super) fn restore(
 }
 
 /// Writes down what has changed.
-pub(super) fn write(phones: &mut Phones, from: &Registrations, table: &Table, now: Now) {
+pub(super) fn write(phones: &mut Phones, from: &Registrations, now: Now) {
     let changed = from.take_changed();
     if changed.is_empty() {
         return;
@@ -43,8 +43,7 @@ pub(super) fn write(phones: &mut Phones, from: &Registrations, table: &Table, no
     let rows: Vec<(String, Vec<StoredBinding>)> = changed
         .iter()
         .map(|(agent, bindings)| {
-            let secret = table.agent(agent).map_or(0, |agent| agent.secrets.mark());
-            (agent.to_string(), bindings.iter().filter_map(|binding| stored(binding, secret, now)).collect())
+            (agent.to_string(), bindings.iter().filter_map(|binding| stored(binding, now)).collect())
         })
         .collect();
     if let Err(error) = phones.replace(&rows) {
@@ -54,7 +53,7 @@ pub(super) fn write(phones: &mut Phones, from: &Registrations, table: &Table, no
 }
 
 /// `None`: it ends with its connection.
-fn stored(binding: &Binding, secret: u32, now: Now) -> Option<StoredBinding> {
+fn stored(binding: &Binding, now: Now) -> Option<StoredBinding> {
     let peer = binding.contact.peer.filter(|peer| peer.flow.is_none() && binding.from.flow.is_none())?;
     let left = binding.expires.since(now.mono);
     let path: Vec<&str> = binding.contact.route.iter().map(|route| &**route).collect();
@@ -72,11 +71,16 @@ fn stored(binding: &Binding, secret: u32, now: Now) -> Option<StoredBinding> {
         expires: Wall(now.wall.0 + u64::try_from(left.as_millis()).unwrap_or(0)),
         registered: binding.registered,
         user_agent: binding.user_agent.to_string(),
-        secret,
+        secret: binding.secrets.mark(),
     })
 }
 
-fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now) -> Option<Binding> {
+fn bound(
+    stored: &StoredBinding,
+    secrets: &Secrets,
+    listening: &[(Transport, SocketAddr)],
+    now: Now,
+) -> Option<Binding> {
     let (addr, source): (SocketAddr, SocketAddr) = (stored.addr.parse().ok()?, stored.source.parse().ok()?);
     let (transport, ours) = listening.get(usize::from(stored.listener))?;
     if *transport != Transport::Udp || ours.is_ipv4() != addr.is_ipv4() {
@@ -105,6 +109,7 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
         expires: now.mono + Duration::from_millis(stored.expires.0.saturating_sub(now.wall.0)),
         registered: stored.registered,
         user_agent: stored.user_agent.as_str().into(),
+        secrets: secrets.clone(),
         silence: Silence::default(),
     })
 }
@@ -128,8 +133,8 @@ mod tests {
             let params = ";q=0.5".into();
             let bound_there = Binding::at(peer, "sip:alice@192.0.2.1", expires);
             let binding = Binding { params, from, registered: now.wall, ..bound_there };
-            let stored = stored(&binding, 7, now).expect("no connection that it ends with");
-            assert_eq!(bound(&stored, &ours, now), Some(binding));
+            let stored = stored(&binding, now).expect("no connection that it ends with");
+            assert_eq!(bound(&stored, &Secrets::default(), &ours, now), Some(binding));
         }
     }
 }

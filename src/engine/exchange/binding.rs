@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use smallvec::SmallVec;
 
 use crate::engine::hosts::{Hosts, Target};
-use crate::routing::{Agent, Contact, Phones, Reached, Text};
+use crate::routing::{Agent, Contact, Phones, Reached, Secrets, Text};
 use crate::sip::digest::Credentials;
 use crate::sip::peer::{FlowId, Peer, Transport};
 use crate::sip::uri::{self, Uri};
@@ -30,6 +30,8 @@ pub struct Binding {
     pub expires: Instant,
     pub registered: Wall,
     pub user_agent: Box<str>,
+    /// What its agent's password was known by when it was made: with another password it does not hold.
+    pub secrets: Secrets,
     /// How it answers our OPTIONS.
     pub silence: Silence,
 }
@@ -76,6 +78,7 @@ impl Binding {
             expires,
             registered: Wall(0),
             user_agent: "".into(),
+            secrets: Secrets::default(),
             silence: Silence::default(),
         }
     }

@@ -180,6 +180,7 @@ impl Exchange {
             expires: now.mono + Duration::from_secs(u64::from(wish.expires)),
             registered: now.wall,
             user_agent: user_agent.chars().take(64).collect(),
+            secrets: agent.secrets.clone(),
             silence: Silence::default(),
         })
     }
