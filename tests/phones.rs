@@ -114,6 +114,8 @@ fn a_phone_that_has_registered_is_listed_and_rung_and_known_after_a_restart() {
     let mut node = place.serve();
     assert_eq!(contacts(&place), std::slice::from_ref(&contact), "after a stop");
     is_rung(&place, &node, &phone, "after");
+    assert!(registers(&phone, &node, "swordfish", 11).starts_with("SIP/2.0 200 "));
+    assert_eq!(contacts(&place), std::slice::from_ref(&contact), "it is the same phone");
 
     // What was written down a second ago outlives a crash too.
     let second = Line::new();

@@ -1,6 +1,7 @@
 //! The running node as operators see it: questions to the shards, reload, the records.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -27,6 +28,7 @@ use crate::engine::node::{Node, Shards};
 use crate::engine::shard::Core;
 use crate::number;
 use crate::routing::{self, Agent, Phones, Table, Text};
+use crate::sip::peer::Transport;
 use crate::store::phones::Phones as StoredPhones;
 use crate::store::{Reader, Recorder, Store};
 use crate::time::Instant;
@@ -55,6 +57,8 @@ pub(super) struct Front {
     life: AtomicU8,
     /// Who asks where the hosts are that have names.
     pub finder: Arc<Finder>,
+    /// What the node listens on, in the order of its listeners.
+    listening: Box<[(Transport, SocketAddr)]>,
     /// Held while a reload runs.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -75,6 +79,7 @@ impl Front {
             told: ToldTrunks::default(),
             life: AtomicU8::new(Life::Starting as u8),
             finder,
+            listening: node.listening().into(),
             reloading: tokio::sync::Mutex::new(()),
         })
     }
@@ -135,7 +140,7 @@ impl Front {
 
     /// Writes down which phones are where.
     pub fn write_phones(&self, phones: &mut StoredPhones) {
-        phones::write(phones, &self.desk.registrations, self.clock.read().now);
+        phones::write(phones, &self.desk.registrations, &self.listening, self.clock.read().now);
     }
 
     /// Reads, checks and publishes, or only judges.
@@ -352,7 +357,7 @@ mod tests {
     use crate::config;
     use crate::routing::Secrets;
     use crate::serve::Running;
-    use crate::sip::peer::{ListenerId, Peer, Transport};
+    use crate::sip::peer::{ListenerId, Peer};
 
     /// A phone that has registered with this password from its own port.
     fn registers(front: &Front, secrets: &Secrets, port: u16) {

@@ -13,6 +13,9 @@ use crate::sip::peer::{FlowId, Peer, Transport};
 use crate::sip::uri::{self, Uri};
 use crate::time::{Instant, Wall};
 
+/// How long a Contact is bound that does not say, in seconds; and the longest (RFC 3261 §10.2.1.1 proposes an hour).
+pub const EXPIRES: u32 = 3600;
+
 /// One Contact of an agent, as long as it lasts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
