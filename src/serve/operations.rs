@@ -9,6 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::hosts::{DNS, Finder};
+use super::notices::Leavers;
 use super::phones;
 use super::publish::Publisher;
 use super::trunks;
@@ -23,7 +24,7 @@ use crate::engine::clock::Clock;
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::Input;
-use crate::engine::exchange::binding::{Binding, Directory as _, Gone, Known};
+use crate::engine::exchange::binding::{Binding, Directory as _, Known};
 use crate::engine::node::{Node, Shards};
 use crate::engine::shard::Core;
 use crate::number;
@@ -59,6 +60,7 @@ pub(super) struct Front {
     pub finder: Arc<Finder>,
     /// What the node listens on, in the order of its listeners.
     listening: Box<[(Transport, SocketAddr)]>,
+    gone: Leavers,
     /// Held while a reload runs.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -80,6 +82,7 @@ impl Front {
             life: AtomicU8::new(Life::Starting as u8),
             finder,
             listening: node.listening().into(),
+            gone: Leavers::default(),
             reloading: tokio::sync::Mutex::new(()),
         })
     }
@@ -105,12 +108,13 @@ impl Front {
     /// the one before; its calls go on.
     fn bar_agents(&self, table: &Table) {
         let secrets = |name: &str| table.agent(name).map(|agent| &agent.secrets);
-        tell_gone(&self.desk.registrations.bar(secrets));
+        self.gone.tell(&self.desk.registrations.bar(secrets), self.clock.read().now.mono);
     }
 
     /// Takes out the bindings that have expired.
     pub fn expire_bindings(&self) {
-        tell_gone(&self.desk.registrations.expire(self.clock.read().now.mono));
+        let now = self.clock.read().now.mono;
+        self.gone.tell(&self.desk.registrations.expire(now), now);
     }
 
     fn agent(&self, agent: &Agent, now: Instant) -> AgentLine {
@@ -312,12 +316,6 @@ impl ToldTrunks {
             told.remove(name);
         }
         calls
-    }
-}
-
-fn tell_gone(gone: &[Gone]) {
-    for Gone { agent, .. } in gone {
-        tracing::info!(agent = &**agent, "agent is gone");
     }
 }
 
