@@ -114,6 +114,8 @@ fn a_phone_that_has_registered_is_listed_and_rung_and_known_after_a_restart() {
     let mut node = place.serve();
     assert_eq!(contacts(&place), std::slice::from_ref(&contact), "after a stop");
     is_rung(&place, &node, &phone, "after");
+    assert!(registers(&phone, &node, "swordfish", 11).starts_with("SIP/2.0 200 "));
+    assert_eq!(contacts(&place), std::slice::from_ref(&contact), "it is the same phone");
 
     // What was written down a second ago outlives a crash too.
     let second = Line::new();
@@ -154,6 +156,10 @@ fn another_password_ends_the_bindings_at_the_reload_and_the_calls_go_on() {
     assert!(refused.starts_with("SIP/2.0 401 "), "{refused}");
     wait_until(|| place.log().contains("wrong password"));
     assert!(registers(&phone, &node, "marlin", 5).starts_with("SIP/2.0 200 "));
+    // The same password again ends nothing.
+    place.changes("config/routing/all.toml", |text| format!("{text}dnd = true\n"));
+    assert_eq!(place.strowger(&["reload"]).0, 0);
+    assert_eq!(contacts(&place), [format!("sip:carol@{}", phone.addr())]);
 }
 
 #[test]

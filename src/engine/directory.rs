@@ -10,7 +10,7 @@ use super::aside::Aside;
 use super::exchange::binding::{Asked, Binding, Directory, Gone, Standing, Way};
 use super::held::Held;
 use super::tries::{Source, Tries};
-use crate::routing::Text;
+use crate::routing::{Secrets, Text};
 use crate::sip::digest::{Credentials, LIFETIME};
 use crate::sip::peer::{FlowId, Peer};
 use crate::time::Instant;
@@ -107,10 +107,13 @@ impl Registrations {
         self.take_out(|_, binding| binding.expires <= now)
     }
 
-    /// Takes out all of the agents that `is_barred` says: removed ones, and those with another password.
-    pub fn bar(&self, is_barred: impl Fn(&str) -> bool) -> Vec<Gone> {
-        let gone = self.take_out(|agent, _| is_barred(agent));
-        self.agents.retain(|agent, _| !is_barred(agent));
+    /// Takes out what was made with another password than its agent has by `secrets`, and all of those that are no agents
+    /// there. Who has registered with the password that it has there stays, whenever that was.
+    pub fn bar<'t>(&self, secrets: impl Fn(&str) -> Option<&'t Secrets>) -> Vec<Gone> {
+        let gone =
+            self.take_out(|agent, binding| secrets(agent).is_none_or(|known| *known != binding.secrets));
+        // Who was bound meanwhile is counted; that is for the next time.
+        self.agents.retain(|agent, entry| secrets(agent).is_some() || !entry.bindings.is_empty());
         gone
     }
 
@@ -297,11 +300,26 @@ mod tests {
     }
 
     #[test]
-    fn who_is_barred_loses_all() {
+    fn who_is_no_agent_any_more_loses_all() {
         let registrations = bound(&[binding(None, 60), binding(Some(7), 60)]);
-        assert_eq!(registrations.bar(|agent| agent == "bob").len(), 0);
-        assert_eq!(registrations.bar(|agent| agent == "alice").len(), 2);
+        let same = Secrets::default();
+        assert_eq!(registrations.bar(|agent| (agent == "alice").then_some(&same)).len(), 0);
+        assert_eq!(registrations.bar(|_| None).len(), 2);
         assert!(registrations.is_empty());
+        assert!(registrations.agents.is_empty(), "nor is anything else kept of it");
+    }
+
+    #[test]
+    fn r01_b_a_binding_is_barred_by_the_password_that_it_was_made_with() {
+        let secrets = |text: &str| Secrets { md5: Some(text.into()), sha256: None };
+        let (old, new) = (secrets("old"), secrets("new"));
+        let of = |secrets: &Secrets, flow| Binding { secrets: secrets.clone(), ..binding(flow, 60) };
+        let registrations = bound(&[of(&old, None), of(&new, Some(7))]);
+        // A nonce that was used is used, whatever the password.
+        assert!(registrations.spend(&"alice".into(), b"one", at(1), Some(1)));
+        assert_eq!(registrations.bar(|_| Some(&new)).len(), 1);
+        assert_eq!(registrations.bindings("alice", at(0)), [Arc::new(of(&new, Some(7)))]);
+        assert!(!registrations.spend(&"alice".into(), b"one", at(1), Some(1)));
     }
 
     #[test]

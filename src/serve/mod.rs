@@ -23,6 +23,7 @@ use crate::admin::operations::{NotPublished, Operations, Published};
 use crate::admin::{Admin, BindError};
 use crate::config::{self, Config, Dialled, Finding, Loaded, Strangers};
 use crate::engine::capture::Wanted;
+use crate::engine::clock::Clock;
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::{Effects, Exchange, Input, LineTokens, Listener, Router, Settings};
@@ -32,12 +33,13 @@ use crate::number::E164;
 use crate::routing::Table;
 use crate::sip::digest::Nonces;
 use crate::sip::peer::Transport;
-use crate::store::phones::{Phones, PhonesError};
+use crate::store::phones::{Phones, PhonesError, StoredBinding};
 use crate::store::{DataDir, OpenError, Recorder, Store};
 use desk::StoredDesk;
 use notices::{Guesses, Teller};
 pub use operations::route;
 use operations::{Front, Life};
+use phones::Left;
 pub use publish::Env;
 use publish::Publisher;
 
@@ -102,25 +104,15 @@ impl Running {
             .admin
             .as_ref()
             .map(|admin| (admin.addr, admin.token.as_ref().map(|token| token.reveal().to_owned())));
-        let maker = Maker::new(&config, options.shards, store.recorder(), line_tokens(&store.dir())?)?;
+        let mut phones = Phones::open(store.dir().path())?;
+        let left = phones.all(Clock::start().read().now.wall)?;
+        let maker = Maker::new(&config, options.shards, store.recorder(), line_tokens(&store.dir())?, left)?;
         let sides = tls::sides(&config.node)?;
         let publisher =
             Publisher::first(folder, env, store.dir(), config, sides).map_err(StartError::NodeFile)?;
         let node = maker.start(options, &publisher)?;
         node.back().spawn(metrics.clone().upkeep());
         let front = Front::new(&node, publisher, &store);
-        let now = node.clock().read().now;
-        let mut phones = Phones::open(store.dir().path())?;
-        let known = phones::restore(
-            &mut phones,
-            &node.desk().registrations,
-            &front.publisher.table(),
-            node.listening(),
-            now,
-        )?;
-        if known > 0 {
-            tracing::info!(phones = known, "phones that had registered before are known again");
-        }
         node.back().block_on(front.finder.prepare(&front.publisher.table()));
         node.back().spawn(keep_hosts(Arc::downgrade(&front)));
         let phones = Arc::new(Mutex::new(phones));
@@ -338,6 +330,7 @@ struct Maker {
     nonces: Nonces,
     lines: LineTokens,
     recorder: Recorder,
+    left: Left,
 }
 
 impl Maker {
@@ -346,6 +339,7 @@ impl Maker {
         shards: usize,
         recorder: Recorder,
         lines: LineTokens,
+        left: Vec<(String, StoredBinding)>,
     ) -> Result<Maker, StartError> {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
@@ -362,6 +356,7 @@ impl Maker {
             nonces: Nonces::new(secret),
             lines,
             recorder,
+            left: Left::new(left),
         })
     }
 
@@ -376,7 +371,7 @@ impl Maker {
             .collect();
         let (router, recorder) = (self.router, self.recorder.clone());
         let make = move |berth: Berth| self.exchange(berth, &listens, &table);
-        let clock = crate::engine::clock::Clock::start();
+        let clock = Clock::start();
         let guesses = Arc::<Guesses>::default();
         let teller = |_| Box::new(Teller::new(recorder.clone(), clock, Arc::clone(&guesses))) as _;
         Ok(Node::start(options, router, make, teller)?)
@@ -388,6 +383,10 @@ impl Maker {
         listens: &[(Transport, Option<Box<str>>)],
         table: &Arc<Table>,
     ) -> Metered {
+        let listening: Vec<(Transport, SocketAddr)> =
+            listens.iter().zip(&berth.bound).map(|((transport, _), addr)| (*transport, *addr)).collect();
+        let (desk, now) = (&berth.desk, berth.clock.read().now);
+        phones::restore(&self.left, &desk.registrations, table, &listening, now);
         let listeners = listens.iter().zip(&berth.bound).map(|((transport, advertise), addr)| Listener {
             transport: *transport,
             addr: *addr,
@@ -412,5 +411,53 @@ impl Maker {
         let shared: Arc<SharedDesk> = Arc::clone(&berth.desk);
         let desk = StoredDesk { shared, recorder: self.recorder.clone() };
         Metered::new(Exchange::new(settings, Arc::clone(table), Arc::new(desk)), berth.clock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    #[test]
+    fn the_phones_of_before_are_known_when_a_shard_takes_its_first_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listen = format!("[[listen]]\ntransport = \"udp\"\naddr = \"{ours}\"\n");
+        std::fs::create_dir(folder.path().join("routing")).unwrap();
+        std::fs::write(folder.path().join("strowger.toml"), listen).unwrap();
+        let alice = "[[agent]]\nname = \"alice\"\npassword = \"swordfish\"\n";
+        std::fs::write(folder.path().join("routing/all.toml"), alice).unwrap();
+        let config = config::load(folder.path(), &|_| None).unwrap().config;
+        let store =
+            Store::open(&folder.path().join("data"), crate::store::Settings::new("edge-1", 0)).unwrap();
+        let table = Table::new(&config, 1, None);
+        let row = StoredBinding {
+            uri: "sip:alice@127.0.0.1".to_owned(),
+            instance: (String::new(), 0),
+            addr: "127.0.0.1:5062".to_owned(),
+            transport: "udp".to_owned(),
+            source: "127.0.0.1:5062".to_owned(),
+            listener: format!("udp {ours}"),
+            path: String::new(),
+            params: String::new(),
+            call_id: b"1".to_vec(),
+            cseq: 1,
+            expires: Wall(Clock::start().read().now.wall.0 + 60_000),
+            registered: Wall(1),
+            user_agent: String::new(),
+            secret: table.agent("alice").unwrap().secrets.mark(),
+        };
+        let left = vec![("alice".to_owned(), row)];
+        let options = Options { shards: 2, ..options(&config) };
+        let maker = Maker::new(&config, 2, store.recorder(), LineTokens::new([0; 64]), left).unwrap();
+        let folder = folder.path().to_owned();
+        let publisher = Publisher::first(folder, Arc::new(|_| None), store.dir(), config, None).unwrap();
+        let node = maker.start(options, &publisher).unwrap();
+        let desk = Arc::clone(node.desk());
+        // Whichever of them answers first.
+        let known = move |_: &mut Metered, _, _: &mut _| desk.registrations.len();
+        assert_eq!(node.back().block_on(node.shards().ask_all(known)).unwrap(), [1, 1]);
+        node.stop();
     }
 }

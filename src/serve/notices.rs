@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::engine::brief::{Place, Short};
 use crate::engine::clock::Clock;
+use crate::engine::exchange::binding::Gone;
 use crate::engine::exchange::{CallEvent, Notice};
 use crate::engine::rate::{Line, Rate};
 use crate::engine::shard::Notices;
@@ -19,8 +20,9 @@ use crate::time::Instant;
 const LINES_OF_A_SOURCE: u32 = 1;
 /// … and so many of the node, which a filter and a disk bear.
 const LINES_OF_ALL: u32 = 100;
-/// Lines a second of a shard about agents that register, and as many about those that are gone: an office that comes
-/// back after a power cut is named, a phone that registers and leaves in a loop fills no disk.
+/// Lines a second of a shard about agents that register, and as many about those that are gone, and of the node about
+/// those that expired or were barred: an office that comes back after a power cut is named, a phone that registers and
+/// leaves in a loop fills no disk.
 const LINES_OF_AGENTS: u32 = 100;
 /// Sources whose lines are counted at once; when there are more, those that were quiet for a second are forgotten.
 const SOURCES: usize = 4_096;
@@ -72,6 +74,32 @@ impl Guesses {
                 }
             },
         }
+    }
+}
+
+/// The bound of the lines about bindings that nobody ended: they expired, or a reload barred them. Thousands may at once.
+pub(super) struct Leavers(Mutex<Rate>);
+
+impl Default for Leavers {
+    fn default() -> Self {
+        Leavers(Mutex::new(Rate::new(LINES_OF_AGENTS)))
+    }
+}
+
+impl Leavers {
+    pub fn tell(&self, gone: &[Gone], now: Instant) {
+        let mut rate = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for Gone { agent, .. } in gone {
+            tell_gone(&mut rate, agent, now);
+        }
+    }
+}
+
+/// One binding of an agent is gone.
+fn tell_gone(rate: &mut Rate, agent: &str, now: Instant) {
+    if let Line::Log { more } = rate.occur(now) {
+        let more = (more > 0).then_some(more);
+        tracing::info!(agent, more, "agent is gone");
     }
 }
 
@@ -127,10 +155,7 @@ impl Teller {
                 }
             }
             CallEvent::Unregistered { agent } => {
-                if let Line::Log { more } = self.gone.occur(self.clock.read().now.mono) {
-                    let more = (more > 0).then_some(more);
-                    tracing::info!(agent = &*agent, more, "agent is gone");
-                }
+                tell_gone(&mut self.gone, &agent, self.clock.read().now.mono);
             }
             // The address whole, before what the stranger wrote, and always in this form: this is the line that an
             // intrusion filter looks for. No other line can be made to hold it.
@@ -204,7 +229,32 @@ fn ended(cdr: &Cdr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::Contact;
+    use crate::sip::peer::{ListenerId, Peer, Transport};
     use crate::store::{Settings, Store};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(text);
+            Ok(text.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        /// What is logged meanwhile.
+        fn of(work: impl FnOnce()) -> String {
+            let seen = Lines::default();
+            let writer = seen.clone();
+            let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+            tracing::subscriber::with_default(log, work);
+            String::from_utf8(seen.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     #[test]
     fn each_source_that_guesses_is_named_once_a_second_and_the_node_names_a_hundred() {
@@ -221,32 +271,15 @@ mod tests {
         assert!(guesses.0.lock().unwrap().1.each.len() <= SOURCES);
     }
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Lines {
-        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(text);
-            Ok(text.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     /// What the log says of that, and for how many seconds it was said.
     fn told(events: impl IntoIterator<Item = CallEvent>) -> (String, u64) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Settings::new("edge-1", 0)).unwrap();
         let clock = Clock::start();
         let mut teller = Teller::new(store.recorder(), clock, Arc::default());
-        let (seen, began) = (Lines::default(), clock.read().now.mono);
-        let writer = seen.clone();
-        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(log, || events.into_iter().for_each(|event| teller.said(event)));
-        let seconds = clock.read().now.mono.since(began).as_secs() + 1;
-        (String::from_utf8(seen.0.lock().unwrap().clone()).unwrap(), seconds)
+        let began = clock.read().now.mono;
+        let text = Lines::of(|| events.into_iter().for_each(|event| teller.said(event)));
+        (text, clock.read().now.mono.since(began).as_secs() + 1)
     }
 
     #[test]
@@ -283,5 +316,21 @@ mod tests {
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(!text.contains(['\u{1b}', '\u{a0}', '\u{202e}']) && !text.contains("2J\""), "{text}");
         assert!(text.lines().all(|line| line.chars().count() < 400), "{text}");
+    }
+
+    #[test]
+    fn thousands_of_phones_that_expire_at_once_are_a_hundred_lines_and_then_their_count() {
+        let peer = Peer::at(([192, 0, 2, 1], 5060).into(), Transport::Udp, ListenerId(0));
+        let contact = Arc::new(Contact::registered("sip:alice@192.0.2.1".into(), peer, Box::default()));
+        let all = vec![Gone { agent: "alice".into(), contact }; 40_000];
+        let leavers = Leavers::default();
+        let at = |ms: u64| Instant::from_micros(ms * 1000);
+        let text = Lines::of(|| {
+            leavers.tell(&all[..20_000], at(0));
+            leavers.tell(&all[20_000..], at(1));
+        });
+        assert_eq!(text.lines().count(), 100);
+        let text = Lines::of(|| leavers.tell(&all[..1], at(1_000)));
+        assert!(text.contains("more=39900"), "{text}");
     }
 }

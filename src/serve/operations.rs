@@ -1,6 +1,7 @@
 //! The running node as operators see it: questions to the shards, reload, the records.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -8,6 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::hosts::{DNS, Finder};
+use super::notices::Leavers;
 use super::phones;
 use super::publish::Publisher;
 use super::trunks;
@@ -22,11 +24,12 @@ use crate::engine::clock::Clock;
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
 use crate::engine::exchange::Input;
-use crate::engine::exchange::binding::{Binding, Directory as _, Gone, Known};
+use crate::engine::exchange::binding::{Binding, Directory as _, Known};
 use crate::engine::node::{Node, Shards};
 use crate::engine::shard::Core;
 use crate::number;
 use crate::routing::{self, Agent, Phones, Table, Text};
+use crate::sip::peer::Transport;
 use crate::store::phones::Phones as StoredPhones;
 use crate::store::{Reader, Recorder, Store};
 use crate::time::Instant;
@@ -55,6 +58,9 @@ pub(super) struct Front {
     life: AtomicU8,
     /// Who asks where the hosts are that have names.
     pub finder: Arc<Finder>,
+    /// What the node listens on, in the order of its listeners.
+    listening: Box<[(Transport, SocketAddr)]>,
+    gone: Leavers,
     /// Held while a reload runs.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -75,6 +81,8 @@ impl Front {
             told: ToldTrunks::default(),
             life: AtomicU8::new(Life::Starting as u8),
             finder,
+            listening: node.listening().into(),
+            gone: Leavers::default(),
             reloading: tokio::sync::Mutex::new(()),
         })
     }
@@ -96,18 +104,17 @@ impl Front {
         }
     }
 
-    /// Who is no agent any more, or has another password, loses its bindings; its calls go on.
-    fn bar_agents(&self, before: &Table, after: &Table) {
-        let gone = self.desk.registrations.bar(|name| match (before.agent(name), after.agent(name)) {
-            (Some(before), Some(after)) => before.secrets != after.secrets,
-            (_, after) => after.is_none(),
-        });
-        tell_gone(&gone);
+    /// Who is no agent of the table loses its bindings, and who has another password there those that were made with
+    /// the one before; its calls go on.
+    fn bar_agents(&self, table: &Table) {
+        let secrets = |name: &str| table.agent(name).map(|agent| &agent.secrets);
+        self.gone.tell(&self.desk.registrations.bar(secrets), self.clock.read().now.mono);
     }
 
     /// Takes out the bindings that have expired.
     pub fn expire_bindings(&self) {
-        tell_gone(&self.desk.registrations.expire(self.clock.read().now.mono));
+        let now = self.clock.read().now.mono;
+        self.gone.tell(&self.desk.registrations.expire(now), now);
     }
 
     fn agent(&self, agent: &Agent, now: Instant) -> AgentLine {
@@ -137,7 +144,7 @@ impl Front {
 
     /// Writes down which phones are where.
     pub fn write_phones(&self, phones: &mut StoredPhones) {
-        phones::write(phones, &self.desk.registrations, &self.publisher.table(), self.clock.read().now);
+        phones::write(phones, &self.desk.registrations, &self.listening, self.clock.read().now);
     }
 
     /// Reads, checks and publishes, or only judges.
@@ -152,19 +159,23 @@ impl Front {
         // Nothing is served by halves: what is waited for, is waited for before.
         self.finder.prepare(candidate.table()).await;
         let calls = self.all_calls().await;
-        let before = self.publisher.table();
         let (published, table) = tokio::task::block_in_place(|| self.publisher.publish(candidate, &calls))?;
-        self.bar_agents(&before, &table);
-        let told = Arc::clone(&table);
+        self.tell_of(&table).await;
+        Ok(published)
+    }
+
+    /// Has every shard take a table that was published.
+    async fn tell_of(&self, table: &Arc<Table>) {
+        self.bar_agents(table);
+        let told = Arc::clone(table);
         let tell = move |core: &mut Metered, now, out: &mut _| {
             core.handle(now, Input::Published(Arc::clone(&told)), out);
         };
         if self.shards.ask_all(tell).await.is_err() {
             tracing::error!("a shard has ended and was not told of the new configuration");
         }
-        // Who was let in meanwhile by a shard that had not been told.
-        self.bar_agents(&before, &table);
-        Ok(published)
+        // Who was let in meanwhile by a shard that had not been told. Who registered anew at one that had been, stays.
+        self.bar_agents(table);
     }
 }
 
@@ -308,12 +319,6 @@ impl ToldTrunks {
     }
 }
 
-fn tell_gone(gone: &[Gone]) {
-    for Gone { agent, .. } in gone {
-        tracing::info!(agent = &**agent, "agent is gone");
-    }
-}
-
 /// What a call would do, by a table and the configuration that it was built of.
 pub fn route(
     table: &Table,
@@ -343,7 +348,76 @@ pub fn route(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use super::*;
+    use crate::config;
+    use crate::routing::Secrets;
+    use crate::serve::Running;
+    use crate::sip::peer::{ListenerId, Peer};
+
+    /// A phone that has registered with this password from its own port.
+    fn registers(front: &Front, secrets: &Secrets, port: u16) {
+        let now = front.clock.read().now.mono;
+        let peer = Peer::at(([192, 0, 2, 1], port).into(), Transport::Udp, ListenerId(0));
+        let bound = Binding::at(peer, &format!("sip:alice@192.0.2.1:{port}"), now + Duration::from_secs(60));
+        let bound = Arc::new(Binding { secrets: secrets.clone(), ..bound });
+        front.desk.registrations.change(&"alice".into(), now, &mut |all| all.push(Arc::clone(&bound)));
+    }
+
+    #[test]
+    fn r01_b_while_a_shard_has_the_old_table_who_has_the_new_password_stays_bound_and_only_he() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
+        std::fs::create_dir(folder.path().join("routing")).unwrap();
+        let data = folder.path().join("data");
+        let node = format!("[node]\nshards = 2\ndata_dir = {data:?}\n");
+        write("strowger.toml", &(node + "[[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:0\"\n"));
+        let password = |word: &str| {
+            write("routing/all.toml", &format!("[[agent]]\nname = \"alice\"\npassword = \"{word}\"\n"));
+        };
+        password("swordfish");
+        let config = config::load(folder.path(), &|_| None).unwrap().config;
+        let running = Running::start_with(config, folder.path().to_owned(), Arc::new(|_| None)).unwrap();
+        let front = Arc::clone(&running.front);
+        let secrets = || front.publisher.table().agent("alice").unwrap().secrets.clone();
+        let old = secrets();
+        registers(&front, &old, 1);
+
+        password("marlin");
+        let table = front.publisher.publish(front.publisher.candidate().unwrap(), &[]).unwrap().1;
+        let new = secrets();
+        running.block_on(async {
+            // The second shard is busy when the others are told.
+            let (go_on, until) = mpsc::channel::<()>();
+            let (is_busy, busy) = tokio::sync::oneshot::channel();
+            let shards = front.shards.clone();
+            let wait = move |_: &mut Metered, _, _: &mut _| {
+                is_busy.send(()).unwrap();
+                let _over = until.recv();
+            };
+            let waiting = tokio::spawn(async move { shards.ask(1, wait).await });
+            busy.await.unwrap();
+            let telling = {
+                let front = Arc::clone(&front);
+                tokio::spawn(async move { front.tell_of(&table).await })
+            };
+            while !front.desk.registrations.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            registers(&front, &new, 2);
+            registers(&front, &old, 3);
+            go_on.send(()).unwrap();
+            waiting.await.unwrap().unwrap();
+            telling.await.unwrap();
+        });
+        let lines = front.agents(None, 1);
+        let left: Vec<_> = lines[0].bindings.iter().map(|phone| phone.peer.port()).collect();
+        assert_eq!(left, [2]);
+        drop(front);
+        running.stop();
+    }
 
     #[test]
     fn the_calls_of_a_trunk_that_a_reload_removed_are_told_until_there_are_none() {

@@ -8,7 +8,7 @@ use super::volume;
 use crate::time::Wall;
 
 /// What the file holds, one step a version (`user_version`).
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "CREATE TABLE binding (
     agent TEXT NOT NULL,
     uri TEXT NOT NULL,
@@ -28,6 +28,9 @@ const MIGRATIONS: [&str; 3] = [
     "ALTER TABLE binding ADD COLUMN secret INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE binding ADD COLUMN transport TEXT NOT NULL DEFAULT 'udp';
     ALTER TABLE binding ADD COLUMN params TEXT NOT NULL DEFAULT ''",
+    // A place in a file that may have changed since says nothing: those are of no listener.
+    "ALTER TABLE binding DROP COLUMN listener;
+    ALTER TABLE binding ADD COLUMN listener TEXT NOT NULL DEFAULT ''",
 ];
 
 /// A binding as it is stored: one that was made by UDP, since no connection outlives its process.
@@ -43,8 +46,8 @@ pub struct StoredBinding {
     pub transport: String,
     /// Where its REGISTER came from.
     pub source: String,
-    /// The listener that its REGISTER came to, by its place in the file.
-    pub listener: u8,
+    /// The listener that its REGISTER came to, by its transport and address: those of the file may change places.
+    pub listener: String,
     /// The Route of calls to it, one a line (RFC 3327).
     pub path: String,
     /// What else its Contact says, as it came.
@@ -90,8 +93,8 @@ impl Phones {
     pub fn all(&mut self, now: Wall) -> Result<Vec<(String, StoredBinding)>, PhonesError> {
         self.0.execute("DELETE FROM binding WHERE expires <= ?1", [millis(now)])?;
         let mut query = self.0.prepare(
-            "SELECT agent, uri, instance, flow, addr, source, listener, path, call_id, cseq, expires, registered,
-             user_agent, secret, transport, params FROM binding ORDER BY agent, registered",
+            "SELECT agent, uri, instance, flow, addr, source, path, call_id, cseq, expires, registered, user_agent,
+             secret, transport, params, listener FROM binding ORDER BY agent, registered",
         )?;
         let rows = query.query_map([], |row| {
             let wall = |at| row.get(at).map(|ms: i64| Wall(ms.cast_unsigned()));
@@ -100,16 +103,16 @@ impl Phones {
                 instance: (row.get(2)?, row.get(3)?),
                 addr: row.get(4)?,
                 source: row.get(5)?,
-                listener: row.get(6)?,
-                path: row.get(7)?,
-                call_id: row.get(8)?,
-                cseq: row.get(9)?,
-                expires: wall(10)?,
-                registered: wall(11)?,
-                user_agent: row.get(12)?,
-                secret: row.get(13)?,
-                transport: row.get(14)?,
-                params: row.get(15)?,
+                path: row.get(6)?,
+                call_id: row.get(7)?,
+                cseq: row.get(8)?,
+                expires: wall(9)?,
+                registered: wall(10)?,
+                user_agent: row.get(11)?,
+                secret: row.get(12)?,
+                transport: row.get(13)?,
+                params: row.get(14)?,
+                listener: row.get(15)?,
             };
             Ok((row.get(0)?, binding))
         })?;
@@ -135,7 +138,6 @@ impl Phones {
                         binding.instance.1,
                         binding.addr,
                         binding.source,
-                        binding.listener,
                         binding.path,
                         binding.call_id,
                         binding.cseq,
@@ -145,6 +147,7 @@ impl Phones {
                         binding.secret,
                         binding.transport,
                         binding.params,
+                        binding.listener,
                     ])?;
                 }
             }
@@ -170,7 +173,7 @@ mod tests {
             addr: "192.0.2.1:5060".to_owned(),
             transport: "udp".to_owned(),
             source: "192.0.2.1:5060".to_owned(),
-            listener: 0,
+            listener: "udp 192.0.2.7:5060".to_owned(),
             path: "<sip:edge.example.com;lr>".to_owned(),
             params: ";q=0.5".to_owned(),
             call_id: b"a\xffb".to_vec(),

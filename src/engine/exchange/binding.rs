@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use smallvec::SmallVec;
 
 use crate::engine::hosts::{Hosts, Target};
-use crate::routing::{Agent, Contact, Phones, Reached, Text};
+use crate::routing::{Agent, Contact, Phones, Reached, Secrets, Text};
 use crate::sip::digest::Credentials;
 use crate::sip::peer::{FlowId, Peer, Transport};
 use crate::sip::uri::{self, Uri};
 use crate::time::{Instant, Wall};
+
+/// How long a Contact is bound that does not say, in seconds; and the longest (RFC 3261 §10.2.1.1 proposes an hour).
+pub const EXPIRES: u32 = 3600;
 
 /// One Contact of an agent, as long as it lasts.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +33,8 @@ pub struct Binding {
     pub expires: Instant,
     pub registered: Wall,
     pub user_agent: Box<str>,
+    /// What its agent's password was known by when it was made: with another password it does not hold.
+    pub secrets: Secrets,
     /// How it answers our OPTIONS.
     pub silence: Silence,
 }
@@ -76,6 +81,7 @@ impl Binding {
             expires,
             registered: Wall(0),
             user_agent: "".into(),
+            secrets: Secrets::default(),
             silence: Silence::default(),
         }
     }

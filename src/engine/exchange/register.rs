@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::binding::{Binding, Silence, Way};
+use super::binding::{Binding, EXPIRES, Silence, Way};
 use super::slot::Owner;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::refusal::Refusal;
@@ -20,8 +20,6 @@ use crate::sip::uri::{Address, Scheme, Uri};
 use crate::sip::wire::Message;
 use crate::time::{Instant, Now};
 
-/// How long a Contact is bound that does not say, in seconds; and the longest (RFC 3261 §10.2.1.1 proposes an hour).
-const EXPIRES: u32 = 3600;
 /// The shortest, in seconds: more often is no registration but an attack. 423 below (RFC 3261 §10.3).
 const MIN_EXPIRES: u32 = 60;
 /// The most bindings of an agent: each rings.
@@ -182,6 +180,7 @@ impl Exchange {
             expires: now.mono + Duration::from_secs(u64::from(wish.expires)),
             registered: now.wall,
             user_agent: user_agent.chars().take(64).collect(),
+            secrets: agent.secrets.clone(),
             silence: Silence::default(),
         })
     }
