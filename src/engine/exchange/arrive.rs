@@ -158,12 +158,14 @@ impl Exchange {
         }
     }
 
-    /// Whether calls come from there or go there: a trunk's `from`, a gateway, an agent's phone.
+    /// Whether calls come from there or go there: a trunk's `from`, a gateway, an agent's phone. Asked where somebody
+    /// would be refused as a stranger: hosts that have names are searched one by one.
     pub(super) fn knows(&self, from: Peer) -> bool {
         from.shard().is_some()
             || self.table.trunk_of(from.addr).is_some()
             || self.far_ends.binary_search(&from.addr.ip()).is_ok()
             || self.desk.directory().is_phone(binding::Way::of(from))
+            || self.desk.hosts().is_one_at(from.addr.ip())
     }
 
     /// R1e: nobody. 403 to an INVITE, silence to the rest.
