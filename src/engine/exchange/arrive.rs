@@ -328,7 +328,8 @@ impl Exchange {
         }
     }
 
-    /// Whether the call may begin, and by which plan.
+    /// Whether the call may begin, and by which plan. What a call for help requires beside and we do not know keeps
+    /// nobody from it, nor does a session's time that is too short (R13).
     fn admit(
         &mut self,
         now: Now,
@@ -346,7 +347,8 @@ impl Exchange {
         if arrival.breadth == Some(0) {
             return Err(Refusal::NoBreadth);
         }
-        if unsupported(invite, Abilities::towards(origin.agent().is_some())).next().is_some() {
+        let is_demanding = unsupported(invite, Abilities::towards(origin.agent().is_some())).next().is_some();
+        if is_demanding && !self.calls_for_help(invite, origin) {
             return Err(Refusal::Extension);
         }
         let joins = self.replaced_by(invite, origin)?;
@@ -356,7 +358,12 @@ impl Exchange {
         if arrival.offer.is_none() && wants_its_body_read(invite) {
             return Err(Refusal::BodyType);
         }
-        let session = Session::of_request(invite).map_err(|_| Refusal::IntervalTooSmall)?;
+        let session = match Session::of_request(invite) {
+            Ok(session) => session,
+            // None at all: a 2xx may not name a longer one (RFC 4028 §9).
+            Err(_) if self.calls_for_help(invite, origin) => None,
+            Err(_) => return Err(Refusal::IntervalTooSmall),
+        };
         let draw = (self.names.draw() >> 32) as u32;
         let plan = match origin {
             Origin::Trunk(trunk) => {
