@@ -42,7 +42,9 @@ impl Exchange {
             return;
         }
         let code = response.status();
-        let asked = matches!(code, 401 | 407).then(|| self.transactions.asked_by(response).map(Box::from));
+        let asks = matches!(code, 401 | 407);
+        let asked: Option<Box<[u8]>> =
+            asks.then(|| self.transactions.asked_by(response).map(Box::from)).flatten();
         let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out) else {
             return;
         };
@@ -50,7 +52,8 @@ impl Exchange {
             self.working = Some(key);
             self.say(now, key, Way::In, leg, What::Response(code, response.method()));
         }
-        let asked: Option<Box<[u8]>> = asked.flatten();
+        // Its CANCEL crossed the challenge: it is not asked again (RFC 3261 §9.1).
+        let was_given_up = asks && asked.is_none();
         if asked.is_some_and(|asked| self.asks_again(now, (id, owner), &asked, response, out)) {
             return;
         }
@@ -70,6 +73,11 @@ impl Exchange {
                     self.ask_answered(now, key, id, response, out)
                 }
             },
+            // As if the CANCEL had been heard: what a carrier asks for is nothing to who cancelled.
+            Owner::Passed(key, leg) if was_given_up => {
+                let event = Event::Replied { leg, method: response.method(), code: 487, body: None };
+                self.happen(now, key, event, out);
+            }
             Owner::Passed(key, leg) => self.passed_answered(now, key, leg, kind, response, out),
             Owner::Offered(key, leg) | Owner::Withdrawn(key, leg) => {
                 if kind != Response::Provisional {
