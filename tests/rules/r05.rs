@@ -185,8 +185,9 @@ fn r05_a_late_branch_of_a_call_that_nobody_answered_is_told_no_answer() {
 /// What a called end answers to the INVITE that it got, under a To tag of its choice.
 fn answers_as(call: &mut Call, name: &str, code: u16, tag: &str) {
     let way = format!("us → {name}");
-    let invite = call.messages(&way, "INVITE").pop().expect("it was called");
-    let host = call.world.hosts.iter().find(|host| host.name == name).expect("it is there");
+    let invite = call.messages(&way, "INVITE").pop();
+    let host = call.world.hosts.iter().find(|host| host.name == name);
+    let (Some(invite), Some(host)) = (invite, host) else { panic!("{name} was not called") };
     let addr = host.stack.addr;
     let mut answer = Message::response(&invite, code, "So").with("Contact", format!("<sip:fork@{addr}>"));
     answer.set("To", format!("{};tag={tag}", invite.get("To").unwrap_or_default()));
