@@ -123,6 +123,30 @@ fn a_host_that_is_not_found_fails_its_calls_and_is_found_as_soon_as_dns_knows_it
     is_called(&node, &gateway, "found");
 }
 
+/// What is no stranger's is answered though it name no dialog of ours (RFC 3261 §12.2.2).
+#[test]
+fn r01_e_a_gateway_is_no_stranger_where_its_host_was_found() {
+    let (zone, stranger) = (Zone::new(), Line { socket: UdpSocket::bind("127.0.78.1:0").unwrap() });
+    let gateway = Line { socket: UdpSocket::bind("127.0.77.1:0").unwrap() };
+    zone.has_address("sbc.example.test", 60, Ipv4Addr::new(127, 0, 77, 1));
+    let place = forwards_to(&format!("sip:sbc.example.test:{}", gateway.addr().port()));
+    let node = serve(&place, &zone);
+    is_called(&node, &gateway, "found");
+    let bye = |from: &Line, call_id: &str| {
+        let addr = from.addr();
+        format!(
+            "BYE sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {addr};branch=z9hG4bK-{call_id};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:a@{addr}>;tag=a\r\nTo: <sip:b@127.0.0.1>;tag=forgotten\r\n\
+             Call-ID: {call_id}\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    stranger.send(node.sip, &bye(&stranger, "strange"));
+    gateway.send(node.sip, &bye(&gateway, "known"));
+    assert!(gateway.receive_final_of("known").starts_with("SIP/2.0 481 "));
+    stranger.socket.set_nonblocking(true).unwrap();
+    assert!(stranger.socket.recv(&mut [0; 64]).is_err(), "the stranger's came before it");
+}
+
 #[test]
 fn a_reload_waits_for_the_hosts_that_are_new() {
     let (zone, gateway) = (Zone::new(), Line::new());

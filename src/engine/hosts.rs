@@ -1,7 +1,7 @@
 //! Where the hosts are that the configuration names, the same for all shards: what DNS has said last, and which of
 //! those addresses failed. Read on the call path without a lock; nothing here waits, `lookup` asks.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -102,6 +102,11 @@ impl Hosts {
     /// Whether a host has been found.
     pub fn knows(&self, host: &Host) -> bool {
         self.0.load().contains_key(host)
+    }
+
+    /// Whether one of them is there. Looks at every address that was found.
+    pub fn is_one_at(&self, ip: IpAddr) -> bool {
+        self.0.load().values().flat_map(|known| known.iter()).any(|known| known.target.addr.ip() == ip)
     }
 
     /// What DNS says of a host from now on. An address that stays keeps what is known of it.
@@ -213,6 +218,18 @@ mod tests {
         assert_eq!(firsts, [false, true, false, true], "one of two");
         let first: Vec<u8> = order(&hosts, 0, 0);
         assert_eq!(first[3], 9, "the addresses of a server are behind one another");
+    }
+
+    #[test]
+    fn what_was_found_is_known_by_its_address_until_it_is_forgotten() {
+        let hosts = Hosts::default();
+        let known = |hosts: &Hosts| [1, 2, 3].map(|last| hosts.is_one_at(target(1, 1, last).addr.ip()));
+        hosts.put(&host(), &[target(1, 1, 1), target(2, 1, 2)]);
+        assert_eq!(known(&hosts), [true, true, false]);
+        hosts.put(&host(), &[target(1, 1, 3)]);
+        assert_eq!(known(&hosts), [false, false, true]);
+        hosts.forget(&host());
+        assert_eq!(known(&hosts), [false; 3]);
     }
 
     #[test]

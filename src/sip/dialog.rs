@@ -4,6 +4,8 @@ mod hop;
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::build::Writer;
 use super::header::{Method, Name};
 use super::peer::Peer;
@@ -77,9 +79,9 @@ impl Dialog {
         ways: &impl Ways,
     ) -> Result<Dialog, NoDialog> {
         let local: [&[u8]; 3] = [invite.to().raw, b";tag=", tag];
-        let routes = invite.list(Name::RecordRoute);
-        let mut dialog =
-            Dialog::new(invite, &local, invite.from(), routes, 0, Some(invite.cseq()), (from, ways))?;
+        let far = (target_of(invite)?, invite.from());
+        let routes = invite.list(Name::RecordRoute).collect();
+        let mut dialog = Dialog::new(invite, &local, far, routes, 0, Some(invite.cseq()), (from, ways))?;
         if is_secure(invite) {
             dialog.marks.scheme = Scheme::Sips;
         }
@@ -92,25 +94,34 @@ impl Dialog {
     /// # Errors
     /// When the response has no usable Contact or its texts are too long.
     pub fn of_response(response: &Message<'_>, from: Peer, ways: &impl Ways) -> Result<Dialog, NoDialog> {
-        let mut routes: smallvec::SmallVec<[&[u8]; 4]> = response.list(Name::RecordRoute).collect();
-        routes.reverse();
-        let (local, remote) = (response.from().raw, response.to());
-        Dialog::new(response, &[local], remote, routes.into_iter(), response.cseq(), None, (from, ways))
+        let (local, far) = (response.from().raw, (target_of(response)?, response.to()));
+        Dialog::new(response, &[local], far, routes_of(response), response.cseq(), None, (from, ways))
+    }
+
+    /// The dialog of a 2xx that [`Dialog::of_response`] makes none of, for its ACK and our BYE alone (RFC 3261
+    /// §13.2.2.4): they name whom we called. Without a route, or where that has no end, they go to where it came from.
+    ///
+    /// # Errors
+    /// When its tags are too long.
+    pub fn to_be_ended(response: &Message<'_>, from: Peer, ways: &impl Ways) -> Result<Dialog, NoDialog> {
+        let (local, far, seq) = (response.from().raw, (response.to(), response.to()), response.cseq());
+        let by = |routes| Dialog::new(response, &[local], far, routes, seq, None, (from, ways));
+        let mut dialog = by(routes_of(response)).or_else(|_| by(Routes::new()))?;
+        if dialog.text.len() == usize::from(dialog.marks.target) {
+            dialog.peer = from;
+        }
+        Ok(dialog)
     }
 
     fn new<'m>(
         message: &Message<'m>,
         local: &[&[u8]],
-        remote: Address<'m>,
-        routes: impl Iterator<Item = &'m [u8]>,
+        (contact, remote): (Address<'m>, Address<'m>),
+        routes: Routes<'m>,
         local_seq: u32,
         remote_seq: Option<u32>,
         (from, ways): (Peer, &impl Ways),
     ) -> Result<Dialog, NoDialog> {
-        let contact = message.contact().or_else(|| without_contact(message)).ok_or(NoDialog::NoContact)?;
-        if !contact.uri.scheme.is_sip() {
-            return Err(NoDialog::NoContact);
-        }
         // All of it, where there is no route.
         let parts = [FROM, TO, remote.raw, CALL_ID, message.call_id(), LINE_END, contact.target()];
         let mut text = Vec::with_capacity(parts.iter().chain(local).map(|part| part.len()).sum());
@@ -311,6 +322,22 @@ impl Dialog {
     fn between(&self, from: u16, behind: &[u8], to: u16) -> &[u8] {
         &self.text[usize::from(from) + behind.len()..usize::from(to)]
     }
+}
+
+/// Record-Route in the order in which requests of ours go by it.
+type Routes<'m> = SmallVec<[&'m [u8]; 4]>;
+
+/// As who called (RFC 3261 §12.1.2).
+fn routes_of<'m>(response: &Message<'m>) -> Routes<'m> {
+    let mut routes: Routes<'m> = response.list(Name::RecordRoute).collect();
+    routes.reverse();
+    routes
+}
+
+/// The remote target of a dialog that a message makes.
+fn target_of<'m>(message: &Message<'m>) -> Result<Address<'m>, NoDialog> {
+    let contact = message.contact().or_else(|| without_contact(message));
+    contact.filter(|contact| contact.uri.scheme.is_sip()).ok_or(NoDialog::NoContact)
 }
 
 /// The remote target where there is no Contact at all: an INVITE of RFC 2543 is answered to its From, and a 2xx

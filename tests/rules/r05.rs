@@ -2,6 +2,7 @@
 
 use insta::assert_snapshot;
 use strowger::sim::manner::{Act, Manner, OnCancel};
+use strowger::sim::message::sdp;
 
 use super::*;
 
@@ -179,4 +180,106 @@ fn r05_a_late_branch_of_a_call_that_nobody_answered_is_told_no_answer() {
         call.messages("us → alice", "BYE").iter().map(|bye| bye.get("Reason").map(str::to_owned)).collect();
     assert_eq!(told, [Some("Q.850;cause=127".to_owned()), Some("Q.850;cause=19".to_owned())]);
     call.comes_to_rest();
+}
+
+/// What a called end answers to the INVITE that it got, under a To tag of its choice.
+fn answers_as(call: &mut Call, name: &str, code: u16, tag: &str) {
+    let way = format!("us → {name}");
+    let invite = call.messages(&way, "INVITE").pop();
+    let host = call.world.hosts.iter().find(|host| host.name == name);
+    let (Some(invite), Some(host)) = (invite, host) else { panic!("{name} was not called") };
+    let addr = host.stack.addr;
+    let mut answer = Message::response(&invite, code, "So").with("Contact", format!("<sip:fork@{addr}>"));
+    answer.set("To", format!("{};tag={tag}", invite.get("To").unwrap_or_default()));
+    if code == 200 {
+        answer = answer.with_sdp(Some(&sdp(tag, 1, 40_000, "sendrecv")));
+    }
+    call.world.sends(addr, &answer);
+    call.settle();
+}
+
+/// The To tags of what went to a called end, in order.
+fn tags(call: &mut Call, name: &str, method: &str) -> Vec<String> {
+    let sent = call.messages(&format!("us → {name}"), method);
+    sent.iter().map(|message| message.to_tag().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn r05_who_answers_as_the_seventeenth_of_a_far_side_that_forks_is_bridged() {
+    let mut call = number("ring = [\"alice\"]").unchecked("dialogs_legal").incoming(DID);
+    call.awaits("alice");
+    for fork in 0..16 {
+        answers_as(&mut call, "alice", 180, &format!("rings{fork}"));
+    }
+    answers_as(&mut call, "alice", 200, "last");
+    assert_eq!(call.caller_is_told(), Some(200));
+    assert_eq!(tags(&mut call, "alice", "ACK"), ["last"]);
+    answers_as(&mut call, "alice", 200, "last");
+    assert_eq!(tags(&mut call, "alice", "ACK"), ["last", "last"], "repeated with its 200");
+    assert_eq!(tags(&mut call, "alice", "BYE"), [""; 0]);
+    call.hangs_up("caller").settle();
+    assert_eq!(tags(&mut call, "alice", "BYE"), ["last"]);
+    assert_eq!(end(&mut call), "answered 200 caller");
+}
+
+#[test]
+fn r05_however_widely_a_far_side_forks_each_answer_is_acknowledged_and_all_but_one_are_ended() {
+    let mut call = number("ring = [\"alice\"]").unchecked("dialogs_legal").incoming(DID);
+    call.awaits("alice");
+    for fork in 0..16 {
+        answers_as(&mut call, "alice", 180, &format!("rings{fork}"));
+    }
+    // More than a fork's number counts.
+    let answered: Vec<String> = (0..300).map(|fork| format!("answers{fork}")).collect();
+    for tag in &answered {
+        answers_as(&mut call, "alice", 200, tag);
+    }
+    assert_eq!(tags(&mut call, "alice", "ACK"), answered);
+    assert_eq!(tags(&mut call, "alice", "BYE"), answered[1..]);
+    for tag in [&answered[0], &answered[299]] {
+        answers_as(&mut call, "alice", 200, tag);
+        assert_eq!(tags(&mut call, "alice", "ACK").last(), Some(tag), "repeated with its 200");
+    }
+    assert_eq!(tags(&mut call, "alice", "BYE").len(), 299, "the BYE repeats itself");
+    // One that was forgotten is ended once more.
+    answers_as(&mut call, "alice", 200, "answers7");
+    assert_eq!(tags(&mut call, "alice", "ACK").last().map(String::as_str), Some("answers7"));
+    assert_eq!(tags(&mut call, "alice", "BYE").last().map(String::as_str), Some("answers7"));
+    call.hangs_up("caller").settle();
+    assert_eq!(end(&mut call), "answered 200 caller");
+}
+
+#[test]
+fn r05_a_leg_that_was_given_up_and_answers_as_the_seventeenth_is_acknowledged_and_ended() {
+    let mut call = number("ring = [\"alice\"]").unchecked("dialogs_legal").incoming(DID);
+    call.awaits("alice");
+    for fork in 0..16 {
+        answers_as(&mut call, "alice", 180, &format!("rings{fork}"));
+    }
+    call.loses_next_of("us → alice", "CANCEL").caller_cancels();
+    for _ in 0..2 {
+        answers_as(&mut call, "alice", 200, "last");
+    }
+    assert_eq!(tags(&mut call, "alice", "ACK"), ["last", "last"]);
+    assert_eq!(tags(&mut call, "alice", "BYE"), ["last"]);
+}
+
+/// RFC 3261 §12.1.2 wants a Contact that its requests can go to.
+#[test]
+fn r05_an_answer_that_nothing_can_follow_is_acknowledged_and_ended_where_it_came_from() {
+    for contact in ["<garbage>", "*", "<mailto:a@b.example>", "<sip:>"] {
+        let mut call = number("ring = [\"alice\"]").unchecked("dialogs_legal").incoming(DID);
+        call.awaits("alice").behaves("alice", Manner::default().with("Contact", contact));
+        call.loses_next_of("us → alice", "ACK").answers("alice");
+        call.after(seconds(2));
+        let called = call.messages("us → alice", "INVITE").remove(0).uri().to_owned();
+        let acks = call.messages("us → alice", "ACK");
+        assert_eq!(acks.len(), 2, "{contact}: the 200 is repeated, and so is its ACK");
+        assert!(acks.iter().all(|ack| ack.uri() == called), "{contact}: {acks:?}");
+        let byes = call.messages("us → alice", "BYE");
+        assert_eq!((byes.len(), byes[0].uri()), (1, &*called), "{contact}");
+        assert_eq!(byes[0].get("Reason"), Some("Q.850;cause=38"), "{contact}");
+        call.comes_to_rest();
+        assert_eq!(legs(&mut call)[1], "alice unreachable 502", "{contact}");
+    }
 }

@@ -332,6 +332,48 @@ fn r13_a_carrier_that_is_never_satisfied_within_a_call_is_not_asked_for_ever() {
     }
 }
 
+/// A 401 that crosses the CANCEL of what it asks about: nobody wants that any more.
+#[test]
+fn r13_a_challenge_that_crosses_a_cancel_is_acknowledged_and_not_answered() {
+    let mut call = challenged_within(Manner { stalls: Some(100), ..Manner::default() });
+    call.does("caller", Act::Holds);
+    call.settle();
+    let invite = call.messages("us → gateway1", "INVITE").pop().expect("it is passed on");
+    let crossed = Message::response(&invite, 401, "Unauthorized").with("WWW-Authenticate", WITHIN);
+    let held = call.messages("caller → us", "INVITE").pop().expect("it is asked for");
+    let cancel = ["Via", "From", "To", "Call-ID"].iter().fold(
+        Message::request("CANCEL", held.uri()).with("CSeq", format!("{} CANCEL", held.cseq().0)),
+        |cancel, name| cancel.with(name, held.get(name).unwrap_or_default()),
+    );
+    call.loses_next_of("us → gateway1", "CANCEL").world.sends(layout::CARRIER, &cancel);
+    call.settle();
+    assert_eq!(count(&mut call, "us → gateway1", "CANCEL"), 1);
+    let invites = count(&mut call, "us → gateway1", "INVITE");
+    call.world.sends(layout::gateway_addr(0), &crossed);
+    call.settle();
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), invites);
+    let ack = call.messages("us → gateway1", "ACK").pop().expect("the 401 has its ACK");
+    assert_eq!((ack.branch(), ack.cseq().0), (invite.branch(), invite.cseq().0));
+    assert_eq!(count(&mut call, "us → caller", "487"), 1);
+    assert_eq!(count(&mut call, "us → caller", "401"), 0);
+}
+
+/// The same of a leg's first INVITE.
+#[test]
+fn r13_a_leg_that_was_given_up_is_not_called_again_when_it_asks_for_a_password() {
+    let setup = node("", "auth = { username = \"we\", password = \"pass\" }", "", &did_forward());
+    let mut call = setup.incoming(DID).ringing(["gateway1"]);
+    let invite = call.messages("us → gateway1", "INVITE").remove(0);
+    let crossed = Message::response(&invite, 401, "Unauthorized").with("WWW-Authenticate", WITHIN);
+    call.loses_next_of("us → gateway1", "CANCEL").caller_cancels();
+    call.settle();
+    call.world.sends(layout::gateway_addr(0), &crossed);
+    call.settle();
+    assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 1);
+    assert_eq!(count(&mut call, "us → gateway1", "ACK"), 1);
+    assert_eq!(legs(&mut call)[0], "caller cancelled 487");
+}
+
 #[test]
 fn r13_a_strong_challenge_that_is_too_long_leaves_the_shorter_one() {
     let long = format!(

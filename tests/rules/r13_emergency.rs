@@ -96,6 +96,35 @@ fn r13_911_goes_out_while_every_limit_is_exhausted_and_the_first_trunk_is_dead()
     assert_eq!(legs(&mut call), ["caller normal 200", "911 unreachable -", "911 won 200"]);
 }
 
+/// RFC 3261 §8.2.2.3 and RFC 4028 §9 would refuse it.
+#[test]
+fn r13_whatever_it_requires_a_call_for_help_goes_out() {
+    let mut call = town("", "").before_any_call();
+    let mut phone = Phone { call_id: "help-1", ..Phone::alice(DESK) };
+    let demands = |message: Message| {
+        message
+            .with("Require", "foo, resource-priority")
+            .with("Session-Expires", "10")
+            .with("Supported", "timer")
+    };
+    let asked = phone.invites(&mut call, "sip:911@127.0.0.1", &demands);
+    assert_eq!(asked.iter().map(Message::status).collect::<Vec<_>>(), [407]);
+    assert_eq!(phone.invites(&mut call, "sip:911@127.0.0.1", &demands).len(), 0, "nothing is refused");
+    call.call_id = "help-1".to_owned();
+    call.world.leaves_unchecked("one_cdr");
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    let last =
+        call.world.trace.crossings.iter().rev().find(|at| at.peer == DESK && at.message.status() == 200);
+    let ok = last.map(|at| at.message.clone()).expect("it is answered");
+    assert_eq!((ok.get("Session-Expires"), ok.get("Require")), (None, None), "{ok:?}");
+    // Whom else she calls with that is refused as ever.
+    let mut phone = Phone { call_id: "out-1", ..phone };
+    let refused = phone.invites(&mut call, "sip:+13125550188@127.0.0.1", &demands);
+    assert_eq!(refused.iter().map(Message::status).collect::<Vec<_>>(), [420]);
+}
+
 #[test]
 fn r13_a_trunk_that_is_known_to_be_dead_keeps_no_call_for_help_waiting() {
     let text = written("", "").replace("options_interval = 0\npriority", "options_interval = 30\npriority");

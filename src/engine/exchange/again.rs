@@ -110,8 +110,8 @@ impl Slot {
             Within::Left => self.side(leg)?.left.as_deref_mut(),
             Within::Early(fork) => {
                 let called = self.called(leg)?;
-                let early =
-                    called.forks.get_mut(usize::from(fork.0)).and_then(|fork| fork.early.as_deref_mut());
+                let seen = called.forks.iter_mut().find(|seen| seen.fork == fork);
+                let early = seen.and_then(|seen| seen.early.as_deref_mut());
                 let standing = called.side.dialog.as_deref_mut().filter(|_| called.side.fork == fork);
                 early.or(standing)
             }

@@ -158,12 +158,14 @@ impl Exchange {
         }
     }
 
-    /// Whether calls come from there or go there: a trunk's `from`, a gateway, an agent's phone.
+    /// Whether calls come from there or go there: a trunk's `from`, a gateway, an agent's phone. Asked where somebody
+    /// would be refused as a stranger: hosts that have names are searched one by one.
     pub(super) fn knows(&self, from: Peer) -> bool {
         from.shard().is_some()
             || self.table.trunk_of(from.addr).is_some()
             || self.far_ends.binary_search(&from.addr.ip()).is_ok()
             || self.desk.directory().is_phone(binding::Way::of(from))
+            || self.desk.hosts().is_one_at(from.addr.ip())
     }
 
     /// R1e: nobody. 403 to an INVITE, silence to the rest.
@@ -326,7 +328,8 @@ impl Exchange {
         }
     }
 
-    /// Whether the call may begin, and by which plan.
+    /// Whether the call may begin, and by which plan. What a call for help requires beside and we do not know keeps
+    /// nobody from it, nor does a session's time that is too short (R13).
     fn admit(
         &mut self,
         now: Now,
@@ -344,7 +347,8 @@ impl Exchange {
         if arrival.breadth == Some(0) {
             return Err(Refusal::NoBreadth);
         }
-        if unsupported(invite, Abilities::towards(origin.agent().is_some())).next().is_some() {
+        let is_demanding = unsupported(invite, Abilities::towards(origin.agent().is_some())).next().is_some();
+        if is_demanding && !self.calls_for_help(invite, origin) {
             return Err(Refusal::Extension);
         }
         let joins = self.replaced_by(invite, origin)?;
@@ -354,7 +358,12 @@ impl Exchange {
         if arrival.offer.is_none() && wants_its_body_read(invite) {
             return Err(Refusal::BodyType);
         }
-        let session = Session::of_request(invite).map_err(|_| Refusal::IntervalTooSmall)?;
+        let session = match Session::of_request(invite) {
+            Ok(session) => session,
+            // None at all: a 2xx may not name a longer one (RFC 4028 §9).
+            Err(_) if self.calls_for_help(invite, origin) => None,
+            Err(_) => return Err(Refusal::IntervalTooSmall),
+        };
         let draw = (self.names.draw() >> 32) as u32;
         let plan = match origin {
             Origin::Trunk(trunk) => {

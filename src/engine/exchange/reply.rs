@@ -9,7 +9,7 @@ use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, SlotKey};
 use crate::call::event::{Answer, Contacts, Event, Fork, Gone, LegEvent, LegId, Redirect, Why};
 use crate::call::story::Way;
-use crate::call::{Call, caller};
+use crate::call::{Call, caller, outcome};
 use crate::number;
 use crate::sip::body::Body;
 use crate::sip::dialog::{Dialog, Ways};
@@ -22,8 +22,8 @@ use crate::sip::uri::{Address, Scheme};
 use crate::sip::wire::Message;
 use crate::time::Now;
 
-/// How many To tags of one leg we tell apart; a far side that forks wider is cut off.
-const MAX_FORKS: usize = 16;
+/// How many To tags of one leg we tell apart. Of a far side that forks wider nobody else is heard until it answers.
+const MAX_FORKS: u8 = 16;
 /// How many Contacts of a 3xx are looked at.
 const MAX_CONTACTS: usize = 8;
 
@@ -42,7 +42,9 @@ impl Exchange {
             return;
         }
         let code = response.status();
-        let asked = matches!(code, 401 | 407).then(|| self.transactions.asked_by(response).map(Box::from));
+        let asks = matches!(code, 401 | 407);
+        let asked: Option<Box<[u8]>> =
+            asks.then(|| self.transactions.asked_by(response).map(Box::from)).flatten();
         let Some((id, owner, kind)) = self.transactions.response(now.mono, response, &mut out.out) else {
             return;
         };
@@ -50,7 +52,8 @@ impl Exchange {
             self.working = Some(key);
             self.say(now, key, Way::In, leg, What::Response(code, response.method()));
         }
-        let asked: Option<Box<[u8]>> = asked.flatten();
+        // Its CANCEL crossed the challenge: it is not asked again (RFC 3261 §9.1).
+        let was_given_up = asks && asked.is_none();
         if asked.is_some_and(|asked| self.asks_again(now, (id, owner), &asked, response, out)) {
             return;
         }
@@ -70,6 +73,11 @@ impl Exchange {
                     self.ask_answered(now, key, id, response, out)
                 }
             },
+            // As if the CANCEL had been heard: what a carrier asks for is nothing to who cancelled.
+            Owner::Passed(key, leg) if was_given_up => {
+                let event = Event::Replied { leg, method: response.method(), code: 487, body: None };
+                self.happen(now, key, event, out);
+            }
             Owner::Passed(key, leg) => self.passed_answered(now, key, leg, kind, response, out),
             Owner::Offered(key, leg) | Owner::Withdrawn(key, leg) => {
                 if kind != Response::Provisional {
@@ -100,7 +108,7 @@ impl Exchange {
         let fork = match (code, tag) {
             (100, _) | (_, None) => Fork(0),
             (_, Some(tag)) => {
-                let Some(at) = side.fork_of(tag) else { return };
+                let Some(at) = side.fork_that_rings(tag) else { return };
                 if response.has_token(Name::Require, "100rel")
                     && let Some(rseq) = response.number(Name::RSeq)
                     && !self.prack(now, heard, at, rseq, out)
@@ -121,7 +129,7 @@ impl Exchange {
         let &Heard { key, leg, from, response } = heard;
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return false };
         let (cseq, pin) = (side.side.invite_seq, side.pin());
-        let Some(seen) = side.forks.get_mut(usize::from(fork.0)) else { return false };
+        let Some(seen) = side.seen(fork) else { return false };
         if seen.rseq != 0 && rseq != seen.rseq.wrapping_add(1) {
             return false;
         }
@@ -154,16 +162,18 @@ impl Exchange {
         let &Heard { key, leg, from, response } = heard;
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
         let delayed = side.is_delayed();
-        let Some(fork) = side.fork_of(response.to().tag().unwrap_or_default()) else { return };
+        let fork = side.fork_that_answers(response.to().tag().unwrap_or_default());
         match side.side.stage.clone() {
             Stage::Early => {
-                let early = side.forks[usize::from(fork.0)].early.take();
-                let Some(dialog) = confirmed(early, response, from, side.pin(), &self.settings) else {
-                    // It answered in a way that nothing can follow (a Contact that is none): the leg is lost.
-                    side.side.stage = Stage::Gone;
-                    let event = LegEvent::Refused { code: 502, q850: None, contacts: Contacts::new() };
-                    return self.happen(now, key, Event::Leg(leg, event), out);
+                let pin = side.pin();
+                let seen = side.seen(fork);
+                let early = seen.as_deref().and_then(|seen| seen.early.as_deref());
+                let Some(dialog) = confirmed(early, response, from, pin, &self.settings) else {
+                    return self.leg_unfollowed(now, heard, out);
                 };
+                if let Some(seen) = seen {
+                    seen.early = None;
+                }
                 let body = Body::of(response);
                 side.side.dialog = Some(Box::new(dialog));
                 side.side.fork = fork;
@@ -195,6 +205,17 @@ impl Exchange {
         }
     }
 
+    /// A leg that answered in a way that nothing can follow (a Contact that is none): it is ended, and lost.
+    fn leg_unfollowed(&mut self, now: Now, heard: &Heard<'_>, out: &mut Effects) {
+        let &Heard { key, leg, .. } = heard;
+        if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) {
+            side.side.stage = Stage::Gone;
+        }
+        self.end_stray(now, heard, &Why::Ours(outcome::q850_of(502)), out);
+        let event = LegEvent::Refused { code: 502, q850: None, contacts: Contacts::new() };
+        self.happen(now, key, Event::Leg(leg, event), out);
+    }
+
     /// R5: only where another leg of this call was bridged is it completed elsewhere.
     fn why_unwanted(&self, key: SlotKey) -> Why {
         let Some(slot) = self.slots.get(key) else { return Why::NoAnswer };
@@ -222,14 +243,17 @@ impl Exchange {
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
         let delayed = side.is_delayed();
         let tag = response.to().tag().unwrap_or_default();
-        let Some(fork) = side.fork_of(tag) else { return };
+        let fork = side.fork_that_answers(tag);
         // Repeated after our ACK and BYE: the ACK again, the BYE repeats itself.
         if let Some(ack) = side.stray_acks.iter().find(|ack| ack.fork == fork) {
             out.out.send(ack.to, &ack.bytes);
             return;
         }
-        let early = side.forks[usize::from(fork.0)].early.take();
-        let Some(dialog) = confirmed(early, response, from, side.pin(), &self.settings) else { return };
+        let early = side.seen(fork).and_then(|seen| seen.early.take());
+        let dialog = confirmed(early.as_deref(), response, from, side.pin(), &self.settings);
+        let Some(dialog) = dialog.or_else(|| ended(early.as_deref(), response, from, &self.settings)) else {
+            return;
+        };
         let kept = std::mem::replace(
             &mut side.side,
             super::slot::Side {
@@ -400,7 +424,8 @@ impl Exchange {
     ) {
         let draw = self.names.draw();
         let Some(peer) = self.slots.get(key).and_then(|slot| slot.peer_of(leg)) else { return };
-        let Ok(dialog) = Dialog::of_response(response, peer, &self.settings) else { return };
+        let dialog = Dialog::of_response(response, peer, &self.settings).ok();
+        let Some(dialog) = dialog.or_else(|| ended(None, response, peer, &self.settings)) else { return };
         let host = self.settings.host_of(&*self.desk, dialog.peer());
         let w = dialog.ack(&mut out.out.wire, response.cseq(), &super::perform::branch_of(draw), &host);
         // Its offer is refused: nobody is left to answer it.
@@ -571,28 +596,62 @@ impl Side {
 }
 
 impl CalledSide {
-    /// The fork with this To tag, a new one where there is room.
-    fn fork_of(&mut self, tag: &[u8]) -> Option<Fork> {
-        let at = match self.forks.iter().position(|fork| fork.tag[..] == *tag) {
-            Some(at) => at,
-            None if self.forks.len() < MAX_FORKS => {
-                self.forks.push(ForkSeen {
-                    tag: SmallVec::from_slice(tag),
-                    early: None,
-                    rseq: 0,
-                    answered: false,
-                });
-                self.forks.len() - 1
+    fn seen(&mut self, fork: Fork) -> Option<&mut ForkSeen> {
+        self.forks.iter_mut().find(|seen| seen.fork == fork)
+    }
+
+    fn known(&self, tag: &[u8]) -> Option<Fork> {
+        self.forks.iter().find(|seen| seen.tag[..] == *tag).map(|seen| seen.fork)
+    }
+
+    /// The fork with the To tag of a provisional response, a new one where there is room.
+    fn fork_that_rings(&mut self, tag: &[u8]) -> Option<Fork> {
+        let has_room = self.forks.len() < usize::from(MAX_FORKS);
+        self.known(tag).or_else(|| has_room.then(|| self.begins(tag)))
+    }
+
+    /// The fork with the To tag of a 2xx: each has its ACK (R5). Where there is no room one that only rang gives way,
+    /// or failing that the first whose answer joined nobody: should that be repeated, it is ended once more.
+    fn fork_that_answers(&mut self, tag: &[u8]) -> Fork {
+        if let Some(known) = self.known(tag) {
+            return known;
+        }
+        if self.forks.len() >= usize::from(MAX_FORKS) {
+            let stands = !self.side.acks.is_empty() || self.side.dialog.is_some();
+            let least = |at: &usize| {
+                let seen = &self.forks[*at];
+                let answered = self.stray_acks.iter().any(|ack| ack.fork == seen.fork);
+                (stands && seen.fork == self.side.fork, answered, seen.early.is_some())
+            };
+            if let Some(at) = (0..self.forks.len()).min_by_key(least) {
+                let gone = self.forks.remove(at).fork;
+                self.stray_acks.retain(|ack| ack.fork != gone);
             }
-            None => return None,
-        };
-        u8::try_from(at).ok().map(Fork)
+        }
+        self.begins(tag)
+    }
+
+    /// One that was not heard of before. None gets a number below [`MAX_FORKS`] a second time, though that one may have
+    /// given way: its SDP is remembered by it.
+    fn begins(&mut self, tag: &[u8]) -> Fork {
+        let next = self.forks.last().map_or(0, |last| last.fork.0.saturating_add(1));
+        let is_free = |fork: &Fork| self.forks.iter().all(|seen| seen.fork != *fork);
+        let free = (next..=u8::MAX).chain(MAX_FORKS..next).map(Fork).find(is_free);
+        let fork = free.unwrap_or(Fork(u8::MAX));
+        self.forks.push(ForkSeen {
+            fork,
+            tag: SmallVec::from_slice(tag),
+            early: None,
+            rseq: 0,
+            answered: false,
+        });
+        fork
     }
 }
 
 /// The dialog that a 2xx confirms: the early one goes on with its CSeq and the final Contact and route set.
 fn confirmed(
-    early: Option<Box<Dialog>>,
+    early: Option<&Dialog>,
     response: &Message<'_>,
     from: Peer,
     pin: Option<Peer>,
@@ -600,7 +659,16 @@ fn confirmed(
 ) -> Option<Dialog> {
     let mut dialog = Dialog::of_response(response, from, ways).ok()?.pinned(pin);
     if let Some(early) = early {
-        dialog.go_on_from(&early);
+        dialog.go_on_from(early);
+    }
+    Some(dialog)
+}
+
+/// The dialog of a 2xx that can only be ended.
+fn ended(early: Option<&Dialog>, response: &Message<'_>, from: Peer, ways: &impl Ways) -> Option<Dialog> {
+    let mut dialog = Dialog::to_be_ended(response, from, ways).ok()?;
+    if let Some(early) = early {
+        dialog.go_on_from(early);
     }
     Some(dialog)
 }

@@ -349,6 +349,7 @@ pub struct Special {
 /// One To tag of a leg that may fork.
 #[derive(Debug)]
 pub struct ForkSeen {
+    pub fork: Fork,
     pub tag: SmallVec<[u8; 32]>,
     /// Made for a reliable response: PRACK needs it.
     pub early: Option<Box<Dialog>>,

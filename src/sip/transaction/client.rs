@@ -81,22 +81,23 @@ impl Role {
         }
     }
 
-    /// The request, while it has no final response.
+    /// The request, while it has no final response and was not given up.
     pub fn request(&self) -> Option<&[u8]> {
         match self {
             Role::Invite {
-                state:
-                    Invite::Calling { request, .. }
-                    | Invite::GivenUp { request, .. }
-                    | Invite::Proceeding { request }
-                    | Invite::Cancelling { request },
-                ..
+                state: Invite::Calling { request, .. } | Invite::Proceeding { request }, ..
             }
             | Role::Other { state: Other::Trying { request, .. } | Other::Proceeding { request }, .. } => {
                 Some(request)
             }
             Role::Invite {
-                state: Invite::Completed { .. } | Invite::Accepted | Invite::Terminated, ..
+                state:
+                    Invite::GivenUp { .. }
+                    | Invite::Cancelling { .. }
+                    | Invite::Completed { .. }
+                    | Invite::Accepted
+                    | Invite::Terminated,
+                ..
             }
             | Role::Other { state: Other::Completed | Other::Terminated, .. }
             | Role::Cancel { .. }

@@ -322,7 +322,7 @@ impl<O: Copy> Transactions<O> {
         up.map(|up| (id, owner, up))
     }
 
-    /// The request that a response answers, while it has no final one.
+    /// The request that a response answers, while it has no final one and was not given up.
     pub fn asked_by(&self, response: &Message<'_>) -> Option<&[u8]> {
         self.clients.get(self.asker(response)?)?.role.request()
     }
