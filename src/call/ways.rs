@@ -1,5 +1,6 @@
 //! The ways by which a leg may go: what a call may take up, and where it is tried next (R3.6, R13, R14).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,7 +122,7 @@ impl Turn<'_> {
 }
 
 /// Whom a leg through this trunk shows at first.
-pub(super) fn shown_on(plan: &Plan, trunk: &Trunk) -> Shown {
+fn shown_on(plan: &Plan, trunk: &Trunk) -> Shown {
     match plan.shows_on(trunk) {
         Shows::Did => Shown::Did,
         Shows::Caller | Shows::CallerThenDid => Shown::Caller,
@@ -143,6 +144,17 @@ impl Leg {
             Destination::Gateway { exits, .. } => exits.is_down(),
             Destination::Phone { .. } | Destination::Inside(_) => false,
         }
+    }
+
+    /// The same leg, at that gateway first where its trunk has it.
+    pub(super) fn beginning_at(self, host: Option<SocketAddr>) -> Leg {
+        let to = match self.to {
+            Destination::Gateway { number, trunk, exits } => {
+                Destination::Gateway { number, trunk, exits: exits.beginning_at(host) }
+            }
+            to @ (Destination::Phone { .. } | Destination::Inside(_)) => to,
+        };
+        Leg { to, ..self }
     }
 
     /// The same call by another flow of the same phone (RFC 5626 §7).
