@@ -165,8 +165,8 @@ pub enum Action {
         leg: LegId,
         body: Body,
     },
-    /// Give up our re-INVITE to that side, which has not answered it: CANCEL (RFC 3261 §9.1). What comes of it is a
-    /// [`Event::Replied`] still.
+    /// Give up the re-INVITE to that side, ours or the other side's, which it has not answered: CANCEL (RFC 3261 §9.1).
+    /// What comes of it is a [`Event::Replied`] still.
     Withdraw(LegId),
     /// Wait out a glare with `leg` (RFC 3261 §14.1), then wake the call.
     Pause {
@@ -247,4 +247,8 @@ pub enum Timer {
     Rejoin,
     /// Our re-INVITE has waited long enough for its final response (R11).
     Joining,
+    /// Who is to be joined has waited long enough for the end of an offer between those who talk (R11).
+    Waiting,
+    /// A re-INVITE that we passed on has waited long enough for its final response (R12).
+    Asking,
 }

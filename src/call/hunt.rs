@@ -10,7 +10,6 @@ use super::leg::{self, Destination, Hold, Leg, LegState, Shown, TargetId};
 use super::outcome::{self, Verdict};
 use super::record::Ending;
 use super::talk::Talk;
-use super::ways::shown_on;
 use super::{State, Turn};
 use crate::call::cdr::LegEnd;
 use crate::routing::{Agent, Called, NoWay, TargetEnd, Trunk, Unrung, Who};
@@ -481,14 +480,13 @@ impl Turn<'_> {
         let redirected = self.leg(before).is_some_and(|leg| leg.code / 100 == 3);
         let mut forbidden = false;
         while !contacts.is_empty() && !self.no_more_legs() {
-            let to = match contacts.remove(0) {
+            let leg = match contacts.remove(0) {
                 // It would come back with the DID as a diverting party, and be refused as a loop (R11).
                 Redirect::Number { number, .. } if Some(number) == self.call.hunted_by().did => continue,
                 Redirect::Number { number, host } => match self.call.hunted_by().outbound(number, 0) {
                     Ok(trunk) => {
-                        let number = Called::Number(number);
-                        let exits = self.lines.exits(&trunk).beginning_at(host);
-                        Destination::Gateway { number, trunk, exits }
+                        let leg = self.through(target, Called::Number(number), trunk);
+                        self.alive(leg, &[]).beginning_at(host)
                     }
                     Err(NoWay::Forbidden) => {
                         forbidden = true;
@@ -511,13 +509,7 @@ impl Turn<'_> {
                     }
                 },
             };
-            let shown = match &to {
-                Destination::Gateway { trunk, .. } => shown_on(self.call.hunted_by(), trunk),
-                Destination::Phone { .. } | Destination::Inside(_) => Shown::Caller,
-            };
-            let mut leg = Leg::new(target, to, shown, self.now.mono);
-            leg.depth = depth;
-            if let Some(rung) = self.ring(leg, Some(before)) {
+            if let Some(rung) = self.ring(Leg { depth, ..leg }, Some(before)) {
                 rung.alternates = contacts;
                 return;
             }

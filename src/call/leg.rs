@@ -58,13 +58,16 @@ impl Exits {
         Exits { all: all.into_iter().collect(), at: 0 }
     }
 
-    /// The same with that address before all others, where it is one of them (R8: a redirect names the gateway).
+    /// The same with that address before all others that are up, where it is one of them (R8: a redirect names the
+    /// gateway), or before those that are down, where it is one of those (R14).
     pub fn beginning_at(self, host: Option<SocketAddr>) -> Exits {
         let Some(named) = self.all.iter().position(|exit| host.is_some() && exit.addr == host) else {
             return self;
         };
         let mut all = self.all.to_vec();
-        all[..=named].rotate_right(1);
+        let is_down = all[named].is_down;
+        let first = all.iter().position(|exit| exit.is_down == is_down).unwrap_or(named);
+        all[first..=named].rotate_right(1);
         Exits::new(all)
     }
 

@@ -205,7 +205,7 @@ impl Call {
                 | Settled { .. }
                 | Refers { .. }
                 | Joins { .. }
-                | Woke(Timer::MaxCall | Timer::Rejoin | Timer::Joining),
+                | Woke(Timer::MaxCall | Timer::Rejoin | Timer::Joining | Timer::Waiting | Timer::Asking),
             ) => Ringing(hunt),
 
             (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
@@ -228,8 +228,8 @@ impl Call {
                 call.pause_is_over(&mut talk);
                 Talking(talk)
             }
-            (Talking(talk), Woke(Timer::Joining)) => {
-                call.stops_telling(&talk);
+            (Talking(mut talk), Woke(timer @ (Timer::Joining | Timer::Asking))) => {
+                call.gives_up(&mut talk, timer);
                 Talking(talk)
             }
             (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),

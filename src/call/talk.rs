@@ -20,6 +20,16 @@ pub(super) const MAX_GLARES: u8 = 8;
 /// own, and a re-INVITE is answered at once (RFC 3261 §14.2): whoever is at it for longer has lost it.
 pub(super) const JOINING: Duration = Duration::from_secs(33);
 
+/// How long a re-INVITE that one side sent waits for the other's final response. A provisional one ends Timer B and
+/// promises no end of its own. Longer than [`JOINING`], for a person may be asked (whether to take video: RFC 3261
+/// §14.2 leaves that to the called side), who decides within a minute or not at all; and well below the three minutes
+/// after which a proxy on the way may end it (Timer C, §16.6), for meanwhile neither side can hold the call.
+const ASKING: Duration = Duration::from_secs(60);
+
+/// What one side hears of its re-INVITE when the other has not answered in time. Not 408: whoever gets that ends the
+/// dialog (RFC 3261 §12.2.1.2), and the two are to talk on.
+const NOT_ANSWERED: u16 = 504;
+
 /// Two sides that talk.
 #[derive(Debug)]
 pub(super) struct Talk {
@@ -47,6 +57,8 @@ pub(super) enum Phase {
     Stable,
     /// `by` asked to change the session; the other side's answer is awaited.
     Asked { by: LegId, method: Method, offer: Option<Body> },
+    /// The re-INVITE by which `by` asked was given up. A 200 that crosses our CANCEL counts still.
+    GivenUp { by: LegId, offer: Option<Body> },
     /// The other side's offer went back to `by` in a 200; its ACK brings the answer (delayed offer).
     AwaitsAnswer { by: LegId },
     /// We told one side by a re-INVITE what the other sends; its answer is awaited.
@@ -74,7 +86,7 @@ impl Talk {
         match self.phase {
             Phase::AwaitsAck { .. } => "answered, awaits ACK",
             Phase::Stable => "talking",
-            Phase::Asked { .. } | Phase::Tells { .. } => "talking, offer open",
+            Phase::Asked { .. } | Phase::GivenUp { .. } | Phase::Tells { .. } => "talking, offer open",
             Phase::AwaitsAnswer { .. } => "talking, awaits answer in ACK",
         }
     }
@@ -113,6 +125,13 @@ impl Talk {
     /// Nobody is to be told any more what the other sends.
     pub(super) fn forgets_the_untold(&mut self) {
         self.untold = None;
+    }
+
+    /// What was given up has its final response, and is as open as it was until that is taken. False: nothing was.
+    fn takes_back(&mut self) -> bool {
+        let Phase::GivenUp { by, offer } = &mut self.phase else { return false };
+        self.phase = Phase::Asked { by: *by, method: Method::Invite, offer: offer.take() };
+        true
     }
 
     fn side(&self, leg: LegId) -> usize {
@@ -165,10 +184,16 @@ impl Turn<'_> {
                 if leg == LegId::CALLER || talk.is_stable() =>
             {
                 self.out.push(Action::PassOn { leg: other, method, body: body.clone() });
+                // Any other method has an end of its own (Timer F, RFC 3261 §17.1.2.2).
+                if method == Method::Invite {
+                    self.start(Timer::Asking, ASKING);
+                }
                 talk.phase = Phase::Asked { by: leg, method, offer: body };
             }
             // RFC 3261 §14.2: a second one of the same side is too early, one of the other side is glare.
-            (Phase::Asked { by, .. } | Phase::AwaitsAnswer { by }, _, _) if *by == leg => {
+            (Phase::Asked { by, .. } | Phase::GivenUp { by, .. } | Phase::AwaitsAnswer { by }, _, _)
+                if *by == leg =>
+            {
                 self.out.push(Action::Reply { leg, method, code: 500, body: None });
             }
             (_, _, _) => {
@@ -208,8 +233,13 @@ impl Turn<'_> {
             return self.told(talk, Untold { leg, glares }, code, body);
         }
         let asker = talk.other(leg);
-        // RFC 4320 §4.2: no 408 is sent but to an INVITE.
-        let told = if code == 408 && method != Method::Invite { 481 } else { code };
+        let is_given_up = method == Method::Invite && talk.takes_back();
+        let told = match code {
+            // RFC 4320 §4.2: no 408 is sent but to an INVITE.
+            408 if method != Method::Invite => 481,
+            487 if is_given_up => NOT_ANSWERED,
+            code => code,
+        };
         self.out.push(Action::Reply { leg: asker, method, code: told, body: body.clone() });
         // An INFO settles no offer.
         if method != Method::Info {
@@ -219,6 +249,7 @@ impl Turn<'_> {
 
     fn offer_answered(&mut self, talk: &mut Talk, leg: LegId, code: u16, body: Option<Body>) {
         let accepted = (200..300).contains(&code);
+        self.stop(Timer::Asking);
         match std::mem::replace(&mut talk.phase, Phase::Stable) {
             Phase::Asked { by, method: Method::Invite, offer: None } if accepted => {
                 talk.untold = None;
@@ -236,6 +267,7 @@ impl Turn<'_> {
             Phase::Asked { .. } => {}
             phase @ (Phase::AwaitsAck { .. }
             | Phase::Stable
+            | Phase::GivenUp { .. }
             | Phase::AwaitsAnswer { .. }
             | Phase::Tells { .. }) => talk.phase = phase,
         }
@@ -296,10 +328,17 @@ impl Turn<'_> {
         }
     }
 
-    /// A side was told, and does not come to an end with it: they talk on with what they have (RFC 3261 §14.1).
-    pub(super) fn stops_telling(&mut self, talk: &Talk) {
-        if let Phase::Tells { to, .. } = talk.phase {
-            self.out.push(Action::Withdraw(to));
+    /// A side does not come to an end with what it was told, or was asked by the other: they talk on with what they have
+    /// (RFC 3261 §14.1), and both may ask again.
+    pub(super) fn gives_up(&mut self, talk: &mut Talk, timer: Timer) {
+        match (&mut talk.phase, timer) {
+            (Phase::Tells { to, .. }, Timer::Joining) => self.out.push(Action::Withdraw(*to)),
+            (Phase::Asked { by, method: Method::Invite, offer }, Timer::Asking) => {
+                let (by, offer) = (*by, offer.take());
+                self.out.push(Action::Withdraw(talk.other(by)));
+                talk.phase = Phase::GivenUp { by, offer };
+            }
+            (_, _) => {}
         }
     }
 
@@ -384,7 +423,7 @@ impl Turn<'_> {
             Phase::AwaitsAck { delayed: true } => talk.called(),
             Phase::AwaitsAnswer { by } => talk.other(by),
             Phase::AwaitsAck { delayed: false } | Phase::Stable => return,
-            Phase::Asked { .. } | Phase::Tells { .. } => return,
+            Phase::Asked { .. } | Phase::GivenUp { .. } | Phase::Tells { .. } => return,
         };
         self.out.push(Action::Acknowledge { leg, answer: Answer::RefuseAll });
     }

@@ -13,13 +13,14 @@ use super::hunt::{Course, Hunt, early_answer};
 use super::leg::{Destination, Hold, Leg, LegState, Shown, TargetId};
 use super::record::Ending;
 use super::refusal::Refusal;
-use super::talk::{MAX_GLARES, Phase, Talk};
+use super::talk::{JOINING, MAX_GLARES, Phase, Talk};
 use super::{Onward, State, Turn, outcome};
 use std::sync::Arc;
 
 use crate::call::cdr::LegEnd;
 use crate::sip::body::Body;
 use crate::sip::header::Method;
+use crate::time::Instant;
 
 /// A transfer under way.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub(super) struct Join {
     to: To,
     sdp: Body,
     glares: u8,
+    /// When it could have been offered at the earliest.
+    since: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +171,7 @@ impl Turn<'_> {
         self.call.legs.push(leg);
         let guest = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         let transfer = Transfer { talk, by, sender: Sender::Here };
-        self.offers_when_free(transfer, Join { to: To::Guest(guest), sdp: offer, glares: 0 })
+        self.joins_when_free(transfer, To::Guest(guest), offer)
     }
 
     // A state table.
@@ -216,12 +219,16 @@ impl Turn<'_> {
                 State::Transferring(transfer, stage)
             }
             (Offered(join), Woke(Timer::Joining)) => self.offer_unanswered(transfer, &join),
+            (Waits(join), Woke(Timer::Waiting)) => {
+                let failure = self.gives_up_joining(join.to);
+                self.comes_to_nothing(transfer, &failure)
+            }
             (Recalls { code }, Woke(Timer::Joining)) => {
                 self.out.push(Action::Withdraw(stays));
                 State::Transferring(transfer, Recalls { code })
             }
-            (stage, Woke(Timer::Joining)) => {
-                self.stops_telling(&transfer.talk);
+            (stage, Woke(timer @ (Timer::Joining | Timer::Asking))) => {
+                self.gives_up(&mut transfer.talk, timer);
                 State::Transferring(transfer, stage)
             }
 
@@ -316,7 +323,7 @@ impl Turn<'_> {
             leg.early.clear();
         }
         self.end_ringing(LegEnd::Elsewhere, Why::Elsewhere);
-        self.offers_when_free(transfer, Join { to: To::Target(id), sdp, glares: 0 })
+        self.joins_when_free(transfer, To::Target(id), sdp)
     }
 
     /// After whatever may have settled an offer.
@@ -329,10 +336,17 @@ impl Turn<'_> {
         }
     }
 
+    fn joins_when_free(&mut self, transfer: Transfer, to: To, sdp: Body) -> State {
+        self.offers_when_free(transfer, Join { to, sdp, glares: 0, since: self.now.mono })
+    }
+
+    /// Whoever has answered hears nobody until it is joined: it does not wait for ever for the end of another offer.
     fn offers_when_free(&mut self, transfer: Transfer, join: Join) -> State {
         if !transfer.talk.is_stable() {
+            self.start(Timer::Waiting, JOINING.saturating_sub(self.now.mono.since(join.since)));
             return State::Transferring(transfer, Stage::Waits(join));
         }
+        self.stop(Timer::Waiting);
         self.offers(transfer.stays(), join.sdp.clone());
         State::Transferring(transfer, Stage::Offered(join))
     }
@@ -372,23 +386,27 @@ impl Turn<'_> {
     /// Who stays says nothing final to our re-INVITE: the target is let go, and the sender keeps who stays, which is
     /// offered the sender's SDP again should it have accepted the target's after all.
     fn offer_unanswered(&mut self, transfer: Transfer, join: &Join) -> State {
-        let code = match join.to {
-            To::Target(leg) | To::Guest(leg) => {
-                self.turn_away(join.to, leg, 408);
-                self.leaves(leg, LegEnd::Failed, outcome::q850_of(408));
-                408
-            }
-            To::Sender { code } => code,
-        };
-        let failure = Failure::of(code);
+        let failure = self.gives_up_joining(join.to);
         match transfer.sender {
             Sender::Gone => self.comes_to_nothing(transfer, &failure),
             Sender::Here => {
                 self.out.push(Action::Withdraw(transfer.stays()));
-                self.out.push(Action::Report { code, q850: failure.q850, why: None });
+                let Failure { code, q850, why } = failure;
+                self.out.push(Action::Report { code, q850, why });
                 State::Transferring(transfer, Stage::Recalls { code })
             }
         }
+    }
+
+    /// Lets the target go, which has waited for long enough; how the transfer failed.
+    fn gives_up_joining(&mut self, to: To) -> Failure {
+        let leg = match to {
+            To::Target(leg) | To::Guest(leg) => leg,
+            To::Sender { code } => return Failure::of(code),
+        };
+        self.turn_away(to, leg, 408);
+        self.leaves(leg, LegEnd::Failed, outcome::q850_of(408));
+        Failure::of(408)
     }
 
     /// Says to one that was to be joined that it will not be.
@@ -416,10 +434,7 @@ impl Turn<'_> {
                     transfer.talk.set_sdp(stays, body);
                 }
                 match transfer.talk.sdp_of(transfer.by).cloned() {
-                    Some(sdp) => {
-                        let to = To::Sender { code: told };
-                        self.offers_when_free(transfer, Join { to, sdp, glares: 0 })
-                    }
+                    Some(sdp) => self.joins_when_free(transfer, To::Sender { code: told }, sdp),
                     None => self.comes_to_nothing(transfer, &Failure::of(told)),
                 }
             }
@@ -487,6 +502,7 @@ impl Turn<'_> {
     /// What the record need not keep of a target that was not called at all.
     fn forget_the_target(&mut self) {
         self.stop(Timer::Rejoin);
+        self.stop(Timer::Waiting);
         let Some((legs, unrung)) = self.call.onward.last().map(|onward| onward.from) else { return };
         self.call.unrung.truncate(unrung);
         if self.call.legs.len() == legs {
@@ -581,10 +597,14 @@ impl Turn<'_> {
         transfer.talk.forgets_the_untold();
         match &transfer.talk.phase {
             // It will never hear an answer: it may ask again, of another.
-            Phase::Asked { by: asker, .. } if *asker == stays => transfer.talk.phase = Phase::Stable,
+            Phase::Asked { by: asker, .. } | Phase::GivenUp { by: asker, .. } if *asker == stays => {
+                self.stop(Timer::Asking);
+                transfer.talk.phase = Phase::Stable;
+            }
             Phase::AwaitsAck { .. } if by == LegId::CALLER => transfer.talk.phase = Phase::Stable,
             Phase::Tells { to, .. } if *to == by => transfer.talk.phase = Phase::Stable,
-            Phase::Asked { .. } | Phase::AwaitsAck { .. } | Phase::AwaitsAnswer { .. } => {}
+            Phase::Asked { .. } | Phase::GivenUp { .. } => {}
+            Phase::AwaitsAck { .. } | Phase::AwaitsAnswer { .. } => {}
             Phase::Tells { .. } | Phase::Stable => {}
         }
         self.refuse_what_the_sender_left(&mut transfer);

@@ -1,5 +1,6 @@
 //! The ways by which a leg may go: what a call may take up, and where it is tried next (R3.6, R13, R14).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,11 @@ const UNHEARD: Duration = Duration::from_secs(10);
 const MOST_ORDINARY_LEGS: usize = 200;
 
 impl Call {
+    /// How many legs it had before what is under way: the first call, or the last transfer.
+    fn legs_before(&self) -> usize {
+        self.onward.last().map_or(0, |onward| onward.from.0)
+    }
+
     /// Whether there is room for one more leg, of `most`: of those `before` what is under way only the ones that live
     /// count.
     pub(super) fn has_room_after(&self, before: usize, most: u8) -> bool {
@@ -46,14 +52,16 @@ impl Turn<'_> {
         leg.has_another_gateway() || leg.at_the_next_flow().is_some() || self.next_trunk(leg, &[]).is_some()
     }
 
-    /// The first trunk that has not been tried for a leg's number and is not among these `full` ones.
+    /// The first trunk that has not been tried for a leg's number and is not among these `full` ones. What an earlier
+    /// transfer tried is another call's, and says nothing of this one (R11).
     pub(super) fn next_trunk(&self, leg: &Leg, full: &[Arc<Trunk>]) -> Option<Arc<Trunk>> {
         let Destination::Gateway { number, trunk, .. } = &leg.to else { return None };
         let called_so = |other: &&Leg| match &other.to {
             Destination::Gateway { number: called, .. } => other.target == leg.target && called == number,
             Destination::Phone { .. } | Destination::Inside(_) => false,
         };
-        let before = self.call.legs.iter().filter(called_so).filter_map(Leg::trunk);
+        let before =
+            self.call.legs.iter().skip(self.call.legs_before()).filter(called_so).filter_map(Leg::trunk);
         let tried: SmallVec<[&Trunk; 4]> = before.chain(full).chain([trunk]).map(|trunk| &**trunk).collect();
         self.call.hunted_by().next_way(number, &tried)
     }
@@ -94,7 +102,7 @@ impl Turn<'_> {
     /// R3.6: at most `max_legs`, whatever led to them.
     pub(super) fn no_more_legs(&self) -> bool {
         let plan = self.call.hunted_by();
-        let before = self.call.onward.last().map_or(0, |onward| onward.from.0);
+        let before = self.call.legs_before();
         match plan.urgency.is_ordinary() {
             true => !self.call.has_room_after(before, plan.limits.max_legs),
             false => self.call.legs.len() >= MOST_LEGS,
@@ -114,7 +122,7 @@ impl Turn<'_> {
 }
 
 /// Whom a leg through this trunk shows at first.
-pub(super) fn shown_on(plan: &Plan, trunk: &Trunk) -> Shown {
+fn shown_on(plan: &Plan, trunk: &Trunk) -> Shown {
     match plan.shows_on(trunk) {
         Shows::Did => Shown::Did,
         Shows::Caller | Shows::CallerThenDid => Shown::Caller,
@@ -136,6 +144,17 @@ impl Leg {
             Destination::Gateway { exits, .. } => exits.is_down(),
             Destination::Phone { .. } | Destination::Inside(_) => false,
         }
+    }
+
+    /// The same leg, at that gateway first where its trunk has it.
+    pub(super) fn beginning_at(self, host: Option<SocketAddr>) -> Leg {
+        let to = match self.to {
+            Destination::Gateway { number, trunk, exits } => {
+                Destination::Gateway { number, trunk, exits: exits.beginning_at(host) }
+            }
+            to @ (Destination::Phone { .. } | Destination::Inside(_)) => to,
+        };
+        Leg { to, ..self }
     }
 
     /// The same call by another flow of the same phone (RFC 5626 §7).

@@ -328,3 +328,43 @@ fn r14_gateways_of_one_priority_share_the_calls_by_weight() {
     assert!((60..140).contains(&first), "a quarter of 400, not {first}");
     call.comes_to_rest();
 }
+
+/// Alice sends her call on to a number, by this URI, while the only gateway of the first trunk is down.
+fn sent_on(uri: &str) -> Call {
+    let asks = "outbound = true\noptions_interval = ";
+    let text = super::r11_open::two_trunks().replace(&format!("{asks}0"), &format!("{asks}30"));
+    let mut call = Setup::new(served(), &text).before_any_call();
+    call.is_cut_off("gateway1", seconds(600));
+    call.after(seconds(120));
+    assert_eq!(call.world.said, ["mobile 0 down: no answer to OPTIONS"]);
+    let mut call = call.dials(DID, Manner::default());
+    call.awaits("alice").redirects("alice", uri);
+    call.settle();
+    call
+}
+
+#[test]
+fn r14_a_redirect_goes_by_a_trunk_that_lives_before_one_whose_gateways_are_all_down() {
+    for host in ["192.0.2.7", "127.0.3.1", "127.0.3.2"] {
+        let mut call = sent_on(&format!("sip:+13125550123@{host}"));
+        let to = |call: &mut Call, name: &str| count(call, &format!("us → {name}"), "INVITE");
+        assert_eq!((to(&mut call, "gateway1"), to(&mut call, "gateway2")), (0, 1), "{host}");
+        call.refuses("gateway2", 503).settle();
+        assert_eq!(to(&mut call, "gateway1"), 1, "but it is tried: {host}");
+    }
+}
+
+#[test]
+fn r14_a_redirect_to_a_gateway_that_is_down_goes_to_one_that_is_up_first() {
+    let mut call = asked(30, "").before_any_call();
+    call.is_cut_off("gateway2", seconds(600));
+    call.after(seconds(120));
+    assert_eq!(call.world.said, ["mobile 1 down: no answer to OPTIONS"]);
+    let mut call = call.dials(DID, Manner::default());
+    call.awaits("gateway1").redirects("gateway1", "sip:+13125550123@127.0.3.2");
+    call.settle();
+    let to = |call: &mut Call, name: &str| count(call, &format!("us → {name}"), "INVITE");
+    assert_eq!((to(&mut call, "gateway1"), to(&mut call, "gateway2")), (2, 0));
+    call.refuses("gateway1", 503).settle();
+    assert_eq!(to(&mut call, "gateway2"), 1, "but it is tried");
+}

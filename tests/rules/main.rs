@@ -25,6 +25,7 @@ mod r07;
 mod r08;
 mod r09;
 mod r11;
+mod r11_open;
 mod r11_replaces;
 mod r11_transfer;
 mod r12;

@@ -6,10 +6,10 @@ use super::r13::{dials, office as office_of_r13};
 use super::register::{DESK, Phone};
 use super::*;
 
-const TARGET: &str = "sip:+13125550177@127.0.0.1";
+pub const TARGET: &str = "sip:+13125550177@127.0.0.1";
 
 /// Agents who may call out; the DID rings alice.
-fn office() -> Setup {
+pub fn office() -> Setup {
     office_with("")
 }
 
@@ -25,18 +25,18 @@ fn office_with(rest: &str) -> Setup {
 }
 
 /// Alice talks with the caller.
-fn talking(setup: Setup) -> Call {
+pub fn talking(setup: Setup) -> Call {
     let mut call = setup.incoming(DID).ringing(["alice"]);
     call.answers("alice").after(millis(50));
     call
 }
 
-fn refers(call: &mut Call, to: &str) {
+pub fn refers(call: &mut Call, to: &str) {
     call.does("alice", Act::Refers(to.to_owned())).settle();
 }
 
 /// The status lines of the NOTIFYs to somebody, repetitions included.
-fn told(call: &mut Call, name: &str) -> Vec<String> {
+pub fn told(call: &mut Call, name: &str) -> Vec<String> {
     let notified = call.messages(&format!("us → {name}"), "NOTIFY");
     notified.iter().map(|notify| body(notify).lines().next().unwrap_or_default().to_owned()).collect()
 }
@@ -474,7 +474,7 @@ fn r11_who_stays_and_leaves_ends_the_transfer() {
     assert_eq!(legs(&mut call), ["caller normal 200", "alice won 200", "+13125550177 cancelled -"]);
 }
 
-fn callers_manner(call: &mut Call) -> &mut Manner {
+pub fn callers_manner(call: &mut Call) -> &mut Manner {
     match call.world.hosts[0].parties.get_mut(&call.call_id) {
         Some(party) => &mut party.manner,
         None => panic!("nobody calls"),

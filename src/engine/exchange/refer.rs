@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::abilities::Abilities;
 use super::dialled::emergency_of;
 use super::perform::glare_pause;
-use super::slot::{Owner, Referral, Subscription, Wake};
+use super::slot::{Asked, Owner, Referral, Subscription, Wake};
 use super::story::What;
 use super::within::{Within, unfit};
 use super::{Effects, Exchange, Notice, SlotKey, write_contact};
@@ -225,10 +225,25 @@ impl Exchange {
         true
     }
 
-    /// Gives up a re-INVITE of our own that has no final response.
+    /// Gives up the re-INVITE to that side that has no final response: our own, or what the other side asks by it.
     pub(super) fn withdraw(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
-        let open = self.slots.get(key).and_then(|slot| slot.side_ref(leg)?.refresh);
-        let Some((transaction, Method::Invite)) = open else { return };
+        let Some(slot) = self.slots.get(key) else { return };
+        let ours = slot.side_ref(leg).and_then(|side| side.refresh);
+        let ours = ours.filter(|(_, method)| *method == Method::Invite).map(|(transaction, _)| transaction);
+        let other = self.other_side(key, leg);
+        let is_open = |asked: &&Asked| {
+            Some(asked.leg) == other && asked.method == Method::Invite && !asked.request.is_empty()
+        };
+        let theirs = slot.asked.iter().find(is_open).map(|asked| asked.passed);
+        let transaction = match (ours, theirs) {
+            (Some(transaction), _) | (None, Some(Some(transaction))) => transaction,
+            // It had no room to leave.
+            (None, Some(None)) => {
+                let event = Event::Replied { leg, method: Method::Invite, code: 487, body: None };
+                return self.pending.push_back((key, event));
+            }
+            (None, None) => return,
+        };
         self.transactions.set_owner(transaction, Owner::Withdrawn(key, leg));
         self.transactions.cancel(now.mono, transaction, None, &mut out.out);
         self.say(now, key, Way::Out, leg, What::Request(Method::Cancel));
@@ -237,7 +252,7 @@ impl Exchange {
     /// The final response to a re-INVITE of our own, or none will come.
     pub(super) fn offer_is_closed(&mut self, key: SlotKey, leg: LegId) {
         if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
-            side.refresh = None;
+            side.refresh.take_if(|(_, method)| *method == Method::Invite);
         }
     }
 

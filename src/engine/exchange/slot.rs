@@ -34,7 +34,7 @@ pub enum Owner {
     Passed(SlotKey, LegId),
     /// A re-INVITE of our own to a side that is joined with another.
     Offered(SlotKey, LegId),
-    /// The same after our CANCEL.
+    /// The same, or a re-INVITE that we passed on, after our CANCEL.
     Withdrawn(SlotKey, LegId),
     /// Our NOTIFY to who sent the other side on.
     Notified(SlotKey, LegId),
@@ -77,6 +77,8 @@ impl Wake {
             Wake::Call(Timer::MaxCall) => ("MaxCall", None),
             Wake::Call(Timer::Rejoin) => ("Rejoin", None),
             Wake::Call(Timer::Joining) => ("Joining", None),
+            Wake::Call(Timer::Waiting) => ("Waiting", None),
+            Wake::Call(Timer::Asking) => ("Asking", None),
             Wake::Session(leg) => ("Session", Some(leg)),
             Wake::KeepAlive(leg) => ("KeepAlive", Some(leg)),
             Wake::RepeatReliable => ("RepeatReliable", None),
