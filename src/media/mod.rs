@@ -2,4 +2,5 @@
 
 pub mod event;
 pub mod g711;
+pub mod rtcp;
 pub mod rtp;
