@@ -8,8 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use common::{NOON, PATIENCE, cdr, entry};
 use schema::violations;
 use serde_json::{Value, json};
-use served::{Served, runtime, served, served_on, story_of};
-use strowger::admin::operations::{Finding, NotPublished, Readiness};
+use served::{Served, misspelt, runtime, served, served_on, story_of};
+use strowger::admin::operations::{NotPublished, Readiness};
 use strowger::admin::{Admin, AgentList, BindError, TrunkList};
 use strowger::call::cdr::Cdr;
 use strowger::call::story::CallStory;
@@ -189,14 +189,7 @@ fn reload_publishes_or_says_what_is_wrong() {
     let (status, dry) = admin.post_json("/v1/reload?dry_run=1");
     assert_eq!((status, &dry["generation"]), (200, &json!(1)));
 
-    let finding = Finding {
-        file: "config/routing/numbers.toml".to_owned(),
-        line: 14,
-        column: 9,
-        message: "agent \"bobb\" does not exist".to_owned(),
-        remedy: "did you mean \"bob\"?".to_owned(),
-    };
-    *admin.node.reloads.lock().unwrap() = Some(NotPublished::Wrong(vec![finding]));
+    *admin.node.reloads.lock().unwrap() = Some(NotPublished::Wrong(vec![misspelt()]));
     let (status, body) = admin.ask("POST", "/v1/reload", &[]);
     assert_problem(status, &body, 422, "does not check");
     let errors = &serde_json::from_str::<Value>(&body).unwrap()["errors"];

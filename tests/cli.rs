@@ -5,15 +5,18 @@
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use ran::Ran;
 use schema::violations;
 use serde_json::Value;
-use served::{served, served_on};
-use strowger::admin::operations::{Finding, NotPublished};
+use served::{misspelt, served, served_on};
+use strowger::admin::operations::NotPublished;
 
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 mod common;
+#[path = "common/ran.rs"]
+mod ran;
 #[path = "common/schema.rs"]
 mod schema;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
@@ -140,14 +143,7 @@ fn reload_tells_what_changed_or_every_mistake_with_its_place() {
     let ran = strowger(folder.path(), &["reload", "--dry-run"]);
     assert!(ran.out.starts_with("would change generation 1"), "{}", ran.out);
 
-    let finding = Finding {
-        file: "config/routing/numbers.toml".to_owned(),
-        line: 14,
-        column: 9,
-        message: "agent \"bobb\" does not exist".to_owned(),
-        remedy: "did you mean \"bob\"?".to_owned(),
-    };
-    *node.node.reloads.lock().unwrap() = Some(NotPublished::Wrong(vec![finding]));
+    *node.node.reloads.lock().unwrap() = Some(NotPublished::Wrong(vec![misspelt()]));
     let ran = strowger(folder.path(), &["reload"]);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     let expected = "config/routing/numbers.toml:14:9: agent \"bobb\" does not exist; did you mean \"bob\"?";
@@ -263,22 +259,6 @@ fn configured(admin: SocketAddr, more: &str) -> tempfile::TempDir {
     let text = format!("[admin]\naddr = \"{admin}\"\n{more}\n");
     std::fs::write(folder.path().join("config/strowger.toml"), text).unwrap();
     folder
-}
-
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn of(output: Output) -> Ran {
-        Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
 }
 
 fn command(folder: &Path, args: &[&str]) -> Command {

@@ -139,14 +139,14 @@ fn a_reload_waits_for_the_hosts_that_are_new() {
 }
 
 /// The configuration names many hosts of a zone that is silent as well.
-fn names_silent_hosts(place: &Place) {
+fn names_silent_hosts(place: &Place, count: usize) {
     place.changes("config/routing/all.toml", |text| {
         let silent = |at| format!("{{ uri = \"sip:gw{at}.silent.test\" }}");
         let trunk = |at: usize| {
-            let gateways: Vec<String> = (at * 8..at * 8 + 8).map(silent).collect();
+            let gateways: Vec<String> = (at * 8..count.min(at * 8 + 8)).map(silent).collect();
             format!("\n[[trunk]]\nname = \"silent{at}\"\ngateways = [{}]\n", gateways.join(", "))
         };
-        format!("{text}{}", (0..5).map(trunk).collect::<String>())
+        format!("{text}{}", (0..count.div_ceil(8)).map(trunk).collect::<String>())
     });
 }
 
@@ -159,7 +159,7 @@ fn a_reload_that_nobody_waits_for_any_more_is_served_by_every_shard() {
     place.changes("config/routing/all.toml", |text| {
         text.replace(&format!(":{}\"", old.addr().port()), &format!(":{}\"", new.addr().port()))
     });
-    names_silent_hosts(&place);
+    names_silent_hosts(&place, 40);
     let generations = || place.strowger(&["generations"]).1.lines().count();
     let before = generations();
     let mut client = TcpStream::connect(node.admin.trim_start_matches("http://")).unwrap();
@@ -168,6 +168,49 @@ fn a_reload_that_nobody_waits_for_any_more_is_served_by_every_shard() {
     drop(client);
     wait_until(|| generations() > before);
     is_called(&node, &new, "new");
+}
+
+#[test]
+fn r13_a_host_is_called_beside_forty_of_a_silent_zone() {
+    let (zone, gateway) = (Zone::new(), Line::new());
+    zone.has_servers("_sip._udp.sbc.example.test", &[(1, gateway.addr().port(), "one.example.test")]);
+    zone.has_address("one.example.test", 60, Ipv4Addr::LOCALHOST);
+    let place = forwards_to("sip:sbc.example.test");
+    names_silent_hosts(&place, 40);
+    let node = serve(&place, &zone);
+    is_called(&node, &gateway, "first");
+}
+
+#[test]
+fn r13_a_host_that_is_new_is_called_at_once_while_more_of_a_silent_zone_are_looked_up_than_begin_at_once() {
+    let (zone, gateway) = (Zone::new(), Line::new());
+    zone.has_address("sbc.example.test", 60, Ipv4Addr::LOCALHOST);
+    let place = forwards_to("sip:127.0.0.1:9");
+    names_silent_hosts(&place, 200);
+    let node = serve(&place, &zone);
+    let port = gateway.addr().port();
+    place.changes("config/routing/all.toml", |text| {
+        text.replace("sip:127.0.0.1:9", &format!("sip:sbc.example.test:{port}"))
+    });
+    let (code, _, err) = place.strowger(&["reload"]);
+    assert_eq!(code, 0, "{err}");
+    is_called(&node, &gateway, "new");
+}
+
+#[test]
+fn r13_hosts_are_found_as_soon_as_a_server_that_was_silent_to_all_answers_again() {
+    let (zone, gateway) = (Zone::new(), Line::new());
+    zone.dies();
+    zone.has_address("sbc.example.test", 60, Ipv4Addr::LOCALHOST);
+    let place = forwards_to(&format!("sip:sbc.example.test:{}", gateway.addr().port()));
+    names_silent_hosts(&place, 40);
+    let node = serve(&place, &zone);
+    wait_until(|| place.log().contains("a host is not found"));
+    let asked = zone.was_asked("", RecordType::SOA);
+    wait_until(|| zone.was_asked("", RecordType::SOA) > asked);
+    zone.comes_back();
+    wait_until(|| place.log().contains("the host is found again"));
+    is_called(&node, &gateway, "found");
 }
 
 #[test]

@@ -104,13 +104,7 @@ impl Shard {
              Max-Forwards: 70\r\nFrom: <sip:+14155550001@127.0.1.1>;tag={number}\r\nTo: <sip:+12015550101@127.0.0.1>\r\n\
              Call-ID: {number}@carrier\r\nCSeq: 1 INVITE\r\nContact: <sip:127.0.1.1>\r\nContent-Length: 0\r\n\r\n"
         );
-        let from = Peer {
-            transport: Transport::Udp,
-            addr: "127.0.1.1:5060".parse().unwrap(),
-            listener: ListenerId(0),
-            flow: None,
-            name: None,
-        };
+        let from = Peer::at("127.0.1.1:5060".parse().unwrap(), Transport::Udp, ListenerId(0));
         self.handle(Input::Received { from, bytes: invite.as_bytes(), age: Duration::ZERO });
     }
 }

@@ -193,8 +193,7 @@ fn told(bytes: &[u8]) -> Option<u16> {
     let source = SocketAddr::from(([192, 0, 2, 77], 5060));
     let trunk = "[[trunk]]\nname = \"carrier\"\nfrom = [\"192.0.2.77\"]\n";
     let mut core = served().cores(1, 4475, trunk).remove(0);
-    let peer =
-        Peer { transport: Transport::Udp, addr: source, listener: ListenerId(0), flow: None, name: None };
+    let peer = Peer::at(source, Transport::Udp, ListenerId(0));
     let mut effects = Effects::default();
     let now = Now { mono: Instant::from_micros(1), wall: Wall(1) };
     core.handle(now, Input::Received { from: peer, bytes, age: Duration::ZERO }, &mut effects);

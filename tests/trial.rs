@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use process::{Program, free_ports};
+use ran::Ran;
 use strowger::call::story::Way;
 use strowger::trial::Told;
 use tempfile::TempDir;
@@ -14,6 +15,8 @@ use tempfile::TempDir;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "support/process.rs"]
 mod process;
+#[path = "common/ran.rs"]
+mod ran;
 
 const DID: &str = "+12015550101";
 const FORWARD: &str = "forward_to = \"+12015550199\"";
@@ -255,22 +258,6 @@ fn leg(told: &Told, leg: u16) -> String {
         Way::Here => line.what.to_string(),
     });
     words.collect::<Vec<_>>().join(", ")
-}
-
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn of(output: Output) -> Ran {
-        Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
 }
 
 /// A loopback address of this process alone.

@@ -82,13 +82,7 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         dnd: value_or(fields.flag("dnd"), false),
         account: value_or(fields.text("account"), "".into()),
         place: fields.place,
-        name: match name {
-            Some(name) => name,
-            None => {
-                fields.finish();
-                return None;
-            }
-        },
+        name: fields.or_finish(name)?,
     };
     fields.finish();
     Some(agent)

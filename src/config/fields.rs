@@ -82,6 +82,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// What is needed last of all: a table that lacks it has its other mistakes noted too.
+    pub fn or_finish<T>(&self, needed: Option<T>) -> Option<T> {
+        if needed.is_none() {
+            self.finish();
+        }
+        needed
+    }
+
     /// Every key that is written, and where.
     pub fn written(&self) -> Vec<(&'a str, Place)> {
         match &self.source {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -540,24 +541,20 @@ fn retention(fields: &Fields<'_>) -> Retention {
 }
 
 fn address(fields: &Fields<'_>, key: &'static str) -> Option<At<SocketAddr>> {
-    let text = fields.text(key)?;
-    match text.parse() {
-        Ok(value) => Some(At { value, place: text.place }),
-        Err(_) => {
-            let what = format!("{key} = \"{}\" is no address with a port", shown(&text));
-            fields.refuse(text.place, what, "write it like \"127.0.0.1:5060\" or \"[::1]:5060\"");
-            None
-        }
-    }
+    let remedy = "write it like \"127.0.0.1:5060\" or \"[::1]:5060\"";
+    parsed(fields, key, "no address with a port", remedy)
 }
 
 fn ip(fields: &Fields<'_>, key: &'static str) -> Option<At<IpAddr>> {
+    parsed(fields, key, "no IP address", "write it like \"192.0.2.1\" or \"2001:db8::1\"")
+}
+
+fn parsed<T: FromStr>(fields: &Fields<'_>, key: &'static str, is: &str, remedy: &str) -> Option<At<T>> {
     let text = fields.text(key)?;
     match text.parse() {
         Ok(value) => Some(At { value, place: text.place }),
         Err(_) => {
-            let what = format!("{key} = \"{}\" is no IP address", shown(&text));
-            fields.refuse(text.place, what, "write it like \"192.0.2.1\" or \"2001:db8::1\"");
+            fields.refuse(text.place, format!("{key} = \"{}\" is {is}", shown(&text)), remedy);
             None
         }
     }

@@ -122,13 +122,7 @@ pub(super) fn read_pool(fields: &Fields<'_>) -> Option<Pool> {
         when_exhausted: value_or(fields.choice("when_exhausted"), WhenExhausted::Oldest),
         quarantine_days: whole("quarantine_days", 3_650, "days", 14),
         place: fields.place,
-        name: match name {
-            Some(name) => name,
-            None => {
-                fields.finish();
-                return None;
-            }
-        },
+        name: fields.or_finish(name)?,
     };
     fields.finish();
     Some(pool)

@@ -216,14 +216,7 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         trusted_identity: value_or(fields.flag("trusted_identity"), false),
         nat: value_or(fields.flag("nat"), false),
         place: fields.place,
-        // Last, so that a trunk without a name has its other mistakes noted too.
-        name: match name {
-            Some(name) => name,
-            None => {
-                fields.finish();
-                return None;
-            }
-        },
+        name: fields.or_finish(name)?,
     };
     fields.finish();
     Some(trunk)

@@ -337,10 +337,7 @@ impl Directory for Registrations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::exchange::binding::Silence;
-    use crate::routing::Contact;
     use crate::sip::peer::{ListenerId, Peer, Transport};
-    use crate::time::Wall;
 
     fn at(seconds: u64) -> Instant {
         Instant::from_micros(seconds * 1_000_000)
@@ -350,29 +347,7 @@ mod tests {
         let transport = if flow.is_some() { Transport::Tcp } else { Transport::Udp };
         let addr = ([192, 0, 2, 1], 5060).into();
         let peer = Peer { transport, addr, listener: ListenerId(0), flow: flow.map(FlowId), name: None };
-        let uri = format!("sip:alice@192.0.2.1;n={}", flow.unwrap_or(0)).into();
-        let contact = Contact {
-            uri,
-            addr: Some(addr),
-            host: None,
-            name: None,
-            transport,
-            peer: Some(peer),
-            route: Box::default(),
-            other_flow: None,
-        };
-        Binding {
-            contact: Arc::new(contact),
-            instance: None,
-            params: "".into(),
-            call_id: Box::default(),
-            cseq: 1,
-            from: peer,
-            expires: at(expires),
-            registered: Wall(0),
-            user_agent: "".into(),
-            silence: Silence::default(),
-        }
+        Binding::at(peer, &format!("sip:alice@192.0.2.1;n={}", flow.unwrap_or(0)), at(expires))
     }
 
     fn bound(all: &[Binding]) -> Registrations {

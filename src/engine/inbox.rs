@@ -242,7 +242,7 @@ mod tests {
 
     fn peer() -> Peer {
         let addr = SocketAddr::from(([127, 0, 0, 1], 5060));
-        Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None, name: None }
+        Peer::at(addr, Transport::Udp, ListenerId(0))
     }
 
     #[test]

@@ -30,9 +30,11 @@ const LATEST: Duration = Duration::from_secs(3600);
 /// What was found though a part of DNS did not answer is believed no longer: the rest may be heard next time.
 const UNSURE: Duration = Duration::from_secs(60);
 
-/// One try of a question has so long, and all its tries together.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// One try of a question has so long, and all its tries together: the resolver repeats a question within a try ever
+/// later the more others had no answer, and a datagram that is lost may cost no more than the next try.
+const PATIENCE: Duration = Duration::from_secs(1);
 const ALL_TRIES: Duration = Duration::from_secs(4);
+const REPEATED: usize = 3;
 /// Once a name's addresses of one family are known, those of the other are waited for so long (RFC 8305 §3 has less;
 /// no caller waits here).
 const OTHER_FAMILY: Duration = Duration::from_millis(500);
@@ -335,8 +337,21 @@ impl Resolver {
         // Whoever asks remembers, for as long as the answer says.
         options.cache_size = 0;
         options.timeout = PATIENCE;
-        options.attempts = 2;
+        options.attempts = REPEATED;
         Ok(Resolver(builder.build().map_err(failed)?))
+    }
+
+    /// Whether the servers answer at all: what the root is, every one of them knows or refuses to say.
+    pub async fn answers(&self) -> bool {
+        match tokio::time::timeout(ALL_TRIES, self.0.lookup(".", RecordType::SOA)).await {
+            Ok(Ok(_)) => true,
+            // A server that cannot ask others on answers SERVFAIL, and knows nothing of our hosts either.
+            Ok(Err(NetError::Dns(DnsError::ResponseCode(code)))) => code != ResponseCode::ServFail,
+            Ok(Err(NetError::Dns(DnsError::NoRecordsFound(none)))) => {
+                none.response_code != ResponseCode::ServFail
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
     }
 
     async fn ask<T>(
@@ -623,5 +638,42 @@ mod tests {
         assert_eq!(first.len(), MOST_PER_SERVER);
         assert!(first.iter().any(|one| one.contains("2001:db8::1")), "both families");
         assert_eq!(last, "0:2:1 udp 192.0.2.99:5060");
+    }
+
+    /// A server that loses each first question about these names and knows nothing.
+    fn loses_first(lost: &'static str) -> SocketAddr {
+        use hickory_resolver::proto::op::{Message, MessageType, OpCode};
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = socket.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut buffer, mut seen) = ([0; 4096], std::collections::HashSet::new());
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                let query = Message::from_vec(&buffer[..length]).unwrap();
+                let name = query.queries[0].name().to_ascii();
+                if name.ends_with(lost) && seen.insert(name) {
+                    continue;
+                }
+                let mut reply = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
+                reply.add_query(query.queries[0].clone());
+                reply.metadata.response_code = ResponseCode::NXDomain;
+                socket.send_to(&reply.to_vec().unwrap(), from).unwrap();
+            }
+        });
+        addr
+    }
+
+    #[test]
+    fn a_datagram_that_is_lost_costs_one_try_however_often_others_failed() {
+        let resolver = Resolver::new(Some(loses_first("lost.test."))).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for at in 0..40 {
+                resolver.addresses(&format!("none{at}.test"), true).await.unwrap();
+            }
+            let began = Instant::now();
+            assert!(resolver.addresses("lost.test", true).await.is_ok());
+            assert!(began.elapsed() < 2 * PATIENCE, "{:?}", began.elapsed());
+            assert!(resolver.answers().await);
+        });
     }
 }

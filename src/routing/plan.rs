@@ -251,6 +251,22 @@ pub struct Contact {
     pub other_flow: Option<Arc<Contact>>,
 }
 
+impl Contact {
+    /// One that was registered, and is reached there.
+    pub fn registered(uri: Text, peer: Peer, route: Box<[Text]>) -> Contact {
+        Contact {
+            uri,
+            addr: Some(peer.addr),
+            host: None,
+            name: None,
+            transport: peer.transport,
+            peer: Some(peer),
+            route,
+            other_flow: None,
+        }
+    }
+}
+
 /// Bounds of one call, from `[limits]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {

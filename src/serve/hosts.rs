@@ -25,10 +25,19 @@ const RETRY: Duration = Duration::from_secs(1);
 const MAX_DOUBLED: u32 = 6;
 /// What DNS said last holds so long while it does not answer (RFC 8767 §5 has one to three days).
 const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Look-ups under way at once: of hosts that were found or are new, and of those that were not found when they were last
-/// asked for. A zone that is silent holds up nobody else's answers.
+/// Look-ups that begin at once, so that no server is flooded: of hosts that were found or are new, and of those that were
+/// not found when they were last asked for.
 const AT_ONCE: usize = 64;
 const LOST_AT_ONCE: usize = 32;
+/// A look-up holds the turns of others up for so long at most: a server that lives answers mostly sooner, and 500 hosts
+/// have all had their turn within `PATIENCE`.
+const TURN: Duration = Duration::from_millis(250);
+/// Look-ups of either kind that go on beyond their turn: what a zone that is silent costs in sockets.
+const SLOW_AT_ONCE: usize = 96;
+/// While hosts are lost, the servers are asked again so soon whether they answer at all: while they do not, and while
+/// they do. Who is silent for less makes no host pause long.
+const LISTEN: Duration = Duration::from_secs(1);
+const LISTEN_ON: Duration = Duration::from_secs(10);
 
 /// What is asked for, and by whom.
 pub(super) struct Finder {
@@ -42,21 +51,60 @@ pub(super) struct Finder {
     wanted: Mutex<Wanted>,
     /// An answer was noted.
     noted: Notify,
-    room: Semaphore,
-    room_for_lost: Semaphore,
+    turns: Turns,
+    turns_of_lost: Turns,
+}
+
+/// Turns for look-ups. A zone that is silent holds up nobody else's answers: whoever has none by the end of its turn goes
+/// on beside the others, as far as there is room, and else is asked for again later.
+struct Turns {
+    first: Semaphore,
+    slow: Semaphore,
+}
+
+impl Turns {
+    fn new(at_once: usize) -> Turns {
+        Turns { first: Semaphore::new(at_once), slow: Semaphore::new(SLOW_AT_ONCE) }
+    }
+
+    async fn take(&self, look_up: impl Future<Output = Result<Found, Lost>>) -> Result<Found, Lost> {
+        let mut look_up = std::pin::pin!(look_up);
+        // Neither room is ever closed.
+        let turn = self.first.acquire().await;
+        if let Ok(found) = tokio::time::timeout(TURN, look_up.as_mut()).await {
+            return found;
+        }
+        drop(turn);
+        match self.slow.try_acquire() {
+            Ok(_slow) => look_up.await,
+            Err(_) => Err(Lost::Failed("not at once, and many others are waited for".into())),
+        }
+    }
 }
 
 /// The hosts that are asked for.
-#[derive(Default)]
 struct Wanted {
     /// Of the table that they are of. Those of a candidate come to them before.
     generation: u64,
     hosts: HashMap<Arc<Host>, Due, std::hash::RandomState>,
+    servers: Servers,
+    /// When the servers are asked next whether they answer at all.
+    listen: Next,
+}
+
+/// What was heard of the servers while hosts were lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Servers {
+    /// Or no host was lost yet, and nobody has asked.
+    Silent,
+    Answer,
 }
 
 /// How a host stands.
 #[derive(Clone, Copy)]
 struct Due {
+    /// Since when it is asked for.
+    since: Instant,
     next: Next,
     /// Failures in a row.
     failed: u32,
@@ -72,10 +120,19 @@ enum Next {
     UnderWay,
 }
 
+impl Next {
+    fn is_due(self, now: Instant) -> bool {
+        match self {
+            Next::At(at) => at <= now,
+            Next::UnderWay => false,
+        }
+    }
+}
+
 impl Due {
-    /// It was never asked for, or there is no answer yet.
-    fn is_new(&self) -> bool {
-        self.failed == 0 && self.known.is_none()
+    /// Until when a start or a reload waits for it: there is no answer yet.
+    fn is_new_until(&self) -> Option<Instant> {
+        (self.failed == 0 && self.known.is_none()).then(|| self.since + PATIENCE)
     }
 }
 
@@ -102,10 +159,15 @@ impl Finder {
             resolver: OnceLock::new(),
             reach,
             desk,
-            wanted: Mutex::default(),
+            wanted: Mutex::new(Wanted {
+                generation: 0,
+                hosts: HashMap::default(),
+                servers: Servers::Silent,
+                listen: Next::At(Instant::now()),
+            }),
             noted: Notify::new(),
-            room: Semaphore::new(AT_ONCE),
-            room_for_lost: Semaphore::new(LOST_AT_ONCE),
+            turns: Turns::new(AT_ONCE),
+            turns_of_lost: Turns::new(LOST_AT_ONCE),
         }
     }
 
@@ -128,7 +190,8 @@ impl Finder {
 
     /// These hosts are asked for as well.
     fn want<'a>(&self, hosts: impl Iterator<Item = &'a Arc<Host>>) {
-        let new = Due { next: Next::At(Instant::now()), failed: 0, known: None };
+        let now = Instant::now();
+        let new = Due { since: now, next: Next::At(now), failed: 0, known: None };
         let mut wanted = self.wanted();
         for host in hosts {
             wanted.hosts.entry_ref(host).or_insert(new);
@@ -152,11 +215,7 @@ impl Finder {
     fn ask(self: &Arc<Finder>) {
         let now = Instant::now();
         let mut wanted = self.wanted();
-        let is_due = |due: &Due| match due.next {
-            Next::At(at) => at <= now,
-            Next::UnderWay => false,
-        };
-        let due: Vec<_> = wanted.hosts.iter_mut().filter(|(_, due)| is_due(due)).collect();
+        let due: Vec<_> = wanted.hosts.iter_mut().filter(|(_, due)| due.next.is_due(now)).collect();
         if due.is_empty() || self.resolver().is_none() {
             return;
         }
@@ -167,44 +226,84 @@ impl Finder {
     }
 
     async fn find(self: Arc<Finder>, host: Arc<Host>, was_lost: bool) {
-        let room = if was_lost { &self.room_for_lost } else { &self.room };
-        // The rooms are never closed.
-        let Ok(_room) = room.acquire().await else { return };
+        let turns = if was_lost { &self.turns_of_lost } else { &self.turns };
         let Some(resolver) = self.resolver() else { return };
-        let found = find(resolver, &host, &self.reach).await;
+        let found = turns.take(find(resolver, &host, &self.reach)).await;
         self.note(&host, found, Instant::now());
+    }
+
+    /// Asks whether the servers answer at all, while hosts are lost: a server that comes back need not wait until each
+    /// host's pause is over.
+    fn listen(self: &Arc<Finder>) {
+        let now = Instant::now();
+        let mut wanted = self.wanted();
+        if wanted.hosts.values().all(|due| due.failed == 0) {
+            wanted.servers = Servers::Silent;
+        } else if wanted.listen.is_due(now) {
+            wanted.listen = Next::UnderWay;
+            let finder = Arc::clone(self);
+            tokio::spawn(async move {
+                let Some(resolver) = finder.resolver() else { return };
+                let heard = if resolver.answers().await { Servers::Answer } else { Servers::Silent };
+                finder.hear(heard, Instant::now());
+            });
+        }
+    }
+
+    /// What was heard of the servers. When they answer again, all that is lost is asked for at once, and what is being
+    /// asked for and had no answer from them is so soon.
+    fn hear(&self, heard: Servers, now: Instant) {
+        let mut wanted = self.wanted();
+        wanted.listen = Next::At(match heard {
+            Servers::Silent => now + LISTEN,
+            Servers::Answer => now + LISTEN_ON,
+        });
+        let before = std::mem::replace(&mut wanted.servers, heard);
+        if (before, heard) != (Servers::Silent, Servers::Answer) {
+            return;
+        }
+        for due in wanted.hosts.values_mut().filter(|due| due.failed > 0) {
+            due.failed = 1;
+            if let Next::At(at) = due.next {
+                due.next = Next::At(at.min(now));
+            }
+        }
     }
 
     /// Asks for what is due of what the served table names.
     pub fn update(self: &Arc<Finder>, table: &Table) {
         self.settle(table);
         self.ask();
+        self.listen();
     }
 
-    /// Asks for the hosts of a table that will be served, too, and waits for those that are new, for as long as a start
-    /// or a reload may wait.
+    /// Asks for the hosts of a table that will be served, too, and waits for those that are new, each for as long as a
+    /// start or a reload may wait.
     pub async fn prepare(self: &Arc<Finder>, table: &Table) {
         self.want(named(table));
         self.ask();
-        let all_noted = async {
-            loop {
-                let noted = self.noted.notified();
-                if !self.waits_for(table) {
+        if self.resolver.get().is_none_or(Option::is_none) {
+            return;
+        }
+        loop {
+            let noted = self.noted.notified();
+            let now = Instant::now();
+            match self.is_new_until(table) {
+                None => return,
+                Some(until) if until <= now => {
+                    tracing::warn!("DNS is slow: some hosts are not found yet");
                     return;
                 }
-                noted.await;
+                // An answer, or the end: either is looked at above.
+                Some(until) => drop(tokio::time::timeout_at(until, noted).await),
             }
-        };
-        if self.resolver.get().is_some_and(Option::is_some)
-            && tokio::time::timeout(PATIENCE, all_noted).await.is_err()
-        {
-            tracing::warn!("DNS is slow: some hosts are not found yet");
         }
     }
 
-    fn waits_for(&self, table: &Table) -> bool {
+    /// Until when the last of a table's hosts is new.
+    fn is_new_until(&self, table: &Table) -> Option<Instant> {
         let wanted = self.wanted();
-        named(table).any(|host| wanted.hosts.get(host).is_some_and(Due::is_new))
+        named(table).filter_map(|host| wanted.hosts.get(host)?.is_new_until()).max()
     }
 
     fn note(&self, host: &Arc<Host>, found: Result<Found, Lost>, now: Instant) {
@@ -220,7 +319,7 @@ impl Finder {
                 if due.failed > 0 {
                     tracing::info!(host = &*host.name, "the host is found again");
                 }
-                *due = Due { next: Next::At(now + lasts), failed: 0, known: Some((basis, now)) };
+                *due = Due { next: Next::At(now + lasts), failed: 0, known: Some((basis, now)), ..*due };
                 hosts.put(host, &targets);
                 self.noted.notify_waiters();
                 return;
@@ -249,6 +348,10 @@ impl Finder {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures::future::{Either, join_all, select};
+
     use super::*;
     use crate::engine::hosts::Target;
 
@@ -285,5 +388,76 @@ mod tests {
         assert_eq!(at(), two);
         finder.note(&host, Err(Lost::Unknown), now + KEPT);
         assert_eq!(at(), None, "NXDOMAIN");
+    }
+
+    fn block_on<T>(test: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test)
+    }
+
+    /// How long one host waits for its answer that is asked for behind so many of a silent zone, and how many of those
+    /// are still asked for then.
+    async fn waits_behind(silent: usize) -> (Duration, usize) {
+        let turns = Turns::new(AT_ONCE);
+        let began = Instant::now();
+        let before = pin!(join_all((0..silent).map(|_| turns.take(std::future::pending()))));
+        let host = pin!(turns.take(async { found(1, Basis::Said) }));
+        match select(before, host).await {
+            Either::Left(_) => panic!("its turn never came"),
+            Either::Right((found, _before)) => {
+                assert!(found.is_ok());
+                (began.elapsed(), SLOW_AT_ONCE - turns.slow.available_permits())
+            }
+        }
+    }
+
+    #[test]
+    fn a_zone_that_is_silent_holds_up_nobody_else() {
+        let (waits, _) = block_on(waits_behind(40));
+        assert!(waits < TURN, "there is room beside them: {waits:?}");
+        let (waits, beside) = block_on(waits_behind(3 * AT_ONCE));
+        assert!(waits >= 3 * TURN, "their turns come first: {waits:?}");
+        assert!(waits < PATIENCE, "a start waits for it: {waits:?}");
+        assert_eq!(beside, SLOW_AT_ONCE, "and they are bounded");
+    }
+
+    #[test]
+    fn what_is_slow_is_waited_for_beyond_its_turn() {
+        let slow = async {
+            tokio::time::sleep(2 * TURN).await;
+            found(1, Basis::Said)
+        };
+        let turns = Turns::new(1);
+        assert!(block_on(turns.take(slow)).is_ok());
+        assert_eq!((turns.first.available_permits(), turns.slow.available_permits()), (1, SLOW_AT_ONCE));
+    }
+
+    #[test]
+    fn all_that_is_lost_is_asked_for_at_once_when_the_servers_answer_again() {
+        let desk = Arc::new(SharedDesk::new(1, Vec::new()));
+        let finder = Finder::new(None, &[], desk);
+        let host =
+            |name: &str| Arc::new(Host { name: name.into(), port: None, transport: None, secure: false });
+        let (lost, asked, known) = (host("lost.test"), host("asked.test"), host("known.test"));
+        finder.want([&lost, &asked, &known].into_iter());
+        let now = Instant::now();
+        for _ in 0..8 {
+            finder.note(&lost, Err(Lost::Failed("silent".into())), now);
+            finder.note(&asked, Err(Lost::Failed("silent".into())), now);
+        }
+        finder.note(&known, found(1, Basis::Said), now);
+        finder.wanted().hosts.get_mut(&asked).unwrap().next = Next::UnderWay;
+        let soon = now + Duration::from_secs(2);
+        let is_due = |host: &Arc<Host>| finder.wanted().hosts[host].next.is_due(soon);
+        finder.hear(Servers::Silent, now);
+        assert!(!is_due(&lost));
+        finder.hear(Servers::Answer, soon);
+        assert!(is_due(&lost));
+        assert!(!is_due(&known) && !is_due(&asked));
+        // It had been asked for before they came back.
+        finder.note(&asked, Err(Lost::Failed("silent".into())), now);
+        assert!(is_due(&asked));
+        finder.note(&lost, Err(Lost::Failed("silent".into())), soon);
+        finder.hear(Servers::Answer, soon);
+        assert!(!is_due(&lost), "its zone alone is silent");
     }
 }

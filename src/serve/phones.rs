@@ -82,8 +82,7 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
     if *transport != Transport::Udp || ours.is_ipv4() != addr.is_ipv4() {
         return None;
     }
-    let (listener, transport) = (ListenerId(stored.listener), Transport::Udp);
-    let from = Peer { transport, addr: source, listener, flow: None, name: None };
+    let from = Peer::at(source, Transport::Udp, ListenerId(stored.listener));
     // A phone that registers by UDP may want its calls by something else.
     let peer = match Transport::of_uri_token(stored.transport.as_bytes())? {
         Transport::Udp => Peer { addr, ..from },
@@ -95,17 +94,9 @@ fn bound(stored: &StoredBinding, listening: &[(Transport, SocketAddr)], now: Now
         }
     };
     let (name, flow) = &stored.instance;
+    let route = stored.path.lines().map(Text::from).collect();
     Some(Binding {
-        contact: Arc::new(Contact {
-            uri: stored.uri.as_str().into(),
-            addr: Some(addr),
-            host: None,
-            name: None,
-            transport: peer.transport,
-            peer: Some(peer),
-            route: stored.path.lines().map(Text::from).collect(),
-            other_flow: None,
-        }),
+        contact: Arc::new(Contact::registered(stored.uri.as_str().into(), peer, route)),
         instance: (!name.is_empty()).then(|| (name.as_str().into(), *flow)),
         params: stored.params.as_str().into(),
         call_id: stored.call_id.as_slice().into(),
@@ -130,36 +121,13 @@ mod tests {
         ];
         let now = crate::engine::clock::Clock::start().read().now;
         for (transport, listener) in [(Transport::Udp, 0), (Transport::Tcp, 1)] {
-            let from = Peer {
-                transport: Transport::Udp,
-                addr: ([192, 0, 2, 1], 40_000).into(),
-                listener: ListenerId(0),
-                flow: None,
-                name: None,
-            };
+            let from = Peer::at(([192, 0, 2, 1], 40_000).into(), Transport::Udp, ListenerId(0));
             let addr = ([192, 0, 2, 1], 5060).into();
             let peer = Peer { transport, addr, listener: ListenerId(listener), ..from };
-            let binding = Binding {
-                contact: Arc::new(Contact {
-                    uri: "sip:alice@192.0.2.1".into(),
-                    addr: Some(addr),
-                    host: None,
-                    name: None,
-                    transport,
-                    peer: Some(peer),
-                    route: Box::default(),
-                    other_flow: None,
-                }),
-                instance: None,
-                params: ";q=0.5".into(),
-                call_id: Box::default(),
-                cseq: 1,
-                from,
-                expires: now.mono + Duration::from_secs(60),
-                registered: now.wall,
-                user_agent: "".into(),
-                silence: Silence::default(),
-            };
+            let expires = now.mono + Duration::from_secs(60);
+            let params = ";q=0.5".into();
+            let bound_there = Binding::at(peer, "sip:alice@192.0.2.1", expires);
+            let binding = Binding { params, from, registered: now.wall, ..bound_there };
             let stored = stored(&binding, 7, now).expect("no connection that it ends with");
             assert_eq!(bound(&stored, &ours, now), Some(binding));
         }

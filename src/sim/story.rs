@@ -190,11 +190,7 @@ impl Call {
     pub fn does(&mut self, name: &str, act: Act) -> &mut Call {
         self.settle();
         let host = self.host(name);
-        let call_id = match name {
-            "caller" => Some(self.call_id.clone()),
-            _ => self.leg_of(name),
-        };
-        if let Some(call_id) = call_id {
+        if let Some(call_id) = self.call_id_of(name) {
             self.world.acts(host, &call_id, &act);
         }
         self
@@ -236,11 +232,7 @@ impl Call {
     pub fn asks(&mut self, name: &str, method: &str, dress: fn(Message) -> Message) -> &mut Call {
         self.settle();
         let host = self.host(name);
-        let call_id = match name {
-            "caller" => Some(self.call_id.clone()),
-            _ => self.leg_of(name),
-        };
-        if let Some(call_id) = call_id {
+        if let Some(call_id) = self.call_id_of(name) {
             self.world.asks(host, &call_id, method, dress);
         }
         self
@@ -420,6 +412,11 @@ impl Call {
         let found = self.world.hosts.iter().position(|host| host.name == name);
         assert!(found.is_some(), "nobody here is called {name}");
         found.unwrap_or_default()
+    }
+
+    /// The Call-ID of what this end is in: its own call, or the last leg to it.
+    fn call_id_of(&self, name: &str) -> Option<String> {
+        if name == "caller" { Some(self.call_id.clone()) } else { self.leg_of(name) }
     }
 
     /// The Call-ID of the last leg to this end.

@@ -24,9 +24,7 @@ impl Core for Relay {
             true => layout::agent_addr(0),
             false => layout::CARRIER,
         };
-        let to =
-            Peer { transport: Transport::Udp, addr: to, listener: ListenerId(0), flow: None, name: None };
-        out.out.send(to, bytes);
+        out.out.send(Peer::at(to, Transport::Udp, ListenerId(0)), bytes);
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -639,7 +639,7 @@ impl World {
 }
 
 fn udp(addr: SocketAddr) -> Peer {
-    Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None, name: None }
+    Peer::at(addr, Transport::Udp, ListenerId(0))
 }
 
 /// The first host whose alarm rings.

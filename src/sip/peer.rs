@@ -81,11 +81,16 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// The far end at an address, by no connection that is open yet.
+    pub const fn at(addr: SocketAddr, transport: Transport, listener: ListenerId) -> Peer {
+        Peer { transport, addr, listener, flow: None, name: None }
+    }
+
     /// A call on that shard of this node, as another call of ours reaches it: no message of it leaves the node. What is
     /// lost on the way is repeated as over UDP.
     pub const fn inside(shard: u8) -> Peer {
         let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), shard as u16);
-        Peer { transport: Transport::Udp, addr, listener: ListenerId::INSIDE, flow: None, name: None }
+        Peer::at(addr, Transport::Udp, ListenerId::INSIDE)
     }
 
     /// The shard of a peer inside this node.

@@ -281,7 +281,7 @@ impl Streams {
         stream: TcpStream,
     ) -> Result<(), NoRoom> {
         let place = self.0.guests.welcome(from.ip())?;
-        let peer = Peer { transport, addr: from, listener, flow: None, name: None };
+        let peer = Peer::at(from, transport, listener);
         let connection = self.enter(peer, Opened::ByThem, place);
         let streams = self.clone();
         let deadline = Instant::now() + self.0.limits.handshake;

@@ -9,9 +9,9 @@ use serde_json::json;
 use strowger::admin::Admin;
 use strowger::admin::metrics::Metrics;
 use strowger::admin::operations::{
-    AgentLine, BindingLine, Captured, Explanation, FailureLine, GatewayLine, GenerationLine, NotCaptured,
-    NotPublished, NotRouted, Operations, Published, Readiness, RegistrationLine, RegistrationState,
-    TrunkLine,
+    AgentLine, BindingLine, Captured, Explanation, FailureLine, Finding, GatewayLine, GenerationLine,
+    NotCaptured, NotPublished, NotRouted, Operations, Published, Readiness, RegistrationLine,
+    RegistrationState, TrunkLine,
 };
 use strowger::call::cdr::{Direction, Role};
 use strowger::call::story::{CallPlace, CallStory, LadderLine, LiveCall, StoryLeg, StoryTimer, Way};
@@ -169,6 +169,17 @@ impl Operations for MadeUp {
     fn measure(&self) -> String {
         metrics::gauge!("strowger_trunk_calls_active", "trunk" => "carrier").set(3.0);
         "strowger_trunk_up{trunk=\"carrier\",gateway=\"0\"} 1\n".to_owned()
+    }
+}
+
+/// What a check finds of an agent's name that nobody has.
+pub fn misspelt() -> Finding {
+    Finding {
+        file: "config/routing/numbers.toml".to_owned(),
+        line: 14,
+        column: 9,
+        message: "agent \"bobb\" does not exist".to_owned(),
+        remedy: "did you mean \"bob\"?".to_owned(),
     }
 }
 

@@ -164,6 +164,19 @@ impl World {
         let question = move |_: &mut Toy, _: Now, out: &mut Effects| send(out, to, &bytes);
         self.node.back().block_on(self.node.shards().ask(shard, question)).unwrap();
     }
+
+    /// Sends long messages to a far end that takes the connection and reads nothing, until the core is told of it.
+    pub fn sends_to_who_does_not_read<Unread>(&self, to: Peer, takes: impl FnOnce() -> Unread) {
+        let long = vec![b'x'; 60_000];
+        self.send(0, to, long.clone());
+        let _unread = takes();
+        let mut sent = 0;
+        while self.seen.try_recv().is_err() {
+            self.send(0, to, long.clone());
+            sent += 1;
+            assert!(sent < 2000, "120 MB and nobody complains");
+        }
+    }
 }
 
 pub fn send(out: &mut Effects, to: Peer, bytes: &[u8]) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hickory_resolver::proto::op::{Message, MessageType, OpCode, ResponseCode};
@@ -20,14 +21,16 @@ pub struct Zone {
     records: Arc<Mutex<Records>>,
     /// How often what was asked for.
     asked: Arc<Mutex<HashMap<Question, usize>>>,
+    dead: Arc<AtomicBool>,
 }
 
 impl Zone {
     pub fn new() -> Zone {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = socket.local_addr().unwrap();
-        let zone = Zone { addr, records: Arc::default(), asked: Arc::default() };
+        let zone = Zone { addr, records: Arc::default(), asked: Arc::default(), dead: Arc::default() };
         let (records, asked) = (Arc::clone(&zone.records), Arc::clone(&zone.asked));
+        let dead = Arc::clone(&zone.dead);
         // It ends with the process: nothing comes to it when the test is over.
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -39,7 +42,7 @@ impl Zone {
                 let mut reply = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
                 reply.metadata.recursion_available = true;
                 reply.add_query(question.clone());
-                if key.0.ends_with(".silent.test.") {
+                if key.0.ends_with(".silent.test.") || dead.load(Ordering::Relaxed) {
                     continue;
                 }
                 let known = records.lock().unwrap();
@@ -55,6 +58,15 @@ impl Zone {
             }
         });
         zone
+    }
+
+    /// It answers to nobody.
+    pub fn dies(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    pub fn comes_back(&self) {
+        self.dead.store(false, Ordering::Relaxed);
     }
 
     pub fn says(&self, name: &str, kind: RecordType, records: Vec<(u32, RData)>) {

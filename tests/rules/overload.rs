@@ -50,13 +50,7 @@ impl Shard {
     }
 
     fn hears(&mut self, message: &Message) -> Vec<Message> {
-        let peer = Peer {
-            transport: Transport::Udp,
-            addr: layout::CARRIER,
-            listener: ListenerId(0),
-            flow: None,
-            name: None,
-        };
+        let peer = Peer::at(layout::CARRIER, Transport::Udp, ListenerId(0));
         self.feed(Input::Received { from: peer, bytes: &message.bytes(), age: Duration::ZERO });
         let sent = self.effects.out.messages().filter_map(|(_, bytes)| Message::parse(bytes).ok()).collect();
         self.effects.out.wire.clear();

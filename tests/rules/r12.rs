@@ -466,13 +466,7 @@ mod one_record {
         let mut call = forward().incoming(DID);
         call.settle();
         let invite = call.messages("caller → us", "INVITE").remove(0).bytes();
-        let peer = Peer {
-            transport: Transport::Udp,
-            addr: layout::CARRIER,
-            listener: ListenerId(0),
-            flow: None,
-            name: None,
-        };
+        let peer = Peer::at(layout::CARRIER, Transport::Udp, ListenerId(0));
         for (age, told) in [(millis(2_001), 503), (millis(1_999), 404)] {
             let mut core =
                 served().cores(1, 7, "[[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.1.1\"]\n").remove(0);

@@ -53,6 +53,17 @@ fn cries(call: &mut Call, uri: &str) -> Vec<u16> {
     heard.iter().map(Message::status).collect()
 }
 
+/// Alice's desk phone is registered, and she talks to who helps.
+fn helped() -> Call {
+    let mut call = town("", "").before_any_call();
+    assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    let mut call = call.ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    call
+}
+
 #[test]
 fn r13_911_goes_out_while_every_limit_is_exhausted_and_the_first_trunk_is_dead() {
     // The one place of `mobile` is taken, and alice is on the phone.
@@ -161,12 +172,7 @@ fn r13_a_trunk_cannot_call_for_help_through_us() {
 
 #[test]
 fn r13_for_half_an_hour_calls_back_ring_plainly() {
-    let mut call = town("", "").before_any_call();
-    assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
-    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
-    let mut call = call.ringing(["gateway1"]);
-    call.answers("gateway1");
-    call.settle();
+    let mut call = helped();
     call.hangs_up("gateway1");
     call.settle();
     // Her number forwards, she wants no calls, and is at that in another call: she rings all the same.
@@ -258,12 +264,7 @@ fn r13_a_trunk_that_says_100_or_answers_with_nothing_to_hear_is_followed_by_the_
 
 #[test]
 fn r13_a_call_back_is_taken_while_the_node_drains() {
-    let mut call = town("", "").before_any_call();
-    assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
-    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
-    let mut call = call.ringing(["gateway1"]);
-    call.answers("gateway1");
-    call.settle();
+    let mut call = helped();
     call.world.drain();
     let mut call = call.dials(DID, Manner::default());
     call.after(seconds(1));

@@ -223,7 +223,7 @@ mod tests {
 
     fn turn(tap: &mut Tap, bytes: &[u8]) {
         let addr = SocketAddr::from(([127, 0, 0, 1], 5060));
-        let peer = Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None, name: None };
+        let peer = Peer::at(addr, Transport::Udp, ListenerId(0));
         tap.received(1, peer, bytes);
         tap.sent(2, peer, bytes);
         tap.hand_over(&mut Vec::new());

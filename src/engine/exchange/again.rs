@@ -2,10 +2,8 @@
 
 use super::challenged::{Answers, Shown};
 use super::slot::{Owner, Slot};
-use super::story::What;
 use super::{Effects, Exchange};
 use crate::call::event::{Fork, LegId};
-use crate::call::story::Way;
 use crate::sip::build::Writer;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::{Method, Name};
@@ -100,8 +98,7 @@ impl Exchange {
         {
             login.shown = Some(Shown { cseq, given });
         }
-        slot.pins += 1;
-        slot.story.say(now.mono, Way::Out, leg, What::Request(method));
+        slot.sent(now.mono, leg, method);
         true
     }
 }

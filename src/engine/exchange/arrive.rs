@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 
 use super::abilities::{Abilities, unsupported};
 use super::challenged::Login;
-use super::dialled::{dialled, emergency_of};
+use super::dialled::{Invited, dialled, emergency_of};
 use super::fault::{Arriving, Reached};
 use super::slot::{CallerSide, Opening, Owner, Rare, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
-use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, binding, names};
+use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, SlotKey, binding, names};
 use crate::call::event::{Event, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
@@ -32,6 +32,16 @@ use crate::time::Now;
 const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
 /// How much of what we do not support a 420 names, in bytes: all of a long `Require` would not fit into a datagram.
 const MAX_UNSUPPORTED: usize = 512;
+
+/// What a call begins with, beside who calls whom.
+struct Beginning {
+    /// Its INVITE's.
+    transaction: transaction::Id,
+    key: SlotKey,
+    opening: Box<Opening>,
+    plan: Box<Plan>,
+    session: Option<Session>,
+}
 
 impl Exchange {
     pub(super) fn received(&mut self, now: Now, from: Peer, bytes: &[u8], age: Duration, out: &mut Effects) {
@@ -116,7 +126,9 @@ impl Exchange {
         };
         let abilities = Abilities::towards(origin.agent().is_some());
         match request.method() {
-            Method::Invite => self.invited(now, from, request, key, age, &origin, out),
+            Method::Invite => {
+                self.invited(now, &Invited { from, invite: request, origin: &origin }, key, age, out)
+            }
             Method::Options if self.draining => {
                 self.refuse_statelessly(from, request, Refusal::Overload, out)
             }
@@ -197,17 +209,8 @@ impl Exchange {
     }
 
     /// An INVITE of a trunk.
-    #[expect(clippy::too_many_arguments, reason = "a request comes with its transaction, sender and age")]
-    fn invited(
-        &mut self,
-        now: Now,
-        from: Peer,
-        invite: &Message<'_>,
-        key: Key,
-        age: Duration,
-        origin: &Origin,
-        out: &mut Effects,
-    ) {
+    fn invited(&mut self, now: Now, came: &Invited<'_>, key: Key, age: Duration, out: &mut Effects) {
+        let &Invited { from, invite, origin } = came;
         // True overload and draining: nothing is kept, no record is written (R12, R14). Nobody who calls for help is
         // sent away (R13).
         let is_too_much = self.draining || age > STALE || !self.has_room() || !self.admits(now);
@@ -215,22 +218,13 @@ impl Exchange {
             return self.refuse_statelessly(from, invite, Refusal::Overload, out);
         }
         self.arriving = Some(Arriving::at(Reached::Sender, origin));
-        self.arrives(now, from, invite, key, age, origin, out);
+        self.arrives(now, came, key, age, out);
         self.arriving = None;
     }
 
     /// An INVITE that there is room for: from here on a fault of ours has its answer and its record.
-    #[expect(clippy::too_many_arguments, reason = "a request comes with its transaction, sender and age")]
-    fn arrives(
-        &mut self,
-        now: Now,
-        from: Peer,
-        invite: &Message<'_>,
-        key: Key,
-        age: Duration,
-        origin: &Origin,
-        out: &mut Effects,
-    ) {
+    fn arrives(&mut self, now: Now, came: &Invited<'_>, key: Key, age: Duration, out: &mut Effects) {
+        let &Invited { from, invite, origin } = came;
         // RFC 3261 §8.1.1.8: exactly one.
         if invite.list(Name::Contact).nth(1).is_some() {
             return self.refuse_statelessly(from, invite, Refusal::Malformed, out);
@@ -261,15 +255,17 @@ impl Exchange {
         self.scratch.clear();
         let head = AnswerHead::of(&mut self.scratch, invite, from.addr);
         self.respond_trying(now, invite, &head, id, out);
-        let arrival = self.arrival(now, invite, origin);
+        let arrival = self.arrival(now, came);
         self.arriving = Some(Arriving::at(Reached::Reading(id), origin));
-        match self.admit(now, invite, origin, hops, &arrival) {
+        match self.admit(now, came, hops, &arrival) {
             Ok((plan, session)) => {
                 let opening = Opening { invite: Kept::of(invite), head, dialog: Box::new(dialog) };
-                self.begin(now, from, invite, id, slot, opening, arrival, plan, session, out);
+                let opening = Box::new(opening);
+                let beginning = Beginning { transaction: id, key: slot, opening, plan, session };
+                self.begin(now, came, beginning, arrival, out);
                 out.notices.push(Notice::SetUp { waited: age });
             }
-            Err(why) => self.refuse_call(now, from, invite, id, &arrival, origin, why, out),
+            Err(why) => self.refuse_call(now, came, id, &arrival, why, out),
         }
     }
 
@@ -307,7 +303,8 @@ impl Exchange {
         self.transactions.respond(now.mono, id, 100, &self.scratch[range], &mut out.out);
     }
 
-    pub(super) fn arrival(&mut self, now: Now, invite: &Message<'_>, origin: &Origin) -> Arrival {
+    pub(super) fn arrival(&mut self, now: Now, came: &Invited<'_>) -> Arrival {
+        let &Invited { invite, origin, .. } = came;
         let text = dialled(invite, origin.reads());
         let number = origin.reads().read_dialled(&text);
         let for_help = origin.agent().and_then(|_| self.table.emergency(&text));
@@ -333,11 +330,11 @@ impl Exchange {
     fn admit(
         &mut self,
         now: Now,
-        invite: &Message<'_>,
-        origin: &Origin,
+        came: &Invited<'_>,
         hops: Option<u32>,
         arrival: &Arrival,
     ) -> Result<(Box<Plan>, Option<Session>), Refusal> {
+        let &Invited { invite, origin, .. } = came;
         if !is_dialable(invite) && !self.calls_for_help(invite, origin) {
             return Err(Refusal::Scheme);
         }
@@ -385,20 +382,16 @@ impl Exchange {
         Ok((Box::new(plan), session))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what an INVITE brings is what a call begins with")]
     fn begin(
         &mut self,
         now: Now,
-        from: Peer,
-        invite: &Message<'_>,
-        id: transaction::Id,
-        key: super::SlotKey,
-        opening: Opening,
+        came: &Invited<'_>,
+        beginning: Beginning,
         arrival: Arrival,
-        plan: Box<Plan>,
-        session: Option<Session>,
         out: &mut Effects,
     ) {
+        let &Invited { from, invite, origin } = came;
+        let Beginning { transaction, key, opening, plan, session } = beginning;
         // An agent's own calls are no loop, nor is a call back to who called for help.
         let may_loop = plan.urgency.is_ordinary();
         let counts = plan.origin.trunk().filter(|_| may_loop).and(arrival.caller.number).zip(plan.did);
@@ -406,11 +399,10 @@ impl Exchange {
         if let Some((number, did)) = counts
             && !self.rings_not_too_often(number, did, &plan, out)
         {
-            self.arriving = Some(Arriving::at(Reached::Reading(id), &plan.origin));
+            self.arriving = Some(Arriving::at(Reached::Reading(transaction), origin));
             self.desk.ringing_ended(number, did);
-            self.desk.leave(&plan.origin, &plan.urgency, now.mono);
-            let why = Refusal::TooManyRinging;
-            return self.refuse_call(now, from, invite, id, &arrival, &plan.origin, why, out);
+            self.desk.leave(origin, &plan.urgency, now.mono);
+            return self.refuse_call(now, came, transaction, &arrival, Refusal::TooManyRinging, out);
         }
         let mut side = Side::new(invite.cseq());
         side.session = session;
@@ -431,10 +423,10 @@ impl Exchange {
         self.slots.insert(Box::new(Slot {
             key,
             call: Some(Box::new(Call::new(arrival, plan))),
-            opening: Some(Box::new(opening)),
+            opening: Some(opening),
             caller: CallerSide {
                 side,
-                transaction: id,
+                transaction,
                 peer: from,
                 call_id: invite.call_id().into(),
                 remote_tag: invite.from().tag().unwrap_or_default().into(),
@@ -475,18 +467,16 @@ impl Exchange {
     }
 
     /// Refuses a call that exists: its record is written (R12).
-    #[expect(clippy::too_many_arguments, reason = "a refusal is answered, counted and recorded")]
     pub(super) fn refuse_call(
         &mut self,
         now: Now,
-        from: Peer,
-        invite: &Message<'_>,
+        came: &Invited<'_>,
         id: transaction::Id,
         arrival: &Arrival,
-        origin: &Origin,
         why: Refusal,
         out: &mut Effects,
     ) {
+        let &Invited { from, invite, origin } = came;
         out.mark(|| begins(arrival, invite));
         self.rejected.count(why.label());
         let code = match origin.trunk() {
@@ -532,21 +522,8 @@ impl Exchange {
         };
         let owner = self.transactions.owner(invite).unwrap_or(Owner::Nobody);
         let Ok(id) = self.transactions.accept(now.mono, key, cancel, from, Owner::Nobody) else { return };
-        let tag = match owner {
-            Owner::Caller(slot) => names::tag(slot, LegId::CALLER, 0),
-            Owner::Asked(slot, leg) => names::tag(slot, leg, 0),
-            Owner::Leg(..)
-            | Owner::Passed(..)
-            | Owner::Offered(..)
-            | Owner::Withdrawn(..)
-            | Owner::Notified(..)
-            | Owner::Refresh(..)
-            | Owner::KeepAlive(..)
-            | Owner::Pracked(..)
-            | Owner::Leaving(..)
-            | Owner::Ask(_)
-            | Owner::Nobody => names::tag(super::SlotKey { index: 0, nonce: 0 }, LegId::CALLER, 0),
-        };
+        let (slot, leg) = owner.place().unwrap_or((SlotKey { index: 0, nonce: 0 }, LegId::CALLER));
+        let tag = names::tag(slot, leg, 0);
         self.scratch.clear();
         let range =
             build::answer(&mut self.scratch, cancel, from.addr, 200, build::phrase(200), Some(&tag)).end();
@@ -577,7 +554,7 @@ impl Exchange {
         }
     }
 
-    pub(super) fn say(&mut self, now: Now, key: super::SlotKey, way: Way, leg: LegId, what: What) {
+    pub(super) fn say(&mut self, now: Now, key: SlotKey, way: Way, leg: LegId, what: What) {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.story.say(now.mono, way, leg, what);
         }

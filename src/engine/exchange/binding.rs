@@ -63,6 +63,23 @@ impl PartialEq for Silence {
 }
 
 impl Binding {
+    /// Of a phone that is reached where it registered from, for the tests of who keeps bindings.
+    #[cfg(test)]
+    pub fn at(peer: Peer, uri: &str, expires: Instant) -> Binding {
+        Binding {
+            contact: Arc::new(Contact::registered(uri.into(), peer, Box::default())),
+            instance: None,
+            params: "".into(),
+            call_id: Box::default(),
+            cseq: 1,
+            from: peer,
+            expires,
+            registered: Wall(0),
+            user_agent: "".into(),
+            silence: Silence::default(),
+        }
+    }
+
     /// Where OPTIONS keep the way open: over UDP through a NAT, which forgets it in half a minute or so. That is where
     /// the Contact is not what the REGISTER came from, and no proxy stands between.
     ///

@@ -30,19 +30,17 @@ impl Exchange {
     }
 
     /// A leg's own progress, in the dialog that stands for it (R4).
-    #[expect(clippy::too_many_arguments, reason = "a leg's progress names its dialog")]
     pub(super) fn progress_to_caller(
         &mut self,
         now: Now,
         key: SlotKey,
         code: u16,
-        leg: LegId,
-        fork: Fork,
+        of: (LegId, Fork),
         body: Option<Body>,
         out: &mut Effects,
     ) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let tag = tag_number(slot, leg, fork);
+        let tag = tag_number(slot, of);
         self.provisional(now, key, code, tag, body, out);
     }
 
@@ -143,13 +141,12 @@ impl Exchange {
         &mut self,
         now: Now,
         key: SlotKey,
-        leg: LegId,
-        fork: Fork,
+        of: (LegId, Fork),
         body: Option<Body>,
         out: &mut Effects,
     ) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let tag = tag_number(slot, leg, fork);
+        let tag = tag_number(slot, of);
         self.accept_when_pracked(now, key, tag, body, out);
     }
 
@@ -263,12 +260,12 @@ impl Waiting {
 }
 
 /// The To tag that stands for a leg's dialog: the first SDP takes the tag of the 180s before it (R4).
-fn tag_number(slot: &mut Slot, leg: LegId, fork: Fork) -> u8 {
+fn tag_number(slot: &mut Slot, of: (LegId, Fork)) -> u8 {
     let tags = &mut slot.caller.tags;
-    let known = tags.iter().position(|tag| *tag == (leg, fork));
+    let known = tags.iter().position(|tag| *tag == of);
     let at = known.unwrap_or_else(|| {
         if tags.len() < MAX_TAGS {
-            tags.push((leg, fork));
+            tags.push(of);
         }
         tags.len() - 1
     });

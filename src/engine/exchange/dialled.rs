@@ -7,9 +7,17 @@ use crate::call::caller;
 use crate::number::E164;
 use crate::routing::{Agent, DidFrom, Origin, Plan, Trunk};
 use crate::sip::header::Name;
+use crate::sip::peer::Peer;
 use crate::sip::uri::Address;
 use crate::sip::wire::Message;
 use crate::time::Now;
+
+/// An INVITE outside a dialog, and who sent it.
+pub(super) struct Invited<'m> {
+    pub from: Peer,
+    pub invite: &'m Message<'m>,
+    pub origin: &'m Origin,
+}
 
 impl Exchange {
     /// Whether it is an agent's call to an emergency number (R13).

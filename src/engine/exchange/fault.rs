@@ -1,5 +1,6 @@
 //! A panic was caught: what it was in ends, with its record, and nothing else does (R12).
 
+use super::dialled::Invited;
 use super::slot::{Owner, Stage};
 use super::switchboard::Switchboard;
 use super::{Effects, Exchange, SlotKey};
@@ -62,7 +63,8 @@ impl Exchange {
             if let Some((from, bytes)) = message
                 && let Ok(invite) = Message::parse(bytes)
             {
-                self.refuse_by_fault(now, from, &invite, (reached, &origin), out);
+                let came = Invited { from, invite: &invite, origin: &origin };
+                self.refuse_by_fault(now, &came, reached, out);
             }
         }
     }
@@ -85,14 +87,8 @@ impl Exchange {
 
     /// The INVITE became no call: its 500 and its record, from the message itself, since the ordinary call leaves
     /// nothing here for it.
-    fn refuse_by_fault(
-        &mut self,
-        now: Now,
-        from: Peer,
-        invite: &Message<'_>,
-        (reached, origin): (Reached, &Origin),
-        out: &mut Effects,
-    ) {
+    fn refuse_by_fault(&mut self, now: Now, came: &Invited<'_>, reached: Reached, out: &mut Effects) {
+        let &Invited { from, invite, .. } = came;
         let id = match reached {
             Reached::Transaction(id) | Reached::Reading(id) => id,
             Reached::Sender => match self.take_in(now, from, invite) {
@@ -101,11 +97,11 @@ impl Exchange {
             },
         };
         let arrival = match reached {
-            Reached::Reading(_) => self.arrival(now, invite, origin),
+            Reached::Reading(_) => self.arrival(now, came),
             // It may be just this that failed.
             Reached::Sender | Reached::Transaction(_) => self.unread(now, invite),
         };
-        self.refuse_call(now, from, invite, id, &arrival, origin, Refusal::Fault, out);
+        self.refuse_call(now, came, id, &arrival, Refusal::Fault, out);
     }
 
     /// A transaction and the record's slot. None: there is no room.

@@ -11,10 +11,10 @@ use super::errand::{Ask, AskKey, Errand, Probe, Round};
 use super::names::SlotKey;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::event::LegId;
-use crate::call::leg::Destination;
+use crate::call::leg::{Destination, Exit, Leg};
 use crate::engine::hosts::Hop;
 use crate::engine::trunks::{Failure, Sign};
-use crate::routing::{Gateway, Trunk};
+use crate::routing::{Gateway, Host, Trunk};
 use crate::sip::build::Writer;
 use crate::sip::dialog::Ways;
 use crate::sip::header::{Method, Name};
@@ -255,15 +255,8 @@ impl Exchange {
 
     fn gateway_seen(&mut self, now: Now, key: SlotKey, leg: LegId, sign: Sign, out: &mut Effects) {
         let call = self.slots.get(key).and_then(|slot| slot.call.as_deref());
-        let Some(Destination::Gateway { trunk, exits, .. }) =
-            call.and_then(|call| call.leg(leg)).map(|leg| &leg.to)
-        else {
-            return;
-        };
-        let Some(exit) = exits.current() else { return };
-        let host = trunk.gateways.get(usize::from(exit.gateway)).and_then(|gateway| gateway.host.as_ref());
-        if let Some((host, addr)) = host.zip(exit.addr) {
-            let hop = (addr, exit.transport);
+        let Some((trunk, exit)) = call.and_then(|call| call.leg(leg)).and_then(exit_of) else { return };
+        if let Some((host, hop)) = named_hop(trunk, exit) {
             match sign {
                 Sign::Alive => self.desk.hosts().lives(host, hop),
                 // Its gateway has another address.
@@ -277,15 +270,10 @@ impl Exchange {
     /// A call's INVITE had no answer at all at one address of a host: the next calls begin elsewhere.
     pub(super) fn exit_silent(&self, now: Now, key: SlotKey, leg: LegId) {
         let call = self.slots.get(key).and_then(|slot| slot.call.as_deref());
-        let Some(Destination::Gateway { trunk, exits, .. }) =
-            call.and_then(|call| call.leg(leg)).filter(|leg| leg.is_live()).map(|leg| &leg.to)
-        else {
-            return;
-        };
-        let Some(exit) = exits.current() else { return };
-        let host = trunk.gateways.get(usize::from(exit.gateway)).and_then(|gateway| gateway.host.as_ref());
-        if let Some((host, addr)) = host.zip(exit.addr) {
-            let hop = (addr, exit.transport);
+        let leg = call.and_then(|call| call.leg(leg)).filter(|leg| leg.is_live());
+        if let Some((trunk, exit)) = leg.and_then(exit_of)
+            && let Some((host, hop)) = named_hop(trunk, exit)
+        {
             self.desk.hosts().failed(host, hop, now.mono);
         }
     }
@@ -307,4 +295,18 @@ impl Exchange {
             }));
         }
     }
+}
+
+/// Where a leg's INVITE leaves a trunk.
+fn exit_of(leg: &Leg) -> Option<(&Arc<Trunk>, &Exit)> {
+    match &leg.to {
+        Destination::Gateway { trunk, exits, .. } => Some((trunk, exits.current()?)),
+        Destination::Phone { .. } | Destination::Inside(_) => None,
+    }
+}
+
+/// The host of an exit's gateway, where it has a name, and at which of its addresses that exit is.
+fn named_hop<'t>(trunk: &'t Trunk, exit: &Exit) -> Option<(&'t Arc<Host>, Hop)> {
+    let host = trunk.gateways.get(usize::from(exit.gateway))?.host.as_ref()?;
+    Some((host, (exit.addr?, exit.transport)))
 }

@@ -38,20 +38,8 @@ impl Exchange {
     /// The call whose INVITE this CANCEL is for.
     fn cancelled(&self, cancel: &Message<'_>) -> Option<SlotKey> {
         let Meeting::Cancel { invite, .. } = self.transactions.meet(cancel) else { return None };
-        match self.transactions.owner(invite?)? {
-            Owner::Caller(key) => Some(key),
-            Owner::Asked(..)
-            | Owner::Leg(..)
-            | Owner::Passed(..)
-            | Owner::Offered(..)
-            | Owner::Withdrawn(..)
-            | Owner::Notified(..)
-            | Owner::Refresh(..)
-            | Owner::KeepAlive(..)
-            | Owner::Pracked(..)
-            | Owner::Leaving(..)
-            | Owner::Ask(_)
-            | Owner::Nobody => None,
-        }
+        // One within a dialog ends no ringing.
+        let Owner::Caller(key) = self.transactions.owner(invite?)? else { return None };
+        Some(key)
     }
 }

@@ -9,13 +9,11 @@ use super::carry::goes_along;
 use super::challenged::{Answers, Login, Shown};
 use super::names::CallIdText;
 use super::slot::{CalledSide, Owner, Side, Special, Stage};
-use super::story::What;
 use super::{Effects, Exchange, Mark, Settings, SlotKey, names};
 use crate::call::Invitation;
 use crate::call::event::{Event, LegEvent, LegId};
 use crate::call::leg::{Destination, Leg};
 use crate::call::presentation::Presentation;
-use crate::call::story::Way;
 use crate::sip::build::Writer;
 use crate::sip::dialog::Ways;
 use crate::sip::header::{Method, Name};
@@ -133,9 +131,7 @@ impl Exchange {
         }
         let bytes = &self.scratch[range];
         self.transactions.send(now.mono, transaction, Method::Invite, bytes, peer, &mut out.out);
-        slot.story.say(now.mono, Way::Out, id, What::Request(Method::Invite));
         out.mark(|| Mark::Leg { call: call.arrival.id.clone(), call_id: call_id.into() });
-        slot.pins += 1;
         side.called(transaction, call_id, peer, cseq, min_se);
         if invitation.offer.is_none() {
             side.special.get_or_insert_default().delayed = true;
@@ -146,6 +142,7 @@ impl Exchange {
         if let Some(login) = side.login() {
             login.shown = Some(Shown { cseq, given });
         }
+        slot.sent(now.mono, id, Method::Invite);
         true
     }
 }
@@ -356,6 +353,6 @@ impl Ways for Settings {
         let at = self.listeners.iter().position(|listener| {
             listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4()
         })?;
-        Some(Peer { transport, addr, listener: ListenerId(u8::try_from(at).ok()?), flow: None, name: None })
+        Some(Peer::at(addr, transport, ListenerId(u8::try_from(at).ok()?)))
     }
 }

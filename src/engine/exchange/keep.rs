@@ -109,9 +109,8 @@ impl Exchange {
         side.refresh = Some((transaction, method));
         let end = side.refreshed + session.lasts();
         self.transactions.send(now.mono, transaction, method, &self.scratch[range], peer, &mut out.out);
-        slot.pins += 1;
         slot.story.say(now.mono, Way::Here, leg, What::Turn("Session"));
-        slot.story.say(now.mono, Way::Out, leg, What::Request(method));
+        slot.sent(now.mono, leg, method);
         // Should nothing but a 100 come back: the session ends where it would have ended.
         self.arm(key, Wake::Session(leg), end);
     }
@@ -190,16 +189,9 @@ impl Exchange {
         let host = self.settings.host_of(&*self.desk, peer);
         self.scratch.clear();
         let range = dialog.request(&mut self.scratch, Method::Options, branch.as_ref(), &host).end();
-        self.transactions.send(
-            now.mono,
-            transaction,
-            Method::Options,
-            &self.scratch[range],
-            peer,
-            &mut out.out,
-        );
-        slot.pins += 1;
-        slot.story.say(now.mono, Way::Out, leg, What::Request(Method::Options));
+        let bytes = &self.scratch[range];
+        self.transactions.send(now.mono, transaction, Method::Options, bytes, peer, &mut out.out);
+        slot.sent(now.mono, leg, Method::Options);
     }
 
     pub(super) fn kept_alive(&mut self, now: Now, key: SlotKey, leg: LegId, code: u16, out: &mut Effects) {

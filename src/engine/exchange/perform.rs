@@ -33,13 +33,13 @@ impl Exchange {
             Action::Ring => self.ring_caller(now, key, out),
             Action::Announce => self.announce(key, out),
             Action::Progress { code, leg, fork, body } => {
-                self.progress_to_caller(now, key, code, leg, fork, body, out);
+                self.progress_to_caller(now, key, code, (leg, fork), body, out);
             }
-            Action::Accept { leg, fork, body } => self.accept_caller(now, key, leg, fork, body, out),
+            Action::Accept { leg, fork, body } => self.accept_caller(now, key, (leg, fork), body, out),
             Action::Refuse { code, q850 } => self.refuse_caller(now, key, code, q850, out),
             Action::PassOn { leg, method, body } => self.pass_on(now, key, leg, method, body, out),
             Action::Reply { leg, method, code, body } => {
-                self.reply(now, key, leg, method, code, body.as_ref(), out)
+                self.reply(now, key, (leg, method), code, body.as_ref(), out)
             }
             Action::Offer { leg, body } => self.offer(now, key, leg, &body, out),
             Action::Withdraw(leg) => self.withdraw(now, key, leg, out),
@@ -219,18 +219,15 @@ impl Exchange {
         {
             asked.passed = Some(transaction);
         }
-        slot.pins += 1;
-        slot.story.say(now.mono, Way::Out, leg, What::Request(method));
+        slot.sent(now.mono, leg, method);
     }
 
     /// Answers the request that a side sent within its dialog.
-    #[expect(clippy::too_many_arguments, reason = "an answer names its request and place")]
     pub(super) fn reply(
         &mut self,
         now: Now,
         key: SlotKey,
-        leg: LegId,
-        method: Method,
+        (leg, method): (LegId, Method),
         code: u16,
         body: Option<&Body>,
         out: &mut Effects,
@@ -332,7 +329,7 @@ impl Exchange {
                 (false, true) => 491,
                 (false, false) => 480,
             };
-            self.reply(now, key, asker, method, code, None, out);
+            self.reply(now, key, (asker, method), code, None, out);
         }
     }
 
@@ -365,7 +362,7 @@ impl Exchange {
             if let Some(passed) = passed.filter(|_| method == Method::Invite) {
                 self.transactions.cancel(now.mono, passed, None, &mut out.out);
             }
-            self.reply(now, key, leg, method, 487, None, out);
+            self.reply(now, key, (leg, method), 487, None, out);
         }
     }
 

@@ -3,11 +3,12 @@
 
 use smallvec::SmallVec;
 
-use super::abilities::{Abilities, unsupported};
+use super::abilities::Abilities;
 use super::dialled::emergency_of;
 use super::perform::glare_pause;
 use super::slot::{Owner, Referral, Subscription, Wake};
 use super::story::What;
+use super::within::{Within, unfit};
 use super::{Effects, Exchange, Notice, SlotKey, write_contact};
 use crate::call::event::{Event, LegId, Timer};
 use crate::call::refusal::Refusal;
@@ -17,8 +18,6 @@ use crate::routing::is_service;
 use crate::sip::body::Body;
 use crate::sip::build;
 use crate::sip::header::{Method, Name};
-use crate::sip::peer::Peer;
-use crate::sip::transaction::Key;
 use crate::sip::uri::{Address, Scheme, Uri, unescaped};
 use crate::sip::wire::{Kept, Message};
 use crate::time::Now;
@@ -40,35 +39,26 @@ struct ReferTo {
 }
 
 impl Exchange {
-    #[expect(clippy::too_many_arguments, reason = "a request names its transaction and place")]
-    pub(super) fn referred(
-        &mut self,
-        now: Now,
-        from: Peer,
-        refer: &Message<'_>,
-        key: Key,
-        slot: SlotKey,
-        leg: LegId,
-        out: &mut Effects,
-    ) {
+    pub(super) fn referred(&mut self, now: Now, at: &Within<'_>, out: &mut Effects) {
+        let &Within { request: refer, slot, leg, .. } = at;
         let call = self.slots.get(slot).and_then(|slot| slot.call.as_deref());
         let Some(call) = call else {
-            return self.answer_once(now, from, refer, key, slot, leg, 481, out);
+            return self.answer_once(now, at, 481, out);
         };
         let Some(agent) = call.agent_of(leg).cloned() else {
-            return self.answer_once(now, from, refer, key, slot, leg, 403, out);
+            return self.answer_once(now, at, 403, out);
         };
         let may = call.may_refer(leg);
         if let Some(why) = unfit(refer, Abilities::towards(true)) {
-            return self.refuse_within(now, from, refer, key, slot, leg, why, out);
+            return self.refuse_within(now, at, why, out);
         }
         let to = match read_refer_to(refer) {
             Ok(to) => to,
-            Err(why) => return self.refuse_within(now, from, refer, key, slot, leg, why, out),
+            Err(why) => return self.refuse_within(now, at, why, out),
         };
         // RFC 3261 §21.4.27: one is pending within this dialog, or its INVITE is.
         if !may {
-            return self.answer_once(now, from, refer, key, slot, leg, 491, out);
+            return self.answer_once(now, at, 491, out);
         }
         let draw = (self.names.draw() >> 32) as u32;
         let shows = self.table.shown_of(&agent);
@@ -89,9 +79,9 @@ impl Exchange {
             },
         };
         if let Err(Refusal::Malformed) = to {
-            return self.refuse_within(now, from, refer, key, slot, leg, Refusal::Malformed, out);
+            return self.refuse_within(now, at, Refusal::Malformed, out);
         }
-        if !self.accept_refer(now, from, refer, key, slot, leg, out) {
+        if !self.accept_refer(now, at, out) {
             return;
         }
         if let Some(help) = help {
@@ -103,20 +93,8 @@ impl Exchange {
 
     /// 202, and the subscription that it makes (RFC 3515 §2.4.4), unless the agent wants none (RFC 4488). False: there
     /// is no room for its transaction.
-    #[expect(clippy::too_many_arguments, reason = "a request names its transaction and place")]
-    fn accept_refer(
-        &mut self,
-        now: Now,
-        from: Peer,
-        refer: &Message<'_>,
-        key: Key,
-        slot: SlotKey,
-        leg: LegId,
-        out: &mut Effects,
-    ) -> bool {
-        let Ok(id) = self.transactions.accept(now.mono, key, refer, from, Owner::Nobody) else {
-            return false;
-        };
+    fn accept_refer(&mut self, now: Now, at: &Within<'_>, out: &mut Effects) -> bool {
+        let &Within { from, request: refer, slot, leg, .. } = at;
         let wants_none = refer.head().all_named("Refer-Sub").any(|value| {
             let value = value.split(|byte| *byte == b';').next().unwrap_or_default();
             value.trim_ascii().eq_ignore_ascii_case(b"false")
@@ -124,15 +102,15 @@ impl Exchange {
         let dialog = self.slots.get_mut(slot).and_then(|slot| slot.dialog_of(leg));
         let scheme = dialog.map_or(Scheme::Sip, |dialog| dialog.scheme());
         let host = self.settings.host_of(&*self.desk, from);
-        self.scratch.clear();
-        let mut w = build::answer(&mut self.scratch, refer, from.addr, 202, build::phrase(202), None);
-        write_contact(&mut w, scheme, from.transport, &host);
-        if wants_none {
-            w.header("Refer-Sub", b"false");
+        let accepted = self.answer_within(now, at, 202, out, |w| {
+            write_contact(w, scheme, from.transport, &host);
+            if wants_none {
+                w.header("Refer-Sub", b"false");
+            }
+        });
+        if !accepted {
+            return false;
         }
-        let range = w.end();
-        self.transactions.respond(now.mono, id, 202, &self.scratch[range], &mut out.out);
-        self.say(now, slot, Way::Out, leg, What::Response(202, Method::Refer));
         let mut before = self.referrals.remove(&slot).map(|referral| referral.senders).unwrap_or_default();
         // RFC 3515 §2.4.6: those after the first of a dialog are told apart by the CSeq of their REFER.
         let id = before.contains(&leg).then_some(refer.cseq());
@@ -190,16 +168,9 @@ impl Exchange {
         };
         let fragment = Body::new(SIPFRAG, fragment(code, q850, why).as_bytes());
         let range = w.body(fragment.header_lines(), fragment.bytes());
-        self.transactions.send(
-            now.mono,
-            transaction,
-            Method::Notify,
-            &self.scratch[range],
-            peer,
-            &mut out.out,
-        );
-        slot.pins += 1;
-        slot.story.say(now.mono, Way::Out, by, What::Request(Method::Notify));
+        let bytes = &self.scratch[range];
+        self.transactions.send(now.mono, transaction, Method::Notify, bytes, peer, &mut out.out);
+        slot.sent(now.mono, by, Method::Notify);
         if let Some(referral) = self.referrals.get_mut(&key).filter(|_| !is_last) {
             referral.dialog = kept;
         }
@@ -248,16 +219,9 @@ impl Exchange {
         side.invite_seq = dialog.local_seq();
         side.asked_for_offer = false;
         side.refresh = Some((transaction, Method::Invite));
-        self.transactions.send(
-            now.mono,
-            transaction,
-            Method::Invite,
-            &self.scratch[range],
-            peer,
-            &mut out.out,
-        );
-        slot.pins += 1;
-        slot.story.say(now.mono, Way::Out, leg, What::Request(Method::Invite));
+        let bytes = &self.scratch[range];
+        self.transactions.send(now.mono, transaction, Method::Invite, bytes, peer, &mut out.out);
+        slot.sent(now.mono, leg, Method::Invite);
         true
     }
 
@@ -299,18 +263,6 @@ impl Exchange {
     /// What a side is told that we can.
     pub(super) fn abilities(&self, key: SlotKey, leg: LegId) -> Abilities {
         self.slots.get(key).map_or(Abilities::towards(false), |slot| slot.abilities(leg))
-    }
-}
-
-/// What forbids a request within a dialog, whatever it wants.
-pub(super) fn unfit(request: &Message<'_>, abilities: Abilities) -> Option<Refusal> {
-    if unsupported(request, abilities).next().is_some() {
-        return Some(Refusal::Extension);
-    }
-    match request.max_forwards() {
-        Ok(Some(0)) => Some(Refusal::TooManyHops),
-        Ok(_) => None,
-        Err(_) => Some(Refusal::Malformed),
     }
 }
 

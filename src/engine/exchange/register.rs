@@ -171,16 +171,7 @@ impl Exchange {
             return Err(Refusal::ForeignContact);
         }
         Ok(Binding {
-            contact: Arc::new(Contact {
-                uri: uri.into(),
-                addr: Some(peer.addr),
-                host: None,
-                name: None,
-                transport: peer.transport,
-                peer: Some(peer),
-                route: path.into(),
-                other_flow: None,
-            }),
+            contact: Arc::new(Contact::registered(uri.into(), peer, path.into())),
             instance: wish.instance.map(|(name, flow)| (name.into(), flow)),
             params: further(&wish.address, wish.instance.is_some()).into(),
             call_id: request.call_id().into(),

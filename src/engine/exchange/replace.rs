@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use super::abilities::Abilities;
-use super::refer::unfit;
 use super::slot::{Asked, CalledSide, Owner, Stage};
 use super::story::What;
+use super::within::unfit;
 use super::{Effects, Exchange, SlotKey, names};
 use crate::call::caller;
 use crate::call::event::{Event, Inside, LegId};

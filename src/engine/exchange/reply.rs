@@ -27,6 +27,14 @@ const MAX_FORKS: usize = 16;
 /// How many Contacts of a 3xx are looked at.
 const MAX_CONTACTS: usize = 8;
 
+/// A response to a leg's INVITE: whose, and where it came from.
+struct Heard<'m> {
+    key: SlotKey,
+    leg: LegId,
+    from: Peer,
+    response: &'m Message<'m>,
+}
+
 impl Exchange {
     pub(super) fn response(&mut self, now: Now, from: Peer, response: &Message<'_>, out: &mut Effects) {
         // More than one Via: it was meant for somebody else (RFC 3261 §8.1.3.3).
@@ -49,9 +57,10 @@ impl Exchange {
         match owner {
             Owner::Leg(key, leg) => {
                 self.gateway_answered(now, key, leg, code, out);
+                let heard = Heard { key, leg, from, response };
                 match kind {
-                    Response::Provisional => self.leg_progress(now, key, leg, from, response, out),
-                    Response::Success { .. } => self.leg_answered(now, key, leg, from, response, out),
+                    Response::Provisional => self.leg_progress(now, &heard, out),
+                    Response::Success { .. } => self.leg_answered(now, &heard, out),
                     Response::Failure => self.leg_refused(now, key, leg, id, response, out),
                 }
             }
@@ -79,15 +88,8 @@ impl Exchange {
         }
     }
 
-    fn leg_progress(
-        &mut self,
-        now: Now,
-        key: SlotKey,
-        leg: LegId,
-        from: Peer,
-        response: &Message<'_>,
-        out: &mut Effects,
-    ) {
+    fn leg_progress(&mut self, now: Now, heard: &Heard<'_>, out: &mut Effects) {
+        let &Heard { key, leg, response, .. } = heard;
         let code = response.status();
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
         // A leg that has ended gets no PRACK (R4).
@@ -101,7 +103,7 @@ impl Exchange {
                 let Some(at) = side.fork_of(tag) else { return };
                 if response.has_token(Name::Require, "100rel")
                     && let Some(rseq) = response.number(Name::RSeq)
-                    && !self.prack(now, key, leg, at, rseq, from, response, out)
+                    && !self.prack(now, heard, at, rseq, out)
                 {
                     return;
                 }
@@ -115,18 +117,8 @@ impl Exchange {
     }
 
     /// Acknowledges a reliable response; false when it is a repetition or out of order (RFC 3262 §4).
-    #[expect(clippy::too_many_arguments, reason = "a PRACK names its response, dialog and leg")]
-    fn prack(
-        &mut self,
-        now: Now,
-        key: SlotKey,
-        leg: LegId,
-        fork: Fork,
-        rseq: u32,
-        from: Peer,
-        response: &Message<'_>,
-        out: &mut Effects,
-    ) -> bool {
+    fn prack(&mut self, now: Now, heard: &Heard<'_>, fork: Fork, rseq: u32, out: &mut Effects) -> bool {
+        let &Heard { key, leg, from, response } = heard;
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return false };
         let (cseq, pin) = (side.side.invite_seq, side.pin());
         let Some(seen) = side.forks.get_mut(usize::from(fork.0)) else { return false };
@@ -150,30 +142,16 @@ impl Exchange {
         let rack = format!("{rseq} {cseq} INVITE");
         w.header(Name::RAck, rack.as_bytes());
         let range = w.end();
-        self.transactions.send(
-            now.mono,
-            transaction,
-            Method::Prack,
-            &self.scratch[range],
-            peer,
-            &mut out.out,
-        );
+        let bytes = &self.scratch[range];
+        self.transactions.send(now.mono, transaction, Method::Prack, bytes, peer, &mut out.out);
         if let Some(slot) = self.slots.get_mut(key) {
-            slot.pins += 1;
-            slot.story.say(now.mono, Way::Out, leg, What::Request(Method::Prack));
+            slot.sent(now.mono, leg, Method::Prack);
         }
         true
     }
 
-    fn leg_answered(
-        &mut self,
-        now: Now,
-        key: SlotKey,
-        leg: LegId,
-        from: Peer,
-        response: &Message<'_>,
-        out: &mut Effects,
-    ) {
+    fn leg_answered(&mut self, now: Now, heard: &Heard<'_>, out: &mut Effects) {
+        let &Heard { key, leg, from, response } = heard;
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
         let delayed = side.is_delayed();
         let Some(fork) = side.fork_of(response.to().tag().unwrap_or_default()) else { return };
@@ -211,9 +189,9 @@ impl Exchange {
             // Another branch of a far side that forked answered too, or a leg that we gave up.
             Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone => {
                 let why = self.why_unwanted(key);
-                self.end_stray(now, key, leg, from, response, &why, out);
+                self.end_stray(now, heard, &why, out);
             }
-            Stage::Abandoned(why) => self.end_stray(now, key, leg, from, response, &why, out),
+            Stage::Abandoned(why) => self.end_stray(now, heard, &why, out),
         }
     }
 
@@ -238,17 +216,8 @@ impl Exchange {
     }
 
     /// A 2xx that joins nobody: ACK (refusing its offer), and BYE (R5).
-    #[expect(clippy::too_many_arguments, reason = "a dialog is made only to be ended")]
-    fn end_stray(
-        &mut self,
-        now: Now,
-        key: SlotKey,
-        leg: LegId,
-        from: Peer,
-        response: &Message<'_>,
-        why: &Why,
-        out: &mut Effects,
-    ) {
+    fn end_stray(&mut self, now: Now, heard: &Heard<'_>, why: &Why, out: &mut Effects) {
+        let &Heard { key, leg, from, response } = heard;
         let body = Body::of(response);
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
         let delayed = side.is_delayed();

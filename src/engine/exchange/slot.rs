@@ -7,9 +7,10 @@ use super::abilities::Abilities;
 use super::challenged::Login;
 use super::errand::AskKey;
 use super::names::{CallIdText, SlotKey};
-use super::story::Story;
+use super::story::{Story, What};
 use crate::call::Call;
 use crate::call::event::{Fork, LegId, Timer, Why};
+use crate::call::story::Way;
 use crate::sip::body::Body;
 use crate::sip::build::AnswerHead;
 use crate::sip::dialog::Dialog;
@@ -409,6 +410,12 @@ impl Slot {
     pub fn abilities(&self, leg: LegId) -> Abilities {
         let agent = self.call.as_deref().and_then(|call| call.agent_of(leg));
         Abilities::towards(agent.is_some())
+    }
+
+    /// A request of ours has left for a side: what comes of it is waited for.
+    pub fn sent(&mut self, now: Instant, leg: LegId, method: Method) {
+        self.pins += 1;
+        self.story.say(now, Way::Out, leg, What::Request(method));
     }
 
     /// Nothing can come to it any more.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
+use super::abilities::{Abilities, unsupported};
 use super::arrive::write_refusal;
-use super::refer::unfit;
 use super::slot::{Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
@@ -11,7 +11,7 @@ use crate::call::event::{Event, Gone, LegId};
 use crate::call::refusal::Refusal;
 use crate::call::story::Way;
 use crate::sip::body::Body;
-use crate::sip::build;
+use crate::sip::build::{self, Writer};
 use crate::sip::header::{Method, Name};
 use crate::sip::peer::Peer;
 use crate::sip::session::Session;
@@ -44,6 +44,15 @@ impl Place {
     }
 }
 
+/// A request within a dialog of ours: where it came from, its place among transactions, and whose dialog it is.
+pub(super) struct Within<'m> {
+    pub from: Peer,
+    pub request: &'m Message<'m>,
+    pub key: Key,
+    pub slot: SlotKey,
+    pub leg: LegId,
+}
+
 impl Exchange {
     pub(super) fn within(
         &mut self,
@@ -55,13 +64,14 @@ impl Exchange {
     ) {
         let place = self.place_of(request);
         self.working = place.slot();
-        let (slot, leg) = match place {
-            Place::In(slot, leg) => (slot, leg),
+        let at = |slot, leg| Within { from, request, key, slot, leg };
+        let at = match place {
+            Place::In(slot, leg) => at(slot, leg),
             Place::Late(slot, leg) => {
                 self.say(now, slot, Way::In, leg, What::Request(request.method()));
-                return self.answer_once(now, from, request, key, slot, leg, 500, out);
+                return self.answer_once(now, &at(slot, leg), 500, out);
             }
-            Place::Early(slot, leg) if is_answered_early(request.method()) => (slot, leg),
+            Place::Early(slot, leg) if is_answered_early(request.method()) => at(slot, leg),
             Place::Early(..) => return,
             Place::Nowhere if self.knows(from) => {
                 return self.refuse_statelessly(from, request, Refusal::NoDialog, out);
@@ -69,15 +79,16 @@ impl Exchange {
             // RFC 5407 §3.2.1: both are answered 200.
             Place::Left(slot, leg) => {
                 self.say(now, slot, Way::In, leg, What::Request(request.method()));
-                return self.answer_once(now, from, request, key, slot, leg, 200, out);
+                return self.answer_once(now, &at(slot, leg), 200, out);
             }
             // R1e: what names no dialog of ours makes nobody known.
             Place::Nowhere => return self.stranger(from, request, out),
         };
+        let Within { slot, leg, .. } = at;
         self.say(now, slot, Way::In, leg, What::Request(request.method()));
         match request.method() {
             Method::Bye => {
-                self.answer_once(now, from, request, key, slot, leg, 200, out);
+                self.answer_once(now, &at, 200, out);
                 self.bye_received(now, slot, leg, request, out);
             }
             Method::Prack => {
@@ -87,20 +98,18 @@ impl Exchange {
                     false => 200,
                 };
                 let matches = leg == LegId::CALLER && self.has_reliable(slot, request);
-                self.answer_once(now, from, request, key, slot, leg, if matches { code } else { 481 }, out);
+                self.answer_once(now, &at, if matches { code } else { 481 }, out);
                 if matches {
                     self.pracked(now, slot, request, out);
                 }
             }
-            Method::Options => self.answer_once(now, from, request, key, slot, leg, 200, out),
-            Method::Invite | Method::Update | Method::Info => {
-                self.asked(now, from, request, key, slot, leg, out)
-            }
-            Method::Refer => self.referred(now, from, request, key, slot, leg, out),
-            Method::Notify => self.answer_once(now, from, request, key, slot, leg, 481, out),
+            Method::Options => self.answer_once(now, &at, 200, out),
+            Method::Invite | Method::Update | Method::Info => self.asked(now, &at, out),
+            Method::Refer => self.referred(now, &at, out),
+            Method::Notify => self.answer_once(now, &at, 481, out),
             Method::Cancel | Method::Ack => {}
             Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other => {
-                self.answer_once(now, from, request, key, slot, leg, 405, out);
+                self.answer_once(now, &at, 405, out);
             }
         }
         self.sweep(slot);
@@ -146,38 +155,50 @@ impl Exchange {
         if dialog.takes(cseq) { Place::In(key, leg) } else { Place::Late(key, leg) }
     }
 
-    /// Answers at once, by a transaction so that a repetition gets the same.
-    #[expect(clippy::too_many_arguments, reason = "an answer names its request, transaction and place")]
-    pub(super) fn answer_once(
-        &mut self,
-        now: Now,
-        from: Peer,
-        request: &Message<'_>,
-        key: Key,
-        slot: SlotKey,
-        leg: LegId,
-        code: u16,
-        out: &mut Effects,
-    ) {
-        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else { return };
-        let (retry_after, allow) = (self.names.draw() % 10, self.abilities(slot, leg).allow);
-        self.scratch.clear();
-        let mut w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None);
-        match code {
+    /// Answers at once.
+    pub(super) fn answer_once(&mut self, now: Now, at: &Within<'_>, code: u16, out: &mut Effects) {
+        let (retry_after, allow) = (self.names.draw() % 10, self.abilities(at.slot, at.leg).allow);
+        let is_options = at.request.method() == Method::Options;
+        self.answer_within(now, at, code, out, |w| match code {
             405 => {
                 w.lines(allow);
             }
             500 => {
                 w.number(Name::RetryAfter, retry_after);
             }
-            200 if request.method() == Method::Options => {
+            200 if is_options => {
                 w.lines(allow);
             }
             _ => {}
-        }
+        });
+    }
+
+    /// Refuses, in words where there are some.
+    pub(super) fn refuse_within(&mut self, now: Now, at: &Within<'_>, why: Refusal, out: &mut Effects) {
+        let abilities = self.abilities(at.slot, at.leg);
+        self.answer_within(now, at, why.code(), out, |w| write_refusal(w, at.request, why, abilities, 0));
+    }
+
+    /// By a transaction so that a repetition gets the same. False: there is no room for it.
+    pub(super) fn answer_within(
+        &mut self,
+        now: Now,
+        at: &Within<'_>,
+        code: u16,
+        out: &mut Effects,
+        more: impl FnOnce(&mut Writer<'_>),
+    ) -> bool {
+        let &Within { from, request, key, slot, leg } = at;
+        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else {
+            return false;
+        };
+        self.scratch.clear();
+        let mut w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None);
+        more(&mut w);
         let range = w.end();
         self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
         self.say(now, slot, Way::Out, leg, What::Response(code, request.method()));
+        true
     }
 
     fn bye_received(&mut self, now: Now, key: SlotKey, leg: LegId, bye: &Message<'_>, out: &mut Effects) {
@@ -213,32 +234,23 @@ impl Exchange {
     }
 
     /// A request that concerns the other side too.
-    #[expect(clippy::too_many_arguments, reason = "a request names its transaction and place")]
-    fn asked(
-        &mut self,
-        now: Now,
-        from: Peer,
-        request: &Message<'_>,
-        key: Key,
-        slot: SlotKey,
-        leg: LegId,
-        out: &mut Effects,
-    ) {
+    fn asked(&mut self, now: Now, at: &Within<'_>, out: &mut Effects) {
+        let &Within { from, request, key, slot, leg } = at;
         let method = request.method();
         let interval = Session::of_request(request).err().map(|_| Refusal::IntervalTooSmall);
         if let Some(why) = unfit(request, self.abilities(slot, leg)).or(interval) {
-            return self.refuse_within(now, from, request, key, slot, leg, why, out);
+            return self.refuse_within(now, at, why, out);
         }
         // RFC 3261 §14.2, RFC 3311 §5.2: ours is in progress there.
         let offers = method == Method::Invite || method == Method::Update && !request.body().is_empty();
         let open = self.slots.get(slot).and_then(|slot| slot.side_ref(leg));
         if offers && open.is_some_and(|side| side.refreshes_by_invite()) {
-            return self.answer_once(now, from, request, key, slot, leg, 491, out);
+            return self.answer_once(now, at, 491, out);
         }
         let full =
             self.slots.get(slot).is_none_or(|slot| slot.asked.len() >= MAX_ASKED || slot.call.is_none());
         if full {
-            return self.answer_once(now, from, request, key, slot, leg, 500, out);
+            return self.answer_once(now, at, 500, out);
         }
         let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Asked(slot, leg)) else {
             return;
@@ -270,30 +282,6 @@ impl Exchange {
         }
         self.happen(now, slot, Event::Asked { leg, method, body: Body::of(request), answered }, out);
         self.carried.clear();
-    }
-
-    /// Refuses a request within a dialog, in words where there are some.
-    #[expect(clippy::too_many_arguments, reason = "an answer names its request, transaction and place")]
-    pub(super) fn refuse_within(
-        &mut self,
-        now: Now,
-        from: Peer,
-        request: &Message<'_>,
-        key: Key,
-        slot: SlotKey,
-        leg: LegId,
-        why: Refusal,
-        out: &mut Effects,
-    ) {
-        let Ok(id) = self.transactions.accept(now.mono, key, request, from, Owner::Nobody) else { return };
-        let abilities = self.abilities(slot, leg);
-        self.scratch.clear();
-        let code = why.code();
-        let mut w = build::answer(&mut self.scratch, request, from.addr, code, build::phrase(code), None);
-        write_refusal(&mut w, request, why, abilities, 0);
-        let range = w.end();
-        self.transactions.respond(now.mono, id, code, &self.scratch[range], &mut out.out);
-        self.say(now, slot, Way::Out, leg, What::Response(code, request.method()));
     }
 
     /// The caller gave up its re-INVITE: so do we on the other side.
@@ -375,6 +363,18 @@ impl Exchange {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.asked.retain(|asked| asked.transaction != id);
         }
+    }
+}
+
+/// What forbids a request within a dialog, whatever it wants.
+pub(super) fn unfit(request: &Message<'_>, abilities: Abilities) -> Option<Refusal> {
+    if unsupported(request, abilities).next().is_some() {
+        return Some(Refusal::Extension);
+    }
+    match request.max_forwards() {
+        Ok(Some(0)) => Some(Refusal::TooManyHops),
+        Ok(_) => None,
+        Err(_) => Some(Refusal::Malformed),
     }
 }
 

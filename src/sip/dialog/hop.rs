@@ -123,7 +123,7 @@ mod tests {
                 Transport::Tcp => ListenerId(1),
                 Transport::Tls | Transport::Ws | Transport::Wss => return None,
             };
-            addr.is_ipv4().then_some(Peer { transport, addr, listener, flow: None, name: None })
+            addr.is_ipv4().then_some(Peer::at(addr, transport, listener))
         }
     }
 
@@ -136,7 +136,7 @@ mod tests {
     /// Where the requests go to a target that we heard of from port 40000 of that host, by UDP and by TCP.
     fn after_udp_and_tcp(host: [u8; 4], target: &str) -> [String; 2] {
         let addr = SocketAddr::from((host, 40_000));
-        let udp = Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None, name: None };
+        let udp = Peer::at(addr, Transport::Udp, ListenerId(0));
         let tcp = Peer { transport: Transport::Tcp, listener: ListenerId(1), flow: Some(FlowId(7)), ..udp };
         let hop = Uri::parse(target.as_bytes()).ok().map(|uri| Hop::of(&uri));
         [udp, tcp].map(|from| told(next_hop(from, hop, &Listeners)))
@@ -198,13 +198,13 @@ mod tests {
         struct Secure;
         impl Ways for Secure {
             fn peer_at(&self, addr: SocketAddr, transport: Transport) -> Option<Peer> {
-                let tls = || Peer { transport, addr, listener: ListenerId(2), flow: None, name: None };
+                let tls = || Peer::at(addr, transport, ListenerId(2));
                 if transport == Transport::Tls { Some(tls()) } else { Listeners.peer_at(addr, transport) }
             }
         }
         let addr = SocketAddr::from(([192, 0, 2, 1], 40_000));
         let name = std::num::NonZeroU16::new(3).map(NameId);
-        let udp = Peer { transport: Transport::Udp, addr, listener: ListenerId(0), flow: None, name: None };
+        let udp = Peer::at(addr, Transport::Udp, ListenerId(0));
         let flow = Some(FlowId(7));
         let tls = Peer { transport: Transport::Tls, listener: ListenerId(2), flow, name, ..udp };
         for (target, after_udp, after_tls) in [
