@@ -122,10 +122,11 @@ impl Listener {
 
 impl Heard {
     /// Whether a packet of the same key with another timestamp is of the same event: the next segment of a long one
-    /// (RFC 4733 §2.5.1.3), or of a sender that counts the timestamp on.
+    /// (RFC 4733 §2.5.1.3), or of a sender that counts the timestamp on with the duration.
     fn goes_on_as(&self, next: &Heard, marker: bool) -> bool {
-        let segment = next.timestamp.wrapping_sub(self.timestamp) == u32::from(u16::MAX);
-        let longer = next.event.duration > self.event.duration;
+        let later = next.timestamp.wrapping_sub(self.timestamp);
+        let segment = later == u32::from(u16::MAX);
+        let longer = next.event.duration.checked_sub(self.event.duration).map(u32::from) == Some(later);
         !marker && !self.event.is_over && next.at.since(self.at) < SILENCE && (segment || longer)
     }
 }
