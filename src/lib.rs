@@ -13,6 +13,8 @@ pub mod cli;
 pub mod config;
 /// The edge: the shard (pure), and the threads and sockets that drive it.
 pub mod engine;
+/// The audio plane: RTP, codecs, prompts, recordings.
+pub mod media;
 /// An E.164 number in eight bytes.
 pub mod number;
 /// The table of numbers, and the plan that a call takes from it.

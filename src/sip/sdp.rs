@@ -1,5 +1,7 @@
 //! The little of a session description that signalling needs (RFC 8866, RFC 3264): read where it lies, and
-//! rewritten only where a hold ends.
+//! rewritten only where a hold ends. [`audio`] is what a call needs whose audio passes through us.
+
+pub mod audio;
 
 /// One `m=` section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,6 @@
+//! The audio plane: packets of both legs of a call, what we say ourselves, and what is written down.
+
+pub mod event;
+pub mod g711;
+pub mod rtcp;
+pub mod rtp;
