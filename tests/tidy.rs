@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("sip", 1),
     ("config", 2),
     ("transport", 2),
+    ("media", 2),
     ("routing", 3),
     ("call", 4),
     ("store", 5),

@@ -170,7 +170,7 @@ fn word(value: u32, out: &mut Vec<u8>) {
 /// A wall time as NTP counts: seconds since 1900 above, 2³²ths of one below.
 pub fn ntp(wall: Wall) -> u64 {
     let (seconds, millis) = (wall.0 / 1_000 + NTP_EPOCH, wall.0 % 1_000);
-    seconds << 32 | (millis << 32) / 1_000
+    (seconds << 32) | ((millis << 32) / 1_000)
 }
 
 /// How a stream that comes to us is received (RFC 3550, appendices A.1, A.3 and A.8).

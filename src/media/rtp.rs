@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(sent(21, 11), (101, 160, false));
         assert_eq!(sent(22, 12), (102, 320, false));
         assert_eq!(sent(60, 2_000), (2_090, 318_400, false), "lost, and its receiver is to know");
-        assert_eq!(sent(80, 60_000).2, true, "begun anew");
+        assert!(sent(80, 60_000).2, "begun anew");
     }
 
     #[test]
