@@ -18,7 +18,9 @@ use crate::transport::shed::{Droppable, Share};
 /// it shows.
 const AIM: Duration = Duration::from_millis(15);
 
-/// A backlog that is worked off within this is no overload: the machine paused, or a burst came.
+/// A backlog that is worked off within this is no overload: the machine paused, or a burst came. While everything is
+/// taken, no look after the one before counts for more than a [`WINDOW`]: a pause in the midst of it is no overload
+/// either, however long.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Messages that lie so long: no new call at all, the share is for the small corrections.
@@ -59,8 +61,8 @@ pub(super) struct Admission {
     share: f64,
     /// What is left over of the share from the calls before: it refuses evenly, and by no dice.
     rest: f64,
-    /// Since when messages lie longer than they should, without a break.
-    behind: Option<Instant>,
+    /// Messages lie longer than they should, without a break.
+    behind: Option<Behind>,
     /// They lie too long for any new call.
     late: bool,
     /// When this window began, and the queue's least age in it.
@@ -74,6 +76,28 @@ pub(super) struct Admission {
     empty: u32,
     /// What is dropped unread where refusals alone are too much work.
     shedding: Shedding,
+}
+
+/// How long messages have lain longer than they should.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    since: Instant,
+    /// The last look, and how much of the time until then was seen.
+    looked: Instant,
+    seen: Duration,
+}
+
+impl Behind {
+    fn seen(before: Option<Behind>, now: Instant) -> Behind {
+        let before = before.unwrap_or(Behind { since: now, looked: now, seen: Duration::ZERO });
+        let seen = before.seen + now.since(before.looked).min(WINDOW);
+        Behind { looked: now, seen, ..before }
+    }
+
+    /// Where calls are refused already, pauses are what there is too little time for.
+    fn lasts(&self, share: f64) -> Duration {
+        if share >= 1.0 { self.seen } else { self.looked.since(self.since) }
+    }
 }
 
 impl Default for Admission {
@@ -97,8 +121,8 @@ impl Default for Admission {
 impl Admission {
     /// The queue's age as this turn found it (zero: it is empty), and what the kernel dropped since the last.
     pub fn observe(&mut self, now: Instant, age: Duration, lost: u64) {
-        self.behind = if age > AIM { Some(*self.behind.get_or_insert(now)) } else { None };
-        let lasting = self.behind.is_some_and(|since| now.since(since) >= PATIENCE);
+        self.behind = (age > AIM).then(|| Behind::seen(self.behind, now));
+        let lasting = self.behind.is_some_and(|behind| behind.lasts(self.share) >= PATIENCE);
         self.late = age > LATE && lasting;
         if self.share >= 1.0 {
             if lasting || lost > 0 {
@@ -406,6 +430,15 @@ mod tests {
             shard.now += pause;
             let told = shard.offered(1_000, 3_000, 1);
             assert_eq!((told.refused, told.lost), (0, 0), "{pause} µs");
+            // Twice in a row, the second time while the first is being worked off.
+            shard.now += pause;
+            shard.arrive(1_000);
+            let waits = shard.queue.get(TURN).map_or(0, |(at, _)| shard.now - at);
+            assert!(Duration::from_micros(waits) > AIM || pause < 100_000, "{waits} µs");
+            shard.gate.observe(Instant::from_micros(shard.now), Duration::from_micros(waits), 0);
+            shard.now += pause;
+            let told = shard.offered(1_000, 3_000, 1);
+            assert_eq!((told.refused, told.lost), (0, 0), "{pause} µs, twice");
         }
     }
 
@@ -428,8 +461,10 @@ mod tests {
     fn r14_what_lies_far_too_long_lets_no_new_call_in() {
         let mut gate = Admission::default();
         let at = |ms: u64| Instant::from_micros(ms * 1_000);
-        gate.observe(at(0), LATE * 2, 0);
-        assert!(gate.admits(at(0), 0, 1), "a burst or a pause, as far as one can know");
+        for ms in [0, 20, 40, 60, 80] {
+            gate.observe(at(ms), LATE * 2, 0);
+            assert!(gate.admits(at(ms), 0, 1), "a burst or a pause, as far as one can know");
+        }
         gate.observe(at(100), LATE * 2, 0);
         assert!((0..10).all(|_| !gate.admits(at(100), 0, 1)));
         gate.observe(at(101), Duration::ZERO, 0);
