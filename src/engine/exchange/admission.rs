@@ -95,8 +95,8 @@ impl Behind {
     }
 
     /// Where calls are refused already, pauses are what there is too little time for.
-    fn lasts(&self, share: f64) -> Duration {
-        if share >= 1.0 { self.seen } else { self.looked.since(self.since) }
+    fn lasts(&self, takes_everything: bool) -> Duration {
+        if takes_everything { self.seen } else { self.looked.since(self.since) }
     }
 }
 
@@ -122,9 +122,9 @@ impl Admission {
     /// The queue's age as this turn found it (zero: it is empty), and what the kernel dropped since the last.
     pub fn observe(&mut self, now: Instant, age: Duration, lost: u64) {
         self.behind = (age > AIM).then(|| Behind::seen(self.behind, now));
-        let lasting = self.behind.is_some_and(|behind| behind.lasts(self.share) >= PATIENCE);
+        let lasting = self.behind.is_some_and(|behind| behind.lasts(self.takes_everything()) >= PATIENCE);
         self.late = age > LATE && lasting;
-        if self.share >= 1.0 {
+        if self.takes_everything() {
             if lasting || lost > 0 {
                 self.share = FIRST;
             }
@@ -169,10 +169,15 @@ impl Admission {
         self.shedding.deadline()
     }
 
+    /// No new call is refused or dropped for what waits.
+    fn takes_everything(&self) -> bool {
+        self.share >= 1.0 && self.shedding.share() == 0
+    }
+
     /// Changes the share for the windows that are over. `age`: what now waits has waited so long.
     fn pass(&mut self, now: Instant, age: Duration) {
         let passed = now.since(self.window).as_micros() / WINDOW.as_micros();
-        if self.share >= 1.0 || passed == 0 {
+        if self.takes_everything() || passed == 0 {
             return;
         }
         self.window = now;
