@@ -41,8 +41,9 @@ const FIRST: u32 = 50;
 /// The gap between the last good and the first bad rate is closed to this part.
 const GRAIN: u32 = 16;
 
-/// A proof of a candidate lasts so many tries.
-const PROOF: u32 = 3;
+/// A proof of a candidate lasts so many tries: longer than 64·T1, for what ended calls leave goes only then, and that is
+/// work too.
+const PROOF: u32 = 9;
 
 /// Goodput must be so many percent of the capacity.
 const GOOD: u32 = 90;
