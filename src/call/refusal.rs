@@ -60,9 +60,11 @@ refusals! {
     Merged           482 "merged"             "merged request"             "the request came by two ways (RFC 3261 §8.2.2.2)";
     TooManyRinging   482 "too_many_ringing"   "max_ringing_per_caller"     "max_ringing_per_caller (R11)";
     TooManyHops      483 "too_many_hops"      "too many hops"              "Max-Forwards reached 0 (RFC 3261 §16.3)";
+    NoAudio          488 "no_audio"           "no audio that we can carry" "the offer has no audio by RTP, or in no codec that the call needs (R4)";
     OutOfOrder       500 "out_of_order"       "an older registration"      "a later REGISTER has been seen (RFC 3261 §10.3)";
     Fault            500 "fault"              "a fault in this call"       "a bug of ours was caught before the call had begun (R12)";
     TrunkLimit       503 "trunk_limit"        "the trunk's limit"          "max_calls or max_cps of the trunk (R14)";
     Overload         503 "overload"           "overload"                   "our queues are full or stale, or the node drains (R14)";
+    NoPort           503 "no_port"            "no port for audio"          "all of [media] ports are in use (R4)";
     Version          505 "version"            "not SIP/2.0"                "the message is not SIP/2.0 (RFC 3261 §21.5.6)";
 }

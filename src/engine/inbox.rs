@@ -4,13 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc as ring;
+use std::sync::mpsc::{self as ring, TrySendError};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
 use tokio::sync::{mpsc, oneshot};
 
 use super::exchange::Effects;
+use crate::media::plane::{Heard, Key};
 use crate::sip::peer::Peer;
 use crate::time::{Instant, Now};
 use crate::transport::shed;
@@ -40,6 +41,8 @@ pub enum Parcel {
     /// ICMP told another shard's socket that this address cannot be reached: of the sockets that share an
     /// address, the kernel tells any one.
     Unreachable { to: Peer },
+    /// A thread that carries audio tells of a call's.
+    Audio { of: Key, heard: Heard },
 }
 
 impl Parcel {
@@ -47,6 +50,7 @@ impl Parcel {
         match self {
             Parcel::Message { bytes, .. } | Parcel::Send { bytes, .. } => bytes.len(),
             Parcel::Unreachable { .. } => size_of::<SocketAddr>(),
+            Parcel::Audio { .. } => size_of::<Heard>(),
         }
     }
 }
@@ -144,6 +148,27 @@ impl<C> Slot<C> {
         let parcel = Parcel::Unreachable { to };
         self.reserve(parcel.len())?;
         self.put(parcel)
+    }
+
+    /// Hands on what is told of a call's audio; whoever tells it keeps what finds no room.
+    pub fn audio(&self, of: Key, heard: Heard) -> Result<(), Heard> {
+        match self.reserve(size_of::<Heard>()) {
+            Ok(()) => {
+                self.shared.waiting.fetch_add(1, Ordering::SeqCst);
+                let sent = self.parcels.try_send(Parcel::Audio { of, heard });
+                if let Err(TrySendError::Full(parcel) | TrySendError::Disconnected(parcel)) = sent {
+                    self.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+                    self.release(parcel.len());
+                    return match parcel {
+                        Parcel::Audio { heard, .. } => Err(heard),
+                        Parcel::Message { .. } | Parcel::Send { .. } | Parcel::Unreachable { .. } => Ok(()),
+                    };
+                }
+                self.shared.wake();
+                Ok(())
+            }
+            Err(Full) => Err(heard),
+        }
     }
 
     /// Puts a question to the core and waits for its answer.

@@ -1,6 +1,7 @@
 //! The edge: the pure shard core (`exchange`), and the threads, sockets and clocks that drive it.
 
 mod aside;
+pub mod booth;
 pub mod brief;
 pub mod capture;
 pub mod clock;

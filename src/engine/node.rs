@@ -22,6 +22,7 @@ use super::exchange::binding::{Directory as _, Way};
 use super::inbox::{Ended, Inbox, Slot, inbox};
 use super::rate::{Line, Rate};
 use super::shard::{Core, Notices, Owners, Seat, Shard, Surroundings};
+use crate::media::plane::{Ears, Plane};
 use crate::sip::peer::{ListenerId, Transport};
 use crate::sip::shown::Sentence;
 use crate::time::Now;
@@ -73,6 +74,8 @@ pub struct Options {
     pub known: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     /// Messages are captured.
     pub capture: Option<capture::Wanted>,
+    /// How many threads carry audio, and what they are called in what they report. None: all audio passes us by.
+    pub planes: Option<(usize, Arc<str>)>,
     /// What its listeners of TLS show, by their places.
     pub tls: Option<Arc<Tls>>,
 }
@@ -89,6 +92,7 @@ impl Options {
             connections_per_stranger: 32,
             known: Box::new(|_| false),
             capture: None,
+            planes: None,
             tls: None,
         }
     }
@@ -128,6 +132,8 @@ pub struct Berth {
     pub desk: Arc<SharedDesk>,
     /// What each listener is bound to, in order, with its real port.
     pub bound: Vec<SocketAddr>,
+    /// The threads that carry audio; none: all audio passes the node by.
+    pub planes: Arc<[Plane]>,
 }
 
 /// A running node.
@@ -192,13 +198,20 @@ impl<C: Core> Node<C> {
         let (capture, taps) = started.transpose().map_err(StartError::Thread)?.unzip();
         let mut taps = taps.unwrap_or_default();
         let (slots, inboxes): (Vec<Slot<C>>, Vec<Inbox<C>>) = (0..shards).map(|_| inbox()).unzip();
+        let planes = start_planes(options.planes, &slots, clock).map_err(StartError::Thread)?;
         let (ended_to, ended) = watch::channel(0);
         let make = Arc::new(make);
         let mut node =
             Node { slots, threads: Vec::new(), ended, listening, desk, guests, clock, capture, back };
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let berth =
-                Berth { shard: index, shards, clock, desk: Arc::clone(&node.desk), bound: bound.clone() };
+            let berth = Berth {
+                shard: index,
+                shards,
+                clock,
+                desk: Arc::clone(&node.desk),
+                bound: bound.clone(),
+                planes: Arc::clone(&planes),
+            };
             let thread = Thread {
                 index,
                 clock,
@@ -291,6 +304,24 @@ impl<C: Core> Node<C> {
         }
         back.shutdown_timeout(BACK_PATIENCE);
     }
+}
+
+/// Starts the threads that carry audio. What they tell goes to the shard whose call it is.
+fn start_planes<C: Core>(
+    wanted: Option<(usize, Arc<str>)>,
+    slots: &[Slot<C>],
+    clock: Clock,
+) -> io::Result<Arc<[Plane]>> {
+    let Some((threads, name)) = wanted else { return Ok(Arc::new([])) };
+    let start = |number| {
+        let slots = slots.to_vec();
+        let ears: Ears = Box::new(move |of, heard| match slots.get(usize::from(of.shard)) {
+            Some(slot) => slot.audio(of, heard),
+            None => Ok(()),
+        });
+        Plane::start(number, name.to_string(), move || clock.read().now, ears)
+    };
+    (0..threads).map(start).collect()
 }
 
 /// The doors to all shards' cores.

@@ -305,6 +305,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
                     }
                 }
                 Some(Parcel::Unreachable { to }) => self.undelivered.push(to),
+                Some(Parcel::Audio { of, heard }) => self.mind.handle(now, Input::Audio { of, heard }),
                 None => break,
             }
         }

@@ -2,5 +2,11 @@
 
 pub mod event;
 pub mod g711;
+pub mod latch;
+pub mod plane;
+pub mod ports;
+pub mod prompt;
 pub mod rtcp;
 pub mod rtp;
+pub mod session;
+pub mod terms;

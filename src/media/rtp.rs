@@ -114,6 +114,11 @@ impl Stream {
         self.ssrc
     }
 
+    /// The clock of its audio is another one.
+    pub const fn set_rate(&mut self, rate: u32) {
+        self.rate = rate;
+    }
+
     /// The same packet as one of this stream. Those that come late, or twice, stay late and double; after another source
     /// the first one goes on where the stream is, by the time that has passed.
     pub fn relay<'a>(&mut self, now: Instant, packet: &Packet<'a>) -> Packet<'a> {
@@ -174,7 +179,7 @@ impl Stream {
     }
 
     /// The timestamp of what leaves now, by the clock; never that of what left before.
-    fn timestamp_at(&self, now: Instant) -> u32 {
+    pub fn timestamp_at(&self, now: Instant) -> u32 {
         if self.at == Instant::ZERO {
             return self.timestamp;
         }

@@ -21,14 +21,16 @@ use std::time::{Duration, Instant};
 use crate::admin::metrics::Metrics;
 use crate::admin::operations::{NotPublished, Operations, Published};
 use crate::admin::{Admin, BindError};
-use crate::config::{self, Config, Dialled, Finding, Loaded, Strangers};
+use crate::config::{self, Anchor, Config, Dialled, Finding, Loaded, Media, Strangers};
+use crate::engine::booth::Booth;
 use crate::engine::capture::Wanted;
 use crate::engine::clock::Clock;
 use crate::engine::core::Metered;
 use crate::engine::desk::SharedDesk;
-use crate::engine::exchange::{Effects, Exchange, Input, LineTokens, Listener, Router, Settings};
+use crate::engine::exchange::{Anchoring, Effects, Exchange, Input, LineTokens, Listener, Router, Settings};
 use crate::engine::node::{Berth, Listen, Node, Options, Shards, StartError as NodeError};
 use crate::engine::shard::Core;
+use crate::media::ports::Ports;
 use crate::number::E164;
 use crate::routing::Table;
 use crate::sip::digest::Nonces;
@@ -299,7 +301,11 @@ fn options(config: &Config) -> Options {
         node: (&*config.node.node.name).into(),
         collector: capture.hep.as_ref().map(|hep| (hep.host.clone(), hep.port)),
     });
-    Options { shards, capture, ..Options::new(listeners) }
+    let planes = config.node.media.as_ref().map(|_| {
+        let half = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+        (half.min(MOST_PLANES), Arc::from(&*config.node.node.name))
+    });
+    Options { shards, capture, planes, ..Options::new(listeners) }
 }
 
 /// Made with a secret that is drawn once and stays in `node.json`: a carrier keeps our Contact across a restart.
@@ -319,6 +325,9 @@ fn line_tokens(dir: &DataDir) -> Result<LineTokens, StartError> {
     Ok(LineTokens::new(kept(Some(text)).unwrap_or([0; 64])))
 }
 
+/// Audio is light work: more threads than this carry more than the signalling of one node can set up.
+const MOST_PLANES: usize = 8;
+
 /// Makes the shards' exchanges.
 struct Maker {
     name: Arc<str>,
@@ -331,6 +340,7 @@ struct Maker {
     lines: LineTokens,
     recorder: Recorder,
     left: Left,
+    media: Option<Media>,
 }
 
 impl Maker {
@@ -357,6 +367,7 @@ impl Maker {
             lines,
             recorder,
             left: Left::new(left),
+            media: config.node.media.clone(),
         })
     }
 
@@ -410,7 +421,15 @@ impl Maker {
         };
         let shared: Arc<SharedDesk> = Arc::clone(&berth.desk);
         let desk = StoredDesk { shared, recorder: self.recorder.clone() };
-        Metered::new(Exchange::new(settings, Arc::clone(table), Arc::new(desk)), berth.clock)
+        let mut exchange = Exchange::new(settings, Arc::clone(table), Arc::new(desk));
+        if let Some(media) = &self.media {
+            let when_needed = media.anchor == Anchor::WhenNeeded;
+            let anchoring = Anchoring { address: media.advertise.unwrap_or(media.addr), when_needed };
+            let range = media.ports.0..=media.ports.1;
+            let ports = Ports::new(media.addr, range, berth.shard, berth.shards);
+            exchange = exchange.with_audio(anchoring, Box::new(Booth::new(ports, berth.planes)));
+        }
+        Metered::new(exchange, berth.clock)
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::dice::Dice;
 
 pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1)), 5060);
+/// What our descriptions name where audio comes through us.
+pub const AUDIO: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 /// The carrier whose SBC sends calls in.
 pub const CARRIER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1)), 5060);
 /// Somebody whom no trunk names.

@@ -4,6 +4,7 @@
 //!
 //! The bad network is our own (`wire`): the room belongs to the library, for `replay` and the fuzzers.
 
+pub mod booth;
 pub mod caller;
 pub mod check;
 pub mod core;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
+use super::booth::SimBooth;
 use super::core::{Census, Core, Maker};
 use super::layout;
 use crate::config::{self, Config, Strangers};
@@ -16,7 +17,7 @@ use crate::engine::desk::Pace;
 use crate::engine::directory::Registrations;
 use crate::engine::exchange::binding::Directory;
 use crate::engine::exchange::{
-    Bounds, CallEvent, Desk, Effects, Exchange, Input, LineTokens, Listener, Notice, Router, Settings,
+    Anchoring, Bounds, CallEvent, Desk, Effects, Exchange, Input, LineTokens, Listener, Notice, Router, Settings,
 };
 use crate::engine::help::Help;
 use crate::engine::hosts::{Hosts, Target};
@@ -39,6 +40,8 @@ pub struct Served {
     names: &'static [(&'static str, SocketAddr)],
     /// We listen on any address of this machine.
     everywhere: Option<Advertise>,
+    /// Audio comes through us, by so many pairs of ports.
+    pairs: Option<u16>,
 }
 
 /// What a listener says instead of where it is.
@@ -80,6 +83,11 @@ pub fn served_with_names(names: &'static [(&'static str, SocketAddr)]) -> Rc<dyn
     Rc::new(Served { names, ..Served::new(Bounds::default(), None) })
 }
 
+/// The same, whose audio comes through it, by so many pairs of ports.
+pub fn served_with_audio(pairs: u16) -> Rc<dyn Maker> {
+    Rc::new(Served { pairs: Some(pairs), ..Served::new(Bounds::default(), None) })
+}
+
 /// The same, with a listener that is bound to any address, and what it advertises.
 pub fn served_everywhere(advertise: Option<SocketAddr>) -> Rc<dyn Maker> {
     Rc::new(Served { everywhere: Some(Advertise(advertise)), ..Served::new(Bounds::default(), None) })
@@ -87,7 +95,7 @@ pub fn served_everywhere(advertise: Option<SocketAddr>) -> Rc<dyn Maker> {
 
 impl Served {
     fn new(bounds: Bounds, fault: Option<Fault>) -> Served {
-        Served { bounds, fault, names: &[], everywhere: None }
+        Served { bounds, fault, names: &[], everywhere: None, pairs: None }
     }
 
     /// Where we listen everywhere the desk is asked who we are.
@@ -160,7 +168,14 @@ impl Maker for Served {
                 lines: LineTokens::new([seed as u8; 64]),
             };
             let desk = Arc::clone(&desk) as Arc<dyn Desk>;
-            Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.bounds)
+            let exchange = Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.bounds);
+            match self.pairs {
+                Some(pairs) => exchange.with_audio(
+                    Anchoring { address: layout::AUDIO, when_needed: false },
+                    Box::new(SimBooth::new(pairs)),
+                ),
+                None => exchange,
+            }
         };
         (0..shards)
             .map(|shard| {
@@ -209,7 +224,9 @@ impl Core for Shard {
     }
 
     fn held(&self) -> Vec<String> {
-        self.desk.held()
+        let ports = self.exchange.ports();
+        let ports = (ports > 0).then(|| format!("{ports} pairs of ports"));
+        self.desk.held().into_iter().chain(ports).collect()
     }
 
     fn live_calls(&self) -> Vec<String> {

@@ -396,7 +396,7 @@ impl Exchange {
         now: Now,
         came: &Invited<'_>,
         beginning: Beginning,
-        arrival: Arrival,
+        mut arrival: Arrival,
         out: &mut Effects,
     ) {
         let &Invited { from, invite, origin } = came;
@@ -413,6 +413,17 @@ impl Exchange {
             self.desk.leave(origin, &plan.urgency, now.mono);
             return self.refuse_call(now, came, transaction, &arrival, Refusal::TooManyRinging, out);
         }
+        let anchor = match self.anchor(key, &plan, &mut arrival.offer) {
+            Ok(anchor) => anchor,
+            Err(why) => {
+                self.arriving = Some(Arriving::at(Reached::Reading(transaction), origin));
+                if let Some((number, did)) = counts {
+                    self.desk.ringing_ended(number, did);
+                }
+                self.desk.leave(origin, &plan.urgency, now.mono);
+                return self.refuse_call(now, came, transaction, &arrival, why, out);
+            }
+        };
         let mut side = Side::new(invite.cseq());
         side.session = session;
         side.allows_update = invite.has_token(Name::Allow, "UPDATE");
@@ -446,6 +457,7 @@ impl Exchange {
                 remote_seq: invite.cseq(),
                 rare,
             },
+            anchor,
             legs: SmallVec::new(),
             armed: SmallVec::new(),
             asked: Vec::new(),
@@ -641,6 +653,8 @@ pub(super) fn write_refusal(
         | Refusal::TooManyContacts
         | Refusal::TooManyTries
         | Refusal::IntervalTooBrief
+        | Refusal::NoAudio
+        | Refusal::NoPort
         | Refusal::OutOfOrder
         | Refusal::Fault
         | Refusal::Version => {}

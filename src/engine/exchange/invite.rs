@@ -75,7 +75,12 @@ impl Exchange {
             None => slot.opening.as_deref().map(|opening| &opening.invite),
         };
         let Some(invite) = invite else { return false };
-        let invitation = call.invitation(id);
+        let mut invitation = call.invitation(id);
+        if let Some(anchor) = slot.anchor.as_deref() {
+            // No ports are left, or there is nothing to offer.
+            let Some(offer) = anchor.offer(id) else { return false };
+            invitation.offer = Some(offer);
+        }
         let Some(leg) = call.leg(id) else { return false };
         let Some(peer) = self.settings.peer_of(leg) else { return false };
         let pinned = match &leg.to {

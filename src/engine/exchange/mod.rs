@@ -2,6 +2,7 @@
 //! an operator's wish comes in; bytes to send and notices come out. No socket, clock, task or lock.
 //!
 //! - [`abilities`]: what we say that we can.
+//! - [`anchor`]: audio that comes through us.
 //! - [`admission`]: whether new calls are taken; [`shedding`]: what is not even read.
 //! - [`arrive`]: requests outside a dialog, and how a call begins.
 //! - [`authenticate`]: who an agent is; [`register`]: where its phones are; [`binding`]: who keeps that.
@@ -21,6 +22,7 @@
 mod abilities;
 mod admission;
 mod again;
+mod anchor;
 mod arrive;
 mod ask;
 mod authenticate;
@@ -46,6 +48,7 @@ mod replace;
 mod reply;
 mod shedding;
 mod slot;
+mod slots;
 mod story;
 mod switchboard;
 mod within;
@@ -57,6 +60,7 @@ use std::time::Duration;
 
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::call::event::{Action, Event, LegId, Timer};
+use crate::media::plane::{Heard, Key};
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Origin, Table, Trunk, Urgency};
 use crate::sip::digest::Nonces;
@@ -70,6 +74,7 @@ use crate::engine::hosts::Hosts;
 use crate::engine::trunks::{Failure, Trunks};
 
 use admission::Admission;
+pub use anchor::{Anchoring, Booth};
 use binding::Directory;
 use errand::Asks;
 use fault::Arriving;
@@ -78,8 +83,9 @@ use names::Namer;
 use switchboard::Switchboard;
 
 pub use names::{LineTokens, Router, SlotKey, find_call_id};
-use slot::{Armed, Referral, Slot};
+use slot::{Armed, Referral};
 pub use slot::{Owner, Wake};
+use slots::Slots;
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
 pub const MAX_CALLS: usize = 100_000;
@@ -130,6 +136,8 @@ pub enum Input<'a> {
     Drain,
     /// An operator ends a call.
     HangUp { call: &'a str },
+    /// A thread that carries audio tells of a call's.
+    Audio { of: Key, heard: Heard },
 }
 
 impl<'a> Input<'a> {
@@ -142,7 +150,8 @@ impl<'a> Input<'a> {
             | Input::Due
             | Input::Published(_)
             | Input::Drain
-            | Input::HangUp { .. } => None,
+            | Input::HangUp { .. }
+            | Input::Audio { .. } => None,
         }
     }
 }
@@ -371,6 +380,8 @@ pub struct Exchange {
     /// The addresses of the table's gateways and phones, sorted.
     far_ends: Box<[IpAddr]>,
     desk: Arc<dyn Desk>,
+    /// None: all audio passes us by.
+    audio: Option<(Anchoring, Box<dyn Booth>)>,
     names: Namer,
     transactions: Transactions<Owner>,
     timers: Wheel<(SlotKey, Wake, u32)>,
@@ -435,6 +446,7 @@ impl Exchange {
             far_ends: far_ends(&table),
             table,
             desk,
+            audio: None,
             timers: Wheel::new(),
             asks: Asks::default(),
             lines: Vec::new(),
@@ -470,6 +482,11 @@ impl Exchange {
         Exchange { bounds, transactions, ..self }
     }
 
+    /// The same with audio that comes through us; to be set before it takes anything in.
+    pub fn with_audio(self, anchoring: Anchoring, booth: Box<dyn Booth>) -> Exchange {
+        Exchange { audio: Some((anchoring, booth)), ..self }
+    }
+
     /// Takes one input and appends what follows from it to `out`.
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
         self.now = now.mono;
@@ -498,6 +515,7 @@ impl Exchange {
                     self.happen(now, key, Event::OperatorHangsUp, out);
                 }
             }
+            Input::Audio { of, heard } => self.audio_heard(now, of, heard, out),
         }
         self.work_off(now, out);
         self.working = None;
@@ -531,6 +549,11 @@ impl Exchange {
             legs: self.calls + self.called,
             transactions: servers + clients,
         }
+    }
+
+    /// Pairs of ports that audio of calls has.
+    pub fn ports(&self) -> usize {
+        self.audio.as_ref().map_or(0, |(_, booth)| booth.used())
     }
 
     /// Requests that became no call since this was last read.
@@ -594,6 +617,7 @@ impl Exchange {
     fn happen(&mut self, now: Now, key: SlotKey, event: Event, out: &mut Effects) {
         self.pending.push_back((key, event));
         while let Some((key, event)) = self.pending.pop_front() {
+            let Some(event) = self.hear_audio(now, key, event, out) else { continue };
             let Some(slot) = self.slots.get_mut(key) else { continue };
             let Some(call) = slot.call.as_mut() else { continue };
             let mut actions = std::mem::take(&mut self.actions);
@@ -606,9 +630,11 @@ impl Exchange {
             };
             call.handle(now, event, lines, &mut actions);
             for action in actions.drain(..) {
+                let action = self.show_audio(key, action);
                 self.perform(now, key, action, out);
             }
             self.actions = actions;
+            self.settle_audio(key);
         }
         self.sweep(key);
     }
@@ -650,49 +676,4 @@ fn far_ends(table: &Table) -> Box<[IpAddr]> {
     all.sort_unstable();
     all.dedup();
     all.into_boxed_slice()
-}
-
-/// The slab of slots. A nonce tells a slot's tenants apart.
-#[derive(Default)]
-struct Slots {
-    places: Vec<Option<Box<Slot>>>,
-    free: Vec<u32>,
-}
-
-impl Slots {
-    fn len(&self) -> usize {
-        self.places.len() - self.free.len()
-    }
-
-    /// The key that the next tenant gets.
-    fn next_key(&self, draw: u64) -> SlotKey {
-        let index = self.free.last().copied().unwrap_or(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
-        SlotKey { index, nonce: (draw >> 8) as u32 }
-    }
-
-    fn insert(&mut self, slot: Box<Slot>) {
-        match self.free.pop() {
-            Some(index) => self.places[index as usize] = Some(slot),
-            None => self.places.push(Some(slot)),
-        }
-    }
-
-    fn get(&self, key: SlotKey) -> Option<&Slot> {
-        self.places.get(key.index as usize)?.as_deref().filter(|slot| slot.key == key)
-    }
-
-    fn get_mut(&mut self, key: SlotKey) -> Option<&mut Slot> {
-        self.places.get_mut(key.index as usize)?.as_deref_mut().filter(|slot| slot.key == key)
-    }
-
-    fn remove(&mut self, key: SlotKey) {
-        if self.get(key).is_some() {
-            self.places[key.index as usize] = None;
-            self.free.push(key.index);
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.places.iter().filter_map(|place| place.as_deref())
-    }
 }

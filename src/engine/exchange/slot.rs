@@ -4,6 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::abilities::Abilities;
+use super::anchor::Anchor;
 use super::challenged::Login;
 use super::errand::AskKey;
 use super::names::{CallIdText, SlotKey};
@@ -104,6 +105,8 @@ pub struct Slot {
     /// Until the caller's INVITE has its final response.
     pub opening: Option<Box<Opening>>,
     pub caller: CallerSide,
+    /// None: its audio passes us by.
+    pub anchor: Option<Box<Anchor>>,
     pub legs: SmallVec<[CalledSide; 1]>,
     pub armed: SmallVec<[Armed; 3]>,
     /// Requests that a side sent and that await our answer, or the ACK of it.

@@ -1,0 +1,76 @@
+//! The audio of one shard's calls: its share of the ports, and the threads that carry it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::exchange;
+use crate::media::plane::{Full, Key, Order, Plane};
+use crate::media::ports::{NoPort, Ports};
+use crate::media::rtp::Stream;
+use crate::media::session::SideId;
+
+/// A shard's booth.
+#[derive(Debug)]
+pub struct Booth {
+    ports: Ports,
+    /// Shared with the other shards; a call's sides are all with one.
+    planes: Arc<[Plane]>,
+    /// Orders that found no room: given again before any other, for a port is only free once its closing was heard.
+    waiting: VecDeque<(Key, Order)>,
+}
+
+impl Booth {
+    pub fn new(ports: Ports, planes: Arc<[Plane]>) -> Booth {
+        Booth { ports, planes, waiting: VecDeque::new() }
+    }
+
+    fn plane(&self, call: Key) -> Option<&Plane> {
+        self.planes.get(call.index as usize % self.planes.len().max(1))
+    }
+
+    fn give(&mut self, call: Key, order: Order) -> Option<Order> {
+        match self.plane(call)?.order(call, order) {
+            Ok(()) => None,
+            Err(Full(order)) => Some(order),
+        }
+    }
+
+    fn catch_up(&mut self) {
+        while let Some((call, order)) = self.waiting.pop_front() {
+            if let Some(order) = self.give(call, order) {
+                return self.waiting.push_front((call, order));
+            }
+        }
+    }
+}
+
+impl exchange::Booth for Booth {
+    fn open(&mut self, call: Key, side: SideId, stream: Stream) -> Option<u16> {
+        match self.ports.open() {
+            Ok(pair) => {
+                let port = pair.port;
+                self.order(call, Order::Open(side, pair, stream));
+                Some(port)
+            }
+            Err(why @ (NoPort::Exhausted(_) | NoPort::Refused(_))) => {
+                tracing::debug!(%why, "no port");
+                None
+            }
+        }
+    }
+
+    fn order(&mut self, call: Key, order: Order) {
+        self.catch_up();
+        let left = if self.waiting.is_empty() { self.give(call, order) } else { Some(order) };
+        self.waiting.extend(left.map(|order| (call, order)));
+    }
+
+    fn free(&mut self, port: u16) {
+        self.ports.free(port);
+        self.catch_up();
+    }
+
+    fn used(&self) -> usize {
+        self.ports.used()
+    }
+}

@@ -1,0 +1,396 @@
+//! A call whose audio comes through us (R4): each side has ports of ours, and is shown our own description in place of
+//! the other's. The call itself knows nothing of it: what it hands from one side to the other is exchanged on its way in
+//! and out, and the threads that carry audio are told what holds now.
+
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use super::{Effects, Exchange, SlotKey};
+use crate::call::Call;
+use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId};
+use crate::call::refusal::Refusal;
+use crate::media::plane::{Heard, Key, Order};
+use crate::media::rtp::Stream;
+use crate::media::session::{Agreed, SideId, Told};
+use crate::media::terms::{Here, Scope, Terms};
+use crate::routing::Plan;
+use crate::sip::body::Body;
+use crate::sip::header::Method;
+use crate::sip::sdp::audio::PLAIN_OFFER;
+use crate::time::Now;
+
+/// Of a stream's timestamps in Hz, until a format is agreed on.
+const CLOCK: u32 = 8_000;
+
+/// Where the audio of calls is: its ports, and the threads that carry it.
+pub trait Booth {
+    /// Opens a pair of ports for a side of a call, to which that stream is sent. None: all are in use.
+    fn open(&mut self, call: Key, side: SideId, stream: Stream) -> Option<u16>;
+    /// Has something done for a call.
+    fn order(&mut self, call: Key, order: Order);
+    /// A side that was closed has left its ports.
+    fn free(&mut self, port: u16);
+    /// How many pairs are open.
+    fn used(&self) -> usize;
+}
+
+/// What a node says of its audio.
+#[derive(Clone, Copy, Debug)]
+pub struct Anchoring {
+    /// What descriptions name.
+    pub address: IpAddr,
+    /// Audio passes us by where nothing of ours needs it.
+    pub when_needed: bool,
+}
+
+/// The audio of one call.
+#[derive(Debug)]
+pub struct Anchor {
+    sides: SmallVec<[Side; 2]>,
+    scope: Scope,
+    /// Whom the caller hears before its 200 (R4).
+    early: Option<LegId>,
+    /// What was agreed on has changed somewhere.
+    is_news: bool,
+}
+
+#[derive(Debug)]
+struct Side {
+    leg: LegId,
+    terms: Terms,
+    /// What its INVITE offers.
+    offer: Option<Body>,
+    /// What the threads know.
+    told: Option<Agreed>,
+    hears: Option<LegId>,
+}
+
+impl Anchor {
+    fn side(&mut self, leg: LegId) -> Option<&mut Side> {
+        self.sides.iter_mut().find(|side| side.leg == leg)
+    }
+
+    /// What a leg's INVITE offers in place of the caller's own.
+    pub fn offer(&self, leg: LegId) -> Option<&Body> {
+        self.sides.iter().find(|side| side.leg == leg)?.offer.as_ref()
+    }
+}
+
+impl Exchange {
+    /// Has the audio of a call that is about to begin come through us, where it is to. Without an offer of the caller's
+    /// the legs get one of ours, and so does the caller in its 200.
+    pub(super) fn anchor(
+        &mut self,
+        key: SlotKey,
+        plan: &Plan,
+        offer: &mut Option<Body>,
+    ) -> Result<Option<Box<Anchor>>, Refusal> {
+        let Some((anchoring, _)) = &self.audio else { return Ok(None) };
+        let scope = Scope::Anything;
+        if anchoring.when_needed {
+            return Ok(None);
+        }
+        let mut anchor = Anchor { sides: SmallVec::new(), scope, early: None, is_news: false };
+        let is_behind_nat = plan.origin.trunk().is_none_or(|trunk| trunk.nat);
+        let mut caller = self.open_side(key, LegId::CALLER, scope, is_behind_nat).ok_or(Refusal::NoPort)?;
+        match offer {
+            Some(offer) if caller.terms.offered(offer).is_err() => {
+                self.audio_order(key, Order::Close(SideId(0)));
+                return Err(Refusal::NoAudio);
+            }
+            Some(_) => {}
+            None => *offer = Some(Body::new("application/sdp", PLAIN_OFFER)),
+        }
+        anchor.sides.push(caller);
+        Ok(Some(Box::new(anchor)))
+    }
+
+    /// What an event brings of a side's audio. None: it was for us alone.
+    pub(super) fn hear_audio(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        event: Event,
+        out: &mut Effects,
+    ) -> Option<Event> {
+        let is_anchored = self.slots.get(key).is_some_and(|slot| slot.anchor.is_some());
+        if !is_anchored {
+            return Some(event);
+        }
+        if let Event::Joins { leg, .. } = &event
+            && !self.join_side(key, *leg)
+        {
+            self.reply(now, key, (*leg, Method::Invite), 503, None, out);
+            return None;
+        }
+        let anchor = self.slots.get_mut(key)?.anchor.as_deref_mut()?;
+        anchor.is_news = true;
+        match event {
+            Event::Leg(leg, LegEvent::Progress { code, fork, body }) => {
+                let body = body.filter(|body| !body.is_sdp() || anchor.answered(leg, body));
+                Some(Event::Leg(leg, LegEvent::Progress { code, fork, body }))
+            }
+            Event::Leg(leg, LegEvent::Answered { fork, body }) => {
+                let body = body.filter(|body| !body.is_sdp() || anchor.answered(leg, body));
+                Some(Event::Leg(leg, LegEvent::Answered { fork, body }))
+            }
+            Event::Asked {
+                leg,
+                method: method @ (Method::Invite | Method::Update),
+                body: Some(body),
+                answered,
+            } if body.is_sdp() => match anchor.side(leg).map(|side| side.terms.offered(&body)) {
+                Some(Err(_)) => {
+                    self.reply(now, key, (leg, method), 488, None, out);
+                    None
+                }
+                Some(Ok(())) | None => Some(Event::Asked { leg, method, body: Some(body), answered }),
+            },
+            Event::Joins { leg, replaces, from, offer } => {
+                match anchor.side(leg).map(|side| side.terms.offered(&offer)) {
+                    Some(Err(_)) => {
+                        self.reply(now, key, (leg, Method::Invite), 488, None, out);
+                        None
+                    }
+                    Some(Ok(())) | None => Some(Event::Joins { leg, replaces, from, offer }),
+                }
+            }
+            Event::Replied { leg, method: method @ (Method::Invite | Method::Update), code, body } => {
+                anchor.replied(leg, code, body.as_ref());
+                Some(Event::Replied { leg, method, code, body })
+            }
+            Event::CallerAcknowledged { answer } => {
+                anchor.acknowledged(LegId::CALLER, answer.as_ref());
+                Some(Event::CallerAcknowledged { answer })
+            }
+            Event::Settled { leg, answer } => {
+                anchor.acknowledged(leg, answer.as_ref());
+                Some(Event::Settled { leg, answer })
+            }
+            event => Some(event),
+        }
+    }
+
+    /// What an action shows of one side's audio to another, as ours.
+    pub(super) fn show_audio(&mut self, key: SlotKey, action: Action) -> Action {
+        if let Action::Invite(leg) = action {
+            self.offer_audio(key, leg);
+            return action;
+        }
+        let anchor = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut());
+        let Some(anchor) = anchor else { return action };
+        anchor.is_news = true;
+        match action {
+            // One dialog of the caller's stands for all legs.
+            Action::Progress { code, leg: heard, fork: _, body } => {
+                let body = body.and_then(|body| anchor.shows(LegId::CALLER, body));
+                if body.is_some() {
+                    anchor.early = Some(heard);
+                }
+                Action::Progress { code, leg: LegId::CALLER, fork: Fork(0), body }
+            }
+            Action::Accept { leg: _, fork: _, body } => {
+                let body = body.and_then(|body| anchor.shows(LegId::CALLER, body));
+                Action::Accept { leg: LegId::CALLER, fork: Fork(0), body }
+            }
+            Action::Reply { leg, method, code, body } => {
+                let body = match body {
+                    Some(body) if body.is_sdp() => anchor.shows(leg, body),
+                    body => body,
+                };
+                if code >= 300 && matches!(method, Method::Invite | Method::Update) {
+                    anchor.refused(leg);
+                }
+                Action::Reply { leg, method, code, body }
+            }
+            Action::PassOn { leg, method: method @ (Method::Invite | Method::Update), body: Some(body) } => {
+                Action::PassOn { leg, method, body: anchor.offers(leg, body) }
+            }
+            Action::Offer { leg, body } => match anchor.offers(leg, body.clone()) {
+                Some(body) => Action::Offer { leg, body },
+                None => Action::Offer { leg, body },
+            },
+            Action::Acknowledge { leg, answer: Answer::Of(body) } => {
+                let answer = anchor.shows(leg, body).map_or(Answer::RefuseAll, Answer::Of);
+                Action::Acknowledge { leg, answer }
+            }
+            Action::Settle { leg, answer: Some(body) } => {
+                Action::Settle { leg, answer: anchor.shows(leg, body) }
+            }
+            action => action,
+        }
+    }
+
+    /// Tells the threads what an event has changed.
+    pub(super) fn settle_audio(&mut self, key: SlotKey) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(anchor) = slot.anchor.as_deref_mut() else { return };
+        let mut orders: SmallVec<[Order; 4]> = SmallVec::new();
+        match slot.call.as_deref() {
+            Some(call) => anchor.settle(call, &mut orders),
+            None => {
+                orders.extend(anchor.sides.iter().map(|side| Order::Close(id(side.leg))));
+                slot.anchor = None;
+            }
+        }
+        for order in orders {
+            self.audio_order(key, order);
+        }
+    }
+
+    /// What a thread tells of a call's audio.
+    pub(super) fn audio_heard(&mut self, now: Now, of: Key, heard: Heard, out: &mut Effects) {
+        let key = SlotKey { index: of.index, nonce: of.nonce };
+        match heard {
+            Heard::Closed(_, port, _) => {
+                if let Some((_, booth)) = &mut self.audio {
+                    booth.free(port);
+                }
+            }
+            Heard::Told(Told::Silent) => self.happen(now, key, Event::OperatorHangsUp, out),
+            Heard::Told(Told::Latched(_) | Told::Pressed(..) | Told::Said(..)) => {}
+        }
+    }
+
+    /// A leg is about to be called: it has ports of ours, and an offer.
+    fn offer_audio(&mut self, key: SlotKey, leg: LegId) {
+        let Some(slot) = self.slots.get(key) else { return };
+        let (Some(anchor), Some(call)) = (slot.anchor.as_deref(), slot.call.as_deref()) else { return };
+        let (scope, offer) = (anchor.scope, call.invitation(leg).offer.cloned());
+        let is_behind_nat = call.leg(leg).and_then(|leg| leg.trunk()).is_none_or(|trunk| trunk.nat);
+        let side = self.open_side(key, leg, scope, is_behind_nat).map(|mut side| {
+            side.offer = offer.and_then(|offer| side.terms.offer(&offer));
+            side
+        });
+        let anchor = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut());
+        if let (Some(anchor), Some(side)) = (anchor, side) {
+            anchor.sides.push(side);
+        }
+    }
+
+    /// A guest from another call of ours takes a place.
+    fn join_side(&mut self, key: SlotKey, leg: LegId) -> bool {
+        let scope = self.slots.get(key).and_then(|slot| slot.anchor.as_deref()).map(|anchor| anchor.scope);
+        let side = scope.and_then(|scope| self.open_side(key, leg, scope, false));
+        let anchor = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut());
+        match (anchor, side) {
+            (Some(anchor), Some(side)) => {
+                anchor.sides.push(side);
+                true
+            }
+            (_, _) => false,
+        }
+    }
+
+    fn open_side(&mut self, key: SlotKey, leg: LegId, scope: Scope, is_behind_nat: bool) -> Option<Side> {
+        let (session, draw) = (self.names.draw() >> 2, self.names.draw());
+        // RFC 3550 §5.1: drawn, and the first numbers low enough that none goes round at once.
+        let stream =
+            Stream::new(draw as u32, (draw >> 32) as u16 & 0x7fff, (draw >> 33) as u32 & 0x7fff_ffff, CLOCK);
+        let call = self.audio_key(key);
+        let (anchoring, booth) = self.audio.as_mut()?;
+        let port = booth.open(call, id(leg), stream)?;
+        let here = Here { address: anchoring.address, port, scope, is_behind_nat };
+        Some(Side { leg, terms: Terms::new(here, session), offer: None, told: None, hears: None })
+    }
+
+    fn audio_order(&mut self, key: SlotKey, order: Order) {
+        let call = self.audio_key(key);
+        if let Some((_, booth)) = &mut self.audio {
+            booth.order(call, order);
+        }
+    }
+
+    const fn audio_key(&self, key: SlotKey) -> Key {
+        Key { shard: self.settings.shard, index: key.index, nonce: key.nonce }
+    }
+}
+
+impl Anchor {
+    /// A leg's answer. False: it has nothing of what was offered, or no place to hear it.
+    fn answered(&mut self, leg: LegId, body: &Body) -> bool {
+        let Some(side) = self.side(leg) else { return true };
+        side.terms.answered(body);
+        side.terms.agreed().is_some_and(|agreed| agreed.speaks())
+    }
+
+    fn replied(&mut self, leg: LegId, code: u16, body: Option<&Body>) {
+        let Some(side) = self.side(leg) else { return };
+        match (code, body.filter(|body| body.is_sdp())) {
+            (200..=299, Some(body)) if side.terms.asks() => side.terms.answered(body),
+            // Its offer, for we made none. What cannot be carried is not answered either.
+            (200..=299, Some(body)) => drop(side.terms.offered(body)),
+            (_, _) => side.terms.refused(),
+        }
+    }
+
+    fn acknowledged(&mut self, leg: LegId, answer: Option<&Body>) {
+        if let Some(side) = self.side(leg)
+            && let Some(answer) = answer.filter(|answer| answer.is_sdp())
+            && side.terms.asks()
+        {
+            side.terms.answered(answer);
+        }
+    }
+
+    fn refused(&mut self, leg: LegId) {
+        if let Some(side) = self.side(leg) {
+            side.terms.refused();
+        }
+    }
+
+    /// The other's description as ours: the answer to its offer, or where it made none an offer.
+    fn shows(&mut self, leg: LegId, of: Body) -> Option<Body> {
+        let Some(side) = self.side(leg) else { return Some(of) };
+        if side.terms.is_asked() || side.terms.agreed().is_some() && !side.terms.asks() {
+            side.terms.answer(&of)
+        } else {
+            side.terms.offer(&of)
+        }
+    }
+
+    fn offers(&mut self, leg: LegId, of: Body) -> Option<Body> {
+        let Some(side) = self.side(leg) else { return Some(of) };
+        side.terms.offer(&of)
+    }
+
+    fn settle(&mut self, call: &Call, orders: &mut SmallVec<[Order; 4]>) {
+        let early = self.early.filter(|leg| call.leg(*leg).is_some_and(|leg| leg.is_live()));
+        self.sides.retain(|side| {
+            let stays = side.leg == LegId::CALLER
+                || call.holds(side.leg)
+                || call.leg(side.leg).is_some_and(|leg| leg.is_live());
+            if !stays {
+                orders.push(Order::Close(id(side.leg)));
+            }
+            stays
+        });
+        for side in &mut self.sides {
+            if self.is_news
+                && let Some(agreed) = side.terms.agreed()
+                && side.told.as_ref() != Some(&agreed)
+            {
+                orders.push(Order::Agree(id(side.leg), agreed.clone()));
+                side.told = Some(agreed);
+            }
+            let hears = match call.other(side.leg) {
+                Some(other) => Some(other),
+                None if side.leg == LegId::CALLER => early,
+                None => None,
+            };
+            if hears != side.hears {
+                orders.push(match hears {
+                    Some(other) => Order::Hears(id(side.leg), id(other)),
+                    None => Order::HearsNobody(id(side.leg)),
+                });
+                side.hears = hears;
+            }
+        }
+        self.is_news = false;
+    }
+}
+
+const fn id(leg: LegId) -> SideId {
+    SideId(leg.0)
+}

@@ -1,0 +1,201 @@
+//! From whom a side's packets are taken, and where ours go (R12; the traps of `symmetric RTP`, RFC 4961).
+//!
+//! What a description says of an address is believed, but ports of senders are not: many phones send from another one
+//! than they listen on. Behind a NAT nothing of it can be believed, and who speaks first is the one. A side that moves
+//! is latched anew, and packets of its old place that are still under way do not draw it back.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// How long the place that a side has left is not listened to.
+const LEFT: Duration = Duration::from_secs(2);
+
+/// Where a side is, as its description says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where it hears us, and whence it speaks as far as it says.
+    pub rtp: SocketAddr,
+    pub rtcp: SocketAddr,
+    /// A NAT stands before it: it is where its packets come from.
+    pub is_behind_nat: bool,
+}
+
+/// What one datagram's sender is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The side itself.
+    Known,
+    /// The side itself, heard for the first time since it is where it is.
+    First,
+    Stranger,
+}
+
+/// Whom one side's packets are taken from.
+#[derive(Debug)]
+pub struct Latch {
+    place: Place,
+    /// Who speaks.
+    heard: Option<SocketAddr>,
+    /// Where it was before, and until when that is not listened to.
+    left: Option<(SocketAddr, Instant)>,
+}
+
+impl Latch {
+    pub const fn new(place: Place) -> Latch {
+        Latch { place, heard: None, left: None }
+    }
+
+    /// The side's description says so now. Whether it is latched anew: that is said of the same place again and again.
+    pub fn moves(&mut self, now: Instant, place: Place) -> bool {
+        if place == self.place {
+            return false;
+        }
+        let is_same = place.rtp == self.place.rtp && place.is_behind_nat == self.place.is_behind_nat;
+        self.place = place;
+        if is_same {
+            return false;
+        }
+        if let Some(heard) = self.heard.take() {
+            self.left = Some((heard, now + LEFT));
+        }
+        true
+    }
+
+    /// Who sent a datagram to the port of this side.
+    pub fn sender(&mut self, now: Instant, from: SocketAddr) -> Sender {
+        match self.heard {
+            Some(heard) if heard == from => Sender::Known,
+            Some(_) => Sender::Stranger,
+            None if !self.may_be(now, from) => Sender::Stranger,
+            None => {
+                self.heard = Some(from);
+                Sender::First
+            }
+        }
+    }
+
+    /// Whether RTCP may come from there: from its host, whatever the port.
+    pub fn is_its_host(&self, host: IpAddr) -> bool {
+        let Place { rtp, rtcp, is_behind_nat } = self.place;
+        match self.heard {
+            Some(heard) if is_behind_nat => host == heard.ip(),
+            Some(heard) => host == heard.ip() || host == rtcp.ip(),
+            None => !is_behind_nat && (host == rtp.ip() || host == rtcp.ip()),
+        }
+    }
+
+    /// Where its packets go.
+    pub fn to(&self) -> SocketAddr {
+        match self.heard {
+            Some(heard) if self.place.is_behind_nat => heard,
+            Some(_) | None => self.place.rtp,
+        }
+    }
+
+    /// Where its RTCP goes: behind a NAT where the first came from, if any has.
+    pub const fn rtcp_to(&self) -> SocketAddr {
+        self.place.rtcp
+    }
+
+    /// The one address that it speaks from and listens on, once that is known: the kernel can keep strangers out.
+    pub fn only(&self) -> Option<SocketAddr> {
+        self.heard.filter(|heard| *heard == self.to())
+    }
+
+    fn may_be(&self, now: Instant, from: SocketAddr) -> bool {
+        let has_left =
+            self.left.is_some_and(|(left, until)| left == from && now < until && from != self.place.rtp);
+        !has_left && (self.place.is_behind_nat || from.ip() == self.place.rtp.ip())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Sender::{First, Known, Stranger};
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1_000)
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn place(rtp: &str) -> Place {
+        let rtp = address(rtp);
+        Place { rtp, rtcp: SocketAddr::new(rtp.ip(), rtp.port() + 1), is_behind_nat: false }
+    }
+
+    #[test]
+    fn who_speaks_first_from_the_host_that_was_named_is_the_side_and_ours_go_where_it_said() {
+        let mut latch = Latch::new(place("192.0.2.1:4000"));
+        assert_eq!(latch.to(), address("192.0.2.1:4000"), "before it speaks");
+        assert_eq!(latch.sender(at(0), address("192.0.2.2:4000")), Stranger);
+        assert_eq!(latch.sender(at(0), address("192.0.2.1:9999")), First, "from any port");
+        assert_eq!((latch.to(), latch.only()), (address("192.0.2.1:4000"), None));
+        assert_eq!(latch.sender(at(1), address("192.0.2.1:9999")), Known);
+        assert_eq!(latch.sender(at(1), address("192.0.2.1:4000")), Stranger, "one is enough");
+        let mut plain = Latch::new(place("[2001:db8::1]:4000"));
+        assert_eq!(plain.sender(at(0), address("[2001:db8::1]:4000")), First);
+        assert_eq!(plain.only(), Some(address("[2001:db8::1]:4000")));
+    }
+
+    #[test]
+    fn behind_a_nat_it_is_where_its_packets_come_from() {
+        let mut latch = Latch::new(Place { is_behind_nat: true, ..place("10.0.0.5:4000") });
+        assert!(!latch.is_its_host(address("10.0.0.5:1").ip()), "nothing is known as yet");
+        assert_eq!(latch.sender(at(0), address("198.51.100.7:61000")), First);
+        let outside = address("198.51.100.7:61000");
+        assert_eq!((latch.to(), latch.only()), (outside, Some(outside)));
+        assert_eq!(latch.sender(at(1), address("203.0.113.66:61000")), Stranger);
+        assert!(latch.is_its_host(outside.ip()) && !latch.is_its_host(address("10.0.0.5:1").ip()));
+    }
+
+    #[test]
+    fn a_late_packet_of_the_old_place_does_not_draw_a_side_back_that_has_moved() {
+        for nat in [false, true] {
+            let named = |rtp| Place { is_behind_nat: nat, ..place(rtp) };
+            let (old, new) = (address("192.0.2.1:4000"), address("192.0.2.1:5000"));
+            let mut latch = Latch::new(named("192.0.2.1:4000"));
+            assert_eq!(latch.sender(at(0), old), First);
+            assert!(latch.moves(at(1_000), named("192.0.2.1:5000")));
+            assert_eq!(latch.sender(at(1_020), old), Stranger, "nat: {nat}");
+            assert_eq!(latch.sender(at(1_040), new), First);
+            assert_eq!(latch.sender(at(1_060), old), Stranger);
+            assert_eq!(latch.to(), new);
+        }
+    }
+
+    #[test]
+    fn one_that_says_where_it_is_and_speaks_from_the_old_port_all_the_same_is_heard_in_the_end() {
+        let mut latch = Latch::new(place("192.0.2.1:4000"));
+        let odd = address("192.0.2.1:7777");
+        assert_eq!(latch.sender(at(0), odd), First);
+        assert!(latch.moves(at(1_000), place("192.0.2.1:5000")));
+        assert_eq!(latch.sender(at(2_999), odd), Stranger);
+        assert_eq!(latch.sender(at(3_000), odd), First);
+    }
+
+    #[test]
+    fn one_that_goes_back_where_it_was_is_heard_at_once() {
+        let mut latch = Latch::new(place("192.0.2.1:4000"));
+        assert_eq!(latch.sender(at(0), address("192.0.2.1:4000")), First);
+        assert!(latch.moves(at(10), place("192.0.2.9:4000")));
+        assert!(latch.moves(at(20), place("192.0.2.1:4000")));
+        assert_eq!(latch.sender(at(30), address("192.0.2.1:4000")), First);
+    }
+
+    #[test]
+    fn the_same_said_again_latches_nothing_anew() {
+        let mut latch = Latch::new(place("192.0.2.1:4000"));
+        assert_eq!(latch.sender(at(0), address("192.0.2.1:4000")), First);
+        assert!(!latch.moves(at(10), place("192.0.2.1:4000")));
+        let rtcp = address("192.0.2.1:4000");
+        assert!(!latch.moves(at(20), Place { rtcp, ..place("192.0.2.1:4000") }));
+        assert_eq!(latch.sender(at(30), address("192.0.2.1:4000")), Known);
+        assert_eq!(latch.rtcp_to(), rtcp);
+    }
+}

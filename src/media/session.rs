@@ -1,0 +1,523 @@
+//! PURE. The audio of one call: its sides, who hears whom, and what we say ourselves.
+//!
+//! A packet of one side goes to the other as it came, under the numbers of the stream that we send there; nothing is
+//! decoded for it. Cost of a packet: two searches among a handful of formats, a header of 12 bytes, no allocation.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::event::{Digit, Listener};
+use super::g711;
+use super::latch::{Latch, Place, Sender};
+use super::prompt::Prompt;
+use super::rtcp::{self, Reception, Said};
+use super::rtp::{HEADER, Packet, Stream};
+use crate::sip::sdp::audio::Codec;
+use crate::time::{Instant, Now};
+
+/// How long a packet of ours lasts: 160 samples of G.711, and 160 bytes of G.722.
+pub const FRAME: Duration = Duration::from_millis(20);
+const FRAME_TICKS: u32 = 160;
+
+/// One side of the call: 0 is the caller's, the others as the call counts its legs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SideId(pub u8);
+
+/// A format that a side and we agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    pub codec: Codec,
+    /// `OPUS/48000/2`: formats of two sides are the same by it.
+    pub name: Box<[u8]>,
+    /// Rate of its timestamps in Hz.
+    pub clock: u32,
+    /// The payload type by which we said that it comes to us, and that by which the side said so (RFC 3264 §5.1).
+    pub ours: u8,
+    pub theirs: u8,
+}
+
+/// What the descriptions of a side and ours say together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// None: it can hear nothing.
+    pub place: Option<Place>,
+    /// In the order in which they are wanted.
+    pub formats: SmallVec<[Format; 3]>,
+}
+
+impl Agreed {
+    /// Whether a word can be said in it.
+    pub fn speaks(&self) -> bool {
+        self.formats.iter().any(|format| format.codec != Codec::Event)
+    }
+}
+
+/// What is told of a call's audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Its packets have begun to come, from where it is now.
+    Latched(SideId),
+    /// A key was pressed.
+    Pressed(SideId, Digit),
+    /// What was to be said has been, to its end; or it cannot be, in a format that the side has.
+    Said(SideId, u32),
+    /// Nobody has been heard for as long as was asked.
+    Silent,
+}
+
+/// What a side is to hear.
+#[derive(Clone, Debug)]
+pub struct Say {
+    pub prompt: Arc<Prompt>,
+    /// Once more after so much silence, again and again.
+    pub again: Option<Duration>,
+    /// By which its end is told.
+    pub number: u32,
+}
+
+/// What did not go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// It is no RTP.
+    pub garbage: u64,
+    /// From somebody else.
+    pub strangers: u64,
+    /// In no format that was agreed on.
+    pub formats: u64,
+}
+
+/// How a side was heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quality {
+    pub received: u64,
+    pub lost: u64,
+    pub jitter: Duration,
+    pub sent: u64,
+    pub refused: Refused,
+}
+
+/// The audio of one call.
+#[derive(Debug, Default)]
+pub struct Session {
+    sides: SmallVec<[Side; 2]>,
+    /// Nobody may be silent on both sides for longer.
+    patience: Option<Duration>,
+    /// Since when that is counted: from the last word, or from when it was asked.
+    heard: Instant,
+}
+
+#[derive(Debug)]
+struct Side {
+    id: SideId,
+    latch: Option<Latch>,
+    formats: SmallVec<[Format; 3]>,
+    /// What we send to it.
+    stream: Stream,
+    sent: Sent,
+    reception: Reception,
+    digits: Listener,
+    /// Who hears it, and in which format what it says goes on.
+    heard_by: Option<SideId>,
+    onward: SmallVec<[Onward; 4]>,
+    saying: Option<Saying>,
+    refused: Refused,
+}
+
+#[derive(Debug, Default)]
+struct Sent {
+    packets: u32,
+    bytes: u32,
+}
+
+#[derive(Debug)]
+struct Saying {
+    say: Say,
+    codec: Codec,
+    payload_type: u8,
+    frame: u32,
+    /// So many frames of silence before it begins again.
+    pause: u32,
+}
+
+/// What becomes of packets of one payload type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Onward {
+    from: u8,
+    to: u8,
+    how: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    AsItIs,
+    /// μ-law as A-law, and the other way round.
+    ToPcma,
+    ToPcmu,
+}
+
+impl Session {
+    /// A side whose port is open. Its stream's first numbers are drawn.
+    pub fn open(&mut self, id: SideId, stream: Stream) {
+        self.close(id);
+        self.sides.push(Side {
+            id,
+            latch: None,
+            formats: SmallVec::new(),
+            stream,
+            sent: Sent::default(),
+            reception: Reception::default(),
+            digits: Listener::default(),
+            heard_by: None,
+            onward: SmallVec::new(),
+            saying: None,
+            refused: Refused::default(),
+        });
+    }
+
+    /// A side that is no more; how it was heard.
+    pub fn close(&mut self, id: SideId) -> Option<Quality> {
+        self.hears_nobody(id);
+        let at = self.sides.iter().position(|side| side.id == id)?;
+        let side = self.sides.swap_remove(at);
+        for other in self.sides.iter_mut().filter(|other| other.heard_by == Some(id)) {
+            other.heard_by = None;
+        }
+        Some(side.quality())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.sides.is_empty()
+    }
+
+    /// What a side's description and ours say now. Whether it is to be latched anew: it is somewhere else.
+    pub fn agree(&mut self, now: Instant, id: SideId, agreed: Agreed) -> bool {
+        let Some(side) = self.side(id) else { return false };
+        let moved = match (&mut side.latch, agreed.place) {
+            (Some(latch), Some(place)) => latch.moves(now, place),
+            (latch, place) => {
+                *latch = place.map(Latch::new);
+                false
+            }
+        };
+        side.formats = agreed.formats;
+        if let Some(first) = side.formats.first() {
+            side.stream.set_rate(first.clock);
+        }
+        let speaks = side.speaks();
+        if let Some(saying) = &mut side.saying {
+            match speaks {
+                Some((codec, payload_type)) => (saying.codec, saying.payload_type) = (codec, payload_type),
+                None => saying.frame = u32::MAX,
+            }
+        }
+        let whom: SmallVec<[SideId; 2]> = self
+            .sides
+            .iter()
+            .filter(|other| other.id == id || other.heard_by == Some(id))
+            .map(|other| other.id)
+            .collect();
+        whom.into_iter().for_each(|other| self.link(other));
+        moved
+    }
+
+    /// From now on `to` hears `from`, and nobody else.
+    pub fn hears(&mut self, to: SideId, from: SideId) {
+        self.hears_nobody(to);
+        if to != from
+            && self.sides.iter().any(|side| side.id == to)
+            && let Some(side) = self.side(from)
+        {
+            side.heard_by = Some(to);
+            self.link(from);
+        }
+    }
+
+    /// From now on `to` hears only what we say.
+    pub fn hears_nobody(&mut self, to: SideId) {
+        for side in self.sides.iter_mut().filter(|side| side.heard_by == Some(to)) {
+            side.heard_by = None;
+            side.onward.clear();
+        }
+    }
+
+    /// A side hears this in place of whatever it hears now. False: it can hear nothing of ours.
+    pub fn say(&mut self, id: SideId, say: Say, told: &mut Vec<Told>) -> bool {
+        let Some(side) = self.side(id) else { return false };
+        let number = say.number;
+        side.saying = side.speaks().map(|(codec, payload_type)| Saying {
+            say,
+            codec,
+            payload_type,
+            frame: 0,
+            pause: 0,
+        });
+        if side.saying.is_none() {
+            told.push(Told::Said(id, number));
+        }
+        side.saying.is_some()
+    }
+
+    /// We say nothing more to it.
+    pub fn hush(&mut self, id: SideId) {
+        if let Some(side) = self.side(id) {
+            side.saying = None;
+            side.stream.falls_silent();
+        }
+    }
+
+    /// Tells when nobody has been heard for so long, counted from now (R12).
+    pub fn watch(&mut self, now: Instant, patience: Option<Duration>) {
+        (self.patience, self.heard) = (patience, now);
+    }
+
+    /// A datagram of a side's port. Who it goes on to, and how much of it: it is rewritten where it lies.
+    pub fn hear(
+        &mut self,
+        now: Instant,
+        id: SideId,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        told: &mut Vec<Told>,
+    ) -> Option<(SideId, usize)> {
+        let at = self.sides.iter().position(|side| side.id == id)?;
+        let side = &mut self.sides[at];
+        let Some(packet) = Packet::read(datagram) else {
+            side.refused.garbage += 1;
+            return None;
+        };
+        match side.latch.as_mut().map(|latch| latch.sender(now, from)) {
+            None | Some(Sender::Stranger) => {
+                side.refused.strangers += 1;
+                return None;
+            }
+            Some(Sender::First) => told.push(Told::Latched(id)),
+            Some(Sender::Known) => {}
+        }
+        let Some(format) = side.format(packet.payload_type) else {
+            side.refused.formats += 1;
+            return None;
+        };
+        let (codec, clock) = (format.codec, format.clock);
+        side.reception.hear(now, &packet, clock);
+        self.heard = now;
+        if codec == Codec::Event
+            && let Some(digit) = side.digits.hear(now, &packet)
+        {
+            told.push(Told::Pressed(id, digit));
+        }
+        let onward = *side.onward.iter().find(|onward| onward.from == packet.payload_type)?;
+        let to = side.heard_by?;
+        let hearer = self.sides.iter_mut().find(|side| side.id == to).filter(|side| side.hears_others())?;
+        let length = packet.payload.len();
+        let begins = packet.payload.as_ptr().addr() - datagram.as_ptr().addr();
+        let header =
+            hearer.stream.relay(now, &Packet { payload_type: onward.to, payload: &[], ..packet }).header();
+        hearer.sent.count(length);
+        datagram.copy_within(begins..begins + length, HEADER);
+        datagram[..HEADER].copy_from_slice(&header);
+        onward.how.recode(&mut datagram[HEADER..HEADER + length]);
+        Some((to, HEADER + length))
+    }
+
+    /// Another 20 ms: what we say to each side now.
+    pub fn tick(
+        &mut self,
+        now: Instant,
+        told: &mut Vec<Told>,
+        mut send: impl FnMut(SideId, SocketAddr, [u8; HEADER], &[u8]),
+    ) {
+        for side in &mut self.sides {
+            side.says_on(now, told, &mut send);
+        }
+    }
+
+    /// Whether we say something to anybody.
+    pub fn is_saying(&self) -> bool {
+        self.sides.iter().any(|side| side.saying.is_some())
+    }
+
+    /// Told about once a second: whether it is silent for too long.
+    pub fn look(&mut self, now: Instant, told: &mut Vec<Told>) {
+        if self.patience.is_some_and(|patience| now.since(self.heard) >= patience) {
+            self.patience = None;
+            told.push(Told::Silent);
+        }
+    }
+
+    /// Where packets for a side go.
+    pub fn to(&self, id: SideId) -> Option<SocketAddr> {
+        self.sides.iter().find(|side| side.id == id)?.latch.as_ref().map(Latch::to)
+    }
+
+    /// The one address of a side, where it speaks from where it listens.
+    pub fn only(&self, id: SideId) -> Option<SocketAddr> {
+        self.sides.iter().find(|side| side.id == id)?.latch.as_ref().and_then(Latch::only)
+    }
+
+    /// What came to the port of a side's RTCP.
+    pub fn hear_rtcp(&mut self, now: Instant, id: SideId, from: SocketAddr, datagram: &[u8]) {
+        let Some(side) = self.side(id) else { return };
+        if !side.latch.as_ref().is_some_and(|latch| latch.is_its_host(from.ip())) {
+            side.refused.strangers += 1;
+            return;
+        }
+        for said in rtcp::read(datagram) {
+            if let Said::Reports { ssrc, sender: Some(sender), .. } = said {
+                side.reception.reported(now, ssrc, &sender);
+            }
+        }
+    }
+
+    /// Writes what we report to a side, and says where that goes. `leaves`: it is the last.
+    pub fn report(
+        &mut self,
+        now: Now,
+        id: SideId,
+        name: &str,
+        leaves: bool,
+        out: &mut Vec<u8>,
+    ) -> Option<SocketAddr> {
+        let side = self.side(id)?;
+        let to = side.latch.as_ref()?.rtcp_to();
+        let sender = (side.sent.packets > 0).then(|| rtcp::Sender {
+            ntp: rtcp::ntp(now.wall),
+            timestamp: side.stream.timestamp_at(now.mono),
+            packets: side.sent.packets,
+            bytes: side.sent.bytes,
+        });
+        let heard = side.reception.report(now.mono);
+        if sender.is_none() && heard.is_none() {
+            return None;
+        }
+        rtcp::write(side.stream.ssrc(), sender, heard, name, leaves, out);
+        Some(to)
+    }
+
+    /// How a side is heard.
+    pub fn quality(&self, id: SideId) -> Option<Quality> {
+        self.sides.iter().find(|side| side.id == id).map(Side::quality)
+    }
+
+    pub fn sides(&self) -> impl Iterator<Item = SideId> + '_ {
+        self.sides.iter().map(|side| side.id)
+    }
+
+    fn side(&mut self, id: SideId) -> Option<&mut Side> {
+        self.sides.iter_mut().find(|side| side.id == id)
+    }
+
+    /// Says anew in which formats a side's packets go on.
+    fn link(&mut self, id: SideId) {
+        let of = |id: SideId| self.sides.iter().find(|side| side.id == id);
+        let Some(side) = of(id) else { return };
+        let hearer = side.heard_by.and_then(of);
+        let onward = hearer.map(|hearer| onward(&side.formats, &hearer.formats)).unwrap_or_default();
+        if let Some(side) = self.side(id) {
+            side.onward = onward;
+        }
+    }
+}
+
+impl Side {
+    fn format(&self, payload_type: u8) -> Option<&Format> {
+        let ours = self.formats.iter().find(|format| format.ours == payload_type);
+        ours.or_else(|| self.formats.iter().find(|format| format.theirs == payload_type))
+    }
+
+    /// The format in which we speak to it.
+    fn speaks(&self) -> Option<(Codec, u8)> {
+        self.latch.as_ref()?;
+        let ours = |format: &&Format| matches!(format.codec, Codec::Pcmu | Codec::Pcma | Codec::G722);
+        self.formats.iter().find(ours).map(|format| (format.codec, format.theirs))
+    }
+
+    const fn hears_others(&self) -> bool {
+        self.saying.is_none() && self.latch.is_some()
+    }
+
+    fn says_on(
+        &mut self,
+        now: Instant,
+        told: &mut Vec<Told>,
+        send: &mut impl FnMut(SideId, SocketAddr, [u8; HEADER], &[u8]),
+    ) {
+        let (Some(saying), Some(latch)) = (&mut self.saying, &self.latch) else { return };
+        if saying.pause > 0 {
+            saying.pause -= 1;
+            return;
+        }
+        if let Some(frame) = saying.say.prompt.frame(saying.codec, saying.frame) {
+            saying.frame += 1;
+            let packet = self.stream.say(now, saying.payload_type, FRAME_TICKS, frame);
+            self.sent.count(frame.len());
+            send(self.id, latch.to(), packet.header(), frame);
+            return;
+        }
+        self.stream.falls_silent();
+        match saying.say.again {
+            Some(pause) if saying.frame > 0 && saying.frame != u32::MAX => {
+                saying.frame = 0;
+                saying.pause = u32::try_from(pause.as_millis() / FRAME.as_millis()).unwrap_or(u32::MAX);
+            }
+            Some(_) | None => {
+                told.push(Told::Said(self.id, saying.say.number));
+                self.saying = None;
+            }
+        }
+    }
+
+    fn quality(&self) -> Quality {
+        let (received, lost) = self.reception.totals();
+        let clock = self.formats.first().map_or(8_000, |format| format.clock);
+        let jitter = self.reception.jitter(clock);
+        Quality { received, lost, jitter, sent: u64::from(self.sent.packets), refused: self.refused }
+    }
+}
+
+impl Sent {
+    /// Both go round, as RTCP counts them.
+    const fn count(&mut self, bytes: usize) {
+        self.packets = self.packets.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(bytes as u32);
+    }
+}
+
+impl How {
+    fn recode(self, payload: &mut [u8]) {
+        match self {
+            How::AsItIs => {}
+            How::ToPcma => {
+                payload.iter_mut().for_each(|byte| *byte = g711::encode_pcma(g711::decode_pcmu(*byte)))
+            }
+            How::ToPcmu => {
+                payload.iter_mut().for_each(|byte| *byte = g711::encode_pcmu(g711::decode_pcma(*byte)))
+            }
+        }
+    }
+}
+
+/// In which format of the one who hears it each format goes on: in the same, or else translated.
+fn onward(from: &[Format], to: &[Format]) -> SmallVec<[Onward; 4]> {
+    let same = |format: &Format| {
+        to.iter().find(|other| other.name == format.name).map(|other| (other.theirs, How::AsItIs))
+    };
+    let of = |codec: Codec| to.iter().find(|other| other.codec == codec).map(|other| other.theirs);
+    let translated = |format: &Format| match format.codec {
+        Codec::Pcmu => Some((of(Codec::Pcma)?, How::ToPcma)),
+        Codec::Pcma => Some((of(Codec::Pcmu)?, How::ToPcmu)),
+        Codec::G722 | Codec::Event | Codec::Other => None,
+    };
+    let mut all = SmallVec::new();
+    for format in from {
+        let Some((to, how)) = same(format).or_else(|| translated(format)) else { continue };
+        for from in [format.ours, format.theirs] {
+            if !all.iter().any(|onward: &Onward| onward.from == from) {
+                all.push(Onward { from, to, how });
+            }
+        }
+    }
+    all
+}
