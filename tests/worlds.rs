@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use strowger::sim::served::served;
+use strowger::sim::served::{served, served_with_audio};
 use strowger::sim::{for_each_seed, run};
 
 /// After so many broken worlds a soak stops.
@@ -14,6 +14,13 @@ const ENOUGH: u64 = 20;
 fn two_hundred_worlds_stay_sound_and_come_to_rest() {
     let call_seconds = for_each_seed(&served(), 0..200, run::usual);
     assert!(call_seconds > 10_000.0, "only {call_seconds:.0} call-seconds: the worlds are empty");
+}
+
+/// The same with audio that comes through us; now and then all ports are in use.
+#[test]
+fn a_hundred_worlds_whose_audio_comes_through_us_stay_sound_and_come_to_rest() {
+    let call_seconds = for_each_seed(&served_with_audio(24), 200..300, run::usual);
+    assert!(call_seconds > 5_000.0, "only {call_seconds:.0} call-seconds: the worlds are empty");
 }
 
 proptest! {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::Onward;
+use super::connect::Spoken;
 use super::refusal::Refusal;
+use crate::media::event::Digit;
 use crate::number::E164;
 use crate::routing::Agent;
 use crate::sip::body::Body;
@@ -67,6 +69,12 @@ pub enum Event {
     Refers { by: LegId, to: Result<Box<Onward>, Refusal> },
     /// Another call of ours, as a leg of this one, is to take the place of a side; it has offered this.
     Joins { leg: LegId, replaces: LegId, from: Arc<Inside>, offer: Body },
+    /// What we said to a side is said to its end.
+    Said { leg: LegId },
+    /// A side pressed a key.
+    Pressed { leg: LegId, digit: Digit },
+    /// Nobody has said anything for `rtp_timeout` (R12).
+    Silent,
     /// A timer of its own.
     Woke(Timer),
     /// An operator ends the call.
@@ -194,6 +202,14 @@ pub enum Action {
         leg: LegId,
         answer: Option<Body>,
     },
+    /// A side hears this in place of whatever it hears; `again`: over and over, after such a pause.
+    Say {
+        leg: LegId,
+        what: Spoken,
+        again: Option<Duration>,
+    },
+    /// We say nothing more to it.
+    Hush(LegId),
     Start(Timer, Duration),
     Stop(Timer),
     /// The 200 is on its way: the journal hears of it before the disk does (R12).
@@ -237,6 +253,8 @@ pub enum Timer {
     RingTimeout,
     /// `assigned_head_start` is over: the others ring too (R3.2).
     HeadStart,
+    /// The time to press 1, from the first "press 1" on (R6).
+    Confirm(LegId),
     /// No 1xx from this gateway within `try_timeout` while another is left (R14).
     TryTimeout(LegId),
     /// The caller's 180 is repeated every 60 s (RFC 3261 §13.3.1.1).

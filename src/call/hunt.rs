@@ -247,7 +247,7 @@ impl Turn<'_> {
     }
 
     fn somebody_rings(&self) -> bool {
-        self.call.legs.iter().any(Leg::is_live)
+        self.call.legs.iter().any(|leg| leg.is_live() || leg.hears_us())
     }
 
     /// After a leg ended: the next targets, the next step, or the end.
@@ -290,12 +290,26 @@ impl Turn<'_> {
             (None, Heard::Nothing) => self.out.push(Action::Ring),
             (None, Heard::Ringing) => return State::Ringing(hunt),
         }
+        self.has_heard_ringing(&mut hunt);
+        State::Ringing(hunt)
+    }
+
+    /// The caller hears that it rings, if it has not yet.
+    pub(super) fn caller_hears_ringing(&mut self, mut hunt: Hunt) -> Hunt {
+        self.call.ringing.get_or_insert(self.now.mono);
+        if hunt.heard == Heard::Nothing {
+            self.out.push(Action::Ring);
+        }
+        self.has_heard_ringing(&mut hunt);
+        hunt
+    }
+
+    fn has_heard_ringing(&mut self, hunt: &mut Hunt) {
         if hunt.heard == Heard::Nothing {
             self.out.push(Action::Announce);
             self.start(Timer::RepeatRinging, REPEAT_RINGING);
         }
         hunt.heard = Heard::Ringing;
-        State::Ringing(hunt)
     }
 
     /// A live leg's 18x, with its SDP. A 199 or 155 says nothing of ringing (R4: the first 18x).
@@ -359,12 +373,22 @@ impl Turn<'_> {
             self.out.push(Action::Bye { leg: id, why: Why::Ours(outcome::q850_of(488)) });
             return self.leg_lost(hunt, id, 488, 200).of_a_call(self);
         };
-        leg.state = LegState::Bridged;
-        leg.early.clear();
-        self.call.answered = Some(now);
+        if let Some(before) = self.before(id) {
+            return self.hears_first(hunt, id, before, (fork, sdp));
+        }
         if offered {
             self.out.push(Action::Acknowledge { leg: id, answer: Answer::None });
         }
+        self.bridge(id, fork, sdp)
+    }
+
+    /// The caller has our 200, and talks with who answered.
+    pub(super) fn bridge(&mut self, id: LegId, fork: Fork, sdp: Body) -> State {
+        if let Some(leg) = self.leg(id) {
+            leg.state = LegState::Bridged;
+            leg.early.clear();
+        }
+        self.call.answered = Some(self.now.mono);
         self.out.push(Action::Accept { leg: id, fork, body: Some(sdp.clone()) });
         self.end_ringing(LegEnd::Elsewhere, Why::Elsewhere);
         self.start(Timer::MaxCall, self.call.plan.limits.max_call);
@@ -533,9 +557,10 @@ impl Turn<'_> {
     pub(super) fn ring_timeout(&mut self, mut hunt: Hunt) -> Course {
         hunt.held_back = false;
         self.stop(Timer::HeadStart);
+        hunt.waiting.clear();
         self.end_legs(LegEnd::Timeout, &Why::NoAnswer);
-        hunt.step += 1;
-        self.ring_step(hunt)
+        // Who hears us keeps the time that is left to it.
+        self.go_on(hunt)
     }
 
     /// The caller's CANCEL or early BYE.
@@ -561,6 +586,7 @@ impl Turn<'_> {
             | Ending::NoAnswerInAck
             | Ending::MaxCall
             | Ending::Lost
+            | Ending::Silence
             | Ending::NotSentOn
             | Ending::Operator
             | Ending::Fault => 480,
@@ -580,6 +606,7 @@ impl Turn<'_> {
         self.stop(Timer::HeadStart);
         self.stop(Timer::RepeatRinging);
         self.end_legs(end, &why);
+        self.end_those_who_hear_us(end, &why);
     }
 
     fn end_legs(&mut self, end: LegEnd, why: &Why) {

@@ -137,6 +137,10 @@ pub enum LegState {
     Calling,
     /// An 18x came.
     Ringing,
+    /// Answered, and hears the whisper (R6).
+    Whispered,
+    /// Answered, and asked to press 1 (R6).
+    Asked,
     /// Answered, and joined with the caller.
     Bridged,
     Ended(LegEnd),
@@ -191,7 +195,11 @@ impl Leg {
 
     pub fn has_ended(&self) -> bool {
         match self.state {
-            LegState::Calling | LegState::Ringing | LegState::Bridged => false,
+            LegState::Calling
+            | LegState::Ringing
+            | LegState::Whispered
+            | LegState::Asked
+            | LegState::Bridged => false,
             LegState::Ended(_) => true,
         }
     }
@@ -200,8 +208,13 @@ impl Leg {
     pub fn is_live(&self) -> bool {
         match self.state {
             LegState::Calling | LegState::Ringing => true,
-            LegState::Bridged | LegState::Ended(_) => false,
+            LegState::Whispered | LegState::Asked | LegState::Bridged | LegState::Ended(_) => false,
         }
+    }
+
+    /// Whether it has answered and hears us before it is bridged.
+    pub fn hears_us(&self) -> bool {
+        matches!(self.state, LegState::Whispered | LegState::Asked)
     }
 
     /// Gives back what it holds, whatever ended it; a second time nothing happens. Where others share its place, one of

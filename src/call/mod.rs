@@ -4,6 +4,7 @@
 
 pub mod caller;
 pub mod cdr;
+pub mod connect;
 pub mod event;
 pub mod leg;
 pub mod outcome;
@@ -71,6 +72,8 @@ pub struct Arrival {
     pub expires: Option<Duration>,
     /// It is to take the place of a dialog of another call of ours (RFC 3891).
     pub joins: Option<Arc<Inside>>,
+    /// Its audio comes through us: we can speak to its sides and hear their keys.
+    pub is_anchored: bool,
     pub at: Now,
 }
 
@@ -179,6 +182,7 @@ impl Call {
             (Ringing(hunt), Leg(leg, LegEvent::NotCalled)) => {
                 call.leg_unheard(hunt, leg, 503).of_a_call(call)
             }
+            (Ringing(hunt), HungUp { leg, .. }) if call.hears_us(leg) => call.never_accepted(hunt, leg),
             (Ringing(hunt), HungUp { leg, .. }) if leg != LegId::CALLER => {
                 call.leg_hung_up(hunt, leg).of_a_call(call)
             }
@@ -191,6 +195,13 @@ impl Call {
             (Ringing(hunt), Woke(Timer::HeadStart)) => call.head_start_over(hunt).of_a_call(call),
             (Ringing(hunt), Woke(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg).of_a_call(call),
             (Ringing(hunt), Woke(Timer::RepeatRinging)) => call.repeat_ringing(hunt),
+            (Ringing(hunt), Said { leg }) => call.said(hunt, leg),
+            (Ringing(hunt), Pressed { leg, digit }) => call.pressed(hunt, leg, digit),
+            (Ringing(hunt), Woke(Timer::Confirm(leg))) => call.does_not_accept(hunt, leg),
+            (Ringing(hunt), Asked { leg, method, body, .. }) if call.hears_us(leg) => {
+                call.answer_to_who_hears_us(leg, method, body.as_ref());
+                Ringing(hunt)
+            }
             (Ringing(hunt), Asked { leg, method, body, answered }) => {
                 let offer_is_open = call.call.arrival.offer.is_some() && !answered;
                 let code = hunt::early_answer(leg, method, body.is_some(), offer_is_open);
@@ -205,6 +216,7 @@ impl Call {
                 | Settled { .. }
                 | Refers { .. }
                 | Joins { .. }
+                | Silent
                 | Woke(Timer::MaxCall | Timer::Rejoin | Timer::Joining | Timer::Waiting | Timer::Asking),
             ) => Ringing(hunt),
 
@@ -233,10 +245,11 @@ impl Call {
                 Talking(talk)
             }
             (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),
+            (Talking(talk), Silent) => call.end(talk, Ending::Silence),
             (Talking(talk), Refers { by, to }) => call.refers(talk, by, to),
             (Talking(talk), Joins { replaces, from, offer, .. }) => call.joins(talk, replaces, from, offer),
             // A loser's last words, a timer that was due in the same turn.
-            (Talking(talk), Leg(..) | Begin | Woke(_)) => Talking(talk),
+            (Talking(talk), Leg(..) | Begin | Said { .. } | Pressed { .. } | Woke(_)) => Talking(talk),
 
             (Transferring(transfer, stage), event) => call.transferring(transfer, stage, event),
 
@@ -405,6 +418,10 @@ struct Turn<'a> {
 impl Turn<'_> {
     fn leg(&mut self, id: LegId) -> Option<&mut Leg> {
         self.call.legs.get_mut(id.index().checked_sub(1)?)
+    }
+
+    fn hears_us(&self, id: LegId) -> bool {
+        self.call.leg(id).is_some_and(Leg::hears_us)
     }
 
     fn start(&mut self, timer: Timer, after: Duration) {

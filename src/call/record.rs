@@ -38,6 +38,8 @@ pub enum Ending {
     MaxCall,
     /// A side answered an in-dialog request with 408 or 481, or not at all (R12).
     Lost,
+    /// Neither side was heard for `rtp_timeout` (R12).
+    Silence,
     /// A transfer failed, and the agent who had asked for it was gone (R11).
     NotSentOn,
     /// An operator hung it up.
@@ -75,6 +77,7 @@ impl Ending {
             Ending::NeverPracked => "the caller never acknowledged a reliable response",
             Ending::MaxCall => "max_call_seconds",
             Ending::Lost => "a side no longer answered",
+            Ending::Silence => "no audio of either side for rtp_timeout",
             Ending::NotSentOn => "the transfer failed, and who asked for it was gone",
             Ending::Operator => "an operator hung up",
             Ending::Fault => "a fault in this call",
@@ -120,7 +123,11 @@ impl Call {
             leg.let_go(lines);
             let end = match leg.state {
                 LegState::Bridged if answered => LegEnd::Won,
-                LegState::Calling | LegState::Ringing | LegState::Bridged => LegEnd::Failed,
+                LegState::Calling
+                | LegState::Ringing
+                | LegState::Whispered
+                | LegState::Asked
+                | LegState::Bridged => LegEnd::Failed,
                 LegState::Ended(_) => continue,
             };
             leg.state = LegState::Ended(end);
@@ -209,6 +216,7 @@ impl Call {
             | Ending::NeverPracked
             | Ending::MaxCall
             | Ending::Lost
+            | Ending::Silence
             | Ending::NotSentOn
             | Ending::Operator
             | Ending::Fault => EndedBy::Us,
@@ -246,6 +254,7 @@ impl Call {
             | Ending::NoAnswerInAck
             | Ending::MaxCall
             | Ending::Lost
+            | Ending::Silence
             | Ending::NotSentOn
             | Ending::Operator => (Outcome::Failed, 480, None),
         }
@@ -287,7 +296,7 @@ impl Call {
             LegState::Ended(LegEnd::Won) | LegState::Bridged if self.answered.is_none() => LegEnd::Failed,
             LegState::Ended(end) => end,
             LegState::Bridged => LegEnd::Won,
-            LegState::Calling | LegState::Ringing => LegEnd::Failed,
+            LegState::Calling | LegState::Ringing | LegState::Whispered | LegState::Asked => LegEnd::Failed,
         };
         let (started, ended) = (self.wall(leg.started), self.wall(leg.ended.unwrap_or(ended)));
         CdrLeg {

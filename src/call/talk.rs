@@ -397,6 +397,7 @@ impl Turn<'_> {
             | Ending::NoAnswerInAck
             | Ending::MaxCall
             | Ending::Lost
+            | Ending::Silence
             | Ending::NotSentOn
             | Ending::Operator
             | Ending::Fault => (487, None, LegEnd::Cancelled),

@@ -269,11 +269,13 @@ impl Turn<'_> {
             (stage, CallerNeverAcknowledged) => self.end_all(transfer, &stage, Ending::NeverAcknowledged),
             (stage, Woke(Timer::MaxCall)) => self.end_all(transfer, &stage, Ending::MaxCall),
             (stage, OperatorHangsUp) => self.end_all(transfer, &stage, Ending::Operator),
+            (stage, Silent) => self.end_all(transfer, &stage, Ending::Silence),
 
             // A leg's last words, a timer that was due in the same turn; no second one is begun meanwhile.
-            (stage, Leg(..) | Woke(_) | Refers { .. } | Joins { .. } | Begin) => {
-                State::Transferring(transfer, stage)
-            }
+            (
+                stage,
+                Leg(..) | Woke(_) | Refers { .. } | Joins { .. } | Begin | Said { .. } | Pressed { .. },
+            ) => State::Transferring(transfer, stage),
             // A caller who has our 200 has nothing to cancel or to PRACK.
             (stage, CallerCancelled { .. } | CallerNeverPracked) => State::Transferring(transfer, stage),
         }

@@ -66,6 +66,7 @@ impl Table {
             dials: Arc::new(dials(country)),
             trunks,
             nets,
+            voices: super::table::Voices::default(),
             fixed: FixedPhones::new(&agents),
             agents,
             algorithms,

@@ -22,7 +22,7 @@ pub use outbound::{NoWay, Outbound};
 pub use plan::{
     Agent, CallLimits, Contact, Origin, Plan, Prompt, Secrets, Shows, Step, Target, Text, Voicemail, Who,
 };
-pub use table::{NoPlan, Table};
+pub use table::{NoPlan, Table, Voices};
 pub use trunk::{Auth, Gateway, Host, InTurn, Trunk};
 
 pub use crate::config::{DidFrom, ForeignCallerId, Net, NumberFormat, Pai, TrunkTransport};

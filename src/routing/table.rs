@@ -13,6 +13,7 @@ use super::plan::{Agent, CallLimits, Origin, Plan, Prompt, Step, Target, Text, V
 use super::trunk::{Host, Trunk};
 use super::{Called, Emergency, NoWay, Outbound, Urgency};
 use crate::config::{Dialled, Net};
+use crate::media;
 use crate::number::{Country, E164, MAX_DIGITS, Prefix};
 use crate::sip::digest::Algorithm;
 use crate::sip::peer::NameId;
@@ -52,6 +53,8 @@ pub struct Table {
     pub(super) index: HashMap<Dialled, u32, Scatter>,
     /// Bit n: there is a block of n digits.
     pub(super) block_lengths: u16,
+    /// What is said, as it sounds.
+    pub(super) voices: Voices,
     /// In the order of the configuration's numbers.
     pub(super) entries: Vec<Entry>,
 }
@@ -115,7 +118,29 @@ pub enum NoPlan {
     NothingToShow,
 }
 
+/// What is said, as it sounds: all that a configuration names, spoken or read when it was loaded.
+pub type Voices = Arc<std::collections::HashMap<Prompt, Arc<media::prompt::Prompt>>>;
+
 impl Table {
+    /// The same with what it says.
+    pub fn with_voices(self, voices: Voices) -> Table {
+        Table { voices, ..self }
+    }
+
+    /// All that it says, some of it twice.
+    pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
+        self.entries.iter().flat_map(|entry| {
+            let Features { whisper, record_notice, voicemail, .. } = &*entry.features;
+            let greeting = voicemail.as_ref().and_then(|voicemail| voicemail.greeting.as_ref());
+            whisper.iter().chain(record_notice).chain(greeting)
+        })
+    }
+
+    /// What is said, as it sounds.
+    pub fn voice(&self, prompt: &Prompt) -> Option<Arc<media::prompt::Prompt>> {
+        self.voices.get(prompt).cloned()
+    }
+
     /// The name that a connection's certificate has to bear.
     pub fn host_name(&self, id: NameId) -> Option<&Text> {
         self.hosts.get(id)

@@ -424,7 +424,8 @@ impl Maker {
         let mut exchange = Exchange::new(settings, Arc::clone(table), Arc::new(desk));
         if let Some(media) = &self.media {
             let when_needed = media.anchor == Anchor::WhenNeeded;
-            let anchoring = Anchoring { address: media.advertise.unwrap_or(media.addr), when_needed };
+            let address = media.advertise.unwrap_or(media.addr);
+            let anchoring = Anchoring { address, when_needed, press_one: Arc::default() };
             let range = media.ports.0..=media.ports.1;
             let ports = Ports::new(media.addr, range, berth.shard, berth.shards);
             exchange = exchange.with_audio(anchoring, Box::new(Booth::new(ports, berth.planes)));

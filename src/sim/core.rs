@@ -1,5 +1,7 @@
 //! What the world holds in its middle: the real exchange, one per shard, or whatever else answers like it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::engine::exchange::{Effects, Input};
@@ -27,6 +29,19 @@ pub trait Core {
     /// How many of 256 new INVITEs are to be dropped unread (R14).
     fn shed(&mut self, _now: Instant) -> Share {
         0
+    }
+
+    /// A key is pressed by the side whose audio comes to that port of ours.
+    fn presses(&mut self, _now: Now, _port: u16, _key: char, _out: &mut Effects) {}
+
+    /// The port of whom the side hears whose audio comes to this one; none: nobody, or us.
+    fn heard_at(&self, _port: u16) -> Option<u16> {
+        None
+    }
+
+    /// When something was begun to be said there, and how long it is.
+    fn said_to(&self, _port: u16) -> Vec<(Instant, Duration)> {
+        Vec::new()
     }
 
     /// What it holds.

@@ -6,6 +6,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -17,13 +18,16 @@ use crate::engine::desk::Pace;
 use crate::engine::directory::Registrations;
 use crate::engine::exchange::binding::Directory;
 use crate::engine::exchange::{
-    Anchoring, Bounds, CallEvent, Desk, Effects, Exchange, Input, LineTokens, Listener, Notice, Router, Settings,
+    Anchoring, Bounds, CallEvent, Desk, Effects, Exchange, Input, LineTokens, Listener, Notice, Router,
+    Settings,
 };
 use crate::engine::help::Help;
 use crate::engine::hosts::{Hosts, Target};
 use crate::engine::precedence::Standing;
 use crate::engine::shard::guard;
 use crate::engine::trunks::Trunks;
+use crate::media::event::Digit;
+use crate::media::prompt::Prompt;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::digest::Nonces;
@@ -133,6 +137,7 @@ struct Shard {
     exchange: Exchange,
     desk: Arc<Counter>,
     table: Arc<Table>,
+    booth: Option<SimBooth>,
     said: Vec<String>,
 }
 
@@ -150,11 +155,11 @@ impl Maker for Served {
         });
         let config = read(routing);
         let answer_strangers = config.node.node.strangers == Strangers::Reject;
-        let table: Arc<Table> = Arc::new(Table::new(&config, 1, None));
+        let table: Arc<Table> = Arc::new(spoken(Table::new(&config, 1, None)));
         self.look_up(&table, &desk.hosts);
         let node_seed = wide(seed);
         let router = Router::new(shards as u8, node_seed);
-        let exchange = |shard: usize| {
+        let exchange = |shard: usize, booth: Option<SimBooth>| {
             let settings = Settings {
                 node: Arc::from("sim"),
                 country: country(),
@@ -169,11 +174,12 @@ impl Maker for Served {
             };
             let desk = Arc::clone(&desk) as Arc<dyn Desk>;
             let exchange = Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.bounds);
-            match self.pairs {
-                Some(pairs) => exchange.with_audio(
-                    Anchoring { address: layout::AUDIO, when_needed: false },
-                    Box::new(SimBooth::new(pairs)),
-                ),
+            match booth {
+                Some(booth) => {
+                    let press_one = Arc::new(silence(PRESS_ONE));
+                    let anchoring = Anchoring { address: layout::AUDIO, when_needed: false, press_one };
+                    exchange.with_audio(anchoring, Box::new(booth))
+                }
                 None => exchange,
             }
         };
@@ -181,7 +187,9 @@ impl Maker for Served {
             .map(|shard| {
                 let desk = Arc::clone(&desk);
                 let table = Arc::clone(&table);
-                Box::new(Shard { exchange: exchange(shard), desk, table, said: Vec::new() }) as Box<dyn Core>
+                let booth = self.pairs.map(SimBooth::new);
+                let exchange = exchange(shard, booth.clone());
+                Box::new(Shard { exchange, desk, table, booth, said: Vec::new() }) as Box<dyn Core>
             })
             .collect()
     }
@@ -191,8 +199,34 @@ impl Maker for Served {
     }
 }
 
+/// How long what is said lasts in the world.
+const PRESS_ONE: Duration = Duration::from_millis(1_500);
+const WHISPER: Duration = Duration::from_secs(2);
+
+/// Something that is said.
+fn silence(length: Duration) -> Prompt {
+    Prompt::of_samples(&vec![0; usize::try_from(length.as_millis()).unwrap_or_default() * 8])
+}
+
+/// All that a table says, each as long as the other.
+fn spoken(table: Table) -> Table {
+    let voices = table.prompts().map(|prompt| (prompt.clone(), Arc::new(silence(WHISPER)))).collect();
+    table.with_voices(Arc::new(voices))
+}
+
+impl Shard {
+    /// What the threads that carry audio have to tell.
+    fn hear(&mut self, now: Now, out: &mut Effects) {
+        let told = self.booth.as_ref().map(|booth| booth.told(now.mono)).unwrap_or_default();
+        for (of, heard) in told {
+            self.exchange.handle(now, Input::Audio { of, heard }, out);
+        }
+    }
+}
+
 impl Core for Shard {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
+        self.hear(now, out);
         let message = input.message();
         guard(
             &mut self.exchange,
@@ -207,7 +241,8 @@ impl Core for Shard {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.exchange.next_deadline()
+        let told = self.booth.as_ref().and_then(SimBooth::next_deadline);
+        self.exchange.next_deadline().into_iter().chain(told).min()
     }
 
     fn next_deadline_of_calls(&self) -> Option<Instant> {
@@ -216,6 +251,22 @@ impl Core for Shard {
 
     fn shed(&mut self, now: Instant) -> Share {
         self.exchange.shed(now, Droppable { may: true, came: 0 })
+    }
+
+    fn presses(&mut self, now: Now, port: u16, key: char, out: &mut Effects) {
+        let digit = u8::try_from(key).ok().and_then(Digit::named);
+        let booth = self.booth.as_ref();
+        if let Some((of, heard)) = booth.zip(digit).and_then(|(booth, digit)| booth.pressed(port, digit)) {
+            self.handle(now, Input::Audio { of, heard }, out);
+        }
+    }
+
+    fn heard_at(&self, port: u16) -> Option<u16> {
+        self.booth.as_ref()?.heard_at(port)
+    }
+
+    fn said_to(&self, port: u16) -> Vec<(Instant, Duration)> {
+        self.booth.as_ref().map(|booth| booth.said_to(port)).unwrap_or_default()
     }
 
     fn census(&self) -> Census {
@@ -280,7 +331,7 @@ impl Core for Shard {
 }
 
 fn table(routing: &str, generation: u64) -> Arc<Table> {
-    Arc::new(Table::new(&read(routing), generation, None))
+    Arc::new(spoken(Table::new(&read(routing), generation, None)))
 }
 
 /// # Panics

@@ -255,6 +255,23 @@ impl Call {
         self
     }
 
+    /// Who hears us presses a key, as the ports of its INVITE say who that is.
+    pub fn presses(&mut self, name: &str, key: char) -> &mut Call {
+        if let Some(port) = self.port_of(name) {
+            self.world.presses(port, key);
+        }
+        self.settle();
+        self
+    }
+
+    /// Our port to which somebody's audio comes.
+    pub fn port_of(&mut self, name: &str) -> Option<u16> {
+        let label = if name == "caller" { "200" } else { "INVITE" };
+        let told = self.messages(&format!("us → {name}"), label).pop()?;
+        let text = String::from_utf8_lossy(&told.body).into_owned();
+        text.split("m=audio ").nth(1)?.split(' ').next()?.parse().ok()
+    }
+
     /// What happens before the message of the last word arrives.
     pub fn while_in_flight(&mut self, what: impl FnOnce(&mut Call)) -> &mut Call {
         let before = std::mem::replace(&mut self.holds, true);

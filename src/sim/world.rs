@@ -417,6 +417,26 @@ impl World {
         }
     }
 
+    /// A key is pressed by the side whose audio comes to that port of ours.
+    pub fn presses(&mut self, port: u16, key: char) {
+        for shard in 0..self.cores.len() {
+            let mut effects = std::mem::take(&mut self.effects);
+            let now = self.clock();
+            self.cores[shard].presses(now, port, key, &mut effects);
+            self.turn_ends(shard, effects);
+        }
+    }
+
+    /// The port of whom the side hears whose audio comes to this one.
+    pub fn heard_at(&self, port: u16) -> Option<u16> {
+        self.cores.iter().find_map(|core| core.heard_at(port))
+    }
+
+    /// When something was begun to be said there, and how long it is.
+    pub fn said_to(&self, port: u16) -> Vec<(Instant, Duration)> {
+        self.cores.iter().flat_map(|core| core.said_to(port)).collect()
+    }
+
     /// What each gateway failed of last, as operators are told.
     pub fn failures(&self) -> Vec<String> {
         self.cores.first().map(|core| core.failures()).unwrap_or_default()

@@ -3,16 +3,20 @@
 //! and out, and the threads that carry audio are told what holds now.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::{Effects, Exchange, SlotKey};
 use crate::call::Call;
+use crate::call::connect::Spoken;
 use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId};
 use crate::call::refusal::Refusal;
 use crate::media::plane::{Heard, Key, Order};
+use crate::media::prompt::Prompt;
 use crate::media::rtp::Stream;
-use crate::media::session::{Agreed, SideId, Told};
+use crate::media::session::{Agreed, Say, SideId, Told};
 use crate::media::terms::{Here, Scope, Terms};
 use crate::routing::Plan;
 use crate::sip::body::Body;
@@ -36,12 +40,14 @@ pub trait Booth {
 }
 
 /// What a node says of its audio.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Anchoring {
     /// What descriptions name.
     pub address: IpAddr,
     /// Audio passes us by where nothing of ours needs it.
     pub when_needed: bool,
+    /// "Press 1 to accept."
+    pub press_one: Arc<Prompt>,
 }
 
 /// The audio of one call.
@@ -49,6 +55,7 @@ pub struct Anchoring {
 pub struct Anchor {
     sides: SmallVec<[Side; 2]>,
     scope: Scope,
+    whisper: Option<Arc<Prompt>>,
     /// Whom the caller hears before its 200 (R4).
     early: Option<LegId>,
     /// What was agreed on has changed somewhere.
@@ -64,6 +71,8 @@ struct Side {
     /// What the threads know.
     told: Option<Agreed>,
     hears: Option<LegId>,
+    /// What we say to it has this number; odd while it lasts.
+    said: u32,
 }
 
 impl Anchor {
@@ -87,11 +96,13 @@ impl Exchange {
         offer: &mut Option<Body>,
     ) -> Result<Option<Box<Anchor>>, Refusal> {
         let Some((anchoring, _)) = &self.audio else { return Ok(None) };
-        let scope = Scope::Anything;
-        if anchoring.when_needed {
+        let speaks = plan.record || plan.whisper.is_some() || plan.call_connect.is_some();
+        let scope = if speaks { Scope::Speech } else { Scope::Anything };
+        if anchoring.when_needed && !speaks && plan.voicemail.is_none() {
             return Ok(None);
         }
-        let mut anchor = Anchor { sides: SmallVec::new(), scope, early: None, is_news: false };
+        let whisper = plan.whisper.as_ref().and_then(|whisper| self.table.voice(whisper));
+        let mut anchor = Anchor { sides: SmallVec::new(), scope, whisper, early: None, is_news: false };
         let is_behind_nat = plan.origin.trunk().is_none_or(|trunk| trunk.nat);
         let mut caller = self.open_side(key, LegId::CALLER, scope, is_behind_nat).ok_or(Refusal::NoPort)?;
         match offer {
@@ -248,9 +259,51 @@ impl Exchange {
                     booth.free(port);
                 }
             }
-            Heard::Told(Told::Silent) => self.happen(now, key, Event::OperatorHangsUp, out),
-            Heard::Told(Told::Latched(_) | Told::Pressed(..) | Told::Said(..)) => {}
+            Heard::Told(told) => {
+                let event = match told {
+                    Told::Latched(_) => return,
+                    Told::Pressed(side, digit) => Event::Pressed { leg: LegId(side.0), digit },
+                    Told::Said(side, number) if self.says(key, side, number) => {
+                        Event::Said { leg: LegId(side.0) }
+                    }
+                    // Of what has been hushed since.
+                    Told::Said(..) => return,
+                    Told::Silent => Event::Silent,
+                };
+                self.working = Some(key);
+                self.happen(now, key, event, out);
+            }
         }
+    }
+
+    /// A side is to hear us.
+    pub(super) fn say_audio(&mut self, key: SlotKey, leg: LegId, what: Spoken, again: Option<Duration>) {
+        let Some(anchor) = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut()) else {
+            return;
+        };
+        let prompt = match what {
+            Spoken::Whisper => anchor.whisper.clone(),
+            Spoken::PressOne => self.audio.as_ref().map(|(anchoring, _)| Arc::clone(&anchoring.press_one)),
+        };
+        let Some(side) = anchor.side(leg) else { return };
+        side.said = (side.said | 1).wrapping_add(2);
+        let number = side.said;
+        // What could not be loaded is said in no time.
+        let prompt = prompt.unwrap_or_default();
+        self.audio_order(key, Order::Say(id(leg), Say { prompt, again, number }));
+    }
+
+    pub(super) fn hush_audio(&mut self, key: SlotKey, leg: LegId) {
+        let side = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut()?.side(leg));
+        if let Some(side) = side {
+            side.said &= !1;
+            self.audio_order(key, Order::Hush(id(leg)));
+        }
+    }
+
+    fn says(&mut self, key: SlotKey, side: SideId, number: u32) -> bool {
+        let side = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut()?.side(LegId(side.0)));
+        side.is_some_and(|side| side.said == number)
     }
 
     /// A leg is about to be called: it has ports of ours, and an offer.
@@ -292,7 +345,7 @@ impl Exchange {
         let (anchoring, booth) = self.audio.as_mut()?;
         let port = booth.open(call, id(leg), stream)?;
         let here = Here { address: anchoring.address, port, scope, is_behind_nat };
-        Some(Side { leg, terms: Terms::new(here, session), offer: None, told: None, hears: None })
+        Some(Side { leg, terms: Terms::new(here, session), offer: None, told: None, hears: None, said: 0 })
     }
 
     fn audio_order(&mut self, key: SlotKey, order: Order) {

@@ -9,6 +9,7 @@ use super::abilities::{Abilities, unsupported};
 use super::challenged::Login;
 use super::dialled::{Invited, dialled, emergency_of};
 use super::fault::{Arriving, Reached};
+use super::refuse::{ACCEPT, refusal_of, write_refusal};
 use super::slot::{CallerSide, Opening, Owner, Rare, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
 use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, SlotKey, binding, names};
@@ -17,7 +18,7 @@ use crate::call::refusal::Refusal;
 use crate::call::story::Way;
 use crate::call::{Arrival, Call, Caller, Refused, Seen, caller, refused};
 use crate::number::E164;
-use crate::routing::{NoPlan, Origin, Plan, Who};
+use crate::routing::{Origin, Plan, Who};
 use crate::sip::body::Body;
 use crate::sip::build::{self, AnswerHead, Writer};
 use crate::sip::dialog::Dialog;
@@ -27,11 +28,6 @@ use crate::sip::session::Session;
 use crate::sip::transaction::{self, Key, Meeting};
 use crate::sip::wire::{Kept, Malformed, Message};
 use crate::time::Now;
-
-/// The bodies that we understand in an INVITE: SDP, alone or in a multipart (RFC 5621 §3.1).
-const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
-/// How much of what we do not support a 420 names, in bytes: all of a long `Require` would not fit into a datagram.
-const MAX_UNSUPPORTED: usize = 512;
 
 /// What a call begins with, beside who calls whom.
 struct Beginning {
@@ -324,6 +320,7 @@ impl Exchange {
             breadth: invite.number(Name::MaxBreadth),
             expires: invite.number(Name::Expires).map(|seconds| Duration::from_secs(seconds.into())),
             joins: replaces.ok().flatten(),
+            is_anchored: false,
             at: now,
         }
     }
@@ -414,7 +411,10 @@ impl Exchange {
             return self.refuse_call(now, came, transaction, &arrival, Refusal::TooManyRinging, out);
         }
         let anchor = match self.anchor(key, &plan, &mut arrival.offer) {
-            Ok(anchor) => anchor,
+            Ok(anchor) => {
+                arrival.is_anchored = anchor.is_some();
+                anchor
+            }
             Err(why) => {
                 self.arriving = Some(Arriving::at(Reached::Reading(transaction), origin));
                 if let Some((number, did)) = counts {
@@ -579,85 +579,6 @@ impl Exchange {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.story.say(now.mono, way, leg, what);
         }
-    }
-}
-
-pub(super) fn refusal_of(why: NoPlan) -> Refusal {
-    match why {
-        NoPlan::NotANumber | NoPlan::UnknownNumber(_) | NoPlan::Disabled(_) => Refusal::UnknownNumber,
-        NoPlan::Forbidden(_) => Refusal::Forbidden,
-        NoPlan::NothingToShow => Refusal::NothingToShow,
-    }
-}
-
-/// What a refusal says beside its status.
-pub(super) fn write_refusal(
-    w: &mut Writer<'_>,
-    request: &Message<'_>,
-    why: Refusal,
-    abilities: Abilities,
-    retry_after: u64,
-) {
-    match why {
-        Refusal::MethodNotAllowed => {
-            w.lines(abilities.allow);
-        }
-        Refusal::Extension => {
-            let mut tags: SmallVec<[&[u8]; 8]> = SmallVec::new();
-            let mut room = MAX_UNSUPPORTED;
-            for tag in unsupported(request, abilities).filter(|tag| !tag.is_empty()) {
-                let Some(left) = room.checked_sub(tag.len() + 2) else { continue };
-                room = left;
-                tags.extend_from_slice(if tags.is_empty() { &[][..] } else { &[b", "] });
-                tags.push(tag);
-            }
-            if !tags.is_empty() {
-                w.header_parts(Name::Unsupported, &tags);
-            }
-        }
-        Refusal::Encoded => {
-            w.header(Name::AcceptEncoding, b"identity");
-        }
-        Refusal::BodyType => {
-            w.header(Name::Accept, ACCEPT);
-        }
-        Refusal::IntervalTooSmall => {
-            w.number(Name::MinSe, u64::from(crate::sip::session::MIN_SE));
-        }
-        Refusal::Overload => {
-            w.number(Name::RetryAfter, retry_after);
-        }
-        // Retry-After would stop everything that the carrier sends (RFC 3261 §21.5.4).
-        Refusal::TrunkLimit => {
-            w.header(Name::Reason, b"Q.850;cause=34");
-        }
-        Refusal::Malformed
-        | Refusal::Stranger
-        | Refusal::UnknownNumber
-        | Refusal::Scheme
-        | Refusal::NoDialog
-        | Refusal::Loop
-        | Refusal::Merged
-        | Refusal::TooManyRinging
-        | Refusal::TooManyHops
-        | Refusal::NoBreadth
-        | Refusal::OtherUri
-        | Refusal::Unauthorized
-        | Refusal::ProxyUnauthorized
-        | Refusal::WrongPassword
-        | Refusal::OtherAgent
-        | Refusal::Forbidden
-        | Refusal::NothingToShow
-        | Refusal::ForeignContact
-        | Refusal::InsecureContact
-        | Refusal::TooManyContacts
-        | Refusal::TooManyTries
-        | Refusal::IntervalTooBrief
-        | Refusal::NoAudio
-        | Refusal::NoPort
-        | Refusal::OutOfOrder
-        | Refusal::Fault
-        | Refusal::Version => {}
     }
 }
 

@@ -128,6 +128,7 @@ impl Exchange {
             breadth: None,
             expires: None,
             joins: None,
+            is_anchored: false,
             at: now,
         }
     }

@@ -135,6 +135,8 @@ fn story_of(now: Now, call: &Call, story: &Story, armed: &[Armed], legs: &[Glimp
         let state = match leg.state {
             LegState::Calling => "calling",
             LegState::Ringing => "ringing",
+            LegState::Whispered => "hears the whisper",
+            LegState::Asked => "is asked to press 1",
             LegState::Bridged => "bridged",
             LegState::Ended(_) => "ended",
         };

@@ -43,6 +43,7 @@ mod names;
 mod perform;
 mod phones;
 mod refer;
+mod refuse;
 mod register;
 mod replace;
 mod reply;

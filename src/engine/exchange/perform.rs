@@ -50,6 +50,8 @@ impl Exchange {
                 let answer = answer.map_or(Answer::None, Answer::Of);
                 self.acknowledge(now, key, leg, &answer, out);
             }
+            Action::Say { leg, what, again } => self.say_audio(key, leg, what, again),
+            Action::Hush(leg) => self.hush_audio(key, leg),
             Action::Start(timer, after) => self.arm(key, Wake::Call(timer), now.mono + after),
             Action::Stop(timer) => self.disarm(key, Wake::Call(timer)),
             Action::Journal => self.journal(now, key, out),

@@ -75,7 +75,7 @@ impl Exchange {
                     Ok(Box::new(Onward::new(Box::new(plan), Caller::for_help(&agent))))
                 }
                 Ok(plan) => Ok(Box::new(Onward::new(Box::new(plan), caller))),
-                Err(why) => Err(super::arrive::refusal_of(why)),
+                Err(why) => Err(super::refuse::refusal_of(why)),
             },
         };
         if let Err(Refusal::Malformed) = to {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::abilities::{Abilities, unsupported};
-use super::arrive::write_refusal;
+use super::refuse::write_refusal;
 use super::slot::{Asked, Owner, Stage, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};

@@ -29,6 +29,11 @@ impl World {
         }
     }
 
+    /// What calls still hold.
+    pub fn held(&self) -> Vec<String> {
+        self.cores.iter().flat_map(|core| core.held()).collect()
+    }
+
     /// Nothing is left: no call, leg, transaction or timer of the server, no end that still talks.
     pub fn must_be_empty(&mut self) {
         if self.broken.is_some() {
@@ -40,7 +45,7 @@ impl World {
             Some((host.name.clone(), call))
         });
         let call_id = self.unrecorded().first().cloned().unwrap_or_default();
-        let held = self.cores.first().map(|core| core.held()).unwrap_or_default();
+        let held = self.held();
         let timer = self.next_timer();
         if !census.is_empty() || !held.is_empty() || timer.is_some() {
             let sentence = format!("the server holds {census:?} and {held:?}, its next timer at {timer:?}");

@@ -1,0 +1,171 @@
+//! What the answering side hears before it is bridged: the whisper, and "press 1 to accept" (R6). Meanwhile the caller
+//! hears ringing, and the others ring on.
+
+use std::time::Duration;
+
+use super::event::{Action, Answer, Fork, LegId, Timer, Why};
+use super::hunt::Hunt;
+use super::leg::{Destination, Leg, LegState};
+use super::outcome;
+use super::{State, Turn};
+use crate::call::cdr::LegEnd;
+use crate::media::event::Digit;
+use crate::routing::Plan;
+use crate::sip::body::Body;
+use crate::sip::header::Method;
+
+/// What we say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Spoken {
+    /// The number's `whisper`.
+    Whisper,
+    /// "Press 1 to accept."
+    PressOne,
+}
+
+/// The pause before "press 1" is said once more.
+const PAUSE: Duration = Duration::from_millis(1_500);
+
+/// What a leg is to hear and to do before it is bridged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Before {
+    whisper: bool,
+    /// How long it may take to press 1.
+    press_one: Option<Duration>,
+}
+
+impl Before {
+    /// By the plan that the leg was rung by. None: it is bridged at once.
+    pub(super) fn of(leg: &Leg, plan: &Plan) -> Option<Before> {
+        let has_whisper = plan.whisper.is_some();
+        let before = match leg.to {
+            Destination::Gateway { .. } => Before { whisper: has_whisper, press_one: plan.call_connect },
+            Destination::Phone { .. } => {
+                Before { whisper: has_whisper && plan.whisper_agents, press_one: None }
+            }
+            Destination::Inside(_) => Before { whisper: false, press_one: None },
+        };
+        (before.whisper || before.press_one.is_some()).then_some(before)
+    }
+}
+
+impl Turn<'_> {
+    /// What an answered leg hears before it is bridged. None: nothing, or our audio is not in the call.
+    pub(super) fn before(&self, id: LegId) -> Option<Before> {
+        let leg = self.call.leg(id).filter(|_| self.call.arrival.is_anchored)?;
+        Before::of(leg, &self.call.plan)
+    }
+
+    /// A leg has answered, and hears us first.
+    pub(super) fn hears_first(
+        &mut self,
+        hunt: Hunt,
+        id: LegId,
+        before: Before,
+        (fork, sdp): (Fork, Body),
+    ) -> State {
+        self.out.push(Action::Acknowledge { leg: id, answer: Answer::None });
+        if let Some(leg) = self.leg(id) {
+            leg.early.clear();
+            leg.early.push((fork, sdp));
+        }
+        let hunt = self.caller_hears_ringing(hunt);
+        if before.whisper {
+            self.speaks_to(id, LegState::Whispered, Spoken::Whisper, None);
+        } else if let Some(window) = before.press_one {
+            self.asks_to_press(id, window);
+        }
+        State::Ringing(hunt)
+    }
+
+    /// What we said to a leg is said.
+    pub(super) fn said(&mut self, hunt: Hunt, id: LegId) -> State {
+        let state = self.call.leg(id).map(|leg| leg.state);
+        match (state, self.before(id)) {
+            (Some(LegState::Whispered), Some(Before { press_one: Some(window), .. })) => {
+                self.asks_to_press(id, window);
+                State::Ringing(hunt)
+            }
+            (Some(LegState::Whispered), _) => self.bridges(id),
+            // "Press 1" is repeated until its time is over.
+            (_, _) => State::Ringing(hunt),
+        }
+    }
+
+    /// A key of a leg's: 1 accepts, during the whisper too; any other ends that leg alone.
+    pub(super) fn pressed(&mut self, hunt: Hunt, id: LegId, digit: Digit) -> State {
+        let is_heard = self.call.leg(id).is_some_and(Leg::hears_us);
+        let is_asked = self.before(id).is_some_and(|before| before.press_one.is_some());
+        match digit {
+            _ if !is_heard || !is_asked => State::Ringing(hunt),
+            Digit::ONE => self.bridges(id),
+            _ => self.does_not_accept(hunt, id),
+        }
+    }
+
+    /// The window is over, or another key was pressed.
+    pub(super) fn does_not_accept(&mut self, hunt: Hunt, id: LegId) -> State {
+        if !self.call.leg(id).is_some_and(Leg::hears_us) {
+            return State::Ringing(hunt);
+        }
+        self.out.push(Action::Bye { leg: id, why: Why::NoAnswer });
+        self.never_accepted(hunt, id)
+    }
+
+    /// It is over with a leg that heard us.
+    pub(super) fn never_accepted(&mut self, hunt: Hunt, id: LegId) -> State {
+        if let Some(leg) = self.leg(id) {
+            leg.q850 = Some(outcome::NO_ANSWER);
+        }
+        self.stop(Timer::Confirm(id));
+        self.end_leg(id, LegEnd::NotConfirmed, 0);
+        self.go_on(hunt).of_a_call(self)
+    }
+
+    /// Those who hear us are told that it is over, with what rings.
+    pub(super) fn end_those_who_hear_us(&mut self, end: LegEnd, why: &Why) {
+        for at in 0..self.call.legs.len() {
+            if self.call.legs[at].hears_us() {
+                let id = LegId(at as u8 + 1);
+                self.out.push(Action::Bye { leg: id, why: why.clone() });
+                self.stop(Timer::Confirm(id));
+                self.end_leg(id, end, 0);
+            }
+        }
+    }
+
+    /// The answer to a request of a leg that hears us, within its dialog.
+    pub(super) fn answer_to_who_hears_us(&mut self, leg: LegId, method: Method, body: Option<&Body>) {
+        let offers = body.is_some() && matches!(method, Method::Invite | Method::Update);
+        let (code, body) = match method {
+            _ if offers => (200, self.call.arrival.offer.clone()),
+            // What it would be offered is not settled before it is bridged.
+            Method::Invite => (491, None),
+            _ => (200, None),
+        };
+        self.out.push(Action::Reply { leg, method, code, body });
+    }
+
+    fn asks_to_press(&mut self, id: LegId, window: Duration) {
+        self.speaks_to(id, LegState::Asked, Spoken::PressOne, Some(PAUSE));
+        self.start(Timer::Confirm(id), window);
+    }
+
+    fn speaks_to(&mut self, id: LegId, state: LegState, what: Spoken, again: Option<Duration>) {
+        if let Some(leg) = self.leg(id) {
+            leg.state = state;
+        }
+        self.out.push(Action::Say { leg: id, what, again });
+    }
+
+    fn bridges(&mut self, id: LegId) -> State {
+        self.out.push(Action::Hush(id));
+        self.stop(Timer::Confirm(id));
+        let heard = self.leg(id).and_then(|leg| leg.early.pop());
+        match heard {
+            Some((fork, sdp)) => self.bridge(id, fork, sdp),
+            // It answered with one, or it would not hear us.
+            None => self.give_up(super::record::Ending::Fault),
+        }
+    }
+}

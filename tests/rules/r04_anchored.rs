@@ -1,0 +1,122 @@
+//! R4 where audio comes through us: whose descriptions each side sees, and whose ports are left.
+
+use strowger::sim::manner::Offer;
+use strowger::sim::served::served_with_audio;
+
+use super::*;
+
+/// More pairs than any story needs.
+const PAIRS: u16 = 40;
+
+/// The DID with these keys, audio through us.
+fn anchored(keys: &str) -> Setup {
+    number(keys).made_by(served_with_audio(PAIRS))
+}
+
+fn anchored_forward() -> Setup {
+    anchored(&format!("forward_to = \"{FORWARD}\""))
+}
+
+/// The `o=`, `c=` and `m=` lines of a description.
+fn place(message: &Message) -> Vec<String> {
+    let is_place = |line: &&str| ["o=", "c=", "m="].iter().any(|start| line.starts_with(start));
+    body(message).lines().filter(is_place).map(str::to_owned).collect()
+}
+
+/// Whether it is ours, at that place among the pairs.
+fn is_ours(message: &Message, pair: u16) -> bool {
+    let lines = place(message);
+    let port = format!("m=audio {} ", 20_000 + 2 * pair);
+    lines.len() == 3
+        && lines[0].starts_with("o=- ")
+        && lines[1] == "c=IN IP4 127.0.0.9"
+        && lines[2].starts_with(&port)
+}
+
+#[test]
+fn r04_anchored_each_side_is_shown_a_description_of_ours_with_a_port_of_its_own() {
+    let mut call = anchored_forward().incoming(DID);
+    call.awaits("gateway1").does("gateway1", Act::RingsWithMedia).rings("gateway1").answers("gateway1");
+    call.settle();
+    let told = |call: &mut Call, way, label| call.messages(way, label).remove(0);
+    assert!(is_ours(&told(&mut call, "us → gateway1", "INVITE"), 1));
+    let (early, answer) = (told(&mut call, "us → caller", "183"), told(&mut call, "us → caller", "200"));
+    assert!(is_ours(&early, 0) && is_ours(&answer, 0));
+    assert_eq!((&early.body, early.get("To")), (&answer.body, answer.get("To")), "one dialog, one answer");
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r04_anchored_every_leg_has_ports_of_its_own_and_the_losers_give_them_back() {
+    let mut call = anchored("ring = [\"alice\", \"bob\"]").incoming(DID).ringing(["alice", "bob"]);
+    let pairs = ["us → alice", "us → bob"].map(|way| {
+        let invite = call.messages(way, "INVITE").remove(0);
+        (0..3).find(|pair| is_ours(&invite, *pair))
+    });
+    assert_eq!(pairs, [Some(1), Some(2)]);
+    call.answers("bob");
+    call.settle();
+    assert!(call.world.held().contains(&"2 pairs of ports".to_owned()), "{:?}", call.world.held());
+    call.hangs_up("bob").comes_to_rest();
+}
+
+#[test]
+fn r04_anchored_without_an_offer_we_make_one_to_either_side_and_acknowledge_at_once() {
+    let manner = Manner { offer: Offer::Delayed, ..Manner::default() };
+    let mut call = anchored_forward().caller(manner).incoming(DID).ringing(["gateway1"]);
+    let offer = call.messages("us → gateway1", "INVITE").remove(0);
+    assert!(is_ours(&offer, 1) && body(&offer).contains("RTP/AVP 0 8 9 101"), "{}", body(&offer));
+    call.answers("gateway1");
+    call.settle();
+    let ours = call.messages("us → caller", "200").remove(0);
+    assert!(is_ours(&ours, 0));
+    assert!(call.messages("us → gateway1", "ACK")[0].body.is_empty());
+    call.hangs_up("gateway1").comes_to_rest();
+}
+
+#[test]
+fn r04_anchored_a_caller_who_has_no_audio_that_we_can_carry_gets_488_and_a_record() {
+    let unfit: [fn(&mut Message); 3] = [
+        |invite| invite.body = body(invite).replace("RTP/AVP", "RTP/SAVP").into_bytes(),
+        |invite| invite.body = body(invite).replace("m=audio", "m=video").into_bytes(),
+        |invite| invite.body = body(invite).replace("AVP 0 101", "AVP 101").into_bytes(),
+    ];
+    for unfit in unfit {
+        let mut call = anchored_forward().caller(invite(unfit)).incoming(DID);
+        assert_eq!(call.caller_is_told(), Some(488));
+        assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 0);
+        assert_eq!(end(&mut call), "failed 488 us");
+        call.comes_to_rest();
+    }
+}
+
+#[test]
+fn r04_anchored_with_all_ports_in_use_a_call_gets_503_before_it_rings_and_a_leg_is_not_called() {
+    let mut call = anchored_forward().made_by(served_with_audio(0)).incoming(DID);
+    assert_eq!(call.caller_is_told(), Some(503));
+    assert_eq!(end(&mut call), "failed 503 us");
+    call.comes_to_rest();
+    let mut call = hunt().made_by(served_with_audio(2)).incoming(DID).ringing(["alice"]);
+    assert_eq!(count(&mut call, "us → bob", "INVITE"), 0);
+    call.answers("alice").hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r11_anchored_a_hold_travels_as_ours_and_the_version_rises_with_it() {
+    let mut call = anchored_forward().incoming(DID).ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    call.does("caller", Act::Holds);
+    call.settle();
+    let held = call.messages("us → gateway1", "INVITE").remove(1);
+    assert!(is_ours(&held, 1) && body(&held).contains("a=sendonly"), "{}", body(&held));
+    let versions: Vec<String> = call
+        .messages("us → gateway1", "INVITE")
+        .iter()
+        .map(|invite| place(invite)[0].split(' ').nth(2).unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(versions, ["0", "1"]);
+    let answer = call.messages("us → caller", "200").remove(1);
+    assert!(is_ours(&answer, 0) && body(&answer).contains("a=recvonly"), "{}", body(&answer));
+    call.hangs_up("caller").comes_to_rest();
+}
