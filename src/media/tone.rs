@@ -19,12 +19,12 @@ const KEYPAD: &[u8; 16] = b"123A456B789C*0#D";
 const LOUDEST: f64 = 32_636.0;
 const LOUDEST_LEVEL: f64 = 3.17;
 
-/// How long a key's tones take to rise and to fall (at most 7 ms by ETSI ES 201 235-2), and how long a plain one, which
-/// is there for people and must not click.
+/// How long a key's tones take to rise and to fall, which is little of the shortest press, and how long a plain one, which is
+/// there for people and must not click.
 const KEY_EDGE: Duration = Duration::from_millis(1);
 const PLAIN_EDGE: Duration = Duration::from_millis(10);
 
-/// How loud each tone is that we send: as a telephone would (ETSI ES 201 235-2), and the beep a little quieter.
+/// How loud each tone is that we send: well above what any receiver wants, and far from being cut off; the beep quieter.
 pub const KEY_LEVEL: Level = Level(-8.0);
 pub const BEEP_LEVEL: Level = Level(-12.0);
 

@@ -85,12 +85,13 @@ fn every_key_is_heard_at_every_level_twist_and_error_through_noise_wherever_it_b
             for twist in [0.0, 8.0, -4.0] {
                 for (row_off, column_off) in [(0.0, 0.0), (1.5, 1.5), (-1.5, -1.5), (1.5, -1.5), (-1.5, 1.5)]
                 {
-                    for snr in [20.0, 60.0] {
+                    for snr in [15.0, 20.0, 60.0] {
                         let (row, column) = match twist {
                             down if down > 0.0 => (level, f64::max(level - down, -29.0)),
                             up => (f64::max(level + up, -29.0), level),
                         };
-                        let ms = dice.one_of(&[40, 41, 43, 50, 100]);
+                        // Where noise is louder than it may be, only those that are not the shortest.
+                        let ms = dice.one_of(if snr < 20.0 { &[60, 80, 100] } else { &[40, 41, 50] });
                         let press = Press { key, row, column, row_off, column_off, ms };
                         let (before, after) = (300 + dice.below(160), 400);
                         let mut sound = [silence(before), press.samples(), silence(after)].concat();
@@ -130,7 +131,10 @@ fn a_press_of_40_ms_is_heard_and_one_of_23_is_not() {
             let at =
                 |ms| [silence(400 + offset), Press::of(key).lasting(ms).samples(), silence(400)].concat();
             assert_eq!(heard(&at(40)), key.to_string(), "{key} after {offset}");
-            assert_eq!(heard(&at(23)), "", "{key} after {offset}");
+            // And what lies between, up to here, is ours to say.
+            for short in [23, 27] {
+                assert_eq!(heard(&at(short)), "", "{key} of {short} ms after {offset}");
+            }
         }
     }
     assert_eq!(heard_alone(&Press::of('5').lasting(10_000).samples()), "5", "held for ten seconds");
@@ -138,7 +142,7 @@ fn a_press_of_40_ms_is_heard_and_one_of_23_is_not() {
 
 #[test]
 fn a_break_of_20_ms_parts_no_press_and_a_pause_of_40_does() {
-    for offset in 0..HOP {
+    for offset in (0..HOP).step_by(3) {
         for key in ['1', '6', '#', 'D'] {
             let press = Press::of(key).lasting(60).samples();
             let with = |gap| {
@@ -231,6 +235,22 @@ fn single_tones_and_those_of_the_exchange_are_no_key() {
     assert_eq!(heard_alone(&both.collect::<Vec<i16>>()), "");
 }
 
+/// What has a second harmonic is sung: a telephone's lies 20 dB below and more.
+#[test]
+fn a_second_harmonic_is_a_voices() {
+    for key in KEYS.chars() {
+        let press = Press::of(key).lasting(200);
+        let (_, column) = frequencies(Digit::named(key as u8).unwrap());
+        let with = |below: f64| -> Vec<i16> {
+            let harmonic =
+                Tones::plain(2.0 * column, Level(press.column - below), Duration::from_millis(press.ms));
+            press.samples().into_iter().zip(harmonic).map(|(press, harmonic)| press + harmonic).collect()
+        };
+        assert_eq!(heard_alone(&with(20.0)), key.to_string());
+        assert_eq!(heard_alone(&with(10.5)), "", "{key}");
+    }
+}
+
 #[test]
 fn noise_and_clicks_are_no_key() {
     let mut dice = Dice(13);
@@ -257,7 +277,7 @@ fn through_both_laws_with_one_packet_of_twenty_lost_no_key_is_heard_twice() {
         (g711::encode_pcma, g711::decode_pcma),
     ] {
         let (mut told, mut unbroken, mut pressed) = (0, 0, 0);
-        for _ in 0..400 {
+        for _ in 0..160 {
             let key = char::from(dice.one_of(KEYS.as_bytes()));
             let level = dice.within(-25.0, 0.0);
             let press = Press { row: level, column: level - dice.within(-2.0, 4.0), ..Press::of(key) };
