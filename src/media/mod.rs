@@ -2,5 +2,9 @@
 
 pub mod event;
 pub mod g711;
+pub mod g722;
+pub mod prompt;
 pub mod rtcp;
 pub mod rtp;
+pub mod speech;
+pub mod wav;
