@@ -25,6 +25,8 @@ pub const LONGEST: Duration = Duration::from_secs(600);
 const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 /// Up to what a film has: more is no prompt.
 const CHANNELS: std::ops::RangeInclusive<u16> = 1..=8;
+/// The length of a section that is as long as the rest of the file.
+const UNKNOWN: u32 = u32::MAX;
 /// Programs write a handful of sections before the sound; a file of nothing else is not searched for ever.
 const MOST_SECTIONS: usize = 1_000;
 
@@ -202,6 +204,8 @@ impl<'a> Layout<'a> {
                 b"data" => "sound",
                 _ => "section",
             };
+            // Written into a pipe: the program could not come back to say how long the sound is.
+            let length = if section == "sound" && said == UNKNOWN { body.len() } else { length };
             let inside = body.get(..length).ok_or(WavError::CutOff { section, said, there: body.len() })?;
             match &name {
                 b"fmt " => format = Some(Format::of(inside)?),
@@ -556,6 +560,14 @@ mod tests {
         assert_eq!(read(&file).unwrap().narrow, [2_000, -1_000]);
         let added = [kind.format(), vec![2, 0, 7, 7]].concat();
         assert_eq!(read(&riff(&[(b"fmt ", added), (b"data", samples)])).unwrap().narrow, [2_000, -1_000]);
+    }
+
+    #[test]
+    fn one_that_was_written_into_a_pipe_ends_where_the_file_does() {
+        let mut file = PLAIN.file();
+        file[4..8].fill(0xff);
+        file[40..44].fill(0xff);
+        assert_eq!(read(&file), read(&PLAIN.file()));
     }
 
     #[test]
