@@ -205,7 +205,8 @@ const WHISPER: Duration = Duration::from_secs(2);
 
 /// Something that is said.
 fn silence(length: Duration) -> Prompt {
-    Prompt::of_samples(&vec![0; usize::try_from(length.as_millis()).unwrap_or_default() * 8])
+    let samples = vec![0; usize::try_from(length.as_millis()).unwrap_or_default() * 16];
+    Prompt::of_samples(&samples[..samples.len() / 2], &samples)
 }
 
 /// All that a table says, each as long as the other.
