@@ -11,6 +11,8 @@ mod phones;
 mod publish;
 mod tls;
 mod trunks;
+pub(crate) mod voices;
+pub(crate) mod voices;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -31,6 +33,7 @@ use crate::engine::exchange::{Anchoring, Effects, Exchange, Input, LineTokens, L
 use crate::engine::node::{Berth, Listen, Node, Options, Shards, StartError as NodeError};
 use crate::engine::shard::Core;
 use crate::media::ports::Ports;
+use crate::media::prompt::Standard;
 use crate::number::E164;
 use crate::routing::Table;
 use crate::sip::digest::Nonces;
@@ -110,8 +113,9 @@ impl Running {
         let left = phones.all(Clock::start().read().now.wall)?;
         let maker = Maker::new(&config, options.shards, store.recorder(), line_tokens(&store.dir())?, left)?;
         let sides = tls::sides(&config.node)?;
+        let voices = voices::voices(&config, &folder).map_err(StartError::Config)?;
         let publisher =
-            Publisher::first(folder, env, store.dir(), config, sides).map_err(StartError::NodeFile)?;
+            Publisher::first(folder, env, store.dir(), config, voices, sides).map_err(StartError::NodeFile)?;
         let node = maker.start(options, &publisher)?;
         node.back().spawn(metrics.clone().upkeep());
         let front = Front::new(&node, publisher, &store);
@@ -425,7 +429,7 @@ impl Maker {
         if let Some(media) = &self.media {
             let when_needed = media.anchor == Anchor::WhenNeeded;
             let address = media.advertise.unwrap_or(media.addr);
-            let anchoring = Anchoring { address, when_needed, press_one: Arc::default() };
+            let anchoring = Anchoring { address, when_needed, press_one: Standard::PressOne.prompt() };
             let range = media.ports.0..=media.ports.1;
             let ports = Ports::new(media.addr, range, berth.shard, berth.shards);
             exchange = exchange.with_audio(anchoring, Box::new(Booth::new(ports, berth.planes)));
@@ -437,6 +441,7 @@ impl Maker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::Voices;
     use crate::time::Wall;
 
     #[test]
@@ -472,7 +477,7 @@ mod tests {
         let options = Options { shards: 2, ..options(&config) };
         let maker = Maker::new(&config, 2, store.recorder(), LineTokens::new([0; 64]), left).unwrap();
         let folder = folder.path().to_owned();
-        let publisher = Publisher::first(folder, Arc::new(|_| None), store.dir(), config, None).unwrap();
+        let publisher = Publisher::first(folder, Arc::new(|_| None), store.dir(), config, Voices::default(), None).unwrap();
         let node = maker.start(options, &publisher).unwrap();
         let desk = Arc::clone(node.desk());
         // Whichever of them answers first.

@@ -8,11 +8,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 
 use super::tls;
+use super::voices::voices;
 use crate::admin::operations::{Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
 use crate::config::{self, Config, Loaded};
 use crate::number::E164;
-use crate::routing::{NoPlan, Plan, Table};
+use crate::routing::{NoPlan, Plan, Table, Voices};
 use crate::sip::peer::NameId;
 use crate::store::DataDir;
 use crate::time::Wall;
@@ -59,17 +60,18 @@ enum Certificates {
 }
 
 impl Publisher {
-    /// Publishes the first configuration of this process. `sides`: what its listeners show.
+    /// Publishes the first configuration of this process. `voices`: what it says. `sides`: what its listeners show.
     pub fn first(
         folder: PathBuf,
         env: Env,
         dir: Arc<DataDir>,
         config: Config,
+        voices: Voices,
         sides: Option<Sides>,
     ) -> std::io::Result<Publisher> {
         let generation = dir.node().generation + 1;
         dir.update_node(|node| node.generation = generation)?;
-        let table = Arc::new(Table::new(&config, generation, None));
+        let table = Arc::new(Table::new(&config, generation, None).with_voices(voices));
         let current = Arc::new(ArcSwap::new(Arc::clone(&table)));
         let names = Arc::clone(&current);
         let name = move |id: NameId| names.load().host_name(id).cloned();
@@ -145,7 +147,9 @@ impl Publisher {
         })?;
         let certificates = if renewed { Certificates::New(sides) } else { Certificates::Same(sides) };
         let served = self.table();
-        let table = Arc::new(Table::new(&new, served.generation + 1, Some(&served)));
+        let voices = voices(&new, &self.folder).map_err(|errors| NotPublished::Wrong(findings(errors)))?;
+        let table = Table::new(&new, served.generation + 1, Some(&served)).with_voices(voices);
+        let table = Arc::new(table);
         Ok(Candidate { config: Arc::new(new), table, certificates, outcome, began })
     }
 

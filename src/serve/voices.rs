@@ -1,0 +1,74 @@
+//! What a configuration says to callers, made sound when it is loaded.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{self, Config, Finding, MAX_FINDINGS, Place, Voicemail};
+use crate::media::speech::{Voice, Words, speak};
+use crate::routing::{Prompt, Voices};
+
+/// The folder of sounds in the configuration's, and in `data_dir`.
+const PROMPTS: &str = "prompts";
+
+/// Makes sound of all that it says. Blocks: what was never spoken is spoken now. `folder`: the configuration's. Without
+/// `[media]` nothing is ever said.
+pub(crate) fn voices(config: &Config, folder: &Path) -> Result<Voices, Vec<Finding>> {
+    if config.node.media.is_none() {
+        return Ok(Voices::default());
+    }
+    let said: Vec<(Place, Words)> = all(config).collect();
+    let words: Vec<Words> = said.iter().map(|(_, words)| words.clone()).collect();
+    let kept = Path::new(&*config.node.node.data_dir).join(PROMPTS);
+    let voice = Voice { command: &config.node.speech.command, shipped: &folder.join(PROMPTS), kept: &kept };
+    match speak(&words, &voice) {
+        Ok(prompts) => {
+            let prompts = prompts.into_iter().map(|(words, prompt)| (prompt_of(words), prompt));
+            Ok(Arc::new(prompts.collect()))
+        }
+        Err(unsaid) => {
+            let findings = unsaid.iter().flat_map(|(words, why)| {
+                let text = why.to_string();
+                let (what, remedy) = text.split_once("; ").unwrap_or((&text, ""));
+                let (what, remedy) = (what.to_owned(), remedy.to_owned());
+                let places = said.iter().filter(move |(_, said)| said == words).map(|(place, _)| *place);
+                places.map(move |place| finding(config, place, what.clone(), remedy.clone()))
+            });
+            Err(findings.take(MAX_FINDINGS).collect())
+        }
+    }
+}
+
+fn finding(config: &Config, place: Place, what: String, remedy: String) -> Finding {
+    let file = config.files.name(place).display().to_string();
+    Finding { file, line: place.line, column: place.column, message: what, remedy }
+}
+
+/// All that is said, and where that is written.
+fn all(config: &Config) -> impl Iterator<Item = (Place, Words)> + '_ {
+    let profiles = config.profiles.iter().map(|profile| &profile.keys);
+    let numbers = config.numbers.iter().map(|number| &number.keys);
+    let keys = std::iter::once(&config.defaults).chain(profiles).chain(numbers);
+    keys.flat_map(|keys| {
+        let whisper = keys.whisper.iter().filter_map(|at| Some((at.place, at.value.as_ref()?)));
+        let notice = keys.record_notice.iter().filter_map(|at| Some((at.place, at.value.as_ref()?)));
+        let greeting = keys.voicemail.iter().filter_map(|at| match &at.value {
+            Voicemail::On { greeting, .. } => Some((at.place, greeting.as_ref()?)),
+            Voicemail::Off => None,
+        });
+        whisper.chain(notice).chain(greeting).map(|(place, prompt)| (place, words(prompt)))
+    })
+}
+
+fn words(prompt: &config::Prompt) -> Words {
+    match prompt {
+        config::Prompt::Text(text) => Words::Text((&**text).into()),
+        config::Prompt::File { path, .. } => Words::File(path.as_path().into()),
+    }
+}
+
+fn prompt_of(words: Words) -> Prompt {
+    match words {
+        Words::Text(text) => Prompt::Text(text),
+        Words::File(path) => Prompt::File(path),
+    }
+}
