@@ -2,5 +2,6 @@
 
 pub mod event;
 pub mod g711;
+pub mod quality;
 pub mod rtcp;
 pub mod rtp;
