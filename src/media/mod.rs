@@ -5,3 +5,4 @@ pub mod g711;
 pub mod quality;
 pub mod rtcp;
 pub mod rtp;
+pub mod tape;
