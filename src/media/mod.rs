@@ -3,6 +3,7 @@
 pub mod event;
 pub mod g711;
 pub mod quality;
+pub mod reel;
 pub mod rtcp;
 pub mod rtp;
 pub mod tape;
