@@ -205,11 +205,14 @@ impl Recorder {
 }
 
 impl Reel {
-    /// The next samples, interleaved. Some 0.1 µs for each 2 KB: they are copied into a buffer that was used before.
+    /// The next samples, interleaved. Some 0.5 µs for each 2 KB: they are copied into a buffer that was used before.
     pub fn write(&mut self, samples: &[i16]) {
         let shared = &self.recorder.shared;
         let mut bytes = shared.buffer();
-        bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+        bytes.resize(size_of_val(samples), 0);
+        for (pair, sample) in bytes.as_chunks_mut().0.iter_mut().zip(samples) {
+            *pair = sample.to_le_bytes();
+        }
         let at = self.frames;
         self.frames += samples.len() as u64 / self.channels;
         if let Err(full) = self.recorder.items.try_send(Item::Block { id: self.id, at, bytes }) {

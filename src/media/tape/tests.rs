@@ -206,17 +206,53 @@ fn a_hold_of_90_s_is_silence_and_what_follows_it_lies_where_it_was_said() {
 
 #[test]
 fn a_source_that_begins_anew_is_laid_behind_what_it_said() {
-    let speaker = Speaker::new(Side::Caller, 8_000.0);
-    let mut sent: Vec<_> = (0..200).map(|n| speaker.packet(n, 40_000, &|_| true)).collect();
-    for packet in &mut sent[100..] {
-        // By no more than the network's unevenness, and it comes 8 ms early.
-        packet.timestamp = packet.timestamp.wrapping_add(1_000_000_000);
-        packet.arrives -= 8_000;
+    // Timestamps that jump far, or back by half a second; another source whose timestamps happen to be near.
+    for (jump, ssrc) in [(1_000_000_000u32, 1), (0u32.wrapping_sub(4_000), 1), (0u32.wrapping_sub(400), 9)] {
+        let speaker = Speaker::new(Side::Caller, 8_000.0);
+        let mut sent: Vec<_> = (0..200).map(|n| speaker.packet(n, 40_000, &|_| true)).collect();
+        for packet in &mut sent[100..] {
+            // By no more than the network's unevenness, and it comes 8 ms early.
+            packet.timestamp = packet.timestamp.wrapping_add(jump);
+            packet.arrives -= 8_000;
+            packet.ssrc = ssrc;
+        }
+        let (tape, tally) = played(Rate::Narrow, sent, 4_200_000);
+        assert_eq!(tally.laid_anew, 1, "{jump}");
+        // Its first word is not written over the last one before it: it lies 8 ms late, and comes back sample by sample.
+        assert_eq!(tally.moved, 7 * 8);
+        assert_eq!((tape[319][0], tape[320][0]), (0, CLICK));
+        assert_eq!(tape[320..32_000].iter().filter(|frame| frame[0] == 0).count(), 0, "{jump}");
     }
-    let (tape, tally) = played(Rate::Narrow, sent, 4_200_000);
+}
+
+#[test]
+fn after_a_pause_it_lies_where_it_was_said_whatever_the_clocks_did_meanwhile() {
+    // In ms: how long it was silent, and by how much less its timestamps went on.
+    for (pause, less) in [(50_000, 50), (50_000, 0), (1_500, 1_500), (1_500, 0)] {
+        let speaker = Speaker::new(Side::Caller, 8_000.0);
+        let mut sent: Vec<_> = (0..100).map(|n| speaker.packet(n, 40_000, &|_| true)).collect();
+        for packet in &mut sent[50..] {
+            packet.arrives += pause * 1_000;
+            packet.timestamp = packet.timestamp.wrapping_add((pause - less) as u32 * 8);
+        }
+        let (tape, _) = played(Rate::Narrow, sent, pause * 1_000 + 2_100_000);
+        let first = tape.iter().skip(8_320).position(|frame| frame[0] == CLICK).unwrap();
+        assert!(first.abs_diff(pause as usize * 8) <= 16, "after {pause} ms less {less}: {first}");
+        assert_eq!(tape.iter().filter(|frame| frame[0] == CLICK).count(), 16_000, "nothing is cut");
+    }
+}
+
+#[test]
+fn what_takes_a_much_longer_way_is_heard_again_after_a_quarter_of_a_second() {
+    let speaker = Speaker::new(Side::Caller, 8_000.0);
+    let way = |n| if n < 250 { 40_000 } else { 340_000 };
+    let sent = (0..500).map(|n| speaker.packet(n, way(n), &|_| true)).collect();
+    let (tape, tally) = played(Rate::Narrow, sent, 10_300_000);
     assert_eq!(tally.laid_anew, 1);
-    assert_eq!((tape[319][0], tape[320][0]), (0, CLICK));
-    assert_eq!(tape[320..32_000].iter().filter(|frame| frame[0] == 0).count(), 0);
+    // It could not be known for 300 ms that it would come later.
+    let silent = tape[320..80_000].iter().filter(|frame| frame[0] == 0).count();
+    assert!((300 * 8..=540 * 8).contains(&silent), "{silent}");
+    assert_eq!((tape[5_580 * 8][0], tape[10_290 * 8][0]), (CLICK, CLICK));
 }
 
 #[test]
