@@ -33,3 +33,5 @@ pub mod time;
 pub mod transport;
 /// `strowger try`: a carrier and phones of our own, for one call.
 pub mod trial;
+/// The file system, or one that fails when told to.
+pub mod volume;

@@ -1,5 +1,7 @@
 //! The two clocks of the pure rooms. Neither is ever read there: both come in as inputs.
 
+pub mod rfc3339;
+
 use std::time::Duration;
 
 /// A point on the node's monotonic clock, in microseconds since it started. Timers count on it.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use common::{NOON, PATIENCE, cdr, entry, fast_folder, wait_until};
 use strowger::call::cdr::{Cdr, Outcome};
-use strowger::store::volume::{Disk, Log, Volume};
 use strowger::store::{Cursor, OpenError, ReadError, Recorder, Settings, Store};
+use strowger::volume::{Disk, Log, Volume};
 
 mod common;
 

@@ -12,6 +12,7 @@ const SERVED: &[&str] = &["r01", "r02", "r03", "r04", "r05", "r07", "r08", "r09"
 const FLOORS: &[(&str, u8)] = &[
     ("number", 0),
     ("time", 0),
+    ("volume", 0),
     ("sip", 1),
     ("config", 2),
     ("transport", 2),
@@ -29,7 +30,14 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// The pure rooms: a moment and an event come in, actions go out.
-const PURE: &[&str] = &["src/sip/", "src/call/", "src/routing/", "src/engine/exchange/"];
+const PURE: &[&str] = &[
+    "src/sip/",
+    "src/call/",
+    "src/routing/",
+    "src/engine/exchange/",
+    "src/media/tape.rs",
+    "src/media/quality.rs",
+];
 
 /// What a pure room never names.
 const IMPURE: &[&str] =

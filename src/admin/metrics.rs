@@ -73,6 +73,8 @@ fn describe() {
         ("rtp_packets_total", "RTP packets, by dir."),
         ("rtp_dropped_total", "RTP packets that were dropped, by reason."),
         ("udp_dropped_total", "Datagrams that the kernel dropped before we read them."),
+        ("recordings_total", "Recordings, by outcome (whole, cut, failed, refused)."),
+        ("recording_gaps_total", "Stretches of recordings that the disk was too slow for."),
         ("store_errors_total", "Failed writes of call records; each is tried again."),
     ] {
         describe_counter!(format!("strowger_{name}"), what);

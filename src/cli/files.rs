@@ -16,6 +16,7 @@ use crate::admin::{AgentList, CallList, CdrList, GenerationList, TrunkList};
 use crate::call::cdr::Cdr;
 use crate::call::story::CallStory;
 use crate::config::{self, Checked, Findings};
+use crate::media::reel::Sheet;
 use crate::routing::{self, Fixed, Table};
 use crate::serve;
 use crate::trial::Told;
@@ -92,6 +93,7 @@ pub fn schemas() -> Vec<(&'static str, String)> {
         ("check.json", text(schemars::schema_for!(Findings<'static>))),
         ("serve.json", text(schemars::schema_for!(Ready))),
         ("pcap.json", text(schemars::schema_for!(super::capture::Pcap))),
+        ("recording.json", text(schemars::schema_for!(Sheet))),
         ("written.json", text(schemars::schema_for!(Written<'static>))),
         routing::schema(),
     ]);

@@ -178,8 +178,20 @@ pub fn ntp(wall: Wall) -> u64 {
 pub struct Reception {
     stream: Option<Heard>,
     /// Of the streams that came before this one.
-    received_before: u64,
-    lost_before: i64,
+    before: Counts,
+}
+
+/// What came of all the streams of a leg, in packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Doubles included.
+    pub received: u64,
+    /// By the sequence numbers.
+    pub expected: u64,
+    /// Came behind one with a higher number.
+    pub reordered: u64,
+    /// Came again.
+    pub doubled: u64,
 }
 
 #[derive(Debug)]
@@ -189,6 +201,10 @@ struct Heard {
     first: u32,
     highest: u32,
     received: u32,
+    reordered: u32,
+    doubled: u32,
+    /// Which of the last 64 numbers came: bit 0 stands for the highest.
+    came: u64,
     /// A jump: if this number follows next, the source has begun anew.
     expected: Option<u16>,
     /// How much earlier the last one came than its timestamp says, in ticks, and how much that varies, ×16.
@@ -212,11 +228,19 @@ impl Reception {
         };
         let highest = (stream.highest & 0xffff) as u16;
         match ahead(highest, packet.sequence) {
-            0 => {}
+            0 => stream.doubled += 1,
             jump @ 1..=MAX_DROPOUT => {
-                stream.highest = stream.highest.wrapping_add(u32::from(jump.unsigned_abs()))
+                let jump = u32::from(jump.unsigned_abs());
+                stream.highest = stream.highest.wrapping_add(jump);
+                stream.came = stream.came.checked_shl(jump).unwrap_or(0) | 1;
             }
-            MAX_MISORDER..0 => {}
+            back @ MAX_MISORDER..0 => {
+                let bit = 1u64.checked_shl(u32::from(back.unsigned_abs())).unwrap_or(0);
+                let again = stream.came & bit != 0;
+                stream.came |= bit;
+                stream.doubled += u32::from(again);
+                stream.reordered += u32::from(!again);
+            }
             _ if stream.expected == Some(packet.sequence) => return self.begin(packet, transit),
             _ => {
                 stream.expected = Some(packet.sequence.wrapping_add(1));
@@ -264,11 +288,19 @@ impl Reception {
 
     /// Packets that came, and that did not, doubles against them; of all streams of the leg.
     pub fn totals(&self) -> (u64, u64) {
-        let (received, lost) = self.stream.as_ref().map_or((0, 0), |stream| {
-            (u64::from(stream.received), i64::from(stream.expected_now()) - i64::from(stream.received))
-        });
-        let lost = (self.lost_before + lost).max(0);
-        (self.received_before + received, lost.unsigned_abs())
+        let counts = self.counts();
+        (counts.received, counts.expected.saturating_sub(counts.received))
+    }
+
+    /// All streams of the leg together.
+    pub fn counts(&self) -> Counts {
+        let Some(stream) = &self.stream else { return self.before };
+        Counts {
+            received: self.before.received + u64::from(stream.received),
+            expected: self.before.expected + u64::from(stream.expected_now()),
+            reordered: self.before.reordered + u64::from(stream.reordered),
+            doubled: self.before.doubled + u64::from(stream.doubled),
+        }
     }
 
     /// How much the packets' times of travel vary (RFC 3550 §6.4.1).
@@ -278,14 +310,16 @@ impl Reception {
     }
 
     fn begin(&mut self, packet: &Packet<'_>, transit: u32) {
-        let (received, lost) = self.totals();
-        (self.received_before, self.lost_before) = (received, lost.cast_signed());
+        self.before = self.counts();
         let first = u32::from(packet.sequence);
         self.stream = Some(Heard {
             ssrc: packet.ssrc,
             first,
             highest: first,
             received: 1,
+            reordered: 0,
+            doubled: 0,
+            came: 1,
             expected: None,
             transit,
             jitter: 0,
@@ -380,6 +414,18 @@ mod tests {
             .for_each(|(ssrc, number)| hear(ssrc, number));
         assert_eq!(heard.totals(), (3 + 2 + 2, 1));
         assert_eq!(heard.report(at(0)).map(|report| (report.ssrc, report.lost)), Some((2, 1)));
+    }
+
+    #[test]
+    fn what_comes_late_and_what_comes_again_are_told_apart() {
+        let mut heard = Reception::default();
+        for sequence in [10, 12, 11, 12, 11, 13, 80, 79, 13] {
+            heard.hear(at(0), &packet(1, sequence, 0), 8_000);
+        }
+        let first = Counts { received: 9, expected: 71, reordered: 3, doubled: 2 };
+        assert_eq!(heard.counts(), first, "13 was too long ago to know that it came before");
+        heard.hear(at(0), &packet(2, 5, 0), 8_000);
+        assert_eq!(heard.counts(), Counts { received: 10, expected: 72, ..first });
     }
 
     #[test]

@@ -189,8 +189,10 @@ impl Stream {
 
 /// How many ticks of a clock of `rate` Hz pass in that time, as timestamps count: modulo 2³².
 pub fn ticks(time: Duration, rate: u32) -> u32 {
-    let ticks = time.as_micros() * u128::from(rate) / 1_000_000;
-    u32::try_from(ticks & u128::from(u32::MAX)).unwrap_or(0)
+    let rate = u64::from(rate);
+    // In two parts, so that 64 bits hold it: it is done for every packet.
+    let part = u64::from(time.subsec_micros()) * rate / 1_000_000;
+    (time.as_secs().wrapping_mul(rate).wrapping_add(part) & u64::from(u32::MAX)) as u32
 }
 
 #[cfg(test)]

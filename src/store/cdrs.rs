@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cursor::{BadCursor, Cursor, Day};
 use super::line::Json as _;
-use super::volume::{self, Log, Volume};
 use crate::call::cdr::Cdr;
+use crate::volume::{self, Log, Volume};
 
 /// How much of a file's end is looked through for what a crash tore: more than a group's last record.
 const TAIL: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::volume;
+use crate::volume;
 
 /// `data_dir`, held by this process alone.
 pub struct DataDir {

@@ -285,9 +285,9 @@ fn due(now: Instant, last_sync: Option<Instant>, began: Option<Instant>) -> Inst
 
 #[cfg(test)]
 mod tests {
-    use super::super::volume::Disk;
     use super::*;
     use crate::call::cdr::Direction;
+    use crate::volume::Disk;
 
     fn entry(id: &str) -> Box<JournalEntry> {
         Box::new(JournalEntry {

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
 use super::line::Json as _;
-use super::volume::{self, Log, Volume};
 use crate::call::cdr::JournalEntry;
+use crate::volume::{self, Log, Volume};
 
 /// The journal is begun anew when it is this long and twice as long as when it was begun.
 const LONG: u64 = 4 << 20;

@@ -12,7 +12,6 @@ mod journal;
 mod line;
 pub mod phones;
 mod slots;
-pub mod volume;
 
 use std::collections::HashSet;
 use std::io;
@@ -27,8 +26,8 @@ pub use slots::{CAPACITY, Slots};
 
 use crate::call::cdr::{Cdr, JournalEntry};
 use crate::time::Wall;
+use crate::volume::{self, Volume};
 use inbox::{Inbox, Item};
-use volume::Volume;
 
 /// How a store is opened.
 pub struct Settings {

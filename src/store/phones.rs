@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::volume;
 use crate::time::Wall;
+use crate::volume;
 
 /// What the file holds, one step a version (`user_version`).
 const MIGRATIONS: [&str; 4] = [

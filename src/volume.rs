@@ -13,6 +13,21 @@ pub const FOLDER_MODE: u32 = 0o750;
 pub trait Volume: Send + Sync {
     /// Opens a file for writing, and makes it when it is not there.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Log>>;
+
+    /// How much room there is at or around `path`, which exists.
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let found = nix::sys::statvfs::statvfs(path)?;
+        let unit = found.fragment_size();
+        Ok(Space { free: found.blocks_available() * unit, total: found.blocks() * unit })
+    }
+}
+
+/// The room of a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What this user may still write.
+    pub free: u64,
+    pub total: u64,
 }
 
 /// One file that only grows. A group that failed is written again at the same place, whole: after a failed
