@@ -12,7 +12,6 @@ mod publish;
 mod tls;
 mod trunks;
 pub(crate) mod voices;
-pub(crate) mod voices;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -289,7 +289,7 @@ impl Exchange {
         side.said = (side.said | 1).wrapping_add(2);
         let number = side.said;
         // What could not be loaded is said in no time.
-        let prompt = prompt.unwrap_or_default();
+        let prompt = prompt.unwrap_or_else(|| Arc::new(Prompt::of_samples(&[], &[])));
         self.audio_order(key, Order::Say(id(leg), Say { prompt, again, number }));
     }
 
@@ -413,7 +413,7 @@ impl Anchor {
         self.sides.retain(|side| {
             let stays = side.leg == LegId::CALLER
                 || call.holds(side.leg)
-                || call.leg(side.leg).is_some_and(|leg| leg.is_live());
+                || call.leg(side.leg).is_some_and(|leg| leg.is_live() || leg.hears_us());
             if !stays {
                 orders.push(Order::Close(id(side.leg)));
             }
