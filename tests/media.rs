@@ -1,6 +1,7 @@
 //! The audio plane over real ports: what goes in on one side comes out on the other.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use strowger::engine::clock::Clock;
 use strowger::media::latch::Place;
 use strowger::media::plane::{Heard, Key, Order, Plane};
 use strowger::media::ports::{Pair, Ports};
+use strowger::media::prompt::Prompt;
 use strowger::media::rtp::{HEADER, Packet, Stream};
-use strowger::media::session::{Agreed, Format, SideId, Told};
+use strowger::media::session::{Agreed, Format, Say, SideId, Told};
 use strowger::sip::sdp::audio::Codec;
 
 const CALLER: SideId = SideId(0);
@@ -95,6 +97,7 @@ impl Call {
         call.agree(CALLED, call.called.place());
         call.order(Order::Hears(CALLER, CALLED));
         call.order(Order::Hears(CALLED, CALLER));
+        call.has_obeyed();
         call
     }
 
@@ -104,6 +107,14 @@ impl Call {
 
     fn agree(&self, side: SideId, place: Place) {
         self.order(Order::Agree(side, Agreed { place: Some(place), formats: speech() }));
+    }
+
+    /// All that was ordered is done: what is said in no time is said.
+    fn has_obeyed(&self) {
+        let prompt = Arc::new(Prompt::of_samples(&[], &[]));
+        self.order(Order::Say(CALLER, Say { after: Duration::ZERO, prompt, again: None, number: 1 }));
+        let heard = self.is_told();
+        assert!(matches!(heard, Heard::Told(Told::Said(CALLER, 1))), "{heard:?}");
     }
 
     fn is_told(&self) -> Heard {
@@ -145,6 +156,7 @@ fn a_side_that_moves_is_heard_from_its_new_place_and_its_port_is_the_same() {
     call.is_latched(CALLER);
     let mut moved = Phone::new(call.caller.ours.port());
     call.agree(CALLER, moved.place());
+    call.has_obeyed();
     moved.says(0, b"two");
     assert_eq!(call.called.hears().2, b"two");
     call.is_latched(CALLER);

@@ -21,6 +21,21 @@ pub enum Spoken {
     Whisper,
     /// "Press 1 to accept."
     PressOne,
+    /// The number's `record_notice` (R7).
+    Notice,
+    /// Of its voicemail, and the tone after it (R10).
+    Greeting,
+    Tone,
+}
+
+impl Spoken {
+    /// So much silence before it: phones lose the first words of who speaks at once.
+    pub const fn after(self) -> Duration {
+        match self {
+            Spoken::Greeting => Duration::from_millis(300),
+            Spoken::Whisper | Spoken::PressOne | Spoken::Notice | Spoken::Tone => Duration::ZERO,
+        }
+    }
 }
 
 /// The pause before "press 1" is said once more.

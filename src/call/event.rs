@@ -10,6 +10,7 @@ use super::Onward;
 use super::connect::Spoken;
 use super::refusal::Refusal;
 use crate::media::event::Digit;
+use crate::media::session::Listen;
 use crate::number::E164;
 use crate::routing::Agent;
 use crate::sip::body::Body;
@@ -73,6 +74,10 @@ pub enum Event {
     Said { leg: LegId },
     /// A side pressed a key.
     Pressed { leg: LegId, digit: Digit },
+    /// What a side says is enough for a message (R10).
+    SaidEnough { leg: LegId },
+    /// It has said nothing for a while: its message is over (R10).
+    FellSilent { leg: LegId },
     /// Nobody has said anything for `rtp_timeout` (R12).
     Silent,
     /// A timer of its own.
@@ -210,6 +215,12 @@ pub enum Action {
     },
     /// We say nothing more to it.
     Hush(LegId),
+    /// Write down what the caller and this leg say (R7).
+    Record(LegId),
+    /// Take a message of the caller's (R10).
+    TakeMessage(Listen),
+    /// It is none: nothing of it is kept.
+    DiscardMessage,
     Start(Timer, Duration),
     Stop(Timer),
     /// The 200 is on its way: the journal hears of it before the disk does (R12).
@@ -259,6 +270,8 @@ pub enum Timer {
     TryTimeout(LegId),
     /// The caller's 180 is repeated every 60 s (RFC 3261 §13.3.1.1).
     RepeatRinging,
+    /// `max_seconds` of a message, from the tone's end on (R10).
+    Message,
     /// `max_call_seconds` after the bridge (R12).
     MaxCall,
     /// Both sides had offered at once: our re-INVITE goes out once more (RFC 3261 §14.1).

@@ -390,6 +390,7 @@ impl Turn<'_> {
         }
         self.call.answered = Some(self.now.mono);
         self.out.push(Action::Accept { leg: id, fork, body: Some(sdp.clone()) });
+        self.records(id);
         self.end_ringing(LegEnd::Elsewhere, Why::Elsewhere);
         self.start(Timer::MaxCall, self.call.plan.limits.max_call);
         self.out.push(Action::Journal);
@@ -587,6 +588,7 @@ impl Turn<'_> {
             | Ending::MaxCall
             | Ending::Lost
             | Ending::Silence
+            | Ending::Message { .. }
             | Ending::NotSentOn
             | Ending::Operator
             | Ending::Fault => 480,
@@ -596,6 +598,9 @@ impl Turn<'_> {
     }
 
     pub(super) fn nobody_answered(&mut self, verdict: Verdict) -> State {
+        if let Some(message) = self.takes_a_message() {
+            return message;
+        }
         self.out.push(Action::Refuse { code: verdict.code, q850: verdict.q850 });
         self.close(Ending::NobodyAnswered(verdict))
     }

@@ -17,6 +17,7 @@ mod inside;
 mod record;
 mod talk;
 mod transfer;
+mod voicemail;
 mod ways;
 
 use std::mem::replace;
@@ -34,6 +35,7 @@ use hunt::Hunt;
 use leg::{Destination, Exits, Leg, TargetId};
 use talk::Talk;
 use transfer::Transfer;
+use voicemail::Message;
 
 pub use caller::Caller;
 pub use record::{Ending, Refused, Seen, refused};
@@ -88,6 +90,8 @@ pub struct Call {
     state: State,
     ringing: Option<Instant>,
     answered: Option<Instant>,
+    /// What is said is written down.
+    is_recorded: bool,
     /// To whom a side was sent on, one after another (R11).
     onward: Vec<Onward>,
     /// When the caller left it to others: it had sent the other side on.
@@ -136,6 +140,8 @@ enum State {
     Ringing(Hunt),
     /// The caller has our 200.
     Talking(Talk),
+    /// Nobody answered, and a message is taken (R10).
+    Messaging(Message),
     /// One of two who talk has sent the other on (R11).
     Transferring(Transfer, transfer::Stage),
     /// Its record is written.
@@ -152,6 +158,7 @@ impl Call {
             state: State::Ringing(Hunt::default()),
             ringing: None,
             answered: None,
+            is_recorded: false,
             onward: Vec::new(),
             caller_left: None,
             ending: None,
@@ -216,8 +223,17 @@ impl Call {
                 | Settled { .. }
                 | Refers { .. }
                 | Joins { .. }
+                | SaidEnough { .. }
+                | FellSilent { .. }
                 | Silent
-                | Woke(Timer::MaxCall | Timer::Rejoin | Timer::Joining | Timer::Waiting | Timer::Asking),
+                | Woke(
+                    Timer::MaxCall
+                    | Timer::Rejoin
+                    | Timer::Joining
+                    | Timer::Waiting
+                    | Timer::Asking
+                    | Timer::Message,
+                ),
             ) => Ringing(hunt),
 
             (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
@@ -249,7 +265,45 @@ impl Call {
             (Talking(talk), Refers { by, to }) => call.refers(talk, by, to),
             (Talking(talk), Joins { replaces, from, offer, .. }) => call.joins(talk, replaces, from, offer),
             // A loser's last words, a timer that was due in the same turn.
-            (Talking(talk), Leg(..) | Begin | Said { .. } | Pressed { .. } | Woke(_)) => Talking(talk),
+            (
+                Talking(talk),
+                Leg(..)
+                | Begin
+                | Said { .. }
+                | SaidEnough { .. }
+                | FellSilent { .. }
+                | Pressed { .. }
+                | Woke(_),
+            ) => Talking(talk),
+
+            (Messaging(message), Said { .. }) => call.greeted(message),
+            (Messaging(message), SaidEnough { .. }) => call.said_enough(message),
+            (Messaging(message), Pressed { digit, .. }) => call.pressed_meanwhile(message, digit),
+            (Messaging(message), FellSilent { .. } | Silent | OperatorHangsUp)
+            | (Messaging(message), Woke(Timer::Message | Timer::MaxCall)) => call.message_is_over(&message),
+            (Messaging(message), CallerNeverAcknowledged | CallerNeverPracked) => {
+                call.message_is_over(&message)
+            }
+            (Messaging(message), HungUp { leg, .. }) if leg == LegId::CALLER => {
+                call.message_ends(&message, true)
+            }
+            (Messaging(message), Asked { leg, method, body, .. }) => {
+                call.asked_meanwhile_leaving_a_message(leg, method, body.as_ref());
+                Messaging(message)
+            }
+            (
+                Messaging(message),
+                Begin
+                | CallerCancelled { .. }
+                | CallerAcknowledged { .. }
+                | Leg(..)
+                | HungUp { .. }
+                | Replied { .. }
+                | Settled { .. }
+                | Refers { .. }
+                | Joins { .. }
+                | Woke(_),
+            ) => Messaging(message),
 
             (Transferring(transfer, stage), event) => call.transferring(transfer, stage, event),
 
@@ -268,6 +322,7 @@ impl Call {
         match &self.state {
             State::Ringing(_) => "ringing",
             State::Talking(talk) => talk.name(),
+            State::Messaging(message) => message.name(),
             State::Transferring(_, stage) => stage.name(),
             State::Over => "over",
         }
@@ -288,7 +343,7 @@ impl Call {
         match &self.state {
             State::Talking(talk) => talk.is_stable(),
             State::Transferring(transfer, stage) => transfer.talk.is_stable() && !stage.offers(),
-            State::Ringing(_) | State::Over => false,
+            State::Ringing(_) | State::Messaging(_) | State::Over => false,
         }
     }
 
@@ -302,8 +357,14 @@ impl Call {
         match &self.state {
             State::Talking(talk) => talk.has(leg),
             State::Transferring(transfer, stage) => transfer.talk.has(leg) || stage.target() == Some(leg),
-            State::Ringing(_) | State::Over => false,
+            State::Ringing(_) | State::Messaging(_) | State::Over => false,
         }
+    }
+
+    /// Who is on the right of what is written down.
+    pub fn recorded_on_the_right(&self) -> Option<LegId> {
+        let talk = self.talk().filter(|_| self.is_recorded)?;
+        Some(talk.called())
     }
 
     /// Who hears what this side says; none while nobody is joined with it.
@@ -312,7 +373,11 @@ impl Call {
         let other = talk.other(leg);
         match &self.state {
             State::Transferring(transfer, _) if transfer.has_lost(other) => None,
-            State::Transferring(..) | State::Talking(_) | State::Ringing(_) | State::Over => Some(other),
+            State::Transferring(..)
+            | State::Talking(_)
+            | State::Ringing(_)
+            | State::Messaging(_)
+            | State::Over => Some(other),
         }
     }
 
@@ -331,7 +396,7 @@ impl Call {
             State::Talking(talk) => {
                 self.answered.is_some() && talk.has(by) && talk.sdp_of(talk.other(by)).is_some()
             }
-            State::Ringing(_) | State::Transferring(..) | State::Over => false,
+            State::Ringing(_) | State::Transferring(..) | State::Messaging(_) | State::Over => false,
         }
     }
 
@@ -373,7 +438,7 @@ impl Call {
         match &self.state {
             State::Talking(talk) => Some(talk),
             State::Transferring(transfer, _) => Some(&transfer.talk),
-            State::Ringing(_) | State::Over => None,
+            State::Ringing(_) | State::Messaging(_) | State::Over => None,
         }
     }
 

@@ -40,6 +40,8 @@ pub enum Ending {
     Lost,
     /// Neither side was heard for `rtp_timeout` (R12).
     Silence,
+    /// Voicemail took the call (R10). `is_one`: a message was left.
+    Message { is_one: bool, by_caller: bool },
     /// A transfer failed, and the agent who had asked for it was gone (R11).
     NotSentOn,
     /// An operator hung it up.
@@ -69,6 +71,7 @@ impl Ending {
             Ending::NobodyAnswered(Verdict { code: 486, .. }) => "busy",
             Ending::NobodyAnswered(Verdict { code: 603, .. }) => "declined",
             Ending::NobodyAnswered(_) if legs.is_empty() => "nobody to ring",
+            Ending::NobodyAnswered(_) if only_confirmations_lapsed(legs) => "nobody pressed 1",
             Ending::NobodyAnswered(_) if timed_out(legs) => "ring timeout",
             Ending::NobodyAnswered(_) if somebody_rang(legs) => "nobody answered",
             Ending::NobodyAnswered(_) => "nobody was reached",
@@ -78,6 +81,8 @@ impl Ending {
             Ending::MaxCall => "max_call_seconds",
             Ending::Lost => "a side no longer answered",
             Ending::Silence => "no audio of either side for rtp_timeout",
+            Ending::Message { is_one: true, .. } => "left a message",
+            Ending::Message { is_one: false, .. } => "left no message",
             Ending::NotSentOn => "the transfer failed, and who asked for it was gone",
             Ending::Operator => "an operator hung up",
             Ending::Fault => "a fault in this call",
@@ -92,6 +97,13 @@ fn id_at(place: usize) -> LegId {
 
 fn somebody_rang(legs: &[Leg]) -> bool {
     legs.iter().any(|leg| leg.ringing.is_some())
+}
+
+/// Whether of all that rang each answered, and did not accept.
+fn only_confirmations_lapsed(legs: &[Leg]) -> bool {
+    let ends =
+        || legs.iter().filter(|leg| leg.ringing.is_some() || leg.answered.is_some()).map(|leg| leg.state);
+    ends().next().is_some() && ends().all(|state| state == LegState::Ended(LegEnd::NotConfirmed))
 }
 
 /// Whether the ring timeout ended the last that rang, in whichever step that was.
@@ -156,7 +168,10 @@ impl Call {
             ringing: self.ringing.map(|at| self.wall(at)),
             answered: self.answered.map(|at| self.wall(at)),
             ring_ms: self.ringing.map_or(0, |at| millis(at, until)),
-            talk_ms: self.answered.map_or(0, |at| millis(at, ended)),
+            talk_ms: self.answered.filter(|_| winner.is_some()).map_or(0, |at| millis(at, ended)),
+            recording: self.is_recorded.then(|| self.arrival.id.clone()),
+            voicemail: matches!(ending, Ending::Message { is_one: true, .. })
+                .then(|| self.arrival.id.clone()),
             q850,
             ended_by: Some(self.ended_by(ending)),
             cause: Some(Cow::Borrowed(ending.cause(&self.legs))),
@@ -201,7 +216,9 @@ impl Call {
 
     fn ended_by(&self, ending: Ending) -> EndedBy {
         match ending {
-            Ending::CallerHungUp | Ending::CallerCancelled => EndedBy::Caller,
+            Ending::CallerHungUp | Ending::CallerCancelled | Ending::Message { by_caller: true, .. } => {
+                EndedBy::Caller
+            }
             Ending::CalleeHungUp => EndedBy::Callee,
             // Where nobody was called the refusal is our own.
             Ending::NobodyAnswered(Verdict { code: 486 | 603, blocked: None, .. })
@@ -217,6 +234,7 @@ impl Call {
             | Ending::MaxCall
             | Ending::Lost
             | Ending::Silence
+            | Ending::Message { by_caller: false, .. }
             | Ending::NotSentOn
             | Ending::Operator
             | Ending::Fault => EndedBy::Us,
@@ -224,6 +242,10 @@ impl Call {
     }
 
     fn result(&self, ending: Ending) -> (Outcome, u16, Option<u8>) {
+        if let Ending::Message { is_one, .. } = ending {
+            let outcome = if is_one { Outcome::Voicemail } else { Outcome::NoAnswer };
+            return (outcome, 200, Some(outcome::NORMAL));
+        }
         if self.answered.is_some() {
             let cause = self
                 .legs
@@ -241,6 +263,7 @@ impl Call {
                     _ if blocked.is_some() => Outcome::Blocked,
                     486 => Outcome::Busy,
                     603 => Outcome::Declined,
+                    _ if only_confirmations_lapsed(&self.legs) => Outcome::NotConfirmed,
                     _ if somebody_rang(&self.legs) => Outcome::NoAnswer,
                     _ => Outcome::Unreachable,
                 };
@@ -255,6 +278,7 @@ impl Call {
             | Ending::MaxCall
             | Ending::Lost
             | Ending::Silence
+            | Ending::Message { .. }
             | Ending::NotSentOn
             | Ending::Operator => (Outcome::Failed, 480, None),
         }

@@ -398,6 +398,7 @@ impl Turn<'_> {
             | Ending::MaxCall
             | Ending::Lost
             | Ending::Silence
+            | Ending::Message { .. }
             | Ending::NotSentOn
             | Ending::Operator
             | Ending::Fault => (487, None, LegEnd::Cancelled),

@@ -274,7 +274,15 @@ impl Turn<'_> {
             // A leg's last words, a timer that was due in the same turn; no second one is begun meanwhile.
             (
                 stage,
-                Leg(..) | Woke(_) | Refers { .. } | Joins { .. } | Begin | Said { .. } | Pressed { .. },
+                Leg(..)
+                | Woke(_)
+                | Refers { .. }
+                | Joins { .. }
+                | Begin
+                | Said { .. }
+                | SaidEnough { .. }
+                | FellSilent { .. }
+                | Pressed { .. },
             ) => State::Transferring(transfer, stage),
             // A caller who has our 200 has nothing to cancel or to PRACK.
             (stage, CallerCancelled { .. } | CallerNeverPracked) => State::Transferring(transfer, stage),

@@ -4,24 +4,28 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::exchange;
-use crate::media::plane::{Full, Key, Order, Plane};
+use crate::media::plane::{Full, Key, Order, Plane, Writing};
 use crate::media::ports::{NoPort, Ports};
+use crate::media::reel::{Format, Recorder, Sheet};
 use crate::media::rtp::Stream;
 use crate::media::session::SideId;
+use crate::media::tape::Rate;
 
 /// A shard's booth.
-#[derive(Debug)]
 pub struct Booth {
     ports: Ports,
     /// Shared with the other shards; a call's sides are all with one.
     planes: Arc<[Plane]>,
     /// Orders that found no room: given again before any other, for a port is only free once its closing was heard.
     waiting: VecDeque<(Key, Order)>,
+    recordings: Recorder,
+    messages: Recorder,
 }
 
 impl Booth {
-    pub fn new(ports: Ports, planes: Arc<[Plane]>) -> Booth {
-        Booth { ports, planes, waiting: VecDeque::new() }
+    /// `recordings` and `messages`: who writes them.
+    pub fn new(ports: Ports, planes: Arc<[Plane]>, recordings: Recorder, messages: Recorder) -> Booth {
+        Booth { ports, planes, waiting: VecDeque::new(), recordings, messages }
     }
 
     fn plane(&self, call: Key) -> Option<&Plane> {
@@ -57,6 +61,17 @@ impl exchange::Booth for Booth {
                 None
             }
         }
+    }
+
+    fn record(&mut self, call: Key, sheet: Sheet, left: SideId, right: Option<SideId>) {
+        let recorder = if right.is_some() { &self.recordings } else { &self.messages }.clone();
+        let channels = if right.is_some() { 2 } else { 1 };
+        let open = move |rate: Rate| {
+            let format = Format { channels, rate };
+            // Refusals are counted and told of by who writes.
+            recorder.start(Sheet { sample_rate: rate.hz(), channels, ..sheet }, format).ok()
+        };
+        self.order(call, Order::Record(Writing(Box::new(open)), left, right));
     }
 
     fn order(&mut self, call: Key, order: Order) {

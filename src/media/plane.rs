@@ -20,8 +20,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use smallvec::SmallVec;
 
 use super::ports::{self, Pair};
+use super::reel::Reel;
 use super::rtp::{HEADER, Stream};
-use super::session::{Agreed, FRAME, Quality, Say, Session, SideId, Told};
+use super::session::{Agreed, FRAME, Listen, Quality, Say, Session, SideId, Told};
+use super::tape::Rate;
 use crate::time::{Instant, Now};
 
 /// Orders that wait for one thread: more than a burst of 1,000 new calls needs. A call whose order finds no room ends.
@@ -49,6 +51,15 @@ pub struct Key {
 }
 
 /// What a thread is to do for a call.
+/// Opens what is written down, once the rate is known. None: it was refused, and the call goes on.
+pub struct Writing(pub Box<dyn FnOnce(Rate) -> Option<Reel> + Send>);
+
+impl std::fmt::Debug for Writing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Writing")
+    }
+}
+
 #[derive(Debug)]
 pub enum Order {
     Open(SideId, Pair, Stream),
@@ -59,6 +70,14 @@ pub enum Order {
     Say(SideId, Say),
     Hush(SideId),
     Watch(Option<Duration>),
+    /// Writes down what these two say from now on: the first left, the other right; without one the first alone.
+    Record(Writing, SideId, Option<SideId>),
+    /// Another is on the right from now on.
+    OnTheRight(SideId),
+    /// Listens whether a side says anything, whose message is taken.
+    Listen(SideId, Listen),
+    /// Nothing more is written down, and what was is not kept.
+    Discard,
     /// Ends with [`Heard::Closed`]: from then on its ports are free.
     Close(SideId),
 }
@@ -195,6 +214,8 @@ struct Call {
     key: Key,
     session: Session,
     lines: Vec<Line>,
+    reel: Option<Reel>,
+    left: Option<SideId>,
     /// It is among those to whom we say something.
     is_saying: bool,
 }
@@ -328,13 +349,37 @@ impl Floor {
             }
             Order::Hush(side) => call.session.hush(side),
             Order::Watch(patience) => call.session.watch(now.mono, patience),
+            Order::Record(Writing(open), left, right) => {
+                let rate = call.session.record(now.mono, left, right);
+                (call.reel, call.left) = (open(rate), Some(left));
+                if call.reel.is_none() {
+                    call.session.end_recording(now.mono, |_| {});
+                }
+            }
+            Order::OnTheRight(right) => {
+                if let Some(left) = call.left.filter(|_| call.reel.is_some()) {
+                    call.session.record(now.mono, left, Some(right));
+                }
+            }
+            Order::Listen(side, listen) => call.session.listen(now.mono, side, listen),
+            Order::Discard => {
+                call.session.end_recording(now.mono, |_| {});
+                call.reel.take().into_iter().for_each(Reel::discard);
+            }
             Order::Close(side) => self.close(now, at, side),
         }
         self.tell(at);
     }
 
     fn begin(&mut self, key: Key) -> usize {
-        let call = Call { key, session: Session::default(), lines: Vec::new(), is_saying: false };
+        let call = Call {
+            key,
+            session: Session::default(),
+            lines: Vec::new(),
+            reel: None,
+            left: None,
+            is_saying: false,
+        };
         let at = self.vacant.pop().unwrap_or(self.calls.len());
         if at == self.calls.len() {
             self.calls.push(None);
@@ -352,6 +397,9 @@ impl Floor {
         self.packet.clear();
         if let Some(to) = call.session.report(now, side, &self.name, true, &mut self.packet) {
             let _ = rtcp.send_to(&self.packet, to);
+        }
+        if call.lines.is_empty() {
+            call.end_recording(now.mono);
         }
         let quality = call.session.close(side).unwrap_or_default();
         let key = call.key;
@@ -385,7 +433,10 @@ impl Floor {
         if port == Port::Rtcp {
             return call.session.hear_rtcp(now, side, from, &buffer[..length]);
         }
-        if let Some((to, length)) = call.session.hear(now, side, from, &mut buffer[..length], &mut self.told)
+        let Call { session, reel, .. } = call;
+        let write = |block: &[i16]| reel.iter_mut().for_each(|reel| reel.write(block));
+        if let Some((to, length)) =
+            session.hear(now, side, from, &mut buffer[..length], &mut self.told, write)
         {
             let sent = call.send(to, &buffer[..length]);
             count(if sent { &self.counts.relayed } else { &self.counts.refused });
@@ -425,6 +476,8 @@ impl Floor {
         for at in 0..self.calls.len() {
             let Some(call) = self.calls[at].as_mut() else { continue };
             call.session.look(now.mono, &mut self.told);
+            let Call { session, reel, .. } = call;
+            session.write_down(now.mono, |block| reel.iter_mut().for_each(|reel| reel.write(block)));
             if (looks + at as u64).is_multiple_of(REPORT) {
                 for line in &call.lines {
                     self.packet.clear();
@@ -471,6 +524,12 @@ impl Floor {
 }
 
 impl Call {
+    fn end_recording(&mut self, now: Instant) {
+        let Call { session, reel, .. } = self;
+        session.end_recording(now, |block| reel.iter_mut().for_each(|reel| reel.write(block)));
+        *reel = None;
+    }
+
     fn line(&mut self, side: SideId) -> Option<&mut Line> {
         self.lines.iter_mut().find(|line| line.side == side)
     }

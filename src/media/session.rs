@@ -10,17 +10,21 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::event::{Digit, Listener};
-use super::g711;
 use super::latch::{Latch, Place, Sender};
 use super::prompt::Prompt;
 use super::rtcp::{self, Reception, Said};
 use super::rtp::{HEADER, Packet, Stream};
+use super::tape::{self, Rate, Sound, Tape};
+use super::{g711, g722};
 use crate::sip::sdp::audio::Codec;
 use crate::time::{Instant, Now};
 
 /// How long a packet of ours lasts: 160 samples of G.711, and 160 bytes of G.722.
-pub const FRAME: Duration = Duration::from_millis(20);
+pub use super::prompt::FRAME;
 const FRAME_TICKS: u32 = 160;
+
+/// No more than this is written down of one packet: 120 ms.
+const MOST_BYTES: usize = 960;
 
 /// One side of the call: 0 is the caller's, the others as the call counts its legs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +68,10 @@ pub enum Told {
     Pressed(SideId, Digit),
     /// What was to be said has been, to its end; or it cannot be, in a format that the side has.
     Said(SideId, u32),
+    /// A side whose message is taken has said enough for one.
+    SaidEnough(SideId),
+    /// It has not said anything for as long as was asked.
+    FellSilent(SideId),
     /// Nobody has been heard for as long as was asked.
     Silent,
 }
@@ -71,6 +79,8 @@ pub enum Told {
 /// What a side is to hear.
 #[derive(Clone, Debug)]
 pub struct Say {
+    /// Silence before it.
+    pub after: Duration,
     pub prompt: Arc<Prompt>,
     /// Once more after so much silence, again and again.
     pub again: Option<Duration>,
@@ -107,6 +117,34 @@ pub struct Session {
     patience: Option<Duration>,
     /// Since when that is counted: from the last word, or from when it was asked.
     heard: Instant,
+    recording: Option<Recording>,
+}
+
+/// What is written down, and who is on which channel.
+#[derive(Debug)]
+struct Recording {
+    tape: Tape,
+    left: SideId,
+    right: Option<SideId>,
+}
+
+/// When a message is one, and when it is over (R10).
+#[derive(Clone, Copy, Debug)]
+pub struct Listen {
+    /// So much sound makes it one.
+    pub enough: Duration,
+    /// Silence of this length ends it.
+    pub quiet: Duration,
+}
+
+/// Whose message is taken.
+#[derive(Debug)]
+struct Listening {
+    listen: Listen,
+    sound: Duration,
+    /// The last sound, or when it was begun to listen.
+    last: Instant,
+    has_enough: bool,
 }
 
 #[derive(Debug)]
@@ -123,6 +161,9 @@ struct Side {
     heard_by: Option<SideId>,
     onward: SmallVec<[Onward; 4]>,
     saying: Option<Saying>,
+    listening: Option<Listening>,
+    /// Of what it says in G.722.
+    decoder: g722::Decoder,
     refused: Refused,
 }
 
@@ -173,6 +214,8 @@ impl Session {
             heard_by: None,
             onward: SmallVec::new(),
             saying: None,
+            listening: None,
+            decoder: g722::Decoder::default(),
             refused: Refused::default(),
         });
     }
@@ -247,17 +290,55 @@ impl Session {
     pub fn say(&mut self, id: SideId, say: Say, told: &mut Vec<Told>) -> bool {
         let Some(side) = self.side(id) else { return false };
         let number = say.number;
-        side.saying = side.speaks().map(|(codec, payload_type)| Saying {
-            say,
-            codec,
-            payload_type,
-            frame: 0,
-            pause: 0,
-        });
+        let pause = frames(say.after);
+        side.saying =
+            side.speaks().map(|(codec, payload_type)| Saying { say, codec, payload_type, frame: 0, pause });
         if side.saying.is_none() {
             told.push(Told::Said(id, number));
         }
         side.saying.is_some()
+    }
+
+    /// Writes down what these two say from now on, or another one on the right than before.
+    pub fn record(&mut self, now: Instant, left: SideId, right: Option<SideId>) -> Rate {
+        if let Some(recording) = &mut self.recording {
+            (recording.left, recording.right) = (left, right);
+            return recording.tape.rate();
+        }
+        let is_wide = |side: &Side| side.speaks().is_some_and(|(codec, _)| codec == Codec::G722);
+        let on_it = |side: &&Side| side.id == left || Some(side.id) == right;
+        let rate = match self.sides.iter().filter(on_it).any(is_wide) {
+            true => Rate::Wide,
+            false => Rate::Narrow,
+        };
+        self.recording = Some(Recording { tape: Tape::new(now, rate), left, right });
+        rate
+    }
+
+    /// What is left to be written down; nothing more is.
+    pub fn end_recording(&mut self, now: Instant, out: impl FnMut(&[i16])) {
+        if let Some(recording) = self.recording.take() {
+            recording.tape.end(now, out);
+        }
+    }
+
+    /// Hands on what is ready of the recording.
+    pub fn write_down(&mut self, now: Instant, out: impl FnMut(&[i16])) {
+        if let Some(recording) = &mut self.recording {
+            recording.tape.turn(now, out);
+        }
+    }
+
+    pub fn is_recorded(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// Listens whether a side says anything.
+    pub fn listen(&mut self, now: Instant, id: SideId, listen: Listen) {
+        if let Some(side) = self.side(id) {
+            let listening = Listening { listen, sound: Duration::ZERO, last: now, has_enough: false };
+            side.listening = Some(listening);
+        }
     }
 
     /// We say nothing more to it.
@@ -281,6 +362,7 @@ impl Session {
         from: SocketAddr,
         datagram: &mut [u8],
         told: &mut Vec<Told>,
+        write_down: impl FnMut(&[i16]),
     ) -> Option<(SideId, usize)> {
         let at = self.sides.iter().position(|side| side.id == id)?;
         let side = &mut self.sides[at];
@@ -307,6 +389,11 @@ impl Session {
             && let Some(digit) = side.digits.hear(now, &packet)
         {
             told.push(Told::Pressed(id, digit));
+        }
+        let recording =
+            self.recording.as_mut().and_then(|recording| Some((recording.channel(id)?, recording)));
+        if recording.is_some() || side.listening.is_some() {
+            side.take_down(now, codec, &packet, told, recording, write_down);
         }
         let onward = *side.onward.iter().find(|onward| onward.from == packet.payload_type)?;
         let to = side.heard_by?;
@@ -341,6 +428,9 @@ impl Session {
 
     /// Told about once a second: whether it is silent for too long.
     pub fn look(&mut self, now: Instant, told: &mut Vec<Told>) {
+        for side in &mut self.sides {
+            side.notice_silence(now, told);
+        }
         if self.patience.is_some_and(|patience| now.since(self.heard) >= patience) {
             self.patience = None;
             told.push(Told::Silent);
@@ -460,7 +550,7 @@ impl Side {
         match saying.say.again {
             Some(pause) if saying.frame > 0 && saying.frame != u32::MAX => {
                 saying.frame = 0;
-                saying.pause = u32::try_from(pause.as_millis() / FRAME.as_millis()).unwrap_or(u32::MAX);
+                saying.pause = frames(pause);
             }
             Some(_) | None => {
                 told.push(Told::Said(self.id, saying.say.number));
@@ -475,6 +565,97 @@ impl Side {
         let jitter = self.reception.jitter(clock);
         Quality { received, lost, jitter, sent: u64::from(self.sent.packets), refused: self.refused }
     }
+}
+
+impl Recording {
+    fn channel(&self, id: SideId) -> Option<tape::Side> {
+        match id {
+            id if id == self.left => Some(tape::Side::Caller),
+            id if Some(id) == self.right => Some(tape::Side::Answerer),
+            _ => None,
+        }
+    }
+}
+
+impl Side {
+    /// A packet of speech is written down, and listened to.
+    fn take_down(
+        &mut self,
+        now: Instant,
+        codec: Codec,
+        packet: &Packet<'_>,
+        told: &mut Vec<Told>,
+        recording: Option<(tape::Side, &mut Recording)>,
+        write_down: impl FnMut(&[i16]),
+    ) {
+        let mut wide = [0; 2 * MOST_BYTES];
+        let payload = &packet.payload[..packet.payload.len().min(MOST_BYTES)];
+        let sound = match codec {
+            Codec::Pcmu => Sound::Pcmu(payload),
+            Codec::Pcma => Sound::Pcma(payload),
+            Codec::G722 => {
+                for (byte, pair) in payload.iter().zip(wide.as_chunks_mut().0) {
+                    *pair = self.decoder.decode(*byte);
+                }
+                Sound::Wide(&wide[..2 * payload.len()])
+            }
+            Codec::Event | Codec::Other => return,
+        };
+        if let Some(listening) = &mut self.listening
+            && is_loud(sound)
+        {
+            listening.hear(now, payload.len(), self.id, told);
+        }
+        if let Some((channel, recording)) = recording {
+            recording.tape.hear(now, channel, packet, sound, write_down);
+        }
+    }
+
+    fn notice_silence(&mut self, now: Instant, told: &mut Vec<Told>) {
+        if self.listening.as_ref().is_some_and(|at| now.since(at.last) >= at.listen.quiet) {
+            self.listening = None;
+            told.push(Told::FellSilent(self.id));
+        }
+    }
+}
+
+impl Listening {
+    /// Some sound: so many samples at 8,000 Hz.
+    fn hear(&mut self, now: Instant, samples: usize, id: SideId, told: &mut Vec<Told>) {
+        self.last = now;
+        self.sound += Duration::from_micros(125) * u32::try_from(samples).unwrap_or(u32::MAX);
+        if !self.has_enough && self.sound >= self.listen.enough {
+            self.has_enough = true;
+            told.push(Told::SaidEnough(id));
+        }
+    }
+}
+
+/// Whether a packet holds more than the noise of a line: −45 dBm0 on average, somewhat below the softest speech
+/// (ITU-T P.56 has it at −40 and above).
+fn is_loud(sound: Sound<'_>) -> bool {
+    const LOUD: u64 = 128;
+    let (sum, count) = match sound {
+        Sound::Pcmu(bytes) => {
+            (bytes.iter().map(|byte| loudness(g711::decode_pcmu(*byte))).sum::<u64>(), bytes.len())
+        }
+        Sound::Pcma(bytes) => {
+            (bytes.iter().map(|byte| loudness(g711::decode_pcma(*byte))).sum(), bytes.len())
+        }
+        Sound::Narrow(samples) | Sound::Wide(samples) => {
+            (samples.iter().map(|sample| loudness(*sample)).sum(), samples.len())
+        }
+    };
+    sum > LOUD * count as u64
+}
+
+/// How many of ours last so long.
+fn frames(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() / FRAME.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn loudness(sample: i16) -> u64 {
+    u64::from(sample.unsigned_abs())
 }
 
 impl Sent {

@@ -58,6 +58,8 @@ enum Open {
     Nothing,
     Ours,
     Theirs(Body),
+    /// It asked us for one.
+    Wanted,
 }
 
 /// One of ours.
@@ -94,7 +96,7 @@ impl Terms {
             (Open::Ours, _) => self.shown.clone(),
             // A fork's, or that of a 200 after a 183.
             (Open::Nothing, Some((ours, _))) => Some(ours.clone()),
-            (Open::Nothing | Open::Theirs(_), _) => None,
+            (Open::Nothing | Open::Theirs(_) | Open::Wanted, _) => None,
         };
         if let Some(ours) = ours {
             self.agreed = Some((ours, theirs.clone()));
@@ -108,6 +110,20 @@ impl Terms {
             self.shown = Some(ours.clone());
         }
         self.open = Open::Nothing;
+    }
+
+    /// It asks us for an offer.
+    pub fn wants_offer(&mut self) {
+        self.open = Open::Wanted;
+    }
+
+    /// Whether what it is shown now is an answer: to its open offer, or to the last once more.
+    pub fn answers(&self) -> bool {
+        match self.open {
+            Open::Theirs(_) => true,
+            Open::Nothing => self.agreed.is_some(),
+            Open::Ours | Open::Wanted => false,
+        }
     }
 
     /// Whether it has offered and waits for our answer.
@@ -144,7 +160,7 @@ impl Terms {
             (Open::Theirs(offer), _) => offer.clone(),
             // The same in a later response.
             (Open::Nothing, Some((_, theirs))) => theirs.clone(),
-            (Open::Nothing | Open::Ours, _) => return None,
+            (Open::Nothing | Open::Ours | Open::Wanted, _) => return None,
         };
         let (asked, other) = (Audio::of(offer.sdp()?).ok()?, Audio::of(of.sdp()?).ok()?);
         let formats = self.here.scope.common(&asked, &other);

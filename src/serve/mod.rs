@@ -2,6 +2,7 @@
 //!
 //! `serve` and `try` start one, and tests do. It decides nothing about calls.
 
+mod audio;
 mod desk;
 mod files;
 mod hosts;
@@ -32,13 +33,13 @@ use crate::engine::exchange::{Anchoring, Effects, Exchange, Input, LineTokens, L
 use crate::engine::node::{Berth, Listen, Node, Options, Shards, StartError as NodeError};
 use crate::engine::shard::Core;
 use crate::media::ports::Ports;
-use crate::media::prompt::Standard;
 use crate::number::E164;
 use crate::routing::Table;
 use crate::sip::digest::Nonces;
 use crate::sip::peer::Transport;
 use crate::store::phones::{Phones, PhonesError, StoredBinding};
 use crate::store::{DataDir, OpenError, Recorder, Store};
+use audio::Audio;
 use desk::StoredDesk;
 use notices::{Guesses, Teller};
 pub use operations::route;
@@ -82,6 +83,8 @@ pub struct Running {
     store: Store,
     /// Where the bindings of phones are written down.
     phones: Arc<Mutex<Phones>>,
+    /// Who writes down what is said.
+    audio: Option<Audio>,
 }
 
 impl Running {
@@ -110,11 +113,14 @@ impl Running {
             .map(|admin| (admin.addr, admin.token.as_ref().map(|token| token.reveal().to_owned())));
         let mut phones = Phones::open(store.dir().path())?;
         let left = phones.all(Clock::start().read().now.wall)?;
-        let maker = Maker::new(&config, options.shards, store.recorder(), line_tokens(&store.dir())?, left)?;
+        let audio = config.node.media.as_ref().map(|_| Audio::open(store.dir().path()));
+        let audio = audio.transpose().map_err(StartError::NodeFile)?;
+        let lines = line_tokens(&store.dir())?;
+        let maker = Maker::new(&config, options.shards, store.recorder(), lines, left, audio.as_ref())?;
         let sides = tls::sides(&config.node)?;
         let voices = voices::voices(&config, &folder).map_err(StartError::Config)?;
-        let publisher =
-            Publisher::first(folder, env, store.dir(), config, voices, sides).map_err(StartError::NodeFile)?;
+        let publisher = Publisher::first(folder, env, store.dir(), config, voices, sides)
+            .map_err(StartError::NodeFile)?;
         let node = maker.start(options, &publisher)?;
         node.back().spawn(metrics.clone().upkeep());
         let front = Front::new(&node, publisher, &store);
@@ -122,7 +128,7 @@ impl Running {
         node.back().spawn(keep_hosts(Arc::downgrade(&front)));
         let phones = Arc::new(Mutex::new(phones));
         node.back().spawn(keep_phones(Arc::downgrade(&front), Arc::downgrade(&phones)));
-        let mut running = Running { node, front, admin: None, drain, store, phones };
+        let mut running = Running { node, front, admin: None, drain, store, phones, audio };
         if let Some((addr, token)) = admin {
             running.admin = Some(running.serve_admin(addr, token, metrics)?);
         }
@@ -237,7 +243,7 @@ impl Running {
 
     /// Ends the node: calls in progress are hung up, and every record is written.
     pub fn stop(self) {
-        let Running { node, front, store, phones, .. } = self;
+        let Running { node, front, store, phones, audio, .. } = self;
         front.enter(Life::Draining);
         let shards = node.shards();
         node.back().block_on(async {
@@ -257,6 +263,8 @@ impl Running {
         front.write_phones(&mut lock(&phones));
         drop(front);
         node.stop();
+        // What was said is written whole.
+        drop(audio);
         drop(store);
     }
 }
@@ -343,7 +351,7 @@ struct Maker {
     lines: LineTokens,
     recorder: Recorder,
     left: Left,
-    media: Option<Media>,
+    media: Option<(Media, crate::media::reel::Recorder, crate::media::reel::Recorder)>,
 }
 
 impl Maker {
@@ -353,6 +361,7 @@ impl Maker {
         recorder: Recorder,
         lines: LineTokens,
         left: Vec<(String, StoredBinding)>,
+        audio: Option<&Audio>,
     ) -> Result<Maker, StartError> {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
@@ -370,7 +379,12 @@ impl Maker {
             lines,
             recorder,
             left: Left::new(left),
-            media: config.node.media.clone(),
+            media: config
+                .node
+                .media
+                .clone()
+                .zip(audio)
+                .map(|(media, audio)| (media, audio.recordings(), audio.messages())),
         })
     }
 
@@ -425,13 +439,16 @@ impl Maker {
         let shared: Arc<SharedDesk> = Arc::clone(&berth.desk);
         let desk = StoredDesk { shared, recorder: self.recorder.clone() };
         let mut exchange = Exchange::new(settings, Arc::clone(table), Arc::new(desk));
-        if let Some(media) = &self.media {
+        if let Some((media, recordings, messages)) = &self.media {
             let when_needed = media.anchor == Anchor::WhenNeeded;
             let address = media.advertise.unwrap_or(media.addr);
-            let anchoring = Anchoring { address, when_needed, press_one: Standard::PressOne.prompt() };
+            let anchoring = Anchoring { address, when_needed };
             let range = media.ports.0..=media.ports.1;
             let ports = Ports::new(media.addr, range, berth.shard, berth.shards);
-            exchange = exchange.with_audio(anchoring, Box::new(Booth::new(ports, berth.planes)));
+            exchange = exchange.with_audio(
+                anchoring,
+                Box::new(Booth::new(ports, berth.planes, recordings.clone(), messages.clone())),
+            );
         }
         Metered::new(exchange, berth.clock)
     }
@@ -474,9 +491,11 @@ mod tests {
         };
         let left = vec![("alice".to_owned(), row)];
         let options = Options { shards: 2, ..options(&config) };
-        let maker = Maker::new(&config, 2, store.recorder(), LineTokens::new([0; 64]), left).unwrap();
+        let maker = Maker::new(&config, 2, store.recorder(), LineTokens::new([0; 64]), left, None).unwrap();
         let folder = folder.path().to_owned();
-        let publisher = Publisher::first(folder, Arc::new(|_| None), store.dir(), config, Voices::default(), None).unwrap();
+        let publisher =
+            Publisher::first(folder, Arc::new(|_| None), store.dir(), config, Voices::default(), None)
+                .unwrap();
         let node = maker.start(options, &publisher).unwrap();
         let desk = Arc::clone(node.desk());
         // Whichever of them answers first.

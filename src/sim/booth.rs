@@ -8,12 +8,23 @@ use std::time::Duration;
 use crate::engine::exchange::Booth;
 use crate::media::event::Digit;
 use crate::media::plane::{Heard, Key, Order};
+use crate::media::reel::Sheet;
 use crate::media::rtp::Stream;
 use crate::media::session::{FRAME, SideId, Told};
 use crate::time::Instant;
 
 /// The first port that is given out.
 const FIRST: u16 = 20_000;
+
+/// What somebody does that is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    Presses(char),
+    /// Enough for a message.
+    SaysEnough,
+    /// For long enough to end it.
+    FallsSilent,
+}
 
 /// A shard's booth, in the hands of its exchange and of the world.
 #[derive(Clone, Debug)]
@@ -26,6 +37,8 @@ struct Stage {
     pairs: u16,
     free: Vec<u16>,
     sides: BTreeMap<(u32, u32, SideId), Open>,
+    /// What is written down, by the port of who is on the left, and who is on the right.
+    written: Vec<(u16, Option<u16>)>,
     /// What was begun to be said, by the port to which it was.
     said: Vec<(Instant, u16, Duration)>,
 }
@@ -42,7 +55,14 @@ struct Open {
 impl SimBooth {
     pub fn new(pairs: u16) -> SimBooth {
         let free = (0..pairs).rev().map(|pair| FIRST + 2 * pair).collect();
-        let stage = Stage { now: Instant::ZERO, pairs, free, sides: BTreeMap::new(), said: Vec::new() };
+        let stage = Stage {
+            now: Instant::ZERO,
+            pairs,
+            free,
+            sides: BTreeMap::new(),
+            written: Vec::new(),
+            said: Vec::new(),
+        };
         SimBooth(Rc::new(RefCell::new(stage)))
     }
 
@@ -67,11 +87,21 @@ impl SimBooth {
         told
     }
 
-    /// A key is pressed by the side whose audio comes to that port.
-    pub fn pressed(&self, port: u16, digit: Digit) -> Option<(Key, Heard)> {
+    /// What is told of the side whose audio comes to that port.
+    pub fn heard(&self, port: u16, word: Word) -> Option<(Key, Heard)> {
         let stage = self.0.borrow();
         let (of, open) = stage.sides.iter().find(|(_, open)| open.port == port)?;
-        Some((open.call, Heard::Told(Told::Pressed(of.2, digit))))
+        let told = match word {
+            Word::Presses(key) => Told::Pressed(of.2, Digit::named(u8::try_from(key).ok()?)?),
+            Word::SaysEnough => Told::SaidEnough(of.2),
+            Word::FallsSilent => Told::FellSilent(of.2),
+        };
+        Some((open.call, Heard::Told(told)))
+    }
+
+    /// What is written down: the ports of who is on the left and on the right.
+    pub fn written(&self) -> Vec<(u16, Option<u16>)> {
+        self.0.borrow().written.clone()
     }
 
     /// The port of whom the side at that port hears; none: nobody, or us.
@@ -97,6 +127,15 @@ impl Booth for SimBooth {
         Some(port)
     }
 
+    fn record(&mut self, call: Key, _sheet: Sheet, left: SideId, right: Option<SideId>) {
+        let mut stage = self.0.borrow_mut();
+        let port = |side: SideId| stage.sides.get(&(call.index, call.nonce, side)).map(|open| open.port);
+        if let Some(left) = port(left) {
+            let right = right.and_then(port);
+            stage.written.push((left, right));
+        }
+    }
+
     fn order(&mut self, call: Key, order: Order) {
         let mut stage = self.0.borrow_mut();
         let Stage { now, free, sides, said, .. } = &mut *stage;
@@ -115,7 +154,7 @@ impl Booth for SimBooth {
             }
             Order::Say(side, say) => {
                 if let Some(open) = sides.get_mut(&of(side)) {
-                    let length = FRAME * say.prompt.frames();
+                    let length = say.after + FRAME * say.prompt.frames();
                     let until = say.again.is_none().then(|| *now + length);
                     open.saying = Some((say.number, until));
                     said.push((*now, open.port, length));
@@ -126,7 +165,13 @@ impl Booth for SimBooth {
                     open.saying = None;
                 }
             }
-            Order::Open(..) | Order::Agree(..) | Order::Watch(_) => {}
+            Order::Open(..)
+            | Order::Agree(..)
+            | Order::Watch(_)
+            | Order::Record(..)
+            | Order::OnTheRight(_)
+            | Order::Listen(..)
+            | Order::Discard => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::booth::Word;
 use crate::engine::exchange::{Effects, Input};
 use crate::engine::precedence::Standing;
 use crate::time::{Instant, Now};
@@ -31,8 +32,8 @@ pub trait Core {
         0
     }
 
-    /// A key is pressed by the side whose audio comes to that port of ours.
-    fn presses(&mut self, _now: Now, _port: u16, _key: char, _out: &mut Effects) {}
+    /// What is heard of the side whose audio comes to that port of ours.
+    fn hears(&mut self, _now: Now, _port: u16, _word: Word, _out: &mut Effects) {}
 
     /// The port of whom the side hears whose audio comes to this one; none: nobody, or us.
     fn heard_at(&self, _port: u16) -> Option<u16> {
@@ -41,6 +42,11 @@ pub trait Core {
 
     /// When something was begun to be said there, and how long it is.
     fn said_to(&self, _port: u16) -> Vec<(Instant, Duration)> {
+        Vec::new()
+    }
+
+    /// What is written down: the ports of who is on the left and on the right.
+    fn written(&self) -> Vec<(u16, Option<u16>)> {
         Vec::new()
     }
 

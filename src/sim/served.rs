@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::booth::SimBooth;
+use super::booth::{SimBooth, Word};
 use super::core::{Census, Core, Maker};
 use super::layout;
 use crate::config::{self, Config, Strangers};
@@ -26,7 +26,6 @@ use crate::engine::hosts::{Hosts, Target};
 use crate::engine::precedence::Standing;
 use crate::engine::shard::guard;
 use crate::engine::trunks::Trunks;
-use crate::media::event::Digit;
 use crate::media::prompt::Prompt;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
@@ -176,8 +175,7 @@ impl Maker for Served {
             let exchange = Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.bounds);
             match booth {
                 Some(booth) => {
-                    let press_one = Arc::new(silence(PRESS_ONE));
-                    let anchoring = Anchoring { address: layout::AUDIO, when_needed: false, press_one };
+                    let anchoring = Anchoring { address: layout::AUDIO, when_needed: false };
                     exchange.with_audio(anchoring, Box::new(booth))
                 }
                 None => exchange,
@@ -200,7 +198,6 @@ impl Maker for Served {
 }
 
 /// How long what is said lasts in the world.
-const PRESS_ONE: Duration = Duration::from_millis(1_500);
 const WHISPER: Duration = Duration::from_secs(2);
 
 /// Something that is said.
@@ -254,16 +251,18 @@ impl Core for Shard {
         self.exchange.shed(now, Droppable { may: true, came: 0 })
     }
 
-    fn presses(&mut self, now: Now, port: u16, key: char, out: &mut Effects) {
-        let digit = u8::try_from(key).ok().and_then(Digit::named);
-        let booth = self.booth.as_ref();
-        if let Some((of, heard)) = booth.zip(digit).and_then(|(booth, digit)| booth.pressed(port, digit)) {
+    fn hears(&mut self, now: Now, port: u16, word: Word, out: &mut Effects) {
+        if let Some((of, heard)) = self.booth.as_ref().and_then(|booth| booth.heard(port, word)) {
             self.handle(now, Input::Audio { of, heard }, out);
         }
     }
 
     fn heard_at(&self, port: u16) -> Option<u16> {
         self.booth.as_ref()?.heard_at(port)
+    }
+
+    fn written(&self) -> Vec<(u16, Option<u16>)> {
+        self.booth.as_ref().map(SimBooth::written).unwrap_or_default()
     }
 
     fn said_to(&self, port: u16) -> Vec<(Instant, Duration)> {

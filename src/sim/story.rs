@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::booth::Word;
 use super::core::Maker;
 use super::layout;
 use super::manner::{Act, Manner};
@@ -258,7 +259,16 @@ impl Call {
     /// Who hears us presses a key, as the ports of its INVITE say who that is.
     pub fn presses(&mut self, name: &str, key: char) -> &mut Call {
         if let Some(port) = self.port_of(name) {
-            self.world.presses(port, key);
+            self.world.hears(port, Word::Presses(key));
+        }
+        self.settle();
+        self
+    }
+
+    /// Something is heard of somebody.
+    pub fn is_heard(&mut self, name: &str, word: Word) -> &mut Call {
+        if let Some(port) = self.port_of(name) {
+            self.world.hears(port, word);
         }
         self.settle();
         self

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::booth::Word;
 use super::check::{self, Breach, Check};
 use super::core::{Census, Core, Maker};
 use super::dice::Dice;
@@ -417,12 +418,12 @@ impl World {
         }
     }
 
-    /// A key is pressed by the side whose audio comes to that port of ours.
-    pub fn presses(&mut self, port: u16, key: char) {
+    /// What is heard of the side whose audio comes to that port of ours.
+    pub fn hears(&mut self, port: u16, word: Word) {
         for shard in 0..self.cores.len() {
             let mut effects = std::mem::take(&mut self.effects);
             let now = self.clock();
-            self.cores[shard].presses(now, port, key, &mut effects);
+            self.cores[shard].hears(now, port, word, &mut effects);
             self.turn_ends(shard, effects);
         }
     }
@@ -430,6 +431,11 @@ impl World {
     /// The port of whom the side hears whose audio comes to this one.
     pub fn heard_at(&self, port: u16) -> Option<u16> {
         self.cores.iter().find_map(|core| core.heard_at(port))
+    }
+
+    /// What is written down: the ports of who is on the left and on the right.
+    pub fn written(&self) -> Vec<(u16, Option<u16>)> {
+        self.cores.iter().flat_map(|core| core.written()).collect()
     }
 
     /// When something was begun to be said there, and how long it is.

@@ -26,6 +26,7 @@ mod r06;
 mod r07;
 mod r08;
 mod r09;
+mod r10;
 mod r11;
 mod r11_open;
 mod r11_replaces;

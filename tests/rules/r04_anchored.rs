@@ -10,7 +10,7 @@ const PAIRS: u16 = 40;
 
 /// The DID with these keys, audio through us.
 fn anchored(keys: &str) -> Setup {
-    number(keys).made_by(served_with_audio(PAIRS))
+    number(&format!("{keys}\nvoicemail = false")).made_by(served_with_audio(PAIRS))
 }
 
 fn anchored_forward() -> Setup {

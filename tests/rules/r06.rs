@@ -8,7 +8,7 @@ use super::*;
 
 /// The DID forwards, with these keys beside; audio through us. A whisper lasts 2 s, "press 1" 1.5 s.
 fn connecting(keys: &str) -> Setup {
-    number(&format!("forward_to = \"{FORWARD}\"\n{keys}")).made_by(served_with_audio(40))
+    number(&format!("forward_to = \"{FORWARD}\"\nvoicemail = false\n{keys}")).made_by(served_with_audio(40))
 }
 
 const PRESS: &str = "call_connect = true\n";
@@ -39,7 +39,18 @@ fn r06_one_is_pressed_and_only_then_the_caller_is_answered() {
     assert_eq!((call.world.said_to(port).len(), call.world.heard_at(port)), (1, None));
     call.presses("gateway1", '1');
     assert!(hear_each_other(&mut call, "caller", "gateway1"));
-    assert_snapshot!(call.ladder(), @"");
+    assert_snapshot!(call.ladder(), @"
+    caller          us              gateway1
+      ├─── INVITE ───▶│               │
+      │◀──── 100 ─────┤               │
+      │               ├─── INVITE ───▶│
+      │               │◀──── 180 ─────┤
+      │◀──── 180 ─────┤               │
+      │               │◀──── 200 ─────┤
+      │               ├───── ACK ────▶│
+      │◀──── 200 ─────┤               │
+      ├───── ACK ────▶│               │
+    ");
     call.after(seconds(60)).hangs_up("caller");
     assert_eq!(end(&mut call), "answered 200 caller");
     call.comes_to_rest();

@@ -30,3 +30,38 @@ fn r07_a_call_that_nobody_answers_is_never_billed() {
     let cdr = call.cdr();
     assert_eq!((cdr["talk_ms"].as_u64(), cdr["answered"].is_null()), (Some(0), true));
 }
+
+/// The DID forwards and is recorded, with these keys beside; audio through us.
+fn recorded(keys: &str) -> Setup {
+    let keys = format!("forward_to = \"{FORWARD}\"\nrecord = true\n{keys}");
+    number(&keys).made_by(strowger::sim::served::served_with_audio(40))
+}
+
+#[test]
+fn r07_both_sides_are_written_down_from_the_bridge_on_the_caller_left() {
+    let mut call = recorded("").incoming(DID).ringing(["gateway1"]);
+    assert!(call.world.written().is_empty());
+    call.answers("gateway1");
+    call.settle();
+    let [caller, called] = ["caller", "gateway1"].map(|name| call.port_of(name).expect("a port"));
+    assert_eq!(call.world.written(), [(caller, Some(called))]);
+    call.hangs_up("caller");
+    let cdr = call.cdr();
+    assert_eq!(cdr["recording"], cdr["id"]);
+    call.comes_to_rest();
+}
+
+#[test]
+fn r07_the_notice_is_said_to_both_sides_who_hear_each_other_from_its_end() {
+    let mut call = recorded("record_notice = \"Recorded\"").incoming(DID).ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    let [caller, called] = ["caller", "gateway1"].map(|name| call.port_of(name).expect("a port"));
+    for port in [caller, called] {
+        assert_eq!((call.world.said_to(port).len(), call.world.heard_at(port)), (1, None));
+    }
+    assert_eq!(call.world.written().len(), 1, "from the notice on");
+    call.after(seconds(3));
+    assert_eq!([caller, called].map(|port| call.world.heard_at(port)), [Some(called), Some(caller)]);
+    call.hangs_up("gateway1").comes_to_rest();
+}

@@ -14,11 +14,13 @@ use crate::call::connect::Spoken;
 use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId};
 use crate::call::refusal::Refusal;
 use crate::media::plane::{Heard, Key, Order};
-use crate::media::prompt::Prompt;
+use crate::media::prompt::{Prompt, Standard};
+use crate::media::reel::{Format, Sheet};
 use crate::media::rtp::Stream;
-use crate::media::session::{Agreed, Say, SideId, Told};
+use crate::media::session::{Agreed, Listen, Say, SideId, Told};
+use crate::media::tape::Rate;
 use crate::media::terms::{Here, Scope, Terms};
-use crate::routing::Plan;
+use crate::routing::{self, Plan};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 use crate::sip::sdp::audio::PLAIN_OFFER;
@@ -27,10 +29,16 @@ use crate::time::Now;
 /// Of a stream's timestamps in Hz, until a format is agreed on.
 const CLOCK: u32 = 8_000;
 
+/// Of a sheet until its recording begins.
+const MONO: Format = Format { channels: 1, rate: Rate::Narrow };
+
 /// Where the audio of calls is: its ports, and the threads that carry it.
 pub trait Booth {
     /// Opens a pair of ports for a side of a call, to which that stream is sent. None: all are in use.
     fn open(&mut self, call: Key, side: SideId, stream: Stream) -> Option<u16>;
+    /// Begins to write down a call: what is told of it, the sides on the left and on the right; a message has the left
+    /// one alone.
+    fn record(&mut self, call: Key, sheet: Sheet, left: SideId, right: Option<SideId>);
     /// Has something done for a call.
     fn order(&mut self, call: Key, order: Order);
     /// A side that was closed has left its ports.
@@ -40,14 +48,12 @@ pub trait Booth {
 }
 
 /// What a node says of its audio.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Anchoring {
     /// What descriptions name.
     pub address: IpAddr,
     /// Audio passes us by where nothing of ours needs it.
     pub when_needed: bool,
-    /// "Press 1 to accept."
-    pub press_one: Arc<Prompt>,
 }
 
 /// The audio of one call.
@@ -56,6 +62,10 @@ pub struct Anchor {
     sides: SmallVec<[Side; 2]>,
     scope: Scope,
     whisper: Option<Arc<Prompt>>,
+    notice: Option<Arc<Prompt>>,
+    greeting: Option<Arc<Prompt>>,
+    /// Who is on the right of what is written down.
+    right: Option<LegId>,
     /// Whom the caller hears before its 200 (R4).
     early: Option<LegId>,
     /// What was agreed on has changed somewhere.
@@ -101,8 +111,17 @@ impl Exchange {
         if anchoring.when_needed && !speaks && plan.voicemail.is_none() {
             return Ok(None);
         }
-        let whisper = plan.whisper.as_ref().and_then(|whisper| self.table.voice(whisper));
-        let mut anchor = Anchor { sides: SmallVec::new(), scope, whisper, early: None, is_news: false };
+        let voice = |prompt: &Option<routing::Prompt>| self.table.voice(prompt.as_ref()?);
+        let mut anchor = Anchor {
+            sides: SmallVec::new(),
+            scope,
+            whisper: voice(&plan.whisper),
+            notice: voice(&plan.record_notice),
+            greeting: plan.voicemail.as_ref().and_then(|voicemail| voice(&voicemail.greeting)),
+            right: None,
+            early: None,
+            is_news: false,
+        };
         let is_behind_nat = plan.origin.trunk().is_none_or(|trunk| trunk.nat);
         let mut caller = self.open_side(key, LegId::CALLER, scope, is_behind_nat).ok_or(Refusal::NoPort)?;
         match offer {
@@ -178,6 +197,12 @@ impl Exchange {
             Event::Settled { leg, answer } => {
                 anchor.acknowledged(leg, answer.as_ref());
                 Some(Event::Settled { leg, answer })
+            }
+            Event::Asked { leg, method: Method::Invite, body: None, answered } => {
+                if let Some(side) = anchor.side(leg) {
+                    side.terms.wants_offer();
+                }
+                Some(Event::Asked { leg, method: Method::Invite, body: None, answered })
             }
             event => Some(event),
         }
@@ -268,6 +293,8 @@ impl Exchange {
                     }
                     // Of what has been hushed since.
                     Told::Said(..) => return,
+                    Told::SaidEnough(side) => Event::SaidEnough { leg: LegId(side.0) },
+                    Told::FellSilent(side) => Event::FellSilent { leg: LegId(side.0) },
                     Told::Silent => Event::Silent,
                 };
                 self.working = Some(key);
@@ -283,14 +310,55 @@ impl Exchange {
         };
         let prompt = match what {
             Spoken::Whisper => anchor.whisper.clone(),
-            Spoken::PressOne => self.audio.as_ref().map(|(anchoring, _)| Arc::clone(&anchoring.press_one)),
+            Spoken::PressOne => Some(Standard::PressOne.prompt()),
+            Spoken::Notice => anchor.notice.clone(),
+            Spoken::Greeting => Some(anchor.greeting.clone().unwrap_or_else(|| Standard::Greeting.prompt())),
+            Spoken::Tone => Some(Standard::Tone.prompt()),
         };
         let Some(side) = anchor.side(leg) else { return };
         side.said = (side.said | 1).wrapping_add(2);
         let number = side.said;
         // What could not be loaded is said in no time.
         let prompt = prompt.unwrap_or_else(|| Arc::new(Prompt::of_samples(&[], &[])));
-        self.audio_order(key, Order::Say(id(leg), Say { prompt, again, number }));
+        self.audio_order(key, Order::Say(id(leg), Say { after: what.after(), prompt, again, number }));
+    }
+
+    /// What the two say is written down from now on.
+    pub(super) fn record_audio(&mut self, now: Now, key: SlotKey, right: LegId) {
+        let sheet = self.sheet(now, key, Some(right));
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let (Some(anchor), Some(sheet)) = (slot.anchor.as_deref_mut(), sheet) else { return };
+        anchor.right = Some(right);
+        let call = self.audio_key(key);
+        if let Some((_, booth)) = &mut self.audio {
+            booth.record(call, sheet, id(LegId::CALLER), Some(id(right)));
+        }
+    }
+
+    /// A message of the caller's is taken from now on.
+    pub(super) fn take_message(&mut self, now: Now, key: SlotKey, listen: Listen) {
+        let Some(sheet) = self.sheet(now, key, None) else { return };
+        let call = self.audio_key(key);
+        if let Some((_, booth)) = &mut self.audio {
+            booth.record(call, sheet, id(LegId::CALLER), None);
+        }
+        self.audio_order(key, Order::Listen(id(LegId::CALLER), listen));
+    }
+
+    pub(super) fn discard_message(&mut self, key: SlotKey) {
+        self.audio_order(key, Order::Discard);
+    }
+
+    /// What stands beside what is written down.
+    fn sheet(&self, now: Now, key: SlotKey, right: Option<LegId>) -> Option<Sheet> {
+        let call = self.slots.get(key)?.call.as_deref()?;
+        // The rate, and so the format, is known to whoever writes.
+        let mut sheet = Sheet::new(&call.arrival.id, MONO, now.wall);
+        sheet.account = (&*call.plan.account).into();
+        sheet.did = call.plan.did.map(Into::into);
+        sheet.caller = call.arrival.shown_caller(call.plan.origin.reads().trusted_identity);
+        sheet.answered_by = right.and_then(|leg| Some((&*call.role(leg, call.leg(leg)?).1).into()));
+        Some(sheet)
     }
 
     pub(super) fn hush_audio(&mut self, key: SlotKey, leg: LegId) {
@@ -396,11 +464,7 @@ impl Anchor {
     /// The other's description as ours: the answer to its offer, or where it made none an offer.
     fn shows(&mut self, leg: LegId, of: Body) -> Option<Body> {
         let Some(side) = self.side(leg) else { return Some(of) };
-        if side.terms.is_asked() || side.terms.agreed().is_some() && !side.terms.asks() {
-            side.terms.answer(&of)
-        } else {
-            side.terms.offer(&of)
-        }
+        if side.terms.answers() { side.terms.answer(&of) } else { side.terms.offer(&of) }
     }
 
     fn offers(&mut self, leg: LegId, of: Body) -> Option<Body> {
@@ -419,6 +483,13 @@ impl Anchor {
             }
             stays
         });
+        // After a transfer another one talks.
+        if let Some(before) = self.right
+            && let Some(now) = call.recorded_on_the_right().filter(|now| *now != before)
+        {
+            orders.push(Order::OnTheRight(id(now)));
+            self.right = Some(now);
+        }
         for side in &mut self.sides {
             if self.is_news
                 && let Some(agreed) = side.terms.agreed()

@@ -52,6 +52,9 @@ impl Exchange {
             }
             Action::Say { leg, what, again } => self.say_audio(key, leg, what, again),
             Action::Hush(leg) => self.hush_audio(key, leg),
+            Action::Record(right) => self.record_audio(now, key, right),
+            Action::TakeMessage(listen) => self.take_message(now, key, listen),
+            Action::DiscardMessage => self.discard_message(key),
             Action::Start(timer, after) => self.arm(key, Wake::Call(timer), now.mono + after),
             Action::Stop(timer) => self.disarm(key, Wake::Call(timer)),
             Action::Journal => self.journal(now, key, out),

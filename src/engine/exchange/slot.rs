@@ -75,6 +75,7 @@ impl Wake {
             Wake::Call(Timer::HeadStart) => ("HeadStart", None),
             Wake::Call(Timer::TryTimeout(leg)) => ("TryTimeout", Some(leg)),
             Wake::Call(Timer::Confirm(leg)) => ("Confirm", Some(leg)),
+            Wake::Call(Timer::Message) => ("Message", None),
             Wake::Call(Timer::RepeatRinging) => ("RepeatRinging", None),
             Wake::Call(Timer::MaxCall) => ("MaxCall", None),
             Wake::Call(Timer::Rejoin) => ("Rejoin", None),

@@ -76,6 +76,7 @@ pub struct Reel {
     frames: u64,
     channels: u64,
     notice_said: Option<Wall>,
+    is_kept: bool,
 }
 
 /// Why a recording does not begin. The call goes on.
@@ -125,6 +126,7 @@ struct Ended {
     id: u64,
     frames: u64,
     notice_said: Option<Wall>,
+    is_kept: bool,
 }
 
 #[derive(Default)]
@@ -142,9 +144,8 @@ struct Shared {
 }
 
 impl Reels {
-    /// Makes whole what a crash cut off in `<data_dir>/recordings`, and starts the thread. The events are to be read.
-    pub fn open(data_dir: &Path, settings: Settings) -> io::Result<(Reels, Receiver<Event>)> {
-        let folder = data_dir.join("recordings");
+    /// Makes whole what a crash cut off in that folder, and starts the thread. The events are to be read.
+    pub fn open(folder: PathBuf, settings: Settings) -> io::Result<(Reels, Receiver<Event>)> {
         volume::make_folder(&folder)?;
         let mended = mend(&folder);
         for (path, error) in &mended.failed {
@@ -200,7 +201,7 @@ impl Recorder {
             return refused(Refusal::Busy);
         }
         self.shared.wake();
-        Ok(Reel { id, recorder: self.clone(), frames: 0, channels, notice_said: None })
+        Ok(Reel { id, recorder: self.clone(), frames: 0, channels, notice_said: None, is_kept: true })
     }
 }
 
@@ -229,11 +230,17 @@ impl Reel {
     pub fn notice_said(&mut self, at: Wall) {
         self.notice_said = Some(at);
     }
+
+    /// It ends, and nothing of it is kept.
+    pub fn discard(mut self) {
+        self.is_kept = false;
+    }
 }
 
 impl Drop for Reel {
     fn drop(&mut self) {
-        let ended = Ended { id: self.id, frames: self.frames, notice_said: self.notice_said };
+        let Reel { id, frames, notice_said, is_kept, .. } = *self;
+        let ended = Ended { id, frames, notice_said, is_kept };
         self.recorder.shared.ended().push(ended);
     }
 }

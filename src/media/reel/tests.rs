@@ -82,7 +82,7 @@ fn folder() -> tempfile::TempDir {
 
 fn opened(folder: &Path, disk: &Told, queue: usize) -> (Reels, Receiver<Event>) {
     disk.free(1 << 39);
-    Reels::open(folder, Settings { volume: Arc::new(disk.clone()), queue }).unwrap()
+    Reels::open(folder.join("recordings"), Settings { volume: Arc::new(disk.clone()), queue }).unwrap()
 }
 
 /// The thread, driven by hand.
@@ -407,7 +407,7 @@ fn killed_in_its_midst_a_recording_is_whole_at_the_next_start() {
     child.kill().unwrap();
     child.wait().unwrap();
     let there = (part.metadata().unwrap().len() - 44) / 4;
-    let (reels, _told) = Reels::open(folder.path(), Settings::default()).unwrap();
+    let (reels, _told) = Reels::open(folder.path().join("recordings"), Settings::default()).unwrap();
     assert_eq!(reels.mended().whole.len(), 1);
     let (frames, sheet) = read(folder.path(), "killed");
     assert_eq!(frames.len() as u64, there);
@@ -419,7 +419,7 @@ fn killed_in_its_midst_a_recording_is_whole_at_the_next_start() {
 #[ignore = "the child of the test above"]
 fn records_until_it_is_killed() {
     let Some(folder) = std::env::var_os(CHILD) else { return };
-    let (reels, _told) = Reels::open(Path::new(&folder), Settings::default()).unwrap();
+    let (reels, _told) = Reels::open(Path::new(&folder).join("recordings"), Settings::default()).unwrap();
     let mut reel = reels.recorder().start(sheet("killed"), STEREO).unwrap();
     // A minute at ten times the speed: it is killed long before.
     for number in 0..9_000 {

@@ -145,7 +145,13 @@ impl Writer {
             }
         }
         metrics::gauge!("strowger_queue_depth", "queue" => "recordings").set(waited as f64);
-        for Ended { id, frames, notice_said } in ended {
+        for Ended { id, frames, notice_said, is_kept } in ended {
+            if !is_kept {
+                if let Some(track) = self.running.remove(&id) {
+                    track.discard();
+                }
+                continue;
+            }
             if let Some(track) = self.running.get_mut(&id) {
                 track.sheet.notice_said = notice_said.or(track.sheet.notice_said);
             }
@@ -389,6 +395,15 @@ impl Track {
             self.headed = self.frames;
         }
         Ok(())
+    }
+
+    /// Nothing of it is kept.
+    fn discard(self) {
+        for path in [self.path.with_extension("json"), self.path] {
+            if let Err(error) = fs::remove_file(volume::part_of(&path)) {
+                tracing::warn!(%error, "what was not to be kept could not be removed");
+            }
+        }
     }
 
     /// The sheet first: where there is a recording there is its sheet.

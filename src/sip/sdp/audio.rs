@@ -120,6 +120,11 @@ impl<'a> Audio<'a> {
         nowhere || matches!(self.direction, Direction::SendOnly | Direction::Inactive)
     }
 
+    /// Whether it has a codec that we can speak.
+    pub fn speaks(&self) -> bool {
+        [Codec::Pcmu, Codec::Pcma, Codec::G722].iter().any(|codec| self.format(*codec).is_some())
+    }
+
     pub fn format(&self, codec: Codec) -> Option<&Format<'a>> {
         self.formats.iter().find(|format| format.codec == codec)
     }
