@@ -9,7 +9,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::choices::{ListenTransport, TrunkTransport};
 use super::fields::shown;
-use super::number::{Dialled, Keys};
+use super::number::{Dialled, Keys, Voicemail};
 use super::place::{At, Place, Report, suggestion};
 use super::uri::SipUri;
 use super::{Config, Number};
@@ -243,8 +243,30 @@ impl<'c> Check<'c> {
 
     fn keys(&self, keys: &Keys) {
         self.names(keys);
+        self.needs_audio(keys);
         if let Some((place, number)) = set(&keys.caller_id) {
             self.verified("caller_id", place, *number);
+        }
+    }
+
+    /// What we say, hear and write down wants audio that comes through us.
+    fn needs_audio(&self, keys: &Keys) {
+        if self.config.node.media.is_some() {
+            return;
+        }
+        let is_on = |key: &Option<At<bool>>| key.as_ref().filter(|at| at.value).map(|at| at.place);
+        let takes_messages = |voicemail: &&At<Voicemail>| voicemail.value != Voicemail::Off;
+        let wanted = [
+            ("call_connect", is_on(&keys.call_connect)),
+            ("whisper", set(&keys.whisper).map(|(place, _)| place)),
+            ("record", is_on(&keys.record)),
+            ("voicemail", keys.voicemail.as_ref().filter(takes_messages).map(|at| at.place)),
+        ];
+        for (key, place) in wanted {
+            if let Some(place) = place {
+                let what = format!("{key} needs audio that comes through this node, and there is no [media]");
+                self.report.warning(place, what, "write [media] into strowger.toml, or leave it out");
+            }
         }
     }
 

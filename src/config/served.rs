@@ -3,31 +3,15 @@
 
 /// Section, key, and what becomes of it. A value that asks for nothing (false, 0, an empty text) is no warning.
 const NOT_YET: &[(&str, &str, &str)] = &[
-    ("the file", "media", NO_AUDIO),
     ("the file", "public", "nothing is served to strangers over HTTP: leave it out"),
-    ("the file", "speech", NO_AUDIO),
-    ("[retention]", "recording_days", NO_AUDIO),
+    ("[retention]", "recording_days", "recordings are kept until somebody removes them: leave it out"),
     ("[retention]", "visitor_days", "numbers are not leased yet: leave it out"),
     ("the file", "pool", "numbers are not leased yet: leave it out"),
-    ("[limits]", "rtp_timeout", NO_AUDIO),
-    (
-        "[[trunk]]",
-        "nat",
-        "this version does not touch audio, and answers where requests came from: write false",
-    ),
-    (NUMBER, "call_connect", NO_AUDIO),
-    (NUMBER, "call_connect_seconds", NO_AUDIO),
-    (NUMBER, "whisper", NO_AUDIO),
-    (NUMBER, "whisper_agents", NO_AUDIO),
-    (NUMBER, "record", NO_AUDIO),
-    (NUMBER, "record_notice", NO_AUDIO),
-    (NUMBER, "voicemail", NO_AUDIO),
     (NUMBER, "pool", "numbers are not leased yet: leave it out"),
 ];
 
 /// Stands for `[[number]]`, `[[profile]]` and `[defaults]`, whose keys are the same.
 const NUMBER: &str = "[[number]]";
-const NO_AUDIO: &str = "this version does not touch audio: leave it out";
 pub(super) const NO_WEB: &str = "only udp, tcp and tls are served";
 
 /// Why this key of this section is not served, when it is not.

@@ -66,6 +66,8 @@ pub struct Anchor {
     greeting: Option<Arc<Prompt>>,
     /// Who is on the right of what is written down.
     right: Option<LegId>,
+    /// It is watched whether anybody is heard (R12).
+    is_watched: bool,
     /// Whom the caller hears before its 200 (R4).
     early: Option<LegId>,
     /// What was agreed on has changed somewhere.
@@ -119,6 +121,7 @@ impl Exchange {
             notice: voice(&plan.record_notice),
             greeting: plan.voicemail.as_ref().and_then(|voicemail| voice(&voicemail.greeting)),
             right: None,
+            is_watched: false,
             early: None,
             is_news: false,
         };
@@ -483,6 +486,12 @@ impl Anchor {
             }
             stays
         });
+        // Who is held need not speak, nor whoever holds.
+        let talks = call.is_bridged() && !self.sides.iter().any(|side| side.terms.is_held());
+        if talks != self.is_watched {
+            orders.push(Order::Watch(talks.then_some(call.plan.limits.rtp_timeout)));
+            self.is_watched = talks;
+        }
         // After a transfer another one talks.
         if let Some(before) = self.right
             && let Some(now) = call.recorded_on_the_right().filter(|now| *now != before)

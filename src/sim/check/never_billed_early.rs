@@ -28,25 +28,25 @@ impl Check for NeverBilledEarly {
         let message = &crossing.message;
         let (is_invite, status) = (message.method() == "INVITE", message.status());
         let is_answer = is_invite && (200..300).contains(&status);
-        match (self.family.place(crossing), crossing.way) {
-            (Side::Leg { call }, Way::In) if is_answer => drop(self.answered.insert(call.to_owned())),
-            (Side::Leg { call }, Way::In) if is_invite && (180..190).contains(&status) => {
-                let legs = self.ringing.entry(call.to_owned()).or_default();
-                legs.insert(message.call_id().to_owned());
+        let (call, is_leg) = match self.family.place(crossing) {
+            Side::Leg { call } => (call.to_owned(), true),
+            Side::Caller { call } => (call.to_owned(), false),
+            Side::Unknown => return Ok(()),
+        };
+        match (is_leg, crossing.way) {
+            (true, Way::In) if is_answer => drop(self.answered.insert(call)),
+            (true, Way::In) if is_invite && (180..190).contains(&status) => {
+                self.ringing.entry(call).or_default().insert(message.call_id().to_owned());
             }
-            (Side::Leg { call }, Way::In) if is_invite && status >= 300 => {
-                self.ends(call.to_owned(), message)
-            }
-            (Side::Leg { call }, Way::Out) if message.method() == "CANCEL" => {
-                self.ends(call.to_owned(), message);
-            }
-            (Side::Caller { call }, Way::Out) if is_answer && !self.answered.contains(call) => {
-                let rings = self.ringing.get(call).is_some_and(|legs| !legs.is_empty());
+            (true, Way::In) if is_invite && status >= 300 => self.ends(call, message),
+            (true, Way::Out) if message.method() == "CANCEL" => self.ends(call, message),
+            (false, Way::Out) if is_answer && !self.answered.contains(&call) => {
+                let rings = self.ringing.get(&call).is_some_and(|legs| !legs.is_empty());
                 if rings || !speaks_itself(message) {
-                    return breach(call, "the caller is answered, and no leg has answered");
+                    return breach(&call, "the caller is answered, and no leg has answered");
                 }
             }
-            (Side::Leg { .. } | Side::Caller { .. } | Side::Unknown, _) => (),
+            (_, _) => (),
         }
         Ok(())
     }
