@@ -434,7 +434,7 @@ impl Floor {
             return call.session.hear_rtcp(now, side, from, &buffer[..length]);
         }
         let Call { session, reel, .. } = call;
-        let write = |block: &[i16]| reel.iter_mut().for_each(|reel| reel.write(block));
+        let write = |block: &[i16]| reel.iter_mut().for_each(|reel| write(reel, block));
         if let Some((to, length)) =
             session.hear(now, side, from, &mut buffer[..length], &mut self.told, write)
         {
@@ -477,7 +477,7 @@ impl Floor {
             let Some(call) = self.calls[at].as_mut() else { continue };
             call.session.look(now.mono, &mut self.told);
             let Call { session, reel, .. } = call;
-            session.write_down(now.mono, |block| reel.iter_mut().for_each(|reel| reel.write(block)));
+            session.write_down(now.mono, |block| reel.iter_mut().for_each(|reel| write(reel, block)));
             if (looks + at as u64).is_multiple_of(REPORT) {
                 for line in &call.lines {
                     self.packet.clear();
@@ -526,7 +526,7 @@ impl Floor {
 impl Call {
     fn end_recording(&mut self, now: Instant) {
         let Call { session, reel, .. } = self;
-        session.end_recording(now, |block| reel.iter_mut().for_each(|reel| reel.write(block)));
+        session.end_recording(now, |block| reel.iter_mut().for_each(|reel| write(reel, block)));
         *reel = None;
     }
 
@@ -547,6 +547,14 @@ impl Line {
     fn send(&self, to: SocketAddr, packet: &[u8]) -> bool {
         let sent = if self.is_connected { self.rtp.send(packet) } else { self.rtp.send_to(packet, to) };
         sent.is_ok()
+    }
+}
+
+/// A message has one channel: the left one.
+fn write(reel: &mut Reel, block: &[i16]) {
+    match reel.channels() {
+        1 => reel.write(&block.iter().copied().step_by(2).collect::<SmallVec<[i16; 1_024]>>()),
+        _ => reel.write(block),
     }
 }
 

@@ -47,6 +47,8 @@ struct Stage {
 struct Open {
     call: Key,
     port: u16,
+    /// Where it is and what it speaks is known: it can hear us.
+    is_agreed: bool,
     hears: Option<SideId>,
     /// What is being said to it, and until when; for ever where it is repeated.
     saying: Option<(u32, Option<Instant>)>,
@@ -123,7 +125,10 @@ impl Booth for SimBooth {
     fn open(&mut self, call: Key, side: SideId, _stream: Stream) -> Option<u16> {
         let mut stage = self.0.borrow_mut();
         let port = stage.free.pop()?;
-        stage.sides.insert((call.index, call.nonce, side), Open { call, port, hears: None, saying: None });
+        stage.sides.insert(
+            (call.index, call.nonce, side),
+            Open { call, port, is_agreed: false, hears: None, saying: None },
+        );
         Some(port)
     }
 
@@ -155,9 +160,16 @@ impl Booth for SimBooth {
             Order::Say(side, say) => {
                 if let Some(open) = sides.get_mut(&of(side)) {
                     let length = say.after + FRAME * say.prompt.frames();
-                    let until = say.again.is_none().then(|| *now + length);
-                    open.saying = Some((say.number, until));
+                    // Whoever cannot hear it is done with it at once.
+                    let length = if open.is_agreed { length } else { Duration::ZERO };
+                    let is_once = say.again.is_none() || !open.is_agreed;
+                    open.saying = Some((say.number, is_once.then(|| *now + length)));
                     said.push((*now, open.port, length));
+                }
+            }
+            Order::Agree(side, _) => {
+                if let Some(open) = sides.get_mut(&of(side)) {
+                    open.is_agreed = true;
                 }
             }
             Order::Hush(side) => {
@@ -166,7 +178,6 @@ impl Booth for SimBooth {
                 }
             }
             Order::Open(..)
-            | Order::Agree(..)
             | Order::Watch(_)
             | Order::Record(..)
             | Order::OnTheRight(_)

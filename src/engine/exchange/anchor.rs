@@ -308,6 +308,8 @@ impl Exchange {
 
     /// A side is to hear us.
     pub(super) fn say_audio(&mut self, key: SlotKey, leg: LegId, what: Spoken, again: Option<Duration>) {
+        // In which format it hears us is to be known first.
+        self.settle_audio(key);
         let Some(anchor) = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut()) else {
             return;
         };
@@ -328,6 +330,7 @@ impl Exchange {
 
     /// What the two say is written down from now on.
     pub(super) fn record_audio(&mut self, now: Now, key: SlotKey, right: LegId) {
+        self.settle_audio(key);
         let sheet = self.sheet(now, key, Some(right));
         let Some(slot) = self.slots.get_mut(key) else { return };
         let (Some(anchor), Some(sheet)) = (slot.anchor.as_deref_mut(), sheet) else { return };
@@ -340,6 +343,7 @@ impl Exchange {
 
     /// A message of the caller's is taken from now on.
     pub(super) fn take_message(&mut self, now: Now, key: SlotKey, listen: Listen) {
+        self.settle_audio(key);
         let Some(sheet) = self.sheet(now, key, None) else { return };
         let call = self.audio_key(key);
         if let Some((_, booth)) = &mut self.audio {

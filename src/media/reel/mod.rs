@@ -206,6 +206,11 @@ impl Recorder {
 }
 
 impl Reel {
+    /// 1 or 2.
+    pub const fn channels(&self) -> u64 {
+        self.channels
+    }
+
     /// The next samples, interleaved. Some 0.5 µs for each 2 KB: they are copied into a buffer that was used before.
     pub fn write(&mut self, samples: &[i16]) {
         let shared = &self.recorder.shared;
