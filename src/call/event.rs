@@ -76,6 +76,8 @@ pub enum Event {
 /// What can happen to a called leg before it is bridged.
 #[derive(Debug)]
 pub enum LegEvent {
+    /// Its INVITE has left once more: with credentials, with a longer session interval, or in a datagram after all.
+    CalledAgain,
     /// A provisional response above 100.
     Progress { code: u16, fork: Fork, body: Option<Body> },
     /// Its first 2xx.
@@ -237,7 +239,7 @@ pub enum Timer {
     RingTimeout,
     /// `assigned_head_start` is over: the others ring too (R3.2).
     HeadStart,
-    /// No 1xx from this gateway within `try_timeout` while another is left (R14).
+    /// No 1xx from this gateway within `try_timeout` of its last INVITE while another is left (R14).
     TryTimeout(LegId),
     /// The caller's 180 is repeated every 60 s (RFC 3261 §13.3.1.1).
     RepeatRinging,

@@ -64,9 +64,6 @@ struct Led {
     alternates: Contacts,
 }
 
-/// How long one flow of a phone may be silent before the next is tried.
-const FLOW_PATIENCE: Duration = Duration::from_secs(4);
-
 /// What the caller has heard so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Heard {
@@ -229,11 +226,7 @@ impl Turn<'_> {
         self.call.legs.push(Leg { hold, line, ..leg });
         let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         self.out.push(Action::Invite(id));
-        let leg = self.call.leg(id)?;
-        if self.has_another_way(leg) {
-            let patience = leg.trunk().map_or(FLOW_PATIENCE, |trunk| trunk.try_timeout);
-            self.start(Timer::TryTimeout(id), patience);
-        }
+        self.awaits_a_word(id);
         self.leg(id)
     }
 

@@ -19,6 +19,9 @@ const MOST_LEGS: usize = 250;
 /// rings within a few seconds.
 const UNHEARD: Duration = Duration::from_secs(10);
 
+/// How long one flow of a phone may be silent before the next is tried.
+const FLOW_PATIENCE: Duration = Duration::from_secs(4);
+
 /// How many of those a call may have that is not for help, all its transfers together: the rest is left for help.
 const MOST_ORDINARY_LEGS: usize = 200;
 
@@ -88,6 +91,16 @@ impl Turn<'_> {
             }
         }
         leg
+    }
+
+    /// A leg's INVITE has left, its first or another: so long its first word is waited for, where there is another way
+    /// (R14).
+    pub(super) fn awaits_a_word(&mut self, id: LegId) {
+        let Some(leg) = self.call.leg(id).filter(|leg| leg.state == LegState::Calling) else { return };
+        if self.has_another_way(leg) {
+            let patience = leg.trunk().map_or(FLOW_PATIENCE, |trunk| trunk.try_timeout);
+            self.start(Timer::TryTimeout(id), patience);
+        }
     }
 
     /// Who calls for help does not wait for a trunk that has said 100 and nothing more, as long as there is another.

@@ -250,6 +250,38 @@ mod failover {
     }
 
     #[test]
+    fn r14_an_invite_that_goes_again_has_its_time_anew_though_a_100_came_before() {
+        let asks = "Digest realm=\"carrier\", nonce=\"n\", qop=\"auth\"";
+        for (code, name, value) in [(407, "Proxy-Authenticate", asks), (422, "Min-SE", "3600")] {
+            for tries_first in [false, true] {
+                let mobile = "auth = { username = \"we\", password = \"pass\" }";
+                let mut call = node("", mobile, "", &did_forward()).incoming(DID);
+                call.awaits("gateway1");
+                if tries_first {
+                    call.does("gateway1", Act::Tries).after(seconds(3));
+                }
+                call.behaves("gateway1", Manner::default().with(name, value)).refuses("gateway1", code);
+                // From here on it is silent.
+                let mut call = call.ringing(["gateway2"]);
+                let again = call.messages("us → gateway1", "INVITE");
+                let again =
+                    again.iter().position(|sent| sent.get("CSeq").is_some_and(|cseq| cseq.starts_with('2')));
+                let again = call.times("us → gateway1", "INVITE")[again.unwrap_or(0)];
+                assert_eq!(
+                    call.times("us → gateway2", "INVITE")[0].since(again),
+                    seconds(4),
+                    "{code} {tries_first}"
+                );
+                call.answers("gateway2").hangs_up("caller").comes_to_rest();
+                assert_eq!(
+                    legs(&mut call),
+                    ["caller normal 200", "+13125550199 unreachable -", "+13125550199 won 200"]
+                );
+            }
+        }
+    }
+
+    #[test]
     fn r14_a_transport_error_tries_the_next_at_once() {
         let mut call = forward().incoming(DID);
         if let Some(host) = call.world.hosts.iter_mut().find(|host| host.name == "gateway1") {

@@ -59,8 +59,8 @@ impl Exchange {
         }
     }
 
-    /// False: no listener reaches it, or the limit of the transactions is reached.
-    pub(super) fn try_invite(
+    /// Sends the INVITE of a leg that lives once more, in another way: it has its time anew (R14).
+    pub(super) fn invite_again(
         &mut self,
         now: Now,
         key: SlotKey,
@@ -68,6 +68,15 @@ impl Exchange {
         attempt: Attempt,
         out: &mut Effects,
     ) -> bool {
+        let sent = self.try_invite(now, key, id, attempt, out);
+        if sent {
+            self.happen(now, key, Event::Leg(id, LegEvent::CalledAgain), out);
+        }
+        sent
+    }
+
+    /// False: no listener reaches it, or the limit of the transactions is reached.
+    fn try_invite(&mut self, now: Now, key: SlotKey, id: LegId, attempt: Attempt, out: &mut Effects) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let Some(call) = slot.call.as_deref() else { return false };
         let invite = match call.onward_of(id) {

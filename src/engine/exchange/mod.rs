@@ -6,7 +6,7 @@
 //! - [`arrive`]: requests outside a dialog, and how a call begins.
 //! - [`authenticate`]: who an agent is; [`register`]: where its phones are; [`binding`]: who keeps that.
 //! - [`within`]: requests within a dialog.
-//! - [`reply`]: responses to what we sent.
+//! - [`reply`]: responses to what we sent; [`forks`]: the dialogs of a far side that forks.
 //! - [`perform`]: a call's actions become messages; [`invite`] and [`caller`] write the long ones.
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
 //! - [`challenged`]: a challenge of what we sent, and our answer.
@@ -32,6 +32,7 @@ mod dialled;
 mod enroll;
 mod errand;
 mod fault;
+mod forks;
 mod health;
 mod inspect;
 mod instant;
@@ -78,7 +79,7 @@ use names::Namer;
 use switchboard::Switchboard;
 
 pub use names::{LineTokens, Router, SlotKey, find_call_id};
-use slot::{Armed, Referral, Slot};
+use slot::{Armed, Referral, Slots};
 pub use slot::{Owner, Wake};
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
@@ -650,49 +651,4 @@ fn far_ends(table: &Table) -> Box<[IpAddr]> {
     all.sort_unstable();
     all.dedup();
     all.into_boxed_slice()
-}
-
-/// The slab of slots. A nonce tells a slot's tenants apart.
-#[derive(Default)]
-struct Slots {
-    places: Vec<Option<Box<Slot>>>,
-    free: Vec<u32>,
-}
-
-impl Slots {
-    fn len(&self) -> usize {
-        self.places.len() - self.free.len()
-    }
-
-    /// The key that the next tenant gets.
-    fn next_key(&self, draw: u64) -> SlotKey {
-        let index = self.free.last().copied().unwrap_or(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
-        SlotKey { index, nonce: (draw >> 8) as u32 }
-    }
-
-    fn insert(&mut self, slot: Box<Slot>) {
-        match self.free.pop() {
-            Some(index) => self.places[index as usize] = Some(slot),
-            None => self.places.push(Some(slot)),
-        }
-    }
-
-    fn get(&self, key: SlotKey) -> Option<&Slot> {
-        self.places.get(key.index as usize)?.as_deref().filter(|slot| slot.key == key)
-    }
-
-    fn get_mut(&mut self, key: SlotKey) -> Option<&mut Slot> {
-        self.places.get_mut(key.index as usize)?.as_deref_mut().filter(|slot| slot.key == key)
-    }
-
-    fn remove(&mut self, key: SlotKey) {
-        if self.get(key).is_some() {
-            self.places[key.index as usize] = None;
-            self.free.push(key.index);
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.places.iter().filter_map(|place| place.as_deref())
-    }
 }
