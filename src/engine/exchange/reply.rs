@@ -551,7 +551,7 @@ impl Exchange {
 }
 
 impl Exchange {
-    /// A long INVITE whose stream nobody took goes in a datagram after all (RFC 3261 §18.1.1).
+    /// A long INVITE whose stream nobody took goes in a datagram after all (RFC 3261 §18.1.1), and the next ones at once.
     fn falls_back(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) -> bool {
         let Some(slot) = self.slots.get(key) else { return false };
         let settled = slot.call.as_deref().and_then(|call| self.settings.peer_of(call.leg(leg)?));
@@ -560,6 +560,7 @@ impl Exchange {
         if let Some(to) = settled.filter(|_| chose) {
             let call = slot.call.as_deref().map(|call| call.arrival.id.clone()).unwrap_or_default();
             out.notices.push(Notice::Said(CallEvent::NoStream { call, to: to.addr }));
+            self.desk.trunks().streamless().found(to.addr, now.mono);
             self.say(now, key, Way::Here, leg, What::Turn("no TCP there: UDP after all"));
         }
         chose && self.invite_again(now, key, leg, Attempt::Datagram, out)
