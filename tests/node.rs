@@ -396,6 +396,8 @@ fn bye_of_phone(invite: &str, phone: &Line) -> String {
 }
 
 mod long_invites {
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
 
     /// A node with a TCP listener too, whose DID is forwarded to a gateway written so.
@@ -482,6 +484,58 @@ mod long_invites {
         completes(&place, &node, &carrier, "falls-back");
         let records = place.records();
         assert_eq!(records[0].legs.len(), 2, "the same leg, not another");
+        wait_until(|| place.log().contains("a long INVITE went by UDP: no TCP there"));
+    }
+
+    /// The same, but whoever knocks by TCP hears nothing: nobody accepts, and there is no more room in the queue. As long
+    /// as the sockets live.
+    fn gateway_that_drops_tcp(host: &str) -> (Vec<Socket>, Line) {
+        let tcp = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let listener = tcp();
+        listener.bind(&SocketAddr::new(host.parse().unwrap(), 0).into()).unwrap();
+        listener.listen(0).unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut sockets = vec![listener];
+        for _ in 0..3 {
+            let caller = tcp();
+            caller.set_nonblocking(true).unwrap();
+            // Under way, or not: it takes up room.
+            caller.connect(&at).ok();
+            sockets.push(caller);
+        }
+        let socket = UdpSocket::bind(at.as_socket().unwrap()).unwrap();
+        (sockets, Line { socket })
+    }
+
+    #[test]
+    fn r14_where_tcp_is_dropped_they_go_by_udp_before_the_gateway_is_left_and_the_next_at_once() {
+        let (_first, first) = gateway_that_drops_tcp("127.0.71.7");
+        let (_second, second) = gateway_that_drops_tcp("127.0.71.8");
+        let both = format!(
+            "sip:{}\", priority = 1 }}, {{ priority = 2, uri = \"sip:{}",
+            first.addr(),
+            second.addr()
+        );
+        let place = forwards_to("auto", &both);
+        let node = place.serve();
+        for call in 1..=2 {
+            let (carrier, call_id) = (Line::new(), format!("dropped-{call}"));
+            carrier.send(node.sip, &long(&carrier, &call_id));
+            let (offered, from) = first.receive();
+            assert!(offered.starts_with("INVITE ") && offered.len() > 1300, "{offered}");
+            assert!(offered.contains("Via: SIP/2.0/UDP "), "{offered}");
+            // The first call's is the second INVITE of its leg, after the one by TCP.
+            assert!(
+                offered.contains(if call == 1 { "CSeq: 2 INVITE" } else { "CSeq: 1 INVITE" }),
+                "{offered}"
+            );
+            first.send(from, &answer(&offered, "200 OK", &first));
+            let answered = carrier.receive_final();
+            assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+            assert!(std::iter::repeat_with(|| first.receive().0).any(|text| text.starts_with("ACK ")));
+        }
+        second.socket.set_nonblocking(true).unwrap();
+        assert_eq!(second.socket.recv(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
         wait_until(|| place.log().contains("a long INVITE went by UDP: no TCP there"));
     }
 

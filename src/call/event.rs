@@ -89,6 +89,8 @@ pub enum Event {
 /// What can happen to a called leg before it is bridged.
 #[derive(Debug)]
 pub enum LegEvent {
+    /// Its INVITE has left once more: with credentials, with a longer session interval, or in a datagram after all.
+    CalledAgain,
     /// A provisional response above 100.
     Progress { code: u16, fork: Fork, body: Option<Body> },
     /// Its first 2xx.
@@ -266,7 +268,7 @@ pub enum Timer {
     HeadStart,
     /// The time to press 1, from the first "press 1" on (R6).
     Confirm(LegId),
-    /// No 1xx from this gateway within `try_timeout` while another is left (R14).
+    /// No 1xx from this gateway within `try_timeout` of its last INVITE while another is left (R14).
     TryTimeout(LegId),
     /// The caller's 180 is repeated every 60 s (RFC 3261 §13.3.1.1).
     RepeatRinging,

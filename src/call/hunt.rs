@@ -64,9 +64,6 @@ struct Led {
     alternates: Contacts,
 }
 
-/// How long one flow of a phone may be silent before the next is tried.
-const FLOW_PATIENCE: Duration = Duration::from_secs(4);
-
 /// What the caller has heard so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Heard {
@@ -204,36 +201,45 @@ impl Turn<'_> {
 
     /// Rings it at the place that the leg `before` it left, or at one more; where its trunk has none, through the next
     /// trunk that has (R13). Where there is none at all the target is not rung.
-    pub(super) fn ring(&mut self, mut leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
+    pub(super) fn ring(&mut self, leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
+        match self.placed(leg, before) {
+            Ok(leg) => self.ring_placed(leg, before),
+            Err(unrung) => {
+                self.call.unrung.push(unrung);
+                None
+            }
+        }
+    }
+
+    /// It, or the same through the next trunk that has one, with the place that it needs.
+    fn placed(&mut self, mut leg: Leg, before: Option<LegId>) -> Result<Leg, (TargetId, TargetEnd)> {
         let mut full: SmallVec<[Arc<Trunk>; 1]> = SmallVec::new();
-        let hold = loop {
+        loop {
             match self.takes_over(before, &leg.to) {
-                Hold::Nothing if self.takes(&leg.to) => break Hold::Place,
+                Hold::Nothing if self.takes(&leg.to) => return Ok(Leg { hold: Hold::Place, ..leg }),
                 Hold::Nothing => {}
-                taken @ (Hold::Place | Hold::Shared) => break taken,
+                hold @ (Hold::Place | Hold::Shared) => return Ok(Leg { hold, ..leg }),
             }
             let next = self.next_trunk(&leg, &full);
             let (Some(next), Destination::Gateway { number, trunk, .. }) = (next, &leg.to) else {
-                self.call.unrung.push((leg.target, leg.to.when_full()));
-                return None;
+                return Err((leg.target, leg.to.when_full()));
             };
             full.push(trunk.clone());
             let again = self.through(leg.target, number.clone(), next);
             leg = Leg { depth: leg.depth, alternates: std::mem::take(&mut leg.alternates), ..again };
             leg = self.alive(leg, &full);
-        };
+        }
+    }
+
+    fn ring_placed(&mut self, leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
         let line = match before.and_then(|id| self.leg(id)) {
             Some(before) => before.line,
             None => u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX),
         };
-        self.call.legs.push(Leg { hold, line, ..leg });
+        self.call.legs.push(Leg { line, ..leg });
         let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         self.out.push(Action::Invite(id));
-        let leg = self.call.leg(id)?;
-        if self.has_another_way(leg) {
-            let patience = leg.trunk().map_or(FLOW_PATIENCE, |trunk| trunk.try_timeout);
-            self.start(Timer::TryTimeout(id), patience);
-        }
+        self.awaits_a_word(id);
         self.leg(id)
     }
 
@@ -450,17 +456,8 @@ impl Turn<'_> {
     /// A leg ended as if by `code`; `heard` is what it sent itself.
     fn leg_lost(&mut self, hunt: Hunt, id: LegId, code: u16, heard: u16) -> Course {
         let Some(leg) = self.call.leg(id).filter(|leg| leg.is_live()) else { return Course::Rings(hunt) };
-        let goes_on = self.may_be_called_elsewhere(leg, code);
-        let next_gateway = leg.at_the_next_gateway().filter(|_| goes_on);
-        let next_trunk = if goes_on && next_gateway.is_none() { self.next_trunk(leg, &[]) } else { None };
-        // Nothing was heard by this one, or a proxy in between lost it: 430 (RFC 5626 §11.1).
-        let flow_failed = leg.state == LegState::Calling && matches!(heard, 0 | 430);
-        let next_flow = leg.at_the_next_flow().filter(|_| flow_failed);
-        let called = leg.called().cloned().zip(next_trunk);
         let (target, depth) = (leg.target, leg.depth);
-        let through_it = called.map(|(number, trunk)| self.through(target, number, trunk));
-        let through_it = through_it.map(|leg| self.alive(leg, &[]));
-        let next = next_gateway.or(next_flow).or(through_it.map(|leg| Leg { depth, ..leg }));
+        let next = self.next_way(id, code, heard);
         let Some(leg) = self.leg(id) else { return Course::Rings(hunt) };
         let alternates = std::mem::take(&mut leg.alternates);
         self.leg_is_over(id, outcome::end_of(code), heard);
@@ -477,14 +474,27 @@ impl Turn<'_> {
         self.go_on(hunt)
     }
 
-    /// R14: no 1xx from a gateway while another is left, and may be called.
+    /// R14: no 1xx from a gateway while another is left, and may be called. Where no trunk has a place for the call
+    /// the gateway may still answer, and is waited for once more as long, by Timer B or the ring timeout at the latest.
     pub(super) fn try_timeout(&mut self, hunt: Hunt, id: LegId) -> Course {
-        let Some(leg) = self.call.leg(id).filter(|leg| leg.is_live()) else { return Course::Rings(hunt) };
-        if !self.no_more_legs() && self.has_another_way(leg) {
-            self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
-            return self.leg_unheard(hunt, id, 408);
+        if self.no_more_legs() {
+            return Course::Rings(hunt);
         }
-        Course::Rings(hunt)
+        let Some(next) = self.next_way(id, 408, 0) else { return Course::Rings(hunt) };
+        let next = Leg { started: self.now.mono, ..next };
+        let Ok(mut next) = self.placed(next, Some(id)) else {
+            self.awaits_a_word(id);
+            return Course::Rings(hunt);
+        };
+        if let Some(leg) = self.leg(id) {
+            leg.q850 = Some(outcome::q850_of(408));
+            next.alternates = std::mem::take(&mut leg.alternates);
+        }
+        self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
+        self.leg_is_over(id, outcome::end_of(408), 0);
+        self.ring_placed(next, Some(id));
+        self.let_go(id);
+        self.go_on(hunt)
     }
 
     fn ring_instead(&mut self, before: LegId, leg: Leg) {

@@ -173,6 +173,10 @@ impl Call {
         let call = &mut Turn { call: self, now, lines, out };
         let next = match (replace(&mut call.call.state, Over), event) {
             (Ringing(hunt), Begin) => call.begin(hunt).of_a_call(call),
+            (Ringing(hunt), Leg(leg, LegEvent::CalledAgain)) => {
+                call.awaits_a_word(leg);
+                Ringing(hunt)
+            }
             (Ringing(hunt), Leg(leg, LegEvent::Progress { code, fork, body })) => {
                 call.progress(hunt, leg, code, fork, body)
             }

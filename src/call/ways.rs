@@ -19,6 +19,9 @@ const MOST_LEGS: usize = 250;
 /// rings within a few seconds.
 const UNHEARD: Duration = Duration::from_secs(10);
 
+/// How long one flow of a phone may be silent before the next is tried.
+const FLOW_PATIENCE: Duration = Duration::from_secs(4);
+
 /// How many of those a call may have that is not for help, all its transfers together: the rest is left for help.
 const MOST_ORDINARY_LEGS: usize = 200;
 
@@ -66,6 +69,25 @@ impl Turn<'_> {
         self.call.hunted_by().next_way(number, &tried)
     }
 
+    /// Where a leg goes on that ends as if by `code`: its next gateway, its phone's next flow, or the next trunk. `heard`
+    /// is what it sent itself.
+    pub(super) fn next_way(&mut self, id: LegId, code: u16, heard: u16) -> Option<Leg> {
+        let leg = self.call.leg(id).filter(|leg| leg.is_live())?;
+        let goes_on = self.may_be_called_elsewhere(leg, code);
+        if let Some(next) = leg.at_the_next_gateway().filter(|_| goes_on) {
+            return Some(next);
+        }
+        // Nothing was heard by this one, or a proxy in between lost it: 430 (RFC 5626 §11.1).
+        let flow_failed = leg.state == LegState::Calling && matches!(heard, 0 | 430);
+        if let Some(next) = leg.at_the_next_flow().filter(|_| flow_failed) {
+            return Some(next);
+        }
+        let trunk = self.next_trunk(leg, &[]).filter(|_| goes_on)?;
+        let (target, depth, number) = (leg.target, leg.depth, leg.called()?.clone());
+        let through_it = self.through(target, number, trunk);
+        Some(Leg { depth, ..self.alive(through_it, &[]) })
+    }
+
     /// What a target's number makes a leg of, through that trunk.
     pub(super) fn through(&mut self, target: TargetId, number: Called, trunk: Arc<Trunk>) -> Leg {
         let shown = shown_on(self.call.hunted_by(), &trunk);
@@ -88,6 +110,16 @@ impl Turn<'_> {
             }
         }
         leg
+    }
+
+    /// A leg's INVITE has left, its first or another: so long its first word is waited for, where there is another way
+    /// (R14).
+    pub(super) fn awaits_a_word(&mut self, id: LegId) {
+        let Some(leg) = self.call.leg(id).filter(|leg| leg.state == LegState::Calling) else { return };
+        if self.has_another_way(leg) {
+            let patience = leg.trunk().map_or(FLOW_PATIENCE, |trunk| trunk.try_timeout);
+            self.start(Timer::TryTimeout(id), patience);
+        }
     }
 
     /// Who calls for help does not wait for a trunk that has said 100 and nothing more, as long as there is another.

@@ -19,6 +19,7 @@ pub mod node;
 pub mod precedence;
 pub mod rate;
 pub mod shard;
+pub mod streamless;
 pub mod tally;
 pub mod tries;
 pub mod trunks;

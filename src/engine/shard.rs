@@ -25,7 +25,7 @@ use crate::sip::transaction::Outgoing;
 use crate::time::{Instant, Now};
 use crate::transport::Event;
 use crate::transport::shed::{Droppable, Share};
-use crate::transport::streams::Streams;
+use crate::transport::streams::{Opening, Streams};
 use crate::transport::udp::{self, Datagram, Waited};
 
 /// The pure core that a shard drives: `exchange::Exchange`, or a toy in tests.
@@ -300,7 +300,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
             match self.inbox.parcel() {
                 Some(Parcel::Message { from, arrived, bytes }) => passed.push((from, arrived, bytes)),
                 Some(Parcel::Send { to, bytes }) => {
-                    if self.streams.send(&to, &bytes, None).is_err() {
+                    if self.streams.send(&to, &bytes, Opening::default()).is_err() {
                         self.tell_undelivered(to);
                     }
                 }
@@ -335,7 +335,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
         let mut wire = std::mem::take(&mut self.mind.effects.out.wire);
         let mut sends = std::mem::take(&mut self.mind.effects.out.sends);
         self.mind.tap_sent(&self.clock, &wire, &sends);
-        for Outgoing { to, range } in sends.drain(..) {
+        for Outgoing { to, range, patience } in sends.drain(..) {
             let Some(bytes) = wire.get(range.clone()) else { continue };
             if let Some(shard) = to.shard() {
                 self.mind.pass_inside(shard, self.clock.read().now.mono, bytes);
@@ -350,7 +350,8 @@ impl<C: Core, O: Owners> Shard<C, O> {
                     port.map(|(_, port)| port.push(to.addr, range)).is_some()
                 }
                 Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                    self.mind.send_stream(&self.streams, to, seat.map(|seat| seat.addr), bytes)
+                    let opening = Opening { source: seat.map(|seat| seat.addr), patience };
+                    self.mind.send_stream(&self.streams, to, opening, bytes)
                 }
             };
             if !gone {
@@ -537,7 +538,7 @@ impl<C: Core, O: Owners> Mind<C, O> {
     fn tap_sent(&mut self, clock: &Clock, wire: &[u8], sends: &[Outgoing]) {
         let (Some(tap), Some(marks)) = (&mut self.tap, &mut self.effects.marks) else { return };
         let at = if sends.is_empty() { 0 } else { clock.read().wall_micros(Duration::ZERO) };
-        for Outgoing { to, range } in sends.iter().filter(|sent| sent.to.shard().is_none()) {
+        for Outgoing { to, range, .. } in sends.iter().filter(|sent| sent.to.shard().is_none()) {
             if let Some(bytes) = wire.get(range.clone()) {
                 tap.sent(at, *to, bytes);
             }
@@ -565,7 +566,7 @@ impl<C: Core, O: Owners> Mind<C, O> {
     }
 
     /// Hands a message to the connection that takes it, here or on the shard that owns its flow.
-    fn send_stream(&self, streams: &Streams, to: Peer, source: Option<SocketAddr>, bytes: &[u8]) -> bool {
+    fn send_stream(&self, streams: &Streams, to: Peer, opening: Opening, bytes: &[u8]) -> bool {
         match to.flow.map(Streams::owner) {
             Some(owner) if owner != self.index => {
                 match self.slots.get(owner).map(|slot| slot.send(to, bytes)) {
@@ -577,7 +578,7 @@ impl<C: Core, O: Owners> Mind<C, O> {
                     None => false,
                 }
             }
-            Some(_) | None => streams.send(&to, bytes, source).is_ok(),
+            Some(_) | None => streams.send(&to, bytes, opening).is_ok(),
         }
     }
 }

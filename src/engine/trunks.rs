@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::streamless::Streamless;
 use crate::routing::{Gateway, Table, Text, Trunk};
 use crate::sip::build;
 use crate::sip::peer::Transport;
@@ -103,6 +104,7 @@ pub struct Trunks {
     known: ArcSwap<Known>,
     /// Held while another table's trunks are put in place.
     settling: Mutex<()>,
+    streamless: Streamless,
 }
 
 #[derive(Debug, Default)]
@@ -179,7 +181,11 @@ pub struct Seen {
 
 impl Default for Trunks {
     fn default() -> Self {
-        Trunks { known: ArcSwap::from_pointee(Known::default()), settling: Mutex::new(()) }
+        Trunks {
+            known: ArcSwap::from_pointee(Known::default()),
+            settling: Mutex::new(()),
+            streamless: Streamless::default(),
+        }
     }
 }
 
@@ -196,6 +202,11 @@ impl Trunks {
             table.trunks().iter().map(|trunk| state_of(trunk, before.of(&trunk.name))).collect();
         trunks.sort_by(|a, b| a.name.cmp(&b.name));
         self.known.store(Arc::new(Known { generation: table.generation, trunks: trunks.into() }));
+    }
+
+    /// Where nobody takes a connection.
+    pub fn streamless(&self) -> &Streamless {
+        &self.streamless
     }
 
     /// The trunk of that name; None: it is not served any more.

@@ -64,6 +64,15 @@ impl Default for StreamLimits {
     }
 }
 
+/// How a connection is opened, where a message finds none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening {
+    /// Where it comes from.
+    pub source: Option<SocketAddr>,
+    /// How long it may take, where that is less than [`StreamLimits::connect`].
+    pub patience: Option<Duration>,
+}
+
 /// The message cannot go: the flow is dead, the node is full, or the far end does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsent;
@@ -237,11 +246,11 @@ impl Streams {
     /// Notes a message for `to`; [`Streams::flush`] writes it.
     ///
     /// With a flow: over that connection or not at all (RFC 5626 §5.3). Without: over the connection that the
-    /// address has, else one is opened, from `source` if given.
-    pub fn send(&self, to: &Peer, bytes: &[u8], source: Option<SocketAddr>) -> Result<(), Unsent> {
+    /// address has, else one is opened.
+    pub fn send(&self, to: &Peer, bytes: &[u8], opening: Opening) -> Result<(), Unsent> {
         let connection = match to.flow {
             Some(flow) => self.0.by_flow.borrow().get(&flow).cloned().ok_or(Unsent)?,
-            None => self.reach(to, source)?,
+            None => self.reach(to, opening)?,
         };
         if connection.state.get() == Writing::Dead {
             return Err(Unsent);
@@ -298,7 +307,7 @@ impl Streams {
     }
 
     /// The connection to an address: the one there is, else one that is opened now.
-    fn reach(&self, to: &Peer, source: Option<SocketAddr>) -> Result<Rc<Connection>, Unsent> {
+    fn reach(&self, to: &Peer, how: Opening) -> Result<Rc<Connection>, Unsent> {
         let known = self.0.by_address.borrow().get(&(to.transport, to.addr, to.name)).copied();
         let open = known.and_then(|flow| self.0.by_flow.borrow().get(&flow).cloned());
         if let Some(connection) = open.filter(|connection| connection.state.get() != Writing::Dead) {
@@ -312,7 +321,7 @@ impl Streams {
         let connection = self.enter(*to, self.next_flow(), Opened::ByUs, place);
         let (streams, opening) = (self.clone(), Rc::clone(&connection));
         tokio::task::spawn_local(async move {
-            let end = match streams.open(&opening.peer, source).await {
+            let end = match streams.open(&opening.peer, how).await {
                 Ok(pipe) => streams.serve(&opening, pipe).await,
                 Err(end) => end,
             };
@@ -321,9 +330,10 @@ impl Streams {
         Ok(connection)
     }
 
-    async fn open(&self, to: &Peer, source: Option<SocketAddr>) -> Result<Pipe, End> {
-        let deadline = Instant::now() + self.0.limits.connect;
-        match tokio::time::timeout_at(deadline, super::tcp::connect(to.addr, source)).await {
+    async fn open(&self, to: &Peer, how: Opening) -> Result<Pipe, End> {
+        let connect = self.0.limits.connect;
+        let deadline = Instant::now() + how.patience.map_or(connect, |patience| patience.min(connect));
+        match tokio::time::timeout_at(deadline, super::tcp::connect(to.addr, how.source)).await {
             Ok(Ok(stream)) => self.secured(to, stream, Opened::ByUs, deadline).await,
             Ok(Err(error)) => Err(End::Broken(error)),
             Err(_) => Err(End::Unopened),
@@ -514,7 +524,7 @@ impl Streams {
                 }
                 Frame::Ping => {
                     let peer = connection.peer;
-                    self.send(&peer, b"\r\n", None).map_err(|Unsent| End::Overflow)?;
+                    self.send(&peer, b"\r\n", Opening::default()).map_err(|Unsent| End::Overflow)?;
                 }
                 Frame::Pong => {}
             }

@@ -182,7 +182,7 @@ impl World {
 pub fn send(out: &mut Effects, to: Peer, bytes: &[u8]) {
     let start = out.out.wire.len();
     out.out.wire.extend_from_slice(bytes);
-    out.out.sends.push(Outgoing { to, range: start..out.out.wire.len() });
+    out.out.sends.push(Outgoing { to, range: start..out.out.wire.len(), patience: None });
 }
 
 pub fn message(method: &str, id: &str) -> Vec<u8> {

@@ -37,6 +37,19 @@ fn r11_a_second_transfer_to_the_same_number_is_led_on_as_the_first_was() {
 }
 
 #[test]
+fn r11_a_target_that_says_nothing_to_credentials_is_led_on_though_a_100_came_before_the_challenge() {
+    let auth = "name = \"mobile\"\nauth = { username = \"we\", password = \"pass\" }\n";
+    let mut call = talking(Setup::new(served(), &two_trunks().replace("name = \"mobile\"\n", auth)));
+    refers(&mut call, TARGET);
+    call.awaits("gateway1").does("gateway1", Act::Tries);
+    let asks = "Digest realm=\"carrier\", nonce=\"n\", qop=\"auth\"";
+    call.behaves("gateway1", Manner::default().with("Proxy-Authenticate", asks)).refuses("gateway1", 407);
+    call.after(seconds(5));
+    assert_ne!(count(&mut call, "us → gateway2", "INVITE"), 0);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
 fn r11_a_target_that_answers_while_another_offer_stays_open_is_let_go_in_time() {
     let mut call = talking(office());
     callers_manner(&mut call).stalls = Some(100);

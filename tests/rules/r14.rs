@@ -250,6 +250,38 @@ mod failover {
     }
 
     #[test]
+    fn r14_an_invite_that_goes_again_has_its_time_anew_though_a_100_came_before() {
+        let asks = "Digest realm=\"carrier\", nonce=\"n\", qop=\"auth\"";
+        for (code, name, value) in [(407, "Proxy-Authenticate", asks), (422, "Min-SE", "3600")] {
+            for tries_first in [false, true] {
+                let mobile = "auth = { username = \"we\", password = \"pass\" }";
+                let mut call = node("", mobile, "", &did_forward()).incoming(DID);
+                call.awaits("gateway1");
+                if tries_first {
+                    call.does("gateway1", Act::Tries).after(seconds(3));
+                }
+                call.behaves("gateway1", Manner::default().with(name, value)).refuses("gateway1", code);
+                // From here on it is silent.
+                let mut call = call.ringing(["gateway2"]);
+                let again = call.messages("us → gateway1", "INVITE");
+                let again =
+                    again.iter().position(|sent| sent.get("CSeq").is_some_and(|cseq| cseq.starts_with('2')));
+                let again = call.times("us → gateway1", "INVITE")[again.unwrap_or(0)];
+                assert_eq!(
+                    call.times("us → gateway2", "INVITE")[0].since(again),
+                    seconds(4),
+                    "{code} {tries_first}"
+                );
+                call.answers("gateway2").hangs_up("caller").comes_to_rest();
+                assert_eq!(
+                    legs(&mut call),
+                    ["caller normal 200", "+13125550199 unreachable -", "+13125550199 won 200"]
+                );
+            }
+        }
+    }
+
+    #[test]
     fn r14_a_transport_error_tries_the_next_at_once() {
         let mut call = forward().incoming(DID);
         if let Some(host) = call.world.hosts.iter_mut().find(|host| host.name == "gateway1") {
@@ -369,6 +401,66 @@ mod places {
         assert_eq!((told.status(), rung(&call, "gateway1")), (480, 2), "full, and alice talks");
         call.hangs_up("caller").comes_to_rest();
         assert_eq!(legs(&mut call), ["caller normal 200", "+13125550199 busy 486", "alice won 200"]);
+    }
+
+    /// A call talks at the only place of `spare`, and another, the story's, is at the silent gateway of `mobile`; the
+    /// first one's Call-ID.
+    fn silent_while_the_next_is_full(limit: &str) -> (Call, String) {
+        let text =
+            r11_open::two_trunks().replace("ring = [\"alice\"]", &format!("forward_to = \"{FORWARD}\""));
+        let text = text.replace("priority = 20\n", &format!("priority = 20\n{limit}\n"));
+        let mut call = Setup::new(served(), &text).incoming(DID);
+        call.awaits("gateway1").refuses("gateway1", 503);
+        let mut call = call.ringing(["gateway2"]);
+        call.answers("gateway2");
+        let second = call.world.dials(DID, Manner::default());
+        let first = std::mem::replace(&mut call.call_id, second);
+        call.after(millis(100));
+        assert_eq!((rung(&call, "gateway1"), rung(&call, "gateway2")), (2, 1));
+        (call, first)
+    }
+
+    #[test]
+    fn r14_a_silent_gateway_is_not_left_for_a_trunk_that_has_no_place() {
+        let (mut call, _) = silent_while_the_next_is_full("max_calls = 1");
+        call.after(seconds(9));
+        assert_eq!((call.caller_is_told(), rung(&call, "gateway2")), (None, 1));
+        assert_eq!(count(&mut call, "us → gateway1", "CANCEL"), 0);
+        call.rings("gateway1").answers("gateway1").hangs_up("caller").comes_to_rest();
+        assert_eq!(legs(&mut call), ["caller normal 200", "+13125550199 won 200"]);
+    }
+
+    #[test]
+    fn r14_a_silent_gateway_is_left_as_soon_as_the_next_trunk_is_asked_and_has_a_place() {
+        // Of the first call's second no place is left, and four seconds later there is one.
+        let (mut call, _) = silent_while_the_next_is_full("max_cps = 1");
+        call.after(seconds(5));
+        assert_eq!(rung(&call, "gateway2"), 2);
+        call.comes_to_rest();
+        let (mut call, first) = silent_while_the_next_is_full("max_calls = 1");
+        call.after(seconds(5));
+        let second = std::mem::replace(&mut call.call_id, first);
+        call.hangs_up("gateway2").after(seconds(2));
+        call.call_id = second;
+        assert_eq!(rung(&call, "gateway2"), 1, "it is asked again after as long once more");
+        call.after(seconds(1));
+        assert_eq!(rung(&call, "gateway2"), 2);
+        call.rings("gateway2").answers("gateway2").hangs_up("caller").comes_to_rest();
+        assert_eq!(
+            legs(&mut call),
+            ["caller normal 200", "+13125550199 unreachable -", "+13125550199 won 200"]
+        );
+    }
+
+    #[test]
+    fn r14_a_silent_gateway_whose_next_trunk_stays_full_is_waited_for_until_the_ring_timeout() {
+        let (mut call, _) = silent_while_the_next_is_full("max_calls = 1");
+        call.after(seconds(19));
+        assert_eq!(call.caller_is_told(), None);
+        call.after(seconds(1));
+        assert_eq!((call.caller_is_told(), rung(&call, "gateway2")), (Some(480), 1));
+        call.comes_to_rest();
+        assert_eq!(legs(&mut call), ["caller failed 480", "+13125550199 timeout -"]);
     }
 
     #[test]

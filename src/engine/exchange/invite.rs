@@ -1,6 +1,7 @@
 //! The INVITE to a leg: where to, as whom, and what of the caller's it carries on (R9, design "between legs").
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -31,6 +32,11 @@ type Target = SmallVec<[u8; 64]>;
 /// every path (RFC 3261 §18.1.1).
 const MAX_DATAGRAM: usize = 1300;
 
+/// How long a long INVITE waits for a connection before it goes in a datagram after all: a SYN that was lost is repeated
+/// after a second (RFC 6298 §2), and has one more. Half of `try_timeout` where that is less: its gateway is not left
+/// before it has been tried both ways (R14).
+const OPENING: Duration = Duration::from_secs(2);
+
 /// The Call-ID of a leg before its INVITE: none that we give.
 const NO_CALL_ID: CallIdText = [b'-'; super::names::CALL_ID_LEN];
 
@@ -59,8 +65,8 @@ impl Exchange {
         }
     }
 
-    /// False: no listener reaches it, or the limit of the transactions is reached.
-    pub(super) fn try_invite(
+    /// Sends the INVITE of a leg that lives once more, in another way: it has its time anew (R14).
+    pub(super) fn invite_again(
         &mut self,
         now: Now,
         key: SlotKey,
@@ -68,6 +74,15 @@ impl Exchange {
         attempt: Attempt,
         out: &mut Effects,
     ) -> bool {
+        let sent = self.try_invite(now, key, id, attempt, out);
+        if sent {
+            self.happen(now, key, Event::Leg(id, LegEvent::CalledAgain), out);
+        }
+        sent
+    }
+
+    /// False: no listener reaches it, or the limit of the transactions is reached.
+    fn try_invite(&mut self, now: Now, key: SlotKey, id: LegId, attempt: Attempt, out: &mut Effects) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let Some(call) = slot.call.as_deref() else { return false };
         let invite = match call.onward_of(id) {
@@ -127,15 +142,21 @@ impl Exchange {
             (peer, draft.write(scratch, &names::tag(key, id, 0), branch.as_ref()))
         };
         let (mut peer, mut range) = write(first, &mut self.scratch);
+        let mut patience = None;
         if range.len() > MAX_DATAGRAM
             && peer.transport == Transport::Udp
             && takes_streams
+            && !self.desk.trunks().streamless().knows(peer.addr, now.mono)
             && let Some(stream) = self.settings.peer_at(peer.addr, Transport::Tcp)
         {
             (peer, range) = write(over(stream), &mut self.scratch);
+            patience = leg.trunk().map(|trunk| OPENING.min(trunk.try_timeout / 2));
         }
         let bytes = &self.scratch[range];
         self.transactions.send(now.mono, transaction, Method::Invite, bytes, peer, &mut out.out);
+        if let Some(patience) = patience {
+            out.out.hurry(patience);
+        }
         out.mark(|| Mark::Leg { call: call.arrival.id.clone(), call_id: call_id.into() });
         side.called(transaction, call_id, peer, cseq, min_se);
         if invitation.offer.is_none() {

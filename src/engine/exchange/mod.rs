@@ -7,7 +7,7 @@
 //! - [`arrive`]: requests outside a dialog, and how a call begins.
 //! - [`authenticate`]: who an agent is; [`register`]: where its phones are; [`binding`]: who keeps that.
 //! - [`within`]: requests within a dialog.
-//! - [`reply`]: responses to what we sent.
+//! - [`reply`]: responses to what we sent; [`forks`]: the dialogs of a far side that forks.
 //! - [`perform`]: a call's actions become messages; [`invite`] and [`caller`] write the long ones.
 //! - [`instant`]: what a message would do, so that those of one instant are taken in R8's order.
 //! - [`challenged`]: a challenge of what we sent, and our answer.
@@ -34,6 +34,7 @@ mod dialled;
 mod enroll;
 mod errand;
 mod fault;
+mod forks;
 mod health;
 mod inspect;
 mod instant;
@@ -49,7 +50,6 @@ mod replace;
 mod reply;
 mod shedding;
 mod slot;
-mod slots;
 mod story;
 mod switchboard;
 mod within;
@@ -84,9 +84,8 @@ use names::Namer;
 use switchboard::Switchboard;
 
 pub use names::{LineTokens, Router, SlotKey, find_call_id};
-use slot::{Armed, Referral};
+use slot::{Armed, Referral, Slots};
 pub use slot::{Owner, Wake};
-use slots::Slots;
 
 /// The most calls that one shard holds; a new INVITE above gets 503. At 12 KB each that is 1.2 GB.
 pub const MAX_CALLS: usize = 100_000;

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::errand::Unheard;
 use super::invite::Attempt;
-use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
+use super::slot::{Acknowledgement, Owner, Side, Stage};
 use super::story::What;
 use super::{CallEvent, Effects, Exchange, Notice, SlotKey};
 use crate::call::event::{Answer, Contacts, Event, Fork, Gone, LegEvent, LegId, Redirect, Why};
@@ -22,8 +22,6 @@ use crate::sip::uri::{Address, Scheme};
 use crate::sip::wire::Message;
 use crate::time::Now;
 
-/// How many To tags of one leg we tell apart. Of a far side that forks wider nobody else is heard until it answers.
-const MAX_FORKS: u8 = 16;
 /// How many Contacts of a 3xx are looked at.
 const MAX_CONTACTS: usize = 8;
 
@@ -296,7 +294,7 @@ impl Exchange {
         }
         side.forks.clear();
         if side.login().is_some_and(|login| login.is_asked(response))
-            && self.try_invite(now, key, leg, Attempt::Authorized, out)
+            && self.invite_again(now, key, leg, Attempt::Authorized, out)
         {
             return;
         }
@@ -304,7 +302,7 @@ impl Exchange {
         if code == 422
             && side.min_se().is_none()
             && let Some(wanted) = Session::wanted(response)
-            && self.try_invite(now, key, leg, Attempt::Interval(wanted), out)
+            && self.invite_again(now, key, leg, Attempt::Interval(wanted), out)
         {
             return;
         }
@@ -553,7 +551,7 @@ impl Exchange {
 }
 
 impl Exchange {
-    /// A long INVITE whose stream nobody took goes in a datagram after all (RFC 3261 §18.1.1).
+    /// A long INVITE whose stream nobody took goes in a datagram after all (RFC 3261 §18.1.1), and the next ones at once.
     fn falls_back(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) -> bool {
         let Some(slot) = self.slots.get(key) else { return false };
         let settled = slot.call.as_deref().and_then(|call| self.settings.peer_of(call.leg(leg)?));
@@ -562,9 +560,10 @@ impl Exchange {
         if let Some(to) = settled.filter(|_| chose) {
             let call = slot.call.as_deref().map(|call| call.arrival.id.clone()).unwrap_or_default();
             out.notices.push(Notice::Said(CallEvent::NoStream { call, to: to.addr }));
+            self.desk.trunks().streamless().found(to.addr, now.mono);
             self.say(now, key, Way::Here, leg, What::Turn("no TCP there: UDP after all"));
         }
-        chose && self.try_invite(now, key, leg, Attempt::Datagram, out)
+        chose && self.invite_again(now, key, leg, Attempt::Datagram, out)
     }
 }
 
@@ -592,60 +591,6 @@ impl Side {
     /// Whether a 2xx belongs to the dialog that was made first: a repetition, then.
     fn is_of(&self, response: &Message<'_>, fork: Fork) -> bool {
         self.fork == fork && (self.dialog.is_some() || self.ack_of(response.cseq(), fork).is_some())
-    }
-}
-
-impl CalledSide {
-    fn seen(&mut self, fork: Fork) -> Option<&mut ForkSeen> {
-        self.forks.iter_mut().find(|seen| seen.fork == fork)
-    }
-
-    fn known(&self, tag: &[u8]) -> Option<Fork> {
-        self.forks.iter().find(|seen| seen.tag[..] == *tag).map(|seen| seen.fork)
-    }
-
-    /// The fork with the To tag of a provisional response, a new one where there is room.
-    fn fork_that_rings(&mut self, tag: &[u8]) -> Option<Fork> {
-        let has_room = self.forks.len() < usize::from(MAX_FORKS);
-        self.known(tag).or_else(|| has_room.then(|| self.begins(tag)))
-    }
-
-    /// The fork with the To tag of a 2xx: each has its ACK (R5). Where there is no room one that only rang gives way,
-    /// or failing that the first whose answer joined nobody: should that be repeated, it is ended once more.
-    fn fork_that_answers(&mut self, tag: &[u8]) -> Fork {
-        if let Some(known) = self.known(tag) {
-            return known;
-        }
-        if self.forks.len() >= usize::from(MAX_FORKS) {
-            let stands = !self.side.acks.is_empty() || self.side.dialog.is_some();
-            let least = |at: &usize| {
-                let seen = &self.forks[*at];
-                let answered = self.stray_acks.iter().any(|ack| ack.fork == seen.fork);
-                (stands && seen.fork == self.side.fork, answered, seen.early.is_some())
-            };
-            if let Some(at) = (0..self.forks.len()).min_by_key(least) {
-                let gone = self.forks.remove(at).fork;
-                self.stray_acks.retain(|ack| ack.fork != gone);
-            }
-        }
-        self.begins(tag)
-    }
-
-    /// One that was not heard of before. None gets a number below [`MAX_FORKS`] a second time, though that one may have
-    /// given way: its SDP is remembered by it.
-    fn begins(&mut self, tag: &[u8]) -> Fork {
-        let next = self.forks.last().map_or(0, |last| last.fork.0.saturating_add(1));
-        let is_free = |fork: &Fork| self.forks.iter().all(|seen| seen.fork != *fork);
-        let free = (next..=u8::MAX).chain(MAX_FORKS..next).map(Fork).find(is_free);
-        let fork = free.unwrap_or(Fork(u8::MAX));
-        self.forks.push(ForkSeen {
-            fork,
-            tag: SmallVec::from_slice(tag),
-            early: None,
-            rseq: 0,
-            answered: false,
-        });
-        fork
     }
 }
 

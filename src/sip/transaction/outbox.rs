@@ -1,6 +1,7 @@
 //! Where the core puts what is to be sent.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::sip::peer::Peer;
 
@@ -16,6 +17,9 @@ pub struct Outbox {
 pub struct Outgoing {
     pub to: Peer,
     pub range: Range<usize>,
+    /// It has another way to go, and waits at most so long for a connection that is yet to be opened; `None`: as long as
+    /// the transport lets it.
+    pub patience: Option<Duration>,
 }
 
 impl Outbox {
@@ -23,13 +27,20 @@ impl Outbox {
     pub fn send(&mut self, to: Peer, bytes: &[u8]) {
         let start = self.wire.len();
         self.wire.extend_from_slice(bytes);
-        self.sends.push(Outgoing { to, range: start..self.wire.len() });
+        self.send_range(to, start..self.wire.len());
     }
 
     /// Sends what stands in the buffer already, as `sip::build` wrote it.
     pub fn send_range(&mut self, to: Peer, range: Range<usize>) {
         debug_assert!(range.end <= self.wire.len());
-        self.sends.push(Outgoing { to, range });
+        self.sends.push(Outgoing { to, range, patience: None });
+    }
+
+    /// The last message has another way to go, should no connection be open within this time.
+    pub fn hurry(&mut self, patience: Duration) {
+        if let Some(last) = self.sends.last_mut() {
+            last.patience = Some(patience);
+        }
     }
 
     pub fn messages(&self) -> impl Iterator<Item = (Peer, &[u8])> {
