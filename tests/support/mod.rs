@@ -96,6 +96,15 @@ impl World {
     /// A node with that `config/routing/all.toml` and environment. `{host}` stands for its host, `{carrier}` for the
     /// carrier's port, and `{gateway}`, `{alice}` and `{bob}` for an address each.
     pub fn of(routing: &str, shards: u8, environment: &[(&str, &str)]) -> Result<World, String> {
+        World::of_node(routing, shards, environment, "")
+    }
+
+    /// The same whose audio comes through it, with the prompts of the sample configuration.
+    pub fn with_audio(routing: &str) -> Result<World, String> {
+        World::of_node(routing, 1, &[], "[media]\naddr = \"{host}\"\nports = \"20000-20099\"\n")
+    }
+
+    fn of_node(routing: &str, shards: u8, environment: &[(&str, &str)], more: &str) -> Result<World, String> {
         let host = own_host();
         let [sip, secure, admin, carrier, gateway, alice, bob] = free_ports(host)?;
         let folder = TempDir::new().map_err(|e| e.to_string())?;
@@ -115,11 +124,15 @@ impl World {
                  [[listen]]\ntransport = \"udp\"\naddr = \"{host}:{sip}\"\n\
                  [[listen]]\ntransport = \"tcp\"\naddr = \"{host}:{sip}\"\n\
                  [[listen]]\ntransport = \"tls\"\naddr = \"{host}:{secure}\"\ncert = \"tls/edge.pem\"\n\
-                 key = \"tls/edge.key\"\n[admin]\naddr = \"{host}:{admin}\"\n",
-                data.display()
+                 key = \"tls/edge.key\"\n[admin]\naddr = \"{host}:{admin}\"\n{}",
+                data.display(),
+                more.replace("{host}", &host.to_string())
             ),
         )?;
         write(&config.join("routing/all.toml"), &routing)?;
+        if !more.is_empty() {
+            copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/prompts")), &config.join("prompts"))?;
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
         command.envs(environment.iter().copied());
         let mut node =
@@ -273,6 +286,14 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(path, text))
         .map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    fs::create_dir_all(to).map_err(|e| e.to_string())?;
+    for entry in fs::read_dir(from).map_err(|e| e.to_string())?.flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).map_err(|e| e.to_string())?;
+    }
+    Ok(())
 }
 
 /// A loopback address that no other world has, so that nobody takes a port between its choice and its use.
