@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use strowger::engine::exchange::Effects;
 use strowger::engine::inbox::PARCELS_FOR_CALLS;
 use strowger::engine::node::{Berth, Listen, Node, Options, StartError};
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
@@ -496,6 +497,24 @@ fn a_message_is_as_old_as_it_lay_in_the_queues_before_its_turn() {
         assert!(ages[1..].iter().all(|age| (Duration::from_millis(29)..PATIENCE).contains(age)), "{ages:?}");
         world.node.stop();
     }
+}
+
+#[test]
+fn r14_a_message_of_a_stream_is_as_old_as_it_lay_before_its_turn() {
+    // Work enough for more than one turn.
+    let work = |_: &Peer, _: &[u8], _: &mut Effects| std::thread::sleep(Duration::from_millis(1));
+    let world = World::new(Options::new(vec![tcp("127.0.0.1:0")]), work);
+    let mut phone = dial(world.addr(0));
+    let all: Vec<u8> = (0..100).flat_map(|number| message("INVITE", &format!("{number}"))).collect();
+    phone.write_all(&all).unwrap();
+    let ages: Vec<Duration> = (0..100)
+        .map(|_| match world.seen() {
+            Seen::Message { age, .. } => age,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(ages[99] >= Duration::from_millis(30) && ages[99] < PATIENCE, "{ages:?}");
+    world.node.stop();
 }
 
 #[test]

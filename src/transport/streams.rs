@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::codec::Decoder;
@@ -492,6 +493,16 @@ impl Streams {
         }
     }
 
+    /// Gives a message to the loop; waits for room where there is none. Where there is some the task reads on: what
+    /// waits, waits here, where it is seen, and neither in the kernel nor at the far end, where it is not.
+    async fn hand_up(&self, message: Event) -> Result<(), End> {
+        match self.0.events.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(message)) => self.0.events.send(message).await.map_err(|_| End::Idle),
+            Err(TrySendError::Closed(_)) => Err(End::Idle),
+        }
+    }
+
     /// One read, and every frame that it made whole.
     async fn read(&self, connection: &Connection, pipe: &Pipe, reading: &mut Reading) -> Result<(), End> {
         let took = pipe.read(&mut reading.buffer)?;
@@ -509,8 +520,8 @@ impl Streams {
                 Frame::Message(bytes) => {
                     whole = true;
                     connection.used.set(true);
-                    let message = Event::Message { from: connection.peer, bytes };
-                    self.0.events.send(message).await.map_err(|_| End::Idle)?;
+                    let message = Event::Message { from: connection.peer, read: now.into_std(), bytes };
+                    self.hand_up(message).await?;
                 }
                 Frame::Ping => {
                     let peer = connection.peer;
