@@ -15,6 +15,7 @@ use strowger::engine::inbox::PARCELS_FOR_CALLS;
 use strowger::engine::node::{Berth, Listen, Node, Options, StartError};
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
 use strowger::time::Instant;
+use strowger::transport::streams::StreamLimits;
 use toy::{Behaviour, ById, PATIENCE, Seen, Toy, World, message, send};
 
 #[path = "common/toy.rs"]
@@ -415,6 +416,25 @@ fn a_far_end_that_does_not_read_loses_its_connection_before_memory_grows() {
     let to = Peer { transport: Transport::Tcp, addr: gateway.local_addr().unwrap(), ..udp_peer() };
     world.sends_to_who_does_not_read(to, || gateway.accept().unwrap());
     world.node.stop();
+}
+
+#[test]
+fn a_burst_of_one_turn_reaches_a_far_end_that_reads() {
+    // More than may wait, but the kernel takes it; and more than it takes at once.
+    let small = StreamLimits { pending: 4 << 10, burst: 4 << 10, ..StreamLimits::default() };
+    for (limits, burst) in [(small, 20), (StreamLimits::default(), 5_000)] {
+        let body = [b'x'; 400];
+        let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+        options.stream_limits = limits;
+        let world = World::new(options, move |from, bytes, out| {
+            (0..burst).for_each(|_| send(out, *from, &[bytes, &body].concat()));
+        });
+        let mut phone = dial(world.addr(0));
+        let one = message("INVITE", "many");
+        phone.write_all(&one).unwrap();
+        assert!(read(&mut phone, burst * (one.len() + 400)) == [&one[..], &body].concat().repeat(burst));
+        world.node.stop();
+    }
 }
 
 #[test]

@@ -420,6 +420,8 @@ impl<C: Core, O: Owners> Shard<C, O> {
             }
         }
         self.mind.tally.depth(Queue::UdpSend, kept);
+        self.mind.tally.full(Queue::StreamSend, self.streams.take_overflowed());
+        self.mind.tally.depth(Queue::StreamSend, self.streams.kept());
         self.mind.tally.publish();
     }
 

@@ -47,8 +47,12 @@ pub struct StreamLimits {
     pub connect: Duration,
     /// The TLS handshake of a connection that was opened to us is over within this time (R14).
     pub handshake: Duration,
-    /// Bytes that wait for a far end that does not read: four of the longest messages.
+    /// Bytes that may wait for a far end at any time: four of the longest messages.
     pub pending: usize,
+    /// So many may wait for one that reads slower than a burst comes, 8,000 answers, while all that waits on its shard is
+    /// less than `shared`.
+    pub burst: usize,
+    pub shared: usize,
 }
 
 impl Default for StreamLimits {
@@ -61,6 +65,8 @@ impl Default for StreamLimits {
             connect: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
             pending: 256 << 10,
+            burst: 4 << 20,
+            shared: 64 << 20,
         }
     }
 }
@@ -120,6 +126,8 @@ pub(super) struct Connection {
     pipe: OnceCell<Pipe>,
     /// What the kernel has not taken yet.
     pending: RefCell<BytesMut>,
+    /// The bytes that all connections of the shard hold so.
+    kept: Rc<Cell<usize>>,
     /// Wakes the task: something is pending that could not be written at once, or the end has come.
     work: Notify,
     state: Cell<Writing>,
@@ -154,11 +162,14 @@ impl Connection {
             self.state.set(Writing::Blocked);
             return;
         };
-        let state = match pipe.write(&mut self.pending.borrow_mut()) {
+        let mut pending = self.pending.borrow_mut();
+        let before = pending.len();
+        let state = match pipe.write(&mut pending) {
             Wrote::All => Writing::Clear,
             Wrote::Some => Writing::Blocked,
             Wrote::Broken => Writing::Dead,
         };
+        self.kept.set(self.kept.get() - (before - pending.len()));
         self.state.set(state);
         if state != Writing::Clear {
             self.work.notify_one();
@@ -192,6 +203,10 @@ struct Inner {
     listed: RefCell<Vec<Rc<Connection>>>,
     events: mpsc::Sender<Event>,
     limits: StreamLimits,
+    /// Bytes that wait for all far ends.
+    kept: Rc<Cell<usize>>,
+    /// Messages that found no room there, since [`Streams::take_overflowed`].
+    overflowed: Cell<u64>,
     guests: Arc<Guests>,
     secure: Secure,
     /// Who may work on a handshake: one at a time, and the loop has its turn before the next.
@@ -215,6 +230,8 @@ impl Streams {
             listed: RefCell::default(),
             events,
             limits,
+            kept: Rc::default(),
+            overflowed: Cell::new(0),
             guests,
             secure,
             handshakes: Semaphore::new(1),
@@ -248,12 +265,21 @@ impl Streams {
             return Err(Unsent);
         }
         connection.used.set(true);
-        if connection.pending.borrow().len() + bytes.len() > self.0.limits.pending {
-            connection.state.set(Writing::Dead);
-            connection.work.notify_one();
-            return Err(Unsent);
+        if !self.has_room(&connection, bytes.len()) {
+            // The kernel may take it: only what it does not take waits for the far end.
+            connection.last_traffic.set(Instant::now());
+            connection.write();
+            if !self.has_room(&connection, bytes.len()) {
+                self.0.overflowed.set(self.0.overflowed.get() + 1);
+                connection.state.set(Writing::Dead);
+                connection.work.notify_one();
+            }
+            if connection.state.get() == Writing::Dead {
+                return Err(Unsent);
+            }
         }
         connection.pending.borrow_mut().extend_from_slice(bytes);
+        self.0.kept.set(self.0.kept.get() + bytes.len());
         if to.flow.is_none() {
             connection.flowless.set(Some(Instant::now()));
         }
@@ -262,6 +288,23 @@ impl Streams {
             self.0.listed.borrow_mut().push(connection);
         }
         Ok(())
+    }
+
+    /// Whether so many bytes more may wait for a far end.
+    fn has_room(&self, connection: &Connection, more: usize) -> bool {
+        let StreamLimits { pending, burst, shared, .. } = self.0.limits;
+        let wanted = connection.pending.borrow().len() + more;
+        wanted <= pending || wanted <= burst && self.0.kept.get() + more <= shared
+    }
+
+    /// Bytes that wait for far ends.
+    pub fn kept(&self) -> usize {
+        self.0.kept.get()
+    }
+
+    /// Messages that found no room in what waits for their far end; it lost its connection.
+    pub fn take_overflowed(&self) -> u64 {
+        self.0.overflowed.take()
     }
 
     /// Writes what was noted: one call for each connection that has something.
@@ -408,6 +451,7 @@ impl Streams {
             opened,
             pipe: OnceCell::new(),
             pending: RefCell::default(),
+            kept: Rc::clone(&self.0.kept),
             work: Notify::new(),
             state: Cell::new(Writing::Clear),
             flowless: Cell::new(None),
@@ -430,6 +474,8 @@ impl Streams {
         }
         let key = (connection.peer.transport, connection.peer.addr, connection.peer.name);
         connection.state.set(Writing::Dead);
+        let unsent = std::mem::take(&mut *connection.pending.borrow_mut());
+        self.0.kept.set(self.0.kept.get() - unsent.len());
         if let Some(pipe) = connection.pipe.get() {
             pipe.close();
         }
@@ -441,7 +487,7 @@ impl Streams {
             }
         }
         let recently = connection.flowless.get().is_some_and(|at| at.elapsed() < UNANSWERED);
-        let lost = recently && (end.loses() || !connection.pending.borrow().is_empty());
+        let lost = recently && (end.loses() || !unsent.is_empty());
         // A stranger that only knocks costs no shard a look at what waits.
         if !connection.used.get() {
             return;
