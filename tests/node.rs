@@ -300,6 +300,32 @@ fn what_a_connection_that_is_gone_was_to_carry_goes_by_a_new_one() {
     }
 }
 
+#[test]
+fn r14_of_far_too_many_calls_by_a_stream_a_share_is_refused() {
+    const CALLS: usize = 10_000;
+    let place = Place::new();
+    place.listens_on_tcp_too();
+    let node = place.serve();
+    let carrier = Line::new();
+    let mut stream = TcpStream::connect(node.tcp()).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    answers.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    let calling = std::thread::spawn(move || {
+        for call in 0..CALLS {
+            let text = invite(&carrier, "+12015550999", &format!("many-{call}"));
+            stream.write_all(text.replace("SIP/2.0/UDP", "SIP/2.0/TCP").as_bytes()).unwrap();
+        }
+        stream
+    });
+    let finals: Vec<String> = (0..CALLS).map(|_| read_final(&mut answers)).collect();
+    let told = |status: &str| finals.iter().filter(|text| text.starts_with(status)).count();
+    let (served, refused) = (told("SIP/2.0 404 "), told("SIP/2.0 503 "));
+    assert_eq!(served + refused, CALLS);
+    assert!(served > 0 && refused > CALLS / 10, "{served} served, {refused} refused");
+    drop(calling.join().unwrap());
+    drop(node);
+}
+
 /// RFC 3261 §12.2.1.1, RFC 3263 §4.1: whatever the INVITE came by.
 #[test]
 fn r11_requests_within_a_dialog_go_by_the_transport_that_the_contact_names() {

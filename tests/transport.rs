@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use strowger::engine::exchange::Effects;
 use strowger::engine::inbox::PARCELS_FOR_CALLS;
 use strowger::engine::node::{Berth, Listen, Node, Options, StartError};
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
 use strowger::time::Instant;
+use strowger::transport::streams::StreamLimits;
 use toy::{Behaviour, ById, PATIENCE, Seen, Toy, World, message, send};
 
 #[path = "common/toy.rs"]
@@ -417,6 +419,25 @@ fn a_far_end_that_does_not_read_loses_its_connection_before_memory_grows() {
 }
 
 #[test]
+fn a_burst_of_one_turn_reaches_a_far_end_that_reads() {
+    // More than may wait, but the kernel takes it; and more than it takes at once.
+    let small = StreamLimits { pending: 4 << 10, burst: 4 << 10, ..StreamLimits::default() };
+    for (limits, burst) in [(small, 20), (StreamLimits::default(), 5_000)] {
+        let body = [b'x'; 400];
+        let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+        options.stream_limits = limits;
+        let world = World::new(options, move |from, bytes, out| {
+            (0..burst).for_each(|_| send(out, *from, &[bytes, &body].concat()));
+        });
+        let mut phone = dial(world.addr(0));
+        let one = message("INVITE", "many");
+        phone.write_all(&one).unwrap();
+        assert!(read(&mut phone, burst * (one.len() + 400)) == [&one[..], &body].concat().repeat(burst));
+        world.node.stop();
+    }
+}
+
+#[test]
 fn every_message_of_a_call_reaches_its_owner_from_whatever_port_it_comes() {
     for shards in [1, 3] {
         let mut options = Options::new(vec![udp("127.0.0.1:0"), tcp("127.0.0.1:0")]);
@@ -496,6 +517,24 @@ fn a_message_is_as_old_as_it_lay_in_the_queues_before_its_turn() {
         assert!(ages[1..].iter().all(|age| (Duration::from_millis(29)..PATIENCE).contains(age)), "{ages:?}");
         world.node.stop();
     }
+}
+
+#[test]
+fn r14_a_message_of_a_stream_is_as_old_as_it_lay_before_its_turn() {
+    // Work enough for more than one turn.
+    let work = |_: &Peer, _: &[u8], _: &mut Effects| std::thread::sleep(Duration::from_millis(1));
+    let world = World::new(Options::new(vec![tcp("127.0.0.1:0")]), work);
+    let mut phone = dial(world.addr(0));
+    let all: Vec<u8> = (0..100).flat_map(|number| message("INVITE", &format!("{number}"))).collect();
+    phone.write_all(&all).unwrap();
+    let ages: Vec<Duration> = (0..100)
+        .map(|_| match world.seen() {
+            Seen::Message { age, .. } => age,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(ages[99] >= Duration::from_millis(30) && ages[99] < PATIENCE, "{ages:?}");
+    world.node.stop();
 }
 
 #[test]

@@ -32,6 +32,12 @@ impl Clock {
         }
     }
 
+    /// A point of the runtime's clock on this one.
+    pub fn at(&self, time: std::time::Instant) -> Instant {
+        let micros = time.saturating_duration_since(self.origin).as_micros();
+        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
     /// The same point on the runtime's clock.
     pub fn runtime_time(&self, at: Instant) -> tokio::time::Instant {
         tokio::time::Instant::from_std(self.origin + Duration::from_micros(at.as_micros()))

@@ -35,9 +35,10 @@ use crate::transport::{accept, icmp, tcp, udp};
 /// Threads of `back`: one may wait for the disk while the other answers `/metrics`.
 const BACK_THREADS: usize = 2;
 
-/// Messages and ends of a shard's streams that wait for its loop. A stream that finds it full reads no more, and
-/// TCP tells the far end.
-pub const STREAM_EVENTS: usize = 256;
+/// Messages and ends of a shard's streams that wait for its loop: 0.1 s of the new calls that one shard can carry, so
+/// that an overload shows here (see `engine::exchange::admission`) before the streams' far ends feel it. A stream that
+/// finds it full reads no more, and TCP tells the far end. Of the longest messages it holds 64 MB.
+pub const STREAM_EVENTS: usize = 1024;
 
 /// The most shards: a flow names its shard in one byte.
 pub const MOST_SHARDS: usize = 256;

@@ -133,6 +133,8 @@ pub struct Shard<C: Core, O> {
     refused: Vec<SocketAddr>,
     /// How long the inbox's parcels had waited when the last turn left some there.
     inbox_age: Duration,
+    /// The same of the streams' messages.
+    stream_age: Duration,
     /// The core was told of a backlog, and not yet that it is gone.
     behind: bool,
     timer: Timer,
@@ -168,6 +170,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
             undelivered: Vec::new(),
             refused: Vec::new(),
             inbox_age: Duration::ZERO,
+            stream_age: Duration::ZERO,
             behind: false,
             timer: Timer::new(),
             ease: Ease::default(),
@@ -217,7 +220,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
 
     /// One receive for each socket that has something. True: one of them may have more.
     fn receive(&mut self, reading: &Reading) -> bool {
-        let (mut more, mut age, mut lost) = (false, self.inbox_age, 0);
+        let (mut more, mut age, mut lost) = (false, self.inbox_age.max(self.stream_age), 0);
         for (_, port) in &mut self.ports {
             if port.receive() {
                 more = true;
@@ -250,11 +253,13 @@ impl<C: Core, O: Owners> Shard<C, O> {
 
     /// What the streams of this shard brought. True: there is more.
     fn take_events(&mut self, reading: &Reading) -> bool {
+        let mut newest = Duration::ZERO;
         for _ in 0..A_TURN {
             let next = self.event.take().or_else(|| self.events.try_recv().ok());
             match next {
-                Some(Event::Message { from, bytes }) => {
-                    self.mind.receive(reading, from, &bytes, Duration::ZERO)
+                Some(Event::Message { from, read, bytes }) => {
+                    newest = reading.now.mono.since(self.clock.at(read));
+                    self.mind.receive(reading, from, &bytes, newest);
                 }
                 Some(Event::Ended { peer, lost }) => {
                     self.tell_undelivered(peer);
@@ -267,7 +272,9 @@ impl<C: Core, O: Owners> Shard<C, O> {
             }
         }
         self.mind.tally.depth(Queue::Streams, self.events.len());
-        !self.events.is_empty()
+        let more = !self.events.is_empty();
+        self.stream_age = if more { newest } else { Duration::ZERO };
+        more
     }
 
     /// ICMP's news of one port, for every shard: of the sockets that share an address the kernel tells any one.
@@ -415,6 +422,8 @@ impl<C: Core, O: Owners> Shard<C, O> {
             }
         }
         self.mind.tally.depth(Queue::UdpSend, kept);
+        self.mind.tally.full(Queue::StreamSend, self.streams.take_overflowed());
+        self.mind.tally.depth(Queue::StreamSend, self.streams.kept());
         self.mind.tally.publish();
     }
 

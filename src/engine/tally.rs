@@ -20,16 +20,19 @@ pub enum Queue {
     UdpSend,
     /// Messages from a shard's streams to its loop.
     Streams,
+    /// Bytes that the kernel does not take yet for the far ends of streams.
+    StreamSend,
 }
 
 impl Queue {
-    const ALL: [Queue; 3] = [Queue::Inbox, Queue::UdpSend, Queue::Streams];
+    const ALL: [Queue; 4] = [Queue::Inbox, Queue::UdpSend, Queue::Streams, Queue::StreamSend];
 
     const fn label(self) -> &'static str {
         match self {
             Queue::Inbox => "inbox",
             Queue::UdpSend => "udp_send",
             Queue::Streams => "streams",
+            Queue::StreamSend => "stream_send",
         }
     }
 }
@@ -71,9 +74,9 @@ pub struct Tally {
     touched: Vec<usize>,
     dropped: Counter,
     shed: Counter,
-    full: [Counter; 3],
-    depth: [Gauge; 3],
-    depths: [usize; 3],
+    full: [Counter; 4],
+    depth: [Gauge; 4],
+    depths: [usize; 4],
 }
 
 impl Tally {
@@ -87,7 +90,7 @@ impl Tally {
             shed: counter!("strowger_rejected_total", "reason" => "shed"),
             full: Queue::ALL.map(|queue| counter!("strowger_queue_full_total", "queue" => queue.label())),
             depth: Queue::ALL.map(|queue| gauge!("strowger_queue_depth", "queue" => queue.label())),
-            depths: [0; 3],
+            depths: [0; 4],
         }
     }
 

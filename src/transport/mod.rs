@@ -24,8 +24,8 @@ pub mod udp;
 /// What the transports of one shard tell its loop, through a bounded queue inside the shard's thread.
 #[derive(Debug)]
 pub enum Event {
-    /// A whole message from a stream.
-    Message { from: Peer, bytes: Bytes },
+    /// A whole message from a stream. `read`: when its last bytes were read from the socket.
+    Message { from: Peer, read: std::time::Instant, bytes: Bytes },
     /// A connection is gone, or could not be opened.
     ///
     /// `peer.flow` is the dead connection. `lost`: messages that were sent to the address alone (no flow), went

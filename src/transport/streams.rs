@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::codec::Decoder;
@@ -46,8 +47,12 @@ pub struct StreamLimits {
     pub connect: Duration,
     /// The TLS handshake of a connection that was opened to us is over within this time (R14).
     pub handshake: Duration,
-    /// Bytes that wait for a far end that does not read: four of the longest messages.
+    /// Bytes that may wait for a far end at any time: four of the longest messages.
     pub pending: usize,
+    /// So many may wait for one that reads slower than a burst comes, 8,000 answers, while all that waits on its shard is
+    /// less than `shared`.
+    pub burst: usize,
+    pub shared: usize,
 }
 
 impl Default for StreamLimits {
@@ -60,6 +65,8 @@ impl Default for StreamLimits {
             connect: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
             pending: 256 << 10,
+            burst: 4 << 20,
+            shared: 64 << 20,
         }
     }
 }
@@ -128,6 +135,8 @@ pub(super) struct Connection {
     pipe: OnceCell<Pipe>,
     /// What the kernel has not taken yet.
     pending: RefCell<BytesMut>,
+    /// The bytes that all connections of the shard hold so.
+    kept: Rc<Cell<usize>>,
     /// Wakes the task: something is pending that could not be written at once, or the end has come.
     work: Notify,
     state: Cell<Writing>,
@@ -162,11 +171,14 @@ impl Connection {
             self.state.set(Writing::Blocked);
             return;
         };
-        let state = match pipe.write(&mut self.pending.borrow_mut()) {
+        let mut pending = self.pending.borrow_mut();
+        let before = pending.len();
+        let state = match pipe.write(&mut pending) {
             Wrote::All => Writing::Clear,
             Wrote::Some => Writing::Blocked,
             Wrote::Broken => Writing::Dead,
         };
+        self.kept.set(self.kept.get() - (before - pending.len()));
         self.state.set(state);
         if state != Writing::Clear {
             self.work.notify_one();
@@ -200,6 +212,10 @@ struct Inner {
     listed: RefCell<Vec<Rc<Connection>>>,
     events: mpsc::Sender<Event>,
     limits: StreamLimits,
+    /// Bytes that wait for all far ends.
+    kept: Rc<Cell<usize>>,
+    /// Messages that found no room there, since [`Streams::take_overflowed`].
+    overflowed: Cell<u64>,
     guests: Arc<Guests>,
     secure: Secure,
     /// Who may work on a handshake: one at a time, and the loop has its turn before the next.
@@ -223,6 +239,8 @@ impl Streams {
             listed: RefCell::default(),
             events,
             limits,
+            kept: Rc::default(),
+            overflowed: Cell::new(0),
             guests,
             secure,
             handshakes: Semaphore::new(1),
@@ -256,12 +274,21 @@ impl Streams {
             return Err(Unsent);
         }
         connection.used.set(true);
-        if connection.pending.borrow().len() + bytes.len() > self.0.limits.pending {
-            connection.state.set(Writing::Dead);
-            connection.work.notify_one();
-            return Err(Unsent);
+        if !self.has_room(&connection, bytes.len()) {
+            // The kernel may take it: only what it does not take waits for the far end.
+            connection.last_traffic.set(Instant::now());
+            connection.write();
+            if !self.has_room(&connection, bytes.len()) {
+                self.0.overflowed.set(self.0.overflowed.get() + 1);
+                connection.state.set(Writing::Dead);
+                connection.work.notify_one();
+            }
+            if connection.state.get() == Writing::Dead {
+                return Err(Unsent);
+            }
         }
         connection.pending.borrow_mut().extend_from_slice(bytes);
+        self.0.kept.set(self.0.kept.get() + bytes.len());
         if to.flow.is_none() {
             connection.flowless.set(Some(Instant::now()));
         }
@@ -270,6 +297,23 @@ impl Streams {
             self.0.listed.borrow_mut().push(connection);
         }
         Ok(())
+    }
+
+    /// Whether so many bytes more may wait for a far end.
+    fn has_room(&self, connection: &Connection, more: usize) -> bool {
+        let StreamLimits { pending, burst, shared, .. } = self.0.limits;
+        let wanted = connection.pending.borrow().len() + more;
+        wanted <= pending || wanted <= burst && self.0.kept.get() + more <= shared
+    }
+
+    /// Bytes that wait for far ends.
+    pub fn kept(&self) -> usize {
+        self.0.kept.get()
+    }
+
+    /// Messages that found no room in what waits for their far end; it lost its connection.
+    pub fn take_overflowed(&self) -> u64 {
+        self.0.overflowed.take()
     }
 
     /// Writes what was noted: one call for each connection that has something.
@@ -417,6 +461,7 @@ impl Streams {
             opened,
             pipe: OnceCell::new(),
             pending: RefCell::default(),
+            kept: Rc::clone(&self.0.kept),
             work: Notify::new(),
             state: Cell::new(Writing::Clear),
             flowless: Cell::new(None),
@@ -439,6 +484,8 @@ impl Streams {
         }
         let key = (connection.peer.transport, connection.peer.addr, connection.peer.name);
         connection.state.set(Writing::Dead);
+        let unsent = std::mem::take(&mut *connection.pending.borrow_mut());
+        self.0.kept.set(self.0.kept.get() - unsent.len());
         if let Some(pipe) = connection.pipe.get() {
             pipe.close();
         }
@@ -450,7 +497,7 @@ impl Streams {
             }
         }
         let recently = connection.flowless.get().is_some_and(|at| at.elapsed() < UNANSWERED);
-        let lost = recently && (end.loses() || !connection.pending.borrow().is_empty());
+        let lost = recently && (end.loses() || !unsent.is_empty());
         // A stranger that only knocks costs no shard a look at what waits.
         if !connection.used.get() {
             return;
@@ -502,6 +549,16 @@ impl Streams {
         }
     }
 
+    /// Gives a message to the loop; waits for room where there is none. Where there is some the task reads on: what
+    /// waits, waits here, where it is seen, and neither in the kernel nor at the far end, where it is not.
+    async fn hand_up(&self, message: Event) -> Result<(), End> {
+        match self.0.events.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(message)) => self.0.events.send(message).await.map_err(|_| End::Idle),
+            Err(TrySendError::Closed(_)) => Err(End::Idle),
+        }
+    }
+
     /// One read, and every frame that it made whole.
     async fn read(&self, connection: &Connection, pipe: &Pipe, reading: &mut Reading) -> Result<(), End> {
         let took = pipe.read(&mut reading.buffer)?;
@@ -519,8 +576,8 @@ impl Streams {
                 Frame::Message(bytes) => {
                     whole = true;
                     connection.used.set(true);
-                    let message = Event::Message { from: connection.peer, bytes };
-                    self.0.events.send(message).await.map_err(|_| End::Idle)?;
+                    let message = Event::Message { from: connection.peer, read: now.into_std(), bytes };
+                    self.hand_up(message).await?;
                 }
                 Frame::Ping => {
                     let peer = connection.peer;

@@ -1,5 +1,6 @@
 //! Whether new calls are taken, by how long messages lie in the shard's queues.
 //!
+//! The queues are the sockets' of UDP, and the rings of messages from streams and from other shards.
 //! What waits is taken in the order of its arrival, so the only way to keep answers, ACK and BYE from waiting is a
 //! short queue; and the only thing that may be sent away is a new INVITE. Under load only a share of them is taken,
 //! the share that keeps the queue's age at [`AIM`]: it follows how far the age is from there and how fast it grows

@@ -352,8 +352,8 @@ impl<O: Copy> Transactions<O> {
 
     /// The transport cannot reach a peer, or its connection is dead: all requests that wait for a final
     /// response over it are undeliverable, but for those that nothing has answered yet and whose address is now
-    /// tried without that connection; and responses to what came by that connection will go by a new one
-    /// (RFC 3261 §18.2.2).
+    /// tried without that connection; and responses to what came by that connection will go by a new one, as do,
+    /// once more, the final ones of INVITEs that nobody has acknowledged (RFC 3261 §18.2.2).
     ///
     /// Looks at 16 bytes for each request without a final response, and for each transaction of a stream.
     pub fn undeliverable(&mut self, now: Instant, to: Peer, out: &mut Outbox) {
@@ -376,6 +376,7 @@ impl<O: Copy> Transactions<O> {
         if to.flow.is_some() {
             for id in self.carried.on(&to) {
                 self.set_down(id);
+                self.step_server(now, id, server::Happening::SetDown, out);
             }
         }
     }

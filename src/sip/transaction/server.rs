@@ -55,6 +55,8 @@ pub(super) enum Happening<'b> {
     Failure(&'b [u8]),
     /// The ACK came: by this transaction for a failure, by the dialog for a success.
     Ack,
+    /// The connection that carried it is no more: what goes out goes by a new one (RFC 3261 §18.2.2).
+    SetDown,
     Timer(Timer),
 }
 
@@ -103,7 +105,7 @@ impl Invite {
     }
 
     pub fn step(self, happening: Happening<'_>, act: &mut Actions<'_>) -> Invite {
-        use Happening::{Ack, Again, Failure, Provisional, Success, Timer as Fired};
+        use Happening::{Ack, Again, Failure, Provisional, SetDown, Success, Timer as Fired};
         use Invite::{Accepted, Acknowledged, Completed, Confirmed, Proceeding, Terminated};
         match (self, happening) {
             (Proceeding { provisional }, Again) => {
@@ -128,9 +130,10 @@ impl Invite {
                 act.start(Timer::L, act.timers().patience());
                 Accepted { success: bytes.into(), repeats: 0 }
             }
-            (state @ Proceeding { .. }, Ack | Fired(_)) => state,
+            (state @ Proceeding { .. }, Ack | SetDown | Fired(_)) => state,
 
-            (Completed { failure, repeats }, Again) => {
+            // It may have been lost with its connection, and nothing else repeats it.
+            (Completed { failure, repeats }, Again | SetDown) => {
                 act.repeat(&failure);
                 Completed { failure, repeats }
             }
@@ -152,10 +155,16 @@ impl Invite {
             (state @ Completed { .. }, Provisional(_) | Success(_) | Failure(_) | Fired(_)) => state,
 
             (Confirmed, Fired(Timer::I)) => Terminated,
-            (Confirmed, Again | Ack | Provisional(_) | Success(_) | Failure(_) | Fired(_)) => Confirmed,
+            (Confirmed, Again | Ack | SetDown | Provisional(_) | Success(_) | Failure(_) | Fired(_)) => {
+                Confirmed
+            }
 
             // The 2xx goes by its own clock, not once more for each repeated INVITE (RFC 6026 §7.1).
             (state @ Accepted { .. }, Again) => state,
+            (Accepted { success, repeats }, SetDown) => {
+                act.repeat(&success);
+                Accepted { success, repeats }
+            }
             (Accepted { success, repeats }, Fired(Timer::RepeatSuccess)) => {
                 act.repeat(&success);
                 let repeats = repeats.saturating_add(1);
@@ -174,7 +183,9 @@ impl Invite {
             (state @ Accepted { .. }, Provisional(_) | Success(_) | Failure(_) | Fired(_)) => state,
 
             (Acknowledged, Fired(Timer::L)) => Terminated,
-            (Acknowledged, Again | Ack | Provisional(_) | Success(_) | Failure(_) | Fired(_)) => Acknowledged,
+            (Acknowledged, Again | Ack | SetDown | Provisional(_) | Success(_) | Failure(_) | Fired(_)) => {
+                Acknowledged
+            }
 
             (Terminated, _) => Terminated,
         }
@@ -183,7 +194,7 @@ impl Invite {
 
 impl Other {
     pub fn step(self, happening: Happening<'_>, act: &mut Actions<'_>) -> Other {
-        use Happening::{Ack, Again, Failure, Provisional, Success, Timer as Fired};
+        use Happening::{Ack, Again, Failure, Provisional, SetDown, Success, Timer as Fired};
         use Other::{Completed, Proceeding, Terminated, Trying};
         match (self, happening) {
             (Trying, Again) => Trying,
@@ -204,14 +215,17 @@ impl Other {
                 Completed { response: bytes.into() }
             }
             (Trying | Proceeding { .. }, Fired(Timer::Unanswered)) => Terminated,
-            (state @ (Trying | Proceeding { .. }), Ack | Fired(_)) => state,
+            (state @ (Trying | Proceeding { .. }), Ack | SetDown | Fired(_)) => state,
 
             (Completed { response }, Again) => {
                 act.repeat(&response);
                 Completed { response }
             }
             (Completed { .. }, Fired(Timer::J)) => Terminated,
-            (state @ Completed { .. }, Ack | Provisional(_) | Success(_) | Failure(_) | Fired(_)) => state,
+            (
+                state @ Completed { .. },
+                Ack | SetDown | Provisional(_) | Success(_) | Failure(_) | Fired(_),
+            ) => state,
 
             (Terminated, _) => Terminated,
         }

@@ -81,6 +81,30 @@ fn responses_go_by_a_new_connection_when_theirs_is_dead() {
 }
 
 #[test]
+fn a_final_answer_to_an_invite_that_died_with_its_connection_goes_once_more_by_a_new_one() {
+    for (code, dies_after_ack, tried) in
+        [(480, false, 1), (480, true, 0), (200, false, 1), (200, true, 0), (180, false, 0)]
+    {
+        let mut bench = Bench::tcp();
+        let (invite, _) = invite_and_ack(Transport::Tcp);
+        let id = bench.begins(&invite);
+        bench.answers(id, code);
+        if dies_after_ack {
+            bench.tx.acked(bench.now, id);
+        }
+        bench.settle();
+        bench.tx.undeliverable(bench.now, peer(Transport::Tcp), &mut bench.out);
+        let homes: Vec<_> = bench.out.sends.iter().map(|sent| (sent.to.flow, sent.to.addr)).collect();
+        assert_eq!(homes, vec![(None, ([192, 0, 2, 9], 5060).into()); tried], "{code}");
+        bench.settle();
+        // That one's end is none of its.
+        let next = Peer { flow: Some(FlowId(8)), ..peer(Transport::Tcp) };
+        bench.tx.undeliverable(bench.now, next, &mut bench.out);
+        assert_eq!(bench.settle().len(), 0);
+    }
+}
+
+#[test]
 fn only_what_waits_for_a_final_response_is_looked_at() {
     let mut bench = Bench::tcp();
     let sent: Vec<Sent> = (0..10).map(|_| bench.sends(Method::Invite)).collect();
