@@ -187,9 +187,20 @@ impl Turn<'_> {
     fn ring_beside(&mut self, leg: Leg) {
         self.lines.share();
         let line = u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX);
-        self.call.legs.push(Leg { hold: Hold::Shared, line, ..leg });
+        self.calls(Leg { hold: Hold::Shared, line, ..leg });
+    }
+
+    /// Its INVITE goes out, and where it could be called otherwise it is not waited for for long (R14).
+    fn calls(&mut self, leg: Leg) -> LegId {
+        let patience = leg.trunk().map_or(FLOW_PATIENCE, |trunk| trunk.try_timeout);
+        let has_another_way = self.has_another_way(&leg);
+        self.call.legs.push(leg);
         let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         self.out.push(Action::Invite(id));
+        if has_another_way {
+            self.start(Timer::TryTimeout(id), patience);
+        }
+        id
     }
 
     fn ring_number(&mut self, target: TargetId, number: Called, trunk: Arc<Trunk>) {
@@ -226,14 +237,7 @@ impl Turn<'_> {
             Some(before) => before.line,
             None => u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX),
         };
-        self.call.legs.push(Leg { hold, line, ..leg });
-        let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
-        self.out.push(Action::Invite(id));
-        let leg = self.call.leg(id)?;
-        if self.has_another_way(leg) {
-            let patience = leg.trunk().map_or(FLOW_PATIENCE, |trunk| trunk.try_timeout);
-            self.start(Timer::TryTimeout(id), patience);
-        }
+        let id = self.calls(Leg { hold, line, ..leg });
         self.leg(id)
     }
 
