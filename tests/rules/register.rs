@@ -99,7 +99,7 @@ impl Phone {
         answers
     }
 
-    fn signed(&mut self, message: Message, method: &str, uri: &str, name: &str) -> Message {
+    pub fn signed(&mut self, message: Message, method: &str, uri: &str, name: &str) -> Message {
         let challenge = self.challenge.as_deref().map(|text| Challenge::parse(text.as_bytes()));
         let Some(challenge) = challenge else { return message };
         let Some(challenge) = challenge else { panic!("no challenge: {:?}", self.challenge) };

@@ -9,6 +9,7 @@ use super::abilities::{Abilities, unsupported};
 use super::challenged::Login;
 use super::dialled::{Invited, dialled, emergency_of};
 use super::fault::{Arriving, Reached};
+use super::phones::registered_by;
 use super::slot::{CallerSide, Opening, Owner, Rare, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
 use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, SlotKey, binding, names};
@@ -427,7 +428,11 @@ impl Exchange {
         };
         let emergency = emergency_of(&plan, &arrival.id, &arrival.dialled);
         let auth = plan.origin.trunk().and_then(|trunk| trunk.auth.as_ref());
-        let rare = auth.map(|auth| Box::new(Rare { login: Some(Login::of(auth)), ..Rare::default() }));
+        let agent = plan.origin.agent();
+        let phone = agent.and_then(|agent| registered_by(self.desk.directory(), agent, from, now.mono));
+        let is_rare = auth.is_some() || phone.is_some();
+        let rare = Rare { login: auth.map(Login::of), phone, ..Rare::default() };
+        let rare = is_rare.then(|| Box::new(rare));
         out.mark(|| begins(&arrival, invite));
         self.slots.insert(Box::new(Slot {
             key,

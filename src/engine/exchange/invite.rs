@@ -8,6 +8,7 @@ use super::abilities::Abilities;
 use super::carry::goes_along;
 use super::challenged::{Answers, Login, Shown};
 use super::names::CallIdText;
+use super::phones::registered_by;
 use super::slot::{CalledSide, Owner, Side, Special, Stage};
 use super::{Effects, Exchange, Mark, Settings, SlotKey, names};
 use crate::call::Invitation;
@@ -137,7 +138,10 @@ impl Exchange {
             side.special.get_or_insert_default().delayed = true;
         }
         if pinned {
-            side.special.get_or_insert_default().pinned = true;
+            let directory = self.desk.directory();
+            let phone = leg.agent().and_then(|agent| registered_by(directory, agent, peer, now.mono));
+            let special = side.special.get_or_insert_default();
+            (special.pinned, special.phone) = (true, phone);
         }
         if let Some(login) = side.login() {
             login.shown = Some(Shown { cseq, given });
