@@ -1,6 +1,8 @@
 //! R12: a phone's connection is gone or replaced while it talks (RFC 5626). That ends no call; a session that is not
 //! refreshed does, and so does a phone that does not come back.
 
+#![expect(clippy::expect_used, reason = "in a test a panic is the report")]
+
 use strowger::engine::exchange::{Effects, Input};
 use strowger::sim::core::Core;
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};

@@ -6,10 +6,10 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::abilities::{Abilities, unsupported};
+use super::binding::registered_by;
 use super::challenged::Login;
 use super::dialled::{Invited, dialled, emergency_of};
 use super::fault::{Arriving, Reached};
-use super::phones::registered_by;
 use super::slot::{CallerSide, Opening, Owner, Rare, Reliability, Side, Slot, Stage};
 use super::story::{Story, What};
 use super::{CallEvent, Effects, Exchange, Mark, Notice, STALE, SlotKey, binding, names};

@@ -294,6 +294,17 @@ pub trait Directory: Send + Sync {
     fn was_wrong(&self, from: Peer, given: &Credentials<'_>, now: Instant);
 }
 
+/// The registration of the agent's phone at the other end of a connection.
+pub fn registered_by(
+    directory: &dyn Directory,
+    agent: &Agent,
+    peer: Peer,
+    now: Instant,
+) -> Option<Arc<Binding>> {
+    let flow = peer.flow?;
+    directory.bindings(&agent.name, now).into_iter().find(|binding| binding.from.flow == Some(flow))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::abilities::Abilities;
+use super::binding::registered_by;
 use super::carry::goes_along;
 use super::challenged::{Answers, Login, Shown};
 use super::names::CallIdText;
-use super::phones::registered_by;
 use super::slot::{CalledSide, Owner, Side, Special, Stage};
 use super::{Effects, Exchange, Mark, Settings, SlotKey, names};
 use crate::call::Invitation;

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::Question;
-use super::binding::{Binding, Directory, Way};
+use super::binding::{Binding, Way};
 use super::errand::{AskKey, Errand};
 use super::{Effects, Exchange, SlotKey};
 use crate::call::event::LegId;
-use crate::routing::Agent;
 use crate::sip::header::Method;
-use crate::sip::peer::Peer;
 use crate::time::{Instant, Now};
 
 /// How long a round among all agents takes at most: NATs forget a UDP way after 30 s and more (RFC 4787 REQ-5 wants
@@ -107,15 +105,4 @@ impl Exchange {
             }
         }
     }
-}
-
-/// The registration of the agent's phone at the other end of a connection.
-pub(super) fn registered_by(
-    directory: &dyn Directory,
-    agent: &Agent,
-    peer: Peer,
-    now: Instant,
-) -> Option<Arc<Binding>> {
-    let flow = peer.flow?;
-    directory.bindings(&agent.name, now).into_iter().find(|binding| binding.from.flow == Some(flow))
 }
