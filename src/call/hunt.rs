@@ -184,9 +184,16 @@ impl Turn<'_> {
     fn ring_beside(&mut self, leg: Leg) {
         self.lines.share();
         let line = u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX);
-        self.call.legs.push(Leg { hold: Hold::Shared, line, ..leg });
+        self.calls(Leg { hold: Hold::Shared, line, ..leg });
+    }
+
+    /// Its INVITE goes out, and where it could be called otherwise it is not waited for for long (R14).
+    fn calls(&mut self, leg: Leg) -> LegId {
+        self.call.legs.push(leg);
         let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
         self.out.push(Action::Invite(id));
+        self.awaits_a_word(id);
+        id
     }
 
     fn ring_number(&mut self, target: TargetId, number: Called, trunk: Arc<Trunk>) {
@@ -236,10 +243,7 @@ impl Turn<'_> {
             Some(before) => before.line,
             None => u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX),
         };
-        self.call.legs.push(Leg { line, ..leg });
-        let id = LegId(u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX));
-        self.out.push(Action::Invite(id));
-        self.awaits_a_word(id);
+        let id = self.calls(Leg { line, ..leg });
         self.leg(id)
     }
 

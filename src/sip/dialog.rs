@@ -318,6 +318,13 @@ impl Dialog {
         self
     }
 
+    /// The phone that it is pinned to is reached there from now on.
+    pub fn moves_to(&mut self, peer: Peer) {
+        if self.marks.pinned {
+            self.peer = peer;
+        }
+    }
+
     /// What stands from one mark to another, behind that text.
     fn between(&self, from: u16, behind: &[u8], to: u16) -> &[u8] {
         &self.text[usize::from(from) + behind.len()..usize::from(to)]

@@ -99,7 +99,7 @@ impl Phone {
         answers
     }
 
-    fn signed(&mut self, message: Message, method: &str, uri: &str, name: &str) -> Message {
+    pub fn signed(&mut self, message: Message, method: &str, uri: &str, name: &str) -> Message {
         let challenge = self.challenge.as_deref().map(|text| Challenge::parse(text.as_bytes()));
         let Some(challenge) = challenge else { return message };
         let Some(challenge) = challenge else { panic!("no challenge: {:?}", self.challenge) };
@@ -550,6 +550,35 @@ fn r03_3_the_flows_of_one_phone_ring_once_the_newest_first_and_the_next_where_th
             call.answers("bob").hangs_up("caller").comes_to_rest();
             assert_eq!(legs(&mut call), ["caller normal 200", "alice won 200"]);
         }
+    }
+}
+
+/// The phone that rings beside another one has its next flow tried too, whichever of the two is rung first.
+#[test]
+fn r03_3_the_next_flow_is_tried_of_a_phone_that_rings_beside_another() {
+    let older = layout::agent_addr(2);
+    let fixed = format!("contact = \"sip:alice@{}\"", layout::agent_addr(3));
+    for (contact, desk) in [("", "alice"), (&*fixed, "dave")] {
+        let mut call = home(contact, "").before_any_call();
+        if contact.is_empty() {
+            assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
+        }
+        for (at, call_id, flow) in [(older, "reg-2", 1), (POCKET, "reg-3", 2)] {
+            let dress = |mut message: Message| {
+                message
+                    .set("Contact", format!("<sip:alice@{at};ob>;reg-id={flow};+sip.instance=\"<urn:x>\""));
+                message.with("Supported", "outbound, path")
+            };
+            assert_eq!(Phone { call_id, ..Phone::alice(at) }.registers(&mut call, dress), 200);
+        }
+        // The newest flow stands where bob's phone would, and leads nowhere; the other where carol's would.
+        call.is_cut_off("bob", seconds(60));
+        let mut call = call_alice(call).ringing([desk]);
+        assert_eq!(count(&mut call, "us → carol", "INVITE"), 0, "the newest flow is waited for");
+        call.after(seconds(4));
+        let mut call = call.ringing(["carol"]);
+        call.answers("carol").hangs_up("caller").comes_to_rest();
+        assert_eq!(legs(&mut call)[3], "alice won 200");
     }
 }
 

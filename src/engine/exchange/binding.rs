@@ -120,6 +120,19 @@ impl Binding {
         }
     }
 
+    /// Whether it is the phone that was bound as `before`: by its instance, or by its Contact at the same address, for
+    /// elsewhere another phone may have the same private one.
+    pub fn is_same_phone(&self, before: &Binding) -> bool {
+        let uri = Uri::parse(before.contact.uri.as_bytes());
+        let same_host = self.from.addr.ip() == before.from.addr.ip();
+        self.is_beside(before) || same_host && uri.is_ok_and(|uri| self.is_of(&uri, None))
+    }
+
+    /// Where calls to it are sent, no proxy being between.
+    pub fn direct(&self) -> Option<Peer> {
+        self.contact.peer.filter(|_| self.contact.route.is_empty())
+    }
+
     /// Whether calls to it are sent to that very address, and no proxy passes them on.
     fn is_sent_to(&self, addr: SocketAddr) -> bool {
         self.contact.route.is_empty() && self.contact.addr == Some(addr)
@@ -279,6 +292,17 @@ pub trait Directory: Send + Sync {
 
     /// They were wrong.
     fn was_wrong(&self, from: Peer, given: &Credentials<'_>, now: Instant);
+}
+
+/// The registration of the agent's phone at the other end of a connection.
+pub fn registered_by(
+    directory: &dyn Directory,
+    agent: &Agent,
+    peer: Peer,
+    now: Instant,
+) -> Option<Arc<Binding>> {
+    let flow = peer.flow?;
+    directory.bindings(&agent.name, now).into_iter().find(|binding| binding.from.flow == Some(flow))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::abilities::Abilities;
+use super::binding::registered_by;
 use super::carry::goes_along;
 use super::challenged::{Answers, Login, Shown};
 use super::names::CallIdText;
@@ -163,7 +164,10 @@ impl Exchange {
             side.special.get_or_insert_default().delayed = true;
         }
         if pinned {
-            side.special.get_or_insert_default().pinned = true;
+            let directory = self.desk.directory();
+            let phone = leg.agent().and_then(|agent| registered_by(directory, agent, peer, now.mono));
+            let special = side.special.get_or_insert_default();
+            (special.pinned, special.phone) = (true, phone);
         }
         if let Some(login) = side.login() {
             login.shown = Some(Shown { cseq, given });

@@ -17,6 +17,13 @@ use crate::time::Now;
 
 /// How often a side without session timers is asked whether it lives (R12).
 const KEEP_ALIVE: Duration = Duration::from_secs(300);
+/// How soon OPTIONS that could not be delivered go out again. A phone without any connection left opens one within this
+/// time (RFC 5626 §4.5).
+const UNDELIVERED: Duration = Duration::from_secs(30);
+/// How often they do before that side is lost: for five minutes, as long as between two OPTIONS that are delivered. By
+/// then a phone has tried three times to come back (RFC 5626 §4.5: after 30, 60 and 120 s at most), and whoever hears
+/// nothing of the other for so long has hung up.
+const MAX_UNDELIVERED: u8 = 10;
 /// How often the pause before a refresh doubles: from 4 s to beyond half of the longest interval that anyone asks for.
 const MAX_DOUBLED: u8 = 14;
 
@@ -38,7 +45,10 @@ impl Exchange {
                 let at = (side.refreshed + session.due()).max(now.mono);
                 self.arm(key, Wake::Session(leg), at);
             }
-            None => self.arm(key, Wake::KeepAlive(leg), now.mono + KEEP_ALIVE),
+            None => {
+                side.put_off = 0;
+                self.arm(key, Wake::KeepAlive(leg), now.mono + KEEP_ALIVE);
+            }
         }
     }
 
@@ -82,6 +92,7 @@ impl Exchange {
 
     /// UPDATE without SDP where the far side takes it, else a re-INVITE with the SDP that it has (RFC 4028 §7.4).
     fn refresh(&mut self, now: Now, key: SlotKey, leg: LegId, session: Session, out: &mut Effects) {
+        self.follow_phone(now, key, leg);
         let Ok((transaction, branch)) = self.transactions.reserve(Owner::Refresh(key, leg)) else {
             return self.put_off(now, key, leg);
         };
@@ -113,6 +124,14 @@ impl Exchange {
         slot.sent(now.mono, leg, method);
         // Should nothing but a 100 come back: the session ends where it would have ended.
         self.arm(key, Wake::Session(leg), end);
+    }
+
+    /// Our refresh could not be delivered: its session ends neither by that (RFC 4028 §10) nor later than it would have.
+    pub(super) fn refresh_undelivered(&mut self, now: Now, key: SlotKey, leg: LegId) {
+        if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
+            side.refresh = None;
+        }
+        self.put_off(now, key, leg);
     }
 
     /// What a side answered to our refresh.
@@ -182,6 +201,7 @@ impl Exchange {
     }
 
     pub(super) fn keep_alive_due(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        self.follow_phone(now, key, leg);
         let Ok((transaction, branch)) = self.transactions.reserve(Owner::KeepAlive(key, leg)) else { return };
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(dialog) = slot.side(leg).and_then(|side| side.dialog.as_deref_mut()) else { return };
@@ -192,6 +212,17 @@ impl Exchange {
         let bytes = &self.scratch[range];
         self.transactions.send(now.mono, transaction, Method::Options, bytes, peer, &mut out.out);
         slot.sent(now.mono, leg, Method::Options);
+    }
+
+    /// Our OPTIONS could not be delivered: the call goes on until that side has had time to be there again.
+    pub(super) fn options_undelivered(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) else { return };
+        if side.put_off < MAX_UNDELIVERED {
+            side.put_off += 1;
+            self.arm(key, Wake::KeepAlive(leg), now.mono + UNDELIVERED);
+        } else {
+            self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
+        }
     }
 
     pub(super) fn kept_alive(&mut self, now: Now, key: SlotKey, leg: LegId, code: u16, out: &mut Effects) {

@@ -15,7 +15,7 @@
 //! - [`refer`]: an agent sends the other side on.
 //! - [`replace`]: another call takes the place of a dialog of ours.
 //! - [`keep`]: session timers and keep-alive.
-//! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways; [`phones`]: those to phones behind a NAT;
+//! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways; [`phones`]: those to phones behind a NAT, and where a phone is now;
 //!   [`enroll`]: our registration at carriers.
 //! - [`fault`]: what a caught panic leaves to do.
 

@@ -134,6 +134,8 @@ impl Exchange {
         if leg == LegId::CALLER && slot.caller.side.stage == Stage::Early {
             return self.refuse_caller(now, key, 480, None, out);
         }
+        self.follow_phone(now, key, leg);
+        let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(side) = slot.side(leg) else { return };
         if leg == LegId::CALLER && matches!(side.stage, Stage::Accepted { .. }) {
             side.stage = Stage::Accepted { bye: Some(why) };
@@ -182,6 +184,7 @@ impl Exchange {
         if offers && open.is_some_and(|side| side.refreshes_by_invite()) {
             return self.pending.push_back((key, Event::Replied { leg, method, code: 491, body: None }));
         }
+        self.follow_phone(now, key, leg);
         let reserved = self.transactions.reserve(Owner::Passed(key, leg));
         let Some(slot) = self.slots.get_mut(key) else { return };
         let extra = slot.asked.iter().rev().find(|asked| asked.leg != leg && asked.method == method);

@@ -1,12 +1,14 @@
-//! OPTIONS to phones behind a NAT, so that it does not forget the way to them between two REGISTERs.
+//! The ways to phones: OPTIONS to those behind a NAT, so that it does not forget the way to them between two REGISTERs;
+//! and, within a call, the connection that has taken the place of another.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::Question;
-use super::binding::Binding;
+use super::binding::{Binding, Way};
 use super::errand::{AskKey, Errand};
-use super::{Effects, Exchange};
+use super::{Effects, Exchange, SlotKey};
+use crate::call::event::LegId;
 use crate::sip::header::Method;
 use crate::time::{Instant, Now};
 
@@ -72,5 +74,35 @@ impl Exchange {
             silence.lasts();
         }
         self.give_up_asking(key);
+    }
+
+    /// Before a request of ours within a dialog with a phone: where its connection has ended, or is registered no more, it
+    /// is reached by what the same phone has registered by since, the newest first (RFC 5626 §5.3, §7). A connection may
+    /// be dead for long before anybody notices; that another has taken its place is known at once.
+    ///
+    /// Looks the agent's bindings up where the phone is reached by a connection, and costs nothing elsewhere.
+    pub(super) fn follow_phone(&mut self, now: Now, key: SlotKey, leg: LegId) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(known) = slot.phone(leg).cloned() else { return };
+        let Some(agent) = slot.call.as_deref().and_then(|call| call.agent_of(leg)) else { return };
+        let bindings = self.desk.directory().bindings(&agent.name, now.mono);
+        let Some(dialog) = slot.dialog_of(leg) else { return };
+        let way = Way::of(dialog.peer());
+        let leads_there = |binding: &Binding| binding.direct().map(Way::of) == Some(way);
+        let next = match bindings.iter().find(|binding| leads_there(binding)) {
+            Some(here) => Some(here),
+            None if leads_there(&known) => {
+                let same = bindings.iter().filter(|one| one.direct().is_some() && one.is_same_phone(&known));
+                same.max_by_key(|one| (!one.silence.is_long(), one.registered))
+            }
+            // It has come by another way of its own accord since, and that is where it is.
+            None => None,
+        };
+        if let Some((next, peer)) = next.and_then(|next| Some((next, next.direct()?))) {
+            dialog.moves_to(peer);
+            if let Some(phone) = slot.phone(leg) {
+                *phone = Arc::clone(next);
+            }
+        }
     }
 }

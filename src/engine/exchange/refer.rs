@@ -137,6 +137,8 @@ impl Exchange {
         why: Option<&str>,
         out: &mut Effects,
     ) {
+        let Some(by) = self.referrals.get(&key).map(|referral| referral.by) else { return };
+        self.follow_phone(now, key, by);
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(referral) = self.referrals.get_mut(&key) else { return };
         let Subscription::Active { id, told, progress } = referral.subscription else { return };
@@ -148,7 +150,6 @@ impl Exchange {
             true => Subscription::None,
             false => Subscription::Active { id, told: code, progress: progress + 1 },
         };
-        let by = referral.by;
         let mut kept = referral.dialog.take();
         // Where we have hung up ourselves there is none.
         let Some(dialog) = kept.as_deref_mut().or(slot.dialog_of(by)) else { return };
@@ -199,6 +200,7 @@ impl Exchange {
     }
 
     fn try_offer(&mut self, now: Now, key: SlotKey, leg: LegId, body: &Body, out: &mut Effects) -> bool {
+        self.follow_phone(now, key, leg);
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let abilities = slot.abilities(leg);
         let Some(side) = slot.side(leg) else { return false };

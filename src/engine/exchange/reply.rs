@@ -497,6 +497,7 @@ impl Exchange {
         }
     }
 
+    /// `code`: 408 where nothing came, 503 where nothing could be delivered, which ends no dialog (RFC 3261 §8.1.3.1).
     fn unanswered(&mut self, now: Now, owner: Owner, event: LegEvent, code: u16, out: &mut Effects) {
         match owner {
             Owner::Leg(key, leg) => {
@@ -521,12 +522,12 @@ impl Exchange {
             Owner::Passed(key, leg) => {
                 let method = self.slots.get(key).and_then(|slot| slot.passed_method(leg));
                 if let Some(method) = method {
-                    self.happen(now, key, Event::Replied { leg, method, code: 408, body: None }, out);
+                    self.happen(now, key, Event::Replied { leg, method, code, body: None }, out);
                 }
             }
             Owner::Offered(key, leg) => {
                 self.offer_is_closed(key, leg);
-                let event = Event::Replied { leg, method: Method::Invite, code: 408, body: None };
+                let event = Event::Replied { leg, method: Method::Invite, code, body: None };
                 self.happen(now, key, event, out);
             }
             // It had begun to answer, and says no more: as if our CANCEL had been heard.
@@ -536,10 +537,11 @@ impl Exchange {
                 self.happen(now, key, event, out);
             }
             Owner::Notified(key, leg) => self.notified(key, leg, code),
-            Owner::Refresh(key, leg) | Owner::KeepAlive(key, leg) => {
-                debug_assert!(code >= 400);
+            Owner::Refresh(key, leg) | Owner::KeepAlive(key, leg) if code == 408 => {
                 self.happen(now, key, Event::HungUp { leg, why: Gone::Lost }, out);
             }
+            Owner::Refresh(key, leg) => self.refresh_undelivered(now, key, leg),
+            Owner::KeepAlive(key, leg) => self.options_undelivered(now, key, leg, out),
             Owner::Caller(_)
             | Owner::Asked(..)
             | Owner::Pracked(..)

@@ -1,10 +1,13 @@
 //! Where a call and its dialogs live in the shard.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::abilities::Abilities;
 use super::anchor::Anchor;
+use super::binding::Binding;
 use super::challenged::Login;
 use super::errand::AskKey;
 use super::names::{CallIdText, SlotKey};
@@ -184,7 +187,7 @@ pub struct Side {
     pub refreshed: Instant,
     /// Our refresh, or another re-INVITE of our own, that awaits its final response.
     pub refresh: Option<(transaction::Id, Method)>,
-    /// How often our refresh has been put off since the last one.
+    /// How often in a row our refresh has been put off, or our OPTIONS could not be delivered.
     pub put_off: u8,
     /// UPDATE in its Allow (RFC 3311).
     pub allows_update: bool,
@@ -277,6 +280,8 @@ pub struct Rare {
     pub reliable: Option<Reliable>,
     /// How the challenges of the trunk that it came in on are answered: that one alone, whatever its address.
     pub login: Option<Login>,
+    /// It is a phone that called by a connection that it had registered by.
+    pub phone: Option<Arc<Binding>>,
 }
 
 impl CallerSide {
@@ -286,7 +291,7 @@ impl CallerSide {
 
     pub fn take_reliable(&mut self) -> Option<Reliable> {
         let reliable = self.rare.as_deref_mut()?.reliable.take();
-        self.rare.take_if(|rare| rare.login.is_none());
+        self.rare.take_if(|rare| rare.login.is_none() && rare.phone.is_none());
         reliable
     }
 }
@@ -351,6 +356,8 @@ pub struct Special {
     pub min_se: Option<u32>,
     /// How its carrier's challenges are answered.
     pub login: Option<Login>,
+    /// It is a phone that is reached by a connection that it has registered by.
+    pub phone: Option<Arc<Binding>>,
 }
 
 /// One To tag of a leg that may fork.
@@ -407,6 +414,14 @@ impl Slot {
         match leg.index().checked_sub(1) {
             None => self.caller.rare.as_deref_mut()?.login.as_mut(),
             Some(at) => self.legs.get_mut(at)?.login(),
+        }
+    }
+
+    /// The registration of a side's phone, where that is reached by a connection.
+    pub fn phone(&mut self, leg: LegId) -> Option<&mut Arc<Binding>> {
+        match leg.index().checked_sub(1) {
+            None => self.caller.rare.as_deref_mut()?.phone.as_mut(),
+            Some(at) => self.legs.get_mut(at)?.special.as_deref_mut()?.phone.as_mut(),
         }
     }
 

@@ -1,0 +1,391 @@
+//! R12: a phone's connection is gone or replaced while it talks (RFC 5626). That ends no call; a session that is not
+//! refreshed does, and so does a phone that does not come back.
+
+#![expect(clippy::expect_used, reason = "in a test a panic is the report")]
+
+use strowger::engine::exchange::{Effects, Input};
+use strowger::sim::core::Core;
+use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
+use strowger::time::{Instant, Now, Wall};
+
+use super::register::Phone;
+use super::*;
+
+const SDP: &[u8] =
+    b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+const HELD: &[u8] = b"v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\na=sendonly\r\n";
+
+/// What we sent, and to whom.
+type Sent = Vec<(Peer, Message)>;
+
+/// One core, and ends that answer 200 to all but an INVITE as long as their connection stands.
+struct Bench {
+    core: Box<dyn Core>,
+    at: Instant,
+    dead: Vec<std::net::SocketAddr>,
+    alice: Phone,
+}
+
+/// The far side of a dialog of ours.
+struct Far {
+    at: Peer,
+    us: String,
+    from: String,
+    to: String,
+    call_id: String,
+    cseq: u32,
+}
+
+fn connection(number: u16) -> Peer {
+    Peer {
+        transport: Transport::Tcp,
+        addr: ([192, 0, 2, 1], 40_000 + number).into(),
+        listener: ListenerId(0),
+        flow: Some(FlowId(number.into())),
+        name: None,
+    }
+}
+
+fn udp(addr: std::net::SocketAddr) -> Peer {
+    Peer::at(addr, Transport::Udp, ListenerId(0))
+}
+
+/// A Contact of alice's phone at that connection, a flow of this instance.
+fn flow(by: Peer, instance: &str) -> String {
+    format!("<sip:alice@{};transport=tcp>;+sip.instance=\"<urn:{instance}>\";reg-id=1", by.addr)
+}
+
+/// The first request of that method among these.
+fn request<'s>(sent: &'s Sent, method: &str) -> Option<&'s (Peer, Message)> {
+    sent.iter().find(|(_, message)| message.is_request() && message.method() == method)
+}
+
+/// The final response among these.
+fn told(sent: &Sent, to: Peer) -> Option<&Message> {
+    sent.iter().find(|(at, message)| *at == to && message.status() >= 200).map(|(_, message)| message)
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let text = format!(
+            "[[trunk]]\nname = \"carrier\"\nfrom = [\"{}/32\"]\noptions_interval = 0\n\n\
+             [[trunk]]\nname = \"mobile\"\ngateways = [{{ uri = \"sip:{}\" }}]\noutbound = true\noptions_interval = 0\n\n\
+             [[agent]]\nname = \"alice\"\npassword = \"wonderland\"\nnumber = \"{DID}\"\n\n{}",
+            layout::CARRIER.ip(),
+            layout::gateway_addr(0),
+            did("ring = [\"alice\"]"),
+        );
+        let core = served().cores(1, 7, &text).remove(0);
+        let alice = Phone::alice(connection(1).addr);
+        Bench { core, at: Instant::from_micros(1_000_000), dead: Vec::new(), alice }
+    }
+
+    /// One input and all that follows at once; what is sent by a connection that is gone comes back.
+    fn takes(&mut self, input: Input<'_>) -> Sent {
+        self.at = self.at + millis(1);
+        let now = Now { mono: self.at, wall: Wall(self.at.as_micros() / 1_000) };
+        let mut effects = Effects::default();
+        self.core.handle(now, input, &mut effects);
+        let sent = effects.out.messages();
+        let mut sent: Sent = sent.filter_map(|(to, bytes)| Some((to, Message::parse(bytes).ok()?))).collect();
+        for (to, message) in sent.clone() {
+            // By the connection that is gone, or by a new one to where it came from.
+            if self.dead.contains(&to.addr) {
+                sent.extend(self.takes(Input::Undeliverable { to }));
+            } else if message.is_request() && !matches!(message.method(), "INVITE" | "ACK") {
+                let mut ok = Message::response(&message, 200, "OK");
+                if message.method() == "UPDATE" {
+                    ok.set("Session-Expires", "90;refresher=uac");
+                }
+                sent.extend(self.hears(to, &ok));
+            }
+        }
+        sent
+    }
+
+    fn hears(&mut self, from: Peer, message: &Message) -> Sent {
+        self.takes(Input::Received { from, bytes: &message.bytes(), age: Duration::ZERO })
+    }
+
+    /// So much time passes.
+    fn passes(&mut self, time: Duration) -> Sent {
+        let until = self.at + time;
+        let mut sent = Sent::new();
+        while let Some(due) = self.core.next_deadline().filter(|due| *due <= until) {
+            self.at = self.at.max(due);
+            sent.extend(self.takes(Input::Due));
+        }
+        self.at = self.at.max(until);
+        sent
+    }
+
+    fn ends(&mut self, connection: Peer) {
+        self.dead.push(connection.addr);
+        self.takes(Input::Undeliverable { to: connection });
+    }
+
+    fn registers(&mut self, by: Peer, contact: &str) {
+        self.alice.challenge = None;
+        loop {
+            self.alice.cseq += 1;
+            let message = Message::request("REGISTER", "sip:strowger")
+                .with("Via", format!("SIP/2.0/TCP {};branch=z9hG4bKr{}", by.addr, self.alice.cseq))
+                .with("From", "<sip:alice@strowger>;tag=1")
+                .with("To", "<sip:alice@strowger>")
+                .with("Call-ID", "reg")
+                .with("CSeq", format!("{} REGISTER", self.alice.cseq))
+                .with("Supported", "outbound, path")
+                .with("Contact", contact);
+            let message = self.alice.signed(message, "REGISTER", "sip:strowger", "Authorization");
+            let sent = self.hears(by, &message);
+            let answer = told(&sent, by).expect("an answer to REGISTER");
+            if answer.status() == 200 {
+                return;
+            }
+            assert!(self.alice.challenge.is_none(), "{answer:?}");
+            self.alice.challenge = answer.all("WWW-Authenticate").last().map(str::to_owned);
+        }
+    }
+
+    /// The carrier calls alice, who answers by the connection that she is rung by; both dialogs as they have them.
+    fn talks(&mut self, dress: fn(&mut Message)) -> (Far, Far) {
+        let carrier = udp(layout::CARRIER);
+        let us = format!("sip:{DID}@{}", layout::SERVER);
+        let mut caller = Far {
+            at: carrier,
+            us: us.clone(),
+            from: format!("<sip:{CALLER}@{}>;tag=caller", layout::CARRIER),
+            to: format!("<{us}>"),
+            call_id: "caller".into(),
+            cseq: 0,
+        };
+        let called = caller.asks(self, "INVITE", Some(SDP));
+        let (phone, invite) = request(&called, "INVITE").expect("alice is rung").clone();
+        let ended = self.answers(&phone, &invite, dress);
+        let ok = told(&ended, carrier).expect("our 200");
+        caller.to = ok.get("To").unwrap_or_default().to_owned();
+        caller.us = ok.contact().unwrap_or_default().to_owned();
+        caller.acknowledges(self);
+        let alice = Far {
+            at: phone,
+            us: invite.contact().unwrap_or_default().to_owned(),
+            from: format!("{};tag=alice", invite.get("To").unwrap_or_default()),
+            to: invite.get("From").unwrap_or_default().to_owned(),
+            call_id: invite.call_id().to_owned(),
+            cseq: 0,
+        };
+        (caller, alice)
+    }
+
+    fn answers(&mut self, by: &Peer, invite: &Message, dress: fn(&mut Message)) -> Sent {
+        let mut ok = Message::response(invite, 200, "OK")
+            .with("Contact", format!("<sip:alice@{};transport=tcp>", by.addr))
+            .with_sdp(Some(SDP));
+        if invite.to_tag().is_none() {
+            ok.set("To", format!("{};tag=alice", invite.get("To").unwrap_or_default()));
+        }
+        dress(&mut ok);
+        self.hears(*by, &ok)
+    }
+
+    fn calls(&self) -> usize {
+        self.core.census().calls
+    }
+
+    /// Nothing is left of any call.
+    fn comes_to_rest(&mut self) {
+        self.passes(seconds(40));
+        assert!(self.core.census().is_empty(), "{:?}", self.core.census());
+    }
+}
+
+impl Far {
+    fn request(&self, method: &str) -> Message {
+        let (transport, at) = (self.at.transport.via_token(), self.at.addr);
+        Message::request(method, &self.us)
+            .with("Via", format!("SIP/2.0/{transport} {at};branch=z9hG4bK{method}{}", self.cseq))
+            .with("Max-Forwards", "70")
+            .with("From", &*self.from)
+            .with("To", &*self.to)
+            .with("Call-ID", &*self.call_id)
+            .with("CSeq", format!("{} {method}", self.cseq))
+            .with("Contact", format!("<sip:far@{at};transport={}>", self.at.transport.uri_token()))
+    }
+
+    fn asks(&mut self, bench: &mut Bench, method: &str, sdp: Option<&[u8]>) -> Sent {
+        self.cseq += 1;
+        let request = self.request(method);
+        bench.hears(self.at, &request.with_sdp(sdp))
+    }
+
+    fn acknowledges(&self, bench: &mut Bench) {
+        bench.hears(self.at, &self.request("ACK"));
+    }
+
+    /// The ACK of a refusal is its INVITE's own (RFC 3261 §17.1.1.3).
+    fn takes_no(&self, bench: &mut Bench) {
+        let mut ack = self.request("ACK");
+        ack.set("Via", self.request("INVITE").get("Via").unwrap_or_default());
+        bench.hears(self.at, &ack);
+    }
+}
+
+#[test]
+fn r12_a_phone_whose_connection_is_gone_is_reached_by_the_next_and_the_call_goes_on() {
+    let mut bench = Bench::new();
+    let (old, new) = (connection(1), connection(2));
+    bench.registers(old, &flow(old, "a"));
+    let (mut caller, _) = bench.talks(|_| ());
+    bench.ends(old);
+    // RFC 3261 §8.1.3.1: a transport error is a 503, which ends no dialog.
+    let sent = caller.asks(&mut bench, "INVITE", Some(HELD));
+    let refused = told(&sent, caller.at).expect("an answer");
+    assert_eq!((refused.status(), refused.get("Retry-After")), (503, None));
+    caller.takes_no(&mut bench);
+    let sent = caller.asks(&mut bench, "INFO", None);
+    assert_eq!(told(&sent, caller.at).map(Message::status), Some(503));
+    let sent = bench.passes(seconds(320));
+    assert!(sent.iter().any(|(to, message)| *to == old && message.method() == "OPTIONS"));
+    assert_eq!((bench.calls(), request(&sent, "BYE")), (1, None));
+
+    bench.registers(new, &flow(new, "a"));
+    let sent = bench.passes(seconds(31));
+    let asked = request(&sent, "OPTIONS").map(|(to, _)| *to);
+    assert_eq!(asked, Some(new), "it is asked again soon");
+    let sent = bench.passes(seconds(260));
+    assert!(!sent.iter().any(|(to, message)| *to == new && message.method() == "OPTIONS"), "it lives");
+    let sent = caller.asks(&mut bench, "INVITE", Some(HELD));
+    let (to, invite) = request(&sent, "INVITE").expect("the hold").clone();
+    assert_eq!(to, new);
+    let sent = bench.answers(&to, &invite, |_| ());
+    assert_eq!(told(&sent, caller.at).map(Message::status), Some(200));
+    assert_eq!(request(&sent, "ACK").map(|(to, _)| *to), Some(new));
+    caller.acknowledges(&mut bench);
+
+    let sent = caller.asks(&mut bench, "BYE", None);
+    assert_eq!(request(&sent, "BYE").map(|(to, _)| *to), Some(new));
+    bench.comes_to_rest();
+}
+
+#[test]
+fn r12_a_phone_that_does_not_come_back_is_lost_after_five_minutes() {
+    let mut bench = Bench::new();
+    bench.registers(connection(1), &flow(connection(1), "a"));
+    let (caller, _) = bench.talks(|_| ());
+    bench.ends(connection(1));
+    let sent = bench.passes(seconds(595));
+    assert_eq!((bench.calls(), request(&sent, "BYE")), (1, None));
+    let sent = bench.passes(seconds(10));
+    let (to, bye) = request(&sent, "BYE").expect("the caller hears");
+    assert_eq!((*to, bye.get("Reason")), (caller.at, Some("Q.850;cause=102")));
+    bench.comes_to_rest();
+}
+
+#[test]
+fn r12_what_has_taken_a_connections_place_is_used_though_the_old_one_never_ends() {
+    let at = |by: Peer, user: &str| {
+        format!("<sip:{user}@10.0.0.7:5060;transport=tcp>;q=0.{}", by.addr.port() % 9 + 1)
+    };
+    let (old, new) = (connection(1), connection(2));
+    let elsewhere = Peer { addr: ([192, 0, 2, 2], 40_002).into(), ..new };
+    // What each registers, and whether the second is the phone that the first was.
+    for (first, by, second, is_same) in [
+        (flow(old, "a"), new, flow(new, "a"), true),
+        (flow(old, "a"), elsewhere, flow(elsewhere, "a"), true),
+        (flow(old, "a"), new, flow(new, "b"), false),
+        (at(old, "alice"), new, at(new, "alice"), true),
+        (at(old, "alice"), new, at(new, "other"), false),
+        // The same private address behind another NAT.
+        (at(old, "alice"), elsewhere, at(elsewhere, "alice"), false),
+    ] {
+        let mut bench = Bench::new();
+        bench.registers(old, &first);
+        let (mut caller, _) = bench.talks(|_| ());
+        bench.registers(by, &second);
+        let sent = caller.asks(&mut bench, "BYE", None);
+        let reached = request(&sent, "BYE").map(|(to, _)| *to);
+        assert_eq!(reached, Some(if is_same { by } else { old }), "{first} then {second}");
+        bench.comes_to_rest();
+    }
+}
+
+#[test]
+fn r12_a_phone_that_sends_by_an_unregistered_connection_is_reached_by_that() {
+    let mut bench = Bench::new();
+    let (old, own, new) = (connection(1), connection(2), connection(3));
+    bench.registers(old, &flow(old, "a"));
+    let (mut caller, mut alice) = bench.talks(|_| ());
+    alice.at = own;
+    let sent = alice.asks(&mut bench, "UPDATE", None);
+    assert_eq!(told(&sent, own).map(Message::status), Some(200));
+    bench.registers(new, &flow(new, "a"));
+    let sent = caller.asks(&mut bench, "BYE", None);
+    assert_eq!(request(&sent, "BYE").map(|(to, _)| *to), Some(own));
+    bench.comes_to_rest();
+}
+
+#[test]
+fn r12_a_refresh_that_cannot_be_delivered_is_tried_again_until_the_session_ends() {
+    for returns in [true, false] {
+        let mut bench = Bench::new();
+        let (old, new) = (connection(1), connection(2));
+        bench.registers(old, &flow(old, "a"));
+        bench.talks(|ok| {
+            ok.set("Allow", "INVITE, ACK, BYE, CANCEL, UPDATE");
+            ok.set("Session-Expires", "90;refresher=uac");
+        });
+        bench.ends(old);
+        let sent = bench.passes(seconds(50));
+        assert_eq!(request(&sent, "UPDATE").map(|(to, _)| *to), Some(old));
+        if returns {
+            bench.registers(new, &flow(new, "a"));
+        }
+        let sent = bench.passes(seconds(39));
+        let refreshed = sent.iter().any(|(to, message)| *to == new && message.method() == "UPDATE");
+        assert_eq!((bench.calls(), refreshed), (1, returns));
+        // RFC 4028 §10: the session's own end, and nothing before it.
+        let sent = bench.passes(seconds(60));
+        assert_eq!((bench.calls(), request(&sent, "BYE").is_none()), (usize::from(returns), returns));
+    }
+}
+
+#[test]
+fn r12_an_agent_who_called_is_reached_by_the_next_connection_too() {
+    let mut bench = Bench::new();
+    let (old, new) = (connection(1), connection(2));
+    bench.registers(old, &flow(old, "a"));
+    let us = format!("sip:{FORWARD}@strowger");
+    let mut alice = Far {
+        at: old,
+        us: us.clone(),
+        from: "<sip:alice@strowger>;tag=alice".into(),
+        to: format!("<{us}>"),
+        call_id: "alice".into(),
+        cseq: 0,
+    };
+    let sent = alice.asks(&mut bench, "INVITE", Some(SDP));
+    let asked = told(&sent, old).expect("407");
+    bench.alice.challenge = asked.all("Proxy-Authenticate").last().map(str::to_owned);
+    alice.cseq += 1;
+    let invite = bench.alice.signed(alice.request("INVITE"), "INVITE", &us, "Proxy-Authorization");
+    let sent = bench.hears(old, &invite.with_sdp(Some(SDP)));
+    let (gateway, invite) = request(&sent, "INVITE").expect("our INVITE").clone();
+    let sent = bench.answers(&gateway, &invite, |ok| ok.set("Contact", "<sip:gateway@127.0.3.1:5060>"));
+    let ok = told(&sent, old).expect("our 200");
+    alice.to = ok.get("To").unwrap_or_default().to_owned();
+    alice.us = ok.contact().unwrap_or_default().to_owned();
+    alice.acknowledges(&mut bench);
+    bench.ends(old);
+    bench.registers(new, &flow(new, "a"));
+    let mut far = Far {
+        at: gateway,
+        us: invite.contact().unwrap_or_default().to_owned(),
+        from: format!("{};tag=alice", invite.get("To").unwrap_or_default()),
+        to: invite.get("From").unwrap_or_default().to_owned(),
+        call_id: invite.call_id().to_owned(),
+        cseq: 0,
+    };
+    let sent = far.asks(&mut bench, "BYE", None);
+    assert_eq!(request(&sent, "BYE").map(|(to, _)| *to), Some(new));
+    bench.comes_to_rest();
+}
