@@ -10,6 +10,7 @@ use super::challenged::Login;
 use super::names::CallIdText;
 use crate::call::leg::{Exit, Exits};
 use crate::engine::hosts::Hop;
+use crate::engine::trunks::Failure;
 use crate::routing::{Auth, Gateway, Trunk};
 use crate::sip::transaction;
 use crate::sip::wheel::Wheel;
@@ -20,14 +21,6 @@ use crate::time::Instant;
 pub struct AskKey {
     index: u32,
     nonce: u32,
-}
-
-/// What came of a request instead of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unheard {
-    /// Nothing in 64·T1 (Timer F).
-    TimedOut,
-    Undeliverable,
 }
 
 /// Why something is asked.
@@ -138,8 +131,8 @@ pub(super) struct Probe {
 pub(super) struct Round {
     /// Where the last request went.
     pub asked: Option<Hop>,
-    /// What had no answer in this round.
-    pub missed: SmallVec<[(Hop, Unheard); 2]>,
+    /// What failed in this round, and how.
+    pub missed: SmallVec<[(Hop, Failure); 2]>,
     /// When the next round is due.
     pub next: Instant,
 }

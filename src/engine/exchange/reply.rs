@@ -2,7 +2,6 @@
 
 use smallvec::SmallVec;
 
-use super::errand::Unheard;
 use super::invite::Attempt;
 use super::slot::{Acknowledgement, CalledSide, ForkSeen, Owner, Side, Stage};
 use super::story::What;
@@ -10,6 +9,7 @@ use super::{CallEvent, Effects, Exchange, Notice, SlotKey};
 use crate::call::event::{Answer, Contacts, Event, Fork, Gone, LegEvent, LegId, Redirect, Why};
 use crate::call::story::Way;
 use crate::call::{Call, caller, outcome};
+use crate::engine::trunks::Failure;
 use crate::number;
 use crate::sip::body::Body;
 use crate::sip::dialog::{Dialog, Ways};
@@ -456,10 +456,10 @@ impl Exchange {
     ) {
         match event {
             transaction::Event::TimedOut(id, Owner::Ask(key)) => {
-                self.ask_unheard(now, key, id, Unheard::TimedOut, out)
+                self.ask_unheard(now, key, id, Failure::NoAnswer, out)
             }
             transaction::Event::Undeliverable(id, Owner::Ask(key)) => {
-                self.ask_unheard(now, key, id, Unheard::Undeliverable, out)
+                self.ask_unheard(now, key, id, Failure::Unreachable, out)
             }
             transaction::Event::TimedOut(_, owner) => {
                 self.unanswered(now, owner, LegEvent::TimedOut, 408, out)
