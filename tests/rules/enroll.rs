@@ -247,6 +247,63 @@ fn r01_c_who_names_our_token_is_that_trunk_and_a_wrong_one_says_nothing() {
     assert_eq!(trunks, ["carrier", "itsp", "itsp"]);
 }
 
+/// Registered for so many seconds, and its first refresh is refused by both gateways: the carrier has it still.
+fn refresh_is_refused(granted: u32) -> Call {
+    let mut call = itsp();
+    call.after(seconds(2));
+    accepts(&mut call, FIRST, granted);
+    next(&mut call, FIRST);
+    answers(&mut call, FIRST, 503, |message| message);
+    answers(&mut call, SECOND, 503, |message| message.with("Retry-After", "1000"));
+    assert_eq!(call.world.said, ["itsp registered", "itsp not registered: 503 Service Unavailable"]);
+    call
+}
+
+/// RFC 3261 §10.2.2: a failed refresh ends nothing at the registrar.
+#[test]
+fn r01_c_a_registration_that_could_not_be_refreshed_is_ended_while_it_stands() {
+    let off = text("").replace("register = true", "register = false");
+    for (waits, ended) in [(1, true), (1_000, false)] {
+        let mut call = refresh_is_refused(600);
+        let before = last(&call, FIRST);
+        call.after(seconds(waits));
+        let count = registers(&call, FIRST).len();
+        call.world.publish(Some(&off));
+        call.settle();
+        let all = registers(&call, FIRST);
+        assert_eq!(all.len() > count, ended, "after {waits} s");
+        if ended {
+            let ending = last(&call, FIRST);
+            assert_eq!((ending.get("Expires"), ending.call_id()), (Some("0"), before.call_id()));
+            answers(&mut call, FIRST, 200, |message| message);
+        }
+        call.after(seconds(2_000));
+        assert_eq!(registers(&call, FIRST).len(), all.len());
+        call.comes_to_rest();
+    }
+}
+
+#[test]
+fn r01_c_a_registration_that_could_not_be_refreshed_is_left_behind_another_registrar() {
+    let third = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 5, 3)), 5060);
+    let mut call = refresh_is_refused(600);
+    call.world.publish(Some(&text("").replace(&FIRST.to_string(), &third.to_string())));
+    call.after(seconds(3));
+    assert_eq!(registers(&call, FIRST).len(), 2, "not before the other has it");
+    accepts(&mut call, third, 600);
+    assert_eq!(last(&call, FIRST).get("Expires"), Some("0"));
+}
+
+#[test]
+fn r01_c_a_reload_does_not_hurry_a_registration_that_could_not_be_refreshed() {
+    let mut call = refresh_is_refused(600);
+    let failed = call.world.now;
+    call.world.publish(Some(&text("max_calls = 9")));
+    assert_eq!(next(&mut call, FIRST).since(failed), seconds(1_000), "as the carrier asks");
+    accepts(&mut call, FIRST, 600);
+    assert_eq!(call.world.said[2..], ["itsp registered"]);
+}
+
 #[test]
 fn r01_c_a_trunk_that_goes_is_registered_no_more() {
     let mut call = itsp();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::ask::{Account, Question};
 use super::challenged::Answers;
-use super::errand::{AskKey, Enroll, Errand, GoesOn, Stage};
+use super::errand::{AskKey, Enroll, Errand, GoesOn, Grant, Stage};
 use super::switchboard::exits_of;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::outcome::tries_the_next_gateway;
@@ -57,19 +57,19 @@ impl Exchange {
         for (key, ask) in self.asks.iter_mut() {
             match &ask.errand {
                 Errand::Enroll(enroll) if enroll.stage != Stage::Leaving => {
-                    known.push((enroll.registered_at().is_none(), key));
+                    known.push((enroll.stands_at(now.mono).is_none(), key));
                 }
                 Errand::Enroll(_) | Errand::Gateway(_) | Errand::Round(_) | Errand::Phone(_) => {}
             }
         }
-        // Who is registered goes on before who is still trying to.
+        // Whom the carrier has goes on before who is still trying to be had.
         known.sort_by_key(|(tries, _)| *tries);
         for (_, key) in known {
             let Some(ask) = self.asks.get_mut(key) else { continue };
             let is_open = ask.open.is_some();
             let Errand::Enroll(enroll) = &mut ask.errand else { continue };
             let own = wanted.iter().position(|trunk| enroll.is_of(trunk));
-            match own.map_or(GoesOn::Elsewhere, |at| enroll.goes_on_as(&wanted[at], is_open)) {
+            match own.map_or(GoesOn::Elsewhere, |at| enroll.goes_on_as(&wanted[at], is_open, now.mono)) {
                 GoesOn::AsItIs => drop(own.map(|at| wanted.swap_remove(at))),
                 GoesOn::Anew => {
                     drop(own.map(|at| wanted.swap_remove(at)));
@@ -95,10 +95,10 @@ impl Exchange {
         let table = Arc::clone(&self.table);
         let Some(enroll) = self.enroll_of(key) else { return };
         let goes_on = table.trunks().iter().any(|trunk| trunk.register && enroll.is_of(trunk));
-        match (enroll.stage, enroll.registered_at()) {
-            (Stage::Replaced(_), Some(_)) if goes_on => {}
-            (_, Some(exit)) if goes_on => {
-                enroll.stage = Stage::Replaced(Some(exit));
+        match (enroll.stage, enroll.stands_at(now.mono)) {
+            (Stage::Replaced, Some(_)) if goes_on => {}
+            (_, Some(_)) if goes_on => {
+                enroll.stage = Stage::Replaced;
                 self.stop_waiting(key);
                 self.asks.arm(key, now.mono + FALLBACK);
             }
@@ -111,7 +111,7 @@ impl Exchange {
         let mut over = Vec::new();
         for (key, ask) in self.asks.iter_mut() {
             if let Errand::Enroll(enroll) = &ask.errand
-                && matches!(enroll.stage, Stage::Replaced(_))
+                && enroll.stage == Stage::Replaced
                 && *enroll.trunk.name == *name
             {
                 over.push(key);
@@ -165,10 +165,10 @@ impl Exchange {
             return self.enroll_failed(now, key, Failure::NoAnswer, None, out);
         }
         let Some(enroll) = self.enroll_of(key) else { return };
-        if matches!(enroll.stage, Stage::Replaced(_)) {
+        if enroll.stage == Stage::Replaced {
             return self.leave_carrier(now, key, out);
         }
-        let (trunk, before) = (Arc::clone(&enroll.trunk), enroll.registered_at());
+        let (trunk, before) = (Arc::clone(&enroll.trunk), enroll.stands_at(now.mono));
         let exits = exits_of(&*self.desk, &mut self.names, &trunk, now.mono);
         let Some(enroll) = self.enroll_of(key) else { return };
         // Of gateways of one priority it stays with the one that has it.
@@ -252,7 +252,7 @@ impl Exchange {
         };
         match (code, enroll.stage) {
             (200..=299, Stage::Leaving) => self.give_up_asking(key),
-            (200..=299, Stage::Trying | Stage::Registered(_) | Stage::Replaced(_)) => {
+            (200..=299, Stage::Trying | Stage::Registered | Stage::Replaced) => {
                 self.enrolled(now, key, response, out);
             }
             _ if again => self.enroll(now, key, out),
@@ -275,10 +275,11 @@ impl Exchange {
             return self.enroll_failed(now, key, Failure::Unlisted, None, out);
         };
         let Some(enroll) = self.enroll_of(key) else { return };
-        let was = std::mem::replace(&mut enroll.stage, Stage::Registered(exit));
+        let lasts = Duration::from_secs(granted.into());
+        let was = std::mem::replace(&mut enroll.stage, Stage::Registered);
+        enroll.granted = exit.map(|exit| Grant { exit, until: now.mono + lasts });
         enroll.failures = 0;
         let trunk = Arc::clone(&enroll.trunk.name);
-        let lasts = Duration::from_secs(granted.into());
         let until = Wall(now.wall.0 + u64::from(granted) * 1_000);
         self.desk.trunks().registration(&trunk, Registration::Registered(until), None, now.wall);
         if was == Stage::Trying {
@@ -336,7 +337,8 @@ impl Exchange {
         for (key, ask) in self.asks.iter_mut() {
             if let Errand::Enroll(enroll) = &ask.errand
                 && ask.open.is_none()
-                && let Some(exit) = enroll.registered_at()
+                && enroll.stage != Stage::Trying
+                && let Some(exit) = enroll.stands_at(now.mono)
                 && (exit.addr, exit.transport) == (Some(to.addr), to.transport)
             {
                 lost.push((key, enroll.left + PAUSE));
@@ -366,11 +368,12 @@ impl Exchange {
         self.asks.iter_mut().filter(|(_, ask)| is_leaving(&ask.errand)).count()
     }
 
-    /// With no time at all, at the gateway that has it (RFC 3261 §10.2.2). Where none has, nothing is left to say.
+    /// With no time at all, at the gateway that has it (RFC 3261 §10.2.2), were its last refresh refused or not. Where none
+    /// has, nothing is left to say.
     fn leave_carrier(&mut self, now: Now, key: AskKey, out: &mut Effects) {
         self.stop_waiting(key);
         let Some(enroll) = self.enroll_of(key) else { return };
-        let Some(exit) = enroll.registered_at() else { return self.give_up_asking(key) };
+        let Some(exit) = enroll.stands_at(now.mono) else { return self.give_up_asking(key) };
         enroll.stage = Stage::Leaving;
         enroll.login.begins();
         enroll.exits = crate::call::leg::Exits::new([exit]);
