@@ -161,6 +161,20 @@ struct GatewayState {
     /// A [`Failure`], and when it was; 0: none.
     failure: AtomicU32,
     failed: AtomicU64,
+/// By what a carrier's list shows that it has registered us, the surest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Listed {
+    /// Our Contact stands there with our token.
+    ByToken,
+    /// It stands there without.
+    ByAddress,
+    /// The only Contact is our user's, at an address that is not ours: what the carrier sends may go there, and names no
+    /// token.
+    Elsewhere,
+    /// It lists nobody, and says for how long.
+    Nowhere,
+}
+
     /// Of the last OPTIONS that was answered, in µs; 0: none was.
     round_trip: AtomicU32,
 }

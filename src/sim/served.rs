@@ -22,7 +22,7 @@ use crate::engine::help::Help;
 use crate::engine::hosts::{Hosts, Target};
 use crate::engine::precedence::Standing;
 use crate::engine::shard::guard;
-use crate::engine::trunks::Trunks;
+use crate::engine::trunks::{Listed, Trunks};
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
 use crate::sip::digest::Nonces;
@@ -231,7 +231,14 @@ impl Core for Shard {
                 Notice::Said(CallEvent::TrunkDown { trunk, gateway, why }) => {
                     self.said.push(format!("{trunk} {gateway} down: {why}"));
                 }
-                Notice::Said(CallEvent::Enrolled { trunk }) => self.said.push(format!("{trunk} registered")),
+                Notice::Said(CallEvent::Enrolled { trunk, listed }) => {
+                    let how = match listed {
+                        Listed::ByToken | Listed::ByAddress => "",
+                        Listed::Elsewhere => " at another address",
+                        Listed::Nowhere => " without a list",
+                    };
+                    self.said.push(format!("{trunk} registered{how}"));
+                }
                 Notice::Said(CallEvent::NotEnrolled { trunk, why }) => {
                     self.said.push(format!("{trunk} not registered: {why}"));
                 }

@@ -11,7 +11,7 @@ use super::errand::{AskKey, Enroll, Errand, GoesOn, Grant, Stage};
 use super::switchboard::exits_of;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::outcome::tries_the_next_gateway;
-use crate::engine::trunks::{Failure, Registration};
+use crate::engine::trunks::{Failure, Listed, Registration};
 use crate::routing::{Auth, Trunk};
 use crate::sip::dialog::Ways;
 use crate::sip::digest;
@@ -270,11 +270,12 @@ impl Exchange {
         let to = exit.and_then(|exit| self.settings.peer_at(exit.addr?, exit.transport));
         let host = to.map(|to| self.settings.host_of(&*self.desk, to)).unwrap_or_default();
         let ours = [b"sip:", &*user, b"@", &host].concat();
-        let granted = granted(response, &ours, &token, asked).map(|granted| granted.min(MOST_EXPIRES));
-        let Some(granted) = granted.filter(|granted| *granted > 0) else {
+        let granted = granted(response, &ours, &token, asked).filter(|(granted, _)| *granted > 0);
+        let Some((granted, listed)) = granted else {
             return self.enroll_failed(now, key, Failure::Unlisted, None, out);
         };
         let Some(enroll) = self.enroll_of(key) else { return };
+        let granted = granted.min(MOST_EXPIRES);
         let lasts = Duration::from_secs(granted.into());
         let was = std::mem::replace(&mut enroll.stage, Stage::Registered);
         enroll.granted = exit.map(|exit| Grant { exit, until: now.mono + lasts });
@@ -283,7 +284,7 @@ impl Exchange {
         let until = Wall(now.wall.0 + u64::from(granted) * 1_000);
         self.desk.trunks().registration(&trunk, Registration::Registered(until), None, now.wall);
         if was == Stage::Trying {
-            out.notices.push(Notice::Said(CallEvent::Enrolled { trunk: Arc::clone(&trunk) }));
+            out.notices.push(Notice::Said(CallEvent::Enrolled { trunk: Arc::clone(&trunk), listed }));
         }
         let latest = lasts * u32::try_from(LATEST).unwrap_or(1) / 1_000;
         let pause = match lasts < SHORT {
@@ -397,20 +398,32 @@ fn user_part(auth: &Auth) -> Vec<u8> {
 }
 
 /// How long the carrier has us, in seconds: the `expires` of our Contact, else the Expires, else what was `asked`
-/// (RFC 3261 §10.2.4). It may list other Contacts of the account. `None`: it does not list ours, by its token, or where
-/// the carrier has taken that off by its address.
-fn granted(response: &Message<'_>, ours: &[u8], token: &[u8], asked: u32) -> Option<u32> {
+/// (RFC 3261 §10.2.4); and how it lists us. `None`: it does not.
+///
+/// A 200 lists every binding of the account, so there may be others beside ours (§10.3 step 8). Ours is the one with our
+/// token, or where the carrier has taken that off, with our address. Where a carrier, or a box on the way, writes the
+/// address that it sees instead, an only Contact with our user and nobody's token is ours. One that lists nothing has us
+/// for as long as its Expires says; without that, nothing says that it has.
+fn granted(response: &Message<'_>, ours: &[u8], token: &[u8], asked: u32) -> Option<(u32, Listed)> {
     let ours = Uri::parse(ours).ok()?;
     let at = |uri: &Uri<'_>| uri.port.unwrap_or(SIP_PORT);
-    let is_ours = |uri: &Uri<'_>| match uri.param("line") {
-        Some(line) => line == token,
-        None => uri.user == ours.user && uri.host.eq_ignore_ascii_case(ours.host) && at(uri) == at(&ours),
+    let is_there = |uri: &Uri<'_>| uri.host.eq_ignore_ascii_case(ours.host) && at(uri) == at(&ours);
+    let how = |uri: &Uri<'_>| match uri.param("line") {
+        Some(line) => (line == token).then_some(Listed::ByToken),
+    let expires = response.number(Name::Expires);
+    let mut listed = response.list(Name::Contact).peekable();
+    if listed.peek().is_none() {
+        return Some((expires?, Listed::Nowhere));
+    }
+        None if uri.user != ours.user => None,
+        None => Some(if is_there(uri) { Listed::ByAddress } else { Listed::Elsewhere }),
     };
-    let contacts = response.list(Name::Contact).filter_map(|value| Address::parse(value).ok());
-    let ours = contacts
-        .filter(|address| is_ours(&address.uri))
-        .min_by_key(|address| address.uri.param("line").is_none())?;
-    let own = ours.param("expires").and_then(chars::number);
+    let contacts: Vec<Option<Address<'_>>> = listed.map(|value| Address::parse(value).ok()).collect();
+    let alone = contacts.len() == 1;
+    let known = contacts.into_iter().flatten().filter_map(|address| Some((how(&address.uri)?, address)));
+    let (how, contact) =
+        known.filter(|(how, _)| *how != Listed::Elsewhere || alone).min_by_key(|(how, _)| *how)?;
+    let own = contact.param("expires").and_then(chars::number);
     let own = own.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
-    Some(own.or_else(|| response.number(Name::Expires)).unwrap_or(asked))
+    Some((own.or(expires).unwrap_or(asked), how))
 }

@@ -67,7 +67,7 @@ use crate::time::{Instant, Now};
 
 use crate::engine::help::Help;
 use crate::engine::hosts::Hosts;
-use crate::engine::trunks::{Failure, Trunks};
+use crate::engine::trunks::{Failure, Listed, Trunks};
 
 use admission::Admission;
 use binding::Directory;
@@ -244,9 +244,10 @@ pub enum CallEvent {
         gateway: u8,
         why: Failure,
     },
-    /// We are registered at a carrier.
+    /// We are registered at a carrier; told once until we are not.
     Enrolled {
         trunk: Arc<str>,
+        listed: Listed,
     },
     /// We are not, or no more; told once until we are.
     NotEnrolled {
@@ -482,7 +483,7 @@ impl Exchange {
                 for gone in to.flow.map(|flow| self.desk.directory().lose(flow)).unwrap_or_default() {
                     out.notices.push(Notice::Said(CallEvent::Unregistered { agent: gone.agent }));
                 }
-                self.transactions.undeliverable(now.mono, to, &mut out.out);
+                self.transactions.undeliverable(now.mono, to, why, &mut out.out);
                 self.enrolments_lose(now, to);
             }
             Input::Backlog { age, lost } => self.admission.observe(now.mono, age, lost),
