@@ -305,7 +305,11 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let fails_over = match why {
-            Failure::NoAnswer | Failure::Unreachable | Failure::NotFound | Failure::NoListener => true,
+            Failure::NoAnswer
+            | Failure::Unreachable
+            | Failure::Insecure(_)
+            | Failure::NotFound
+            | Failure::NoListener => true,
             // The last two are of calls alone.
             Failure::Unlisted | Failure::CallUnanswered | Failure::CallRefused(_) => false,
             Failure::Refused(code) => tries_the_next_gateway(code),
@@ -406,15 +410,15 @@ fn user_part(auth: &Auth) -> Vec<u8> {
 /// for as long as its Expires says; without that, nothing says that it has.
 fn granted(response: &Message<'_>, ours: &[u8], token: &[u8], asked: u32) -> Option<(u32, Listed)> {
     let ours = Uri::parse(ours).ok()?;
-    let at = |uri: &Uri<'_>| uri.port.unwrap_or(SIP_PORT);
-    let is_there = |uri: &Uri<'_>| uri.host.eq_ignore_ascii_case(ours.host) && at(uri) == at(&ours);
-    let how = |uri: &Uri<'_>| match uri.param("line") {
-        Some(line) => (line == token).then_some(Listed::ByToken),
     let expires = response.number(Name::Expires);
     let mut listed = response.list(Name::Contact).peekable();
     if listed.peek().is_none() {
         return Some((expires?, Listed::Nowhere));
     }
+    let at = |uri: &Uri<'_>| uri.port.unwrap_or(SIP_PORT);
+    let is_there = |uri: &Uri<'_>| uri.host.eq_ignore_ascii_case(ours.host) && at(uri) == at(&ours);
+    let how = |uri: &Uri<'_>| match uri.param("line") {
+        Some(line) => (line == token).then_some(Listed::ByToken),
         None if uri.user != ours.user => None,
         None => Some(if is_there(uri) { Listed::ByAddress } else { Listed::Elsewhere }),
     };

@@ -24,8 +24,6 @@ use crate::time::{Instant, Now};
 const MISSES: u8 = 2;
 /// The only final answer that says of a server that it does not live (R14).
 const OVERLOADED: u16 = 503;
-/// What is told of a round in which addresses failed each in its own way: the first of these.
-const TELLING: [Failure; 3] = [Failure::Refused(OVERLOADED), Failure::NoAnswer, Failure::Unreachable];
 /// The first OPTIONS after the start go out within this, or within the interval where that is shorter: a thousand
 /// gateways are asked one after another, and for all that it is known soon which of them live.
 const FIRST_WITHIN: Duration = Duration::from_secs(30);
@@ -196,9 +194,9 @@ impl Exchange {
     fn round_missed(&mut self, now: Now, key: AskKey, out: &mut Effects) {
         let Some(probe) = self.probe_of(key) else { return };
         let (trunk, at, next) = (Arc::clone(&probe.trunk), probe.at, probe.round.next);
-        let had = |why: Failure| probe.round.missed.iter().any(|(_, one)| *one == why);
-        let why = TELLING.into_iter().find(|why| had(*why)).unwrap_or(Failure::Unreachable);
-        if !had(Failure::NoAnswer) {
+        let missed = || probe.round.missed.iter().map(|(_, why)| *why);
+        let why = missed().min_by_key(|why| says_less(*why)).unwrap_or(Failure::Unreachable);
+        if missed().all(|why| why != Failure::NoAnswer) {
             self.asks.arm(key, next);
             return self.mark(now, &trunk, at, Sign::Failed(why), out);
         }
@@ -291,11 +289,18 @@ impl Exchange {
     }
 
     /// A call's INVITE could not be delivered.
-    pub(super) fn gateway_unreachable(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+    pub(super) fn gateway_unreachable(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        why: Failure,
+        out: &mut Effects,
+    ) {
         if let Some(called) = self.leg_at(key, leg) {
-            self.call_failed(now, called, Failure::Unreachable);
+            self.call_failed(now, called, why);
         }
-        self.gateway_seen(now, key, leg, Sign::Failed(Failure::Unreachable), out);
+        self.gateway_seen(now, key, leg, Sign::Failed(why), out);
     }
 
     fn gateway_seen(&mut self, now: Now, key: SlotKey, leg: LegId, sign: Sign, out: &mut Effects) {
@@ -339,6 +344,21 @@ impl Exchange {
                 Sign::Failed(why) => CallEvent::TrunkDown { trunk, gateway, why },
             }));
         }
+    }
+}
+
+/// Of a round in which addresses failed each in its own way the one that says most is told: the lowest.
+const fn says_less(why: Failure) -> u8 {
+    match why {
+        Failure::Refused(_) => 0,
+        Failure::Insecure(_) => 1,
+        Failure::NoAnswer => 2,
+        Failure::Unreachable
+        | Failure::Unlisted
+        | Failure::NotFound
+        | Failure::NoListener
+        | Failure::CallUnanswered
+        | Failure::CallRefused(_) => 3,
     }
 }
 

@@ -60,7 +60,7 @@ use crate::call::event::{Action, Event, LegId, Timer};
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Origin, Table, Trunk, Urgency};
 use crate::sip::digest::Nonces;
-use crate::sip::peer::{ListenerId, Peer, Transport};
+use crate::sip::peer::{ListenerId, Peer, Transport, Undelivered};
 use crate::sip::transaction::{self, Outbox, Transactions};
 use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
@@ -118,7 +118,7 @@ pub enum Input<'a> {
     /// A whole message. `age`: how long it lay in our queues before this turn.
     Received { from: Peer, bytes: &'a [u8], age: Duration },
     /// The socket refused it, or the stream is dead or could not be opened (RFC 3261 §18.4).
-    Undeliverable { to: Peer },
+    Undeliverable { to: Peer, why: Undelivered },
     /// What waits in our queues as this turn begins: how long the first of it has lain (zero: nothing waits), and
     /// how many datagrams the kernel dropped since the last turn.
     Backlog { age: Duration, lost: u64 },
@@ -479,7 +479,7 @@ impl Exchange {
         self.transactions.set_owners(ended, self.bounds.dialogs.saturating_sub(self.calls));
         match input {
             Input::Received { from, bytes, age } => self.received(now, from, bytes, age, out),
-            Input::Undeliverable { to } => {
+            Input::Undeliverable { to, why } => {
                 for gone in to.flow.map(|flow| self.desk.directory().lose(flow)).unwrap_or_default() {
                     out.notices.push(Notice::Said(CallEvent::Unregistered { agent: gone.agent }));
                 }
