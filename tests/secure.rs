@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
-use certs::{Ca, Client, accept, dial, phone};
+use certs::{Ca, Client, Issued, accept, dial, phone};
 use common::wait_until;
 use nix::sys::signal::Signal;
 use process::{Place, Serving};
@@ -204,6 +204,45 @@ fn r14_a_gateway_that_shows_anothers_certificate_is_left_for_the_next() {
     let _broken = impostor.join().unwrap();
     wait_until(|| edge.place.log().contains("its certificate is another's"));
     assert!(!edge.place.log().contains(&at_wrong.to_string()), "no whole address: {}", edge.place.log());
+}
+
+/// A gateway that shows this certificate to the first who come, whatever they make of it.
+fn shows(gateway: TcpListener, shown: &Issued) {
+    let server = shown.server();
+    std::thread::spawn(move || {
+        for _ in 0..8 {
+            drop(accept(&gateway, &server).map(|mut stream| stream.read(&mut [0])));
+        }
+    });
+}
+
+#[test]
+fn r14_why_no_tls_connection_comes_about_is_told_with_the_trunk() {
+    let other = "no TLS connection: its certificate is another's";
+    for (keys, calls_it, field) in [
+        ("options_interval = 0", true, "gateways"),
+        ("options_interval = 1", false, "gateways"),
+        (
+            "options_interval = 0\nregister = true\nauth = { username = \"house\", password = \"sesame\" }",
+            false,
+            "registration",
+        ),
+    ] {
+        let listens = TcpListener::bind("127.0.0.1:0").unwrap();
+        let edge = Edge::new(&format!("{{ uri = \"sips:{}\" }}", listens.local_addr().unwrap()));
+        edge.place.changes("config/routing/all.toml", |text| text.replace("options_interval = 0", keys));
+        shows(listens, &edge.ca.issue(&["sbc.other.test"]));
+        let node = edge.serve();
+        let _carrier = calls_it.then(|| calls(&edge, &node, "call"));
+        let trunks = || -> serde_json::Value {
+            let (code, out, err) = edge.place.strowger(&["trunks", "--json"]);
+            assert_eq!(code, 0, "{err}");
+            serde_json::from_str(&out).unwrap()
+        };
+        wait_until(|| trunks().to_string().contains(other));
+        let told = trunks();
+        assert!(told["items"][0][field].to_string().contains(other), "{field} of {told}");
+    }
 }
 
 /// A call to the number, which goes out to the gateway.

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::exchange::Effects;
 use crate::media::plane::{Heard, Key};
-use crate::sip::peer::Peer;
+use crate::sip::peer::{Peer, Undelivered};
 use crate::time::{Instant, Now};
 use crate::transport::shed;
 
@@ -38,9 +38,9 @@ pub enum Parcel {
     Message { from: Peer, arrived: Instant, bytes: Box<[u8]> },
     /// A message that goes out over a connection of this shard.
     Send { to: Peer, bytes: Box<[u8]> },
-    /// ICMP told another shard's socket that this address cannot be reached: of the sockets that share an
-    /// address, the kernel tells any one.
-    Unreachable { to: Peer },
+    /// Another shard knows that nothing reaches this address: its connection is gone, or ICMP told its socket; of the
+    /// sockets that share an address, the kernel tells any one.
+    Unreachable { to: Peer, why: Undelivered },
     /// A thread that carries audio tells of a call's.
     Audio { of: Key, heard: Heard },
 }
@@ -144,8 +144,8 @@ impl<C> Slot<C> {
     }
 
     /// Hands on the news that an address cannot be reached.
-    pub fn unreachable(&self, to: Peer) -> Result<(), Full> {
-        let parcel = Parcel::Unreachable { to };
+    pub fn unreachable(&self, to: Peer, why: Undelivered) -> Result<(), Full> {
+        let parcel = Parcel::Unreachable { to, why };
         self.reserve(parcel.len())?;
         self.put(parcel)
     }

@@ -20,7 +20,7 @@ use super::inbox::{Full, Inbox, Order, Parcel, Slot};
 use super::precedence::{self, Standing};
 use super::rate::{Line, Rate};
 use super::tally::{Dir, Queue, Tally};
-use crate::sip::peer::{ListenerId, Peer, Transport};
+use crate::sip::peer::{ListenerId, Peer, Transport, Undelivered};
 use crate::sip::transaction::Outgoing;
 use crate::time::{Instant, Now};
 use crate::transport::Event;
@@ -129,7 +129,7 @@ pub struct Shard<C: Core, O> {
     inbox: Inbox<C>,
     notices: Box<dyn Notices<C::Notice>>,
     /// Told to the core at the next turn.
-    undelivered: Vec<Peer>,
+    undelivered: Vec<(Peer, Undelivered)>,
     refused: Vec<SocketAddr>,
     /// How long the inbox's parcels had waited when the last turn left some there.
     inbox_age: Duration,
@@ -198,8 +198,8 @@ impl<C: Core, O: Owners> Shard<C, O> {
         let mut more = self.receive(reading);
         more |= self.take_events(reading);
         let inbox = self.open_inbox(reading);
-        for to in std::mem::take(&mut self.undelivered) {
-            self.mind.handle(now, Input::Undeliverable { to });
+        for (to, why) in std::mem::take(&mut self.undelivered) {
+            self.mind.handle(now, Input::Undeliverable { to, why });
         }
         if self.mind.core.next_deadline().is_some_and(|at| at <= now.mono) {
             self.mind.handle(now, Input::Due);
@@ -261,10 +261,10 @@ impl<C: Core, O: Owners> Shard<C, O> {
                     newest = reading.now.mono.since(self.clock.at(read));
                     self.mind.receive(reading, from, &bytes, newest);
                 }
-                Some(Event::Ended { peer, lost }) => {
-                    self.tell_undelivered(peer);
+                Some(Event::Ended { peer, lost, why }) => {
+                    self.tell_undelivered(peer, why);
                     if lost {
-                        self.tell_undelivered(Peer { flow: None, ..peer });
+                        self.tell_undelivered(Peer { flow: None, ..peer }, why);
                     }
                 }
                 Some(Event::PortError(port)) => self.read_errors(port),
@@ -282,16 +282,17 @@ impl<C: Core, O: Owners> Shard<C, O> {
         let Some((listener, port)) = self.ports.get_mut(port) else { return };
         port.read_errors(&mut self.refused);
         for addr in self.refused.drain(..) {
-            self.mind.tell_others(udp_peer(addr, *listener));
-            self.undelivered.push(udp_peer(addr, *listener));
+            let news = (udp_peer(addr, *listener), Undelivered::Unreachable);
+            self.mind.tell_others(news);
+            self.undelivered.push(news);
         }
     }
 
     /// A connection is gone, or a message for it could not be handed over: the call that it mattered to may be
     /// another shard's (RFC 3261 §18.4).
-    fn tell_undelivered(&mut self, to: Peer) {
-        self.mind.tell_others(to);
-        self.undelivered.push(to);
+    fn tell_undelivered(&mut self, to: Peer, why: Undelivered) {
+        self.mind.tell_others((to, why));
+        self.undelivered.push((to, why));
     }
 
     /// Parcels of other shards and questions of operators.
@@ -308,10 +309,10 @@ impl<C: Core, O: Owners> Shard<C, O> {
                 Some(Parcel::Message { from, arrived, bytes }) => passed.push((from, arrived, bytes)),
                 Some(Parcel::Send { to, bytes }) => {
                     if self.streams.send(&to, &bytes, Opening::default()).is_err() {
-                        self.tell_undelivered(to);
+                        self.tell_undelivered(to, Undelivered::Unreachable);
                     }
                 }
-                Some(Parcel::Unreachable { to }) => self.undelivered.push(to),
+                Some(Parcel::Unreachable { to, why }) => self.undelivered.push((to, why)),
                 Some(Parcel::Audio { of, heard }) => self.mind.handle(now, Input::Audio { of, heard }),
                 None => break,
             }
@@ -362,13 +363,14 @@ impl<C: Core, O: Owners> Shard<C, O> {
                 }
             };
             if !gone {
-                self.undelivered.push(to);
+                self.undelivered.push((to, Undelivered::Unreachable));
             }
         }
         for (listener, port) in &mut self.ports {
             let listener = *listener;
             port.flush(&wire, &mut self.refused);
-            self.undelivered.extend(self.refused.drain(..).map(|addr| udp_peer(addr, listener)));
+            let news = |addr| (udp_peer(addr, listener), Undelivered::Unreachable);
+            self.undelivered.extend(self.refused.drain(..).map(news));
         }
         for place in 0..self.ports.len() {
             if self.ports[place].1.was_refused() {
@@ -566,9 +568,9 @@ impl<C: Core, O: Owners> Mind<C, O> {
     }
 
     /// Tells every other shard that a far end was not reached.
-    fn tell_others(&mut self, to: Peer) {
+    fn tell_others(&mut self, (to, why): (Peer, Undelivered)) {
         for (index, slot) in self.slots.iter().enumerate() {
-            if index != self.index && slot.unreachable(to).is_err() {
+            if index != self.index && slot.unreachable(to, why).is_err() {
                 self.tally.full(Queue::Inbox, 1);
             }
         }

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use super::streamless::Streamless;
 use crate::routing::{Gateway, Table, Text, Trunk};
 use crate::sip::build;
-use crate::sip::peer::Transport;
+use crate::sip::peer::{Insecure, Transport, Undelivered};
 use crate::time::Wall;
 
 /// What went wrong with a gateway, or with our registration there.
@@ -21,6 +21,8 @@ pub enum Failure {
     NoAnswer,
     /// The transport could not deliver: nobody listens there, or no connection could be opened.
     Unreachable,
+    /// No TLS connection came about: its certificate, ours, or the way in which it uses TLS.
+    Insecure(Insecure),
     /// It took our REGISTER, and does not list our Contact.
     Unlisted,
     /// DNS knows no address of its host, or none was heard of yet.
@@ -44,11 +46,14 @@ impl Failure {
     const CALL_UNANSWERED: u32 = 6;
     /// Beside the status of a [`Failure::CallRefused`].
     const OF_A_CALL: u32 = 1 << 16;
+    /// Beside the place in [`Insecure::ALL`] of a [`Failure::Insecure`].
+    const OF_TLS: u32 = 1 << 17;
 
     const fn to_bits(self) -> u32 {
         match self {
             Failure::NoAnswer => Failure::NO_ANSWER,
             Failure::Unreachable => Failure::UNREACHABLE,
+            Failure::Insecure(why) => Failure::OF_TLS | why as u32,
             Failure::Unlisted => Failure::UNLISTED,
             Failure::NotFound => Failure::NOT_FOUND,
             Failure::NoListener => Failure::NO_LISTENER,
@@ -67,6 +72,10 @@ impl Failure {
             Failure::NOT_FOUND => Some(Failure::NotFound),
             Failure::NO_LISTENER => Some(Failure::NoListener),
             Failure::CALL_UNANSWERED => Some(Failure::CallUnanswered),
+            bits if bits & Failure::OF_TLS != 0 => {
+                let place = usize::try_from(bits & !Failure::OF_TLS).ok()?;
+                Some(Failure::Insecure(*Insecure::ALL.get(place)?))
+            }
             bits => {
                 let code = u16::try_from(bits & !Failure::OF_A_CALL).unwrap_or(0);
                 let of_a_call = bits & Failure::OF_A_CALL != 0;
@@ -81,12 +90,22 @@ impl fmt::Display for Failure {
         match self {
             Failure::NoAnswer => f.write_str("no answer to OPTIONS"),
             Failure::Unreachable => f.write_str("it cannot be reached"),
+            Failure::Insecure(why) => write!(f, "no TLS connection: {why}"),
             Failure::Unlisted => f.write_str("the carrier does not list us"),
             Failure::NotFound => f.write_str("its host is not found"),
             Failure::NoListener => f.write_str("nothing here listens so"),
             Failure::Refused(code) => write!(f, "{code} {}", build::phrase(*code)),
             Failure::CallUnanswered => f.write_str("no answer to a call"),
             Failure::CallRefused(code) => write!(f, "{code} {} to a call", build::phrase(*code)),
+        }
+    }
+}
+
+impl From<Undelivered> for Failure {
+    fn from(why: Undelivered) -> Failure {
+        match why {
+            Undelivered::Unreachable => Failure::Unreachable,
+            Undelivered::Insecure(why) => Failure::Insecure(why),
         }
     }
 }
@@ -142,6 +161,20 @@ pub enum Registration {
     Trying,
     /// Until then.
     Registered(Wall),
+}
+
+/// By what a carrier's list shows that it has registered us, the surest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Listed {
+    /// Our Contact stands there with our token.
+    ByToken,
+    /// It stands there without.
+    ByAddress,
+    /// The only Contact is our user's, at an address that is not ours: what the carrier sends may go there, and names no
+    /// token.
+    Elsewhere,
+    /// It lists nobody, and says for how long.
+    Nowhere,
 }
 
 /// The same as operators see it.
@@ -414,6 +447,23 @@ mod tests {
         let (failure, at) = seen.failure.unwrap();
         assert_eq!((failure.to_string().as_str(), at), ("503 Service Unavailable", Wall(3)));
         assert_eq!(seen.round_trip, Some(Duration::from_millis(7)));
+    }
+
+    #[test]
+    fn every_failure_comes_back_from_its_bits() {
+        let plain = [
+            Failure::NoAnswer,
+            Failure::Unreachable,
+            Failure::Unlisted,
+            Failure::NotFound,
+            Failure::NoListener,
+            Failure::CallUnanswered,
+            Failure::Refused(699),
+            Failure::CallRefused(699),
+        ];
+        for failure in plain.into_iter().chain(Insecure::ALL.map(Failure::Insecure)) {
+            assert_eq!(Failure::of_bits(failure.to_bits()), Some(failure));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::engine::exchange::binding::Gone;
 use crate::engine::exchange::{CallEvent, Notice};
 use crate::engine::rate::{Line, Rate};
 use crate::engine::shard::Notices;
+use crate::engine::trunks::Listed;
 use crate::sip::shown::Word;
 use crate::store::Recorder;
 use crate::time::Instant;
@@ -171,9 +172,19 @@ impl Teller {
             CallEvent::TrunkDown { trunk, gateway, why } => {
                 tracing::warn!(trunk = &*trunk, gateway, %why, "a gateway is down, and tried last");
             }
-            CallEvent::Enrolled { trunk } => {
-                tracing::info!(trunk = &*trunk, "registered at the carrier");
-            }
+            CallEvent::Enrolled { trunk, listed } => match listed {
+                Listed::ByToken | Listed::ByAddress => {
+                    tracing::info!(trunk = &*trunk, "registered at the carrier");
+                }
+                Listed::Elsewhere => tracing::warn!(
+                    trunk = &*trunk,
+                    "registered at the carrier, which lists another address than ours"
+                ),
+                Listed::Nowhere => tracing::warn!(
+                    trunk = &*trunk,
+                    "registered at the carrier, which lists no Contact: its Expires is taken for ours"
+                ),
+            },
             CallEvent::NotEnrolled { trunk, why } => {
                 tracing::warn!(trunk = &*trunk, %why, "not registered at the carrier; it is tried on");
             }

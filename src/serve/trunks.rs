@@ -77,6 +77,7 @@ fn registration(trunk: &Trunk, state: Option<&TrunkState>, now: Wall) -> Registr
     let words = |why| match why {
         Failure::NoAnswer => "no answer to REGISTER".to_owned(),
         Failure::Unreachable
+        | Failure::Insecure(_)
         | Failure::Unlisted
         | Failure::NotFound
         | Failure::NoListener

@@ -25,7 +25,7 @@ use crate::engine::help::Help;
 use crate::engine::hosts::{Hosts, Target};
 use crate::engine::precedence::Standing;
 use crate::engine::shard::guard;
-use crate::engine::trunks::Trunks;
+use crate::engine::trunks::{Listed, Trunks};
 use crate::media::prompt::Prompt;
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Table, Trunk};
@@ -81,7 +81,8 @@ pub fn faulty_at_arrival(at: u32) -> Rc<dyn Maker> {
     Rc::new(Served::new(Bounds::default(), Some(Fault::Arrival(at))))
 }
 
-/// The same, where DNS knows the hosts of fixed phones.
+/// The same, where DNS knows the hosts of fixed phones and of gateways: the addresses of one in the order in which they
+/// are tried.
 pub fn served_with_names(names: &'static [(&'static str, SocketAddr)]) -> Rc<dyn Maker> {
     Rc::new(Served { names, ..Served::new(Bounds::default(), None) })
 }
@@ -115,11 +116,14 @@ impl Served {
     }
 
     fn look_up(&self, table: &Table, hosts: &Hosts) {
-        for host in table.agents().iter().filter_map(|agent| agent.contact.as_ref()?.host.as_ref()) {
+        let phones = table.agents().iter().filter_map(|agent| agent.contact.as_ref()?.host.as_ref());
+        let gateways = table.trunks().iter().flat_map(|trunk| &trunk.gateways);
+        for host in phones.chain(gateways.filter_map(|gateway| gateway.host.as_ref())) {
             let found = self.names.iter().filter(|(name, _)| *name == &*host.name);
             let found: Vec<Target> = found
-                .map(|(_, addr)| Target {
-                    rank: 0,
+                .zip(0..)
+                .map(|((_, addr), rank)| Target {
+                    rank,
                     server: 0,
                     weight: 0,
                     addr: *addr,
@@ -295,7 +299,14 @@ impl Core for Shard {
                 Notice::Said(CallEvent::TrunkDown { trunk, gateway, why }) => {
                     self.said.push(format!("{trunk} {gateway} down: {why}"));
                 }
-                Notice::Said(CallEvent::Enrolled { trunk }) => self.said.push(format!("{trunk} registered")),
+                Notice::Said(CallEvent::Enrolled { trunk, listed }) => {
+                    let how = match listed {
+                        Listed::ByToken | Listed::ByAddress => "",
+                        Listed::Elsewhere => " at another address",
+                        Listed::Nowhere => " without a list",
+                    };
+                    self.said.push(format!("{trunk} registered{how}"));
+                }
                 Notice::Said(CallEvent::NotEnrolled { trunk, why }) => {
                     self.said.push(format!("{trunk} not registered: {why}"));
                 }

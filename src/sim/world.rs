@@ -25,7 +25,7 @@ use super::trace::{Crossing, Trace, label};
 use super::wire::{Way, Wire};
 use crate::engine::exchange::{Effects, Input};
 use crate::engine::precedence;
-use crate::sip::peer::{ListenerId, Peer, Transport};
+use crate::sip::peer::{ListenerId, Peer, Transport, Undelivered};
 use crate::time::{Instant, Now, Wall};
 use crate::transport::shed::Share;
 
@@ -506,7 +506,7 @@ impl World {
             }
             Event::Refused(to) => {
                 for shard in 0..self.cores.len() {
-                    self.feed(shard, Input::Undeliverable { to });
+                    self.feed(shard, Input::Undeliverable { to, why: Undelivered::Unreachable });
                 }
             }
             Event::Happens(what) => self.happens(what),

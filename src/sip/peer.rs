@@ -67,6 +67,77 @@ impl ListenerId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NameId(pub NonZeroU16);
 
+/// Why nothing reaches a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// Nobody listens there, no connection could be opened, or the one that there was has ended.
+    Unreachable,
+    /// No TLS connection comes about, or lasts.
+    Insecure(Insecure),
+}
+
+/// Why a connection is not secure, as an operator reads it. Never holds what the far end sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Insecure {
+    #[error("its certificate is another's: it does not bear the name or address that we connect to")]
+    Anothers,
+    #[error("its certificate has expired")]
+    Expired,
+    #[error("its certificate is not valid yet")]
+    NotValidYet,
+    #[error("its certificate is signed by nobody whom we trust")]
+    Untrusted,
+    #[error("its certificate is made for another purpose")]
+    Purpose,
+    #[error("its certificate cannot be used")]
+    Unusable,
+    #[error("it wants a certificate, and ours does not suit it")]
+    OursUnsuited,
+    #[error("it says that our certificate has expired")]
+    OursExpired,
+    #[error("it does not accept our certificate")]
+    OursRefused,
+    #[error("it has no version or cipher of ours")]
+    NoCipher,
+    #[error("it broke the handshake off")]
+    BrokenOff,
+    #[error("it shows no certificate, and client_ca asks for one")]
+    ShowsNone,
+    #[error("it does not speak TLS")]
+    NotTls,
+    #[error("it does not keep to TLS")]
+    Unruly,
+    #[error("it closed the connection")]
+    Closed,
+    #[error("the handshake was not over in time")]
+    Late,
+    #[error("there is no certificate, or no name to ask for")]
+    Unprepared,
+}
+
+impl Insecure {
+    /// Each once, in the order in which they are written.
+    pub const ALL: [Insecure; 17] = [
+        Insecure::Anothers,
+        Insecure::Expired,
+        Insecure::NotValidYet,
+        Insecure::Untrusted,
+        Insecure::Purpose,
+        Insecure::Unusable,
+        Insecure::OursUnsuited,
+        Insecure::OursExpired,
+        Insecure::OursRefused,
+        Insecure::NoCipher,
+        Insecure::BrokenOff,
+        Insecure::ShowsNone,
+        Insecure::NotTls,
+        Insecure::Unruly,
+        Insecure::Closed,
+        Insecure::Late,
+        Insecure::Unprepared,
+    ];
+}
+
 /// The far end of one hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {

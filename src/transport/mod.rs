@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::sip::peer::Peer;
+use crate::sip::peer::{Peer, Undelivered};
 
 pub mod accept;
 mod address;
@@ -30,7 +30,7 @@ pub enum Event {
     ///
     /// `peer.flow` is the dead connection. `lost`: messages that were sent to the address alone (no flow), went
     /// over this connection within the last [`streams::UNANSWERED`], and may not have arrived.
-    Ended { peer: Peer, lost: bool },
+    Ended { peer: Peer, lost: bool, why: Undelivered },
     /// The error queue of this UDP port (by its place in the shard) has something to read.
     PortError(usize),
 }

@@ -22,7 +22,7 @@ use super::guests::{Guests, NoRoom};
 use super::pipe::{Pipe, Session, Step, Took, Wrote};
 use super::tls::Tls;
 use super::{Event, guests};
-use crate::sip::peer::{FlowId, ListenerId, NameId, Peer, Transport};
+use crate::sip::peer::{FlowId, Insecure, ListenerId, NameId, Peer, Transport, Undelivered};
 use crate::sip::shown::Sentence;
 
 /// A message that went to an address without a flow may still be unanswered this long afterwards: Timer B and F,
@@ -114,6 +114,19 @@ impl End {
             End::Broken(error) => error.kind() == io::ErrorKind::Other,
             End::FarEnd | End::HalfSent | End::Idle | End::Overflow | End::Unopened | End::Unframed(_) => {
                 false
+            }
+        }
+    }
+
+    /// What it says to whom a message did not reach.
+    fn undelivered(&self) -> Undelivered {
+        match self {
+            End::Insecure(error) | End::Broken(error) => {
+                let why = error.get_ref().and_then(|inner| inner.downcast_ref::<Insecure>());
+                why.map_or(Undelivered::Unreachable, |why| Undelivered::Insecure(*why))
+            }
+            End::FarEnd | End::HalfSent | End::Idle | End::Overflow | End::Unopened | End::Unframed(_) => {
+                Undelivered::Unreachable
             }
         }
     }
@@ -406,10 +419,10 @@ impl Streams {
             Some(tls) => {
                 let session = Session::new(stream, tls);
                 let shaken = tokio::time::timeout_at(deadline, self.shake(&session)).await;
-                let late = |_| Err(io::Error::other("the handshake was not over in time"));
+                let late = |_| Err(io::Error::other(Insecure::Late));
                 shaken.unwrap_or_else(late).map(|()| Pipe::Tls(Box::new(session)))
             }
-            None => Err(io::Error::other("there is no certificate, or no name to ask for")),
+            None => Err(io::Error::other(Insecure::Unprepared)),
         };
         let knocked = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
         shaken.map_err(|error| match opened {
@@ -432,7 +445,7 @@ impl Streams {
                             return error;
                         }
                         let kind = if silent { kind } else { io::ErrorKind::Other };
-                        io::Error::new(kind, "it closed the connection")
+                        io::Error::new(kind, Insecure::Closed)
                     });
                     if !heard? {
                         continue;
@@ -503,7 +516,8 @@ impl Streams {
             return;
         }
         // Only a loop that has ended does not take it.
-        let _ended = self.0.events.send(Event::Ended { peer: connection.peer, lost }).await;
+        let _ended =
+            self.0.events.send(Event::Ended { peer: connection.peer, lost, why: end.undelivered() }).await;
     }
 
     /// Reads and writes one open connection until it ends.

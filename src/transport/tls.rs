@@ -21,7 +21,7 @@ use rustls::{
     ServerConfig, ServerConnection,
 };
 
-use crate::sip::peer::{ListenerId, NameId};
+use crate::sip::peer::{Insecure, ListenerId, NameId};
 
 /// What a listener shows, and whom it lets in.
 #[derive(Clone, Debug)]
@@ -143,30 +143,30 @@ impl Tls {
     }
 }
 
-/// Why a connection is not secure, as an operator reads it. Never holds what the far end sent.
-pub(super) fn reason(error: &Error) -> &'static str {
+/// Why a connection is not secure.
+pub(super) fn reason(error: &Error) -> Insecure {
     let certificate = |error: &CertificateError| {
         use CertificateError as Bad;
         if matches!(error, Bad::NotValidForName | Bad::NotValidForNameContext { .. }) {
-            "its certificate is another's: it does not bear the name or address that we connect to"
+            Insecure::Anothers
         } else if matches!(error, Bad::Expired | Bad::ExpiredContext { .. }) {
-            "its certificate has expired"
+            Insecure::Expired
         } else if matches!(error, Bad::NotValidYet | Bad::NotValidYetContext { .. }) {
-            "its certificate is not valid yet"
+            Insecure::NotValidYet
         } else if matches!(error, Bad::UnknownIssuer) {
-            "its certificate is signed by nobody whom we trust"
+            Insecure::Untrusted
         } else if matches!(error, Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. }) {
-            "its certificate is made for another purpose"
+            Insecure::Purpose
         } else {
-            "its certificate cannot be used"
+            Insecure::Unusable
         }
     };
     let alert = |alert: &AlertDescription| {
         use AlertDescription as Alert;
         if matches!(alert, Alert::CertificateRequired) {
-            "it wants a certificate, and ours does not suit it"
+            Insecure::OursUnsuited
         } else if matches!(alert, Alert::CertificateExpired) {
-            "it says that our certificate has expired"
+            Insecure::OursExpired
         } else if matches!(
             alert,
             Alert::UnknownCA
@@ -176,14 +176,14 @@ pub(super) fn reason(error: &Error) -> &'static str {
                 | Alert::CertificateRevoked
                 | Alert::AccessDenied
         ) {
-            "it does not accept our certificate"
+            Insecure::OursRefused
         } else if matches!(
             alert,
             Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::InsufficientSecurity
         ) {
-            "it has no version or cipher of ours"
+            Insecure::NoCipher
         } else {
-            "it broke the handshake off"
+            Insecure::BrokenOff
         }
     };
     if let Error::InvalidCertificate(error) = error {
@@ -191,12 +191,12 @@ pub(super) fn reason(error: &Error) -> &'static str {
     } else if let Error::AlertReceived(description) = error {
         alert(description)
     } else if matches!(error, Error::NoCertificatesPresented) {
-        "it shows no certificate, and client_ca asks for one"
+        Insecure::ShowsNone
     } else if matches!(error, Error::PeerIncompatible(_)) {
-        "it has no version or cipher of ours"
+        Insecure::NoCipher
     } else if matches!(error, Error::InvalidMessage(InvalidMessage::InvalidContentType)) {
-        "it does not speak TLS"
+        Insecure::NotTls
     } else {
-        "it does not keep to TLS"
+        Insecure::Unruly
     }
 }

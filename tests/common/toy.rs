@@ -49,7 +49,7 @@ impl Core for Toy {
                 }
                 Seen::Message { shard, from, bytes: bytes.to_vec(), age }
             }
-            Input::Undeliverable { to } => Seen::Undeliverable { shard, to },
+            Input::Undeliverable { to, .. } => Seen::Undeliverable { shard, to },
             Input::Due => {
                 self.deadline = None;
                 Seen::Due { shard, at: now.mono }

@@ -247,6 +247,63 @@ fn r01_c_who_names_our_token_is_that_trunk_and_a_wrong_one_says_nothing() {
     assert_eq!(trunks, ["carrier", "itsp", "itsp"]);
 }
 
+/// Registered for so many seconds, and its first refresh is refused by both gateways: the carrier has it still.
+fn refresh_is_refused(granted: u32) -> Call {
+    let mut call = itsp();
+    call.after(seconds(2));
+    accepts(&mut call, FIRST, granted);
+    next(&mut call, FIRST);
+    answers(&mut call, FIRST, 503, |message| message);
+    answers(&mut call, SECOND, 503, |message| message.with("Retry-After", "1000"));
+    assert_eq!(call.world.said, ["itsp registered", "itsp not registered: 503 Service Unavailable"]);
+    call
+}
+
+/// RFC 3261 §10.2.2: a failed refresh ends nothing at the registrar.
+#[test]
+fn r01_c_a_registration_that_could_not_be_refreshed_is_ended_while_it_stands() {
+    let off = text("").replace("register = true", "register = false");
+    for (waits, ended) in [(1, true), (1_000, false)] {
+        let mut call = refresh_is_refused(600);
+        let before = last(&call, FIRST);
+        call.after(seconds(waits));
+        let count = registers(&call, FIRST).len();
+        call.world.publish(Some(&off));
+        call.settle();
+        let all = registers(&call, FIRST);
+        assert_eq!(all.len() > count, ended, "after {waits} s");
+        if ended {
+            let ending = last(&call, FIRST);
+            assert_eq!((ending.get("Expires"), ending.call_id()), (Some("0"), before.call_id()));
+            answers(&mut call, FIRST, 200, |message| message);
+        }
+        call.after(seconds(2_000));
+        assert_eq!(registers(&call, FIRST).len(), all.len());
+        call.comes_to_rest();
+    }
+}
+
+#[test]
+fn r01_c_a_registration_that_could_not_be_refreshed_is_left_behind_another_registrar() {
+    let third = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 5, 3)), 5060);
+    let mut call = refresh_is_refused(600);
+    call.world.publish(Some(&text("").replace(&FIRST.to_string(), &third.to_string())));
+    call.after(seconds(3));
+    assert_eq!(registers(&call, FIRST).len(), 2, "not before the other has it");
+    accepts(&mut call, third, 600);
+    assert_eq!(last(&call, FIRST).get("Expires"), Some("0"));
+}
+
+#[test]
+fn r01_c_a_reload_does_not_hurry_a_registration_that_could_not_be_refreshed() {
+    let mut call = refresh_is_refused(600);
+    let failed = call.world.now;
+    call.world.publish(Some(&text("max_calls = 9")));
+    assert_eq!(next(&mut call, FIRST).since(failed), seconds(1_000), "as the carrier asks");
+    accepts(&mut call, FIRST, 600);
+    assert_eq!(call.world.said[2..], ["itsp registered"]);
+}
+
 #[test]
 fn r01_c_a_trunk_that_goes_is_registered_no_more() {
     let mut call = itsp();
@@ -404,26 +461,53 @@ fn r01_c_a_nonce_that_is_used_again_is_counted_on() {
     assert!(given.contains("nc=00000002"), "RFC 7616 §3.4: {given}");
 }
 
+/// RFC 3261 §10.3 step 8: a 200 lists every binding of the account. Whose list is another's, or empty and without a
+/// time, has not taken ours.
 #[test]
 fn r01_c_a_carrier_that_does_not_list_us_has_not_registered_us() {
-    type Dress = fn(Message) -> Message;
-    let lists: [(Dress, bool); 5] = [
-        (|message| message, false),
-        (|message| message.with("Contact", "<sip:other@192.0.2.1>;expires=600"), false),
-        (|message| message.with("Contact", "<sip:house@127.0.0.1:5060;line=abc>;expires=600"), false),
-        (|message| message.with("Contact", "<sip:house@127.0.0.1:5060>;expires=0"), false),
-        (|message| message.with("Contact", "<sip:house@127.0.0.1>;expires=600"), true),
+    let lists: [&[(&str, &str)]; 8] = [
+        &[],
+        &[("Expires", "0")],
+        &[("Contact", "<sip:other@192.0.2.1>;expires=600")],
+        &[("Contact", "<sip:house@127.0.0.1:5060;line=abc>;expires=600")],
+        &[("Contact", "<sip:house@127.0.0.1:5060>;expires=0"), ("Expires", "600")],
+        &[("Contact", "<sip:house@192.0.2.1>;expires=0"), ("Expires", "600")],
+        &[("Contact", "<sip:house@192.0.2.1>;expires=600, <sip:house@192.0.2.2>"), ("Expires", "600")],
+        &[("Contact", "nonsense<"), ("Expires", "600")],
     ];
-    for (dress, taken) in lists {
+    for list in lists {
         let mut call = itsp();
         call.after(seconds(2));
-        answers(&mut call, FIRST, 200, |message| dress(message.with("Expires", "600")));
-        let said =
-            if taken { "itsp registered" } else { "itsp not registered: the carrier does not list us" };
-        assert_eq!(call.world.said, [said]);
+        let dress = |message: Message, (name, value): &(&str, &str)| message.with(name, *value);
+        answers(&mut call, FIRST, 200, |message| list.iter().fold(message, dress));
+        assert_eq!(call.world.said, ["itsp not registered: the carrier does not list us"], "{list:?}");
         let told = call.world.now;
-        let wait = next(&mut call, FIRST).since(told);
-        assert!(if taken { wait >= seconds(480) } else { wait <= seconds(31) }, "{wait:?}");
+        assert!(next(&mut call, FIRST).since(told) <= seconds(31), "{list:?}");
+    }
+}
+
+/// Registrars that write the address which they see into our Contact, and those that leave the list out, are many; a 200
+/// says that they have taken us all the same. What they grant must not run out while we believe that they have not.
+#[test]
+fn r01_c_a_carrier_that_rewrites_our_contact_or_leaves_it_out_has_registered_us() {
+    for (contact, said) in [
+        (Some("<sip:house@127.0.0.1>;expires=600"), "itsp registered"),
+        (Some("<sip:house@192.0.2.1:1024>;expires=600"), "itsp registered at another address"),
+        (Some("<sip:house@192.0.2.1:1024>"), "itsp registered at another address"),
+        (None, "itsp registered without a list"),
+    ] {
+        let mut call = itsp();
+        call.after(seconds(2));
+        for turn in 0..2 {
+            answers(&mut call, FIRST, 200, |message| {
+                let message = message.with("Expires", "600");
+                contact.iter().fold(message, |message, contact| message.with("Contact", *contact))
+            });
+            assert_eq!(call.world.said, [said], "once, {turn}");
+            let told = call.world.now;
+            let wait = next(&mut call, FIRST).since(told);
+            assert!((seconds(480)..=millis(540_100)).contains(&wait), "{contact:?}: {wait:?}");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! R14: OPTIONS say which gateways live; one that is down is tried last and never skipped.
 
 use strowger::sim::Habit;
+use strowger::sim::served::served_with_names;
 use strowger::time::Instant;
 
 use super::*;
@@ -180,6 +181,58 @@ fn r14_any_final_answer_but_503_is_up() {
     assert_eq!(tried(&mut call), ["gateway2", "gateway1"]);
     // It refused that call with 500: it lives, though OPTIONS say no more than before.
     assert_eq!(call.world.said[1..], ["mobile 0 up"]);
+}
+
+/// What the gateways of the world say to OPTIONS.
+fn say(call: &mut Call, codes: [u16; 2]) {
+    for (name, code) in ["gateway1", "gateway2"].into_iter().zip(codes) {
+        for host in call.world.hosts.iter_mut().filter(|host| host.name == name) {
+            host.asked_says = code;
+        }
+    }
+}
+
+/// The only gateway of `mobile` has a name, and two servers.
+fn by_name() -> Call {
+    let (first, second) = (layout::gateway_addr(0), layout::gateway_addr(1));
+    let gateways = format!("{{ uri = \"sip:{first}\" }}, {{ uri = \"sip:{second}\", priority = 20 }}");
+    let text = asked_text(30, "").replace(&gateways, "{ uri = \"sip:sbc.test\" }");
+    let names = &*Vec::leak(vec![("sbc.test", first), ("sbc.test", second)]);
+    Setup::new(served_with_names(names), &text).before_any_call()
+}
+
+/// RFC 3263 §4.3: the next server is tried where one says 503.
+#[test]
+fn r14_a_server_that_says_503_leaves_its_gateway_up_while_another_answers() {
+    let mut call = by_name();
+    assert_eq!(tried(&mut call), ["gateway1", "gateway2"]);
+    say(&mut call, [503, 200]);
+    call.after(seconds(120));
+    assert_eq!(call.world.said, Vec::<String>::new());
+    assert_eq!(tried(&mut call), ["gateway2", "gateway1"], "it is tried last");
+    say(&mut call, [503, 503]);
+    call.after(seconds(31));
+    assert_eq!(call.world.said, ["mobile 0 down: 503 Service Unavailable"], "none is left");
+    say(&mut call, [503, 200]);
+    call.after(seconds(31));
+    assert_eq!(call.world.said[1..], ["mobile 0 up"]);
+}
+
+/// One that says nothing may have lost a packet: the gateway has missed twice before it is down.
+#[test]
+fn r14_a_server_that_says_503_beside_one_that_is_silent_is_two_misses() {
+    for codes in [[503, 200], [200, 503]] {
+        let mut call = by_name();
+        let silent = if codes[0] == 503 { "gateway2" } else { "gateway1" };
+        call.after(seconds(31));
+        say(&mut call, codes);
+        call.is_cut_off(silent, seconds(10));
+        call.after(seconds(40));
+        assert_eq!(call.world.said, Vec::<String>::new(), "{codes:?}");
+        call.is_cut_off(silent, seconds(600));
+        call.after(seconds(91));
+        assert_eq!(call.world.said, ["mobile 0 down: 503 Service Unavailable"], "{codes:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Requests of ours outside any dialog: each waits for its answer as its errand, which says what is asked and what
 //! follows from an answer.
 
-use super::errand::{AskKey, Errand, Unheard};
+use super::errand::{AskKey, Errand};
 use super::invite::is_sips;
 use super::names::CallIdText;
 use super::slot::Owner;
@@ -140,12 +140,13 @@ impl Exchange {
         }
     }
 
+    /// What came of it instead of an answer.
     pub(super) fn ask_unheard(
         &mut self,
         now: Now,
         key: AskKey,
         id: transaction::Id,
-        why: Unheard,
+        why: Failure,
         out: &mut Effects,
     ) {
         let Some(ask) = self.asks.get_mut(key) else { return };
@@ -153,15 +154,9 @@ impl Exchange {
             return;
         }
         match ask.errand {
-            Errand::Gateway(_) => self.probe_unheard(now, key, why, out),
+            Errand::Gateway(_) => self.probe_missed(now, key, why, out),
             Errand::Phone(_) => self.phone_is_silent(key),
-            Errand::Enroll(_) => {
-                let why = match why {
-                    Unheard::TimedOut => Failure::NoAnswer,
-                    Unheard::Undeliverable => Failure::Unreachable,
-                };
-                self.enroll_failed(now, key, why, None, out);
-            }
+            Errand::Enroll(_) => self.enroll_failed(now, key, why, None, out),
             Errand::Round(_) => {}
         }
     }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::ask::{Account, Question};
 use super::challenged::Answers;
-use super::errand::{AskKey, Enroll, Errand, GoesOn, Stage};
+use super::errand::{AskKey, Enroll, Errand, GoesOn, Grant, Stage};
 use super::switchboard::exits_of;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::outcome::tries_the_next_gateway;
-use crate::engine::trunks::{Failure, Registration};
+use crate::engine::trunks::{Failure, Listed, Registration};
 use crate::routing::{Auth, Trunk};
 use crate::sip::dialog::Ways;
 use crate::sip::digest;
@@ -57,19 +57,19 @@ impl Exchange {
         for (key, ask) in self.asks.iter_mut() {
             match &ask.errand {
                 Errand::Enroll(enroll) if enroll.stage != Stage::Leaving => {
-                    known.push((enroll.registered_at().is_none(), key));
+                    known.push((enroll.stands_at(now.mono).is_none(), key));
                 }
                 Errand::Enroll(_) | Errand::Gateway(_) | Errand::Round(_) | Errand::Phone(_) => {}
             }
         }
-        // Who is registered goes on before who is still trying to.
+        // Whom the carrier has goes on before who is still trying to be had.
         known.sort_by_key(|(tries, _)| *tries);
         for (_, key) in known {
             let Some(ask) = self.asks.get_mut(key) else { continue };
             let is_open = ask.open.is_some();
             let Errand::Enroll(enroll) = &mut ask.errand else { continue };
             let own = wanted.iter().position(|trunk| enroll.is_of(trunk));
-            match own.map_or(GoesOn::Elsewhere, |at| enroll.goes_on_as(&wanted[at], is_open)) {
+            match own.map_or(GoesOn::Elsewhere, |at| enroll.goes_on_as(&wanted[at], is_open, now.mono)) {
                 GoesOn::AsItIs => drop(own.map(|at| wanted.swap_remove(at))),
                 GoesOn::Anew => {
                     drop(own.map(|at| wanted.swap_remove(at)));
@@ -95,10 +95,10 @@ impl Exchange {
         let table = Arc::clone(&self.table);
         let Some(enroll) = self.enroll_of(key) else { return };
         let goes_on = table.trunks().iter().any(|trunk| trunk.register && enroll.is_of(trunk));
-        match (enroll.stage, enroll.registered_at()) {
-            (Stage::Replaced(_), Some(_)) if goes_on => {}
-            (_, Some(exit)) if goes_on => {
-                enroll.stage = Stage::Replaced(Some(exit));
+        match (enroll.stage, enroll.stands_at(now.mono)) {
+            (Stage::Replaced, Some(_)) if goes_on => {}
+            (_, Some(_)) if goes_on => {
+                enroll.stage = Stage::Replaced;
                 self.stop_waiting(key);
                 self.asks.arm(key, now.mono + FALLBACK);
             }
@@ -111,7 +111,7 @@ impl Exchange {
         let mut over = Vec::new();
         for (key, ask) in self.asks.iter_mut() {
             if let Errand::Enroll(enroll) = &ask.errand
-                && matches!(enroll.stage, Stage::Replaced(_))
+                && enroll.stage == Stage::Replaced
                 && *enroll.trunk.name == *name
             {
                 over.push(key);
@@ -165,10 +165,10 @@ impl Exchange {
             return self.enroll_failed(now, key, Failure::NoAnswer, None, out);
         }
         let Some(enroll) = self.enroll_of(key) else { return };
-        if matches!(enroll.stage, Stage::Replaced(_)) {
+        if enroll.stage == Stage::Replaced {
             return self.leave_carrier(now, key, out);
         }
-        let (trunk, before) = (Arc::clone(&enroll.trunk), enroll.registered_at());
+        let (trunk, before) = (Arc::clone(&enroll.trunk), enroll.stands_at(now.mono));
         let exits = exits_of(&*self.desk, &mut self.names, &trunk, now.mono);
         let Some(enroll) = self.enroll_of(key) else { return };
         // Of gateways of one priority it stays with the one that has it.
@@ -252,7 +252,7 @@ impl Exchange {
         };
         match (code, enroll.stage) {
             (200..=299, Stage::Leaving) => self.give_up_asking(key),
-            (200..=299, Stage::Trying | Stage::Registered(_) | Stage::Replaced(_)) => {
+            (200..=299, Stage::Trying | Stage::Registered | Stage::Replaced) => {
                 self.enrolled(now, key, response, out);
             }
             _ if again => self.enroll(now, key, out),
@@ -270,19 +270,21 @@ impl Exchange {
         let to = exit.and_then(|exit| self.settings.peer_at(exit.addr?, exit.transport));
         let host = to.map(|to| self.settings.host_of(&*self.desk, to)).unwrap_or_default();
         let ours = [b"sip:", &*user, b"@", &host].concat();
-        let granted = granted(response, &ours, &token, asked).map(|granted| granted.min(MOST_EXPIRES));
-        let Some(granted) = granted.filter(|granted| *granted > 0) else {
+        let granted = granted(response, &ours, &token, asked).filter(|(granted, _)| *granted > 0);
+        let Some((granted, listed)) = granted else {
             return self.enroll_failed(now, key, Failure::Unlisted, None, out);
         };
         let Some(enroll) = self.enroll_of(key) else { return };
-        let was = std::mem::replace(&mut enroll.stage, Stage::Registered(exit));
+        let granted = granted.min(MOST_EXPIRES);
+        let lasts = Duration::from_secs(granted.into());
+        let was = std::mem::replace(&mut enroll.stage, Stage::Registered);
+        enroll.granted = exit.map(|exit| Grant { exit, until: now.mono + lasts });
         enroll.failures = 0;
         let trunk = Arc::clone(&enroll.trunk.name);
-        let lasts = Duration::from_secs(granted.into());
         let until = Wall(now.wall.0 + u64::from(granted) * 1_000);
         self.desk.trunks().registration(&trunk, Registration::Registered(until), None, now.wall);
         if was == Stage::Trying {
-            out.notices.push(Notice::Said(CallEvent::Enrolled { trunk: Arc::clone(&trunk) }));
+            out.notices.push(Notice::Said(CallEvent::Enrolled { trunk: Arc::clone(&trunk), listed }));
         }
         let latest = lasts * u32::try_from(LATEST).unwrap_or(1) / 1_000;
         let pause = match lasts < SHORT {
@@ -303,7 +305,11 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let fails_over = match why {
-            Failure::NoAnswer | Failure::Unreachable | Failure::NotFound | Failure::NoListener => true,
+            Failure::NoAnswer
+            | Failure::Unreachable
+            | Failure::Insecure(_)
+            | Failure::NotFound
+            | Failure::NoListener => true,
             // The last two are of calls alone.
             Failure::Unlisted | Failure::CallUnanswered | Failure::CallRefused(_) => false,
             Failure::Refused(code) => tries_the_next_gateway(code),
@@ -336,7 +342,8 @@ impl Exchange {
         for (key, ask) in self.asks.iter_mut() {
             if let Errand::Enroll(enroll) = &ask.errand
                 && ask.open.is_none()
-                && let Some(exit) = enroll.registered_at()
+                && enroll.stage != Stage::Trying
+                && let Some(exit) = enroll.stands_at(now.mono)
                 && (exit.addr, exit.transport) == (Some(to.addr), to.transport)
             {
                 lost.push((key, enroll.left + PAUSE));
@@ -366,11 +373,12 @@ impl Exchange {
         self.asks.iter_mut().filter(|(_, ask)| is_leaving(&ask.errand)).count()
     }
 
-    /// With no time at all, at the gateway that has it (RFC 3261 §10.2.2). Where none has, nothing is left to say.
+    /// With no time at all, at the gateway that has it (RFC 3261 §10.2.2), were its last refresh refused or not. Where none
+    /// has, nothing is left to say.
     fn leave_carrier(&mut self, now: Now, key: AskKey, out: &mut Effects) {
         self.stop_waiting(key);
         let Some(enroll) = self.enroll_of(key) else { return };
-        let Some(exit) = enroll.registered_at() else { return self.give_up_asking(key) };
+        let Some(exit) = enroll.stands_at(now.mono) else { return self.give_up_asking(key) };
         enroll.stage = Stage::Leaving;
         enroll.login.begins();
         enroll.exits = crate::call::leg::Exits::new([exit]);
@@ -394,20 +402,32 @@ fn user_part(auth: &Auth) -> Vec<u8> {
 }
 
 /// How long the carrier has us, in seconds: the `expires` of our Contact, else the Expires, else what was `asked`
-/// (RFC 3261 §10.2.4). It may list other Contacts of the account. `None`: it does not list ours, by its token, or where
-/// the carrier has taken that off by its address.
-fn granted(response: &Message<'_>, ours: &[u8], token: &[u8], asked: u32) -> Option<u32> {
+/// (RFC 3261 §10.2.4); and how it lists us. `None`: it does not.
+///
+/// A 200 lists every binding of the account, so there may be others beside ours (§10.3 step 8). Ours is the one with our
+/// token, or where the carrier has taken that off, with our address. Where a carrier, or a box on the way, writes the
+/// address that it sees instead, an only Contact with our user and nobody's token is ours. One that lists nothing has us
+/// for as long as its Expires says; without that, nothing says that it has.
+fn granted(response: &Message<'_>, ours: &[u8], token: &[u8], asked: u32) -> Option<(u32, Listed)> {
     let ours = Uri::parse(ours).ok()?;
+    let expires = response.number(Name::Expires);
+    let mut listed = response.list(Name::Contact).peekable();
+    if listed.peek().is_none() {
+        return Some((expires?, Listed::Nowhere));
+    }
     let at = |uri: &Uri<'_>| uri.port.unwrap_or(SIP_PORT);
-    let is_ours = |uri: &Uri<'_>| match uri.param("line") {
-        Some(line) => line == token,
-        None => uri.user == ours.user && uri.host.eq_ignore_ascii_case(ours.host) && at(uri) == at(&ours),
+    let is_there = |uri: &Uri<'_>| uri.host.eq_ignore_ascii_case(ours.host) && at(uri) == at(&ours);
+    let how = |uri: &Uri<'_>| match uri.param("line") {
+        Some(line) => (line == token).then_some(Listed::ByToken),
+        None if uri.user != ours.user => None,
+        None => Some(if is_there(uri) { Listed::ByAddress } else { Listed::Elsewhere }),
     };
-    let contacts = response.list(Name::Contact).filter_map(|value| Address::parse(value).ok());
-    let ours = contacts
-        .filter(|address| is_ours(&address.uri))
-        .min_by_key(|address| address.uri.param("line").is_none())?;
-    let own = ours.param("expires").and_then(chars::number);
+    let contacts: Vec<Option<Address<'_>>> = listed.map(|value| Address::parse(value).ok()).collect();
+    let alone = contacts.len() == 1;
+    let known = contacts.into_iter().flatten().filter_map(|address| Some((how(&address.uri)?, address)));
+    let (how, contact) =
+        known.filter(|(how, _)| *how != Listed::Elsewhere || alone).min_by_key(|(how, _)| *how)?;
+    let own = contact.param("expires").and_then(chars::number);
     let own = own.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
-    Some(own.or_else(|| response.number(Name::Expires)).unwrap_or(asked))
+    Some((own.or(expires).unwrap_or(asked), how))
 }

@@ -10,6 +10,7 @@ use super::challenged::Login;
 use super::names::CallIdText;
 use crate::call::leg::{Exit, Exits};
 use crate::engine::hosts::Hop;
+use crate::engine::trunks::Failure;
 use crate::routing::{Auth, Gateway, Trunk};
 use crate::sip::transaction;
 use crate::sip::wheel::Wheel;
@@ -20,14 +21,6 @@ use crate::time::Instant;
 pub struct AskKey {
     index: u32,
     nonce: u32,
-}
-
-/// What came of a request instead of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unheard {
-    /// Nothing in 64·T1 (Timer F).
-    TimedOut,
-    Undeliverable,
 }
 
 /// Why something is asked.
@@ -138,8 +131,8 @@ pub(super) struct Probe {
 pub(super) struct Round {
     /// Where the last request went.
     pub asked: Option<Hop>,
-    /// What had no answer in this round.
-    pub missed: SmallVec<[(Hop, Unheard); 2]>,
+    /// What failed in this round, and how.
+    pub missed: SmallVec<[(Hop, Failure); 2]>,
     /// When the next round is due.
     pub next: Instant,
 }
@@ -162,14 +155,23 @@ impl Probe {
 /// How a registration stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It is not there, or was lost.
+    /// It is not there, was lost, or could not be refreshed.
     Trying,
-    /// It is there, by this way, and refreshed in time.
-    Registered(Option<Exit>),
-    /// It is there, by this way, and ends once another errand has registered the trunk elsewhere.
-    Replaced(Option<Exit>),
+    /// It is there, and refreshed in time.
+    Registered,
+    /// It is there, and ends once another errand has registered the trunk elsewhere.
+    Replaced,
     /// It is being ended.
     Leaving,
+}
+
+/// What a carrier has granted us last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    /// By this way.
+    pub exit: Exit,
+    /// Whatever became of a refresh, the carrier has us until then.
+    pub until: Instant,
 }
 
 /// What registers one trunk.
@@ -193,6 +195,8 @@ pub(super) struct Enroll {
     /// When its last REGISTER left.
     pub left: Instant,
     pub stage: Stage,
+    /// None: it has been registered by nobody yet.
+    pub granted: Option<Grant>,
 }
 
 impl Enroll {
@@ -209,14 +213,13 @@ impl Enroll {
             failures: 0,
             left: Instant::ZERO,
             stage: Stage::Trying,
+            granted: None,
         }
     }
 
-    pub fn registered_at(&self) -> Option<Exit> {
-        match self.stage {
-            Stage::Registered(exit) | Stage::Replaced(exit) => exit,
-            Stage::Trying | Stage::Leaving => None,
-        }
+    /// Where the carrier has us at that moment, as far as it keeps to what it granted.
+    pub fn stands_at(&self, now: Instant) -> Option<Exit> {
+        self.granted.filter(|granted| now < granted.until).map(|granted| granted.exit)
     }
 
     /// Whether it registers the same account.
@@ -227,8 +230,8 @@ impl Enroll {
 
     /// Takes its trunk as that is written by another table, unless its registrar is none of that any more. `is_open`: a
     /// REGISTER of it has no answer yet.
-    pub fn goes_on_as(&mut self, trunk: &Arc<Trunk>, is_open: bool) -> GoesOn {
-        let exit = self.registered_at();
+    pub fn goes_on_as(&mut self, trunk: &Arc<Trunk>, is_open: bool, now: Instant) -> GoesOn {
+        let exit = self.stands_at(now);
         let (place, mut goes_on) = match exit.map(|exit| self.found_in(trunk, exit)) {
             None => (None, GoesOn::AsItIs),
             Some((Some(place), goes_on)) => (Some(place), goes_on),
@@ -238,19 +241,25 @@ impl Enroll {
             let is_there = |at: &Gateway| other.gateways.iter().any(|known| is_place(known, at));
             one.gateways.iter().all(is_there)
         };
-        let tries_others = exit.is_none() && !(places(&self.trunk, trunk) && places(trunk, &self.trunk));
+        let tries = exit.is_none() || self.stage == Stage::Trying;
+        let tries_others = tries && !(places(&self.trunk, trunk) && places(trunk, &self.trunk));
         // What it goes through is numbered otherwise.
         let is_lost = is_open && self.trunk.gateways != trunk.gateways;
         if let Some(auth) = trunk.auth.as_ref().filter(|_| self.trunk.auth != trunk.auth) {
             self.login = Login::of(auth);
             goes_on = GoesOn::Anew;
         }
-        if tries_others || is_lost || matches!(self.stage, Stage::Replaced(_)) {
+        if tries_others || is_lost || self.stage == Stage::Replaced {
             goes_on = GoesOn::Anew;
         }
-        if place.is_some() {
-            self.stage = Stage::Registered(place);
+        if let Some((granted, exit)) = self.granted.as_mut().zip(place) {
+            granted.exit = exit;
         }
+        self.stage = match self.stage {
+            Stage::Replaced if place.is_some() => Stage::Registered,
+            Stage::Replaced => Stage::Trying,
+            stage @ (Stage::Trying | Stage::Registered | Stage::Leaving) => stage,
+        };
         self.trunk = Arc::clone(trunk);
         goes_on
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::ask::Question;
-use super::errand::Unheard;
 use super::errand::{Ask, AskKey, Errand, Probe, Round};
 use super::names::SlotKey;
 use super::{CallEvent, Effects, Exchange, Notice};
@@ -23,6 +22,8 @@ use crate::time::{Instant, Now};
 
 /// So many OPTIONS in a row without any answer, from any address of its host, and a gateway is down (R14).
 const MISSES: u8 = 2;
+/// The only final answer that says of a server that it does not live (R14).
+const OVERLOADED: u16 = 503;
 /// The first OPTIONS after the start go out within this, or within the interval where that is shorter: a thousand
 /// gateways are asked one after another, and for all that it is known soon which of them live.
 const FIRST_WITHIN: Duration = Duration::from_secs(30);
@@ -102,7 +103,7 @@ impl Exchange {
         match self.asks.get_mut(key).and_then(|ask| ask.open.take()) {
             Some((open, _)) => {
                 self.transactions.abandon(open);
-                self.probe_unheard(now, key, Unheard::TimedOut, out);
+                self.probe_missed(now, key, Failure::NoAnswer, out);
             }
             None => self.probe(now, key, out),
         }
@@ -171,8 +172,9 @@ impl Exchange {
         true
     }
 
-    /// An address did not answer. Its host's next is asked at once; when none is left, the gateway has missed.
-    pub(super) fn probe_unheard(&mut self, now: Now, key: AskKey, why: Unheard, out: &mut Effects) {
+    /// An address has no answer for us, or a 503 (RFC 3263 §4.3). Its host's next is asked at once; when none is left,
+    /// the round is over.
+    pub(super) fn probe_missed(&mut self, now: Now, key: AskKey, why: Failure, out: &mut Effects) {
         let Some(probe) = self.probe_of(key) else { return };
         if let Some(asked) = probe.round.asked.take() {
             probe.round.missed.push((asked, why));
@@ -184,25 +186,24 @@ impl Exchange {
         if self.probe_next(now, key, out) {
             return;
         }
-        self.probe_missed(now, key, out);
+        self.round_missed(now, key, out);
     }
 
-    /// A round is over, and nothing was heard.
-    fn probe_missed(&mut self, now: Now, key: AskKey, out: &mut Effects) {
+    /// A round is over, and no address has answered as one that lives. Where each has said or shown that it is of no use,
+    /// the gateway is down; silence may be a lost packet, and is asked once more.
+    fn round_missed(&mut self, now: Now, key: AskKey, out: &mut Effects) {
         let Some(probe) = self.probe_of(key) else { return };
         let (trunk, at, next) = (Arc::clone(&probe.trunk), probe.at, probe.round.next);
-        let undeliverable = |(_, why): &(Hop, Unheard)| match why {
-            Unheard::Undeliverable => true,
-            Unheard::TimedOut => false,
-        };
-        if probe.round.missed.iter().all(undeliverable) {
+        let missed = || probe.round.missed.iter().map(|(_, why)| *why);
+        let why = missed().min_by_key(|why| says_less(*why)).unwrap_or(Failure::Unreachable);
+        if missed().all(|why| why != Failure::NoAnswer) {
             self.asks.arm(key, next);
-            return self.mark(now, &trunk, at, Sign::Failed(Failure::Unreachable), out);
+            return self.mark(now, &trunk, at, Sign::Failed(why), out);
         }
         probe.misses = probe.misses.saturating_add(1);
         let misses = probe.misses;
         if misses >= MISSES {
-            self.mark(now, &trunk, at, Sign::Failed(Failure::NoAnswer), out);
+            self.mark(now, &trunk, at, Sign::Failed(why), out);
         }
         // At once, where the next one is far off.
         if misses < MISSES || next <= now.mono {
@@ -221,17 +222,20 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let Some(probe) = self.probe_of(key) else { return };
+        let (trunk, at) = (Arc::clone(&probe.trunk), probe.at);
+        self.desk.trunks().measured(&trunk, usize::from(at), now.mono.since(left));
+        if code == OVERLOADED {
+            return self.probe_missed(now, key, Failure::Refused(OVERLOADED), out);
+        }
+        let Some(probe) = self.probe_of(key) else { return };
         probe.misses = 0;
-        let (trunk, at, asked) = (Arc::clone(&probe.trunk), probe.at, probe.round.asked.take());
-        let next = probe.round.next;
+        let (next, asked) = (probe.round.next, probe.round.asked.take());
         self.asks.arm(key, next);
         let host = trunk.gateways.get(usize::from(at)).and_then(|gateway| gateway.host.as_ref());
         if let Some((host, asked)) = host.zip(asked) {
             self.desk.hosts().lives(host, asked);
         }
-        self.desk.trunks().measured(&trunk, usize::from(at), now.mono.since(left));
-        let sign = if code == 503 { Sign::Failed(Failure::Refused(code)) } else { Sign::Alive };
-        self.mark(now, &trunk, at, sign, out);
+        self.mark(now, &trunk, at, Sign::Alive, out);
     }
 
     /// What a gateway says to a call's INVITE, a 100 of its first hop aside: it lives. A 503 there may be that call's
@@ -285,11 +289,18 @@ impl Exchange {
     }
 
     /// A call's INVITE could not be delivered.
-    pub(super) fn gateway_unreachable(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+    pub(super) fn gateway_unreachable(
+        &mut self,
+        now: Now,
+        key: SlotKey,
+        leg: LegId,
+        why: Failure,
+        out: &mut Effects,
+    ) {
         if let Some(called) = self.leg_at(key, leg) {
-            self.call_failed(now, called, Failure::Unreachable);
+            self.call_failed(now, called, why);
         }
-        self.gateway_seen(now, key, leg, Sign::Failed(Failure::Unreachable), out);
+        self.gateway_seen(now, key, leg, Sign::Failed(why), out);
     }
 
     fn gateway_seen(&mut self, now: Now, key: SlotKey, leg: LegId, sign: Sign, out: &mut Effects) {
@@ -333,6 +344,21 @@ impl Exchange {
                 Sign::Failed(why) => CallEvent::TrunkDown { trunk, gateway, why },
             }));
         }
+    }
+}
+
+/// Of a round in which addresses failed each in its own way the one that says most is told: the lowest.
+const fn says_less(why: Failure) -> u8 {
+    match why {
+        Failure::Refused(_) => 0,
+        Failure::Insecure(_) => 1,
+        Failure::NoAnswer => 2,
+        Failure::Unreachable
+        | Failure::Unlisted
+        | Failure::NotFound
+        | Failure::NoListener
+        | Failure::CallUnanswered
+        | Failure::CallRefused(_) => 3,
     }
 }
 

@@ -65,14 +65,14 @@ use crate::media::plane::{Heard, Key};
 use crate::number::{Country, E164};
 use crate::routing::{Agent, Origin, Table, Trunk, Urgency};
 use crate::sip::digest::Nonces;
-use crate::sip::peer::{ListenerId, Peer, Transport};
+use crate::sip::peer::{ListenerId, Peer, Transport, Undelivered};
 use crate::sip::transaction::{self, Outbox, Transactions};
 use crate::sip::wheel::Wheel;
 use crate::time::{Instant, Now};
 
 use crate::engine::help::Help;
 use crate::engine::hosts::Hosts;
-use crate::engine::trunks::{Failure, Trunks};
+use crate::engine::trunks::{Failure, Listed, Trunks};
 
 use admission::Admission;
 pub use anchor::{Anchoring, Booth};
@@ -124,7 +124,7 @@ pub enum Input<'a> {
     /// A whole message. `age`: how long it lay in our queues before this turn.
     Received { from: Peer, bytes: &'a [u8], age: Duration },
     /// The socket refused it, or the stream is dead or could not be opened (RFC 3261 §18.4).
-    Undeliverable { to: Peer },
+    Undeliverable { to: Peer, why: Undelivered },
     /// What waits in our queues as this turn begins: how long the first of it has lain (zero: nothing waits), and
     /// how many datagrams the kernel dropped since the last turn.
     Backlog { age: Duration, lost: u64 },
@@ -253,9 +253,10 @@ pub enum CallEvent {
         gateway: u8,
         why: Failure,
     },
-    /// We are registered at a carrier.
+    /// We are registered at a carrier; told once until we are not.
     Enrolled {
         trunk: Arc<str>,
+        listed: Listed,
     },
     /// We are not, or no more; told once until we are.
     NotEnrolled {
@@ -495,11 +496,11 @@ impl Exchange {
         self.transactions.set_owners(ended, self.bounds.dialogs.saturating_sub(self.calls));
         match input {
             Input::Received { from, bytes, age } => self.received(now, from, bytes, age, out),
-            Input::Undeliverable { to } => {
+            Input::Undeliverable { to, why } => {
                 for gone in to.flow.map(|flow| self.desk.directory().lose(flow)).unwrap_or_default() {
                     out.notices.push(Notice::Said(CallEvent::Unregistered { agent: gone.agent }));
                 }
-                self.transactions.undeliverable(now.mono, to, &mut out.out);
+                self.transactions.undeliverable(now.mono, to, why, &mut out.out);
                 self.enrolments_lose(now, to);
             }
             Input::Backlog { age, lost } => self.admission.observe(now.mono, age, lost),

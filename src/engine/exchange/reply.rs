@@ -2,7 +2,6 @@
 
 use smallvec::SmallVec;
 
-use super::errand::Unheard;
 use super::invite::Attempt;
 use super::slot::{Acknowledgement, Owner, Side, Stage};
 use super::story::What;
@@ -10,11 +9,12 @@ use super::{CallEvent, Effects, Exchange, Notice, SlotKey};
 use crate::call::event::{Answer, Contacts, Event, Fork, Gone, LegEvent, LegId, Redirect, Why};
 use crate::call::story::Way;
 use crate::call::{Call, caller, outcome};
+use crate::engine::trunks::Failure;
 use crate::number;
 use crate::sip::body::Body;
 use crate::sip::dialog::{Dialog, Ways};
 use crate::sip::header::{Method, Name};
-use crate::sip::peer::Peer;
+use crate::sip::peer::{Peer, Undelivered};
 use crate::sip::sdp;
 use crate::sip::session::Session;
 use crate::sip::transaction::{self, Response};
@@ -454,16 +454,16 @@ impl Exchange {
     ) {
         match event {
             transaction::Event::TimedOut(id, Owner::Ask(key)) => {
-                self.ask_unheard(now, key, id, Unheard::TimedOut, out)
+                self.ask_unheard(now, key, id, Failure::NoAnswer, out)
             }
-            transaction::Event::Undeliverable(id, Owner::Ask(key)) => {
-                self.ask_unheard(now, key, id, Unheard::Undeliverable, out)
+            transaction::Event::Undeliverable(id, Owner::Ask(key), why) => {
+                self.ask_unheard(now, key, id, why.into(), out)
             }
             transaction::Event::TimedOut(_, owner) => {
-                self.unanswered(now, owner, LegEvent::TimedOut, 408, out)
+                self.unanswered(now, owner, None, out);
             }
-            transaction::Event::Undeliverable(_, owner) => {
-                self.unanswered(now, owner, LegEvent::Undeliverable, 503, out);
+            transaction::Event::Undeliverable(_, owner, why) => {
+                self.unanswered(now, owner, Some(why), out);
             }
             transaction::Event::AckMissing(_, Owner::Caller(key)) => {
                 self.happen(now, key, Event::CallerNeverAcknowledged, out);
@@ -497,22 +497,22 @@ impl Exchange {
         }
     }
 
-    /// `code`: 408 where nothing came, 503 where nothing could be delivered, which ends no dialog (RFC 3261 §8.1.3.1).
-    fn unanswered(&mut self, now: Now, owner: Owner, event: LegEvent, code: u16, out: &mut Effects) {
+    /// A request of ours has no final answer: it timed out, or was `undelivered` (RFC 3261 §8.1.3.1).
+    fn unanswered(&mut self, now: Now, owner: Owner, undelivered: Option<Undelivered>, out: &mut Effects) {
+        let (event, code) = match undelivered {
+            None => (LegEvent::TimedOut, 408),
+            Some(_) => (LegEvent::Undeliverable, 503),
+        };
         match owner {
             Owner::Leg(key, leg) => {
                 let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
                 if side.side.stage != Stage::Early {
                     return;
                 }
-                if code == 503 {
-                    if self.falls_back(now, key, leg, out) {
-                        return;
-                    }
-                    self.gateway_unreachable(now, key, leg, out);
-                }
-                if code == 408 {
-                    self.gateway_silent(now, key, leg);
+                match undelivered {
+                    None => self.gateway_silent(now, key, leg),
+                    Some(_) if self.falls_back(now, key, leg, out) => return,
+                    Some(why) => self.gateway_unreachable(now, key, leg, why.into(), out),
                 }
                 if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) {
                     side.side.stage = Stage::Gone;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::lingering::Lingering;
 use super::{Id, Outbox, Response, Timer, Timers, Traffic};
-use crate::sip::peer::Peer;
+use crate::sip::peer::{Peer, Undelivered};
 use crate::sip::wheel::Wheel;
 use crate::time::Instant;
 
@@ -29,7 +29,7 @@ pub(super) struct Clockwork {
 pub(super) enum Verdict {
     TimedOut,
     AckMissing,
-    Undeliverable,
+    Undeliverable(Undelivered),
 }
 
 /// Handed to a state table: the moment, the transaction that it is about, and what it may do.

@@ -5,7 +5,7 @@ use std::mem::replace as take;
 use super::actions::{Actions, Verdict};
 use super::{Id, Response, Timer, derived};
 use crate::sip::header::Method;
-use crate::sip::peer::{Peer, Transport};
+use crate::sip::peer::{Peer, Transport, Undelivered};
 use crate::sip::wire::Message;
 
 /// A client transaction. What lingers after the end of its call is this, and over UDP the ACK of a failure.
@@ -156,7 +156,7 @@ pub(super) enum Happening<'m> {
     /// The owner gives the INVITE up; the value of a Reason header goes along.
     Cancel(Option<&'m [u8]>),
     /// The transport could not deliver (RFC 3261 §17.1.4).
-    Undeliverable,
+    Undeliverable(Undelivered),
     Timer(Timer),
 }
 
@@ -277,8 +277,8 @@ impl Invite {
                 act.linger(Timer::D);
                 Completed { ack }
             }
-            (Calling { .. } | GivenUp { .. } | Proceeding { .. } | Cancelling { .. }, Undeliverable) => {
-                act.tell(Verdict::Undeliverable);
+            (Calling { .. } | GivenUp { .. } | Proceeding { .. } | Cancelling { .. }, Undeliverable(why)) => {
+                act.tell(Verdict::Undeliverable(why));
                 Terminated
             }
             (
@@ -298,7 +298,7 @@ impl Invite {
                 Completed { ack }
             }
             (Completed { .. }, Fired(Timer::D)) => Terminated,
-            (state @ Completed { .. }, Provisional | Cancel(_) | Undeliverable | Fired(_)) => state,
+            (state @ Completed { .. }, Provisional | Cancel(_) | Undeliverable(_) | Fired(_)) => state,
 
             (Accepted, Success) => {
                 act.heard_again();
@@ -306,7 +306,7 @@ impl Invite {
                 Accepted
             }
             (Accepted, Fired(Timer::M)) => Terminated,
-            (Accepted, Provisional | Failure(_) | Cancel(_) | Undeliverable | Fired(_)) => Accepted,
+            (Accepted, Provisional | Failure(_) | Cancel(_) | Undeliverable(_) | Fired(_)) => Accepted,
 
             (Terminated, _) => Terminated,
         }
@@ -378,8 +378,8 @@ impl Other {
                 act.hand_up(Response::Failure);
                 answered(act)
             }
-            (Trying { .. } | Proceeding { .. }, Undeliverable) => {
-                act.tell(Verdict::Undeliverable);
+            (Trying { .. } | Proceeding { .. }, Undeliverable(why)) => {
+                act.tell(Verdict::Undeliverable(why));
                 Terminated
             }
             (state @ (Trying { .. } | Proceeding { .. }), Cancel(_) | Fired(_)) => state,
@@ -389,7 +389,7 @@ impl Other {
                 Completed
             }
             (Completed, Fired(Timer::K)) => Terminated,
-            (Completed, Provisional | Cancel(_) | Undeliverable | Fired(_)) => Completed,
+            (Completed, Provisional | Cancel(_) | Undeliverable(_) | Fired(_)) => Completed,
 
             (Terminated, _) => Terminated,
         }

@@ -30,7 +30,7 @@ pub use reply::reply_to;
 pub use timers::{Timer, Timers};
 
 use super::header::Method;
-use super::peer::Peer;
+use super::peer::{Peer, Undelivered};
 use super::wheel::Wheel;
 use super::wire::Message;
 use crate::time::Instant;
@@ -99,7 +99,7 @@ pub enum Event<O> {
     /// Our final response to an INVITE got no ACK in 64·T1 (H, or a 2xx that nobody acknowledged).
     AckMissing(Id, O),
     /// The transport could not deliver a request of ours (RFC 3261 §8.1.3.1: as a 503).
-    Undeliverable(Id, O),
+    Undeliverable(Id, O, Undelivered),
     /// The transaction is no more.
     Gone(Id, O),
 }
@@ -109,7 +109,7 @@ impl<O: Copy> Event<O> {
         match *self {
             Event::TimedOut(_, owner)
             | Event::AckMissing(_, owner)
-            | Event::Undeliverable(_, owner)
+            | Event::Undeliverable(_, owner, _)
             | Event::Gone(_, owner) => owner,
         }
     }
@@ -347,7 +347,8 @@ impl<O: Copy> Transactions<O> {
 
     /// The transport could not send what transaction `id` gave it.
     pub fn failed(&mut self, now: Instant, id: Id, out: &mut Outbox) {
-        self.step_client(now, id, client::Happening::Undeliverable, out);
+        let why = Undelivered::Unreachable;
+        self.step_client(now, id, client::Happening::Undeliverable(why), out);
     }
 
     /// The transport cannot reach a peer, or its connection is dead: all requests that wait for a final
@@ -356,13 +357,13 @@ impl<O: Copy> Transactions<O> {
     /// once more, the final ones of INVITEs that nobody has acknowledged (RFC 3261 §18.2.2).
     ///
     /// Looks at 16 bytes for each request without a final response, and for each transaction of a stream.
-    pub fn undeliverable(&mut self, now: Instant, to: Peer, out: &mut Outbox) {
+    pub fn undeliverable(&mut self, now: Instant, to: Peer, why: Undelivered, out: &mut Outbox) {
         for id in self.unanswered.on(&to) {
             let Some(client) = self.clients.get_mut(id).filter(|client| client.role.waits_for(&to)) else {
                 continue;
             };
             let Some((peer, request)) = client.role.leave_flow() else {
-                self.step_client(now, id, client::Happening::Undeliverable, out);
+                self.step_client(now, id, client::Happening::Undeliverable(why), out);
                 continue;
             };
             out.send(peer, request);
@@ -646,7 +647,7 @@ impl Verdict {
         match self {
             Verdict::TimedOut => Event::TimedOut(id, owner),
             Verdict::AckMissing => Event::AckMissing(id, owner),
-            Verdict::Undeliverable => Event::Undeliverable(id, owner),
+            Verdict::Undeliverable(why) => Event::Undeliverable(id, owner, why),
         }
     }
 }

@@ -170,7 +170,7 @@ impl World {
             }
             Step::Undeliverable => {
                 let Bench { tx, now, out, .. } = &mut self.bench;
-                tx.undeliverable(*now, peer(transport), out);
+                tx.undeliverable(*now, peer(transport), Undelivered::Unreachable, out);
             }
             Step::Abandon { which } => {
                 if let Some(&id) = self.served.get(which % self.served.len().max(1)) {
@@ -211,7 +211,7 @@ impl World {
         for event in &self.events {
             match event {
                 Event::Gone(id, _) => *ended.entry(*id).or_default() += 1,
-                Event::TimedOut(id, _) | Event::AckMissing(id, _) | Event::Undeliverable(id, _) => {
+                Event::TimedOut(id, _) | Event::AckMissing(id, _) | Event::Undeliverable(id, ..) => {
                     assert!(!ended.contains_key(id), "Gone is the last of each");
                 }
             }

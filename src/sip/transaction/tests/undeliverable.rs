@@ -16,16 +16,16 @@ fn a_dead_connection_ends_what_rang_over_it_and_the_rest_tries_the_address_once(
     bench.sends(Method::Bye);
     bench.story();
     let elsewhere = Peer { flow: Some(FlowId(8)), ..peer(Transport::Tcp) };
-    bench.tx.undeliverable(bench.now, elsewhere, &mut bench.out);
+    bench.tx.undeliverable(bench.now, elsewhere, Undelivered::Unreachable, &mut bench.out);
     assert_eq!(bench.settle().len(), 0);
     assert_eq!(bench.story(), "");
-    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), &mut bench.out);
+    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), Undelivered::Unreachable, &mut bench.out);
     let tried: Vec<Option<FlowId>> = bench.out.sends.iter().map(|sent| sent.to.flow).collect();
     assert_eq!(tried, [None, None], "the INVITE without an answer and the BYE");
     bench.settle();
     assert!(bench.tx.owner(calling.id).is_some());
     let address = Peer { flow: None, ..peer(Transport::Tcp) };
-    bench.tx.undeliverable(bench.now, address, &mut bench.out);
+    bench.tx.undeliverable(bench.now, address, Undelivered::Unreachable, &mut bench.out);
     bench.settle();
     assert_eq!(bench.tx.owner(calling.id), None);
     assert_snapshot!(bench.silence().story(), @r"
@@ -46,9 +46,9 @@ fn over_udp_the_address_counts() {
     let mut bench = Bench::udp();
     bench.sends(Method::Options);
     let other = Peer { addr: ([192, 0, 2, 10], 5062).into(), ..peer(Transport::Udp) };
-    bench.tx.undeliverable(bench.now, other, &mut bench.out);
+    bench.tx.undeliverable(bench.now, other, Undelivered::Unreachable, &mut bench.out);
     assert_eq!(bench.tx.live(), (0, 1));
-    bench.tx.undeliverable(bench.now, peer(Transport::Udp), &mut bench.out);
+    bench.tx.undeliverable(bench.now, peer(Transport::Udp), Undelivered::Unreachable, &mut bench.out);
     bench.settle();
     assert_snapshot!(bench.silence().story(), @r"
          0 > OPTIONS
@@ -74,7 +74,7 @@ fn responses_go_by_a_new_connection_when_theirs_is_dead() {
     let id = bench.begins(&invite);
     let home = bench.tx.peer(id).expect("it lives");
     assert_eq!((home.flow, home.addr), (Some(FlowId(7)), ([192, 0, 2, 9], 5060).into()));
-    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), &mut bench.out);
+    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), Undelivered::Unreachable, &mut bench.out);
     bench.answers(id, 200);
     let home = bench.tx.peer(id).expect("it lives");
     assert_eq!((home.flow, home.addr), (None, ([192, 0, 2, 9], 5060).into()));
@@ -114,9 +114,14 @@ fn only_what_waits_for_a_final_response_is_looked_at() {
     assert_eq!(bench.tx.unanswered.len(), 3);
     bench.tx.abandon(sent[0].id);
     assert_eq!(bench.tx.unanswered.len(), 2);
-    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), &mut bench.out);
+    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), Undelivered::Unreachable, &mut bench.out);
     assert_eq!(bench.tx.unanswered.len(), 2, "the address is tried");
-    bench.tx.undeliverable(bench.now, Peer { flow: None, ..peer(Transport::Tcp) }, &mut bench.out);
+    bench.tx.undeliverable(
+        bench.now,
+        Peer { flow: None, ..peer(Transport::Tcp) },
+        Undelivered::Unreachable,
+        &mut bench.out,
+    );
     bench.settle();
     assert_eq!((bench.tx.unanswered.len(), bench.tx.live()), (0, (0, 7)));
 }
