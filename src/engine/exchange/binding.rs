@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::engine::hosts::{Hosts, Target};
 use crate::routing::{Agent, Contact, Phones, Reached, Secrets, Text};
 use crate::sip::digest::Credentials;
+use crate::sip::header::Params;
 use crate::sip::peer::{FlowId, Peer, Transport};
 use crate::sip::uri::{self, Uri};
 use crate::time::{Instant, Wall};
@@ -118,6 +119,19 @@ impl Binding {
             (Some((own, _)), Some((other, _))) => own == other,
             (Some(_) | None, None) | (None, Some(_)) => false,
         }
+    }
+
+    /// Whether both are of one phone, as far as can be told: it registered both from one address and port, or over one
+    /// connection, with no proxy between; or it says so by its name, with or without flows.
+    pub fn is_same_phone(&self, other: &Binding) -> bool {
+        self.way().is_some_and(|way| other.way() == Some(way))
+            || self.device().is_some_and(|name| other.device() == Some(name))
+    }
+
+    /// The phone's own name, with its quotes (RFC 5626 §4.1).
+    fn device(&self) -> Option<&[u8]> {
+        let told = || Params::new(self.params.as_bytes()).get("+sip.instance");
+        self.instance.as_ref().map(|(name, _)| name.as_bytes()).or_else(told).filter(|name| !name.is_empty())
     }
 
     /// Whether calls to it are sent to that very address, and no proxy passes them on.

@@ -378,11 +378,30 @@ fn apply(
             }
         }
     }
-    if after.len() > MAX_BINDINGS {
-        return Err(Refusal::TooManyContacts);
+    while after.len() > MAX_BINDINGS {
+        let is_in_use = |binding: &Binding| wishes.iter().any(|wish| means(wish, binding));
+        after.remove(dispensable(&after, fresh, is_in_use).ok_or(Refusal::TooManyContacts)?);
+        changed.gone = true;
     }
     *bindings = after;
     Ok(())
+}
+
+/// The binding that is the first to give way to new ones, of those that the request does not mean itself: the oldest of a
+/// phone that is known to be silent, else the oldest that the same phone has left behind. A registrar may not know better
+/// which are in use: a phone that was switched off ends nothing, and one that draws its Contact anew at each start would
+/// be refused until the first has expired.
+fn dispensable(
+    all: &[Arc<Binding>],
+    fresh: &[Binding],
+    is_in_use: impl Fn(&Binding) -> bool,
+) -> Option<usize> {
+    let oldest = |is_one: &dyn Fn(&Binding) -> bool| {
+        let found = all.iter().enumerate().filter(|(_, one)| !is_in_use(one) && is_one(one));
+        found.min_by_key(|(_, one)| one.registered).map(|(place, _)| place)
+    };
+    oldest(&|one| one.silence.is_long())
+        .or_else(|| oldest(&|one| fresh.iter().any(|other| one.is_same_phone(other))))
 }
 
 /// One Contact of the 200: what is left of it, in seconds.

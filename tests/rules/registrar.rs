@@ -1,0 +1,82 @@
+//! What the registrar makes of Contacts that are too many, or not where their phones are (RFC 3261 §10.3, RFC 5626 §6).
+
+use std::net::SocketAddr;
+
+use super::register::{AWAY, DESK, POCKET, Phone, codes, contact, home};
+use super::*;
+
+/// A port of the NAT that phones are behind.
+fn nat(port: usize) -> SocketAddr {
+    SocketAddr::new(AWAY.ip(), 40_000 + u16::try_from(port).expect("a port"))
+}
+
+/// What is bound, without what is left of it.
+fn bound(call: &mut Call) -> Vec<String> {
+    let mut asks = Phone { call_id: "asks", ..Phone::alice(POCKET) };
+    assert_eq!(asks.registers(call, contact("")), 200);
+    let answers = asks.sends(call, contact(""));
+    let uri = |text: &str| text.split(['<', '>']).nth(1).expect("a URI").to_owned();
+    answers[0].all("Contact").map(uri).collect()
+}
+
+/// Ten phones of alice's, each with what its Contact says besides.
+fn ten(more: &str, at: impl Fn(usize) -> SocketAddr, dress: impl Fn(Message) -> Message) -> Call {
+    let mut call = home("", "").before_any_call();
+    for place in 0..10 {
+        let mut phone = Phone { call_id: "ten", cseq: 10 * place as u32, ..Phone::alice(at(place)) };
+        let value = format!("<sip:alice@192.168.1.{place}>{more}");
+        let code = phone.registers(&mut call, |message| dress(contact(&value)(message)));
+        assert_eq!(code, 200, "{place}");
+        call.after(seconds(1));
+    }
+    call
+}
+
+#[test]
+fn a_phone_that_draws_another_contact_at_each_start_finds_room_however_often_it_starts() {
+    let mut call = home("", "").before_any_call();
+    let mut phone = Phone::alice(DESK);
+    for start in 0..13 {
+        let value = format!("<sip:alice-{start}@{DESK}>");
+        assert_eq!(phone.registers(&mut call, contact(&value)), 200, "{start}");
+        call.after(seconds(1));
+    }
+    let newest: Vec<String> = (3..13).map(|start| format!("sip:alice-{start}@{DESK}")).collect();
+    assert_eq!(bound(&mut call), newest);
+}
+
+#[test]
+fn phones_that_are_known_to_be_unreachable_make_room_and_no_others_do() {
+    let mut call = ten("", nat, |message| message);
+    let eleventh = "<sip:alice@127.0.2.1>";
+    let mut phone = Phone::alice(DESK);
+    assert_eq!(phone.registers(&mut call, contact(eleventh)), 403, "each may ring");
+    // Nobody answers there.
+    call.after(seconds(120));
+    assert_eq!(phone.registers(&mut call, contact(eleventh)), 200);
+    let all = bound(&mut call);
+    assert_eq!(
+        (all.len(), all[0].as_str(), all[9].as_str()),
+        (10, "sip:alice@192.168.1.1", "sip:alice@127.0.2.1")
+    );
+}
+
+#[test]
+fn a_phone_that_changes_networks_takes_the_place_of_its_own_oldest_binding() {
+    for (more, code) in [("", 403), (";+sip.instance=\"<urn:y>\"", 403), (";+sip.instance=\"<urn:x>\"", 200)]
+    {
+        let mut call = ten(";+sip.instance=\"<urn:x>\"", nat, |message| message);
+        let value = format!("<sip:alice@127.0.2.1>{more}");
+        assert_eq!(Phone::alice(DESK).registers(&mut call, contact(&value)), code, "{more}");
+        let first = if code == 200 { "sip:alice@192.168.1.1" } else { "sip:alice@192.168.1.0" };
+        assert_eq!(bound(&mut call)[0], first);
+    }
+}
+
+#[test]
+fn phones_behind_one_proxy_are_not_taken_for_one_phone() {
+    let dress = |message: Message| message.with("Supported", "path").with("Path", "<sip:edge@127.0.2.1;lr>");
+    let mut call = ten("", |_| DESK, dress);
+    let eleventh = |message: Message| dress(contact("<sip:alice@192.168.1.10>")(message));
+    assert_eq!(Phone::alice(DESK).registers(&mut call, eleventh), 403);
+}
