@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::register::{AWAY, DESK, POCKET, Phone, codes, contact, home};
+use super::register::{AWAY, DESK, POCKET, Phone, contact, home};
 use super::*;
 
 /// A port of the NAT that phones are behind.
@@ -79,4 +79,38 @@ fn phones_behind_one_proxy_are_not_taken_for_one_phone() {
     let mut call = ten("", |_| DESK, dress);
     let eleventh = |message: Message| dress(contact("<sip:alice@192.168.1.10>")(message));
     assert_eq!(Phone::alice(DESK).registers(&mut call, eleventh), 403);
+}
+
+/// An address of ours, a gateway's, and each with another port of its host.
+fn nobodys() -> [(SocketAddr, SocketAddr); 2] {
+    [layout::SERVER, layout::gateway_addr(0)].map(|addr| (addr, SocketAddr::new(addr.ip(), 40_000)))
+}
+
+#[test]
+fn a_contact_that_is_ours_or_a_gateways_is_refused_where_something_would_be_sent_there() {
+    for (addr, beside) in nobodys() {
+        let value = format!("<sip:alice@{addr}>");
+        let mut call = home("", "").before_any_call();
+        let mut same_host = Phone { call_id: "reg-2", ..Phone::alice(beside) };
+        assert_eq!(same_host.registers(&mut call, contact(&value)), 403, "{addr}");
+        // A proxy goes by the Request-URI.
+        let behind = |message: Message| {
+            contact(&value)(message).with("Supported", "path").with("Path", "<sip:edge@127.0.2.1;lr>")
+        };
+        assert_eq!(Phone::alice(DESK).registers(&mut call, behind), 403, "{addr}");
+        assert_eq!(bound(&mut call), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_phone_behind_a_nat_may_have_the_address_that_is_ours_or_a_gateways_elsewhere() {
+    for (addr, _) in nobodys() {
+        let mut call = home("", "").before_any_call();
+        let value = format!("<sip:alice@{addr}>");
+        assert_eq!(Phone::alice(DESK).registers(&mut call, contact(&value)), 200, "{addr}");
+        let mut call = call.dials(DID, Manner::default()).ringing(["alice"]);
+        let invite = call.messages("us → alice", "INVITE").remove(0);
+        assert_eq!(invite.start, format!("INVITE sip:alice@{addr} SIP/2.0"));
+        call.answers("alice").hangs_up("caller").comes_to_rest();
+    }
 }

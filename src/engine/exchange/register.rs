@@ -166,8 +166,12 @@ impl Exchange {
         let user_agent = String::from_utf8_lossy(request.get(Name::UserAgent).unwrap_or_default());
         let peer = self.reached_at(from, &wish.address.uri, path)?;
         // What comes from there itself needs no leave of its Contact.
-        let is_foreign = || self.is_anothers(now, from, agent, peer.addr) || self.comes_back(peer.addr);
-        if peer.addr != from.addr && is_foreign() {
+        let is_foreign = |addr| {
+            self.is_ours_or_a_gateways(addr)
+                || self.comes_back(addr)
+                || self.is_anothers(now, from, agent, addr)
+        };
+        if peer.addr != from.addr && is_foreign(peer.addr) {
             return Err(Refusal::ForeignContact);
         }
         Ok(Binding {
@@ -195,7 +199,8 @@ impl Exchange {
             return Err(Refusal::Malformed);
         }
         let own = uri.socket_addr();
-        if own.is_some_and(|addr| self.is_ours_or_a_gateways(addr)) {
+        // A proxy may go by it; else what counts is where calls are sent.
+        if !path.is_empty() && own.is_some_and(|addr| self.is_ours_or_a_gateways(addr)) {
             return Err(Refusal::ForeignContact);
         }
         let is_secure = matches!(from.transport, Transport::Tls | Transport::Wss);
