@@ -114,3 +114,28 @@ fn a_phone_behind_a_nat_may_have_the_address_that_is_ours_or_a_gateways_elsewher
         call.answers("alice").hangs_up("caller").comes_to_rest();
     }
 }
+
+#[test]
+fn who_asks_for_answers_at_its_source_port_is_rung_there_and_its_nat_kept_open() {
+    for (rport, asked) in [("", false), (";rport", true)] {
+        let mut call = home("", "").before_any_call();
+        let dress = |message: Message| {
+            let mut message = contact("<sip:alice@127.0.2.1:5096>")(message);
+            let via = format!("{}{rport}", message.get("Via").expect("a Via"));
+            message.set("Via", via);
+            message
+        };
+        assert_eq!(Phone::alice(DESK).registers(&mut call, dress), 200);
+        call.after(seconds(30));
+        let crossings = &call.world.trace.crossings;
+        let options = crossings.iter().any(|one| one.message.method() == "OPTIONS" && one.peer == DESK);
+        assert_eq!(options, asked, "{rport}");
+        let mut call = call.dials(DID, Manner::default());
+        call.after(seconds(1));
+        let crossings = &call.world.trace.crossings;
+        let rung =
+            crossings.iter().find(|one| one.message.method() == "INVITE" && one.peer.ip() == DESK.ip());
+        assert_eq!(rung.map(|one| one.peer == DESK), Some(asked), "{rport}");
+        call.hangs_up("caller").comes_to_rest();
+    }
+}

@@ -164,7 +164,7 @@ impl Exchange {
     ) -> Result<Binding, Refusal> {
         let uri = std::str::from_utf8(wish.address.target()).map_err(|_| Refusal::Malformed)?;
         let user_agent = String::from_utf8_lossy(request.get(Name::UserAgent).unwrap_or_default());
-        let peer = self.reached_at(from, &wish.address.uri, path)?;
+        let peer = self.reached_at(from, request, &wish.address.uri, path)?;
         // What comes from there itself needs no leave of its Contact.
         let is_foreign = |addr| {
             self.is_ours_or_a_gateways(addr)
@@ -190,10 +190,17 @@ impl Exchange {
     }
 
     /// Where calls to a Contact are sent. By the connection that it came by, and by nothing else (RFC 5626 §5.3); over
-    /// UDP to where it came from, but to the Contact's own port on the same host. So no Contact sends anything to a
-    /// third party, which would be how to reach one in our name. A `sips:` Contact is reached by TLS or not at all, but
+    /// UDP to where it came from, but to the Contact's own port on the same host, unless it asks for answers at the port
+    /// that it sends from: there it listens (RFC 3581 §3), and the other port is one within its NAT. So no Contact sends
+    /// anything to a third party, which would be how to reach one in our name. A `sips:` Contact is reached by TLS or not at all, but
     /// for a proxy's next hop, which is the proxy's affair.
-    fn reached_at(&self, from: Peer, uri: &Uri<'_>, path: &[Text]) -> Result<Peer, Refusal> {
+    fn reached_at(
+        &self,
+        from: Peer,
+        request: &Message<'_>,
+        uri: &Uri<'_>,
+        path: &[Text],
+    ) -> Result<Peer, Refusal> {
         let transport = uri.param("transport").map_or(Some(Transport::Udp), Transport::of_uri_token);
         if uri.port == Some(0) || path.is_empty() && !transport.is_some_and(|one| self.is_served(from, one)) {
             return Err(Refusal::Malformed);
@@ -215,6 +222,7 @@ impl Exchange {
             return by_tls.ok_or(Refusal::InsecureContact);
         }
         Ok(match (same_host, transport) {
+            (Some(_), Some(Transport::Udp)) if request.via().rport.is_some() => from,
             (Some(addr), Some(transport)) => {
                 self.settings.peer_at(addr, transport).map_or(from, |peer| match transport {
                     // By the listener that the phone knows.
