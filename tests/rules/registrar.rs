@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::register::{AWAY, DESK, POCKET, Phone, contact, home};
+use super::register::{AWAY, DESK, POCKET, Phone, codes, contact, home};
 use super::*;
 
 /// A port of the NAT that phones are behind.
@@ -137,5 +137,33 @@ fn who_asks_for_answers_at_its_source_port_is_rung_there_and_its_nat_kept_open()
             crossings.iter().find(|one| one.message.method() == "INVITE" && one.peer.ip() == DESK.ip());
         assert_eq!(rung.map(|one| one.peer == DESK), Some(asked), "{rport}");
         call.hangs_up("caller").comes_to_rest();
+    }
+}
+
+/// RFC 5626 §6: only flows that the first proxy keeps are flows.
+#[test]
+fn a_flow_behind_a_proxy_that_keeps_none_is_bound_by_its_uri() {
+    let edges: [&[(&str, &str)]; 4] = [
+        &[("Path", "<sip:edge@127.0.2.1;lr;ob>")],
+        &[("Path", "<sip:inner@127.0.2.1;lr>, <sip:edge@10.0.0.1;lr;ob>")],
+        &[("Path", "<sip:inner@127.0.2.1;lr;ob>, <sip:edge@10.0.0.1;lr>")],
+        &[("Via", "SIP/2.0/UDP 10.0.0.9;branch=z9hG4bK-phone")],
+    ];
+    for (headers, is_flow) in edges.into_iter().zip([true, true, false, false]) {
+        let mut call = home("", "").before_any_call();
+        let mut phone = Phone::alice(DESK);
+        let mut register = |port: u16| {
+            phone.sends(&mut call, |message| {
+                let value = format!("<sip:alice@192.168.1.7:{port}>;reg-id=1;+sip.instance=\"<urn:x>\"");
+                let message = contact(&value)(message).with("Supported", "path, outbound");
+                headers.iter().fold(message, |message, (name, value)| message.with(name, *value))
+            })
+        };
+        assert_eq!(codes(&register(5060)), [401]);
+        assert_eq!(codes(&register(5060)), [200], "{headers:?}");
+        let answers = register(5070);
+        assert_eq!(codes(&answers), [200], "{headers:?}");
+        assert_eq!(answers[0].get("Require"), is_flow.then_some("outbound"), "{headers:?}");
+        assert_eq!(answers[0].all("Contact").count(), if is_flow { 1 } else { 2 }, "{headers:?}");
     }
 }

@@ -307,14 +307,26 @@ fn wishes<'m>(request: &Message<'m>) -> Result<Wishes<'m>, Refusal> {
     Ok(Wishes::Each(each))
 }
 
-/// Which phone it is and which of its flows, where it wants outbound (RFC 5626 §6).
+/// Which phone it is and which of its flows, where it wants outbound and can have it (RFC 5626 §6). Where it cannot, its
+/// Contact is bound as if it named no flow, and the 200 requires none: a phone then knows, and is rung. 439 would tell it
+/// too, and leave the phones that do not know it unregistered.
 fn instance<'m>(address: &Address<'m>, request: &Message<'m>) -> Option<(&'m str, u32)> {
-    if !request.has_token(Name::Supported, "outbound") && !request.has_token(Name::Require, "outbound") {
+    let asks = |name| request.has_token(name, "outbound");
+    if !(asks(Name::Supported) || asks(Name::Require)) || !first_hop_keeps_flows(request) {
         return None;
     }
     let flow = chars::number(address.param("reg-id")?).and_then(|flow| u32::try_from(flow).ok());
     let name = std::str::from_utf8(address.param("+sip.instance")?).ok()?;
     Some((name, flow.filter(|flow| *flow > 0)?))
+}
+
+/// Whether the first that a REGISTER came to sends back by the connection or address that it came from: that is us, or a
+/// proxy that says so by `ob` in its Path, which is the last (RFC 5626 §5.1).
+fn first_hop_keeps_flows(request: &Message<'_>) -> bool {
+    match request.addresses(Name::Path).last() {
+        None => !request.has_further_via(),
+        Some(edge) => edge.is_ok_and(|edge| edge.uri.param("ob").is_some()),
+    }
 }
 
 /// The parameters of a Contact that are not ours to write.
