@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use smallvec::SmallVec;
 
+use crate::call::refusal::Refusal;
 use crate::engine::hosts::{Hosts, Target};
 use crate::routing::{Agent, Contact, Phones, Reached, Secrets, Text};
 use crate::sip::digest::Credentials;
@@ -202,6 +203,14 @@ pub struct Gone {
     pub contact: Arc<Contact>,
 }
 
+/// Why an agent's REGISTER was refused last, and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub why: Refusal,
+    pub from: SocketAddr,
+    pub at: Wall,
+}
+
 /// All phones of the agents, as they are at a moment.
 pub struct Known<'d> {
     pub directory: &'d dyn Directory,
@@ -270,6 +279,10 @@ pub trait Directory: Send + Sync {
     /// Changes an agent's bindings, all or nothing: `change` gets those that last at `now`, and what it leaves
     /// there is what holds from then on. Nobody else changes them meanwhile.
     fn change(&self, agent: &Text, now: Instant, change: &mut dyn FnMut(&mut Vec<Arc<Binding>>));
+
+    /// A REGISTER that proved to be this agent's was refused. The last is remembered: who is registered with one phone may
+    /// be refused with another.
+    fn refuse(&self, agent: &Text, refused: Refused);
 
     /// A connection is gone, and with it what was reached by it alone (RFC 5626 §5.3).
     fn lose(&self, flow: FlowId) -> Vec<Gone>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::binding::{Binding, EXPIRES, Silence, Way};
+use super::binding::{Binding, EXPIRES, Refused, Silence, Way};
 use super::slot::Owner;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::refusal::Refusal;
@@ -69,6 +69,10 @@ impl Exchange {
         let code = outcome.map_or_else(Refusal::code, |()| 200);
         if let Err(why) = outcome {
             self.rejected.count(why.label());
+            let refused = Refused { why, from: from.addr, at: now.wall };
+            self.desk.directory().refuse(&agent.name, refused);
+            let name = Arc::clone(&agent.name);
+            out.notices.push(Notice::Said(CallEvent::NotRegistered { agent: name, from: from.addr, why }));
         }
         let tag = self.names.stateless_tag(request.via().branch.unwrap_or(request.call_id()));
         self.scratch.clear();
