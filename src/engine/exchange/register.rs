@@ -196,8 +196,8 @@ impl Exchange {
     /// Where calls to a Contact are sent. By the connection that it came by, and by nothing else (RFC 5626 §5.3); over
     /// UDP to where it came from, but to the Contact's own port on the same host, unless it asks for answers at the port
     /// that it sends from: there it listens (RFC 3581 §3), and the other port is one within its NAT. So no Contact sends
-    /// anything to a third party, which would be how to reach one in our name. A `sips:` Contact is reached by TLS or not at all, but
-    /// for a proxy's next hop, which is the proxy's affair.
+    /// anything to a third party, which would be how to reach one in our name. A `sips:` Contact is reached by TLS or not
+    /// at all, but for a proxy's next hop, which is the proxy's affair.
     fn reached_at(
         &self,
         from: Peer,
