@@ -84,6 +84,39 @@ fn contacts(place: &Place) -> Vec<String> {
         .collect()
 }
 
+/// Why carol was refused last, as operators see it.
+fn failure(place: &Place) -> Option<String> {
+    let (_, out, _) = place.strowger(&["agents", "--json"]);
+    let list: Value = serde_json::from_str(&out).unwrap();
+    let carol = list["items"].as_array().unwrap().iter().find(|agent| agent["name"] == "carol").unwrap();
+    carol["last_failure"]["what"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn a_refused_registration_is_a_line_in_the_log_and_seen_with_its_agent() {
+    let place = carols();
+    let node = place.serve();
+    let phone = Line::new();
+    assert!(registers(&phone, &node, "sharkfish", 1).starts_with("SIP/2.0 401 "));
+    assert_eq!(failure(&place), None, "anybody may guess");
+    let answer = registers_so(&phone, &node, "swordfish", 11, "Expires: 30\r\n");
+    assert!(answer.starts_with("SIP/2.0 423 "), "{answer}");
+    let why = "Expires is below our Min-Expires (RFC 3261 §10.3)";
+    assert_eq!(failure(&place), Some(format!("423 to {}: {why}", phone.addr())));
+    let (_, shown, _) = place.strowger(&["agents"]);
+    assert!(shown.contains(why), "{shown}");
+    assert!(registers(&phone, &node, "swordfish", 21).starts_with("SIP/2.0 200 "));
+    assert!(failure(&place).is_some(), "another phone may be refused all the while");
+    // The log is written by a thread of its own.
+    wait_until(|| place.log().contains("agent registered"));
+    let log = place.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("agent not registered")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    let said = ["\"WARN\"", "carol", "127.0.0.…", "423", why];
+    assert!(said.iter().all(|word| lines[0].contains(word)), "{lines:?}");
+    assert!(!lines[0].contains(&phone.addr().to_string()), "{lines:?}");
+}
+
 fn is_rung(place: &Place, node: &Serving, phone: &Line, call_id: &str) {
     let carrier = Line::new();
     carrier.send(node.sip, &invite(&carrier, "+12015550101", call_id));

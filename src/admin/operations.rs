@@ -179,6 +179,9 @@ pub struct AgentLine {
     pub contact: Option<String>,
     /// Phones that have registered, the first to do so first.
     pub bindings: Vec<BindingLine>,
+    /// Its last REGISTER, with the right password, that was refused, since the node started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<FailureLine>,
 }
 
 /// A phone that has registered.

@@ -41,7 +41,7 @@ refusals! {
     OtherAgent       403 "other_agent"        "another's registration"     "an agent registers for itself alone (RFC 3261 §10.3)";
     Forbidden        403 "dial"               "forbidden by [dial]"        "`[dial]` forbids the number (R13)";
     NothingToShow    403 "nothing_to_show"    "no number to show"          "the agent has no number that a call out could show (R9)";
-    ForeignContact   403 "foreign_contact"    "Contact of a gateway"       "the Contact is an address of ours, or a gateway's";
+    ForeignContact   403 "foreign_contact"    "Contact of a gateway"       "the Contact is an address of ours, a gateway's, or of another agent's phone";
     TooManyContacts  403 "too_many_contacts"  "too many contacts"          "an agent has at most 10 bindings";
     TooManyTries     403 "too_many_tries"     "too many tries"             "the source tried too many passwords; it hears nothing (R1b)";
     Stranger         403 "stranger"           "unknown sender"             "no trunk's `from` names the sender (R1e)";

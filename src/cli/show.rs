@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::admin::operations::{
-    AgentLine, GenerationLine, Published, RegistrationLine, RegistrationState, TrunkLine,
+    AgentLine, FailureLine, GenerationLine, Published, RegistrationLine, RegistrationState, TrunkLine,
 };
 use crate::call::cdr::rfc3339;
 use crate::call::story::{CallStory, Clock, LiveCall};
@@ -54,17 +54,19 @@ pub fn agents(agents: &[AgentLine]) -> String {
     if agents.is_empty() {
         return "no agent is configured\n".to_owned();
     }
-    let head = ["AGENT", "CALLS", "PHONE", "AT", "FOR", "USER AGENT"].map(str::to_owned).to_vec();
-    let mut rows = vec![head];
+    let head = ["AGENT", "CALLS", "PHONE", "AT", "FOR", "USER AGENT", "LAST FAILURE"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
     for agent in agents {
         let calls = match agent.max_calls {
             0 => agent.calls.to_string(),
             most => format!("{}/{most}", agent.calls),
         };
         let mut name = [&*agent.name, &*calls].map(str::to_owned).to_vec();
+        let mut failure = agent.last_failure.as_ref().map(in_words).unwrap_or_default();
         let mut phone = |columns: [&str; 4]| {
             let mut row = std::mem::replace(&mut name, vec![String::new(), String::new()]);
             row.extend(columns.map(str::to_owned));
+            row.push(std::mem::take(&mut failure));
             rows.push(row);
         };
         if agent.dnd {
@@ -117,14 +119,16 @@ pub fn trunks(trunks: &[TrunkLine]) -> String {
             let since =
                 gateway.since.map(|at| format!(" since {}", rfc3339::to_string(at))).unwrap_or_default();
             let trip = gateway.round_trip_ms.map(|ms| format!("{ms} ms")).unwrap_or_default();
-            let failure = gateway.last_failure.as_ref();
-            let failure =
-                failure.map(|failure| format!("{} at {}", failure.what, rfc3339::to_string(failure.at)));
+            let failure = gateway.last_failure.as_ref().map(in_words);
             row.extend([gateway.uri.clone(), format!("{state}{since}"), trip, failure.unwrap_or_default()]);
             rows.push(row);
         }
     }
     table(&rows)
+}
+
+fn in_words(failure: &FailureLine) -> String {
+    format!("{} at {}", failure.what, rfc3339::to_string(failure.at))
 }
 
 fn registration(line: &RegistrationLine) -> String {
@@ -221,7 +225,7 @@ fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::operations::{BindingLine, FailureLine, GatewayLine};
+    use crate::admin::operations::{BindingLine, GatewayLine};
     use crate::call::cdr::{Direction, Role};
     use crate::call::story::{LadderLine, StoryLeg, StoryTimer, Way};
     use crate::sip::shown::is_obeyed;
@@ -277,6 +281,7 @@ mod tests {
                 registered: Wall(0),
                 expires_ms: 0,
             }],
+            last_failure: None,
         };
         let leg = StoryLeg {
             id: 0,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::{DashMap, DashSet};
 
 use super::aside::Aside;
-use super::exchange::binding::{Asked, Binding, Directory, Gone, Standing, Way};
+use super::exchange::binding::{Asked, Binding, Directory, Gone, Refused, Standing, Way};
 use super::held::Held;
 use super::tries::{Source, Tries};
 use crate::routing::{Secrets, Text};
@@ -25,6 +25,7 @@ struct Entry {
     nonces: Vec<Spent>,
     /// Nonces that were made no later are not taken any more, but for those in `nonces`.
     forgotten: Instant,
+    refused: Option<Refused>,
 }
 
 /// How a nonce has been used.
@@ -75,6 +76,11 @@ impl Registrations {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Why a registration of the agent was refused last.
+    pub fn refused(&self, agent: &str) -> Option<Refused> {
+        self.agents.get(agent)?.refused
     }
 
     /// Binds what an earlier life of the node had bound.
@@ -196,6 +202,10 @@ impl Directory for Registrations {
         entry.bindings.iter().for_each(|binding| self.forget(agent, binding));
         entry.bindings = bindings;
         self.changed.insert(Arc::clone(agent));
+    }
+
+    fn refuse(&self, agent: &Text, refused: Refused) {
+        self.agents.entry(Arc::clone(agent)).or_default().refused = Some(refused);
     }
 
     fn lose(&self, flow: FlowId) -> Vec<Gone> {

@@ -21,8 +21,8 @@ use crate::time::Instant;
 const LINES_OF_A_SOURCE: u32 = 1;
 /// … and so many of the node, which a filter and a disk bear.
 const LINES_OF_ALL: u32 = 100;
-/// Lines a second of a shard about agents that register, and as many about those that are gone, and of the node about
-/// those that expired or were barred: an office that comes back after a power cut is named, a phone that registers and
+/// Lines a second of a shard about agents that register, as many about those that are refused, and about those that are
+/// gone, and of the node about those that expired or were barred: an office that comes back after a power cut is named, a phone that registers and
 /// leaves in a loop fills no disk.
 const LINES_OF_AGENTS: u32 = 100;
 /// Sources whose lines are counted at once; when there are more, those that were quiet for a second are forgotten.
@@ -112,6 +112,7 @@ pub(super) struct Teller {
     loops: Rate,
     streamless: Rate,
     registered: Rate,
+    refused: Rate,
     gone: Rate,
     guesses: Arc<Guesses>,
 }
@@ -119,8 +120,8 @@ pub(super) struct Teller {
 impl Teller {
     pub fn new(recorder: Recorder, clock: Clock, guesses: Arc<Guesses>) -> Teller {
         let (rejected, loops, streamless) = Default::default();
-        let (registered, gone) = (Rate::new(LINES_OF_AGENTS), Rate::new(LINES_OF_AGENTS));
-        Teller { recorder, clock, rejected, loops, streamless, registered, gone, guesses }
+        let [registered, refused, gone] = std::array::from_fn(|_| Rate::new(LINES_OF_AGENTS));
+        Teller { recorder, clock, rejected, loops, streamless, registered, refused, gone, guesses }
     }
 
     fn said(&mut self, event: CallEvent) {
@@ -153,6 +154,13 @@ impl Teller {
                 if let Line::Log { more } = self.registered.occur(self.clock.read().now.mono) {
                     let more = (more > 0).then_some(more);
                     tracing::info!(agent = &*agent, from = %Place(from), more, "agent registered");
+                }
+            }
+            CallEvent::NotRegistered { agent, from, why } => {
+                if let Line::Log { more } = self.refused.occur(self.clock.read().now.mono) {
+                    let more = (more > 0).then_some(more);
+                    let (code, why) = (why.code(), why.why());
+                    tracing::warn!(agent = &*agent, from = %Place(from), code, why, more, "agent not registered");
                 }
             }
             CallEvent::Unregistered { agent } => {
@@ -240,6 +248,7 @@ fn ended(cdr: &Cdr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::refusal::Refusal;
     use crate::routing::Contact;
     use crate::sip::peer::{ListenerId, Peer, Transport};
     use crate::store::{Settings, Store};
@@ -296,11 +305,14 @@ mod tests {
     #[test]
     fn a_phone_that_registers_and_leaves_in_a_loop_fills_no_disk() {
         let (text, seconds) = told((0..5_000).flat_map(|_| {
-            let (agent, from) = ("alice".into(), ([192, 0, 2, 1], 5060).into());
+            let (agent, from): (Arc<str>, _) = ("alice".into(), ([192, 0, 2, 1], 5060).into());
             let gone = CallEvent::Unregistered { agent: "alice".into() };
-            [CallEvent::Registered { agent, from }, gone]
+            let why = Refusal::TooManyContacts;
+            let refused = CallEvent::NotRegistered { agent: Arc::clone(&agent), from, why };
+            [CallEvent::Registered { agent, from }, gone, refused]
         }));
-        for what in ["agent registered", "agent is gone"] {
+        let refused = "agent not registered agent=\"alice\" from=192.0.2.… code=403 why=";
+        for what in ["agent registered", "agent is gone", refused] {
             let lines = text.lines().filter(|line| line.contains(what)).count() as u64;
             assert!((100..=100 * seconds).contains(&lines), "{lines} lines in {seconds} s: {what}");
         }

@@ -14,8 +14,8 @@ use super::phones;
 use super::publish::Publisher;
 use super::trunks;
 use crate::admin::operations::{
-    AgentLine, BindingLine, Captured, Explanation, GenerationLine, NotCaptured, NotPublished, NotRouted,
-    Operations, Published, Readiness, TrunkLine,
+    AgentLine, BindingLine, Captured, Explanation, FailureLine, GenerationLine, NotCaptured, NotPublished,
+    NotRouted, Operations, Published, Readiness, TrunkLine,
 };
 use crate::call::story::{CallPlace, CallStory, LiveCall};
 use crate::config::Config;
@@ -139,6 +139,10 @@ impl Front {
             calls: self.desk.agent_calls(&agent.name),
             contact: agent.contact.as_ref().map(|contact| contact.uri.to_string()),
             bindings: bindings.iter().map(line).collect(),
+            last_failure: self.desk.registrations.refused(&agent.name).map(|refused| FailureLine {
+                what: format!("{} to {}: {}", refused.why.code(), refused.from, refused.why.why()),
+                at: refused.at,
+            }),
         }
     }
 

@@ -269,5 +269,7 @@ fn agent(name: &str) -> AgentLine {
             registered: Wall(1_795_000_000_000),
             expires_ms: 3_599_000,
         }],
+        last_failure: (name == "alice")
+            .then(|| FailureLine { what: "403 Forbidden".to_owned(), at: Wall(NOON) }),
     }
 }

@@ -37,6 +37,7 @@ mod r13;
 mod r13_emergency;
 mod r14;
 mod register;
+mod registrar;
 mod rfc3261;
 mod rfc5407;
 mod traps;

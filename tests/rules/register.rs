@@ -281,8 +281,6 @@ fn what_a_register_may_not_ask_is_refused_and_changes_nothing() {
     let mut call = home("", "").before_any_call();
     let mut phone = Phone::alice(DESK);
     assert_eq!(phone.registers(&mut call, |message| message), 200);
-    let gateway = format!("<sip:alice@{}>", layout::gateway_addr(0));
-    let ourselves = format!("<sip:alice@{}>", layout::SERVER);
     let many = (0..11).map(|at| format!("<sip:alice{at}@127.0.2.1>")).collect::<Vec<_>>().join(", ");
     for (value, code) in [
         ("*", 400),
@@ -293,8 +291,6 @@ fn what_a_register_may_not_ask_is_refused_and_changes_nothing() {
         ("<sip:alice@127.0.2.1:0>", 400),
         ("<sip:alice@127.0.2.1;transport=ws>", 400),
         ("<sip:alice@127.0.2.1;transport=sctp>", 400),
-        (&*gateway, 403),
-        (&*ourselves, 403),
         (&*many, 403),
     ] {
         assert_eq!(phone.registers(&mut call, contact(value)), code, "{value}");

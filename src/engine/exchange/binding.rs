@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use smallvec::SmallVec;
 
+use crate::call::refusal::Refusal;
 use crate::engine::hosts::{Hosts, Target};
 use crate::routing::{Agent, Contact, Phones, Reached, Secrets, Text};
 use crate::sip::digest::Credentials;
+use crate::sip::header::Params;
 use crate::sip::peer::{FlowId, Peer, Transport};
 use crate::sip::uri::{self, Uri};
 use crate::time::{Instant, Wall};
@@ -133,6 +135,19 @@ impl Binding {
         self.contact.peer.filter(|_| self.contact.route.is_empty())
     }
 
+    /// Whether it is an old one of the phone that has now bound `other`, as far as can be told: it registered both from one address and port, or over one
+    /// connection, with no proxy between; or it says so by its name, with or without flows.
+    pub fn is_abandoned_by(&self, other: &Binding) -> bool {
+        self.way().is_some_and(|way| other.way() == Some(way))
+            || self.device().is_some_and(|name| other.device() == Some(name))
+    }
+
+    /// The phone's own name, with its quotes (RFC 5626 §4.1).
+    fn device(&self) -> Option<&[u8]> {
+        let told = || Params::new(self.params.as_bytes()).get("+sip.instance");
+        self.instance.as_ref().map(|(name, _)| name.as_bytes()).or_else(told).filter(|name| !name.is_empty())
+    }
+
     /// Whether calls to it are sent to that very address, and no proxy passes them on.
     fn is_sent_to(&self, addr: SocketAddr) -> bool {
         self.contact.route.is_empty() && self.contact.addr == Some(addr)
@@ -199,6 +214,14 @@ pub enum Standing {
 pub struct Gone {
     pub agent: Text,
     pub contact: Arc<Contact>,
+}
+
+/// Why an agent's REGISTER was refused last, and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub why: Refusal,
+    pub from: SocketAddr,
+    pub at: Wall,
 }
 
 /// All phones of the agents, as they are at a moment.
@@ -269,6 +292,10 @@ pub trait Directory: Send + Sync {
     /// Changes an agent's bindings, all or nothing: `change` gets those that last at `now`, and what it leaves
     /// there is what holds from then on. Nobody else changes them meanwhile.
     fn change(&self, agent: &Text, now: Instant, change: &mut dyn FnMut(&mut Vec<Arc<Binding>>));
+
+    /// A REGISTER that proved to be this agent's was refused. The last is remembered: who is registered with one phone may
+    /// be refused with another.
+    fn refuse(&self, agent: &Text, refused: Refused);
 
     /// A connection is gone, and with it what was reached by it alone (RFC 5626 §5.3).
     fn lose(&self, flow: FlowId) -> Vec<Gone>;

@@ -17,7 +17,7 @@
 //! - [`keep`]: session timers and keep-alive.
 //! - [`ask`]: requests of ours outside any dialog, by [`errand`]; [`health`]: those to gateways; [`phones`]: those to phones behind a NAT, and where a phone is now;
 //!   [`enroll`]: our registration at carriers.
-//! - [`fault`]: what a caught panic leaves to do.
+//! - [`fault`]: what a caught panic leaves to do. [`said`]: what the log is told.
 
 mod abilities;
 mod admission;
@@ -48,6 +48,7 @@ mod refuse;
 mod register;
 mod replace;
 mod reply;
+mod said;
 mod shedding;
 mod slot;
 mod story;
@@ -72,7 +73,7 @@ use crate::time::{Instant, Now};
 
 use crate::engine::help::Help;
 use crate::engine::hosts::Hosts;
-use crate::engine::trunks::{Failure, Listed, Trunks};
+use crate::engine::trunks::Trunks;
 
 use admission::Admission;
 pub use anchor::{Anchoring, Booth};
@@ -84,6 +85,7 @@ use names::Namer;
 use switchboard::Switchboard;
 
 pub use names::{LineTokens, Router, SlotKey, find_call_id};
+pub use said::CallEvent;
 use slot::{Armed, Referral, Slots};
 pub use slot::{Owner, Wake};
 
@@ -195,79 +197,6 @@ pub enum Notice {
     SetUp { waited: Duration },
     /// A line for the log.
     Said(CallEvent),
-}
-
-/// One event of a call, for the log.
-#[derive(Clone, Debug)]
-pub enum CallEvent {
-    Started {
-        call: Box<str>,
-        /// The trunk that it came in on; an agent's call has none.
-        trunk: Option<Arc<str>>,
-        agent: Option<Arc<str>>,
-        dialled: Box<str>,
-    },
-    Ringing {
-        call: Box<str>,
-    },
-    /// Refused before it was a call.
-    Rejected {
-        reason: &'static str,
-        from: SocketAddr,
-    },
-    /// An agent calls an emergency number.
-    Emergency {
-        call: Box<str>,
-        agent: Arc<str>,
-        /// What the call shows; none: nobody can call back.
-        shows: Option<E164>,
-        dialled: Box<str>,
-    },
-    /// A long INVITE went in a datagram after all: nobody took a connection there (RFC 3261 §18.1.1).
-    NoStream {
-        call: Box<str>,
-        to: SocketAddr,
-    },
-    /// An agent has a new binding.
-    Registered {
-        agent: Arc<str>,
-        from: SocketAddr,
-    },
-    /// An agent ended one.
-    Unregistered {
-        agent: Arc<str>,
-    },
-    /// Somebody gave a wrong password, or a name that no agent has.
-    WrongPassword {
-        agent: Box<str>,
-        from: SocketAddr,
-    },
-    /// A gateway, by its place among the trunk's as they are written, answers again (R14).
-    TrunkUp {
-        trunk: Arc<str>,
-        gateway: u8,
-    },
-    /// It is down: tried last from now on.
-    TrunkDown {
-        trunk: Arc<str>,
-        gateway: u8,
-        why: Failure,
-    },
-    /// We are registered at a carrier; told once until we are not.
-    Enrolled {
-        trunk: Arc<str>,
-        listed: Listed,
-    },
-    /// We are not, or no more; told once until we are.
-    NotEnrolled {
-        trunk: Arc<str>,
-        why: Failure,
-    },
-    /// Ten ringing calls of one caller to one forwarded number: a loop, most likely (R11).
-    LikelyLoop {
-        caller: E164,
-        did: E164,
-    },
 }
 
 /// What shards share and the core may not own: counts across shards, the record's slot, our own addresses.

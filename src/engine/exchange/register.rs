@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::binding::{Binding, EXPIRES, Silence, Way};
+use super::binding::{Binding, EXPIRES, Refused, Silence, Way};
 use super::slot::Owner;
 use super::{CallEvent, Effects, Exchange, Notice};
 use crate::call::refusal::Refusal;
@@ -69,6 +69,10 @@ impl Exchange {
         let code = outcome.map_or_else(Refusal::code, |()| 200);
         if let Err(why) = outcome {
             self.rejected.count(why.label());
+            let refused = Refused { why, from: from.addr, at: now.wall };
+            self.desk.directory().refuse(&agent.name, refused);
+            let name = Arc::clone(&agent.name);
+            out.notices.push(Notice::Said(CallEvent::NotRegistered { agent: name, from: from.addr, why }));
         }
         let tag = self.names.stateless_tag(request.via().branch.unwrap_or(request.call_id()));
         self.scratch.clear();
@@ -164,10 +168,14 @@ impl Exchange {
     ) -> Result<Binding, Refusal> {
         let uri = std::str::from_utf8(wish.address.target()).map_err(|_| Refusal::Malformed)?;
         let user_agent = String::from_utf8_lossy(request.get(Name::UserAgent).unwrap_or_default());
-        let peer = self.reached_at(from, &wish.address.uri, path)?;
+        let peer = self.reached_at(from, request, &wish.address.uri, path)?;
         // What comes from there itself needs no leave of its Contact.
-        let is_foreign = || self.is_anothers(now, from, agent, peer.addr) || self.comes_back(peer.addr);
-        if peer.addr != from.addr && is_foreign() {
+        let is_foreign = |addr| {
+            self.is_ours_or_a_gateways(addr)
+                || self.comes_back(addr)
+                || self.is_anothers(now, from, agent, addr)
+        };
+        if peer.addr != from.addr && is_foreign(peer.addr) {
             return Err(Refusal::ForeignContact);
         }
         Ok(Binding {
@@ -186,16 +194,24 @@ impl Exchange {
     }
 
     /// Where calls to a Contact are sent. By the connection that it came by, and by nothing else (RFC 5626 §5.3); over
-    /// UDP to where it came from, but to the Contact's own port on the same host. So no Contact sends anything to a
-    /// third party, which would be how to reach one in our name. A `sips:` Contact is reached by TLS or not at all, but
-    /// for a proxy's next hop, which is the proxy's affair.
-    fn reached_at(&self, from: Peer, uri: &Uri<'_>, path: &[Text]) -> Result<Peer, Refusal> {
+    /// UDP to where it came from, but to the Contact's own port on the same host, unless it asks for answers at the port
+    /// that it sends from: there it listens (RFC 3581 §3), and the other port is one within its NAT. So no Contact sends
+    /// anything to a third party, which would be how to reach one in our name. A `sips:` Contact is reached by TLS or not
+    /// at all, but for a proxy's next hop, which is the proxy's affair.
+    fn reached_at(
+        &self,
+        from: Peer,
+        request: &Message<'_>,
+        uri: &Uri<'_>,
+        path: &[Text],
+    ) -> Result<Peer, Refusal> {
         let transport = uri.param("transport").map_or(Some(Transport::Udp), Transport::of_uri_token);
         if uri.port == Some(0) || path.is_empty() && !transport.is_some_and(|one| self.is_served(from, one)) {
             return Err(Refusal::Malformed);
         }
         let own = uri.socket_addr();
-        if own.is_some_and(|addr| self.is_ours_or_a_gateways(addr)) {
+        // A proxy may go by it; else what counts is where calls are sent.
+        if !path.is_empty() && own.is_some_and(|addr| self.is_ours_or_a_gateways(addr)) {
             return Err(Refusal::ForeignContact);
         }
         let is_secure = matches!(from.transport, Transport::Tls | Transport::Wss);
@@ -210,6 +226,7 @@ impl Exchange {
             return by_tls.ok_or(Refusal::InsecureContact);
         }
         Ok(match (same_host, transport) {
+            (Some(_), Some(Transport::Udp)) if request.via().rport.is_some() => from,
             (Some(addr), Some(transport)) => {
                 self.settings.peer_at(addr, transport).map_or(from, |peer| match transport {
                     // By the listener that the phone knows.
@@ -294,14 +311,26 @@ fn wishes<'m>(request: &Message<'m>) -> Result<Wishes<'m>, Refusal> {
     Ok(Wishes::Each(each))
 }
 
-/// Which phone it is and which of its flows, where it wants outbound (RFC 5626 §6).
+/// Which phone it is and which of its flows, where it wants outbound and can have it (RFC 5626 §6). Where it cannot, its
+/// Contact is bound as if it named no flow, and the 200 requires none: a phone then knows, and is rung. 439 would tell it
+/// too, and leave the phones that do not know it unregistered.
 fn instance<'m>(address: &Address<'m>, request: &Message<'m>) -> Option<(&'m str, u32)> {
-    if !request.has_token(Name::Supported, "outbound") && !request.has_token(Name::Require, "outbound") {
+    let asks = |name| request.has_token(name, "outbound");
+    if !(asks(Name::Supported) || asks(Name::Require)) || !first_hop_keeps_flows(request) {
         return None;
     }
     let flow = chars::number(address.param("reg-id")?).and_then(|flow| u32::try_from(flow).ok());
     let name = std::str::from_utf8(address.param("+sip.instance")?).ok()?;
     Some((name, flow.filter(|flow| *flow > 0)?))
+}
+
+/// Whether the first that a REGISTER came to sends back by the connection or address that it came from: that is us, or a
+/// proxy that says so by `ob` in its Path, which is the last (RFC 5626 §5.1).
+fn first_hop_keeps_flows(request: &Message<'_>) -> bool {
+    match request.addresses(Name::Path).last() {
+        None => !request.has_further_via(),
+        Some(edge) => edge.is_ok_and(|edge| edge.uri.param("ob").is_some()),
+    }
 }
 
 /// The parameters of a Contact that are not ours to write.
@@ -378,11 +407,30 @@ fn apply(
             }
         }
     }
-    if after.len() > MAX_BINDINGS {
-        return Err(Refusal::TooManyContacts);
+    while after.len() > MAX_BINDINGS {
+        let is_in_use = |binding: &Binding| wishes.iter().any(|wish| means(wish, binding));
+        after.remove(dispensable(&after, fresh, is_in_use).ok_or(Refusal::TooManyContacts)?);
+        changed.gone = true;
     }
     *bindings = after;
     Ok(())
+}
+
+/// The binding that is the first to give way to new ones, of those that the request does not mean itself: the oldest of a
+/// phone that is known to be silent, else the oldest that the same phone has left behind. A registrar may not know better
+/// which are in use: a phone that was switched off ends nothing, and one that draws its Contact anew at each start would
+/// be refused until the first has expired.
+fn dispensable(
+    all: &[Arc<Binding>],
+    fresh: &[Binding],
+    is_in_use: impl Fn(&Binding) -> bool,
+) -> Option<usize> {
+    let oldest = |is_one: &dyn Fn(&Binding) -> bool| {
+        let found = all.iter().enumerate().filter(|(_, one)| !is_in_use(one) && is_one(one));
+        found.min_by_key(|(_, one)| one.registered).map(|(place, _)| place)
+    };
+    oldest(&|one| one.silence.is_long())
+        .or_else(|| oldest(&|one| fresh.iter().any(|other| one.is_abandoned_by(other))))
 }
 
 /// One Contact of the 200: what is left of it, in seconds.
