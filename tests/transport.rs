@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use strowger::engine::exchange::binding::EXPIRES;
 use strowger::engine::inbox::PARCELS_FOR_CALLS;
 use strowger::engine::node::{Berth, Listen, Node, Options, StartError};
 use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
 use strowger::time::Instant;
+use strowger::transport::streams::StreamLimits;
 use toy::{Behaviour, ById, PATIENCE, Seen, Toy, World, message, send};
 
 #[path = "common/toy.rs"]
@@ -392,6 +394,35 @@ fn r14_a_connection_of_ours_by_which_nothing_comes_is_closed_when_nobody_waits_f
         let closed = trunk.read(&mut [0; 16]).is_ok_and(|read| read == 0);
         assert_eq!(closed, !answers, "{call}");
     }
+    world.node.stop();
+}
+
+#[test]
+fn r14_an_idle_connection_is_closed_where_we_opened_it_and_is_otherwise_its_far_ends() {
+    let idle = StreamLimits::default().idle_theirs;
+    assert!(idle > Duration::from_secs(u64::from(EXPIRES)), "as long as a phone is bound");
+    assert!(idle > Duration::from_secs(86_400), "the longest session of a call (RFC 4028)");
+    let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+    options.stream_limits.idle = Duration::from_millis(60);
+    let world = World::new(options, |_, _, _| {});
+    let mut phone = dial(world.addr(0));
+    phone.write_all(&message("REGISTER", "theirs")).unwrap();
+    let (_, theirs) = (world.message(), phone.local_addr().unwrap());
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = Peer { transport: Transport::Tcp, addr: gateway.local_addr().unwrap(), ..udp_peer() };
+    for call in ["one", "another"] {
+        world.send(0, to, message("BYE", call));
+        let (mut trunk, _) = gateway.accept().unwrap();
+        trunk.set_read_timeout(Some(PATIENCE)).unwrap();
+        trunk.write_all(&message("OPTIONS", call)).unwrap();
+        assert_eq!(world.message().1, message("OPTIONS", call));
+        assert_eq!(read(&mut trunk, message("BYE", call).len()), message("BYE", call));
+        assert_eq!(trunk.read(&mut [0; 16]).unwrap(), 0, "closed");
+        let Seen::Undeliverable { to: dead, .. } = world.seen() else { panic!("undeliverable") };
+        assert_ne!(dead.addr, theirs);
+    }
+    phone.write_all(&message("OPTIONS", "still there")).unwrap();
+    assert_eq!(world.message().1, message("OPTIONS", "still there"));
     world.node.stop();
 }
 

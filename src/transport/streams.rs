@@ -38,9 +38,13 @@ pub struct StreamLimits {
     /// A connection that we opened and by which no message has come is closed so long after the last that went: what
     /// waited for an answer has given up by then. Whoever names us one address after another holds no more of them.
     pub unanswered: Duration,
-    /// A connection without any traffic is closed: twice the 5 minutes after which an in-dialog OPTIONS goes to
-    /// a peer without session timers (R12), so no connection that carries a call is ever idle so long.
+    /// A connection that we opened is closed after so long without any traffic: its far end is reached at its address,
+    /// by another.
     pub idle: Duration,
+    /// The same of one that was opened to us, which only its far end can open anew: longer than a phone may be bound
+    /// (an hour), and than the longest session of a call (a day, RFC 4028), so that none is closed that carries a phone
+    /// or a call. Far ends that are gone are found by TCP's own keep-alive (`tcp::tune_theirs`).
+    pub idle_theirs: Duration,
     /// How long opening a connection may take, its TLS handshake included: little more than a gateway's
     /// `try_timeout` (4 s).
     pub connect: Duration,
@@ -57,6 +61,7 @@ impl Default for StreamLimits {
             first_message: Duration::from_secs(30),
             unanswered: UNANSWERED,
             idle: Duration::from_secs(600),
+            idle_theirs: Duration::from_secs(25 * 3600),
             connect: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
             pending: 256 << 10,
@@ -539,6 +544,7 @@ pub enum Opened {
 struct Reading {
     buffer: BytesMut,
     framer: Framer,
+    opened: Opened,
     state: Expecting,
 }
 
@@ -561,7 +567,7 @@ impl Reading {
             Opened::ByThem => Expecting::First(Instant::now()),
             Opened::ByUs => Expecting::Answer,
         };
-        Reading { buffer: BytesMut::new(), framer: Framer::default(), state }
+        Reading { buffer: BytesMut::new(), framer: Framer::default(), opened, state }
     }
 
     /// Takes note of a read: whether it completed a message, and whether another has begun.
@@ -585,7 +591,13 @@ impl Reading {
             Expecting::First(since) => since + limits.first_message,
             Expecting::Rest(since) => since + limits.whole_message,
             Expecting::Answer => last_traffic + limits.unanswered,
-            Expecting::Anything => last_traffic + limits.idle,
+            Expecting::Anything => {
+                last_traffic
+                    + match self.opened {
+                        Opened::ByUs => limits.idle,
+                        Opened::ByThem => limits.idle_theirs,
+                    }
+            }
         }
     }
 
