@@ -390,6 +390,32 @@ fn a_phone_behind_a_proxy_by_tcp_is_rung_by_its_path_after_the_proxy_or_the_node
 }
 
 #[test]
+fn r14_a_register_of_ten_thousand_contacts_is_told_that_it_is_too_long_and_counted() {
+    let place = carols();
+    place.listens_on_tcp_too();
+    let node = place.serve();
+    let contacts = (0..10_000).map(|at| format!("Contact: <sip:carol@127.0.0.1:{}>\r\n", 10_000 + at));
+    let mut phone = Flow::new(node.tcp());
+    let bound = phone.registers("");
+    assert!(bound.starts_with("SIP/2.0 200 "), "{bound}");
+    let told = phone.asks(&format!(
+        "REGISTER sip:strowger SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK-long\r\nMax-Forwards: 70\r\n\
+         From: <sip:carol@strowger>;tag=1\r\nTo: <sip:carol@strowger>\r\nCall-ID: long\r\nCSeq: 1 REGISTER\r\n\
+         {}Content-Length: 0\r\n\r\n",
+        contacts.collect::<String>()
+    ));
+    assert!(told.starts_with("SIP/2.0 513 ") && told.contains("branch=z9hG4bK-long"), "{told}");
+    // What is no SIP is answered by nobody, and counted as well.
+    let mut stranger = Flow::new(node.tcp());
+    stranger.0.write_all(b"\x16\x03\x01").unwrap();
+    assert_eq!(stranger.0.read(&mut [0; 16]).unwrap_or(0), 0, "closed");
+    wait_until(|| {
+        let told = ureq::get(format!("{}/metrics", node.admin)).call().unwrap().body_mut().read_to_string();
+        told.unwrap().contains("strowger_rejected_total{reason=\"malformed\"} 2\n")
+    });
+}
+
+#[test]
 fn r01_d_a_phones_connection_from_a_trunks_address_is_the_trunks() {
     let place = carols();
     place.listens_on_tcp_too();

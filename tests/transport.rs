@@ -304,9 +304,30 @@ fn r14_a_connection_that_brings_nothing_is_closed() {
 fn r14_what_cannot_be_framed_closes_the_connection() {
     let world = World::echo(Options::new(vec![tcp("127.0.0.1:0")]));
     let mut phone = dial(world.addr(0));
-    phone.write_all(b"INVITE sip:a@b SIP/2.0\r\nContent-Length: 99999\r\n\r\n").unwrap();
+    phone.write_all(b"INVITE sip:a@b SIP/2.0\r\nContent-Length: 9x\r\n\r\n").unwrap();
     assert_eq!(phone.read(&mut [0; 16]).unwrap_or(0), 0, "closed");
     world.node.stop();
+}
+
+#[test]
+fn r14_a_message_that_is_too_long_is_handed_up_so_far_and_closes_the_connection() {
+    let long =
+        format!("REGISTER sip:a SIP/2.0\r\nCall-ID: long@0\r\n{}", "Contact: <sip:a@b>\r\n".repeat(10_000));
+    let claims = "INVITE sip:a@b SIP/2.0\r\nCall-ID: claims@0\r\nContent-Length: 99999\r\n\r\nv=0";
+    for sent in [claims, &long] {
+        let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+        options.stream_limits.whole_message = Duration::from_millis(100);
+        let world =
+            World::new(options, |from, _, out| send(out, *from, b"SIP/2.0 513 Message too long\r\n\r\n"));
+        let mut phone = dial(world.addr(0));
+        phone.write_all(sent.as_bytes()).unwrap();
+        let mut told = Vec::new();
+        phone.read_to_end(&mut told).expect("closed, and not reset");
+        assert_eq!(String::from_utf8_lossy(&told), "SIP/2.0 513 Message too long\r\n\r\n");
+        assert_eq!(world.message().1.len(), sent.len().min(65_536), "once");
+        assert!(matches!(world.seen(), Seen::Undeliverable { .. }));
+        world.node.stop();
+    }
 }
 
 #[test]

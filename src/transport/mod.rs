@@ -14,6 +14,7 @@ pub mod icmp;
 mod kernel;
 mod nudge;
 mod pipe;
+mod reading;
 pub mod shed;
 pub mod sources;
 pub mod streams;
@@ -24,7 +25,7 @@ pub mod udp;
 /// What the transports of one shard tell its loop, through a bounded queue inside the shard's thread.
 #[derive(Debug)]
 pub enum Event {
-    /// A whole message from a stream.
+    /// A whole message from a stream, or so much of one that is too long that it can be answered.
     Message { from: Peer, bytes: Bytes },
     /// A connection is gone, or could not be opened.
     ///

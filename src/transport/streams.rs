@@ -14,11 +14,11 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::codec::Decoder;
 
-use super::frame::{Frame, Framer, Unframed};
+use super::frame::{Frame, Unframed};
 use super::guests::{Guests, NoRoom};
 use super::pipe::{Pipe, Session, Step, Took, Wrote};
+use super::reading::Reading;
 use super::tls::Tls;
 use super::{Event, guests};
 use crate::sip::peer::{FlowId, ListenerId, NameId, Peer, Transport};
@@ -82,6 +82,8 @@ pub enum End {
     HalfSent,
     #[error("nothing came or went")]
     Idle,
+    #[error("a message was too long, and nothing after it can be read")]
+    TooLong,
     #[error("the far end does not read")]
     Overflow,
     #[error("it could not be opened")]
@@ -101,9 +103,13 @@ impl End {
             End::Insecure(_) => true,
             // The system's own errors have kinds of theirs.
             End::Broken(error) => error.kind() == io::ErrorKind::Other,
-            End::FarEnd | End::HalfSent | End::Idle | End::Overflow | End::Unopened | End::Unframed(_) => {
-                false
-            }
+            End::FarEnd
+            | End::HalfSent
+            | End::Idle
+            | End::TooLong
+            | End::Overflow
+            | End::Unopened
+            | End::Unframed(_) => false,
         }
     }
 
@@ -111,7 +117,7 @@ impl End {
     fn loses(&self) -> bool {
         match self {
             End::FarEnd | End::Overflow | End::Unopened | End::Insecure(_) | End::Broken(_) => true,
-            End::HalfSent | End::Idle | End::Unframed(_) => false,
+            End::HalfSent | End::Idle | End::TooLong | End::Unframed(_) => false,
         }
     }
 }
@@ -181,7 +187,8 @@ pub struct Secure {
     pub failed: Failed,
 }
 
-/// Hears of each handshake that failed: whose, who had opened the connection, and why.
+/// Hears of each handshake that failed, and of each connection that brought what is no SIP: whose, who had opened it, and
+/// why.
 pub type Failed = Rc<dyn Fn(SocketAddr, Opened, &End)>;
 
 /// The connections of one shard.
@@ -429,7 +436,7 @@ impl Streams {
     /// Takes an ended connection out of the tables and tells the loop.
     async fn leave(&self, connection: &Connection, end: End) {
         tracing::debug!(peer = %connection.peer.addr, end = %Sentence(&end), "connection ended");
-        if end.is_of_tls() {
+        if end.is_of_tls() || matches!(end, End::Unframed(_)) {
             (self.0.secure.failed)(connection.peer.addr, connection.opened, &end);
         }
         let key = (connection.peer.transport, connection.peer.addr, connection.peer.name);
@@ -509,7 +516,7 @@ impl Streams {
         let now = Instant::now();
         connection.last_traffic.set(now);
         let mut whole = false;
-        while let Some(frame) = reading.framer.decode(&mut reading.buffer)? {
+        while let Some(frame) = reading.next_frame(now)? {
             match frame {
                 Frame::Message(bytes) => {
                     whole = true;
@@ -538,76 +545,6 @@ impl Streams {
 pub enum Opened {
     ByUs,
     ByThem,
-}
-
-/// The reading side of a connection.
-struct Reading {
-    buffer: BytesMut,
-    framer: Framer,
-    opened: Opened,
-    state: Expecting,
-}
-
-/// What a connection has to bring next.
-#[derive(Clone, Copy)]
-enum Expecting {
-    /// Its first message; opened to us then.
-    First(Instant),
-    /// Its first message, where we opened it.
-    Answer,
-    /// The rest of a message that began then.
-    Rest(Instant),
-    /// Anything.
-    Anything,
-}
-
-impl Reading {
-    fn new(opened: Opened) -> Reading {
-        let state = match opened {
-            Opened::ByThem => Expecting::First(Instant::now()),
-            Opened::ByUs => Expecting::Answer,
-        };
-        Reading { buffer: BytesMut::new(), framer: Framer::default(), opened, state }
-    }
-
-    /// Takes note of a read: whether it completed a message, and whether another has begun.
-    fn progress(&mut self, whole: bool, now: Instant) {
-        let begun = !b"\r\n\r".starts_with(&self.buffer);
-        self.state = match (self.state, whole, begun) {
-            (Expecting::Rest(since), false, true) => Expecting::Rest(since),
-            (Expecting::First(since), false, false) => Expecting::First(since),
-            (Expecting::Answer, false, false) => Expecting::Answer,
-            (_, _, true) => Expecting::Rest(now),
-            (_, _, false) => Expecting::Anything,
-        };
-        if self.buffer.is_empty() {
-            // A connection that waits holds no buffer.
-            self.buffer = BytesMut::new();
-        }
-    }
-
-    fn deadline(&self, limits: &StreamLimits, last_traffic: Instant) -> Instant {
-        match self.state {
-            Expecting::First(since) => since + limits.first_message,
-            Expecting::Rest(since) => since + limits.whole_message,
-            Expecting::Answer => last_traffic + limits.unanswered,
-            Expecting::Anything => {
-                last_traffic
-                    + match self.opened {
-                        Opened::ByUs => limits.idle,
-                        Opened::ByThem => limits.idle_theirs,
-                    }
-            }
-        }
-    }
-
-    fn overdue(&self, limits: &StreamLimits, last_traffic: Instant) -> Option<End> {
-        let late = self.deadline(limits, last_traffic) <= Instant::now();
-        late.then_some(match self.state {
-            Expecting::Rest(_) => End::HalfSent,
-            Expecting::First(_) | Expecting::Answer | Expecting::Anything => End::Idle,
-        })
-    }
 }
 
 /// Sets a timer anew if its time has changed.
