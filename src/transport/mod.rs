@@ -14,7 +14,6 @@ pub mod icmp;
 mod kernel;
 mod nudge;
 mod pipe;
-mod reading;
 pub mod shed;
 pub mod sources;
 pub mod streams;

@@ -18,11 +18,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::frame::{Frame, Unframed};
 use super::guests::{Guests, NoRoom};
 use super::pipe::{Pipe, Session, Step, Took, Wrote};
-use super::reading::Reading;
 use super::tls::Tls;
 use super::{Event, guests};
 use crate::sip::peer::{FlowId, ListenerId, NameId, Peer, Transport};
 use crate::sip::shown::Sentence;
+use reading::Reading;
+
+mod reading;
 
 /// A message that went to an address without a flow may still be unanswered this long afterwards: Timer B and F,
 /// 64·T1 (RFC 3261 §17.1).

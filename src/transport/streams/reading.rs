@@ -4,8 +4,8 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
-use super::frame::{Frame, Framer, Unframed};
-use super::streams::{End, Opened, StreamLimits};
+use super::super::frame::{Frame, Framer, Unframed};
+use super::{End, Opened, StreamLimits};
 use crate::sip::wire::{BadFrame, MAX_MESSAGE};
 
 /// The reading side of a connection.
