@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use common::{PATIENCE, wait_until};
 use nix::sys::signal::Signal;
@@ -380,6 +380,72 @@ fn r01_b_who_calls_by_the_connection_of_a_phone_is_asked_and_another_connection_
         format!("Supported: path\r\nPath: <sip:{};transport=tcp;lr>\r\n", proxy.0.local_addr().unwrap());
     assert!(proxy.registers(&path).starts_with("SIP/2.0 200 "));
     assert!(proxy.calls().starts_with("SIP/2.0 403 "));
+}
+
+#[test]
+fn a_phone_behind_a_proxy_by_tcp_is_rung_by_its_path_after_the_proxy_or_the_node_closed_the_connection() {
+    let place = carols();
+    place.listens_on_tcp_too();
+    let tcp = free();
+    place.changes("config/strowger.toml", |node| {
+        node.replacen("\"tcp\"\naddr = \"127.0.0.1:0\"", &format!("\"tcp\"\naddr = \"127.0.0.1:{tcp}\""), 1)
+    });
+    let mut node = place.serve();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let path = format!("<sip:{};transport=tcp;lr>", proxy.local_addr().unwrap());
+    let mut flow = Flow::new(node.tcp());
+    let bound = flow.registers(&format!("Supported: path\r\nPath: {path}\r\n"));
+    assert!(bound.starts_with("SIP/2.0 200 "), "{bound}");
+    let contact = format!("sip:carol@{};transport=tcp", flow.0.local_addr().unwrap());
+    drop(flow);
+    for call_id in ["closed", "restarted"] {
+        let carrier = Line::new();
+        carrier.send(node.sip, &invite(&carrier, "+12015550101", call_id));
+        let opened = std::cell::OnceCell::new();
+        wait_until(|| proxy.accept().is_ok_and(|(stream, _)| opened.set(stream).is_ok()));
+        let stream = opened.into_inner().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = BufReader::new(stream);
+        let lines: Vec<String> =
+            stream.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+        assert_eq!(lines[0], format!("INVITE {contact} SIP/2.0"));
+        assert!(lines.contains(&format!("Route: {path}")), "{lines:?}");
+        let refused = answer(&lines.join("\r\n"), "486 Busy Here", &carrier);
+        stream.get_mut().write_all(refused.as_bytes()).unwrap();
+        assert!(carrier.receive_final().starts_with("SIP/2.0 486 "), "{call_id}");
+        assert_eq!(contacts(&place), std::slice::from_ref(&contact), "{call_id}");
+        node.signal(Signal::SIGTERM);
+        assert_eq!(node.ended(), Some(0));
+        node = place.serve();
+    }
+}
+
+#[test]
+fn r14_a_register_of_ten_thousand_contacts_is_told_that_it_is_too_long_and_counted() {
+    let place = carols();
+    place.listens_on_tcp_too();
+    let node = place.serve();
+    let contacts = (0..10_000).map(|at| format!("Contact: <sip:carol@127.0.0.1:{}>\r\n", 10_000 + at));
+    let mut phone = Flow::new(node.tcp());
+    let bound = phone.registers("");
+    assert!(bound.starts_with("SIP/2.0 200 "), "{bound}");
+    let told = phone.asks(&format!(
+        "REGISTER sip:strowger SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK-long\r\nMax-Forwards: 70\r\n\
+         From: <sip:carol@strowger>;tag=1\r\nTo: <sip:carol@strowger>\r\nCall-ID: long\r\nCSeq: 1 REGISTER\r\n\
+         {}Content-Length: 0\r\n\r\n",
+        contacts.collect::<String>()
+    ));
+    assert!(told.starts_with("SIP/2.0 513 ") && told.contains("branch=z9hG4bK-long"), "{told}");
+    // What is no SIP is answered by nobody, and counted as well.
+    let mut stranger = Flow::new(node.tcp());
+    stranger.0.write_all(b"\x16\x03\x01").unwrap();
+    assert_eq!(stranger.0.read(&mut [0; 16]).unwrap_or(0), 0, "closed");
+    wait_until(|| {
+        let told = ureq::get(format!("{}/metrics", node.admin)).call().unwrap().body_mut().read_to_string();
+        told.unwrap().contains("strowger_rejected_total{reason=\"malformed\"} 2\n")
+    });
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub struct Registrations {
     agents: DashMap<Text, Entry>,
     ways: Held<Way>,
     aside: Aside,
-    /// Who is bound by a connection: most connections carry no phone, and thousands may end at once.
+    /// Who is bound by a connection alone: most connections carry no phone, and thousands may end at once.
     flows: DashMap<FlowId, Vec<Text>>,
     bindings: AtomicUsize,
     tries: Tries,
@@ -162,7 +162,7 @@ impl Registrations {
             self.ways.add(way);
         }
         self.aside.add(binding);
-        if let Some(flow) = binding.from.flow {
+        if let Some(flow) = binding.flow() {
             self.flows.entry(flow).or_default().push(Arc::clone(agent));
         }
     }
@@ -173,7 +173,7 @@ impl Registrations {
             self.ways.give(&way);
         }
         self.aside.give(binding);
-        let Some(flow) = binding.from.flow else { return };
+        let Some(flow) = binding.flow() else { return };
         if let Some(mut agents) = self.flows.get_mut(&flow)
             && let Some(at) = agents.iter().position(|bound| bound == agent)
         {
@@ -213,12 +213,7 @@ impl Directory for Registrations {
         let mut gone = Vec::new();
         for agent in agents {
             if let Some(mut entry) = self.agents.get_mut(&agent) {
-                self.take_out_of(
-                    &agent,
-                    &mut entry,
-                    &|_, binding| binding.from.flow == Some(flow),
-                    &mut gone,
-                );
+                self.take_out_of(&agent, &mut entry, &|_, binding| binding.flow() == Some(flow), &mut gone);
             }
         }
         gone

@@ -28,7 +28,7 @@ use crate::sip::shown::Sentence;
 use crate::time::Now;
 use crate::transport::guests::{Acquaintance, Guests, NoRoom};
 use crate::transport::sources::Sources;
-use crate::transport::streams::{Failed, Opened, Secure, StreamLimits, Streams};
+use crate::transport::streams::{End, Failed, Opened, Secure, StreamLimits, Streams};
 use crate::transport::tls::Tls;
 use crate::transport::{accept, icmp, tcp, udp};
 
@@ -464,7 +464,7 @@ impl<C: Core, O: Owners> Thread<C, O> {
             let core = make();
             let (to_events, events) = mpsc::channel(STREAM_EVENTS);
             let shard_byte = u8::try_from(self.index).map_err(io::Error::other)?;
-            let secure = Secure { tls: self.tls, failed: told_of_handshakes(self.clock) };
+            let secure = Secure { tls: self.tls, failed: told_of_ends(self.clock) };
             let streams = Streams::new(shard_byte, self.limits, self.guests, secure, to_events.clone());
             let (mut seats, mut ports) = (Vec::new(), Vec::new());
             for Bound { listener, addr, socket, sources } in self.sockets {
@@ -521,11 +521,15 @@ async fn accept(
     }
 }
 
-/// Counts the handshakes that strangers break, and says at a bounded rate why one failed.
-fn told_of_handshakes(clock: Clock) -> Failed {
+/// Counts what is no SIP, and the handshakes that strangers break; of these it says at a bounded rate why one failed.
+fn told_of_ends(clock: Clock) -> Failed {
     let rates = RefCell::<[Rate; 2]>::default();
     let refused = metrics::counter!("strowger_rejected_total", "reason" => "tls");
+    let unframed = metrics::counter!("strowger_rejected_total", "reason" => "malformed");
     Rc::new(move |addr, opened, end| {
+        if let End::Unframed(_) = end {
+            return unframed.increment(1);
+        }
         let [theirs, ours] = &mut *rates.borrow_mut();
         let (rate, what) = match opened {
             Opened::ByThem => {

@@ -81,7 +81,7 @@ pub(super) fn write(
 
 /// `None`: it ends with its connection.
 fn stored(binding: &Binding, listening: &[(Transport, SocketAddr)], now: Now) -> Option<StoredBinding> {
-    let peer = binding.contact.peer.filter(|peer| peer.flow.is_none() && binding.from.flow.is_none())?;
+    let peer = binding.contact.peer.filter(|_| binding.flow().is_none())?;
     let listener = listening.get(usize::from(binding.from.listener.0)).map(told)?;
     let path: Vec<&str> = binding.contact.route.iter().map(|route| &**route).collect();
     Some(StoredBinding {
@@ -114,15 +114,15 @@ fn bound(
     };
     let same_family = |ours: &(Transport, SocketAddr)| ours.1.is_ipv4() == addr.is_ipv4();
     let listener = listener_of(&|ours| told(ours) == stored.listener && same_family(ours))?;
-    let from = Peer::at(source, Transport::Udp, listener);
-    // A phone that registers by UDP may want its calls by something else.
-    let peer = match Transport::of_uri_token(stored.transport.as_bytes())? {
-        Transport::Udp => Peer { addr, ..from },
-        transport @ (Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss) => {
-            let listener = listener_of(&|ours| ours.0 == transport && same_family(ours))?;
-            Peer { transport, addr, listener, ..from }
-        }
+    let from = Peer::at(source, listening[usize::from(listener.0)].0, listener);
+    // Who registers by one transport may want the calls by another.
+    let transport = Transport::of_uri_token(stored.transport.as_bytes())?;
+    let listener = if transport == from.transport {
+        listener
+    } else {
+        listener_of(&|ours| ours.0 == transport && same_family(ours))?
     };
+    let peer = Peer::at(addr, transport, listener);
     let (name, flow) = &stored.instance;
     // Never longer than the registrar grants, nor younger than now: the clock may have been set back meanwhile.
     let left = Duration::from_millis(stored.expires.0.saturating_sub(now.wall.0));
@@ -160,6 +160,7 @@ mod tests {
 
     use super::*;
     use crate::engine::exchange::binding::Directory as _;
+    use crate::sip::peer::FlowId;
 
     #[test]
     fn a_phone_that_registered_by_udp_and_is_called_by_tcp_is_so_again() {
@@ -179,6 +180,27 @@ mod tests {
             let stored = stored(&binding, &ours, now).expect("no connection that it ends with");
             assert_eq!(bound(&stored, &Secrets::default(), &ours, now), Some(binding));
         }
+    }
+
+    #[test]
+    fn a_phone_behind_a_proxy_by_tcp_is_known_again_and_one_that_ends_with_its_connection_is_not() {
+        let ours = [(Transport::Udp, INSIDE.1), (Transport::Tcp, INSIDE.1)];
+        let now = crate::engine::clock::Clock::start().read().now;
+        let expires = now.mono + Duration::from_secs(60);
+        let by = |addr| Peer::at(addr, Transport::Tcp, ListenerId(1));
+        let from = Peer { flow: Some(FlowId(7)), ..by(([192, 0, 2, 1], 40_000).into()) };
+        let path = |peer| {
+            let contact =
+                Contact::registered("sip:a@10.0.0.1".into(), peer, [Text::from("<sip:x;lr>")].into());
+            let contact = Arc::new(contact);
+            Binding { contact, from, registered: now.wall, ..Binding::at(peer, "", expires) }
+        };
+        let proxied = path(by(([192, 0, 2, 1], 5060).into()));
+        let row = stored(&proxied, &ours, now).expect("it has a way of its own");
+        let again = Binding { from: Peer { flow: None, ..from }, ..proxied };
+        assert_eq!(bound(&row, &Secrets::default(), &ours, now), Some(again));
+        assert_eq!(stored(&path(from), &ours, now), None, "its Path leads nowhere");
+        assert_eq!(stored(&Binding::at(from, "sip:a@192.0.2.1", expires), &ours, now), None);
     }
 
     fn bound_at(listener: u8, port: u16, now: Now, expires: Duration) -> Binding {

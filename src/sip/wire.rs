@@ -92,6 +92,9 @@ impl<'a> Message<'a> {
             Ok(value) => content_length(value)?,
             Err(_) => raw.len() - body_at,
         };
+        if body_at + body_length > MAX_MESSAGE {
+            return Err(Fault::TooLong);
+        }
         let raw = raw.get(..body_at + body_length).ok_or(Fault::Truncated)?;
         Ok(Message {
             raw,
@@ -290,7 +293,7 @@ fn cseq_token(value: &[u8]) -> &[u8] {
 /// Content-Length as written; whether so much is there is for the caller to see.
 fn content_length(value: &[u8]) -> Result<usize, Fault> {
     let length = chars::number(value).ok_or(Fault::Bad(Name::ContentLength))?;
-    usize::try_from(length).ok().filter(|&length| length <= MAX_MESSAGE).ok_or(Fault::Truncated)
+    usize::try_from(length).ok().filter(|&length| length <= MAX_MESSAGE).ok_or(Fault::TooLong)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ const MIGRATIONS: [&str; 4] = [
     ALTER TABLE binding ADD COLUMN listener TEXT NOT NULL DEFAULT ''",
 ];
 
-/// A binding as it is stored: one that was made by UDP, since no connection outlives its process.
+/// A binding as it is stored: one that is reached at an address, since no connection outlives its process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBinding {
     /// The Contact's URI.

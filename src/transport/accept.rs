@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::guests::NoRoom;
 use super::streams::Streams;
-use super::tcp::tune;
+use super::tcp::tune_theirs;
 use crate::sip::peer::{ListenerId, Transport};
 
 /// The pause after the kernel refused to accept (no file descriptor left): trying at once would spin.
@@ -23,7 +23,7 @@ pub async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
-                if tune(&stream).is_ok()
+                if tune_theirs(&stream).is_ok()
                     && let Err(no_room) = streams.adopt(transport, id, from, stream)
                 {
                     refused(from, no_room);

@@ -24,7 +24,8 @@ pub mod udp;
 /// What the transports of one shard tell its loop, through a bounded queue inside the shard's thread.
 #[derive(Debug)]
 pub enum Event {
-    /// A whole message from a stream. `read`: when its last bytes were read from the socket.
+    /// A whole message from a stream, or so much of one that is too long that it can be answered. `read`: when its last
+    /// bytes were read from the socket.
     Message { from: Peer, read: std::time::Instant, bytes: Bytes },
     /// A connection is gone, or could not be opened.
     ///

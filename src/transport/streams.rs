@@ -15,15 +15,17 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::codec::Decoder;
 
-use super::frame::{Frame, Framer, Unframed};
+use super::frame::{Frame, Unframed};
 use super::guests::{Guests, NoRoom};
 use super::pipe::{Pipe, Session, Step, Took, Wrote};
 use super::tls::Tls;
 use super::{Event, guests};
 use crate::sip::peer::{FlowId, Insecure, ListenerId, NameId, Peer, Transport, Undelivered};
 use crate::sip::shown::Sentence;
+use reading::Reading;
+
+mod reading;
 
 /// A message that went to an address without a flow may still be unanswered this long afterwards: Timer B and F,
 /// 64·T1 (RFC 3261 §17.1).
@@ -39,9 +41,13 @@ pub struct StreamLimits {
     /// A connection that we opened and by which no message has come is closed so long after the last that went: what
     /// waited for an answer has given up by then. Whoever names us one address after another holds no more of them.
     pub unanswered: Duration,
-    /// A connection without any traffic is closed: twice the 5 minutes after which an in-dialog OPTIONS goes to
-    /// a peer without session timers (R12), so no connection that carries a call is ever idle so long.
+    /// A connection that we opened is closed after so long without any traffic: its far end is reached at its address,
+    /// by another.
     pub idle: Duration,
+    /// The same of one that was opened to us, which only its far end can open anew: longer than a phone may be bound
+    /// (an hour), and than the longest session of a call (a day, RFC 4028), so that none is closed that carries a phone
+    /// or a call. Far ends that are gone are found by TCP's own keep-alive (`tcp::tune_theirs`).
+    pub idle_theirs: Duration,
     /// How long opening a connection may take, its TLS handshake included: little more than a gateway's
     /// `try_timeout` (4 s).
     pub connect: Duration,
@@ -62,6 +68,7 @@ impl Default for StreamLimits {
             first_message: Duration::from_secs(30),
             unanswered: UNANSWERED,
             idle: Duration::from_secs(600),
+            idle_theirs: Duration::from_secs(25 * 3600),
             connect: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
             pending: 256 << 10,
@@ -93,6 +100,8 @@ pub enum End {
     HalfSent,
     #[error("nothing came or went")]
     Idle,
+    #[error("a message was too long, and nothing after it can be read")]
+    TooLong,
     #[error("the far end does not read")]
     Overflow,
     #[error("it could not be opened")]
@@ -112,9 +121,13 @@ impl End {
             End::Insecure(_) => true,
             // The system's own errors have kinds of theirs.
             End::Broken(error) => error.kind() == io::ErrorKind::Other,
-            End::FarEnd | End::HalfSent | End::Idle | End::Overflow | End::Unopened | End::Unframed(_) => {
-                false
-            }
+            End::FarEnd
+            | End::HalfSent
+            | End::Idle
+            | End::TooLong
+            | End::Overflow
+            | End::Unopened
+            | End::Unframed(_) => false,
         }
     }
 
@@ -125,9 +138,13 @@ impl End {
                 let why = error.get_ref().and_then(|inner| inner.downcast_ref::<Insecure>());
                 why.map_or(Undelivered::Unreachable, |why| Undelivered::Insecure(*why))
             }
-            End::FarEnd | End::HalfSent | End::Idle | End::Overflow | End::Unopened | End::Unframed(_) => {
-                Undelivered::Unreachable
-            }
+            End::FarEnd
+            | End::HalfSent
+            | End::Idle
+            | End::TooLong
+            | End::Overflow
+            | End::Unopened
+            | End::Unframed(_) => Undelivered::Unreachable,
         }
     }
 
@@ -135,7 +152,7 @@ impl End {
     fn loses(&self) -> bool {
         match self {
             End::FarEnd | End::Overflow | End::Unopened | End::Insecure(_) | End::Broken(_) => true,
-            End::HalfSent | End::Idle | End::Unframed(_) => false,
+            End::HalfSent | End::Idle | End::TooLong | End::Unframed(_) => false,
         }
     }
 }
@@ -210,7 +227,8 @@ pub struct Secure {
     pub failed: Failed,
 }
 
-/// Hears of each handshake that failed: whose, who had opened the connection, and why.
+/// Hears of each handshake that failed, and of each connection that brought what is no SIP: whose, who had opened it, and
+/// why.
 pub type Failed = Rc<dyn Fn(SocketAddr, Opened, &End)>;
 
 /// The connections of one shard.
@@ -492,7 +510,7 @@ impl Streams {
     /// Takes an ended connection out of the tables and tells the loop.
     async fn leave(&self, connection: &Connection, end: End) {
         tracing::debug!(peer = %connection.peer.addr, end = %Sentence(&end), "connection ended");
-        if end.is_of_tls() {
+        if end.is_of_tls() || matches!(end, End::Unframed(_)) {
             (self.0.secure.failed)(connection.peer.addr, connection.opened, &end);
         }
         let key = (connection.peer.transport, connection.peer.addr, connection.peer.name);
@@ -585,7 +603,7 @@ impl Streams {
         let now = Instant::now();
         connection.last_traffic.set(now);
         let mut whole = false;
-        while let Some(frame) = reading.framer.decode(&mut reading.buffer)? {
+        while let Some(frame) = reading.next_frame(now)? {
             match frame {
                 Frame::Message(bytes) => {
                     whole = true;
@@ -614,69 +632,6 @@ impl Streams {
 pub enum Opened {
     ByUs,
     ByThem,
-}
-
-/// The reading side of a connection.
-struct Reading {
-    buffer: BytesMut,
-    framer: Framer,
-    state: Expecting,
-}
-
-/// What a connection has to bring next.
-#[derive(Clone, Copy)]
-enum Expecting {
-    /// Its first message; opened to us then.
-    First(Instant),
-    /// Its first message, where we opened it.
-    Answer,
-    /// The rest of a message that began then.
-    Rest(Instant),
-    /// Anything.
-    Anything,
-}
-
-impl Reading {
-    fn new(opened: Opened) -> Reading {
-        let state = match opened {
-            Opened::ByThem => Expecting::First(Instant::now()),
-            Opened::ByUs => Expecting::Answer,
-        };
-        Reading { buffer: BytesMut::new(), framer: Framer::default(), state }
-    }
-
-    /// Takes note of a read: whether it completed a message, and whether another has begun.
-    fn progress(&mut self, whole: bool, now: Instant) {
-        let begun = !b"\r\n\r".starts_with(&self.buffer);
-        self.state = match (self.state, whole, begun) {
-            (Expecting::Rest(since), false, true) => Expecting::Rest(since),
-            (Expecting::First(since), false, false) => Expecting::First(since),
-            (Expecting::Answer, false, false) => Expecting::Answer,
-            (_, _, true) => Expecting::Rest(now),
-            (_, _, false) => Expecting::Anything,
-        };
-        if self.buffer.is_empty() {
-            // A connection that waits holds no buffer.
-            self.buffer = BytesMut::new();
-        }
-    }
-
-    fn deadline(&self, limits: &StreamLimits, last_traffic: Instant) -> Instant {
-        match self.state {
-            Expecting::First(since) => since + limits.first_message,
-            Expecting::Rest(since) => since + limits.whole_message,
-            Expecting::Answer => last_traffic + limits.unanswered,
-            Expecting::Anything => last_traffic + limits.idle,
-        }
-    }
-
-    fn overdue(&self, limits: &StreamLimits, last_traffic: Instant) -> Option<End> {
-        let late = self.deadline(limits, last_traffic) <= Instant::now();
-        late.then_some(match self.state {
-            Expecting::Rest(_) => End::HalfSent,
-            Expecting::First(_) | Expecting::Answer | Expecting::Anything => End::Idle,
-        })
-    }
 }
 
 /// Sets a timer anew if its time has changed.

@@ -501,6 +501,36 @@ fn a_phone_behind_a_proxy_is_reached_by_its_path() {
 }
 
 #[test]
+fn a_proxy_is_called_where_its_path_says_on_its_own_host_and_nowhere_else() {
+    let source = SocketAddr::new(DESK.ip(), 40_000);
+    let (elsewhere, ourselves) = (format!("sip:{POCKET}"), format!("sip:{}", layout::SERVER));
+    for (path, from) in [
+        // RFC 3327 §5.3: by its own port, not by what the REGISTER came from.
+        ("sip:edge@127.0.2.1;lr;ob", source),
+        // Nobody has us send to a third party, to a phone of another agent, or to ourselves.
+        (&*elsewhere, DESK),
+        ("sip:127.0.2.1:7002;lr", DESK),
+        (&*ourselves, DESK),
+        ("sip:127.0.2.1:0;lr", DESK),
+        // Not looked up, and not served.
+        ("sip:edge.example.com;lr", DESK),
+        ("sip:127.0.2.1:7003;transport=ws;lr", DESK),
+    ] {
+        let mut call = home("", "").before_any_call();
+        let another = SocketAddr::new(DESK.ip(), 7_002);
+        let mut bob = Phone { call_id: "reg-2", ..Phone::new("bob", "builder", another) };
+        assert_eq!(bob.registers(&mut call, |message| message), 200);
+        let dress = |mut message: Message| {
+            message.set("Contact", "<sip:alice@192.168.1.7>");
+            message.with("Supported", "path").with("Path", format!("<{path}>"))
+        };
+        assert_eq!(Phone::alice(from).registers(&mut call, dress), 200, "{path}");
+        let mut call = call_alice(call).ringing(["alice"]);
+        assert_eq!(call.messages("us → alice", "INVITE").len(), 1, "{path}");
+    }
+}
+
+#[test]
 fn a_flow_that_is_registered_again_takes_the_place_of_its_old_self() {
     let mut call = home("", "").before_any_call();
     let flow = |port: u16, flow: u32| {

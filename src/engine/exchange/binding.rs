@@ -168,6 +168,13 @@ impl Binding {
         (peer.addr != self.from.addr).then_some(peer.addr)
     }
 
+    /// The connection that it ends with, since nothing else leads to its phone (RFC 5626 §5.3). Who is behind a proxy
+    /// that has an address of its own is reached without.
+    pub fn flow(&self) -> Option<FlowId> {
+        let has_way = !self.contact.route.is_empty() && self.contact.peer != Some(self.from);
+        self.from.flow.filter(|_| !has_way)
+    }
+
     /// How its phone is known again when it sends something else than a REGISTER (R1b); who is behind a proxy is
     /// not.
     pub fn way(&self) -> Option<Way> {

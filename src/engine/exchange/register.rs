@@ -168,14 +168,13 @@ impl Exchange {
     ) -> Result<Binding, Refusal> {
         let uri = std::str::from_utf8(wish.address.target()).map_err(|_| Refusal::Malformed)?;
         let user_agent = String::from_utf8_lossy(request.get(Name::UserAgent).unwrap_or_default());
-        let peer = self.reached_at(from, request, &wish.address.uri, path)?;
         // What comes from there itself needs no leave of its Contact.
-        let is_foreign = |addr| {
-            self.is_ours_or_a_gateways(addr)
-                || self.comes_back(addr)
-                || self.is_anothers(now, from, agent, addr)
-        };
-        if peer.addr != from.addr && is_foreign(peer.addr) {
+        let is_foreign =
+            |addr| addr != from.addr && (self.is_anothers(now, from, agent, addr) || self.comes_back(addr));
+        let mut peer = self.reached_at(from, request, &wish.address.uri, path)?;
+        if let Some(next) = path.first() {
+            peer = self.by_path(from, next).filter(|next| !is_foreign(next.addr)).unwrap_or(from);
+        } else if is_foreign(peer.addr) || peer.addr != from.addr && self.is_ours_or_a_gateways(peer.addr) {
             return Err(Refusal::ForeignContact);
         }
         Ok(Binding {
@@ -238,6 +237,30 @@ impl Exchange {
         })
     }
 
+    /// The proxy next to us, where its Path says that it is (RFC 3327 §5.3): by a connection that is opened when it is
+    /// wanted, since the one that the REGISTER came by is the proxy's to close, with every phone behind it. Over TLS
+    /// that one is used as long as it is there: an address alone may not be what the proxy's certificate bears.
+    ///
+    /// `None`: we stay with where it came from. So it is with a name, which is not looked up, with another host's address,
+    /// for nobody is to have us send to a third party, and with a listener of ours.
+    fn by_path(&self, from: Peer, next: &str) -> Option<Peer> {
+        let next = Address::parse(next.as_bytes()).ok()?.uri;
+        let addr = next.socket_addr().filter(|addr| addr.ip() == from.addr.ip() && addr.port() != 0)?;
+        let transport = match (next.scheme == Scheme::Sips, next.param("transport")) {
+            (true, _) => Transport::Tls,
+            (false, Some(named)) => Transport::of_uri_token(named)?,
+            (false, None) => from.transport,
+        };
+        let by_its_own = match transport {
+            Transport::Udp | Transport::Tcp => false,
+            Transport::Tls | Transport::Ws | Transport::Wss => transport == from.transport,
+        };
+        let flow = from.flow.filter(|_| by_its_own);
+        let way =
+            if transport == from.transport { Some(from) } else { self.settings.peer_at(addr, transport) };
+        way.filter(|_| !self.is_ours(addr)).map(|way| Peer { addr, flow, ..way })
+    }
+
     /// Whether we can send by it. UDP is what a Contact means that names none, however its phone is reached.
     fn is_served(&self, from: Peer, transport: Transport) -> bool {
         transport == Transport::Udp
@@ -260,12 +283,15 @@ impl Exchange {
 
     /// A Contact there would make us call ourselves, or a carrier in our own name.
     fn is_ours_or_a_gateways(&self, addr: SocketAddr) -> bool {
-        let gateways = self.table.trunks().iter().flat_map(|trunk| &trunk.gateways);
-        let ours = self.settings.listeners.iter().flat_map(|listener| {
+        let mut gateways = self.table.trunks().iter().flat_map(|trunk| &trunk.gateways);
+        self.is_ours(addr) || gateways.any(|gateway| gateway.addr == Some(addr))
+    }
+
+    fn is_ours(&self, addr: SocketAddr) -> bool {
+        self.settings.listeners.iter().any(|listener| {
             let advertised = listener.advertise.as_deref().and_then(|text| text.parse().ok());
-            [Some(listener.addr), advertised].into_iter().flatten()
-        });
-        gateways.filter_map(|gateway| gateway.addr).chain(ours).any(|other| other == addr)
+            listener.addr == addr || advertised == Some(addr)
+        })
     }
 
     /// Whether what is sent there comes to a listener of ours that is bound to any address.

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::scan::{self, Lines};
-use super::{MAX_FIELDS, Via};
+use super::{MAX_FIELDS, MAX_MESSAGE, Via};
 use crate::sip::header::{List, Name};
 use crate::sip::uri::BadUri;
 
@@ -134,7 +134,8 @@ impl<'a> Malformed<'a> {
     }
 
     fn request_line(&self) -> Option<(&'a [u8], Lines<'a>)> {
-        let (line, lines) = scan::start_line(self.raw).ok()?;
+        // Of one that is too long, what stands at its beginning.
+        let (line, lines) = scan::start_line(&self.raw[..self.raw.len().min(MAX_MESSAGE)]).ok()?;
         let (method, _, rest) = scan::split_request_line(line)?;
         let version = rest.rsplit(|&byte| byte == b' ').find(|part| !part.is_empty())?;
         scan::is_sip_version(version).then_some((method, lines))

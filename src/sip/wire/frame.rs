@@ -79,7 +79,7 @@ fn unfinished(buf: &[u8]) -> Frame {
     if first_word == 0 || after.is_some_and(|byte| !matches!(byte, b' ' | b'/')) {
         return Frame::Bad(BadFrame::NotSip);
     }
-    if buf.len() >= MAX_HEAD {
+    if buf.len() > MAX_HEAD {
         return Frame::Bad(BadFrame::HeadTooLong);
     }
     Frame::Incomplete { need_at_least: 1 }
@@ -94,7 +94,7 @@ fn body_length(head: &[u8]) -> Result<usize, BadFrame> {
         match next(&mut lines)? {
             Some(entry) if entry.name == Name::ContentLength => {
                 let length = content_length(entry.value(head)).map_err(|fault| {
-                    if fault == Fault::Truncated { BadFrame::TooLong } else { BadFrame::ContentLength }
+                    if fault == Fault::TooLong { BadFrame::TooLong } else { BadFrame::ContentLength }
                 })?;
                 if found.is_some_and(|earlier| earlier != length) {
                     return Err(BadFrame::ContentLength);

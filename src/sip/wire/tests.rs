@@ -79,6 +79,9 @@ fn what_is_wrong_is_said() {
     assert_eq!(with("i: a84b", "i: a 84b"), Fault::Bad(Name::CallId));
     assert_eq!(with("l: 5", "l: -5"), Fault::Bad(Name::ContentLength));
     assert_eq!(with("l: 5", "l: 50"), Fault::Truncated);
+    for more in ["65535", "65536"] {
+        assert_eq!(with("l: 5", &format!("l: {more}")), Fault::TooLong, "{more}");
+    }
     assert_eq!(with("l: 5", "l: 5\r\nContent-Length: 6"), Fault::Repeated(Name::ContentLength));
     assert_eq!(with("Subject:", "To: <sip:x@y>"), Fault::Repeated(Name::To));
     assert_eq!(with("X-Twilio-CallToken: abc", "X Twilio: abc"), Fault::HeaderName);

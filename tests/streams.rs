@@ -1,0 +1,83 @@
+//! How long connections by TCP last and what ends them, over real sockets with a toy core in the exchange's place.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use strowger::engine::exchange::binding::EXPIRES;
+use strowger::engine::node::{Listen, Options};
+use strowger::sip::peer::{ListenerId, Peer, Transport};
+use strowger::transport::streams::StreamLimits;
+use toy::{PATIENCE, Seen, World, message, send};
+
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+#[path = "common/toy.rs"]
+mod toy;
+
+#[test]
+fn r14_an_idle_connection_is_closed_where_we_opened_it_and_is_otherwise_its_far_ends() {
+    let idle = StreamLimits::default().idle_theirs;
+    assert!(idle > Duration::from_secs(u64::from(EXPIRES)), "as long as a phone is bound");
+    assert!(idle > Duration::from_secs(86_400), "the longest session of a call (RFC 4028)");
+    let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+    options.stream_limits.idle = Duration::from_millis(60);
+    let world = World::new(options, |_, _, _| {});
+    let mut phone = dial(world.addr(0));
+    phone.write_all(&message("REGISTER", "theirs")).unwrap();
+    let (_, theirs) = (world.message(), phone.local_addr().unwrap());
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = Peer::at(gateway.local_addr().unwrap(), Transport::Tcp, ListenerId(0));
+    for call in ["one", "another"] {
+        world.send(0, to, message("BYE", call));
+        let (mut trunk, _) = gateway.accept().unwrap();
+        trunk.set_read_timeout(Some(PATIENCE)).unwrap();
+        trunk.write_all(&message("OPTIONS", call)).unwrap();
+        assert_eq!(world.message().1, message("OPTIONS", call));
+        assert_eq!(read(&mut trunk, message("BYE", call).len()), message("BYE", call));
+        assert_eq!(trunk.read(&mut [0; 16]).unwrap(), 0, "closed");
+        let Seen::Undeliverable { to: dead, .. } = world.seen() else { panic!("undeliverable") };
+        assert_ne!(dead.addr, theirs);
+    }
+    phone.write_all(&message("OPTIONS", "still there")).unwrap();
+    assert_eq!(world.message().1, message("OPTIONS", "still there"));
+    world.node.stop();
+}
+
+#[test]
+fn r14_a_message_that_is_too_long_is_handed_up_so_far_and_closes_the_connection() {
+    let long =
+        format!("REGISTER sip:a SIP/2.0\r\nCall-ID: long@0\r\n{}", "Contact: <sip:a@b>\r\n".repeat(10_000));
+    let claims = "INVITE sip:a@b SIP/2.0\r\nCall-ID: claims@0\r\nContent-Length: 99999\r\n\r\nv=0";
+    for sent in [claims, &long] {
+        let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+        options.stream_limits.whole_message = Duration::from_millis(100);
+        let world =
+            World::new(options, |from, _, out| send(out, *from, b"SIP/2.0 513 Message too long\r\n\r\n"));
+        let mut phone = dial(world.addr(0));
+        phone.write_all(sent.as_bytes()).unwrap();
+        let mut told = Vec::new();
+        phone.read_to_end(&mut told).expect("closed, and not reset");
+        assert_eq!(String::from_utf8_lossy(&told), "SIP/2.0 513 Message too long\r\n\r\n");
+        assert_eq!(world.message().1.len(), sent.len().min(65_536), "once");
+        assert!(matches!(world.seen(), Seen::Undeliverable { .. }));
+        world.node.stop();
+    }
+}
+
+fn tcp(addr: &str) -> Listen {
+    Listen { transport: Transport::Tcp, addr: addr.parse().unwrap(), advertise: None }
+}
+
+fn dial(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn read(stream: &mut TcpStream, len: usize) -> Vec<u8> {
+    let mut got = vec![0; len];
+    stream.read_exact(&mut got).expect("an answer");
+    got
+}
