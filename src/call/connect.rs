@@ -152,11 +152,11 @@ impl Turn<'_> {
     /// The answer to a request of a leg that hears us, within its dialog.
     pub(super) fn answer_to_who_hears_us(&mut self, leg: LegId, method: Method, body: Option<&Body>) {
         let offers = body.is_some() && matches!(method, Method::Invite | Method::Update);
-        let (code, body) = match method {
-            _ if offers => (200, self.call.arrival.offer.clone()),
+        let (code, body) = match (offers, method == Method::Invite) {
+            (true, _) => (200, self.call.arrival.offer.clone()),
             // What it would be offered is not settled before it is bridged.
-            Method::Invite => (491, None),
-            _ => (200, None),
+            (false, true) => (491, None),
+            (false, false) => (200, None),
         };
         self.out.push(Action::Reply { leg, method, code, body });
     }

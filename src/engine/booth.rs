@@ -35,7 +35,7 @@ impl Booth {
     fn give(&mut self, call: Key, order: Order) -> Option<Order> {
         match self.plane(call)?.order(call, order) {
             Ok(()) => None,
-            Err(Full(order)) => Some(order),
+            Err(Full(order)) => Some(*order),
         }
     }
 

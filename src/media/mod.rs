@@ -6,6 +6,7 @@ pub mod event;
 pub mod g711;
 pub mod g722;
 pub mod latch;
+pub mod listening;
 pub mod plane;
 pub mod ports;
 pub mod prompt;

@@ -115,7 +115,7 @@ pub struct Plane {
 
 /// No room for an order: the thread is far behind, or is no more.
 #[derive(Debug)]
-pub struct Full(pub Order);
+pub struct Full(pub Box<Order>);
 
 #[derive(Debug)]
 struct Wake {
@@ -161,7 +161,7 @@ impl Plane {
     /// Gives an order. Those of one call are done in their turn.
     pub fn order(&self, key: Key, order: Order) -> Result<(), Full> {
         self.orders.try_send((key, order)).map_err(|why| match why {
-            TrySendError::Full((_, order)) | TrySendError::Disconnected((_, order)) => Full(order),
+            TrySendError::Full((_, order)) | TrySendError::Disconnected((_, order)) => Full(Box::new(order)),
         })?;
         self.wake.up();
         Ok(())
@@ -307,13 +307,11 @@ impl Floor {
     }
 
     fn perform(&mut self, now: Now, key: Key, order: Order) {
-        let at = match self.places.get(&key) {
-            Some(at) => *at,
-            None => match order {
-                Order::Open(..) => self.begin(key),
-                // It has ended since.
-                _ => return,
-            },
+        let at = match (self.places.get(&key), matches!(order, Order::Open(..))) {
+            (Some(at), _) => *at,
+            (None, true) => self.begin(key),
+            // It has ended since.
+            (None, false) => return,
         };
         let Some(call) = self.calls[at].as_mut() else { return };
         match order {

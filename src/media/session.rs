@@ -11,6 +11,8 @@ use smallvec::SmallVec;
 
 use super::event::{Digit, Listener};
 use super::latch::{Latch, Place, Sender};
+pub use super::listening::Listen;
+use super::listening::{Listening, is_loud};
 use super::prompt::Prompt;
 use super::rtcp::{self, Reception, Said};
 use super::rtp::{HEADER, Packet, Stream};
@@ -126,25 +128,6 @@ struct Recording {
     tape: Tape,
     left: SideId,
     right: Option<SideId>,
-}
-
-/// When a message is one, and when it is over (R10).
-#[derive(Clone, Copy, Debug)]
-pub struct Listen {
-    /// So much sound makes it one.
-    pub enough: Duration,
-    /// Silence of this length ends it.
-    pub quiet: Duration,
-}
-
-/// Whose message is taken.
-#[derive(Debug)]
-struct Listening {
-    listen: Listen,
-    sound: Duration,
-    /// The last sound, or when it was begun to listen.
-    last: Instant,
-    has_enough: bool,
 }
 
 #[derive(Debug)]
@@ -336,8 +319,7 @@ impl Session {
     /// Listens whether a side says anything.
     pub fn listen(&mut self, now: Instant, id: SideId, listen: Listen) {
         if let Some(side) = self.side(id) {
-            let listening = Listening { listen, sound: Duration::ZERO, last: now, has_enough: false };
-            side.listening = Some(listening);
+            side.listening = Some(Listening::new(now, listen));
         }
     }
 
@@ -619,43 +601,9 @@ impl Side {
     }
 }
 
-impl Listening {
-    /// Some sound: so many samples at 8,000 Hz.
-    fn hear(&mut self, now: Instant, samples: usize, id: SideId, told: &mut Vec<Told>) {
-        self.last = now;
-        self.sound += Duration::from_micros(125) * u32::try_from(samples).unwrap_or(u32::MAX);
-        if !self.has_enough && self.sound >= self.listen.enough {
-            self.has_enough = true;
-            told.push(Told::SaidEnough(id));
-        }
-    }
-}
-
-/// Whether a packet holds more than the noise of a line: −45 dBm0 on average, somewhat below the softest speech
-/// (ITU-T P.56 has it at −40 and above).
-fn is_loud(sound: Sound<'_>) -> bool {
-    const LOUD: u64 = 128;
-    let (sum, count) = match sound {
-        Sound::Pcmu(bytes) => {
-            (bytes.iter().map(|byte| loudness(g711::decode_pcmu(*byte))).sum::<u64>(), bytes.len())
-        }
-        Sound::Pcma(bytes) => {
-            (bytes.iter().map(|byte| loudness(g711::decode_pcma(*byte))).sum(), bytes.len())
-        }
-        Sound::Narrow(samples) | Sound::Wide(samples) => {
-            (samples.iter().map(|sample| loudness(*sample)).sum(), samples.len())
-        }
-    };
-    sum > LOUD * count as u64
-}
-
 /// How many of ours last so long.
 fn frames(time: Duration) -> u32 {
     u32::try_from(time.as_millis() / FRAME.as_millis()).unwrap_or(u32::MAX)
-}
-
-fn loudness(sample: i16) -> u64 {
-    u64::from(sample.unsigned_abs())
 }
 
 impl Sent {

@@ -66,8 +66,16 @@ enum Open {
 #[derive(Clone, Debug)]
 struct Description {
     body: Body,
-    /// Name, codec, clock and payload type of each format.
-    formats: SmallVec<[(Box<[u8]>, Codec, u32, u8); 4]>,
+    formats: SmallVec<[Shown; 4]>,
+}
+
+/// One format of it.
+#[derive(Clone, Debug)]
+struct Shown {
+    name: Box<[u8]>,
+    codec: Codec,
+    clock: u32,
+    payload_type: u8,
 }
 
 /// The formats that we write.
@@ -193,12 +201,14 @@ impl Terms {
         let mut formats = SmallVec::new();
         for format in &audio.formats {
             let name = name_of(format);
-            if let Some((_, codec, clock, ours)) = ours.formats.iter().find(|ours| ours.0 == name) {
+            if let Some(Shown { codec, clock, payload_type, .. }) =
+                ours.formats.iter().find(|shown| shown.name == name)
+            {
                 formats.push(session::Format {
                     codec: *codec,
                     name,
                     clock: *clock,
-                    ours: *ours,
+                    ours: *payload_type,
                     theirs: format.payload_type,
                 });
             }
@@ -244,7 +254,12 @@ impl Terms {
         };
         let formats = formats
             .iter()
-            .map(|format| (name_of(format), format.codec, format.clock(), format.payload_type))
+            .map(|format| Shown {
+                name: name_of(format),
+                codec: format.codec,
+                clock: format.clock(),
+                payload_type: format.payload_type,
+            })
             .collect();
         self.shown = Some(Description { body: body.clone(), formats });
         Some(body)

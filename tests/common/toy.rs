@@ -54,7 +54,11 @@ impl Core for Toy {
                 self.deadline = None;
                 Seen::Due { shard, at: now.mono }
             }
-            Input::Backlog { .. } | Input::Published(_) | Input::Drain | Input::HangUp { .. } => return,
+            Input::Backlog { .. }
+            | Input::Published(_)
+            | Input::Drain
+            | Input::HangUp { .. }
+            | Input::Audio { .. } => return,
         };
         let _test_over = self.seen.send(seen);
     }

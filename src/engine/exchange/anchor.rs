@@ -140,6 +140,7 @@ impl Exchange {
     }
 
     /// What an event brings of a side's audio. None: it was for us alone.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever bears no description passes as it is")]
     pub(super) fn hear_audio(
         &mut self,
         now: Now,
@@ -212,6 +213,7 @@ impl Exchange {
     }
 
     /// What an action shows of one side's audio to another, as ours.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever bears no description passes as it is")]
     pub(super) fn show_audio(&mut self, key: SlotKey, action: Action) -> Action {
         if let Action::Invite(leg) = action {
             self.offer_audio(key, leg);

@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 
 use super::*;
+use crate::sip::peer::Undelivered;
 
 #[test]
 fn a_dead_connection_ends_what_rang_over_it_and_the_rest_tries_the_address_once() {
@@ -93,13 +94,13 @@ fn a_final_answer_to_an_invite_that_died_with_its_connection_goes_once_more_by_a
             bench.tx.acked(bench.now, id);
         }
         bench.settle();
-        bench.tx.undeliverable(bench.now, peer(Transport::Tcp), &mut bench.out);
+        bench.tx.undeliverable(bench.now, peer(Transport::Tcp), Undelivered::Unreachable, &mut bench.out);
         let homes: Vec<_> = bench.out.sends.iter().map(|sent| (sent.to.flow, sent.to.addr)).collect();
         assert_eq!(homes, vec![(None, ([192, 0, 2, 9], 5060).into()); tried], "{code}");
         bench.settle();
         // That one's end is none of its.
         let next = Peer { flow: Some(FlowId(8)), ..peer(Transport::Tcp) };
-        bench.tx.undeliverable(bench.now, next, &mut bench.out);
+        bench.tx.undeliverable(bench.now, next, Undelivered::Unreachable, &mut bench.out);
         assert_eq!(bench.settle().len(), 0);
     }
 }
