@@ -84,6 +84,11 @@ impl Body {
         sdp::media(one).map(|stream| stream.place()).eq(sdp::media(other).map(|stream| stream.place()))
     }
 
+    /// What it is, as its Content-Type says, parameters included.
+    pub fn content_type(&self) -> Option<&str> {
+        std::str::from_utf8(Described::by(self.header_lines()).kind?).ok()
+    }
+
     /// Whether `sdp` finds one.
     pub fn is_sdp(&self) -> bool {
         self.sdp().is_some()

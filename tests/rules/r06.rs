@@ -74,7 +74,7 @@ fn r06_the_whisper_is_heard_by_the_answering_side_alone_and_then_it_is_bridged()
 #[test]
 fn r06_the_window_counts_from_the_first_press_one_after_the_whisper() {
     for (keys, millis) in [
-        (format!("{PRESS}"), 10_000),
+        (PRESS.to_owned(), 10_000),
         (format!("{PRESS}{WHISPER}"), 12_000),
         (format!("{PRESS}{WHISPER}call_connect_seconds = 5"), 7_000),
     ] {
@@ -104,15 +104,41 @@ fn r06_one_is_heard_during_the_whisper_too_and_without_call_connect_no_key_matte
 }
 
 #[test]
+fn r06_a_key_that_signalling_says_counts_as_one_in_the_audio() {
+    let says: [fn(Message) -> Message; 2] = [
+        |info| info.with_body("application/dtmf-relay", b"Signal=1\r\nDuration=160\r\n"),
+        |info| info.with_body("application/dtmf", b"1"),
+    ];
+    for says in says {
+        let mut call = asked();
+        call.asks("gateway1", "INFO", says);
+        call.settle();
+        assert!(hear_each_other(&mut call, "caller", "gateway1"));
+        call.hangs_up("caller").comes_to_rest();
+    }
+    let mut call = asked();
+    call.asks("gateway1", "INFO", |info| info.with_body("text/plain", b"1"));
+    call.settle();
+    assert_eq!(count(&mut call, "us → caller", "200"), 0);
+    call.after(seconds(12)).comes_to_rest();
+}
+
+#[test]
 fn r06_any_other_end_ends_that_leg_alone_and_the_others_ring_on() {
     for end in ["another key", "hang-up", "the window"] {
         let keys = format!("{PRESS}ring = [\"alice\"]\ntimeout = 60");
         let mut call = connecting(&keys).incoming(DID).ringing(["gateway1", "alice"]);
         call.answers("gateway1");
         match end {
-            "another key" => drop(call.presses("gateway1", '2')),
-            "hang-up" => drop(call.hangs_up("gateway1")),
-            _ => drop(call.after(seconds(11))),
+            "another key" => {
+                call.presses("gateway1", '2');
+            }
+            "hang-up" => {
+                call.hangs_up("gateway1");
+            }
+            _ => {
+                call.after(seconds(11));
+            }
         }
         call.settle();
         assert_eq!(count(&mut call, "us → alice", "CANCEL"), 0, "{end}");
@@ -189,9 +215,15 @@ fn r08_the_ring_timeout_ends_who_rings_and_leaves_who_is_asked_its_window() {
 fn r08_a_key_and_whatever_ends_the_leg_in_every_order_bridge_once_or_not_at_all() {
     type Step = fn(&mut Call);
     let steps: [(&str, Step); 3] = [
-        ("presses", |call| drop(call.presses("gateway1", '1'))),
-        ("hangs up", |call| drop(call.does("gateway1", Act::HangsUp))),
-        ("cancels", |call| drop(call.does("caller", Act::Cancels))),
+        ("presses", |call| {
+            call.presses("gateway1", '1');
+        }),
+        ("hangs up", |call| {
+            call.does("gateway1", Act::HangsUp);
+        }),
+        ("cancels", |call| {
+            call.does("caller", Act::Cancels);
+        }),
     ];
     every_order_of([0, 1, 2], |order| {
         let mut call = asked();

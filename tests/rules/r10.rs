@@ -46,9 +46,15 @@ fn r10_a_message_ends_with_hash_with_silence_and_when_it_is_long_enough() {
         let mut call = speaking();
         call.is_heard("caller", Word::SaysEnough);
         match how {
-            "hash" => drop(call.presses("caller", '1').presses("caller", '#')),
-            "silence" => drop(call.is_heard("caller", Word::FallsSilent)),
-            _ => drop(call.after(seconds(31))),
+            "hash" => {
+                call.presses("caller", '1').presses("caller", '#');
+            }
+            "silence" => {
+                call.is_heard("caller", Word::FallsSilent);
+            }
+            _ => {
+                call.after(seconds(31));
+            }
         }
         call.settle();
         assert_eq!(count(&mut call, "us → caller", "BYE"), 1, "{how}");

@@ -5,7 +5,7 @@
 
 use strowger::engine::exchange::{Effects, Input};
 use strowger::sim::core::Core;
-use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport};
+use strowger::sip::peer::{FlowId, ListenerId, Peer, Transport, Undelivered};
 use strowger::time::{Instant, Now, Wall};
 
 use super::register::Phone;
@@ -91,7 +91,7 @@ impl Bench {
         for (to, message) in sent.clone() {
             // By the connection that is gone, or by a new one to where it came from.
             if self.dead.contains(&to.addr) {
-                sent.extend(self.takes(Input::Undeliverable { to }));
+                sent.extend(self.takes(Input::Undeliverable { to, why: Undelivered::Unreachable }));
             } else if message.is_request() && !matches!(message.method(), "INVITE" | "ACK") {
                 let mut ok = Message::response(&message, 200, "OK");
                 if message.method() == "UPDATE" {
@@ -121,7 +121,7 @@ impl Bench {
 
     fn ends(&mut self, connection: Peer) {
         self.dead.push(connection.addr);
-        self.takes(Input::Undeliverable { to: connection });
+        self.takes(Input::Undeliverable { to: connection, why: Undelivered::Unreachable });
     }
 
     fn registers(&mut self, by: Peer, contact: &str) {

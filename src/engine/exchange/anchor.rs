@@ -13,6 +13,8 @@ use crate::call::Call;
 use crate::call::connect::Spoken;
 use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId};
 use crate::call::refusal::Refusal;
+use crate::media::dtmf_info::{Form, Press};
+use crate::media::event::Digit;
 use crate::media::plane::{Heard, Key, Order};
 use crate::media::prompt::{Prompt, Standard};
 use crate::media::reel::{Format, Sheet};
@@ -201,6 +203,12 @@ impl Exchange {
             Event::Settled { leg, answer } => {
                 anchor.acknowledged(leg, answer.as_ref());
                 Some(Event::Settled { leg, answer })
+            }
+            Event::Asked { leg, method: Method::Info, body: Some(body), answered } => {
+                if let Some(digit) = key_in(&body) {
+                    self.pending.push_back((key, Event::Pressed { leg, digit }));
+                }
+                Some(Event::Asked { leg, method: Method::Info, body: Some(body), answered })
             }
             Event::Asked { leg, method: Method::Invite, body: None, answered } => {
                 if let Some(side) = anchor.side(leg) {
@@ -528,6 +536,12 @@ impl Anchor {
         }
         self.is_news = false;
     }
+}
+
+/// The key that an INFO says was pressed.
+fn key_in(body: &Body) -> Option<Digit> {
+    let form = Form::of(body.content_type()?)?;
+    Press::read(form, body.bytes()).map(|press| press.digit)
 }
 
 const fn id(leg: LegId) -> SideId {
