@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::event::{Action, Answer, Fork, LegId, Timer, Why};
+use super::event::{Action, Answer, Fork, LegId, Spoken, Timer, Why};
 use super::hunt::Hunt;
 use super::leg::{Destination, Leg, LegState};
 use super::outcome;
@@ -13,30 +13,6 @@ use crate::media::event::Digit;
 use crate::routing::Plan;
 use crate::sip::body::Body;
 use crate::sip::header::Method;
-
-/// What we say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Spoken {
-    /// The number's `whisper`.
-    Whisper,
-    /// "Press 1 to accept."
-    PressOne,
-    /// The number's `record_notice` (R7).
-    Notice,
-    /// Of its voicemail, and the tone after it (R10).
-    Greeting,
-    Tone,
-}
-
-impl Spoken {
-    /// So much silence before it: phones lose the first words of who speaks at once.
-    pub const fn after(self) -> Duration {
-        match self {
-            Spoken::Greeting => Duration::from_millis(300),
-            Spoken::Whisper | Spoken::PressOne | Spoken::Notice | Spoken::Tone => Duration::ZERO,
-        }
-    }
-}
 
 /// The pause before "press 1" is said once more.
 const PAUSE: Duration = Duration::from_millis(1_500);

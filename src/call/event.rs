@@ -7,7 +7,6 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::Onward;
-use super::connect::Spoken;
 use super::refusal::Refusal;
 use crate::media::event::Digit;
 use crate::media::session::Listen;
@@ -255,6 +254,30 @@ pub enum Why {
     Normal(u8),
     /// A limit of ours, an operator, or a peer that is lost.
     Ours(u8),
+}
+
+/// What we say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Spoken {
+    /// The number's `whisper`.
+    Whisper,
+    /// "Press 1 to accept."
+    PressOne,
+    /// The number's `record_notice` (R7).
+    Notice,
+    /// Of its voicemail, and the tone after it (R10).
+    Greeting,
+    Tone,
+}
+
+impl Spoken {
+    /// So much silence before it: phones lose the first words of who speaks at once.
+    pub const fn after(self) -> Duration {
+        match self {
+            Spoken::Greeting => Duration::from_millis(300),
+            Spoken::Whisper | Spoken::PressOne | Spoken::Notice | Spoken::Tone => Duration::ZERO,
+        }
+    }
 }
 
 /// What can wake a call.

@@ -4,7 +4,6 @@
 
 pub mod caller;
 pub mod cdr;
-pub mod connect;
 pub mod event;
 pub mod leg;
 pub mod outcome;
@@ -12,6 +11,7 @@ pub mod presentation;
 pub mod refusal;
 pub mod story;
 
+mod connect;
 mod hunt;
 mod inside;
 mod record;

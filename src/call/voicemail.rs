@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::connect::Spoken;
-use super::event::{Action, Fork, LegId, Timer, Why};
+use super::event::{Action, Fork, LegId, Spoken, Timer, Why};
 use super::record::Ending;
 use super::{State, Turn};
 use crate::media::event::Digit;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::g711;
-use super::session::{SideId, Told};
 use super::tape::Sound;
 use crate::time::Instant;
 
@@ -31,14 +30,12 @@ impl Listening {
         Listening { listen, sound: Duration::ZERO, last: now, has_enough: false }
     }
 
-    /// Some sound: so many samples at 8,000 Hz.
-    pub(super) fn hear(&mut self, now: Instant, samples: usize, id: SideId, told: &mut Vec<Told>) {
+    /// Some sound: so many samples at 8,000 Hz. Whether it has just become enough.
+    pub(super) fn hear(&mut self, now: Instant, samples: usize) -> bool {
         self.last = now;
         self.sound += Duration::from_micros(125) * u32::try_from(samples).unwrap_or(u32::MAX);
-        if !self.has_enough && self.sound >= self.listen.enough {
-            self.has_enough = true;
-            told.push(Told::SaidEnough(id));
-        }
+        let had_enough = std::mem::replace(&mut self.has_enough, self.sound >= self.listen.enough);
+        self.has_enough && !had_enough
     }
 }
 

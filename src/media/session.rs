@@ -585,8 +585,9 @@ impl Side {
         };
         if let Some(listening) = &mut self.listening
             && is_loud(sound)
+            && listening.hear(now, payload.len())
         {
-            listening.hear(now, payload.len(), self.id, told);
+            told.push(Told::SaidEnough(self.id));
         }
         if let Some((channel, recording)) = recording {
             recording.tape.hear(now, channel, packet, sound, write_down);

@@ -10,8 +10,7 @@ use smallvec::SmallVec;
 
 use super::{Effects, Exchange, SlotKey};
 use crate::call::Call;
-use crate::call::connect::Spoken;
-use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId};
+use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId, Spoken};
 use crate::call::refusal::Refusal;
 use crate::media::dtmf_info::{Form, Press};
 use crate::media::event::Digit;
