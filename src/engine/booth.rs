@@ -88,4 +88,8 @@ impl exchange::Booth for Booth {
     fn used(&self) -> usize {
         self.ports.used()
     }
+
+    fn left(&self) -> usize {
+        self.ports.left()
+    }
 }

@@ -71,6 +71,11 @@ impl Ports {
         self.free.push_back(port);
     }
 
+    /// How many pairs are not in use.
+    pub fn left(&self) -> usize {
+        self.free.len()
+    }
+
     /// How many pairs are in use.
     pub fn used(&self) -> usize {
         self.pairs - self.free.len()

@@ -194,4 +194,8 @@ impl Booth for SimBooth {
         let stage = self.0.borrow();
         usize::from(stage.pairs) - stage.free.len()
     }
+
+    fn left(&self) -> usize {
+        self.0.borrow().free.len()
+    }
 }

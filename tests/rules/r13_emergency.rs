@@ -1,7 +1,7 @@
 //! R13: calls for help, and calls back to who made them; the outbound trunks one after another.
 
 use strowger::engine::exchange::Bounds;
-use strowger::sim::served::bounded;
+use strowger::sim::served::{bounded, served_with_audio};
 
 use super::overload::lagging;
 use super::register::{DESK, Phone};
@@ -94,6 +94,22 @@ fn r13_911_goes_out_while_every_limit_is_exhausted_and_the_first_trunk_is_dead()
         ["outbound", "911", DID, DID, "answered"]
     );
     assert_eq!(legs(&mut call), ["caller normal 200", "911 unreachable -", "911 won 200"]);
+}
+
+#[test]
+fn r13_911_goes_out_though_no_port_is_left_for_its_audio_or_few() {
+    for (pairs, through_us) in [(0, false), (8, false), (9, true)] {
+        let mut call = town("", "").made_by(served_with_audio(pairs)).before_any_call();
+        assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
+        assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0], "{pairs}");
+        let mut call = call.ringing(["gateway1"]);
+        let offer = body(&call.messages("us → gateway1", "INVITE").remove(0));
+        assert_eq!(offer.contains("c=IN IP4 127.0.0.9"), through_us, "{pairs}: {offer}");
+        call.answers("gateway1");
+        call.settle();
+        call.hangs_up("gateway1");
+        call.settle();
+    }
 }
 
 /// RFC 3261 §8.2.2.3 and RFC 4028 §9 would refuse it.

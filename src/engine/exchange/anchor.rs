@@ -24,8 +24,11 @@ use crate::media::terms::{Here, Scope, Terms};
 use crate::routing::{self, Plan};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
-use crate::sip::sdp::audio::PLAIN_OFFER;
+use crate::sip::sdp::audio::{Audio, PLAIN_OFFER};
 use crate::time::Now;
+
+/// So many pairs a call for help may come to need: its own, and one for each trunk that is tried.
+const FOR_HELP: usize = 9;
 
 /// Of a stream's timestamps in Hz, until a format is agreed on.
 const CLOCK: u32 = 8_000;
@@ -44,8 +47,9 @@ pub trait Booth {
     fn order(&mut self, call: Key, order: Order);
     /// A side that was closed has left its ports.
     fn free(&mut self, port: u16);
-    /// How many pairs are open.
+    /// How many pairs are open, and how many are not.
     fn used(&self) -> usize;
+    fn left(&self) -> usize;
 }
 
 /// What a node says of its audio.
@@ -108,7 +112,13 @@ impl Exchange {
         plan: &Plan,
         offer: &mut Option<Body>,
     ) -> Result<Option<Box<Anchor>>, Refusal> {
-        let Some((anchoring, _)) = &self.audio else { return Ok(None) };
+        let Some((anchoring, booth)) = &self.audio else { return Ok(None) };
+        // A call for help never waits for ports: its audio passes us by where few are left (R13).
+        if !plan.urgency.is_ordinary()
+            && (booth.left() < FOR_HELP || offer.as_ref().is_some_and(|offer| !is_fit(offer)))
+        {
+            return Ok(None);
+        }
         let speaks = plan.record || plan.whisper.is_some() || plan.call_connect.is_some();
         let scope = if speaks { Scope::Speech } else { Scope::Anything };
         if anchoring.when_needed && !speaks && plan.voicemail.is_none() {
@@ -535,6 +545,11 @@ impl Anchor {
         }
         self.is_news = false;
     }
+}
+
+/// Whether its audio can come through us.
+fn is_fit(offer: &Body) -> bool {
+    offer.sdp().is_some_and(|sdp| Audio::of(sdp).is_ok_and(|audio| !audio.formats.is_empty()))
 }
 
 /// The key that an INFO says was pressed.
