@@ -75,6 +75,12 @@ pub fn faulty(at: u32) -> Rc<dyn Maker> {
     Rc::new(Served::new(Bounds::default(), Some(Fault::Message(at))))
 }
 
+/// The same, whose audio comes through it.
+pub fn faulty_with_audio(at: u32, pairs: u16) -> Rc<dyn Maker> {
+    let fault = Some(Fault::Message(at));
+    Rc::new(Served { pairs: Some(pairs), ..Served::new(Bounds::default(), fault) })
+}
+
 /// The same, with a bug that shows once, before the first call is one: when it is about to have its record's slot (1),
 /// its trunk's place (2), or its count among its caller's ringing calls (3).
 pub fn faulty_at_arrival(at: u32) -> Rc<dyn Maker> {

@@ -1,6 +1,6 @@
 //! R12: a bug in one call ends that call, from its dialogs and with its record, and no other.
 
-use strowger::sim::served::{faulty, faulty_at_arrival};
+use strowger::sim::served::{faulty, faulty_at_arrival, faulty_with_audio};
 
 use super::*;
 
@@ -140,5 +140,21 @@ fn r12_a_bug_before_the_call_exists_is_500_with_a_record() {
             1 => assert_eq!(known, ["sip:+12015550101@127.0.0.1:5060", "-", "-"]),
             _ => assert_eq!(known, [DID, DID, CALLER]),
         }
+    }
+}
+
+#[test]
+fn r12_a_bug_in_a_call_whose_audio_comes_through_us_leaves_no_port_behind() {
+    for at in 1..=9 {
+        let maker = faulty_with_audio(at, 40);
+        let mut call = Setup::new(maker, &did_forward()).incoming(DID);
+        call.settle();
+        call.rings("gateway1").answers("gateway1").after(seconds(1));
+        if at < 5 {
+            assert_eq!(call.cdr()["cause"], "a fault in this call", "{at}");
+        }
+        call.hangs_up("caller").after(seconds(60));
+        let held = call.world.held();
+        assert!(!held.iter().any(|held| held.contains("ports")), "{at}: {held:?}");
     }
 }

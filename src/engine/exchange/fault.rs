@@ -83,6 +83,7 @@ impl Exchange {
         }
         self.end_from_dialogs(now, key, out);
         self.perform(now, key, Action::Close, out);
+        self.settle_audio(key);
     }
 
     /// The INVITE became no call: its 500 and its record, from the message itself, since the ordinary call leaves
