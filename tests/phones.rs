@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use common::{PATIENCE, wait_until};
 use nix::sys::signal::Signal;
@@ -21,7 +22,7 @@ mod process;
 fn carols() -> Place {
     let place = Place::new();
     place.changes("config/strowger.toml", |node| {
-        node.replace(":0\"\n[admin]", &format!(":{}\"\n[admin]", free()))
+        node.replace("127.0.0.1:0\"\n[admin]", &format!("{}\"\n[admin]", kept()))
     });
     place.changes("config/routing/all.toml", |text| {
         format!(
@@ -32,9 +33,13 @@ fn carols() -> Place {
     place
 }
 
-/// A port that is free now: a phone looks for the node where it was before.
-fn free() -> u16 {
-    Line::new().addr().port()
+/// Where a node listens before and after its restart: the system chooses the port, at an address that nobody else
+/// of these tests uses, so that nobody is given it in between.
+fn kept() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let host = [127, high | 0x80, low, NEXT.fetch_add(1, Ordering::Relaxed)];
+    UdpSocket::bind((IpAddr::from(host), 0)).unwrap().local_addr().unwrap()
 }
 
 fn register(phone: &Line, cseq: u32, authorization: &str) -> String {
@@ -386,9 +391,8 @@ fn r01_b_who_calls_by_the_connection_of_a_phone_is_asked_and_another_connection_
 fn a_phone_behind_a_proxy_by_tcp_is_rung_by_its_path_after_the_proxy_or_the_node_closed_the_connection() {
     let place = carols();
     place.listens_on_tcp_too();
-    let tcp = free();
     place.changes("config/strowger.toml", |node| {
-        node.replacen("\"tcp\"\naddr = \"127.0.0.1:0\"", &format!("\"tcp\"\naddr = \"127.0.0.1:{tcp}\""), 1)
+        node.replacen("\"tcp\"\naddr = \"127.0.0.1:0\"", &format!("\"tcp\"\naddr = \"{}\"", kept()), 1)
     });
     let mut node = place.serve();
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
