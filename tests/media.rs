@@ -14,6 +14,7 @@ use strowger::media::ports::{Pair, Ports};
 use strowger::media::prompt::Prompt;
 use strowger::media::rtp::{HEADER, Packet, Stream};
 use strowger::media::session::{Agreed, Format, Say, SideId, Told};
+use strowger::media::{g711, g722};
 use strowger::sip::sdp::audio::Codec;
 
 const CALLER: SideId = SideId(0);
@@ -147,6 +148,57 @@ fn what_one_side_says_the_other_hears_and_strangers_are_not_heard() {
     call.caller.says(101, &[1, 10, 0, 160]);
     assert_eq!(call.called.hears().0, 101);
     assert!(matches!(call.is_told(), Heard::Told(Told::Pressed(CALLER, digit)) if digit.name() == '1'));
+}
+
+/// How much of a sound at 8 kHz is a tone of 1 kHz, by its power.
+fn is_tone(samples: &[i16]) -> f64 {
+    let part = |wave: fn(f64) -> f64| {
+        let at = |n: usize| wave(std::f64::consts::TAU * n as f64 / 8.0);
+        samples.iter().enumerate().map(|(n, sample)| f64::from(*sample) * at(n)).sum::<f64>().powi(2)
+    };
+    let power: f64 = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum();
+    (part(f64::sin) + part(f64::cos)) * 2.0 / samples.len() as f64 / power.max(1.0)
+}
+
+#[test]
+fn r04_sides_that_share_no_codec_hear_each_other() {
+    let codecs =
+        [(Codec::Pcmu, "PCMU/8000", 0), (Codec::Pcma, "PCMA/8000", 8), (Codec::G722, "G722/8000", 9)];
+    let tone = |rate: usize| {
+        let at =
+            |n: usize| (8_000.0 * (std::f64::consts::TAU * 1_000.0 * n as f64 / rate as f64).sin()) as i16;
+        (0..rate / 2).map(at).collect::<Vec<i16>>()
+    };
+    let tone = Prompt::of_samples(&tone(8_000), &tone(16_000));
+    for ((from, from_name, from_type), (to, to_name, to_type)) in
+        codecs.into_iter().flat_map(|from| codecs.map(|to| (from, to))).filter(|(from, to)| from != to)
+    {
+        let mut call = Call::new();
+        for (side, place, of) in [
+            (CALLER, call.caller.place(), format(from, from_name, from_type)),
+            (CALLED, call.called.place(), format(to, to_name, to_type)),
+        ] {
+            call.order(Order::Agree(side, Agreed { place: Some(place), formats: smallvec![of] }));
+        }
+        call.has_obeyed();
+        let (mut heard, mut decoder) = (Vec::new(), g722::Decoder::default());
+        for frame in 0..20 {
+            call.caller.says(from_type, tone.frame(from, frame).expect("a frame"));
+            let (payload_type, _, payload) = call.called.hears();
+            assert_eq!((payload_type, payload.len()), (to_type, 160), "{from:?} as {to:?}");
+            for byte in payload {
+                match to {
+                    Codec::Pcma => heard.push(g711::decode_pcma(byte)),
+                    Codec::G722 => heard.push(decoder.decode(byte)[0]),
+                    Codec::Pcmu | Codec::Event | Codec::Other => heard.push(g711::decode_pcmu(byte)),
+                }
+            }
+        }
+        let heard = &heard[400..];
+        let loudest = heard.iter().map(|sample| sample.unsigned_abs()).max();
+        assert!(is_tone(heard) > 0.98, "{from:?} as {to:?}: {}", is_tone(heard));
+        assert!((7_000..9_000).contains(&loudest.expect("samples")), "{from:?} as {to:?}: {loudest:?}");
+    }
 }
 
 #[test]

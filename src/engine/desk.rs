@@ -196,7 +196,8 @@ impl SharedDesk {
         ip.is_loopback() || self.sends_from(ip) == Some(ip)
     }
 
-    fn sends_from(&self, towards: IpAddr) -> Option<IpAddr> {
+    /// The address that the kernel sends from to a peer; it is asked once for each.
+    pub fn sends_from(&self, towards: IpAddr) -> Option<IpAddr> {
         if let Some(known) = self.addresses.get(&towards) {
             return Some(*known);
         }
@@ -224,6 +225,10 @@ impl Desk for SharedDesk {
 
     fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr {
         SharedDesk::local_address(self, listener, towards)
+    }
+
+    fn sends_from(&self, towards: IpAddr) -> Option<IpAddr> {
+        SharedDesk::sends_from(self, towards)
     }
 
     fn is_local(&self, ip: IpAddr) -> bool {

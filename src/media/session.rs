@@ -147,7 +147,16 @@ struct Side {
     listening: Option<Listening>,
     /// Of what it says in G.722.
     decoder: g722::Decoder,
+    /// Of what goes on in another codec where one of the two is G.722.
+    translator: Option<Box<Translator>>,
     refused: Refused,
+}
+
+/// What G.722 keeps from sample to sample, the one way or the other.
+#[derive(Debug, Default)]
+struct Translator {
+    decoder: g722::Decoder,
+    encoder: g722::Encoder,
 }
 
 #[derive(Debug, Default)]
@@ -177,9 +186,11 @@ struct Onward {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     AsItIs,
-    /// μ-law as A-law, and the other way round.
-    ToPcma,
-    ToPcmu,
+    /// Byte for byte: each of the codecs that we speak has 8,000 of them a second.
+    Translated {
+        from: Codec,
+        to: Codec,
+    },
 }
 
 impl Session {
@@ -199,6 +210,7 @@ impl Session {
             saying: None,
             listening: None,
             decoder: g722::Decoder::default(),
+            translator: None,
             refused: Refused::default(),
         });
     }
@@ -387,7 +399,7 @@ impl Session {
         hearer.sent.count(length);
         datagram.copy_within(begins..begins + length, HEADER);
         datagram[..HEADER].copy_from_slice(&header);
-        onward.how.recode(&mut datagram[HEADER..HEADER + length]);
+        self.sides[at].translate(onward.how, &mut datagram[HEADER..HEADER + length]);
         Some((to, HEADER + length))
     }
 
@@ -494,6 +506,23 @@ impl Session {
 }
 
 impl Side {
+    fn translate(&mut self, how: How, payload: &mut [u8]) {
+        let How::Translated { from, to } = how else { return };
+        let translator = self.translator.get_or_insert_default();
+        for byte in payload {
+            let sample = match from {
+                Codec::Pcma => g711::decode_pcma(*byte),
+                Codec::G722 => translator.decoder.decode_narrow(*byte),
+                Codec::Pcmu | Codec::Event | Codec::Other => g711::decode_pcmu(*byte),
+            };
+            *byte = match to {
+                Codec::Pcma => g711::encode_pcma(sample),
+                Codec::G722 => translator.encoder.encode_narrow(sample),
+                Codec::Pcmu | Codec::Event | Codec::Other => g711::encode_pcmu(sample),
+            };
+        }
+    }
+
     fn format(&self, payload_type: u8) -> Option<&Format> {
         let ours = self.formats.iter().find(|format| format.ours == payload_type);
         ours.or_else(|| self.formats.iter().find(|format| format.theirs == payload_type))
@@ -615,30 +644,21 @@ impl Sent {
     }
 }
 
-impl How {
-    fn recode(self, payload: &mut [u8]) {
-        match self {
-            How::AsItIs => {}
-            How::ToPcma => {
-                payload.iter_mut().for_each(|byte| *byte = g711::encode_pcma(g711::decode_pcmu(*byte)))
-            }
-            How::ToPcmu => {
-                payload.iter_mut().for_each(|byte| *byte = g711::encode_pcmu(g711::decode_pcma(*byte)))
-            }
-        }
-    }
-}
-
 /// In which format of the one who hears it each format goes on: in the same, or else translated.
 fn onward(from: &[Format], to: &[Format]) -> SmallVec<[Onward; 4]> {
     let same = |format: &Format| {
         to.iter().find(|other| other.name == format.name).map(|other| (other.theirs, How::AsItIs))
     };
     let of = |codec: Codec| to.iter().find(|other| other.codec == codec).map(|other| other.theirs);
-    let translated = |format: &Format| match format.codec {
-        Codec::Pcmu => Some((of(Codec::Pcma)?, How::ToPcma)),
-        Codec::Pcma => Some((of(Codec::Pcmu)?, How::ToPcmu)),
-        Codec::G722 | Codec::Event | Codec::Other => None,
+    let translated = |format: &Format| {
+        let first = |codecs: [Codec; 2]| codecs.into_iter().find_map(|codec| Some((codec, of(codec)?)));
+        let (to, theirs) = match format.codec {
+            Codec::Pcmu => first([Codec::Pcma, Codec::G722]),
+            Codec::Pcma => first([Codec::Pcmu, Codec::G722]),
+            Codec::G722 => first([Codec::Pcmu, Codec::Pcma]),
+            Codec::Event | Codec::Other => None,
+        }?;
+        Some((theirs, How::Translated { from: format.codec, to }))
     };
     let mut all = SmallVec::new();
     for format in from {

@@ -20,6 +20,10 @@ const SDP: &str = "application/sdp";
 /// So many formats we show at most.
 const MOST_FORMATS: usize = 16;
 
+/// What is offered beside what the other has, where that can be translated: whoever has audio at all has one of these
+/// (RFC 3551 §4.5). G.722 is not offered beside them: some would choose it, and hear no more by it.
+const TRANSLATED: [(Codec, u8, &[u8]); 2] = [(Codec::Pcmu, 0, b"PCMU/8000"), (Codec::Pcma, 8, b"PCMA/8000")];
+
 /// What a call lets us show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -36,8 +40,26 @@ pub struct Here {
     /// Of its RTP; RTCP comes to the one above.
     pub port: u16,
     pub scope: Scope,
-    /// It stands behind a NAT: where its audio comes from is where it is.
-    pub is_behind_nat: bool,
+    pub nat: Nat,
+}
+
+/// Whether a side stands behind a NAT: where its audio comes from is where it is then, whatever it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nat {
+    None,
+    Behind,
+    /// If it names another address than this one, which its messages come from.
+    Unless(IpAddr),
+}
+
+impl Nat {
+    fn hides(self, address: IpAddr) -> bool {
+        match self {
+            Nat::None => false,
+            Nat::Behind => true,
+            Nat::Unless(from) => address != from,
+        }
+    }
 }
 
 /// What one side and we have told each other.
@@ -154,6 +176,16 @@ impl Terms {
             .copied()
             .take(MOST_FORMATS)
             .collect();
+        // Beside what the other has, what we can translate for it (R4), wanted less.
+        if formats.iter().any(is_translated) {
+            for (codec, payload_type, map) in TRANSLATED {
+                let is_there =
+                    |format: &Format<'_>| format.codec == codec || format.payload_type == payload_type;
+                if !formats.iter().any(is_there) {
+                    formats.push(Format { payload_type, codec, map, parameters: b"" });
+                }
+            }
+        }
         if self.here.scope == Scope::Speech && !formats.iter().any(|format| format.codec == Codec::Event) {
             formats.extend(free_type(&formats).map(events));
         }
@@ -196,7 +228,7 @@ impl Terms {
         let place = address.map(|address| Place {
             rtp: SocketAddr::new(address, audio.port),
             rtcp: SocketAddr::new(address, audio.rtcp),
-            is_behind_nat: self.here.is_behind_nat,
+            is_behind_nat: self.here.nat.hides(address),
         });
         let mut formats = SmallVec::new();
         for format in &audio.formats {
@@ -287,8 +319,9 @@ impl Scope {
         }
         if !formats.iter().any(|format| format.codec != Codec::Event)
             && other.formats.iter().any(|format| is_translated(format))
+            && let Some(first) = asked.formats.iter().copied().find(is_translated)
         {
-            formats.extend(asked.formats.iter().copied().find(is_translated));
+            formats.insert(0, first);
         }
         if self == Scope::Speech && !formats.iter().any(|format| format.codec == Codec::Event) {
             // We listen to digits ourselves.
@@ -299,7 +332,7 @@ impl Scope {
 }
 
 fn is_translated(format: &Format<'_>) -> bool {
-    matches!(format.codec, Codec::Pcmu | Codec::Pcma)
+    matches!(format.codec, Codec::Pcmu | Codec::Pcma | Codec::G722)
 }
 
 fn name_of(format: &Format<'_>) -> Box<[u8]> {
@@ -358,7 +391,7 @@ mod tests {
     }
 
     fn terms(port: u16, scope: Scope) -> Terms {
-        Terms::new(Here { address: "203.0.113.9".parse().unwrap(), port, scope, is_behind_nat: false }, 7)
+        Terms::new(Here { address: "203.0.113.9".parse().unwrap(), port, scope, nat: Nat::None }, 7)
     }
 
     fn shown(body: Option<Body>) -> String {
@@ -493,9 +526,33 @@ mod tests {
         let mut caller = terms(10_000, Scope::Anything);
         caller.offered(&sdp(&OFFER.replace("111 8 0 96", "8 96"))).unwrap();
         assert!(shown(caller.answer(&other("0"))).contains("m=audio 10000 RTP/AVP 8\n"));
+        // Who has G.722 alone is translated too, and the other is offered what he then has.
+        let wide = sdp(&OFFER.replace("111 8 0 96", "9 96"));
+        let (mut caller, mut called) = (terms(10_000, Scope::Anything), terms(10_002, Scope::Anything));
+        caller.offered(&wide).unwrap();
+        assert!(shown(called.offer(&wide)).contains("m=audio 10002 RTP/AVP 9 96 0 8\n"));
+        called.answered(&other("8 101"));
+        assert!(shown(caller.answer(&other("8 101"))).contains("m=audio 10000 RTP/AVP 9 96\n"));
+        assert_eq!(formats(&called), [(8, 8, Codec::Pcma), (96, 101, Codec::Event)]);
         let mut caller = terms(10_000, Scope::Anything);
         caller.offered(&sdp(&OFFER.replace("111 8 0 96", "111 96"))).unwrap();
         assert_eq!(caller.answer(&other("0 101")), None);
+        let opus = shown(called.offer(&sdp(&OFFER.replace("111 8 0 96", "111 96"))));
+        assert!(opus.contains("m=audio 10002 RTP/AVP 111 96\n"), "nothing that we cannot translate: {opus}");
+    }
+
+    #[test]
+    fn r04_who_names_the_address_that_its_messages_come_from_is_heard_from_there_alone() {
+        let [says, other] = ["192.0.2.2", "198.51.100.7"].map(|text| text.parse().unwrap());
+        for (nat, is_hidden) in
+            [(Nat::None, false), (Nat::Behind, true), (Nat::Unless(says), false), (Nat::Unless(other), true)]
+        {
+            let mut side = terms(10_002, Scope::Anything);
+            side.here.nat = nat;
+            side.offer(&sdp(OFFER));
+            side.answered(&sdp(ANSWER));
+            assert_eq!(side.agreed().unwrap().place.unwrap().is_behind_nat, is_hidden, "{nat:?}");
+        }
     }
 
     #[test]

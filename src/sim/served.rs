@@ -44,8 +44,11 @@ pub struct Served {
     /// We listen on any address of this machine.
     everywhere: Option<Advertise>,
     /// Audio comes through us, by so many pairs of ports.
-    pairs: Option<u16>,
+    audio: Option<(u16, Anchoring)>,
 }
+
+/// The audio of every call comes through us.
+const ALWAYS: Anchoring = Anchoring { address: layout::AUDIO, when_needed: false };
 
 /// What a listener says instead of where it is.
 #[derive(Clone, Copy)]
@@ -78,7 +81,7 @@ pub fn faulty(at: u32) -> Rc<dyn Maker> {
 /// The same, whose audio comes through it.
 pub fn faulty_with_audio(at: u32, pairs: u16) -> Rc<dyn Maker> {
     let fault = Some(Fault::Message(at));
-    Rc::new(Served { pairs: Some(pairs), ..Served::new(Bounds::default(), fault) })
+    Rc::new(Served { audio: Some((pairs, ALWAYS)), ..Served::new(Bounds::default(), fault) })
 }
 
 /// The same, with a bug that shows once, before the first call is one: when it is about to have its record's slot (1),
@@ -95,7 +98,12 @@ pub fn served_with_names(names: &'static [(&'static str, SocketAddr)]) -> Rc<dyn
 
 /// The same, whose audio comes through it, by so many pairs of ports.
 pub fn served_with_audio(pairs: u16) -> Rc<dyn Maker> {
-    Rc::new(Served { pairs: Some(pairs), ..Served::new(Bounds::default(), None) })
+    served_with_audio_so(pairs, ALWAYS)
+}
+
+/// The same, and what it says of its audio.
+pub fn served_with_audio_so(pairs: u16, anchoring: Anchoring) -> Rc<dyn Maker> {
+    Rc::new(Served { audio: Some((pairs, anchoring)), ..Served::new(Bounds::default(), None) })
 }
 
 /// The same, with a listener that is bound to any address, and what it advertises.
@@ -105,7 +113,7 @@ pub fn served_everywhere(advertise: Option<SocketAddr>) -> Rc<dyn Maker> {
 
 impl Served {
     fn new(bounds: Bounds, fault: Option<Fault>) -> Served {
-        Served { bounds, fault, names: &[], everywhere: None, pairs: None }
+        Served { bounds, fault, names: &[], everywhere: None, audio: None }
     }
 
     /// Where we listen everywhere the desk is asked who we are.
@@ -168,7 +176,7 @@ impl Maker for Served {
         self.look_up(&table, &desk.hosts);
         let node_seed = wide(seed);
         let router = Router::new(shards as u8, node_seed);
-        let exchange = |shard: usize, booth: Option<SimBooth>| {
+        let exchange = |shard: usize, booth: Option<(Anchoring, SimBooth)>| {
             let settings = Settings {
                 node: Arc::from("sim"),
                 country: country(),
@@ -184,10 +192,7 @@ impl Maker for Served {
             let desk = Arc::clone(&desk) as Arc<dyn Desk>;
             let exchange = Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.bounds);
             match booth {
-                Some(booth) => {
-                    let anchoring = Anchoring { address: layout::AUDIO, when_needed: false };
-                    exchange.with_audio(anchoring, Box::new(booth))
-                }
+                Some((anchoring, booth)) => exchange.with_audio(anchoring, Box::new(booth)),
                 None => exchange,
             }
         };
@@ -195,8 +200,9 @@ impl Maker for Served {
             .map(|shard| {
                 let desk = Arc::clone(&desk);
                 let table = Arc::clone(&table);
-                let booth = self.pairs.map(SimBooth::new);
-                let exchange = exchange(shard, booth.clone());
+                let audio = self.audio.map(|(pairs, anchoring)| (anchoring, SimBooth::new(pairs)));
+                let booth = audio.as_ref().map(|(_, booth)| booth.clone());
+                let exchange = exchange(shard, audio);
                 Box::new(Shard { exchange, desk, table, booth, said: Vec::new() }) as Box<dyn Core>
             })
             .collect()
@@ -441,6 +447,10 @@ impl Desk for Counter {
     fn local_address(&self, _listener: ListenerId, _towards: IpAddr) -> SocketAddr {
         may_panic(&self.message_fault);
         layout::SERVER
+    }
+
+    fn sends_from(&self, _towards: IpAddr) -> Option<IpAddr> {
+        Some(layout::SERVER.ip())
     }
 
     fn is_local(&self, ip: IpAddr) -> bool {

@@ -1,7 +1,8 @@
 //! R4 where audio comes through us: whose descriptions each side sees, and whose ports are left.
 
+use strowger::engine::exchange::Anchoring;
 use strowger::sim::manner::Offer;
-use strowger::sim::served::served_with_audio;
+use strowger::sim::served::{served_with_audio, served_with_audio_so};
 
 use super::*;
 
@@ -118,5 +119,38 @@ fn r11_anchored_a_hold_travels_as_ours_and_the_version_rises_with_it() {
     assert_eq!(versions, ["0", "1"]);
     let answer = call.messages("us → caller", "200").remove(1);
     assert!(is_ours(&answer, 0) && body(&answer).contains("a=recvonly"), "{}", body(&answer));
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
+fn r04_when_needed_audio_passes_us_by_unless_the_number_needs_it_of_us() {
+    let anchoring = Anchoring { address: [127, 0, 0, 9].into(), when_needed: true };
+    let needed = |keys: &str| {
+        let keys = format!("forward_to = \"{FORWARD}\"\n{keys}");
+        let maker = served_with_audio_so(PAIRS, anchoring);
+        let mut call = number(&keys).made_by(maker).incoming(DID).ringing(["gateway1"]);
+        let is_ours = is_ours(&call.messages("us → gateway1", "INVITE").remove(0), 1);
+        call.hangs_up("caller").comes_to_rest();
+        is_ours
+    };
+    assert!(!needed("voicemail = false"));
+    for key in ["record = true", "whisper = \"hello\"", "call_connect = true"] {
+        assert!(needed(&format!("voicemail = false\n{key}")), "{key}");
+    }
+    assert!(needed("voicemail = true"));
+}
+
+#[test]
+fn r04_bound_to_any_address_each_side_is_shown_the_one_that_we_send_to_it_from() {
+    let anchoring = Anchoring { address: std::net::Ipv4Addr::UNSPECIFIED.into(), when_needed: false };
+    let setup = number(&format!("forward_to = \"{FORWARD}\"\nvoicemail = false"));
+    let maker = served_with_audio_so(PAIRS, anchoring);
+    let mut call = setup.made_by(maker).incoming(DID).ringing(["gateway1"]);
+    call.answers("gateway1");
+    call.settle();
+    for (way, label) in [("us → gateway1", "INVITE"), ("us → caller", "200")] {
+        let shown = place(&call.messages(way, label).remove(0));
+        assert_eq!(shown[1], format!("c=IN IP4 {}", strowger::sim::layout::SERVER.ip()), "{way}");
+    }
     call.hangs_up("caller").comes_to_rest();
 }

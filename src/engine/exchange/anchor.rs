@@ -20,10 +20,11 @@ use crate::media::reel::{Format, Sheet};
 use crate::media::rtp::Stream;
 use crate::media::session::{Agreed, Listen, Say, SideId, Told};
 use crate::media::tape::Rate;
-use crate::media::terms::{Here, Scope, Terms};
-use crate::routing::{self, Plan};
+use crate::media::terms::{Here, Nat, Scope, Terms};
+use crate::routing::{self, Plan, Trunk};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
+use crate::sip::peer::Peer;
 use crate::sip::sdp::audio::{Audio, PLAIN_OFFER};
 use crate::time::Now;
 
@@ -55,7 +56,7 @@ pub trait Booth {
 /// What a node says of its audio.
 #[derive(Clone, Copy, Debug)]
 pub struct Anchoring {
-    /// What descriptions name.
+    /// What descriptions name; unspecified: the address that the kernel sends from to whoever reads it.
     pub address: IpAddr,
     /// Audio passes us by where nothing of ours needs it.
     pub when_needed: bool,
@@ -109,6 +110,7 @@ impl Exchange {
     pub(super) fn anchor(
         &mut self,
         key: SlotKey,
+        from: Peer,
         plan: &Plan,
         offer: &mut Option<Body>,
     ) -> Result<Option<Box<Anchor>>, Refusal> {
@@ -136,8 +138,9 @@ impl Exchange {
             early: None,
             is_news: false,
         };
-        let is_behind_nat = plan.origin.trunk().is_none_or(|trunk| trunk.nat);
-        let mut caller = self.open_side(key, LegId::CALLER, scope, is_behind_nat).ok_or(Refusal::NoPort)?;
+        let nat = nat(plan.origin.trunk(), from);
+        let caller = self.open_side(key, (LegId::CALLER, from), scope, nat);
+        let mut caller = caller.ok_or(Refusal::NoPort)?;
         match offer {
             Some(offer) if caller.terms.offered(offer).is_err() => {
                 self.audio_order(key, Order::Close(SideId(0)));
@@ -405,8 +408,10 @@ impl Exchange {
         let Some(slot) = self.slots.get(key) else { return };
         let (Some(anchor), Some(call)) = (slot.anchor.as_deref(), slot.call.as_deref()) else { return };
         let (scope, offer) = (anchor.scope, call.invitation(leg).offer.cloned());
-        let is_behind_nat = call.leg(leg).and_then(|leg| leg.trunk()).is_none_or(|trunk| trunk.nat);
-        let side = self.open_side(key, leg, scope, is_behind_nat).map(|mut side| {
+        let Some(called) = call.leg(leg) else { return };
+        let Some(peer) = self.settings.peer_of(called) else { return };
+        let nat = nat(called.trunk(), peer);
+        let side = self.open_side(key, (leg, peer), scope, nat).map(|mut side| {
             side.offer = offer.and_then(|offer| side.terms.offer(&offer));
             side
         });
@@ -418,8 +423,11 @@ impl Exchange {
 
     /// A guest from another call of ours takes a place.
     fn join_side(&mut self, key: SlotKey, leg: LegId) -> bool {
-        let scope = self.slots.get(key).and_then(|slot| slot.anchor.as_deref()).map(|anchor| anchor.scope);
-        let side = scope.and_then(|scope| self.open_side(key, leg, scope, false));
+        let Some(slot) = self.slots.get(key) else { return false };
+        let peer = slot.legs.get(leg.index().wrapping_sub(1)).map_or(slot.caller.peer, |side| side.peer);
+        let scope = slot.anchor.as_deref().map(|anchor| anchor.scope);
+        let side =
+            scope.and_then(|scope| self.open_side(key, (leg, peer), scope, Nat::Unless(peer.addr.ip())));
         let anchor = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut());
         match (anchor, side) {
             (Some(anchor), Some(side)) => {
@@ -430,7 +438,13 @@ impl Exchange {
         }
     }
 
-    fn open_side(&mut self, key: SlotKey, leg: LegId, scope: Scope, is_behind_nat: bool) -> Option<Side> {
+    fn open_side(
+        &mut self,
+        key: SlotKey,
+        (leg, peer): (LegId, Peer),
+        scope: Scope,
+        nat: Nat,
+    ) -> Option<Side> {
         let (session, draw) = (self.names.draw() >> 2, self.names.draw());
         // RFC 3550 §5.1: drawn, and the first numbers low enough that none goes round at once.
         let stream =
@@ -438,7 +452,11 @@ impl Exchange {
         let call = self.audio_key(key);
         let (anchoring, booth) = self.audio.as_mut()?;
         let port = booth.open(call, id(leg), stream)?;
-        let here = Here { address: anchoring.address, port, scope, is_behind_nat };
+        let address = match anchoring.address {
+            any if any.is_unspecified() => self.desk.sends_from(peer.addr.ip()).unwrap_or(any),
+            address => address,
+        };
+        let here = Here { address, port, scope, nat };
         Some(Side { leg, terms: Terms::new(here, session), offer: None, told: None, hears: None, said: 0 })
     }
 
@@ -544,6 +562,15 @@ impl Anchor {
             }
         }
         self.is_news = false;
+    }
+}
+
+/// A trunk says whether it stands behind a NAT; of a phone its addresses say it.
+fn nat(trunk: Option<&Arc<Trunk>>, peer: Peer) -> Nat {
+    match trunk {
+        Some(trunk) if trunk.nat => Nat::Behind,
+        Some(_) => Nat::None,
+        None => Nat::Unless(peer.addr.ip()),
     }
 }
 
