@@ -68,6 +68,9 @@ pub struct Arrival {
     pub caller: Caller,
     /// The caller's offer; `None` when the INVITE left the offer to us (delayed offer).
     pub offer: Option<Body>,
+    /// What an INVITE without one has in it all the same, if it calls for help: where the caller is, for instance
+    /// (RFC 6442).
+    pub enclosed: Option<Box<Body>>,
     /// How many may ring at once in all that comes of this call (Max-Breadth, RFC 5393 §5.3); at least 1.
     pub breadth: Option<u32>,
     /// How long the caller lets it ring (RFC 3261 §13.3.1).

@@ -9,9 +9,9 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::{Effects, Exchange, SlotKey};
-use crate::call::Call;
 use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId, Spoken};
 use crate::call::refusal::Refusal;
+use crate::call::{Arrival, Call};
 use crate::media::dtmf_info::{Form, Press};
 use crate::media::event::Digit;
 use crate::media::plane::{Heard, Key, Order};
@@ -21,15 +21,17 @@ use crate::media::rtp::Stream;
 use crate::media::session::{Agreed, Listen, Say, SideId, Told};
 use crate::media::tape::Rate;
 use crate::media::terms::{Here, Nat, Scope, Terms};
-use crate::routing::{self, Plan, Trunk};
+use crate::routing::{self, Plan, Trunk, Urgency};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 use crate::sip::peer::Peer;
 use crate::sip::sdp::audio::{Audio, PLAIN_OFFER};
 use crate::time::Now;
 
-/// So many pairs a call for help may come to need: its own, and one for each trunk that is tried.
+/// So many pairs a call for help may come to need: its own, and one for each trunk that is tried. They are kept from all
+/// others, or where there are few at all a part of them is.
 const FOR_HELP: usize = 9;
+const PART_FOR_HELP: usize = 4;
 
 /// Of a stream's timestamps in Hz, until a format is agreed on.
 const CLOCK: u32 = 8_000;
@@ -112,12 +114,16 @@ impl Exchange {
         key: SlotKey,
         from: Peer,
         plan: &Plan,
-        offer: &mut Option<Body>,
+        arrival: &mut Arrival,
     ) -> Result<Option<Box<Anchor>>, Refusal> {
         let Some((anchoring, booth)) = &self.audio else { return Ok(None) };
-        // A call for help never waits for ports: its audio passes us by where few are left (R13).
-        if !plan.urgency.is_ordinary()
-            && (booth.left() < FOR_HELP || offer.as_ref().is_some_and(|offer| !is_fit(offer)))
+        // A call for help never waits for ports, nor loses anything that it says: its audio passes us by where few are
+        // left, or where it says more than where its audio is (R13).
+        let is_ordinary = plan.urgency.is_ordinary();
+        if !is_ordinary
+            && (booth.left() < FOR_HELP
+                || arrival.enclosed.is_some()
+                || arrival.offer.as_ref().is_some_and(|offer| !is_plain(offer)))
         {
             return Ok(None);
         }
@@ -139,15 +145,16 @@ impl Exchange {
             is_news: false,
         };
         let nat = nat(plan.origin.trunk(), from);
-        let caller = self.open_side(key, (LegId::CALLER, from), scope, nat);
-        let mut caller = caller.ok_or(Refusal::NoPort)?;
-        match offer {
+        let Some(mut caller) = self.open_side(key, (LegId::CALLER, from), scope, nat, &plan.urgency) else {
+            return if is_ordinary { Err(Refusal::NoPort) } else { Ok(None) };
+        };
+        match &mut arrival.offer {
             Some(offer) if caller.terms.offered(offer).is_err() => {
                 self.audio_order(key, Order::Close(SideId(0)));
                 return Err(Refusal::NoAudio);
             }
             Some(_) => {}
-            None => *offer = Some(Body::new("application/sdp", PLAIN_OFFER)),
+            offer @ None => *offer = Some(Body::new("application/sdp", PLAIN_OFFER)),
         }
         anchor.sides.push(caller);
         Ok(Some(Box::new(anchor)))
@@ -411,7 +418,8 @@ impl Exchange {
         let Some(called) = call.leg(leg) else { return };
         let Some(peer) = self.settings.peer_of(called) else { return };
         let nat = nat(called.trunk(), peer);
-        let side = self.open_side(key, (leg, peer), scope, nat).map(|mut side| {
+        let urgency = call.plan.urgency.clone();
+        let side = self.open_side(key, (leg, peer), scope, nat, &urgency).map(|mut side| {
             side.offer = offer.and_then(|offer| side.terms.offer(&offer));
             side
         });
@@ -426,8 +434,8 @@ impl Exchange {
         let Some(slot) = self.slots.get(key) else { return false };
         let peer = slot.legs.get(leg.index().wrapping_sub(1)).map_or(slot.caller.peer, |side| side.peer);
         let scope = slot.anchor.as_deref().map(|anchor| anchor.scope);
-        let side =
-            scope.and_then(|scope| self.open_side(key, (leg, peer), scope, Nat::Unless(peer.addr.ip())));
+        let nat = Nat::Unless(peer.addr.ip());
+        let side = scope.and_then(|scope| self.open_side(key, (leg, peer), scope, nat, &Urgency::Ordinary));
         let anchor = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut());
         match (anchor, side) {
             (Some(anchor), Some(side)) => {
@@ -444,6 +452,7 @@ impl Exchange {
         (leg, peer): (LegId, Peer),
         scope: Scope,
         nat: Nat,
+        urgency: &Urgency,
     ) -> Option<Side> {
         let (session, draw) = (self.names.draw() >> 2, self.names.draw());
         // RFC 3550 §5.1: drawn, and the first numbers low enough that none goes round at once.
@@ -451,6 +460,10 @@ impl Exchange {
             Stream::new(draw as u32, (draw >> 32) as u16 & 0x7fff, (draw >> 33) as u32 & 0x7fff_ffff, CLOCK);
         let call = self.audio_key(key);
         let (anchoring, booth) = self.audio.as_mut()?;
+        let kept = FOR_HELP.min((booth.used() + booth.left()) / PART_FOR_HELP);
+        if urgency.is_ordinary() && booth.left() <= kept {
+            return None;
+        }
         let port = booth.open(call, id(leg), stream)?;
         let address = match anchoring.address {
             any if any.is_unspecified() => self.desk.sends_from(peer.addr.ip()).unwrap_or(any),
@@ -574,9 +587,14 @@ fn nat(trunk: Option<&Arc<Trunk>>, peer: Peer) -> Nat {
     }
 }
 
-/// Whether its audio can come through us.
-fn is_fit(offer: &Body) -> bool {
-    offer.sdp().is_some_and(|sdp| Audio::of(sdp).is_ok_and(|audio| !audio.formats.is_empty()))
+/// Whether it is a description of audio that can come through us, and of nothing else.
+fn is_plain(offer: &Body) -> bool {
+    let is_alone = |sdp: &[u8]| {
+        sdp.len() == offer.bytes().len()
+            && sdp.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"m=")).count() == 1
+            && Audio::of(sdp).is_ok_and(|audio| !audio.formats.is_empty())
+    };
+    offer.sdp().is_some_and(is_alone)
 }
 
 /// The key that an INFO says was pressed.

@@ -126,6 +126,7 @@ impl Exchange {
             number: None,
             caller: Caller::default(),
             offer: None,
+            enclosed: None,
             breadth: None,
             expires: None,
             joins: None,
