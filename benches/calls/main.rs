@@ -1,6 +1,7 @@
 //! What a call costs: Strowger beside a bare relay and beside Kamailio, in one run, on one machine.
 //! `scripts/bench-calls` starts it.
 
+mod audio;
 mod batch;
 mod beside;
 mod carrier;
@@ -103,6 +104,8 @@ enum Role {
     SoakOverload(overload::Overload),
     /// What a registration costs
     Register(register::Register),
+    /// What audio costs
+    Media(audio::Audio),
     /// Guess passwords while calls go on
     SoakRegisterFlood(flood::Flood),
     /// Be a gateway
@@ -120,6 +123,7 @@ fn main() -> ExitCode {
         Some(Role::Relay { port, caller, far }) => {
             return ended(relay::run(port, caller, far).map_err(|e| e.to_string()));
         }
+        Some(Role::Media(audio)) => return ended(audio.run()),
         Some(Role::SoakLoss(soak)) => return ended(soak.run()),
         Some(Role::SoakOverload(overload)) => return ended(overload.run()),
         Some(Role::Register(register)) => return ended(register.run()),
