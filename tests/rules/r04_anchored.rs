@@ -6,25 +6,25 @@ use strowger::sim::served::served_with_audio;
 use super::*;
 
 /// More pairs than any story needs.
-const PAIRS: u16 = 40;
+pub const PAIRS: u16 = 40;
 
 /// The DID with these keys, audio through us.
-fn anchored(keys: &str) -> Setup {
+pub fn anchored(keys: &str) -> Setup {
     number(&format!("{keys}\nvoicemail = false")).made_by(served_with_audio(PAIRS))
 }
 
-fn anchored_forward() -> Setup {
+pub fn anchored_forward() -> Setup {
     anchored(&format!("forward_to = \"{FORWARD}\""))
 }
 
 /// The `o=`, `c=` and `m=` lines of a description.
-fn place(message: &Message) -> Vec<String> {
+pub fn place(message: &Message) -> Vec<String> {
     let is_place = |line: &&str| ["o=", "c=", "m="].iter().any(|start| line.starts_with(start));
     body(message).lines().filter(is_place).map(str::to_owned).collect()
 }
 
 /// Whether it is ours, at that place among the pairs.
-fn is_ours(message: &Message, pair: u16) -> bool {
+pub fn is_ours(message: &Message, pair: u16) -> bool {
     let lines = place(message);
     let port = format!("m=audio {} ", 20_000 + 2 * pair);
     lines.len() == 3
