@@ -185,7 +185,7 @@ impl Maker for Served {
             let exchange = Exchange::new(settings, Arc::clone(&table), desk).with_bounds(self.bounds);
             match booth {
                 Some(booth) => {
-                    let anchoring = Anchoring { address: layout::AUDIO, when_needed: false };
+                    let anchoring = Anchoring { when_needed: false };
                     exchange.with_audio(anchoring, Box::new(booth))
                 }
                 None => exchange,

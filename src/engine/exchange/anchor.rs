@@ -2,7 +2,7 @@
 //! the other's. The call itself knows nothing of it: what it hands from one side to the other is exchanged on its way in
 //! and out, and the threads that carry audio are told what holds now.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +38,15 @@ const MONO: Format = Format { channels: 1, rate: Rate::Narrow };
 
 /// Where the audio of calls is: its ports, and the threads that carry it.
 pub trait Booth {
-    /// Opens a pair of ports for a side of a call, to which that stream is sent. None: all are in use.
-    fn open(&mut self, call: Key, side: SideId, stream: Stream) -> Option<u16>;
+    /// Opens a pair of ports for a side of a call, to which that stream is sent and whose signalling is `towards` there;
+    /// what its description names. None: all are in use.
+    fn open(
+        &mut self,
+        call: Key,
+        side: SideId,
+        stream: Stream,
+        towards: Option<IpAddr>,
+    ) -> Option<SocketAddr>;
     /// Begins to write down a call: what is told of it, the sides on the left and on the right; a message has the left
     /// one alone.
     fn record(&mut self, call: Key, sheet: Sheet, left: SideId, right: Option<SideId>);
@@ -55,8 +62,6 @@ pub trait Booth {
 /// What a node says of its audio.
 #[derive(Clone, Copy, Debug)]
 pub struct Anchoring {
-    /// What descriptions name.
-    pub address: IpAddr,
     /// Audio passes us by where nothing of ours needs it.
     pub when_needed: bool,
 }
@@ -109,6 +114,7 @@ impl Exchange {
     pub(super) fn anchor(
         &mut self,
         key: SlotKey,
+        from: IpAddr,
         plan: &Plan,
         offer: &mut Option<Body>,
     ) -> Result<Option<Box<Anchor>>, Refusal> {
@@ -137,7 +143,8 @@ impl Exchange {
             is_news: false,
         };
         let is_behind_nat = plan.origin.trunk().is_none_or(|trunk| trunk.nat);
-        let mut caller = self.open_side(key, LegId::CALLER, scope, is_behind_nat).ok_or(Refusal::NoPort)?;
+        let ours = self.open_side(key, LegId::CALLER, scope, is_behind_nat, Some(from));
+        let mut caller = ours.ok_or(Refusal::NoPort)?;
         match offer {
             Some(offer) if caller.terms.offered(offer).is_err() => {
                 self.audio_order(key, Order::Close(SideId(0)));
@@ -406,7 +413,8 @@ impl Exchange {
         let (Some(anchor), Some(call)) = (slot.anchor.as_deref(), slot.call.as_deref()) else { return };
         let (scope, offer) = (anchor.scope, call.invitation(leg).offer.cloned());
         let is_behind_nat = call.leg(leg).and_then(|leg| leg.trunk()).is_none_or(|trunk| trunk.nat);
-        let side = self.open_side(key, leg, scope, is_behind_nat).map(|mut side| {
+        let towards = call.leg(leg).and_then(|leg| self.settings.peer_of(leg)).map(|peer| peer.addr.ip());
+        let side = self.open_side(key, leg, scope, is_behind_nat, towards).map(|mut side| {
             side.offer = offer.and_then(|offer| side.terms.offer(&offer));
             side
         });
@@ -418,8 +426,10 @@ impl Exchange {
 
     /// A guest from another call of ours takes a place.
     fn join_side(&mut self, key: SlotKey, leg: LegId) -> bool {
-        let scope = self.slots.get(key).and_then(|slot| slot.anchor.as_deref()).map(|anchor| anchor.scope);
-        let side = scope.and_then(|scope| self.open_side(key, leg, scope, false));
+        let slot = self.slots.get(key);
+        let towards = slot.and_then(|slot| slot.peer_of(leg)).map(|peer| peer.addr.ip());
+        let scope = slot.and_then(|slot| slot.anchor.as_deref()).map(|anchor| anchor.scope);
+        let side = scope.and_then(|scope| self.open_side(key, leg, scope, false, towards));
         let anchor = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut());
         match (anchor, side) {
             (Some(anchor), Some(side)) => {
@@ -430,15 +440,22 @@ impl Exchange {
         }
     }
 
-    fn open_side(&mut self, key: SlotKey, leg: LegId, scope: Scope, is_behind_nat: bool) -> Option<Side> {
+    fn open_side(
+        &mut self,
+        key: SlotKey,
+        leg: LegId,
+        scope: Scope,
+        is_behind_nat: bool,
+        towards: Option<IpAddr>,
+    ) -> Option<Side> {
         let (session, draw) = (self.names.draw() >> 2, self.names.draw());
         // RFC 3550 §5.1: drawn, and the first numbers low enough that none goes round at once.
         let stream =
             Stream::new(draw as u32, (draw >> 32) as u16 & 0x7fff, (draw >> 33) as u32 & 0x7fff_ffff, CLOCK);
         let call = self.audio_key(key);
-        let (anchoring, booth) = self.audio.as_mut()?;
-        let port = booth.open(call, id(leg), stream)?;
-        let here = Here { address: anchoring.address, port, scope, is_behind_nat };
+        let (_, booth) = self.audio.as_mut()?;
+        let ours = booth.open(call, id(leg), stream, towards)?;
+        let here = Here { address: ours.ip(), port: ours.port(), scope, is_behind_nat };
         Some(Side { leg, terms: Terms::new(here, session), offer: None, told: None, hears: None, said: 0 })
     }
 

@@ -411,7 +411,7 @@ impl Exchange {
             self.desk.leave(origin, &plan.urgency, now.mono);
             return self.refuse_call(now, came, transaction, &arrival, Refusal::TooManyRinging, out);
         }
-        let anchor = match self.anchor(key, &plan, &mut arrival.offer) {
+        let anchor = match self.anchor(key, from.addr.ip(), &plan, &mut arrival.offer) {
             Ok(anchor) => {
                 arrival.is_anchored = anchor.is_some();
                 anchor
