@@ -1,6 +1,7 @@
 //! What a call costs: Strowger beside a bare relay and beside Kamailio, in one run, on one machine.
 //! `scripts/bench-calls` starts it.
 
+mod audio;
 mod batch;
 mod beside;
 mod carrier;
@@ -110,6 +111,8 @@ enum Role {
     Gateway(gateways::Gateway),
     /// Take a gateway away while calls go on
     SoakGateway(gateways::Soak),
+    /// Offer calls with audio and look for what is left
+    SoakAudio(audio::Soak),
     /// Offer too much to a server that gets a tenth of a processor
     SoakStarved(starved::Starved),
 }
@@ -126,6 +129,7 @@ fn main() -> ExitCode {
         Some(Role::SoakRegisterFlood(flood)) => return ended(flood.run()),
         Some(Role::Gateway(gateway)) => return ended(gateway.run().map_err(|e| e.to_string())),
         Some(Role::SoakGateway(soak)) => return ended(soak.run()),
+        Some(Role::SoakAudio(soak)) => return ended(soak.run()),
         Some(Role::SoakStarved(starved)) => return ended(starved.run()),
         None => {}
     }
