@@ -73,7 +73,7 @@ const KINDS: [Kind; 5] = [
         keys: "voicemail = true",
         phone: ("phone_declines", &[]),
         caller: ("caller_talks", &["-d", "1000"]),
-        outcome: "declined",
+        outcome: "no_answer",
     },
 ];
 

@@ -126,3 +126,30 @@ impl exchange::Booth for Booth {
         self.ports.left()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    #[test]
+    fn r04_who_is_bound_to_any_address_names_what_the_kernel_sends_from_to_a_side() {
+        let [any, any_of_both] = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
+        let [one, other] = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+        let [ours, advertised] = [[127, 0, 0, 9], [203, 0, 113, 5]].map(IpAddr::from);
+        let folder = tempfile::tempdir().unwrap();
+        let (reels, _events) =
+            crate::media::reel::Reels::open(folder.path().to_owned(), Default::default()).unwrap();
+        let named = |addr: IpAddr, advertise: Option<IpAddr>, towards: IpAddr| {
+            let ports = Ports::new(addr, 20_000..=20_001, 0, 1);
+            let recorders = [reels.recorder(), reels.recorder()];
+            let [recordings, messages] = recorders;
+            Booth::new(ports, advertise, Arc::new([]), recordings, messages).named(Some(towards))
+        };
+        assert_eq!([one, other].map(|towards| named(any_of_both, None, towards)), [one, other]);
+        assert_eq!(named(any, None, one), one);
+        assert!(named(any, None, other).is_ipv4(), "it is not heard at any other");
+        assert_eq!([one, other].map(|towards| named(ours, None, towards)), [ours; 2]);
+        assert_eq!(named(any_of_both, Some(advertised), other), advertised);
+    }
+}
