@@ -9,6 +9,7 @@ mod flood;
 mod gateways;
 mod guessers;
 mod load;
+mod media;
 mod message;
 mod metrics;
 mod overload;
@@ -105,7 +106,7 @@ enum Role {
     /// What a registration costs
     Register(register::Register),
     /// What audio costs
-    Media(audio::Audio),
+    Media(media::Audio),
     /// Guess passwords while calls go on
     SoakRegisterFlood(flood::Flood),
     /// Be a gateway
@@ -113,6 +114,8 @@ enum Role {
     Gateway(gateways::Gateway),
     /// Take a gateway away while calls go on
     SoakGateway(gateways::Soak),
+    /// Offer calls with audio and look for what is left
+    SoakAudio(audio::Soak),
     /// Offer too much to a server that gets a tenth of a processor
     SoakStarved(starved::Starved),
 }
@@ -130,6 +133,7 @@ fn main() -> ExitCode {
         Some(Role::SoakRegisterFlood(flood)) => return ended(flood.run()),
         Some(Role::Gateway(gateway)) => return ended(gateway.run().map_err(|e| e.to_string())),
         Some(Role::SoakGateway(soak)) => return ended(soak.run()),
+        Some(Role::SoakAudio(soak)) => return ended(soak.run()),
         Some(Role::SoakStarved(starved)) => return ended(starved.run()),
         None => {}
     }

@@ -14,6 +14,9 @@ use crate::routing::Plan;
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 
+/// After so many keys that are not 1 a leg is not asked any longer (R6).
+const MOST_OTHER_KEYS: u8 = 3;
+
 /// The pause before "press 1" is said once more.
 const PAUSE: Duration = Duration::from_millis(1_500);
 
@@ -83,18 +86,28 @@ impl Turn<'_> {
         }
     }
 
-    /// A key of a leg's: 1 accepts, during the whisper too; any other ends that leg alone.
+    /// A key of a leg's: 1 accepts, during the whisper too; three others end that leg alone.
     pub(super) fn pressed(&mut self, hunt: Hunt, id: LegId, digit: Digit) -> State {
         let is_heard = self.call.leg(id).is_some_and(Leg::hears_us);
         let is_asked = self.before(id).is_some_and(|before| before.press_one.is_some());
-        match digit {
-            _ if !is_heard || !is_asked => State::Ringing(hunt),
-            Digit::ONE => self.bridges(id),
-            _ => self.does_not_accept(hunt, id),
+        let now = self.now.mono;
+        match (self.leg(id).filter(|_| is_heard && is_asked), digit) {
+            (None, _) => State::Ringing(hunt),
+            (Some(leg), Digit::ONE) => {
+                leg.confirmed = Some(now);
+                self.bridges(id)
+            }
+            (Some(leg), _) => {
+                leg.other_keys += 1;
+                if leg.other_keys < MOST_OTHER_KEYS {
+                    return State::Ringing(hunt);
+                }
+                self.does_not_accept(hunt, id)
+            }
         }
     }
 
-    /// The window is over, or another key was pressed.
+    /// The window is over, or other keys were pressed.
     pub(super) fn does_not_accept(&mut self, hunt: Hunt, id: LegId) -> State {
         if !self.call.leg(id).is_some_and(Leg::hears_us) {
             return State::Ringing(hunt);

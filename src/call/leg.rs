@@ -166,6 +166,10 @@ pub struct Leg {
     pub started: Instant,
     pub ringing: Option<Instant>,
     pub answered: Option<Instant>,
+    /// When its 1 was heard (R6).
+    pub confirmed: Option<Instant>,
+    /// How many other keys were.
+    pub other_keys: u8,
     pub ended: Option<Instant>,
     /// Its final response; 0 while there is none.
     pub code: u16,
@@ -187,6 +191,8 @@ impl Leg {
             started: now,
             ringing: None,
             answered: None,
+            confirmed: None,
+            other_keys: 0,
             ended: None,
             code: 0,
             q850: None,

@@ -331,6 +331,7 @@ impl Call {
             presented: self.presented(id, leg),
             ringing: leg.ringing.map(|at| self.wall(at)),
             answered: leg.answered.map(|at| self.wall(at)),
+            confirmed: leg.confirmed.map(|at| self.wall(at)),
             sip_code: (leg.code != 0).then_some(leg.code),
             q850: leg.q850,
             ..CdrLeg::new(u16::from(id.0), role, started, ended, end)

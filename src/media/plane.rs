@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 
 use super::ports::{self, Pair};
 use super::reel::Reel;
-use super::rtp::{HEADER, Stream};
+use super::rtp::{HEADER, Stream, is_rtcp};
 use super::session::{Agreed, FRAME, Listen, Quality, Say, Session, SideId, Told};
 use super::tape::Rate;
 use crate::time::{Instant, Now};
@@ -32,7 +32,7 @@ const ORDERS: usize = 16_384;
 /// Ports that are looked at after one wait, before orders and what we say have their turn.
 const READY: usize = 256;
 
-/// Longer than any packet of audio that there is; the rest of a longer one is cut off, and then it is none.
+/// Longer than any packet of audio that there is. What fills it may have been cut off, and is none.
 const LONGEST: usize = 2_048;
 
 /// How far what we say may be behind before it is no longer made up for.
@@ -330,7 +330,8 @@ impl Floor {
                     && line.is_connected
                 {
                     line.is_connected = false;
-                    if let Ok(again) = ports::reopened(&line.rtp) {
+                    let again = line.rtcp.local_addr().and_then(|here| ports::reopened(&line.rtp, here.ip()));
+                    if let Ok(again) = again {
                         line.rtp = again;
                         listen(&self.epoll, token(at, side, Port::Rtp), &line.rtp);
                     }
@@ -428,9 +429,11 @@ impl Floor {
             Err(_) => return count(&self.counts.refused),
         };
         count(&self.counts.received);
-        if port == Port::Rtcp {
+        // Some send both to one port though we did not say that they may (RFC 5761 §5.1.1).
+        if port == Port::Rtcp || is_rtcp(&buffer[..length]) {
             return call.session.hear_rtcp(now, side, from, &buffer[..length]);
         }
+        let length = if length < LONGEST { length } else { 0 };
         let Call { session, reel, .. } = call;
         let write = |block: &[i16]| reel.iter_mut().for_each(|reel| write(reel, block));
         if let Some((to, length)) =

@@ -235,7 +235,11 @@ impl Session {
         let Some(side) = self.side(id) else { return false };
         let moved = match (&mut side.latch, agreed.place) {
             (Some(latch), Some(place)) => latch.moves(now, place),
-            (latch, place) => {
+            (Some(latch), None) => {
+                latch.falls_deaf();
+                false
+            }
+            (latch @ None, place) => {
                 *latch = place.map(Latch::new);
                 false
             }
@@ -465,7 +469,7 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Option<SocketAddr> {
         let side = self.side(id)?;
-        let to = side.latch.as_ref()?.rtcp_to();
+        let to = side.latch.as_ref().filter(|latch| !latch.is_deaf())?.rtcp_to();
         let sender = (side.sent.packets > 0).then(|| rtcp::Sender {
             ntp: rtcp::ntp(now.wall),
             timestamp: side.stream.timestamp_at(now.mono),
@@ -530,13 +534,13 @@ impl Side {
 
     /// The format in which we speak to it.
     fn speaks(&self) -> Option<(Codec, u8)> {
-        self.latch.as_ref()?;
+        self.latch.as_ref().filter(|latch| !latch.is_deaf())?;
         let ours = |format: &&Format| matches!(format.codec, Codec::Pcmu | Codec::Pcma | Codec::G722);
         self.formats.iter().find(ours).map(|format| (format.codec, format.theirs))
     }
 
-    const fn hears_others(&self) -> bool {
-        self.saying.is_none() && self.latch.is_some()
+    fn hears_others(&self) -> bool {
+        self.saying.is_none() && self.latch.as_ref().is_some_and(|latch| !latch.is_deaf())
     }
 
     fn says_on(
@@ -661,9 +665,11 @@ fn onward(from: &[Format], to: &[Format]) -> SmallVec<[Onward; 4]> {
         Some((theirs, How::Translated { from: format.codec, to }))
     };
     let mut all = SmallVec::new();
-    for format in from {
-        let Some((to, how)) = same(format).or_else(|| translated(format)) else { continue };
-        for from in [format.ours, format.theirs] {
+    // By our numbers first: it may have the same ones for something else (RFC 3264 §5.1).
+    for by in [|format: &Format| format.ours, |format: &Format| format.theirs] {
+        for format in from {
+            let Some((to, how)) = same(format).or_else(|| translated(format)) else { continue };
+            let from = by(format);
             if !all.iter().any(|onward: &Onward| onward.from == from) {
                 all.push(Onward { from, to, how });
             }

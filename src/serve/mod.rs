@@ -441,14 +441,12 @@ impl Maker {
         let mut exchange = Exchange::new(settings, Arc::clone(table), Arc::new(desk));
         if let Some((media, recordings, messages)) = &self.media {
             let when_needed = media.anchor == Anchor::WhenNeeded;
-            let address = media.advertise.unwrap_or(media.addr);
-            let anchoring = Anchoring { address, when_needed };
+            let anchoring = Anchoring { when_needed };
             let range = media.ports.0..=media.ports.1;
             let ports = Ports::new(media.addr, range, berth.shard, berth.shards);
-            exchange = exchange.with_audio(
-                anchoring,
-                Box::new(Booth::new(ports, berth.planes, recordings.clone(), messages.clone())),
-            );
+            let (recordings, messages) = (recordings.clone(), messages.clone());
+            let booth = Booth::new(ports, media.advertise, berth.planes, recordings, messages);
+            exchange = exchange.with_audio(anchoring, Box::new(booth));
         }
         Metered::new(exchange, berth.clock)
     }

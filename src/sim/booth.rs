@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::layout;
 use crate::engine::exchange::Booth;
 use crate::media::event::Digit;
 use crate::media::plane::{Heard, Key, Order};
@@ -122,14 +124,20 @@ impl SimBooth {
 }
 
 impl Booth for SimBooth {
-    fn open(&mut self, call: Key, side: SideId, _stream: Stream) -> Option<u16> {
+    fn open(
+        &mut self,
+        call: Key,
+        side: SideId,
+        _stream: Stream,
+        _towards: Option<IpAddr>,
+    ) -> Option<SocketAddr> {
         let mut stage = self.0.borrow_mut();
         let port = stage.free.pop()?;
         stage.sides.insert(
             (call.index, call.nonce, side),
             Open { call, port, is_agreed: false, hears: None, saying: None },
         );
-        Some(port)
+        Some(SocketAddr::new(layout::AUDIO, port))
     }
 
     fn record(&mut self, call: Key, _sheet: Sheet, left: SideId, right: Option<SideId>) {

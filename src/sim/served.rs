@@ -48,7 +48,7 @@ pub struct Served {
 }
 
 /// The audio of every call comes through us.
-const ALWAYS: Anchoring = Anchoring { address: layout::AUDIO, when_needed: false };
+const ALWAYS: Anchoring = Anchoring { when_needed: false };
 
 /// What a listener says instead of where it is.
 #[derive(Clone, Copy)]
@@ -447,10 +447,6 @@ impl Desk for Counter {
     fn local_address(&self, _listener: ListenerId, _towards: IpAddr) -> SocketAddr {
         may_panic(&self.message_fault);
         layout::SERVER
-    }
-
-    fn sends_from(&self, _towards: IpAddr) -> Option<IpAddr> {
-        Some(layout::SERVER.ip())
     }
 
     fn is_local(&self, ip: IpAddr) -> bool {

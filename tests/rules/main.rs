@@ -21,6 +21,7 @@ mod r02;
 mod r03;
 mod r04;
 mod r04_anchored;
+mod r04_descriptions;
 mod r05;
 mod r06;
 mod r07;

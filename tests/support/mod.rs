@@ -101,7 +101,12 @@ impl World {
 
     /// The same whose audio comes through it, with the prompts of the sample configuration.
     pub fn with_audio(routing: &str) -> Result<World, String> {
-        World::of_node(routing, 1, &[], "[media]\naddr = \"{host}\"\nports = \"20000-20099\"\n")
+        World::with_audio_by(routing, "20000-20099")
+    }
+
+    /// The same with these ports for it.
+    pub fn with_audio_by(routing: &str, ports: &str) -> Result<World, String> {
+        World::of_node(routing, 1, &[], &format!("[media]\naddr = \"{{host}}\"\nports = \"{ports}\"\n"))
     }
 
     fn of_node(routing: &str, shards: u8, environment: &[(&str, &str)], more: &str) -> Result<World, String> {
@@ -195,6 +200,20 @@ impl World {
         command.args(["-s", DID]).args(more).args(to);
         let program = Program::start(&name, &mut command, self.folder.path())?;
         Ok(Sipp { program, said: file("said"), errors: file("errors"), messages: file("messages") })
+    }
+
+    /// Which process the node is.
+    pub fn node(&self) -> u32 {
+        self.node.id()
+    }
+
+    /// What one of the node's metrics says, labels summed up.
+    pub fn metric(&self, name: &str) -> Result<f64, String> {
+        let metrics = format!("http://{}:{}/metrics", self.host, self.admin);
+        let mut answer = ureq::get(metrics).call().map_err(|e| e.to_string())?;
+        let text = answer.body_mut().read_to_string().map_err(|e| e.to_string())?;
+        let of_it = |line: &&str| line.split(['{', ' ']).next() == Some(name);
+        Ok(text.lines().filter(of_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
     /// What the command line tells of the running node, as JSON.

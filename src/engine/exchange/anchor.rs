@@ -2,7 +2,7 @@
 //! the other's. The call itself knows nothing of it: what it hands from one side to the other is exchanged on its way in
 //! and out, and the threads that carry audio are told what holds now.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +41,15 @@ const MONO: Format = Format { channels: 1, rate: Rate::Narrow };
 
 /// Where the audio of calls is: its ports, and the threads that carry it.
 pub trait Booth {
-    /// Opens a pair of ports for a side of a call, to which that stream is sent. None: all are in use.
-    fn open(&mut self, call: Key, side: SideId, stream: Stream) -> Option<u16>;
+    /// Opens a pair of ports for a side of a call, to which that stream is sent and whose signalling is `towards` there;
+    /// what its description names. None: all are in use.
+    fn open(
+        &mut self,
+        call: Key,
+        side: SideId,
+        stream: Stream,
+        towards: Option<IpAddr>,
+    ) -> Option<SocketAddr>;
     /// Begins to write down a call: what is told of it, the sides on the left and on the right; a message has the left
     /// one alone.
     fn record(&mut self, call: Key, sheet: Sheet, left: SideId, right: Option<SideId>);
@@ -58,8 +65,6 @@ pub trait Booth {
 /// What a node says of its audio.
 #[derive(Clone, Copy, Debug)]
 pub struct Anchoring {
-    /// What descriptions name; unspecified: the address that the kernel sends from to whoever reads it.
-    pub address: IpAddr,
     /// Audio passes us by where nothing of ours needs it.
     pub when_needed: bool,
 }
@@ -459,17 +464,13 @@ impl Exchange {
         let stream =
             Stream::new(draw as u32, (draw >> 32) as u16 & 0x7fff, (draw >> 33) as u32 & 0x7fff_ffff, CLOCK);
         let call = self.audio_key(key);
-        let (anchoring, booth) = self.audio.as_mut()?;
+        let (_, booth) = self.audio.as_mut()?;
         let kept = FOR_HELP.min((booth.used() + booth.left()) / PART_FOR_HELP);
         if urgency.is_ordinary() && booth.left() <= kept {
             return None;
         }
-        let port = booth.open(call, id(leg), stream)?;
-        let address = match anchoring.address {
-            any if any.is_unspecified() => self.desk.sends_from(peer.addr.ip()).unwrap_or(any),
-            address => address,
-        };
-        let here = Here { address, port, scope, nat };
+        let ours = booth.open(call, id(leg), stream, Some(peer.addr.ip()))?;
+        let here = Here { address: ours.ip(), port: ours.port(), scope, nat };
         Some(Side { leg, terms: Terms::new(here, session), offer: None, told: None, hears: None, said: 0 })
     }
 

@@ -209,8 +209,6 @@ pub trait Desk: Send + Sync {
     fn release_record(&self);
     /// The address that the kernel sends from to `towards` (for wildcard listeners without `advertise`).
     fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr;
-    /// The address that the kernel sends from to `towards`. None: it has no way there.
-    fn sends_from(&self, towards: IpAddr) -> Option<IpAddr>;
     /// Whether it is an address of this machine: what is sent there comes to a listener that is bound to any address.
     fn is_local(&self, ip: IpAddr) -> bool;
     /// Takes one of the agent's calls (`max_calls`; 0 = no limit).
