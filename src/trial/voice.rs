@@ -100,6 +100,12 @@ impl Voices {
 
     /// An end of a call has ports, for its description to name.
     pub fn open(&mut self, call_id: &str, column: u16, at: IpAddr, says: Sound) -> io::Result<SocketAddr> {
+        // What listens on IPv6 may speak IPv4.
+        let at = match (at, self.node.1) {
+            (IpAddr::V6(_), IpAddr::V4(_)) => Ipv4Addr::LOCALHOST.into(),
+            (IpAddr::V4(_), IpAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
+            (at, _) => at,
+        };
         let Pair { rtp, rtcp, .. } = open(at)?;
         let rtp = UdpSocket::from_std(rtp)?;
         let here = rtp.local_addr()?;

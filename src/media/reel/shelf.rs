@@ -7,7 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{DAY_MS, Kind, is_name};
+use super::wav::HEADER;
+use super::{DAY_MS, Kind, is_name, path_of};
 use crate::time::{Wall, rfc3339};
 use crate::volume;
 
@@ -39,6 +40,16 @@ impl Shelf {
             return None;
         }
         self.days().map(|(_, day)| day.join(format!("{call}.wav"))).find(|path| path.is_file())
+    }
+
+    /// Whether something of a call was written down that began on that day or the next: whole, or cut off and soon whole.
+    pub fn has_of(&self, call: &str, since: Wall) -> bool {
+        let holds_sound = |path: &Path| path.metadata().is_ok_and(|meta| meta.len() > HEADER as u64);
+        is_name(call)
+            && [since, Wall(since.0 + DAY_MS)].into_iter().any(|day| {
+                let path = path_of(&self.folder, call, day);
+                holds_sound(&path) || holds_sound(&volume::part_of(&path))
+            })
     }
 
     /// Removes a call's recording and what stands beside it. False: there is none. On return neither comes back after
@@ -233,6 +244,24 @@ mod tests {
         {
             assert_eq!(shelf.find(call), None, "{call:?}");
         }
+    }
+
+    #[test]
+    fn what_a_crash_cut_off_is_there_if_there_is_sound_in_it() {
+        let (_folder, shelf) = shelf();
+        let sound = [0; HEADER + 2];
+        for (file, bytes) in [
+            ("2026/11/29/today.wav.part", &sound[..]),
+            ("2026/11/30/after-midnight.wav.part", &sound),
+            ("2026/11/29/whole.wav", &sound),
+            ("2026/11/29/empty.wav.part", &sound[..HEADER]),
+            ("2026/11/28/another.wav.part", &sound),
+        ] {
+            fs::write(put(&shelf, file), bytes).unwrap();
+        }
+        let calls = ["today", "after-midnight", "whole", "empty", "another", "nobody", "../29/today"];
+        let has = calls.map(|call| shelf.has_of(call, NOW));
+        assert_eq!(has, [true, true, true, false, false, false, false]);
     }
 
     #[test]
