@@ -20,6 +20,7 @@ use super::operations::{
 use super::problem::{Asked, Problem};
 use crate::call::cdr::Cdr;
 use crate::call::story::{CallPlace, CallStory, LiveCall};
+use crate::media::reel::Sheet;
 use crate::store::{Cursor, ReadError};
 use crate::time::Wall;
 
@@ -95,6 +96,7 @@ pub(super) fn schemas() -> serde_json::Map<String, serde_json::Value> {
     generator.subschema_for::<AgentList>();
     generator.subschema_for::<TrunkList>();
     generator.subschema_for::<Explanation>();
+    generator.subschema_for::<Sheet>();
     generator.take_definitions(true)
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::cdr::rfc3339;
 use crate::call::story::{CallPlace, CallStory, LiveCall};
+use crate::media::reel::{Kind, Shelf};
 use crate::store::Reader;
 use crate::time::Wall;
 
@@ -51,6 +52,9 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The durable call records.
     fn records(&self) -> Reader;
+
+    /// What was written down of calls.
+    fn shelf(&self, kind: Kind) -> Shelf;
 
     /// Brings the gauges up to date that nobody keeps so all the time: asked before `/metrics` is rendered. What comes
     /// back stands there as well: gauges in the same format that come and go with the configuration.

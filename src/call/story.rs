@@ -69,6 +69,12 @@ pub struct CallStory {
     /// How many lines were left out because a call keeps a bounded ladder.
     #[serde(default)]
     pub ladder_dropped: u32,
+    /// The id of its recording at `/v1/recordings`, where it is once the call has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Box<str>>,
+    /// The id of the message that was left, at `/v1/voicemails`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voicemail: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

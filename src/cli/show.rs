@@ -158,6 +158,16 @@ pub fn call(story: &CallStory) -> String {
         rfc3339::to_string(call.started),
         call.generation,
     );
+    for (what, path, id) in
+        [("recording", "recordings", &story.recording), ("message", "voicemails", &story.voicemail)]
+    {
+        if let Some(id) = id {
+            let _infallible = writeln!(out, "{what}: /v1/{path}/{id}");
+        }
+    }
+    if story.recording.is_some() || story.voicemail.is_some() {
+        out.push('\n');
+    }
     let mut rows = vec![["LEG", "STATE", "PEER", "CALL-ID"].map(str::to_owned).to_vec()];
     for leg in &story.legs {
         let peer = leg.peer.map(|peer| peer.to_string()).unwrap_or_default();
@@ -297,6 +307,8 @@ mod tests {
             timers: vec![StoryTimer { name: "RingTimeout".into(), leg: Some(0), due_ms: 1 }],
             ladder: Vec::new(),
             ladder_dropped: 0,
+            recording: None,
+            voicemail: None,
         };
         for (text, lines, times) in
             [(calls(&[call_of()]), 2, 2), (agents(&[agent]), 2, 2), (super::call(&story), 9, 5)]
@@ -363,9 +375,13 @@ mod tests {
             timers: vec![StoryTimer { name: "RingTimeout".into(), leg: Some(1), due_ms: 19_001 }],
             ladder: vec![line(0, Way::In, 0, "INVITE".into()), line(1, Way::Out, 1, "INVITE".into())],
             ladder_dropped: 0,
+            recording: Some("c-1".into()),
+            voicemail: None,
         };
         insta::assert_snapshot!(call(&story), @"
         c-1: ringing from withheld to +12015550101, began 2026-11-01T10:00:00.999Z, generation 3
+
+        recording: /v1/recordings/c-1
 
         LEG     STATE    PEER            CALL-ID
         caller  ringing  127.0.0.1:5090  x@y

@@ -105,7 +105,7 @@ impl Running {
         let section = &config.node;
         let settings = crate::store::Settings::new(&section.node.name, section.retention.cdr_days);
         let store = Store::open(Path::new(&*section.node.data_dir), settings)?;
-        let drain = section.limits.drain_seconds;
+        let (drain, recording_days) = (section.limits.drain_seconds, section.retention.recording_days);
         let options = options(&config);
         let admin = section
             .admin
@@ -128,6 +128,8 @@ impl Running {
         node.back().spawn(keep_hosts(Arc::downgrade(&front)));
         let phones = Arc::new(Mutex::new(phones));
         node.back().spawn(keep_phones(Arc::downgrade(&front), Arc::downgrade(&phones)));
+        let data_dir = store.dir().path().into();
+        node.back().spawn(audio::give_up_old_ones(data_dir, recording_days, node.clock()));
         let mut running = Running { node, front, admin: None, drain, store, phones, audio };
         if let Some((addr, token)) = admin {
             running.admin = Some(running.serve_admin(addr, token, metrics)?);
@@ -185,6 +187,13 @@ impl Running {
             })
         };
         tried(false).or_else(|| tried(true))
+    }
+
+    /// Whether whoever answers a call to that number is to press 1.
+    pub fn asks_to_press(&self, did: E164) -> bool {
+        let table = self.table();
+        let plan = table.trunks().first().and_then(|trunk| table.plan_for(trunk, did, 0).ok());
+        self.audio.is_some() && plan.is_some_and(|plan| plan.call_connect.is_some())
     }
 
     /// The table that calls are planned with now.

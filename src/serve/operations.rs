@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -27,6 +28,7 @@ use crate::engine::exchange::Input;
 use crate::engine::exchange::binding::{Binding, Directory as _, Known};
 use crate::engine::node::{Node, Shards};
 use crate::engine::shard::Core;
+use crate::media::reel::{Kind, Shelf};
 use crate::number;
 use crate::routing::{self, Agent, Phones, Table, Text};
 use crate::sip::peer::Transport;
@@ -52,6 +54,7 @@ pub(super) struct Front {
     pub publisher: Publisher,
     pub recorder: Recorder,
     pub reader: Reader,
+    data_dir: Box<Path>,
     capture: Option<Asker>,
     told: ToldTrunks,
     /// A [`Life`].
@@ -77,6 +80,7 @@ impl Front {
             publisher,
             recorder: store.recorder(),
             reader: store.reader(),
+            data_dir: store.dir().path().into(),
             capture: node.capture(),
             told: ToldTrunks::default(),
             life: AtomicU8::new(Life::Starting as u8),
@@ -293,6 +297,10 @@ impl Operations for Front {
 
     fn records(&self) -> Reader {
         self.reader.clone()
+    }
+
+    fn shelf(&self, kind: Kind) -> Shelf {
+        Shelf::new(&self.data_dir, kind)
     }
 
     fn measure(&self) -> String {

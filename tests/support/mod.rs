@@ -5,6 +5,9 @@ pub mod baresip;
 #[path = "../common/certs.rs"]
 mod certs;
 pub mod process;
+#[path = "../common/sample.rs"]
+mod sample;
+pub mod sound;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -136,13 +139,26 @@ impl World {
         )?;
         write(&config.join("routing/all.toml"), &routing)?;
         if !more.is_empty() {
-            copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/prompts")), &config.join("prompts"))?;
+            let prompts = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/prompts"));
+            sample::copy(prompts, &config.join("prompts")).map_err(|e| e.to_string())?;
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
-        command.envs(environment.iter().copied());
-        let mut node =
-            Program::start("node", command.args(["serve", "--config"]).arg(&config), folder.path())?;
-        node.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
+        let node = start(&folder, environment)?;
+        Ok(World { host, sip, secure, admin, carrier, gateway, alice, bob, folder, node })
+    }
+
+    /// A node with the sample configuration, but for its addresses: nobody else's, and the audio of carrier and gateways
+    /// may come from another one than they say, as baresip's does on loopback.
+    pub fn of_sample() -> Result<World, String> {
+        let host = own_host();
+        let [sip, secure, admin, carrier, gateway, alice, bob] = free_ports(host)?;
+        let folder = TempDir::new().map_err(|e| e.to_string())?;
+        let (config, data) = (folder.path().join("config"), folder.path().join("data"));
+        let ports = [("5060", sip), ("8060", admin), ("5080", gateway), ("5090", alice), ("5091", bob)];
+        sample::place(&config, &data, host, &ports).map_err(|e| e.to_string())?;
+        let trunk = config.join("routing/carrier.toml");
+        let text = fs::read_to_string(&trunk).map_err(|e| e.to_string())?;
+        write(&trunk, &text.replace("outbound = true", "nat = true\noutbound = true"))?;
+        let node = start(&folder, &[])?;
         Ok(World { host, sip, secure, admin, carrier, gateway, alice, bob, folder, node })
     }
 
@@ -307,12 +323,14 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
         .map_err(|e| format!("{}: {e}", path.display()))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    fs::create_dir_all(to).map_err(|e| e.to_string())?;
-    for entry in fs::read_dir(from).map_err(|e| e.to_string())?.flatten() {
-        fs::copy(entry.path(), to.join(entry.file_name())).map_err(|e| e.to_string())?;
-    }
-    Ok(())
+/// Serves the configuration in that folder.
+fn start(folder: &TempDir, environment: &[(&str, &str)]) -> Result<Program, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
+    command.envs(environment.iter().copied());
+    command.args(["serve", "--config"]).arg(folder.path().join("config"));
+    let mut node = Program::start("node", &mut command, folder.path())?;
+    node.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
+    Ok(node)
 }
 
 /// A loopback address that no other world has, so that nobody takes a port between its choice and its use.

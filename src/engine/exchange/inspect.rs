@@ -157,6 +157,8 @@ fn story_of(now: Now, call: &Call, story: &Story, armed: &[Armed], legs: &[Glimp
         timers,
         ladder,
         ladder_dropped,
+        recording: call.recording(),
+        voicemail: call.voicemail(),
     }
 }
 
