@@ -16,6 +16,9 @@ use strowger::media::rtp::{HEADER, Packet, Stream};
 use strowger::media::session::{Agreed, Format, Say, SideId, Told};
 use strowger::sip::sdp::audio::Codec;
 
+#[path = "media/threads.rs"]
+mod threads;
+
 const CALLER: SideId = SideId(0);
 const CALLED: SideId = SideId(1);
 const KEY: Key = Key { shard: 0, index: 7, nonce: 1 };

@@ -1,8 +1,10 @@
 //! The audio plane: packets of both legs of a call, what we say ourselves, and what is written down.
 
+pub mod counts;
 pub mod dtmf_info;
 pub mod ear;
 pub mod event;
+pub mod format;
 pub mod g711;
 pub mod g722;
 pub mod latch;
@@ -14,6 +16,7 @@ pub mod quality;
 pub mod reel;
 pub mod rtcp;
 pub mod rtp;
+mod sampler;
 pub mod session;
 pub mod speech;
 pub mod tape;

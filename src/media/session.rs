@@ -3,17 +3,21 @@
 //! A packet of one side goes to the other as it came, under the numbers of the stream that we send there; nothing is
 //! decoded for it. Cost of a packet: two searches among a handful of formats, a header of 12 bytes, no allocation.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::counts::Dropped;
 use super::event::{Digit, Listener};
-use super::latch::{Latch, Place, Sender};
+pub use super::format::{Agreed, Format};
+use super::latch::{Latch, Sender};
 pub use super::listening::Listen;
 use super::listening::{Listening, is_loud};
 use super::prompt::Prompt;
+use super::quality;
 use super::rtcp::{self, Reception, Said};
 use super::rtp::{HEADER, Packet, Stream};
 use super::tape::{self, Rate, Sound, Tape};
@@ -31,35 +35,6 @@ const MOST_BYTES: usize = 960;
 /// One side of the call: 0 is the caller's, the others as the call counts its legs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SideId(pub u8);
-
-/// A format that a side and we agreed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Format {
-    pub codec: Codec,
-    /// `OPUS/48000/2`: formats of two sides are the same by it.
-    pub name: Box<[u8]>,
-    /// Rate of its timestamps in Hz.
-    pub clock: u32,
-    /// The payload type by which we said that it comes to us, and that by which the side said so (RFC 3264 §5.1).
-    pub ours: u8,
-    pub theirs: u8,
-}
-
-/// What the descriptions of a side and ours say together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agreed {
-    /// None: it can hear nothing.
-    pub place: Option<Place>,
-    /// In the order in which they are wanted.
-    pub formats: SmallVec<[Format; 3]>,
-}
-
-impl Agreed {
-    /// Whether a word can be said in it.
-    pub fn speaks(&self) -> bool {
-        self.formats.iter().any(|format| format.codec != Codec::Event)
-    }
-}
 
 /// What is told of a call's audio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,12 +76,17 @@ pub struct Refused {
     pub formats: u64,
 }
 
-/// How a side was heard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a side was heard, and what was sent to it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quality {
+    /// What it spoke last, or would have spoken: `PCMU`, `opus`. None: nothing was agreed on.
+    pub codec: Option<Cow<'static, str>>,
     pub received: u64,
+    /// Packets that never came.
     pub lost: u64,
     pub jitter: Duration,
+    /// 1.0 to 4.5. None: nothing came.
+    pub mos: Option<f64>,
     pub sent: u64,
     pub refused: Refused,
 }
@@ -120,6 +100,8 @@ pub struct Session {
     /// Since when that is counted: from the last word, or from when it was asked.
     heard: Instant,
     recording: Option<Recording>,
+    /// Why the last packet went no further, where it was refused.
+    refusal: Option<Dropped>,
 }
 
 /// What is written down, and who is on which channel.
@@ -139,6 +121,12 @@ struct Side {
     stream: Stream,
     sent: Sent,
     reception: Reception,
+    /// The payload type of its last packet that was no event.
+    spoke: Option<u8>,
+    /// Our last report of what we send, by the middle of its NTP time, and when it left; and how long a packet takes there
+    /// and back, as its answers say (RFC 3550 §6.4.1).
+    reported: Option<(u32, Instant)>,
+    round_trip: Option<Duration>,
     digits: Listener,
     /// Who hears it, and in which format what it says goes on.
     heard_by: Option<SideId>,
@@ -193,6 +181,9 @@ impl Session {
             stream,
             sent: Sent::default(),
             reception: Reception::default(),
+            spoke: None,
+            reported: None,
+            round_trip: None,
             digits: Listener::default(),
             heard_by: None,
             onward: SmallVec::new(),
@@ -350,11 +341,13 @@ impl Session {
         let side = &mut self.sides[at];
         let Some(packet) = Packet::read(datagram) else {
             side.refused.garbage += 1;
+            self.refusal = Some(Dropped::NotRtp);
             return None;
         };
         match side.latch.as_mut().map(|latch| latch.sender(now, from)) {
             None | Some(Sender::Stranger) => {
                 side.refused.strangers += 1;
+                self.refusal = Some(Dropped::Stranger);
                 return None;
             }
             Some(Sender::First) => told.push(Told::Latched(id)),
@@ -362,15 +355,17 @@ impl Session {
         }
         let Some(format) = side.format(packet.payload_type) else {
             side.refused.formats += 1;
+            self.refusal = Some(Dropped::Format);
             return None;
         };
         let (codec, clock) = (format.codec, format.clock);
-        side.reception.hear(now, &packet, clock);
         self.heard = now;
-        if codec == Codec::Event
-            && let Some(digit) = side.digits.hear(now, &packet)
-        {
-            told.push(Told::Pressed(id, digit));
+        if codec == Codec::Event {
+            side.reception.hear_event(now, &packet, clock);
+            told.extend(side.digits.hear(now, &packet).map(|digit| Told::Pressed(id, digit)));
+        } else {
+            side.reception.hear(now, &packet, clock);
+            side.spoke = Some(packet.payload_type);
         }
         let recording =
             self.recording.as_mut().and_then(|recording| Some((recording.channel(id)?, recording)));
@@ -389,6 +384,11 @@ impl Session {
         datagram[..HEADER].copy_from_slice(&header);
         onward.how.recode(&mut datagram[HEADER..HEADER + length]);
         Some((to, HEADER + length))
+    }
+
+    /// Why the last packet that [`Session::hear`] was given went no further, where it was refused; told once.
+    pub fn take_refusal(&mut self) -> Option<Dropped> {
+        self.refusal.take()
     }
 
     /// Another 20 ms: what we say to each side now.
@@ -437,8 +437,16 @@ impl Session {
             return;
         }
         for said in rtcp::read(datagram) {
-            if let Said::Reports { ssrc, sender: Some(sender), .. } = said {
+            let Said::Reports { ssrc, sender, reports } = said else { continue };
+            if let Some(sender) = sender {
                 side.reception.reported(now, ssrc, &sender);
+            }
+            let ours = reports.iter().find(|report| report.ssrc == side.stream.ssrc());
+            if let (Some(report), Some((middle, left))) = (ours, side.reported)
+                && report.last_report == middle
+            {
+                let kept = Duration::from_secs(u64::from(report.since)) / 65_536;
+                side.round_trip = now.since(left).checked_sub(kept);
             }
         }
     }
@@ -463,6 +471,9 @@ impl Session {
         let heard = side.reception.report(now.mono);
         if sender.is_none() && heard.is_none() {
             return None;
+        }
+        if let Some(sender) = sender {
+            side.reported = Some(((sender.ntp >> 16) as u32, now.mono));
         }
         rtcp::write(side.stream.ssrc(), sender, heard, name, leaves, out);
         Some(to)
@@ -542,10 +553,20 @@ impl Side {
     }
 
     fn quality(&self) -> Quality {
-        let (received, lost) = self.reception.totals();
-        let clock = self.formats.first().map_or(8_000, |format| format.clock);
-        let jitter = self.reception.jitter(clock);
-        Quality { received, lost, jitter, sent: u64::from(self.sent.packets), refused: self.refused }
+        let speech = || self.formats.iter().find(|format| format.codec != Codec::Event);
+        let spoken = self.spoke.and_then(|payload_type| self.format(payload_type)).or_else(speech);
+        let (rated, clock) =
+            spoken.map_or((quality::Codec::Other, 8_000), |format| (format.rated(), format.clock));
+        let heard = quality::Quality::of(&self.reception, rated, clock, self.round_trip);
+        Quality {
+            codec: spoken.map(Format::codec_name),
+            received: heard.map_or(0, |heard| heard.received),
+            lost: heard.map_or(0, |heard| heard.lost),
+            jitter: heard.map_or(Duration::ZERO, |heard| heard.jitter),
+            mos: heard.map(|heard| heard.mos),
+            sent: u64::from(self.sent.packets),
+            refused: self.refused,
+        }
     }
 }
 

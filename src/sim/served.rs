@@ -262,7 +262,7 @@ impl Core for Shard {
     }
 
     fn hears(&mut self, now: Now, port: u16, word: Word, out: &mut Effects) {
-        if let Some((of, heard)) = self.booth.as_ref().and_then(|booth| booth.heard(port, word)) {
+        if let Some((of, heard)) = self.booth.as_ref().and_then(|booth| booth.heard(now.mono, port, word)) {
             self.handle(now, Input::Audio { of, heard }, out);
         }
     }

@@ -32,6 +32,7 @@ mod r11_open;
 mod r11_replaces;
 mod r11_transfer;
 mod r12;
+mod r12_audio;
 mod r12_flows;
 mod r13;
 mod r13_emergency;

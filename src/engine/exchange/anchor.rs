@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::accounts::Accounts;
 use super::{Effects, Exchange, SlotKey};
 use crate::call::Call;
 use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId, Spoken};
@@ -46,7 +47,9 @@ pub trait Booth {
     /// Has something done for a call.
     fn order(&mut self, call: Key, order: Order);
     /// A side that was closed has left its ports.
-    fn free(&mut self, port: u16);
+    fn closed(&mut self, call: Key, side: SideId, port: u16);
+    /// What it has to tell itself: of calls whose audio it could not carry on.
+    fn told(&mut self) -> Option<(Key, Heard)>;
     /// How many pairs are open, and how many are not.
     fn used(&self) -> usize;
     fn left(&self) -> usize;
@@ -77,6 +80,8 @@ pub struct Anchor {
     early: Option<LegId>,
     /// What was agreed on has changed somewhere.
     is_news: bool,
+    /// How the sides went that are closed.
+    pub(super) accounts: Accounts,
 }
 
 #[derive(Debug)]
@@ -135,6 +140,7 @@ impl Exchange {
             is_watched: false,
             early: None,
             is_news: false,
+            accounts: Accounts::default(),
         };
         let is_behind_nat = plan.origin.trunk().is_none_or(|trunk| trunk.nat);
         let mut caller = self.open_side(key, LegId::CALLER, scope, is_behind_nat).ok_or(Refusal::NoPort)?;
@@ -159,7 +165,8 @@ impl Exchange {
         event: Event,
         out: &mut Effects,
     ) -> Option<Event> {
-        let is_anchored = self.slots.get(key).is_some_and(|slot| slot.anchor.is_some());
+        let is_anchored =
+            self.slots.get(key).is_some_and(|slot| slot.anchor.is_some() && slot.call.is_some());
         if !is_anchored {
             return Some(event);
         }
@@ -287,9 +294,11 @@ impl Exchange {
         let mut orders: SmallVec<[Order; 4]> = SmallVec::new();
         match slot.call.as_deref() {
             Some(call) => anchor.settle(call, &mut orders),
-            None => {
-                orders.extend(anchor.sides.iter().map(|side| Order::Close(id(side.leg))));
-                slot.anchor = None;
+            None => orders.extend(anchor.sides.drain(..).map(|side| Order::Close(id(side.leg)))),
+        }
+        for order in &orders {
+            if let Order::Close(side) = order {
+                anchor.accounts.closes(LegId(side.0));
             }
         }
         for order in orders {
@@ -301,11 +310,22 @@ impl Exchange {
     pub(super) fn audio_heard(&mut self, now: Now, of: Key, heard: Heard, out: &mut Effects) {
         let key = SlotKey { index: of.index, nonce: of.nonce };
         match heard {
-            Heard::Closed(_, port, _) => {
+            Heard::Closed(side, port, quality) => {
                 if let Some((_, booth)) = &mut self.audio {
-                    booth.free(port);
+                    booth.closed(of, side, port);
+                }
+                let anchor = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut());
+                if let Some(anchor) = anchor {
+                    let leg = LegId(side.0);
+                    // Where a bug ended it, nobody had asked for that.
+                    anchor.sides.retain(|side| side.leg != leg);
+                    anchor.accounts.closed(leg, quality);
+                    self.working = Some(key);
+                    self.record_heard(key, out);
+                    self.sweep(key);
                 }
             }
+            Heard::Broken => self.audio_broke(now, key, out),
             Heard::Told(told) => {
                 let event = match told {
                     Told::Latched(_) => return,
@@ -455,6 +475,11 @@ impl Exchange {
 }
 
 impl Anchor {
+    /// Whether no side is left, and none will come.
+    pub(super) fn has_closed(&self) -> bool {
+        self.sides.is_empty()
+    }
+
     /// A leg's answer. False: it has nothing of what was offered, or no place to hear it.
     fn answered(&mut self, leg: LegId, body: &Body) -> bool {
         let Some(side) = self.side(leg) else { return true };

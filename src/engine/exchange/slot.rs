@@ -67,6 +67,8 @@ pub enum Wake {
     KeepAlive(LegId),
     /// A reliable provisional response is repeated (RFC 3262 §3).
     RepeatReliable,
+    /// A record has waited long enough for what was heard of its call.
+    Record,
 }
 
 impl Wake {
@@ -88,6 +90,7 @@ impl Wake {
             Wake::Session(leg) => ("Session", Some(leg)),
             Wake::KeepAlive(leg) => ("KeepAlive", Some(leg)),
             Wake::RepeatReliable => ("RepeatReliable", None),
+            Wake::Record => ("Record", None),
         }
     }
 }
@@ -105,12 +108,12 @@ pub struct Armed {
 #[derive(Debug)]
 pub struct Slot {
     pub key: SlotKey,
-    /// `None` once its record is written.
+    /// `None` once it is over.
     pub call: Option<Box<Call>>,
     /// Until the caller's INVITE has its final response.
     pub opening: Option<Box<Opening>>,
     pub caller: CallerSide,
-    /// None: its audio passes us by.
+    /// None: its audio passes us by, or its record is written.
     pub anchor: Option<Box<Anchor>>,
     pub legs: SmallVec<[CalledSide; 1]>,
     pub armed: SmallVec<[Armed; 3]>,
@@ -443,7 +446,7 @@ impl Slot {
 
     /// Nothing can come to it any more.
     pub fn is_done(&self) -> bool {
-        self.call.is_none() && self.pins == 0
+        self.call.is_none() && self.pins == 0 && self.anchor.is_none()
     }
 }
 
