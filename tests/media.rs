@@ -16,6 +16,8 @@ use strowger::media::rtp::{HEADER, Packet, Stream};
 use strowger::media::session::{Agreed, Format, Say, SideId, Told};
 use strowger::sip::sdp::audio::Codec;
 
+#[path = "media/keys.rs"]
+mod keys;
 #[path = "media/threads.rs"]
 mod threads;
 

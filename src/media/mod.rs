@@ -1,5 +1,6 @@
 //! The audio plane: packets of both legs of a call, what we say ourselves, and what is written down.
 
+pub mod account;
 pub mod counts;
 pub mod dtmf_info;
 pub mod ear;
@@ -7,6 +8,7 @@ pub mod event;
 pub mod format;
 pub mod g711;
 pub mod g722;
+mod keys;
 pub mod latch;
 pub mod listening;
 pub mod plane;
@@ -21,5 +23,6 @@ pub mod session;
 pub mod speech;
 pub mod tape;
 pub mod terms;
+pub mod told;
 pub mod tone;
 pub mod wav;

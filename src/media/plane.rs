@@ -22,6 +22,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use smallvec::SmallVec;
 
 use super::counts::{Counts, Dropped, count};
+use super::event::Digit;
 use super::ports::{self, Pair};
 use super::reel::Reel;
 use super::rtp::{HEADER, Stream};
@@ -84,6 +85,10 @@ pub enum Order {
     OnTheRight(SideId),
     /// Listens whether a side says anything, whose message is taken.
     Listen(SideId, Listen),
+    /// Listens for keys in a side's audio, or no longer, where it has no telephone events.
+    Keys(SideId, bool),
+    /// Has a side hear a key for so long.
+    Press(SideId, Digit, Duration),
     /// Nothing more is written down, and what was is not kept.
     Discard,
     /// Ends with [`Heard::Closed`]: from then on its ports are free.
@@ -405,6 +410,13 @@ impl Floor {
                 }
             }
             Order::Listen(side, listen) => call.session.listen(now.mono, side, listen),
+            Order::Keys(side, awaits) => call.session.await_keys(side, awaits),
+            Order::Press(side, digit, duration) => {
+                if call.session.press(side, digit, duration) && !std::mem::replace(&mut call.is_saying, true)
+                {
+                    self.saying.push(at);
+                }
+            }
             Order::Discard => {
                 call.session.end_recording(now.mono, |_| {});
                 call.reel.take().into_iter().for_each(Reel::discard);

@@ -173,6 +173,36 @@ pub fn ntp(wall: Wall) -> u64 {
     (seconds << 32) | ((millis << 32) / 1_000)
 }
 
+/// How long a packet takes to a side and back, as its answers to our reports say (RFC 3550 §6.4.1).
+#[derive(Debug, Default)]
+pub struct Trip {
+    /// Our last report: the middle of its NTP time, and when it left.
+    left: Option<(u32, Instant)>,
+    round: Option<Duration>,
+}
+
+impl Trip {
+    /// A report of ours leaves, with what it says of our stream.
+    pub fn begins(&mut self, now: Instant, sender: Option<Sender>) {
+        self.left = sender.map(|sender| ((sender.ntp >> 16) as u32, now)).or(self.left);
+    }
+
+    /// A report came. It counts where it answers our last one about that stream of ours.
+    pub fn ends(&mut self, now: Instant, ssrc: u32, reports: &[Report]) {
+        let ours = reports.iter().find(|report| report.ssrc == ssrc);
+        if let (Some(report), Some((middle, left))) = (ours, self.left)
+            && report.last_report == middle
+        {
+            let kept = Duration::from_secs(report.since.into()) / 65_536;
+            self.round = now.since(left).checked_sub(kept);
+        }
+    }
+
+    pub const fn round(&self) -> Option<Duration> {
+        self.round
+    }
+}
+
 /// How a stream that comes to us is received (RFC 3550, appendices A.1, A.3 and A.8).
 #[derive(Debug, Default)]
 pub struct Reception {

@@ -3,24 +3,24 @@
 //! A packet of one side goes to the other as it came, under the numbers of the stream that we send there; nothing is
 //! decoded for it. Cost of a packet: two searches among a handful of formats, a header of 12 bytes, no allocation.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+pub use super::account::{Quality, Refused};
 use super::counts::Dropped;
 use super::event::{Digit, Listener};
 pub use super::format::{Agreed, Format};
+use super::keys::{self, Keypad};
 use super::latch::{Latch, Sender};
 pub use super::listening::Listen;
 use super::listening::{Listening, is_loud};
-use super::prompt::Prompt;
 use super::quality;
 use super::rtcp::{self, Reception, Said};
 use super::rtp::{HEADER, Packet, Stream};
 use super::tape::{self, Rate, Sound, Tape};
+pub use super::told::{Say, Told};
 use super::{g711, g722};
 use crate::sip::sdp::audio::Codec;
 use crate::time::{Instant, Now};
@@ -32,64 +32,12 @@ const FRAME_TICKS: u32 = 160;
 /// No more than this is written down of one packet: 120 ms.
 const MOST_BYTES: usize = 960;
 
+/// Nobody waits for the end of what is said under this number.
+const NOBODYS: u32 = u32::MAX - 1;
+
 /// One side of the call: 0 is the caller's, the others as the call counts its legs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SideId(pub u8);
-
-/// What is told of a call's audio.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Its packets have begun to come, from where it is now.
-    Latched(SideId),
-    /// A key was pressed.
-    Pressed(SideId, Digit),
-    /// What was to be said has been, to its end; or it cannot be, in a format that the side has.
-    Said(SideId, u32),
-    /// A side whose message is taken has said enough for one.
-    SaidEnough(SideId),
-    /// It has not said anything for as long as was asked.
-    FellSilent(SideId),
-    /// Nobody has been heard for as long as was asked.
-    Silent,
-}
-
-/// What a side is to hear.
-#[derive(Clone, Debug)]
-pub struct Say {
-    /// Silence before it.
-    pub after: Duration,
-    pub prompt: Arc<Prompt>,
-    /// Once more after so much silence, again and again.
-    pub again: Option<Duration>,
-    /// By which its end is told.
-    pub number: u32,
-}
-
-/// What did not go on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refused {
-    /// It is no RTP.
-    pub garbage: u64,
-    /// From somebody else.
-    pub strangers: u64,
-    /// In no format that was agreed on.
-    pub formats: u64,
-}
-
-/// How a side was heard, and what was sent to it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Quality {
-    /// What it spoke last, or would have spoken: `PCMU`, `opus`. None: nothing was agreed on.
-    pub codec: Option<Cow<'static, str>>,
-    pub received: u64,
-    /// Packets that never came.
-    pub lost: u64,
-    pub jitter: Duration,
-    /// 1.0 to 4.5. None: nothing came.
-    pub mos: Option<f64>,
-    pub sent: u64,
-    pub refused: Refused,
-}
 
 /// The audio of one call.
 #[derive(Debug, Default)]
@@ -123,16 +71,15 @@ struct Side {
     reception: Reception,
     /// The payload type of its last packet that was no event.
     spoke: Option<u8>,
-    /// Our last report of what we send, by the middle of its NTP time, and when it left; and how long a packet takes there
-    /// and back, as its answers say (RFC 3550 §6.4.1).
-    reported: Option<(u32, Instant)>,
-    round_trip: Option<Duration>,
+    trip: rtcp::Trip,
     digits: Listener,
     /// Who hears it, and in which format what it says goes on.
     heard_by: Option<SideId>,
     onward: SmallVec<[Onward; 4]>,
     saying: Option<Saying>,
     listening: Option<Listening>,
+    /// Keys of its that are tones in its audio, and keys that we press for it.
+    keypad: Keypad,
     /// Of what it says in G.722.
     decoder: g722::Decoder,
     refused: Refused,
@@ -182,13 +129,13 @@ impl Session {
             sent: Sent::default(),
             reception: Reception::default(),
             spoke: None,
-            reported: None,
-            round_trip: None,
+            trip: rtcp::Trip::default(),
             digits: Listener::default(),
             heard_by: None,
             onward: SmallVec::new(),
             saying: None,
             listening: None,
+            keypad: Keypad::default(),
             decoder: g722::Decoder::default(),
             refused: Refused::default(),
         });
@@ -220,6 +167,7 @@ impl Session {
             }
         };
         side.formats = agreed.formats;
+        side.keypad.agree(&side.formats);
         if let Some(first) = side.formats.first() {
             side.stream.set_rate(first.clock);
         }
@@ -314,6 +262,25 @@ impl Session {
         }
     }
 
+    /// A side is to be listened for keys, or no longer, where they are not told as telephone events.
+    pub fn await_keys(&mut self, id: SideId, awaits: bool) {
+        if let Some(side) = self.side(id) {
+            side.keypad.await_keys(awaits, &side.formats);
+        }
+    }
+
+    /// A side is to hear a key: as a telephone event, or else as a tone. False: in none of its formats it can.
+    pub fn press(&mut self, id: SideId, digit: Digit, duration: Duration) -> bool {
+        let Some(side) = self.side(id) else { return false };
+        if side.event().is_some() {
+            side.keypad.press(digit, duration);
+        } else if side.saying.is_none() {
+            let say = Say { after: Duration::ZERO, prompt: keys::tone(digit), again: None, number: NOBODYS };
+            return self.say(id, say, &mut Vec::new());
+        }
+        true
+    }
+
     /// We say nothing more to it.
     pub fn hush(&mut self, id: SideId) {
         if let Some(side) = self.side(id) {
@@ -369,7 +336,7 @@ impl Session {
         }
         let recording =
             self.recording.as_mut().and_then(|recording| Some((recording.channel(id)?, recording)));
-        if recording.is_some() || side.listening.is_some() {
+        if recording.is_some() || side.listening.is_some() || side.keypad.listens() {
             side.take_down(now, codec, &packet, told, recording, write_down);
         }
         let onward = *side.onward.iter().find(|onward| onward.from == packet.payload_type)?;
@@ -399,13 +366,16 @@ impl Session {
         mut send: impl FnMut(SideId, SocketAddr, [u8; HEADER], &[u8]),
     ) {
         for side in &mut self.sides {
-            side.says_on(now, told, &mut send);
+            match side.keypad.is_idle() {
+                true => side.says_on(now, told, &mut send),
+                false => side.presses_on(now, &mut send),
+            }
         }
     }
 
     /// Whether we say something to anybody.
     pub fn is_saying(&self) -> bool {
-        self.sides.iter().any(|side| side.saying.is_some())
+        self.sides.iter().any(|side| side.saying.is_some() || !side.keypad.is_idle())
     }
 
     /// Told about once a second: whether it is silent for too long.
@@ -441,13 +411,7 @@ impl Session {
             if let Some(sender) = sender {
                 side.reception.reported(now, ssrc, &sender);
             }
-            let ours = reports.iter().find(|report| report.ssrc == side.stream.ssrc());
-            if let (Some(report), Some((middle, left))) = (ours, side.reported)
-                && report.last_report == middle
-            {
-                let kept = Duration::from_secs(u64::from(report.since)) / 65_536;
-                side.round_trip = now.since(left).checked_sub(kept);
-            }
+            side.trip.ends(now, side.stream.ssrc(), &reports);
         }
     }
 
@@ -472,9 +436,7 @@ impl Session {
         if sender.is_none() && heard.is_none() {
             return None;
         }
-        if let Some(sender) = sender {
-            side.reported = Some(((sender.ntp >> 16) as u32, now.mono));
-        }
+        side.trip.begins(now.mono, sender);
         rtcp::write(side.stream.ssrc(), sender, heard, name, leaves, out);
         Some(to)
     }
@@ -517,8 +479,24 @@ impl Side {
         self.formats.iter().find(ours).map(|format| (format.codec, format.theirs))
     }
 
-    const fn hears_others(&self) -> bool {
-        self.saying.is_none() && self.latch.is_some()
+    /// The payload type by which it is told of keys.
+    fn event(&self) -> Option<u8> {
+        self.latch.as_ref()?;
+        self.formats.iter().find(|format| format.codec == Codec::Event).map(|format| format.theirs)
+    }
+
+    fn presses_on(&mut self, now: Instant, send: &mut impl FnMut(SideId, SocketAddr, [u8; HEADER], &[u8])) {
+        let (Some(payload_type), Some(latch)) = (self.event(), &self.latch) else {
+            return self.keypad.give_up();
+        };
+        if let Some((packet, payload)) = self.keypad.tick(now, &mut self.stream, payload_type) {
+            self.sent.count(payload.len());
+            send(self.id, latch.to(), packet.header(), &payload);
+        }
+    }
+
+    fn hears_others(&self) -> bool {
+        self.saying.is_none() && self.keypad.is_idle() && self.latch.is_some()
     }
 
     fn says_on(
@@ -557,7 +535,7 @@ impl Side {
         let spoken = self.spoke.and_then(|payload_type| self.format(payload_type)).or_else(speech);
         let (rated, clock) =
             spoken.map_or((quality::Codec::Other, 8_000), |format| (format.rated(), format.clock));
-        let heard = quality::Quality::of(&self.reception, rated, clock, self.round_trip);
+        let heard = quality::Quality::of(&self.reception, rated, clock, self.trip.round());
         Quality {
             codec: spoken.map(Format::codec_name),
             received: heard.map_or(0, |heard| heard.received),
@@ -610,6 +588,7 @@ impl Side {
         {
             told.push(Told::SaidEnough(self.id));
         }
+        self.keypad.hear(packet, sound, |digit| told.push(Told::Pressed(self.id, digit)));
         if let Some((channel, recording)) = recording {
             recording.tape.hear(now, channel, packet, sound, write_down);
         }

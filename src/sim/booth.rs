@@ -51,6 +51,8 @@ struct Stage {
     watched: BTreeMap<(u32, u32), (Key, Duration, Instant)>,
     /// What is written down, by the port of who is on the left, and who is on the right.
     written: Vec<(u16, Option<u16>)>,
+    /// Keys that we pressed, by the port of who hears them.
+    pressed: Vec<(u16, char)>,
     /// What was begun to be said, by the port to which it was.
     said: Vec<(Instant, u16, Duration)>,
 }
@@ -66,6 +68,8 @@ struct Open {
     saying: Option<(u32, Option<Instant>)>,
     /// Since when no packet of its has come; whoever has agreed on something sends.
     unheard: Option<Instant>,
+    /// Tones in its audio are keys.
+    awaits_keys: bool,
 }
 
 /// How a side was heard at that port, so that each can be told from the others: so many packets as the port's number, one
@@ -107,6 +111,7 @@ impl SimBooth {
             closed: Vec::new(),
             watched: BTreeMap::new(),
             written: Vec::new(),
+            pressed: Vec::new(),
             said: Vec::new(),
         };
         SimBooth(Rc::new(RefCell::new(stage)))
@@ -187,6 +192,16 @@ impl SimBooth {
         self.0.borrow().written.clone()
     }
 
+    /// The keys that we pressed, each with the port of who hears it.
+    pub fn pressed(&self) -> Vec<(u16, char)> {
+        self.0.borrow().pressed.clone()
+    }
+
+    /// Whether tones in the audio that comes to that port are keys.
+    pub fn awaits_keys(&self, port: u16) -> bool {
+        self.0.borrow().sides.values().any(|open| open.port == port && open.awaits_keys)
+    }
+
     /// The port of whom the side at that port hears; none: nobody, or us.
     pub fn heard_at(&self, port: u16) -> Option<u16> {
         let stage = self.0.borrow();
@@ -208,7 +223,15 @@ impl Booth for SimBooth {
         let port = stage.free.pop()?;
         stage.sides.insert(
             (call.index, call.nonce, side),
-            Open { call, port, is_agreed: false, hears: None, saying: None, unheard: None },
+            Open {
+                call,
+                port,
+                is_agreed: false,
+                hears: None,
+                saying: None,
+                unheard: None,
+                awaits_keys: false,
+            },
         );
         Some(port)
     }
@@ -224,7 +247,7 @@ impl Booth for SimBooth {
 
     fn order(&mut self, call: Key, order: Order) {
         let mut stage = self.0.borrow_mut();
-        let Stage { now, sides, closed, watched, said, .. } = &mut *stage;
+        let Stage { now, sides, closed, watched, said, pressed, .. } = &mut *stage;
         let of = |side: SideId| (call.index, call.nonce, side);
         match order {
             Order::Close(side) => {
@@ -267,6 +290,16 @@ impl Booth for SimBooth {
             Order::Hush(side) => {
                 if let Some(open) = sides.get_mut(&of(side)) {
                     open.saying = None;
+                }
+            }
+            Order::Press(side, digit, _) => {
+                if let Some(open) = sides.get(&of(side)) {
+                    pressed.push((open.port, digit.name()));
+                }
+            }
+            Order::Keys(side, awaits) => {
+                if let Some(open) = sides.get_mut(&of(side)) {
+                    open.awaits_keys = awaits;
                 }
             }
             Order::Open(..)

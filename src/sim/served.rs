@@ -275,6 +275,14 @@ impl Core for Shard {
         self.booth.as_ref().map(SimBooth::written).unwrap_or_default()
     }
 
+    fn pressed(&self) -> Vec<(u16, char)> {
+        self.booth.as_ref().map(SimBooth::pressed).unwrap_or_default()
+    }
+
+    fn awaits_keys(&self, port: u16) -> bool {
+        self.booth.as_ref().is_some_and(|booth| booth.awaits_keys(port))
+    }
+
     fn said_to(&self, port: u16) -> Vec<(Instant, Duration)> {
         self.booth.as_ref().map(|booth| booth.said_to(port)).unwrap_or_default()
     }

@@ -23,6 +23,7 @@ mod r04;
 mod r04_anchored;
 mod r05;
 mod r06;
+mod r06_keys;
 mod r07;
 mod r08;
 mod r09;

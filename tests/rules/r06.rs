@@ -131,6 +131,8 @@ fn r06_any_other_end_ends_that_leg_alone_and_the_others_ring_on() {
         call.answers("gateway1");
         match end {
             "another key" => {
+                call.presses("gateway1", '2').presses("gateway1", '#');
+                assert_eq!(count(&mut call, "us → gateway1", "BYE"), 0, "it may try again");
                 call.presses("gateway1", '2');
             }
             "hang-up" => {

@@ -13,8 +13,6 @@ use super::{Effects, Exchange, SlotKey};
 use crate::call::Call;
 use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId, Spoken};
 use crate::call::refusal::Refusal;
-use crate::media::dtmf_info::{Form, Press};
-use crate::media::event::Digit;
 use crate::media::plane::{Heard, Key, Order};
 use crate::media::prompt::{Prompt, Standard};
 use crate::media::reel::{Format, Sheet};
@@ -25,7 +23,7 @@ use crate::media::terms::{Here, Scope, Terms};
 use crate::routing::{self, Plan};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
-use crate::sip::sdp::audio::{Audio, PLAIN_OFFER};
+use crate::sip::sdp::audio::{Audio, Codec, PLAIN_OFFER};
 use crate::time::Now;
 
 /// So many pairs a call for help may come to need: its own, and one for each trunk that is tried.
@@ -82,6 +80,8 @@ pub struct Anchor {
     is_news: bool,
     /// How the sides went that are closed.
     pub(super) accounts: Accounts,
+    /// Keys that sides are told of by INFO and have not acknowledged.
+    pub(super) keys_under_way: u8,
 }
 
 #[derive(Debug)]
@@ -93,6 +93,8 @@ struct Side {
     /// What the threads know.
     told: Option<Agreed>,
     hears: Option<LegId>,
+    /// Its audio is listened to for keys, where it has no telephone events.
+    awaits_keys: bool,
     /// What we say to it has this number; odd while it lasts.
     said: u32,
 }
@@ -141,6 +143,7 @@ impl Exchange {
             early: None,
             is_news: false,
             accounts: Accounts::default(),
+            keys_under_way: 0,
         };
         let is_behind_nat = plan.origin.trunk().is_none_or(|trunk| trunk.nat);
         let mut caller = self.open_side(key, LegId::CALLER, scope, is_behind_nat).ok_or(Refusal::NoPort)?;
@@ -174,6 +177,11 @@ impl Exchange {
             && !self.join_side(key, *leg)
         {
             self.reply(now, key, (*leg, Method::Invite), 503, None, out);
+            return None;
+        }
+        if let Event::Asked { leg, method: Method::Info, body: Some(body), .. } = &event
+            && self.key_by_info(now, key, *leg, body, out)
+        {
             return None;
         }
         let anchor = self.slots.get_mut(key)?.anchor.as_deref_mut()?;
@@ -219,12 +227,6 @@ impl Exchange {
             Event::Settled { leg, answer } => {
                 anchor.acknowledged(leg, answer.as_ref());
                 Some(Event::Settled { leg, answer })
-            }
-            Event::Asked { leg, method: Method::Info, body: Some(body), answered } => {
-                if let Some(digit) = key_in(&body) {
-                    self.pending.push_back((key, Event::Pressed { leg, digit }));
-                }
-                Some(Event::Asked { leg, method: Method::Info, body: Some(body), answered })
             }
             Event::Asked { leg, method: Method::Invite, body: None, answered } => {
                 if let Some(side) = anchor.side(leg) {
@@ -329,7 +331,13 @@ impl Exchange {
             Heard::Told(told) => {
                 let event = match told {
                     Told::Latched(_) => return,
-                    Told::Pressed(side, digit) => Event::Pressed { leg: LegId(side.0), digit },
+                    Told::Pressed(side, digit) => {
+                        self.working = Some(key);
+                        match self.key_heard(now, key, LegId(side.0), digit, out) {
+                            Some(event) => event,
+                            None => return,
+                        }
+                    }
                     Told::Said(side, number) if self.says(key, side, number) => {
                         Event::Said { leg: LegId(side.0) }
                     }
@@ -459,10 +467,18 @@ impl Exchange {
         let (anchoring, booth) = self.audio.as_mut()?;
         let port = booth.open(call, id(leg), stream)?;
         let here = Here { address: anchoring.address, port, scope, is_behind_nat };
-        Some(Side { leg, terms: Terms::new(here, session), offer: None, told: None, hears: None, said: 0 })
+        Some(Side {
+            leg,
+            terms: Terms::new(here, session),
+            offer: None,
+            told: None,
+            hears: None,
+            awaits_keys: false,
+            said: 0,
+        })
     }
 
-    fn audio_order(&mut self, key: SlotKey, order: Order) {
+    pub(super) fn audio_order(&mut self, key: SlotKey, order: Order) {
         let call = self.audio_key(key);
         if let Some((_, booth)) = &mut self.audio {
             booth.order(call, order);
@@ -475,6 +491,13 @@ impl Exchange {
 }
 
 impl Anchor {
+    /// Whether a side has telephone events (RFC 4733).
+    pub(super) fn has_events(&self, leg: LegId) -> bool {
+        let side = self.sides.iter().find(|side| side.leg == leg);
+        let agreed = side.and_then(|side| side.told.as_ref());
+        agreed.is_some_and(|agreed| agreed.formats.iter().any(|format| format.codec == Codec::Event))
+    }
+
     /// Whether no side is left, and none will come.
     pub(super) fn has_closed(&self) -> bool {
         self.sides.is_empty()
@@ -555,6 +578,9 @@ impl Anchor {
                 orders.push(Order::Agree(id(side.leg), agreed.clone()));
                 side.told = Some(agreed);
             }
+            if std::mem::replace(&mut side.awaits_keys, call.awaits_keys(side.leg)) != side.awaits_keys {
+                orders.push(Order::Keys(id(side.leg), side.awaits_keys));
+            }
             let hears = match call.other(side.leg) {
                 Some(other) => Some(other),
                 None if side.leg == LegId::CALLER => early,
@@ -575,12 +601,6 @@ impl Anchor {
 /// Whether its audio can come through us.
 fn is_fit(offer: &Body) -> bool {
     offer.sdp().is_some_and(|sdp| Audio::of(sdp).is_ok_and(|audio| !audio.formats.is_empty()))
-}
-
-/// The key that an INFO says was pressed.
-fn key_in(body: &Body) -> Option<Digit> {
-    let form = Form::of(body.content_type()?)?;
-    Press::read(form, body.bytes()).map(|press| press.digit)
 }
 
 const fn id(leg: LegId) -> SideId {

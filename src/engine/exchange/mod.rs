@@ -2,7 +2,7 @@
 //! an operator's wish comes in; bytes to send and notices come out. No socket, clock, task or lock.
 //!
 //! - [`abilities`]: what we say that we can.
-//! - [`anchor`]: audio that comes through us; [`heard`]: how it went.
+//! - [`anchor`]: audio that comes through us; [`heard`]: how it went; [`keys`]: what is pressed in it.
 //! - [`admission`]: whether new calls are taken; [`shedding`]: what is not even read.
 //! - [`arrive`]: requests outside a dialog, and how a call begins.
 //! - [`authenticate`]: who an agent is; [`register`]: where its phones are; [`binding`]: who keeps that.
@@ -43,6 +43,7 @@ mod inspect;
 mod instant;
 mod invite;
 mod keep;
+mod keys;
 mod names;
 mod perform;
 mod phones;

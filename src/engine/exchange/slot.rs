@@ -15,6 +15,7 @@ use super::story::{Story, What};
 use crate::call::Call;
 use crate::call::event::{Fork, LegId, Timer, Why};
 use crate::call::story::Way;
+use crate::media::event::Digit;
 use crate::sip::body::Body;
 use crate::sip::build::AnswerHead;
 use crate::sip::dialog::Dialog;
@@ -46,6 +47,8 @@ pub enum Owner {
     Refresh(SlotKey, LegId),
     /// Our in-dialog OPTIONS.
     KeepAlive(SlotKey, LegId),
+    /// Our INFO that tells a side of a key.
+    Keyed(SlotKey, LegId, Digit),
     /// Our PRACK, within the dialog of that fork.
     Pracked(SlotKey, LegId, Fork),
     /// Our BYE: what crosses it is still answered.
@@ -192,8 +195,9 @@ pub struct Side {
     pub refresh: Option<(transaction::Id, Method)>,
     /// How often in a row our refresh has been put off, or our OPTIONS could not be delivered.
     pub put_off: u8,
-    /// UPDATE in its Allow (RFC 3311).
+    /// UPDATE in its Allow (RFC 3311), and INFO.
     pub allows_update: bool,
+    pub allows_info: bool,
     /// CSeq of the INVITE that made the dialog, or of the last re-INVITE that we sent.
     pub invite_seq: u32,
     /// The ACKs of the last 2xx that we got, to be repeated with them.
@@ -247,6 +251,7 @@ impl Side {
             refresh: None,
             put_off: 0,
             allows_update: false,
+            allows_info: false,
             invite_seq,
             acks: SmallVec::new(),
             fork: Fork(0),
