@@ -22,12 +22,16 @@ use strowger::sip::sdp::audio::Codec;
 mod bad;
 #[path = "plane/disk.rs"]
 mod disk;
+#[path = "plane/keys.rs"]
+mod keys;
 #[path = "plane/moves.rs"]
 mod moves;
 #[path = "plane/session.rs"]
 mod session;
 #[path = "plane/speech.rs"]
 mod speech;
+#[path = "plane/threads.rs"]
+mod threads;
 
 const CALLER: SideId = SideId(0);
 const CALLED: SideId = SideId(1);
@@ -157,7 +161,7 @@ impl Call {
                         self.ports.free(port);
                         return quality;
                     }
-                    Heard::Told(_) => {}
+                    Heard::Told(_) | Heard::Broken => {}
                 }
             }
         });

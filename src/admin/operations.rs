@@ -70,6 +70,13 @@ pub enum Readiness {
     Draining,
     /// No room is left for another call record: the disk is full or failing (R12).
     NoRoom,
+    /// Calls are taken, by fewer threads that carry audio than there should be: so many of them have died.
+    Lame {
+        dead: usize,
+        of: usize,
+    },
+    /// All of them have: a call whose audio comes through us is refused.
+    NoAudio,
 }
 
 /// A call's messages as a capture file (pcap, link type RAW).

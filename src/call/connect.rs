@@ -41,6 +41,11 @@ impl Before {
         };
         (before.whisper || before.press_one.is_some()).then_some(before)
     }
+
+    /// Whether it is to press 1.
+    pub(super) fn awaits_keys(self) -> bool {
+        self.press_one.is_some()
+    }
 }
 
 impl Turn<'_> {
@@ -86,25 +91,27 @@ impl Turn<'_> {
         }
     }
 
-    /// A key of a leg's: 1 accepts, during the whisper too; three others end that leg alone.
+    /// A key of a leg's: 1 accepts, during the whisper too; the third other one ends that leg alone.
     pub(super) fn pressed(&mut self, hunt: Hunt, id: LegId, digit: Digit) -> State {
         let is_heard = self.call.leg(id).is_some_and(Leg::hears_us);
         let is_asked = self.before(id).is_some_and(|before| before.press_one.is_some());
-        let now = self.now.mono;
-        match (self.leg(id).filter(|_| is_heard && is_asked), digit) {
-            (None, _) => State::Ringing(hunt),
-            (Some(leg), Digit::ONE) => {
-                leg.confirmed = Some(now);
+        match digit {
+            _ if !is_heard || !is_asked => State::Ringing(hunt),
+            Digit::ONE => {
+                let now = self.now.mono;
+                self.leg(id).into_iter().for_each(|leg| leg.confirmed = Some(now));
                 self.bridges(id)
             }
-            (Some(leg), _) => {
-                leg.other_keys += 1;
-                if leg.other_keys < MOST_OTHER_KEYS {
-                    return State::Ringing(hunt);
-                }
-                self.does_not_accept(hunt, id)
-            }
+            _ if self.is_mistaken(id) => State::Ringing(hunt),
+            _ => self.does_not_accept(hunt, id),
         }
+    }
+
+    /// It pressed another key, and may try again.
+    fn is_mistaken(&mut self, id: LegId) -> bool {
+        let Some(leg) = self.leg(id) else { return false };
+        leg.other_keys += 1;
+        leg.other_keys < MOST_OTHER_KEYS
     }
 
     /// The window is over, or other keys were pressed.

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use crate::admin::operations::{
     AgentLine, FailureLine, GenerationLine, Published, RegistrationLine, RegistrationState, TrunkLine,
 };
-use crate::call::cdr::rfc3339;
-use crate::call::story::{CallStory, Clock, LiveCall};
+use crate::call::cdr::{Rtp, rfc3339};
+use crate::call::story::{CallStory, Clock, LiveCall, StoryLeg};
 use crate::sip::shown::printable;
 
 /// Rows in columns, each as wide as its widest text; the last column is not padded. What is in them is shown and never
@@ -175,6 +175,10 @@ pub fn call(story: &CallStory) -> String {
         rows.push([&*leg.name, &*leg.state, &peer, call_id].map(str::to_owned).to_vec());
     }
     out.push_str(&table(&rows));
+    if story.legs.iter().any(|leg| leg.rtp.is_some()) {
+        out.push('\n');
+        out.push_str(&table(&audio(&story.legs)));
+    }
     if !story.timers.is_empty() {
         out.push('\n');
         let mut rows = vec![["TIMER", "LEG", "IN"].map(str::to_owned).to_vec()];
@@ -192,6 +196,19 @@ pub fn call(story: &CallStory) -> String {
     out.push_str(&story.picture(Clock::Shown));
     out.push('\n');
     out
+}
+
+/// How the audio of each leg went.
+fn audio(legs: &[StoryLeg]) -> Vec<Vec<String>> {
+    let head = ["AUDIO", "CODEC", "SENT", "RECEIVED", "LOST", "JITTER", "MOS"];
+    let row = |leg: &StoryLeg| {
+        let Rtp { tx, rx, lost, jitter_ms, mos } = leg.rtp.as_deref()?;
+        let mos = mos.map(|mos| format!("{mos:.2}")).unwrap_or_default();
+        let codec = leg.codec.as_deref().unwrap_or_default().to_owned();
+        let [tx, rx, lost] = [tx, rx, lost].map(u64::to_string);
+        Some(vec![leg.name.to_string(), codec, tx, rx, lost, format!("{jitter_ms:.2} ms"), mos])
+    };
+    std::iter::once(head.map(str::to_owned).to_vec()).chain(legs.iter().filter_map(row)).collect()
 }
 
 /// `strowger reload`.
@@ -237,7 +254,7 @@ mod tests {
     use super::*;
     use crate::admin::operations::{BindingLine, GatewayLine};
     use crate::call::cdr::{Direction, Role};
-    use crate::call::story::{LadderLine, StoryLeg, StoryTimer, Way};
+    use crate::call::story::{LadderLine, StoryTimer, Way};
     use crate::sip::shown::is_obeyed;
     use crate::time::Wall;
 
@@ -300,6 +317,8 @@ mod tests {
             state: "ringing".into(),
             peer: None,
             sip_call_id: Some(hostile.into()),
+            codec: Some(hostile.into()),
+            rtp: Some(Box::new(Rtp { tx: 1, rx: 0, lost: 0, jitter_ms: 0.0, mos: None })),
         };
         let story = CallStory {
             call: call_of(),
@@ -311,7 +330,7 @@ mod tests {
             voicemail: None,
         };
         for (text, lines, times) in
-            [(calls(&[call_of()]), 2, 2), (agents(&[agent]), 2, 2), (super::call(&story), 9, 5)]
+            [(calls(&[call_of()]), 2, 2), (agents(&[agent]), 2, 2), (super::call(&story), 12, 7)]
         {
             assert!(!text.chars().any(|letter| letter != '\n' && is_obeyed(letter)), "{text:?}");
             assert_eq!((text.lines().count(), text.matches(shown).count()), (lines, times), "{text}");
@@ -367,6 +386,9 @@ mod tests {
             state: "ringing".into(),
             peer: Some(std::net::SocketAddr::from(([127, 0, 0, 1], 5090))),
             sip_call_id: Some("x@y".into()),
+            codec: (id == 1).then(|| "PCMU".into()),
+            rtp: (id == 1)
+                .then(|| Box::new(Rtp { tx: 1_501, rx: 1_498, lost: 2, jitter_ms: 0.37, mos: Some(4.36) })),
         };
         let line = |at_ms, way, leg, what| LadderLine { at_ms, way, leg, what, note: None };
         let story = CallStory {
@@ -386,6 +408,9 @@ mod tests {
         LEG     STATE    PEER            CALL-ID
         caller  ringing  127.0.0.1:5090  x@y
         alice   ringing  127.0.0.1:5090  x@y
+
+        AUDIO  CODEC  SENT  RECEIVED  LOST  JITTER   MOS
+        alice  PCMU   1501  1498      2     0.37 ms  4.36
 
         TIMER        LEG    IN
         RingTimeout  alice  19.001 s

@@ -9,6 +9,7 @@ mod hosts;
 mod notices;
 mod operations;
 mod phones;
+mod planes;
 mod publish;
 mod tls;
 mod trunks;
@@ -126,6 +127,7 @@ impl Running {
         let front = Front::new(&node, publisher, &store);
         node.back().block_on(front.finder.prepare(&front.publisher.table()));
         node.back().spawn(keep_hosts(Arc::downgrade(&front)));
+        node.back().spawn(keep_planes(Arc::downgrade(&front)));
         let phones = Arc::new(Mutex::new(phones));
         node.back().spawn(keep_phones(Arc::downgrade(&front), Arc::downgrade(&phones)));
         let data_dir = store.dir().path().into();
@@ -285,6 +287,22 @@ async fn keep_hosts(front: Weak<Front>) {
         every.tick().await;
         let Some(front) = front.upgrade() else { return };
         front.finder.update(&front.publisher.table());
+    }
+}
+
+/// Has every shard end the calls of a thread of audio that has died, as long as the node runs: its calls may have no
+/// other traffic that would make a shard look.
+async fn keep_planes(front: Weak<Front>) {
+    let (mut every, mut known) = (tokio::time::interval(Duration::from_secs(1)), 0);
+    loop {
+        every.tick().await;
+        let Some(front) = front.upgrade() else { return };
+        let (dead, _) = front.planes.dead();
+        if dead > std::mem::replace(&mut known, dead) {
+            let look = |core: &mut Metered, now, out: &mut _| core.handle(now, Input::Due, out);
+            // A shard that has ended has no calls either.
+            let _ended = front.shards.ask_all(look).await;
+        }
     }
 }
 

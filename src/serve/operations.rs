@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use super::hosts::{DNS, Finder};
 use super::notices::Leavers;
 use super::phones;
+use super::planes::Planes;
 use super::publish::Publisher;
 use super::trunks;
 use crate::admin::operations::{
@@ -57,6 +58,8 @@ pub(super) struct Front {
     data_dir: Box<Path>,
     capture: Option<Asker>,
     told: ToldTrunks,
+    /// What the threads that carry audio do.
+    pub planes: Planes,
     /// A [`Life`].
     life: AtomicU8,
     /// Who asks where the hosts are that have names.
@@ -83,6 +86,7 @@ impl Front {
             data_dir: store.dir().path().into(),
             capture: node.capture(),
             told: ToldTrunks::default(),
+            planes: Planes::new(node.media().iter().cloned()),
             life: AtomicU8::new(Life::Starting as u8),
             finder,
             listening: node.listening().into(),
@@ -189,11 +193,14 @@ impl Front {
 
 impl Operations for Front {
     fn readiness(&self) -> Readiness {
+        let (dead, of) = self.planes.dead();
         match self.life.load(Ordering::Acquire) {
             life if life == Life::Starting as u8 => Readiness::Starting,
             life if life == Life::Draining as u8 => Readiness::Draining,
-            _ if self.recorder.slots().any_free() => Readiness::Taking,
-            _ => Readiness::NoRoom,
+            _ if !self.recorder.slots().any_free() => Readiness::NoRoom,
+            _ if dead == 0 => Readiness::Taking,
+            _ if dead < of => Readiness::Lame { dead, of },
+            _ => Readiness::NoAudio,
         }
     }
 
@@ -309,7 +316,7 @@ impl Operations for Front {
             metrics::gauge!("strowger_trunk_calls_active", "trunk" => trunk.to_string())
                 .set(f64::from(calls));
         }
-        trunks::gauges(&self.publisher.table(), &self.desk)
+        trunks::gauges(&self.publisher.table(), &self.desk) + &self.planes.measure()
     }
 }
 

@@ -194,7 +194,7 @@ impl Voices {
 fn open(at: IpAddr) -> io::Result<Pair> {
     let draw = getrandom::u32().map_err(io::Error::other)?;
     let first = PORTS.0 + u16::try_from(draw % u32::from((PORTS.1 - PORTS.0) / 2)).unwrap_or(0) * 2;
-    Ports::new(at, first..=first + 999, 0, 1).open().map_err(io::Error::other)
+    Ports::new(at, first..=first + 999, 0, 1).open(at.is_ipv4()).map_err(io::Error::other)
 }
 
 fn on_this_machine(addr: IpAddr) -> IpAddr {

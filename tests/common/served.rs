@@ -215,6 +215,8 @@ pub fn story_of(id: &str) -> CallStory {
         state: "ringing".into(),
         peer: Some("127.0.0.1:5080".parse().unwrap()),
         sip_call_id: Some("x@y".into()),
+        codec: None,
+        rtp: None,
     };
     CallStory {
         call: live(id),

@@ -1,5 +1,6 @@
 //! What comes to the ports of a call that no call should bring: none of it is heard, and nothing of it is left.
 
+use strowger::media::counts::Dropped;
 use strowger::media::rtcp;
 
 use super::*;
@@ -229,7 +230,7 @@ fn a_side_whose_port_is_closed_takes_nothing_from_what_it_says_itself() {
     let place = call.called.place();
     // A phone that is started anew.
     drop(std::mem::replace(&mut call.called.rtp, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port")));
-    let refused = |call: &Call| call.plane.counts().refused.load(Ordering::Relaxed);
+    let refused = |call: &Call| call.plane.counts().dropped(Dropped::Refused);
     let begun = Instant::now();
     while refused(&call) == 0 {
         assert!(begun.elapsed() < Duration::from_secs(5), "that nobody listens is not counted");

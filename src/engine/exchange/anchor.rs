@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::accounts::Accounts;
 use super::{Effects, Exchange, SlotKey};
 use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId, Spoken};
 use crate::call::refusal::Refusal;
 use crate::call::{Arrival, Call};
-use crate::media::dtmf_info::{Form, Press};
-use crate::media::event::Digit;
 use crate::media::plane::{Heard, Key, Order};
 use crate::media::prompt::{Prompt, Standard};
 use crate::media::reel::{Format, Sheet};
@@ -25,7 +24,7 @@ use crate::routing::{self, Plan, Trunk, Urgency};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 use crate::sip::peer::Peer;
-use crate::sip::sdp::audio::{Audio, PLAIN_OFFER};
+use crate::sip::sdp::audio::{Audio, Codec, PLAIN_OFFER};
 use crate::time::Now;
 
 /// So many pairs a call for help may come to need: its own, and one for each trunk that is tried. They are kept from all
@@ -56,7 +55,9 @@ pub trait Booth {
     /// Has something done for a call.
     fn order(&mut self, call: Key, order: Order);
     /// A side that was closed has left its ports.
-    fn free(&mut self, port: u16);
+    fn closed(&mut self, call: Key, side: SideId, port: u16);
+    /// What it has to tell itself: of calls whose audio it could not carry on.
+    fn told(&mut self) -> Option<(Key, Heard)>;
     /// How many pairs are open, and how many are not.
     fn used(&self) -> usize;
     fn left(&self) -> usize;
@@ -85,6 +86,10 @@ pub struct Anchor {
     early: Option<LegId>,
     /// What was agreed on has changed somewhere.
     is_news: bool,
+    /// How the sides went that are closed.
+    pub(super) accounts: Accounts,
+    /// Keys that sides are told of by INFO and have not acknowledged.
+    pub(super) keys_under_way: u8,
 }
 
 #[derive(Debug)]
@@ -96,6 +101,8 @@ struct Side {
     /// What the threads know.
     told: Option<Agreed>,
     hears: Option<LegId>,
+    /// Its audio is listened to for keys, where it has no telephone events.
+    awaits_keys: bool,
     /// What we say to it has this number; odd while it lasts.
     said: u32,
 }
@@ -148,6 +155,8 @@ impl Exchange {
             is_watched: false,
             early: None,
             is_news: false,
+            accounts: Accounts::default(),
+            keys_under_way: 0,
         };
         let nat = nat(plan.origin.trunk(), from);
         let Some(mut caller) = self.open_side(key, (LegId::CALLER, from), scope, nat, &plan.urgency) else {
@@ -174,7 +183,8 @@ impl Exchange {
         event: Event,
         out: &mut Effects,
     ) -> Option<Event> {
-        let is_anchored = self.slots.get(key).is_some_and(|slot| slot.anchor.is_some());
+        let is_anchored =
+            self.slots.get(key).is_some_and(|slot| slot.anchor.is_some() && slot.call.is_some());
         if !is_anchored {
             return Some(event);
         }
@@ -182,6 +192,11 @@ impl Exchange {
             && !self.join_side(key, *leg)
         {
             self.reply(now, key, (*leg, Method::Invite), 503, None, out);
+            return None;
+        }
+        if let Event::Asked { leg, method: Method::Info, body: Some(body), .. } = &event
+            && self.key_by_info(now, key, *leg, body, out)
+        {
             return None;
         }
         let anchor = self.slots.get_mut(key)?.anchor.as_deref_mut()?;
@@ -227,12 +242,6 @@ impl Exchange {
             Event::Settled { leg, answer } => {
                 anchor.acknowledged(leg, answer.as_ref());
                 Some(Event::Settled { leg, answer })
-            }
-            Event::Asked { leg, method: Method::Info, body: Some(body), answered } => {
-                if let Some(digit) = key_in(&body) {
-                    self.pending.push_back((key, Event::Pressed { leg, digit }));
-                }
-                Some(Event::Asked { leg, method: Method::Info, body: Some(body), answered })
             }
             Event::Asked { leg, method: Method::Invite, body: None, answered } => {
                 if let Some(side) = anchor.side(leg) {
@@ -302,9 +311,11 @@ impl Exchange {
         let mut orders: SmallVec<[Order; 4]> = SmallVec::new();
         match slot.call.as_deref() {
             Some(call) => anchor.settle(call, &mut orders),
-            None => {
-                orders.extend(anchor.sides.iter().map(|side| Order::Close(id(side.leg))));
-                slot.anchor = None;
+            None => orders.extend(anchor.sides.drain(..).map(|side| Order::Close(id(side.leg)))),
+        }
+        for order in &orders {
+            if let Order::Close(side) = order {
+                anchor.accounts.closes(LegId(side.0));
             }
         }
         for order in orders {
@@ -316,15 +327,32 @@ impl Exchange {
     pub(super) fn audio_heard(&mut self, now: Now, of: Key, heard: Heard, out: &mut Effects) {
         let key = SlotKey { index: of.index, nonce: of.nonce };
         match heard {
-            Heard::Closed(_, port, _) => {
+            Heard::Closed(side, port, quality) => {
                 if let Some((_, booth)) = &mut self.audio {
-                    booth.free(port);
+                    booth.closed(of, side, port);
+                }
+                let anchor = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut());
+                if let Some(anchor) = anchor {
+                    let leg = LegId(side.0);
+                    // Where a bug ended it, nobody had asked for that.
+                    anchor.sides.retain(|side| side.leg != leg);
+                    anchor.accounts.closed(leg, quality);
+                    self.working = Some(key);
+                    self.record_heard(key, out);
+                    self.sweep(key);
                 }
             }
+            Heard::Broken => self.audio_broke(now, key, out),
             Heard::Told(told) => {
                 let event = match told {
                     Told::Latched(_) => return,
-                    Told::Pressed(side, digit) => Event::Pressed { leg: LegId(side.0), digit },
+                    Told::Pressed(side, digit) => {
+                        self.working = Some(key);
+                        match self.key_heard(now, key, LegId(side.0), digit, out) {
+                            Some(event) => event,
+                            None => return,
+                        }
+                    }
                     Told::Said(side, number) if self.says(key, side, number) => {
                         Event::Said { leg: LegId(side.0) }
                     }
@@ -471,10 +499,18 @@ impl Exchange {
         }
         let ours = booth.open(call, id(leg), stream, Some(peer.addr.ip()))?;
         let here = Here { address: ours.ip(), port: ours.port(), scope, nat };
-        Some(Side { leg, terms: Terms::new(here, session), offer: None, told: None, hears: None, said: 0 })
+        Some(Side {
+            leg,
+            terms: Terms::new(here, session),
+            offer: None,
+            told: None,
+            hears: None,
+            awaits_keys: false,
+            said: 0,
+        })
     }
 
-    fn audio_order(&mut self, key: SlotKey, order: Order) {
+    pub(super) fn audio_order(&mut self, key: SlotKey, order: Order) {
         let call = self.audio_key(key);
         if let Some((_, booth)) = &mut self.audio {
             booth.order(call, order);
@@ -487,6 +523,18 @@ impl Exchange {
 }
 
 impl Anchor {
+    /// Whether a side has telephone events (RFC 4733).
+    pub(super) fn has_events(&self, leg: LegId) -> bool {
+        let side = self.sides.iter().find(|side| side.leg == leg);
+        let agreed = side.and_then(|side| side.told.as_ref());
+        agreed.is_some_and(|agreed| agreed.formats.iter().any(|format| format.codec == Codec::Event))
+    }
+
+    /// Whether no side is left, and none will come.
+    pub(super) fn has_closed(&self) -> bool {
+        self.sides.is_empty()
+    }
+
     /// A leg's answer. False: it has nothing of what was offered, or no place to hear it.
     fn answered(&mut self, leg: LegId, body: &Body) -> bool {
         let Some(side) = self.side(leg) else { return true };
@@ -562,6 +610,9 @@ impl Anchor {
                 orders.push(Order::Agree(id(side.leg), agreed.clone()));
                 side.told = Some(agreed);
             }
+            if std::mem::replace(&mut side.awaits_keys, call.awaits_keys(side.leg)) != side.awaits_keys {
+                orders.push(Order::Keys(id(side.leg), side.awaits_keys));
+            }
             let hears = match call.other(side.leg) {
                 Some(other) => Some(other),
                 None if side.leg == LegId::CALLER => early,
@@ -596,12 +647,6 @@ fn is_plain(offer: &Body) -> bool {
             && Audio::of(sdp).is_ok_and(|audio| !audio.formats.is_empty())
     };
     offer.sdp().is_some_and(is_alone)
-}
-
-/// The key that an INFO says was pressed.
-fn key_in(body: &Body) -> Option<Digit> {
-    let form = Form::of(body.content_type()?)?;
-    Press::read(form, body.bytes()).map(|press| press.digit)
 }
 
 const fn id(leg: LegId) -> SideId {

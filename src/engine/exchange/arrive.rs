@@ -439,6 +439,7 @@ impl Exchange {
         let mut side = Side::new(invite.cseq());
         side.session = session;
         side.allows_update = invite.has_token(Name::Allow, "UPDATE");
+        side.allows_info = invite.has_token(Name::Allow, "INFO");
         let mut story = Story::new(now.mono);
         story.say(now.mono, Way::In, LegId::CALLER, What::Request(Method::Invite));
         story.say(now.mono, Way::Out, LegId::CALLER, What::Response(100, Method::Invite));
@@ -584,6 +585,7 @@ impl Exchange {
             | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
+            | Owner::Keyed(..)
             | Owner::Pracked(..)
             | Owner::Leaving(..)
             | Owner::Ask(_)

@@ -15,6 +15,7 @@ use super::story::{Story, What};
 use crate::call::Call;
 use crate::call::event::{Fork, LegId, Timer, Why};
 use crate::call::story::Way;
+use crate::media::event::Digit;
 use crate::sip::body::Body;
 use crate::sip::build::AnswerHead;
 use crate::sip::dialog::Dialog;
@@ -46,6 +47,8 @@ pub enum Owner {
     Refresh(SlotKey, LegId),
     /// Our in-dialog OPTIONS.
     KeepAlive(SlotKey, LegId),
+    /// Our INFO that tells a side of a key.
+    Keyed(SlotKey, LegId, Digit),
     /// Our PRACK, within the dialog of that fork.
     Pracked(SlotKey, LegId, Fork),
     /// Our BYE: what crosses it is still answered.
@@ -67,6 +70,8 @@ pub enum Wake {
     KeepAlive(LegId),
     /// A reliable provisional response is repeated (RFC 3262 §3).
     RepeatReliable,
+    /// A record has waited long enough for what was heard of its call.
+    Record,
 }
 
 impl Wake {
@@ -88,6 +93,7 @@ impl Wake {
             Wake::Session(leg) => ("Session", Some(leg)),
             Wake::KeepAlive(leg) => ("KeepAlive", Some(leg)),
             Wake::RepeatReliable => ("RepeatReliable", None),
+            Wake::Record => ("Record", None),
         }
     }
 }
@@ -105,12 +111,12 @@ pub struct Armed {
 #[derive(Debug)]
 pub struct Slot {
     pub key: SlotKey,
-    /// `None` once its record is written.
+    /// `None` once it is over.
     pub call: Option<Box<Call>>,
     /// Until the caller's INVITE has its final response.
     pub opening: Option<Box<Opening>>,
     pub caller: CallerSide,
-    /// None: its audio passes us by.
+    /// None: its audio passes us by, or its record is written.
     pub anchor: Option<Box<Anchor>>,
     pub legs: SmallVec<[CalledSide; 1]>,
     pub armed: SmallVec<[Armed; 3]>,
@@ -189,8 +195,9 @@ pub struct Side {
     pub refresh: Option<(transaction::Id, Method)>,
     /// How often in a row our refresh has been put off, or our OPTIONS could not be delivered.
     pub put_off: u8,
-    /// UPDATE in its Allow (RFC 3311).
+    /// UPDATE in its Allow (RFC 3311), and INFO.
     pub allows_update: bool,
+    pub allows_info: bool,
     /// CSeq of the INVITE that made the dialog, or of the last re-INVITE that we sent.
     pub invite_seq: u32,
     /// The ACKs of the last 2xx that we got, to be repeated with them.
@@ -244,6 +251,7 @@ impl Side {
             refresh: None,
             put_off: 0,
             allows_update: false,
+            allows_info: false,
             invite_seq,
             acks: SmallVec::new(),
             fork: Fork(0),
@@ -443,7 +451,7 @@ impl Slot {
 
     /// Nothing can come to it any more.
     pub fn is_done(&self) -> bool {
-        self.call.is_none() && self.pins == 0
+        self.call.is_none() && self.pins == 0 && self.anchor.is_none()
     }
 }
 
