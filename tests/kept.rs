@@ -64,6 +64,7 @@ told["parts"] = [part(wanted) for wanted in
 told["if_range"] = [part("bytes=0-3", If_Range=tag)[0], part("bytes=0-3", If_Range='"other"')[0]]
 status, headers, body = ask(If_None_Match=tag)
 told["not_modified"] = [status, headers["ETag"] == tag, len(body)]
+told["weak"] = [ask(If_None_Match="W/" + tag)[0], ask(If_Match="W/" + tag)[0]]
 told["if_match"] = [ask(If_Match='"other"')[0], ask(If_Match=tag)[0]]
 status, headers, body = ask(".json")
 told["sheet"] = [status, headers["Content-Type"], json.loads(body)]
@@ -102,6 +103,7 @@ fn python_hears_a_recording_whole_and_in_part_looks_at_its_metadata_and_removes_
         assert_eq!(told["if_range"], json!([206, 200]));
         assert_eq!(told["not_modified"], json!([304, true, 0]));
         assert_eq!(told["if_match"], json!([412, 200]));
+        assert_eq!(told["weak"], json!([304, 412]));
         assert_eq!((&told["sheet"][0], &told["sheet"][1]), (&json!(200), &json!("application/json")));
         let schema = serde_json::to_value(schemars::schema_for!(Sheet)).unwrap();
         assert_eq!(violations(&schema, &told["sheet"][2]), Vec::<String>::new());

@@ -135,7 +135,8 @@ async fn deliver(
     if said(header::IF_MATCH).is_some_and(|asked| !names(asked, &tag)) {
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "it is another one than If-Match names"));
     }
-    if said(header::IF_NONE_MATCH).is_some_and(|asked| names(asked, &tag)) {
+    // Here a weak one of the same text will do (RFC 9110 §13.1.2).
+    if said(header::IF_NONE_MATCH).is_some_and(|asked| names(&asked.replace("W/", ""), &tag)) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
     if is_sheet {
@@ -259,10 +260,9 @@ impl Kept {
     }
 }
 
-/// Whether an If-Match or If-None-Match names this tag. A weak one of the same text names the same bytes.
+/// Whether a list of tags names this one, by the strong comparison (RFC 9110 §8.8.3.2).
 fn names(asked: &str, tag: &HeaderValue) -> bool {
-    let mut tags = asked.split(',').map(|one| one.trim());
-    tags.any(|one| one == "*" || *tag == one.strip_prefix("W/").unwrap_or(one))
+    asked.split(',').map(str::trim).any(|one| one == "*" || *tag == one)
 }
 
 /// What of a sound is asked for.
@@ -357,7 +357,8 @@ mod tests {
         let tag = HeaderValue::from_static("\"a\"");
         for (asked, is_named) in [
             ("\"a\"", true),
-            ("\"b\", W/\"a\"", true),
+            ("\"b\", \"a\"", true),
+            ("W/\"a\"", false),
             ("*", true),
             ("\"b\"", false),
             ("a", false),
