@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, wait_until};
@@ -511,6 +511,32 @@ mod long_invites {
         let records = place.records();
         assert_eq!(records[0].legs.len(), 2, "the same leg, not another");
         wait_until(|| place.log().contains("a long INVITE went by UDP: no TCP there"));
+    }
+
+    /// RFC 3261 §18.2.2: who rings may answer by a new connection, and §18.1.1 has it called once.
+    #[test]
+    fn r14_a_gateway_whose_connection_ends_while_it_rings_is_neither_left_nor_called_twice() {
+        for (transport, host) in [("auto", "127.0.71.9"), ("tcp", "127.0.71.10")] {
+            let (tcp, udp) = gateway(host);
+            let place = forwards_to(transport, &format!("sip:{}", udp.addr()));
+            let (node, carrier) = (place.serve(), Line::new());
+            carrier.send(node.sip, &long(&carrier, transport));
+            let mut stream = BufReader::new(accepted(&tcp));
+            let offered = read(&mut stream);
+            stream.get_mut().write_all(answer(&offered, "180 Ringing", &udp).as_bytes()).unwrap();
+            stream.get_ref().shutdown(Shutdown::Write).unwrap();
+            // It has heard of the end once it closes its own.
+            assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
+            let contact = format!("<sip:{}>", udp.addr());
+            let over_tcp = format!("<sip:{};transport=tcp>", udp.addr());
+            let answered = answer(&offered, "200 OK", &udp).replace(&contact, &over_tcp);
+            let mut next = TcpStream::connect(node.tcp()).unwrap();
+            next.write_all(answered.as_bytes()).unwrap();
+            completes(&place, &node, &carrier, transport);
+            udp.socket.set_nonblocking(true).unwrap();
+            assert_eq!(udp.socket.recv(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert!(!place.log().contains("no TCP there"), "{}", place.log());
+        }
     }
 
     /// The same, but whoever knocks by TCP hears nothing: nobody accepts, and there is no more room in the queue. As long

@@ -459,6 +459,14 @@ impl Exchange {
             transaction::Event::Undeliverable(id, Owner::Ask(key), why) => {
                 self.ask_unheard(now, key, id, why.into(), out)
             }
+            transaction::Event::OutOfReach(_, Owner::Leg(key, leg)) => {
+                let called = self.slots.get_mut(key).and_then(|slot| slot.called(leg));
+                if called.is_some_and(|called| called.side.stage == Stage::Early) {
+                    self.happen(now, key, Event::Leg(leg, LegEvent::OutOfReach), out);
+                }
+            }
+            // Within a dialog what has begun to be answered has its own time.
+            transaction::Event::OutOfReach(..) => {}
             transaction::Event::TimedOut(_, owner) => {
                 self.unanswered(now, owner, None, out);
             }
