@@ -539,6 +539,32 @@ mod long_invites {
         }
     }
 
+    #[test]
+    fn r14_where_tcp_is_taken_and_nothing_is_read_one_call_waits_and_the_next_go_by_udp() {
+        let (_silent, first) = gateway("127.0.71.11");
+        let (refuses, second) = gateway("127.0.71.12");
+        drop(refuses);
+        let both = format!(
+            "sip:{}\", priority = 1 }}, {{ priority = 2, uri = \"sip:{}",
+            first.addr(),
+            second.addr()
+        );
+        let place = forwards_to("auto", &both);
+        place.changes("config/routing/all.toml", |all| {
+            all.replace("outbound = true", "outbound = true\ntry_timeout = 1")
+        });
+        let node = place.serve();
+        for (call_id, gateway) in [("waits", &second), ("goes-at-once", &first)] {
+            let carrier = Line::new();
+            carrier.send(node.sip, &long(&carrier, call_id));
+            let (offered, from) = gateway.receive();
+            assert!(offered.starts_with("INVITE ") && offered.len() > 1300, "{offered}");
+            gateway.send(from, &answer(&offered, "200 OK", gateway));
+            let answered = carrier.receive_final();
+            assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+        }
+    }
+
     /// The same, but whoever knocks by TCP hears nothing: nobody accepts, and there is no more room in the queue. As long
     /// as the sockets live.
     fn gateway_that_drops_tcp(host: &str) -> (Vec<Socket>, Line) {
