@@ -289,6 +289,13 @@ impl Exchange {
         }
     }
 
+    /// Whether nothing at all has answered a leg's INVITE.
+    pub(super) fn is_unheard(&self, key: SlotKey, leg: LegId) -> bool {
+        let slot = self.slots.get(key);
+        let side = slot.zip(leg.index().checked_sub(1)).and_then(|(slot, at)| slot.legs.get(at));
+        side.and_then(|side| side.transaction).is_some_and(|invite| self.transactions.is_unheard(invite))
+    }
+
     fn leg_at(&self, key: SlotKey, leg: LegId) -> Option<&Leg> {
         self.slots.get(key)?.call.as_deref()?.leg(leg)
     }
