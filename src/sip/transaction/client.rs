@@ -123,12 +123,14 @@ impl Role {
         }
     }
 
-    /// The connection that its request went by is gone: what is yet to go, its CANCEL too, goes to the address. Where
+    /// The connection that its request went by is gone: what is yet to go, its CANCEL and ACK, goes to the address. Where
     /// nothing has come back the request itself does, once (RFC 3261 §18.4): where to, and the request.
     pub fn leave_flow(&mut self) -> Option<(Peer, &[u8])> {
         let (to, request) = match self {
             Role::Invite { to, state: Invite::Calling { request, .. }, .. } => (to, Some(request)),
-            Role::Invite { to, state: Invite::Proceeding { .. }, .. } => (to, None),
+            Role::Invite { to, state: Invite::Proceeding { .. } | Invite::Cancelling { .. }, .. } => {
+                (to, None)
+            }
             Role::Other { to, state: Other::Trying { request, .. }, .. }
             | Role::Cancel { to, state: Other::Trying { request, .. } } => (to, Some(request)),
             Role::Invite { .. } | Role::Other { .. } | Role::Cancel { .. } | Role::Reserved => return None,

@@ -86,6 +86,23 @@ fn a_cancel_follows_to_the_address_and_the_answer_that_crosses_it_is_handed_up()
 }
 
 #[test]
+fn the_ack_of_a_487_that_came_by_a_new_connection_goes_to_the_address() {
+    let mut bench = Bench::tcp();
+    let ringing = bench.sends(Method::Invite);
+    bench.gets(&ringing, 180);
+    bench.cancels(&ringing);
+    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), Undelivered::Unreachable, &mut bench.out);
+    bench.settle();
+    let refused = response(&ringing.bytes, 487, "callee");
+    let message = Message::parse(&refused).expect("a response");
+    bench.tx.response(bench.now, &message, &mut bench.out);
+    let acks: Vec<Option<FlowId>> = bench.out.sends.iter().map(|sent| sent.to.flow).collect();
+    assert_eq!(acks, [None]);
+    bench.settle();
+    assert_eq!(bench.silence().tx.live(), (0, 0));
+}
+
+#[test]
 fn over_udp_a_cancel_is_repeated_though_nobody_listens_and_ends_in_time() {
     let mut bench = Bench::udp();
     let ringing = bench.sends(Method::Invite);
