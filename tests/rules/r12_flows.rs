@@ -288,6 +288,7 @@ fn r12_what_has_taken_a_connections_place_is_used_though_the_old_one_never_ends(
     };
     let (old, new) = (connection(1), connection(2));
     let elsewhere = Peer { addr: ([192, 0, 2, 2], 40_002).into(), ..new };
+    let private = |instance: &str| format!("{};+sip.instance=\"<urn:{instance}>\"", at(old, "alice"));
     // What each registers, and whether the second is the phone that the first was.
     for (first, by, second, is_same) in [
         (flow(old, "a"), new, flow(new, "a"), true),
@@ -297,10 +298,40 @@ fn r12_what_has_taken_a_connections_place_is_used_though_the_old_one_never_ends(
         (at(old, "alice"), new, at(new, "other"), false),
         // The same private address behind another NAT.
         (at(old, "alice"), elsewhere, at(elsewhere, "alice"), false),
+        // Two phones may have one Contact, one after the other.
+        (private("a"), new, private("b"), false),
     ] {
         let mut bench = Bench::new();
         bench.registers(old, &first);
         let (mut caller, _) = bench.talks(|_| ());
+        bench.registers(by, &second);
+        let sent = caller.asks(&mut bench, "BYE", None);
+        let reached = request(&sent, "BYE").map(|(to, _)| *to);
+        assert_eq!(reached, Some(if is_same { by } else { old }), "{first} then {second}");
+        bench.comes_to_rest();
+    }
+}
+
+#[test]
+fn r12_a_phone_is_known_again_by_its_instance_with_and_without_outbound() {
+    // Without it, its Contact has the port that it connects from, and that is another one each time.
+    let named = |by: Peer, instance: &str| {
+        format!("<sip:alice@{};transport=tcp>;+sip.instance=\"<urn:{instance}>\"", by.addr)
+    };
+    let (old, new) = (connection(1), connection(2));
+    let elsewhere = Peer { addr: ([192, 0, 2, 2], 40_002).into(), ..new };
+    for (first, by, second, is_same) in [
+        (named(old, "a"), new, named(new, "a"), true),
+        (named(old, "a"), elsewhere, named(elsewhere, "a"), true),
+        (flow(old, "a"), new, named(new, "a"), true),
+        (named(old, "a"), new, flow(new, "a"), true),
+        (named(old, "a"), new, named(new, "b"), false),
+        (named(old, "a"), new, flow(new, "b"), false),
+    ] {
+        let mut bench = Bench::new();
+        bench.registers(old, &first);
+        let (mut caller, _) = bench.talks(|_| ());
+        bench.ends(old);
         bench.registers(by, &second);
         let sent = caller.asks(&mut bench, "BYE", None);
         let reached = request(&sent, "BYE").map(|(to, _)| *to);

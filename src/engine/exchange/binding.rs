@@ -122,12 +122,15 @@ impl Binding {
         }
     }
 
-    /// Whether it is the phone that was bound as `before`: by its instance, or by its Contact at the same address, for
-    /// elsewhere another phone may have the same private one.
+    /// Whether it is the phone that was bound as `before`: by its instance, with or without flows, where both name one;
+    /// else by its Contact at the same address, for elsewhere another phone may have the same private one.
     pub fn is_same_phone(&self, before: &Binding) -> bool {
+        if let (Some(own), Some(other)) = (self.device(), before.device()) {
+            return own == other;
+        }
         let uri = Uri::parse(before.contact.uri.as_bytes());
         let same_host = self.from.addr.ip() == before.from.addr.ip();
-        self.is_beside(before) || same_host && uri.is_ok_and(|uri| self.is_of(&uri, None))
+        same_host && uri.is_ok_and(|uri| self.is_of(&uri, None))
     }
 
     /// Where calls to it are sent, no proxy being between.
