@@ -331,15 +331,21 @@ pub trait Directory: Send + Sync {
     fn was_wrong(&self, from: Peer, given: &Credentials<'_>, now: Instant);
 }
 
-/// The registration of the agent's phone at the other end of a connection.
-pub fn registered_by(
-    directory: &dyn Directory,
-    agent: &Agent,
-    peer: Peer,
-    now: Instant,
-) -> Option<Arc<Binding>> {
-    let flow = peer.flow?;
-    directory.bindings(&agent.name, now).into_iter().find(|binding| binding.from.flow == Some(flow))
+/// An agent's phone at the other end of a connection, and its registration by that.
+#[derive(Clone, Debug)]
+pub struct Phone {
+    pub agent: Text,
+    pub binding: Arc<Binding>,
+}
+
+impl Phone {
+    /// Who has registered by that connection.
+    pub fn at(directory: &dyn Directory, agent: &Agent, peer: Peer, now: Instant) -> Option<Phone> {
+        let flow = peer.flow?;
+        let mut bindings = directory.bindings(&agent.name, now).into_iter();
+        let binding = bindings.find(|binding| binding.from.flow == Some(flow))?;
+        Some(Phone { agent: Arc::clone(&agent.name), binding })
+    }
 }
 
 #[cfg(test)]

@@ -533,6 +533,7 @@ impl Exchange {
                 Wake::Session(leg) => self.session_due(now, key, leg, out),
                 Wake::KeepAlive(leg) => self.keep_alive_due(now, key, leg, out),
                 Wake::RepeatReliable => self.repeat_reliable(now, key, out),
+                Wake::Follow(leg) => self.follow_due(now, key, leg, out),
             }
         }
     }

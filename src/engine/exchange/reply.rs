@@ -89,8 +89,12 @@ impl Exchange {
                 Response::Provisional => {}
                 Response::Success { .. } | Response::Failure => self.kept_alive(now, key, leg, code, out),
             },
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Pracked(..) | Owner::Leaving(..) | Owner::Nobody => {
-            }
+            Owner::Caller(_)
+            | Owner::Refused(_)
+            | Owner::Asked(..)
+            | Owner::Pracked(..)
+            | Owner::Leaving(..)
+            | Owner::Nobody => {}
         }
     }
 
@@ -481,7 +485,8 @@ impl Exchange {
                 {
                     side.left = None;
                 }
-                if let Owner::Leg(key, _)
+                if let Owner::Refused(key)
+                | Owner::Leg(key, _)
                 | Owner::Passed(key, _)
                 | Owner::Offered(key, _)
                 | Owner::Withdrawn(key, _)
@@ -543,6 +548,7 @@ impl Exchange {
             Owner::Refresh(key, leg) => self.refresh_undelivered(now, key, leg),
             Owner::KeepAlive(key, leg) => self.options_undelivered(now, key, leg, out),
             Owner::Caller(_)
+            | Owner::Refused(_)
             | Owner::Asked(..)
             | Owner::Pracked(..)
             | Owner::Leaving(..)
@@ -573,7 +579,7 @@ impl Owner {
     /// The leg that a message of this transaction belongs to.
     pub(super) fn place(self) -> Option<(SlotKey, LegId)> {
         match self {
-            Owner::Caller(key) => Some((key, LegId::CALLER)),
+            Owner::Caller(key) | Owner::Refused(key) => Some((key, LegId::CALLER)),
             Owner::Asked(key, leg)
             | Owner::Leg(key, leg)
             | Owner::Passed(key, leg)
