@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, wait_until};
@@ -511,6 +511,58 @@ mod long_invites {
         let records = place.records();
         assert_eq!(records[0].legs.len(), 2, "the same leg, not another");
         wait_until(|| place.log().contains("a long INVITE went by UDP: no TCP there"));
+    }
+
+    /// RFC 3261 §18.2.2: who rings may answer by a new connection, and §18.1.1 has it called once.
+    #[test]
+    fn r14_a_gateway_whose_connection_ends_while_it_rings_is_neither_left_nor_called_twice() {
+        for (transport, host) in [("auto", "127.0.71.9"), ("tcp", "127.0.71.10")] {
+            let (tcp, udp) = gateway(host);
+            let place = forwards_to(transport, &format!("sip:{}", udp.addr()));
+            let (node, carrier) = (place.serve(), Line::new());
+            carrier.send(node.sip, &long(&carrier, transport));
+            let mut stream = BufReader::new(accepted(&tcp));
+            let offered = read(&mut stream);
+            stream.get_mut().write_all(answer(&offered, "180 Ringing", &udp).as_bytes()).unwrap();
+            stream.get_ref().shutdown(Shutdown::Write).unwrap();
+            // It has heard of the end once it closes its own.
+            assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
+            let contact = format!("<sip:{}>", udp.addr());
+            let over_tcp = format!("<sip:{};transport=tcp>", udp.addr());
+            let answered = answer(&offered, "200 OK", &udp).replace(&contact, &over_tcp);
+            let mut next = TcpStream::connect(node.tcp()).unwrap();
+            next.write_all(answered.as_bytes()).unwrap();
+            completes(&place, &node, &carrier, transport);
+            udp.socket.set_nonblocking(true).unwrap();
+            assert_eq!(udp.socket.recv(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert!(!place.log().contains("no TCP there"), "{}", place.log());
+        }
+    }
+
+    #[test]
+    fn r14_where_tcp_is_taken_and_nothing_is_read_one_call_waits_and_the_next_go_by_udp() {
+        let (_silent, first) = gateway("127.0.71.11");
+        let (refuses, second) = gateway("127.0.71.12");
+        drop(refuses);
+        let both = format!(
+            "sip:{}\", priority = 1 }}, {{ priority = 2, uri = \"sip:{}",
+            first.addr(),
+            second.addr()
+        );
+        let place = forwards_to("auto", &both);
+        place.changes("config/routing/all.toml", |all| {
+            all.replace("outbound = true", "outbound = true\ntry_timeout = 1")
+        });
+        let node = place.serve();
+        for (call_id, gateway) in [("waits", &second), ("goes-at-once", &first)] {
+            let carrier = Line::new();
+            carrier.send(node.sip, &long(&carrier, call_id));
+            let (offered, from) = gateway.receive();
+            assert!(offered.starts_with("INVITE ") && offered.len() > 1300, "{offered}");
+            gateway.send(from, &answer(&offered, "200 OK", gateway));
+            let answered = carrier.receive_final();
+            assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+        }
     }
 
     /// The same, but whoever knocks by TCP hears nothing: nobody accepts, and there is no more room in the queue. As long

@@ -98,8 +98,10 @@ pub enum LegEvent {
     Refused { code: u16, q850: Option<u8>, contacts: Contacts },
     /// No response by Timer B, or no final one after our CANCEL.
     TimedOut,
-    /// The transport refused the INVITE, or the connection died.
+    /// The transport refused the INVITE, or the connection died before anything was heard.
     Undeliverable,
+    /// It has sent a provisional response, and cannot be reached any more; it may answer all the same.
+    OutOfReach,
     /// No INVITE left for it: no listener of ours reaches it, or there is no room for the transaction.
     NotCalled,
 }

@@ -219,7 +219,11 @@ impl Turn<'_> {
     }
 
     /// It, or the same through the next trunk that has one, with the place that it needs.
-    fn placed(&mut self, mut leg: Leg, before: Option<LegId>) -> Result<Leg, (TargetId, TargetEnd)> {
+    pub(super) fn placed(
+        &mut self,
+        mut leg: Leg,
+        before: Option<LegId>,
+    ) -> Result<Leg, (TargetId, TargetEnd)> {
         let mut full: SmallVec<[Arc<Trunk>; 1]> = SmallVec::new();
         loop {
             match self.takes_over(before, &leg.to) {
@@ -238,7 +242,7 @@ impl Turn<'_> {
         }
     }
 
-    fn ring_placed(&mut self, leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
+    pub(super) fn ring_placed(&mut self, leg: Leg, before: Option<LegId>) -> Option<&mut Leg> {
         let line = match before.and_then(|id| self.leg(id)) {
             Some(before) => before.line,
             None => u8::try_from(self.call.legs.len()).unwrap_or(u8::MAX),
@@ -478,29 +482,6 @@ impl Turn<'_> {
         self.go_on(hunt)
     }
 
-    /// R14: no 1xx from a gateway while another is left, and may be called. Where no trunk has a place for the call
-    /// the gateway may still answer, and is waited for once more as long, by Timer B or the ring timeout at the latest.
-    pub(super) fn try_timeout(&mut self, hunt: Hunt, id: LegId) -> Course {
-        if self.no_more_legs() {
-            return Course::Rings(hunt);
-        }
-        let Some(next) = self.next_way(id, 408, 0) else { return Course::Rings(hunt) };
-        let next = Leg { started: self.now.mono, ..next };
-        let Ok(mut next) = self.placed(next, Some(id)) else {
-            self.awaits_a_word(id);
-            return Course::Rings(hunt);
-        };
-        if let Some(leg) = self.leg(id) {
-            leg.q850 = Some(outcome::q850_of(408));
-            next.alternates = std::mem::take(&mut leg.alternates);
-        }
-        self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
-        self.leg_is_over(id, outcome::end_of(408), 0);
-        self.ring_placed(next, Some(id));
-        self.let_go(id);
-        self.go_on(hunt)
-    }
-
     fn ring_instead(&mut self, before: LegId, leg: Leg) {
         if self.no_more_legs() {
             return;
@@ -647,14 +628,14 @@ impl Turn<'_> {
         self.let_go(id);
     }
 
-    fn let_go(&mut self, id: LegId) {
+    pub(super) fn let_go(&mut self, id: LegId) {
         if let Some(at) = id.index().checked_sub(1) {
             leg::let_go(&mut self.call.legs, at, self.lines);
         }
     }
 
     /// The same but for what it holds: the leg that follows it may take that over.
-    fn leg_is_over(&mut self, id: LegId, end: LegEnd, code: u16) {
+    pub(super) fn leg_is_over(&mut self, id: LegId, end: LegEnd, code: u16) {
         let now = self.now.mono;
         self.stop(Timer::TryTimeout(id));
         let Some(leg) = self.leg(id) else { return };

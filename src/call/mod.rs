@@ -190,6 +190,9 @@ impl Call {
             (Ringing(hunt), Leg(leg, LegEvent::Undeliverable)) => {
                 call.leg_unheard(hunt, leg, 503).of_a_call(call)
             }
+            (Ringing(hunt), Leg(leg, LegEvent::OutOfReach)) => {
+                call.tries_elsewhere(hunt, leg, 503).of_a_call(call)
+            }
             (Ringing(hunt), Leg(leg, LegEvent::NotCalled)) => {
                 call.leg_unheard(hunt, leg, 503).of_a_call(call)
             }
@@ -204,7 +207,9 @@ impl Call {
             (Ringing(_), Woke(Timer::Expires)) => call.give_up(Ending::Expired),
             (Ringing(hunt), Woke(Timer::RingTimeout)) => call.ring_timeout(hunt).of_a_call(call),
             (Ringing(hunt), Woke(Timer::HeadStart)) => call.head_start_over(hunt).of_a_call(call),
-            (Ringing(hunt), Woke(Timer::TryTimeout(leg))) => call.try_timeout(hunt, leg).of_a_call(call),
+            (Ringing(hunt), Woke(Timer::TryTimeout(leg))) => {
+                call.tries_elsewhere(hunt, leg, 408).of_a_call(call)
+            }
             (Ringing(hunt), Woke(Timer::RepeatRinging)) => call.repeat_ringing(hunt),
             (Ringing(hunt), Said { leg }) => call.said(hunt, leg),
             (Ringing(hunt), Pressed { leg, digit }) => call.pressed(hunt, leg, digit),

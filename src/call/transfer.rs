@@ -205,6 +205,10 @@ impl Turn<'_> {
                 let course = self.leg_unheard(hunt, leg, 503);
                 self.goes_on(transfer, course)
             }
+            (Calls(hunt), Leg(leg, LegEvent::OutOfReach)) => {
+                let course = self.tries_elsewhere(hunt, leg, 503);
+                self.goes_on(transfer, course)
+            }
             (Calls(hunt), Woke(Timer::RingTimeout)) => {
                 let course = self.ring_timeout(hunt);
                 self.goes_on(transfer, course)
@@ -214,7 +218,7 @@ impl Turn<'_> {
                 self.goes_on(transfer, course)
             }
             (Calls(hunt), Woke(Timer::TryTimeout(leg))) => {
-                let course = self.try_timeout(hunt, leg);
+                let course = self.tries_elsewhere(hunt, leg, 408);
                 self.goes_on(transfer, course)
             }
             (Pauses(join), Woke(Timer::Rejoin)) => self.offers_when_free(transfer, join),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::event::{LegId, Timer};
+use super::event::{Action, LegId, Timer, Why};
+use super::hunt::{Course, Hunt};
 use super::leg::{Destination, Leg, LegState, Shown, TargetId};
 use super::{Call, Turn, outcome};
 use crate::routing::{Called, ForeignCallerId, Plan, Shows, Trunk, Urgency};
@@ -120,6 +121,30 @@ impl Turn<'_> {
             let patience = leg.trunk().map_or(FLOW_PATIENCE, |trunk| trunk.try_timeout);
             self.start(Timer::TryTimeout(id), patience);
         }
+    }
+
+    /// R14: no 1xx from a gateway while another is left, and may be called; or a 100, and it cannot be reached any more. It
+    /// may still answer, and is waited for where no other way is left; where no trunk has a place for the call once more
+    /// as long, by Timer B or the ring timeout at the latest. `code`: what its silence is taken for.
+    pub(super) fn tries_elsewhere(&mut self, hunt: Hunt, id: LegId, code: u16) -> Course {
+        if self.no_more_legs() {
+            return Course::Rings(hunt);
+        }
+        let Some(next) = self.next_way(id, code, 0) else { return Course::Rings(hunt) };
+        let next = Leg { started: self.now.mono, ..next };
+        let Ok(mut next) = self.placed(next, Some(id)) else {
+            self.awaits_a_word(id);
+            return Course::Rings(hunt);
+        };
+        if let Some(leg) = self.leg(id) {
+            leg.q850 = Some(outcome::q850_of(code));
+            next.alternates = std::mem::take(&mut leg.alternates);
+        }
+        self.out.push(Action::Cancel { leg: id, why: Why::NoAnswer });
+        self.leg_is_over(id, outcome::end_of(code), 0);
+        self.ring_placed(next, Some(id));
+        self.let_go(id);
+        self.go_on(hunt)
     }
 
     /// Who calls for help does not wait for a trunk that has said 100 and nothing more, as long as there is another.

@@ -357,6 +357,15 @@ impl TrunkState {
         }
     }
 
+    /// Whether a gateway has come up since our registration failed last.
+    pub fn has_come_back(&self) -> bool {
+        let failed = self.enrolment.failed.load(Ordering::Relaxed);
+        let came_up = |state: &Arc<GatewayState>| {
+            !state.down.load(Ordering::Relaxed) && state.since.load(Ordering::Relaxed) > failed
+        };
+        self.gateways.iter().any(came_up)
+    }
+
     /// Calls that the trunk's limits refused since it is known.
     pub fn refusals(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)

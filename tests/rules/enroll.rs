@@ -522,3 +522,38 @@ fn r01_c_what_is_granted_for_a_short_time_is_refreshed_before_it_lapses() {
         assert!((millis(after - 100)..=millis(after + 1)).contains(&waited), "{granted}: {waited:?}");
     }
 }
+
+#[test]
+fn r01_c_a_registrar_that_dns_does_not_know_is_not_found() {
+    let nowhere = |text: &str| text.replace(&format!("sip:{FIRST}"), "sip:registrar.test");
+    let only = text("").replace(&format!(", {{ uri = \"sip:{SECOND}\", priority = 20 }}"), "");
+    let mut call = Setup::new(served(), &nowhere(&only)).before_any_call();
+    call.after(seconds(3));
+    assert_eq!(call.world.said, ["itsp not registered: its host is not found"]);
+}
+
+/// After a long outage the pauses are long. Who asks the gateway, another shard it may be, sees when it is over.
+#[test]
+fn r01_c_who_waits_long_is_registered_soon_after_a_gateway_has_come_back() {
+    let gateway = layout::gateway_addr(0);
+    let written = text("")
+        .replace(&FIRST.to_string(), &gateway.to_string())
+        .replace(&format!(", {{ uri = \"sip:{SECOND}\", priority = 20 }}"), "")
+        .replacen("options_interval = 0", "options_interval = 30", 1);
+    for shards in [1, 3] {
+        let mut call = Setup::new(served(), &written).shards(shards).before_any_call();
+        call.is_cut_off("gateway1", seconds(3_600)).after(seconds(3_600));
+        assert!(registers(&call, gateway).len() < 12);
+        let (up, until) = ("itsp 0 up".to_owned(), call.world.now + seconds(60));
+        while !call.world.said.contains(&up) && call.world.now < until {
+            call.after(millis(100));
+        }
+        assert!(call.world.said.contains(&up), "{:?}", call.world.said);
+        let since = call.world.now;
+        let first = next(&mut call, gateway);
+        assert!(first.since(since) <= seconds(10), "{shards}");
+        // It lives and is no registrar: that is the first failure of a new row.
+        let apart = next(&mut call, gateway).since(first);
+        assert!((seconds(15)..=seconds(31)).contains(&apart), "{apart:?}");
+    }
+}

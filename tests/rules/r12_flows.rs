@@ -131,9 +131,9 @@ impl Bench {
         sent
     }
 
-    fn ends(&mut self, connection: Peer) {
+    fn ends(&mut self, connection: Peer) -> Sent {
         self.dead.push(connection.addr);
-        self.takes(Input::Undeliverable { to: connection, why: Undelivered::Unreachable });
+        self.takes(Input::Undeliverable { to: connection, why: Undelivered::Unreachable })
     }
 
     fn registers(&mut self, by: Peer, contact: &str) {
@@ -159,8 +159,8 @@ impl Bench {
         }
     }
 
-    /// The carrier calls alice, who answers by the connection that she is rung by; both dialogs as they have them.
-    fn talks(&mut self, dress: fn(&mut Message)) -> (Far, Far) {
+    /// The carrier calls alice: the caller, and who is rung by which INVITE.
+    fn calls_alice(&mut self) -> (Far, Peer, Message) {
         let carrier = udp(layout::CARRIER);
         let us = format!("sip:{DID}@{}", layout::SERVER);
         let mut caller = Far {
@@ -173,8 +173,14 @@ impl Bench {
         };
         let called = caller.asks(self, "INVITE", Some(SDP));
         let (phone, invite) = request(&called, "INVITE").expect("alice is rung").clone();
+        (caller, phone, invite)
+    }
+
+    /// She answers by the connection that she is rung by; both dialogs as they have them.
+    fn talks(&mut self, dress: fn(&mut Message)) -> (Far, Far) {
+        let (mut caller, phone, invite) = self.calls_alice();
         let ended = self.answers(&phone, &invite, dress);
-        let ok = told(&ended, carrier).expect("our 200");
+        let ok = told(&ended, caller.at).expect("our 200");
         caller.to = ok.get("To").unwrap_or_default().to_owned();
         caller.us = ok.contact().unwrap_or_default().to_owned();
         caller.acknowledges(self);
@@ -337,6 +343,35 @@ fn r12_a_phone_whose_connection_is_gone_is_reached_by_the_next_and_the_call_goes
     assert_eq!(request(&sent, "ACK").map(|(to, _)| *to), Some(new));
     caller.acknowledges(&mut bench);
 
+    let sent = caller.asks(&mut bench, "BYE", None);
+    assert_eq!(request(&sent, "BYE").map(|(to, _)| *to), Some(new));
+    bench.comes_to_rest();
+}
+
+/// RFC 3261 §18.2.2.
+#[test]
+fn r12_a_phone_whose_connection_is_gone_while_it_rings_answers_by_the_next() {
+    let mut bench = Bench::new();
+    let (old, new) = (connection(1), connection(2));
+    bench.registers(old, &flow(old, "a"));
+    let (mut caller, phone, invite) = bench.calls_alice();
+    let to = format!("{};tag=alice", invite.get("To").unwrap_or_default());
+    let mut ringing = Message::response(&invite, 180, "Ringing");
+    ringing.set("To", to);
+    bench.hears(phone, &ringing);
+    let sent = bench.ends(old);
+    assert!(told(&sent, caller.at).is_none());
+    bench.registers(new, &flow(new, "a"));
+    let sent = bench.answers(&new, &invite, |_| ());
+    let ok = told(&sent, caller.at).expect("our 200");
+    assert_eq!(ok.status(), 200);
+    caller.to = ok.get("To").unwrap_or_default().to_owned();
+    caller.us = ok.contact().unwrap_or_default().to_owned();
+    caller.acknowledges(&mut bench);
+    // What was written for the connection that is gone is not heard, so the 200 comes again.
+    bench.dead.clear();
+    let sent = bench.answers(&new, &invite, |_| ());
+    assert_eq!(request(&sent, "ACK").map(|(to, _)| to.flow), Some(new.flow));
     let sent = caller.asks(&mut bench, "BYE", None);
     assert_eq!(request(&sent, "BYE").map(|(to, _)| *to), Some(new));
     bench.comes_to_rest();

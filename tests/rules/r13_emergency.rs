@@ -1,7 +1,7 @@
 //! R13: calls for help, and calls back to who made them; the outbound trunks one after another.
 
 use strowger::engine::exchange::Bounds;
-use strowger::sim::served::{bounded, served_with_audio};
+use strowger::sim::served::{bounded, served_with_audio, served_with_names};
 
 use super::overload::lagging;
 use super::register::{DESK, Phone};
@@ -285,6 +285,27 @@ fn r13_a_number_with_a_trunk_of_its_own_goes_by_no_other() {
     call.after(seconds(1));
     assert_eq!(call.caller_is_told(), Some(480));
     assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 0);
+}
+
+/// A server that has said 100 lives, though whoever calls for help does not wait for it.
+#[test]
+fn r13_a_server_that_said_100_is_not_taken_for_silent() {
+    let (first, second) = (layout::gateway_addr(0), layout::gateway_addr(1));
+    let names = &*Vec::leak(vec![("sbc.test", first), ("sbc.test", second)]);
+    let text = written("", "").replace(&format!("sip:{first}"), "sip:sbc.test");
+    let mut call = Setup::new(served_with_names(names), &text).before_any_call();
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    call.awaits("gateway1").does("gateway1", Act::Tries).after(seconds(10));
+    assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 1);
+    let before = call.world.trace.crossings.len();
+    let mut again = Phone { call_id: "help-2", ..Phone::alice(DESK) };
+    for _ in 0..2 {
+        again.invites(&mut call, "sip:911@127.0.0.1", &|message| message);
+    }
+    let gateways = [first, second];
+    let sent = call.world.trace.crossings[before..].iter();
+    let mut invited = sent.filter(|sent| sent.message.method() == "INVITE" && gateways.contains(&sent.peer));
+    assert_eq!(invited.next().map(|sent| sent.peer), Some(first));
 }
 
 #[test]

@@ -332,6 +332,106 @@ mod failover {
     }
 }
 
+/// A gateway that has begun to answer and cannot be reached for a while: it was restarted.
+mod restarts {
+    use strowger::sim::Habit;
+    use strowger::sim::manner::OnCancel;
+
+    use super::*;
+
+    fn closed(call: &mut Call, name: &str, closed: bool) {
+        for host in call.world.hosts.iter_mut().filter(|host| host.name == name) {
+            host.habits = if closed { vec![Habit::Unreachable] } else { Vec::new() };
+        }
+    }
+
+    /// Its port is closed when a message of another call comes there, and open again.
+    fn is_restarted(call: &mut Call, name: &str) {
+        closed(call, name, true);
+        let other = call.world.dials(DID, Manner::default());
+        let first = std::mem::replace(&mut call.call_id, other);
+        if name == "gateway2" {
+            call.awaits("gateway1").refuses("gateway1", 503);
+        }
+        call.after(millis(100));
+        assert!(count(call, &format!("us → {name}"), "INVITE") > 0);
+        call.call_id = first;
+        closed(call, name, false);
+    }
+
+    #[test]
+    fn r14_who_rings_is_not_given_up_because_another_message_could_not_be_delivered() {
+        for helps in [false, true] {
+            let mut call = forward().incoming(DID).ringing(["gateway1"]);
+            if helps {
+                // The last gateway, which has said 100 alone.
+                call = forward().incoming(DID);
+                call.awaits("gateway1").refuses("gateway1", 503);
+                call.awaits("gateway2").does("gateway2", Act::Tries).settle();
+            }
+            let name = if helps { "gateway2" } else { "gateway1" };
+            is_restarted(&mut call, name);
+            call.after(seconds(3));
+            assert_eq!(
+                (call.caller_is_told(), count(&mut call, &format!("us → {name}"), "CANCEL")),
+                (None, 0)
+            );
+            call.answers(name).hangs_up("caller").comes_to_rest();
+            assert_eq!(legs(&mut call).last().map(String::as_str), Some("+13125550199 won 200"));
+        }
+    }
+
+    #[test]
+    fn r14_who_rings_and_does_not_come_back_is_waited_for_until_the_ring_timeout() {
+        let mut call = forward().incoming(DID).ringing(["gateway1"]);
+        closed(&mut call, "gateway1", true);
+        second(&mut call);
+        call.after(seconds(18));
+        assert_eq!(call.caller_is_told(), None);
+        call.after(seconds(2));
+        assert_eq!(call.caller_is_told(), Some(480));
+        call.comes_to_rest();
+        assert_eq!(legs(&mut call), ["caller failed 480", "+13125550199 timeout -"]);
+    }
+
+    #[test]
+    fn r14_who_said_100_alone_and_is_out_of_reach_is_left_cancelled_and_its_late_200_ended() {
+        for hears_cancel in [false, true] {
+            let mut call = forward().incoming(DID);
+            call.awaits("gateway1").does("gateway1", Act::Tries).settle();
+            call.behaves("gateway1", Manner { on_cancel: OnCancel::Crosses, ..Manner::default() });
+            is_restarted(&mut call, "gateway1");
+            let mut call = call.ringing(["gateway2"]);
+            let left =
+                call.times("us → gateway2", "INVITE")[0].since(call.times("us → gateway1", "INVITE")[0]);
+            assert!(left < seconds(1), "{left:?}");
+            call.answers("gateway2");
+            if hears_cancel {
+                // It was closed when the first came: it is said again.
+                call.after(seconds(2));
+                assert!(count(&mut call, "us → gateway1", "CANCEL") > 1);
+            } else {
+                call.rings("gateway1").answers("gateway1");
+            }
+            call.after(millis(100));
+            assert_eq!(
+                [
+                    count(&mut call, "us → gateway1", "ACK"),
+                    count(&mut call, "us → gateway1", "BYE"),
+                    count(&mut call, "us → gateway2", "BYE")
+                ],
+                [1, 1, 0],
+                "{hears_cancel}"
+            );
+            call.hangs_up("caller").comes_to_rest();
+            assert_eq!(
+                legs(&mut call),
+                ["caller normal 200", "+13125550199 unreachable -", "+13125550199 won 200"]
+            );
+        }
+    }
+}
+
 /// `max_calls` of an outbound trunk: a place belongs to a leg for as long as that lives.
 mod places {
     use super::*;

@@ -40,6 +40,9 @@ const FIRST_WITHIN: Duration = Duration::from_secs(2);
 /// 5626 §4.5).
 const PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1_800);
+/// While it waits it is looked at so often, half of that to all of it by lot: whether a gateway of its trunk has come back
+/// (R14). Nothing is sent for it.
+const LOOK: Duration = Duration::from_secs(10);
 /// Where nothing else wakes it, not even the end of its request (Timer F, 64·T1): a fault of ours while it was written.
 const FALLBACK: Duration = Duration::from_secs(40);
 
@@ -131,7 +134,30 @@ impl Exchange {
 
     fn enroll_soon(&mut self, now: Instant, key: AskKey) {
         let pause = self.part_of(FIRST_WITHIN, 0);
+        if let Some(enroll) = self.enroll_of(key) {
+            enroll.rests_until = Instant::ZERO;
+        }
         self.asks.arm(key, now + pause);
+    }
+
+    /// Whether it still waits after a failure. Not where a gateway of its trunk has come up since: it is registered there
+    /// soon, and what failed before says nothing any more. Another shard may be the one that asks those, so what it found
+    /// is looked at.
+    fn rests_on(&mut self, now: Now, key: AskKey) -> bool {
+        let Some(enroll) = self.enroll_of(key) else { return false };
+        let (trunk, until) = (Arc::clone(&enroll.trunk.name), enroll.rests_until);
+        if enroll.stage != Stage::Trying || until <= now.mono {
+            return false;
+        }
+        if self.desk.trunks().of(&trunk).is_some_and(|known| known.has_come_back()) {
+            if let Some(enroll) = self.enroll_of(key) {
+                enroll.failures = 0;
+            }
+            return false;
+        }
+        let look = self.part_of(LOOK, 500);
+        self.asks.arm(key, until.min(now.mono + look));
+        true
     }
 
     fn token_of(&self, trunk: &Trunk) -> [u8; 32] {
@@ -160,6 +186,9 @@ impl Exchange {
 
     /// It is time to register or to refresh; or a gateway has had its time while another is left.
     pub(super) fn enroll_due(&mut self, now: Now, key: AskKey, out: &mut Effects) {
+        if self.rests_on(now, key) {
+            return;
+        }
         if let Some((open, _)) = self.asks.get_mut(key).and_then(|ask| ask.open.take()) {
             self.transactions.abandon(open);
             return self.enroll_failed(now, key, Failure::NoAnswer, None, out);
@@ -188,13 +217,15 @@ impl Exchange {
         let Some(exit) = enroll.exits.current().copied() else { return };
         let (trunk, token, call_id) = (Arc::clone(&enroll.trunk), enroll.token, enroll.call_id);
         enroll.cseq = enroll.cseq.wrapping_add(1);
+        enroll.rests_until = Instant::ZERO;
         let cseq = enroll.cseq;
         let expires = if enroll.stage == Stage::Leaving { 0 } else { enroll.expires };
         let (patience, waits) = (trunk.try_timeout, enroll.exits.next().is_some());
         let to = exit.addr.and_then(|addr| self.settings.peer_at(addr, exit.transport));
         let gateway = trunk.gateways.get(usize::from(exit.gateway));
         let (Some(to), Some(gateway), Some(auth)) = (to, gateway, &trunk.auth) else {
-            return self.enroll_failed(now, key, Failure::Unreachable, None, out);
+            let why = if exit.addr.is_none() { Failure::NotFound } else { Failure::NoListener };
+            return self.enroll_failed(now, key, why, None, out);
         };
         let to = gateway.named(to);
         let user = user_part(auth);
@@ -333,7 +364,13 @@ impl Exchange {
             out.notices.push(Notice::Said(CallEvent::NotEnrolled { trunk, why }));
         }
         let pause = self.part_of(doubled.min(LONGEST_PAUSE), 500);
-        self.asks.arm(key, now.mono + pause.max(after.unwrap_or_default().min(LONGEST_PAUSE)));
+        let until = now.mono + pause.max(after.unwrap_or_default().min(LONGEST_PAUSE));
+        let look = self.part_of(LOOK, 500);
+        if let Some(enroll) = self.enroll_of(key) {
+            enroll.rests_until = until;
+        }
+        // A carrier that says how long has its time, whoever comes back.
+        self.asks.arm(key, if after.is_none() { until.min(now.mono + look) } else { until });
     }
 
     /// The way that a registration was made by is gone: it is made anew at once, but not again and again.

@@ -194,6 +194,8 @@ pub(super) struct Enroll {
     pub failures: u32,
     /// When its last REGISTER left.
     pub left: Instant,
+    /// After a failure at every gateway: when it is tried again, should none of them come back before.
+    pub rests_until: Instant,
     pub stage: Stage,
     /// None: it has been registered by nobody yet.
     pub granted: Option<Grant>,
@@ -212,6 +214,7 @@ impl Enroll {
             raises: 0,
             failures: 0,
             left: Instant::ZERO,
+            rests_until: Instant::ZERO,
             stage: Stage::Trying,
             granted: None,
         }

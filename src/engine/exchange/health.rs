@@ -267,15 +267,33 @@ impl Exchange {
             && now.mono.since(called.started) >= trunk.try_timeout
         {
             self.call_failed(now, called, Failure::CallUnanswered);
+            self.stream_silent(now, key, leg);
         }
     }
 
     /// A call's INVITE had no answer by the end of Timer B.
     pub(super) fn gateway_silent(&self, now: Now, key: SlotKey, leg: LegId) {
         self.exit_silent(now, key, leg);
+        self.stream_silent(now, key, leg);
         if let Some(called) = self.leg_at(key, leg) {
             self.call_failed(now, called, Failure::CallUnanswered);
         }
+    }
+
+    /// Nothing at all has answered an INVITE that went by a stream only because it is long: whoever takes that one may
+    /// read nothing from it, and the next go in datagrams. Not this one: a server that reads it late would have it twice
+    /// (RFC 3261 §8.2.2.2).
+    fn stream_silent(&self, now: Now, key: SlotKey, leg: LegId) {
+        if let Some(to) = self.chosen_stream(key, leg) {
+            self.desk.trunks().streamless().found(to.addr, now.mono);
+        }
+    }
+
+    /// Whether nothing at all has answered a leg's INVITE.
+    pub(super) fn is_unheard(&self, key: SlotKey, leg: LegId) -> bool {
+        let slot = self.slots.get(key);
+        let side = slot.zip(leg.index().checked_sub(1)).and_then(|(slot, at)| slot.legs.get(at));
+        side.and_then(|side| side.transaction).is_some_and(|invite| self.transactions.is_unheard(invite))
     }
 
     fn leg_at(&self, key: SlotKey, leg: LegId) -> Option<&Leg> {

@@ -238,8 +238,8 @@ impl CalledSide {
     }
 
     /// Whether its INVITE went by a stream only because it is long.
-    pub fn chose_stream(&self, settled: Option<Transport>) -> bool {
-        self.peer.transport == Transport::Tcp && settled == Some(Transport::Udp)
+    pub fn chose_stream(&self, settled: Transport) -> bool {
+        self.peer.transport == Transport::Tcp && settled == Transport::Udp
     }
 }
 

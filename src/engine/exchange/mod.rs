@@ -516,7 +516,9 @@ impl Exchange {
             }
             slot.armed.swap_remove(place);
             self.working = Some(key);
-            if let Wake::Call(Timer::TryTimeout(leg)) = wake {
+            if let Wake::Call(Timer::TryTimeout(leg)) = wake
+                && self.is_unheard(key, leg)
+            {
                 self.exit_silent(now, key, leg);
             }
             match wake {

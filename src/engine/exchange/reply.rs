@@ -463,6 +463,14 @@ impl Exchange {
             transaction::Event::Undeliverable(id, Owner::Ask(key), why) => {
                 self.ask_unheard(now, key, id, why.into(), out)
             }
+            transaction::Event::OutOfReach(_, Owner::Leg(key, leg)) => {
+                let called = self.slots.get_mut(key).and_then(|slot| slot.called(leg));
+                if called.is_some_and(|called| called.side.stage == Stage::Early) {
+                    self.happen(now, key, Event::Leg(leg, LegEvent::OutOfReach), out);
+                }
+            }
+            // Within a dialog what has begun to be answered has its own time.
+            transaction::Event::OutOfReach(..) => {}
             transaction::Event::TimedOut(_, owner) => {
                 self.unanswered(now, owner, None, out);
             }
@@ -559,19 +567,23 @@ impl Exchange {
 }
 
 impl Exchange {
-    /// A long INVITE whose stream nobody took goes in a datagram after all (RFC 3261 §18.1.1), and the next ones at once.
+    /// A long INVITE whose stream nobody took, or whose stream ended before a word came, goes in a datagram after all (RFC 3261 §18.1.1), and the next ones at once.
     fn falls_back(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) -> bool {
-        let Some(slot) = self.slots.get(key) else { return false };
-        let settled = slot.call.as_deref().and_then(|call| self.settings.peer_of(call.leg(leg)?));
-        let side = slot.legs.get(leg.index() - 1);
-        let chose = side.is_some_and(|side| side.chose_stream(settled.map(|peer| peer.transport)));
-        if let Some(to) = settled.filter(|_| chose) {
-            let call = slot.call.as_deref().map(|call| call.arrival.id.clone()).unwrap_or_default();
-            out.notices.push(Notice::Said(CallEvent::NoStream { call, to: to.addr }));
-            self.desk.trunks().streamless().found(to.addr, now.mono);
-            self.say(now, key, Way::Here, leg, What::Turn("no TCP there: UDP after all"));
-        }
-        chose && self.invite_again(now, key, leg, Attempt::Datagram, out)
+        let Some(to) = self.chosen_stream(key, leg) else { return false };
+        let call = self.slots.get(key).and_then(|slot| slot.call.as_deref());
+        let call = call.map(|call| call.arrival.id.clone()).unwrap_or_default();
+        out.notices.push(Notice::Said(CallEvent::NoStream { call, to: to.addr }));
+        self.desk.trunks().streamless().found(to.addr, now.mono);
+        self.say(now, key, Way::Here, leg, What::Turn("no TCP there: UDP after all"));
+        self.invite_again(now, key, leg, Attempt::Datagram, out)
+    }
+
+    /// Where a leg's INVITE would have gone in a datagram, were it not so long that it went by a stream.
+    pub(super) fn chosen_stream(&self, key: SlotKey, leg: LegId) -> Option<Peer> {
+        let slot = self.slots.get(key)?;
+        let settled = self.settings.peer_of(slot.call.as_deref()?.leg(leg)?)?;
+        let side = slot.legs.get(leg.index().checked_sub(1)?)?;
+        side.chose_stream(settled.transport).then_some(settled)
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) enum Verdict {
     TimedOut,
     AckMissing,
     Undeliverable(Undelivered),
+    OutOfReach,
 }
 
 /// Handed to a state table: the moment, the transaction that it is about, and what it may do.

@@ -57,6 +57,10 @@ impl Role {
                 *state = take(state, Invite::Terminated).step(happening, act);
                 matches!(state, Invite::Terminated)
             }
+            // Timer E says it again: whoever is back before F hears it.
+            Role::Cancel { .. } if matches!(happening, Happening::Undeliverable(_)) && !act.is_reliable() => {
+                false
+            }
             Role::Other { state, .. } | Role::Cancel { state, .. } => {
                 *state = take(state, Other::Terminated).step(happening, act);
                 matches!(state, Other::Terminated)
@@ -119,19 +123,24 @@ impl Role {
         }
     }
 
-    /// The connection that its request went by is gone, and nothing has come back: the address is tried, once
-    /// (RFC 3261 §18.4). Where to, and the request.
+    /// The connection that its request went by is gone: what is yet to go, its CANCEL and ACK, goes to the address. Where
+    /// nothing has come back the request itself does, once (RFC 3261 §18.4): where to, and the request.
     pub fn leave_flow(&mut self) -> Option<(Peer, &[u8])> {
         let (to, request) = match self {
-            Role::Invite { to, state: Invite::Calling { request, .. }, .. } => (to, request),
-            Role::Other { to, state: Other::Trying { request, .. }, .. } => (to, request),
+            Role::Invite { to, state: Invite::Calling { request, .. }, .. } => (to, Some(request)),
+            Role::Invite { to, state: Invite::Proceeding { .. } | Invite::Cancelling { .. }, .. } => {
+                (to, None)
+            }
+            Role::Other { to, state: Other::Trying { request, .. }, .. }
+            | Role::Cancel { to, state: Other::Trying { request, .. } } => (to, Some(request)),
             Role::Invite { .. } | Role::Other { .. } | Role::Cancel { .. } | Role::Reserved => return None,
         };
         // Browsers cannot be called (RFC 7118 §5).
         if !matches!(to.transport, Transport::Tcp | Transport::Tls) {
             return None;
         }
-        to.flow.take().map(|_| (*to, &**request))
+        to.flow.take()?;
+        request.map(|request| (*to, &**request))
     }
 
     /// Whether it waits for a final response over that connection, or from that address where it has none.
@@ -277,10 +286,17 @@ impl Invite {
                 act.linger(Timer::D);
                 Completed { ack }
             }
-            (Calling { .. } | GivenUp { .. } | Proceeding { .. } | Cancelling { .. }, Undeliverable(why)) => {
+            (Calling { .. } | GivenUp { .. }, Undeliverable(why)) => {
                 act.tell(Verdict::Undeliverable(why));
                 Terminated
             }
+            // It was delivered: what was not is another message, or the connection is gone by which it went. Its answer
+            // may come by a new one (RFC 3261 §18.2.2), and Figure 5 knows of no transport error here.
+            (Proceeding { request }, Undeliverable(_)) => {
+                act.tell(Verdict::OutOfReach);
+                Proceeding { request }
+            }
+            (state @ Cancelling { .. }, Undeliverable(_)) => state,
             (
                 state @ (Calling { .. } | GivenUp { .. } | Proceeding { .. } | Cancelling { .. }),
                 Cancel(_) | Fired(_),

@@ -100,6 +100,9 @@ pub enum Event<O> {
     AckMissing(Id, O),
     /// The transport could not deliver a request of ours (RFC 3261 §8.1.3.1: as a 503).
     Undeliverable(Id, O, Undelivered),
+    /// An INVITE of ours has a provisional response, and whoever sent that cannot be reached any more. It may answer all
+    /// the same: the transaction lives until it does, or its owner cancels it. Told once.
+    OutOfReach(Id, O),
     /// The transaction is no more.
     Gone(Id, O),
 }
@@ -110,6 +113,7 @@ impl<O: Copy> Event<O> {
             Event::TimedOut(_, owner)
             | Event::AckMissing(_, owner)
             | Event::Undeliverable(_, owner, _)
+            | Event::OutOfReach(_, owner)
             | Event::Gone(_, owner) => owner,
         }
     }
@@ -365,7 +369,7 @@ impl<O: Copy> Transactions<O> {
 
     /// The transport cannot reach a peer, or its connection is dead: all requests that wait for a final
     /// response over it are undeliverable, but for those that nothing has answered yet and whose address is now
-    /// tried without that connection; and responses to what came by that connection will go by a new one, as do,
+    /// tried without that connection, and for INVITEs that have a provisional response; and responses to what came by that connection will go by a new one, as do,
     /// once more, the final ones of INVITEs that nobody has acknowledged (RFC 3261 §18.2.2).
     ///
     /// Looks at 16 bytes for each request without a final response, and for each transaction of a stream.
@@ -600,7 +604,9 @@ impl<O: Copy> Transactions<O> {
         let mut act = Actions::new(now, id, peer, &mut self.clockwork, out);
         let is_over = client.role.step(happening, &mut act);
         let Actions { up, cancel, verdict, .. } = act;
-        let place = if client.role.is_pending() { None } else { client.unanswered.take() };
+        // Of many that ring where nobody can be reached any more each is told once.
+        let waits = client.role.is_pending() && verdict != Some(Verdict::OutOfReach);
+        let place = if waits { None } else { client.unanswered.take() };
         // The owner has heard of the INVITE what there is to hear.
         let up = up.filter(|_| !client.role.is_cancel());
         if let Some(verdict) = verdict.filter(|_| !client.role.is_cancel()) {
@@ -669,6 +675,7 @@ impl Verdict {
             Verdict::TimedOut => Event::TimedOut(id, owner),
             Verdict::AckMissing => Event::AckMissing(id, owner),
             Verdict::Undeliverable(why) => Event::Undeliverable(id, owner, why),
+            Verdict::OutOfReach => Event::OutOfReach(id, owner),
         }
     }
 }

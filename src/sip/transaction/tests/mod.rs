@@ -71,6 +71,7 @@ impl Bench {
                 Event::TimedOut(..) => "timed out",
                 Event::AckMissing(..) => "ACK missing",
                 Event::Undeliverable(..) => "undeliverable",
+                Event::OutOfReach(..) => "out of reach",
                 Event::Gone(..) => "gone",
             };
             self.line(&format!("! {told}"));

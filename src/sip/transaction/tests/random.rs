@@ -211,7 +211,10 @@ impl World {
         for event in &self.events {
             match event {
                 Event::Gone(id, _) => *ended.entry(*id).or_default() += 1,
-                Event::TimedOut(id, _) | Event::AckMissing(id, _) | Event::Undeliverable(id, ..) => {
+                Event::TimedOut(id, _)
+                | Event::AckMissing(id, _)
+                | Event::OutOfReach(id, _)
+                | Event::Undeliverable(id, ..) => {
                     assert!(!ended.contains_key(id), "Gone is the last of each");
                 }
             }

@@ -6,7 +6,7 @@ use super::*;
 use crate::sip::peer::Undelivered;
 
 #[test]
-fn a_dead_connection_ends_what_rang_over_it_and_the_rest_tries_the_address_once() {
+fn what_has_no_answer_when_its_connection_dies_tries_the_address_once() {
     let mut bench = Bench::tcp();
     let calling = bench.sends(Method::Invite);
     let ringing = bench.sends(Method::Invite);
@@ -22,7 +22,7 @@ fn a_dead_connection_ends_what_rang_over_it_and_the_rest_tries_the_address_once(
     assert_eq!(bench.story(), "");
     bench.tx.undeliverable(bench.now, peer(Transport::Tcp), Undelivered::Unreachable, &mut bench.out);
     let tried: Vec<Option<FlowId>> = bench.out.sends.iter().map(|sent| sent.to.flow).collect();
-    assert_eq!(tried, [None, None], "the INVITE without an answer and the BYE");
+    assert_eq!(tried, [None, None, None], "the INVITE without an answer, the CANCEL and the BYE");
     bench.settle();
     assert!(bench.tx.owner(calling.id).is_some());
     let address = Peer { flow: None, ..peer(Transport::Tcp) };
@@ -31,13 +31,102 @@ fn a_dead_connection_ends_what_rang_over_it_and_the_rest_tries_the_address_once(
     assert_eq!(bench.tx.owner(calling.id), None);
     assert_snapshot!(bench.silence().story(), @r"
          0 > INVITE
+         0 > CANCEL
          0 > BYE
          0 ! undeliverable
          0 ! gone
          0 ! undeliverable
          0 ! gone
-         0 ! undeliverable
-         0 ! gone
+     32000 ! timed out
+     32000 ! gone
+     32000 ! gone
+    ");
+}
+
+#[test]
+fn what_rings_may_answer_by_a_new_connection() {
+    let mut bench = Bench::tcp();
+    let ringing = bench.sends(Method::Invite);
+    bench.gets(&ringing, 180);
+    bench.story();
+    for to in [peer(Transport::Tcp), Peer { flow: None, ..peer(Transport::Tcp) }] {
+        bench.tx.undeliverable(bench.now, to, Undelivered::Unreachable, &mut bench.out);
+        bench.settle();
+    }
+    bench.at(40_000).gets(&ringing, 200);
+    assert_snapshot!(bench.silence().story(), @r"
+         0 ! out of reach
+     40000 < 200 INVITE
+     40000 ! Success { first: true }
+     72000 ! gone
+    ");
+}
+
+#[test]
+fn a_cancel_follows_to_the_address_and_the_answer_that_crosses_it_is_handed_up() {
+    let mut bench = Bench::tcp();
+    let ringing = bench.sends(Method::Invite);
+    bench.gets(&ringing, 100);
+    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), Undelivered::Unreachable, &mut bench.out);
+    bench.settle();
+    bench.story();
+    bench.tx.cancel(bench.now, ringing.id, None, &mut bench.out);
+    let tried: Vec<Option<FlowId>> = bench.out.sends.iter().map(|sent| sent.to.flow).collect();
+    assert_eq!(tried, [None]);
+    let address = Peer { flow: None, ..peer(Transport::Tcp) };
+    bench.tx.undeliverable(bench.now, address, Undelivered::Unreachable, &mut bench.out);
+    bench.settle();
+    bench.at(5_000).gets(&ringing, 200);
+    assert_snapshot!(bench.silence().story(), @r"
+         0 > CANCEL
+      5000 < 200 INVITE
+      5000 ! Success { first: true }
+     37000 ! gone
+    ");
+}
+
+#[test]
+fn the_ack_of_a_487_that_came_by_a_new_connection_goes_to_the_address() {
+    let mut bench = Bench::tcp();
+    let ringing = bench.sends(Method::Invite);
+    bench.gets(&ringing, 180);
+    bench.cancels(&ringing);
+    bench.tx.undeliverable(bench.now, peer(Transport::Tcp), Undelivered::Unreachable, &mut bench.out);
+    bench.settle();
+    let refused = response(&ringing.bytes, 487, "callee");
+    let message = Message::parse(&refused).expect("a response");
+    bench.tx.response(bench.now, &message, &mut bench.out);
+    let acks: Vec<Option<FlowId>> = bench.out.sends.iter().map(|sent| sent.to.flow).collect();
+    assert_eq!(acks, [None]);
+    bench.settle();
+    assert_eq!(bench.silence().tx.live(), (0, 0));
+}
+
+#[test]
+fn over_udp_a_cancel_is_repeated_though_nobody_listens_and_ends_in_time() {
+    let mut bench = Bench::udp();
+    let ringing = bench.sends(Method::Invite);
+    bench.gets(&ringing, 100);
+    bench.cancels(&ringing);
+    bench.tx.undeliverable(bench.now, peer(Transport::Udp), Undelivered::Unreachable, &mut bench.out);
+    bench.settle();
+    assert_snapshot!(bench.silence().story(), @r"
+         0 > INVITE
+         0 < 100 INVITE
+         0 ! Provisional
+         0 cancel
+         0 > CANCEL
+       500 > CANCEL
+      1500 > CANCEL
+      3500 > CANCEL
+      7500 > CANCEL
+     11500 > CANCEL
+     15500 > CANCEL
+     19500 > CANCEL
+     23500 > CANCEL
+     27500 > CANCEL
+     31500 > CANCEL
+     32000 ! timed out
      32000 ! gone
     ");
 }
