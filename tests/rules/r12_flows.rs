@@ -65,6 +65,18 @@ fn told(sent: &Sent, to: Peer) -> Option<&Message> {
     sent.iter().find(|(at, message)| *at == to && message.status() >= 200).map(|(_, message)| message)
 }
 
+/// The final response to a request of that method among these.
+fn told_of<'s>(sent: &'s Sent, to: Peer, method: &str) -> Option<&'s Message> {
+    let is_one = |message: &Message| {
+        message.status() >= 200 && message.get("CSeq").is_some_and(|of| of.ends_with(method))
+    };
+    sent.iter().find(|(at, message)| *at == to && is_one(message)).map(|(_, message)| message)
+}
+
+/// How a phone comes to another connection: its old one ends, or only stays behind; it registers by the new one before
+/// the other side answers, or after.
+const RETURNS: [(bool, bool); 4] = [(true, true), (true, false), (false, true), (false, false)];
+
 impl Bench {
     fn new() -> Bench {
         let text = format!(
@@ -172,15 +184,35 @@ impl Bench {
         caller.to = ok.get("To").unwrap_or_default().to_owned();
         caller.us = ok.contact().unwrap_or_default().to_owned();
         caller.acknowledges(self);
-        let alice = Far {
-            at: phone,
-            us: invite.contact().unwrap_or_default().to_owned(),
-            from: format!("{};tag=alice", invite.get("To").unwrap_or_default()),
-            to: invite.get("From").unwrap_or_default().to_owned(),
-            call_id: invite.call_id().to_owned(),
+        let alice = Far::of(phone, &invite);
+        (caller, alice)
+    }
+
+    /// Alice calls out by that connection; she, and what reaches the gateway.
+    fn calls_out(&mut self, by: Peer) -> (Far, Peer, Message) {
+        let us = format!("sip:{FORWARD}@strowger");
+        let mut alice = Far {
+            at: by,
+            us: us.clone(),
+            from: "<sip:alice@strowger>;tag=alice".into(),
+            to: format!("<{us}>"),
+            call_id: "alice".into(),
             cseq: 0,
         };
-        (caller, alice)
+        let sent = alice.asks(self, "INVITE", Some(SDP));
+        let asked = told(&sent, by).expect("407");
+        self.alice.challenge = asked.all("Proxy-Authenticate").last().map(str::to_owned);
+        alice.takes_no(self);
+        alice.cseq += 1;
+        let invite = self.alice.signed(alice.request("INVITE"), "INVITE", &us, "Proxy-Authorization");
+        let sent = self.hears(by, &invite.with_sdp(Some(SDP)));
+        let (gateway, invite) = request(&sent, "INVITE").expect("our INVITE").clone();
+        self.hears(gateway, &Far::says(&invite, 180, "Ringing"));
+        (alice, gateway, invite)
+    }
+
+    fn gateway_answers(&mut self, gateway: &Peer, invite: &Message) -> Sent {
+        self.answers(gateway, invite, |ok| ok.set("Contact", "<sip:gateway@127.0.3.1:5060>"))
     }
 
     fn answers(&mut self, by: &Peer, invite: &Message, dress: fn(&mut Message)) -> Sent {
@@ -192,6 +224,30 @@ impl Bench {
         }
         dress(&mut ok);
         self.hears(*by, &ok)
+    }
+
+    /// A phone comes to another connection, and meanwhile something `happens`. All that is sent within 2 s from then on.
+    fn comes_back(
+        &mut self,
+        old: Peer,
+        new: Peer,
+        ends: bool,
+        before: bool,
+        happens: impl FnOnce(&mut Bench) -> Sent,
+    ) -> Sent {
+        if ends {
+            self.ends(old);
+        }
+        if before {
+            self.registers(new, &flow(new, "a"));
+        }
+        let mut sent = happens(self);
+        if !before {
+            assert_eq!(sent.iter().find(|(to, _)| *to == new), None);
+            self.registers(new, &flow(new, "a"));
+        }
+        sent.extend(self.passes(seconds(2)));
+        sent
     }
 
     fn calls(&self) -> usize {
@@ -206,6 +262,25 @@ impl Bench {
 }
 
 impl Far {
+    /// Who was called by that INVITE of ours, and answers with the tag `alice`.
+    fn of(at: Peer, invite: &Message) -> Far {
+        Far {
+            at,
+            us: invite.contact().unwrap_or_default().to_owned(),
+            from: format!("{};tag=alice", invite.get("To").unwrap_or_default()),
+            to: invite.get("From").unwrap_or_default().to_owned(),
+            call_id: invite.call_id().to_owned(),
+            cseq: 0,
+        }
+    }
+
+    /// Its response to that INVITE.
+    fn says(invite: &Message, code: u16, phrase: &str) -> Message {
+        let mut response = Message::response(invite, code, phrase);
+        response.set("To", format!("{};tag=alice", invite.get("To").unwrap_or_default()));
+        response
+    }
+
     fn request(&self, method: &str) -> Message {
         let (transport, at) = (self.at.transport.via_token(), self.at.addr);
         Message::request(method, &self.us)
@@ -323,6 +398,7 @@ fn r12_what_has_taken_a_connections_place_is_used_though_the_old_one_never_ends(
     };
     let (old, new) = (connection(1), connection(2));
     let elsewhere = Peer { addr: ([192, 0, 2, 2], 40_002).into(), ..new };
+    let private = |instance: &str| format!("{};+sip.instance=\"<urn:{instance}>\"", at(old, "alice"));
     // What each registers, and whether the second is the phone that the first was.
     for (first, by, second, is_same) in [
         (flow(old, "a"), new, flow(new, "a"), true),
@@ -332,10 +408,40 @@ fn r12_what_has_taken_a_connections_place_is_used_though_the_old_one_never_ends(
         (at(old, "alice"), new, at(new, "other"), false),
         // The same private address behind another NAT.
         (at(old, "alice"), elsewhere, at(elsewhere, "alice"), false),
+        // Two phones may have one Contact, one after the other.
+        (private("a"), new, private("b"), false),
     ] {
         let mut bench = Bench::new();
         bench.registers(old, &first);
         let (mut caller, _) = bench.talks(|_| ());
+        bench.registers(by, &second);
+        let sent = caller.asks(&mut bench, "BYE", None);
+        let reached = request(&sent, "BYE").map(|(to, _)| *to);
+        assert_eq!(reached, Some(if is_same { by } else { old }), "{first} then {second}");
+        bench.comes_to_rest();
+    }
+}
+
+#[test]
+fn r12_a_phone_is_known_again_by_its_instance_with_and_without_outbound() {
+    // Without it, its Contact has the port that it connects from, and that is another one each time.
+    let named = |by: Peer, instance: &str| {
+        format!("<sip:alice@{};transport=tcp>;+sip.instance=\"<urn:{instance}>\"", by.addr)
+    };
+    let (old, new) = (connection(1), connection(2));
+    let elsewhere = Peer { addr: ([192, 0, 2, 2], 40_002).into(), ..new };
+    for (first, by, second, is_same) in [
+        (named(old, "a"), new, named(new, "a"), true),
+        (named(old, "a"), elsewhere, named(elsewhere, "a"), true),
+        (flow(old, "a"), new, named(new, "a"), true),
+        (named(old, "a"), new, flow(new, "a"), true),
+        (named(old, "a"), new, named(new, "b"), false),
+        (named(old, "a"), new, flow(new, "b"), false),
+    ] {
+        let mut bench = Bench::new();
+        bench.registers(old, &first);
+        let (mut caller, _) = bench.talks(|_| ());
+        bench.ends(old);
         bench.registers(by, &second);
         let sent = caller.asks(&mut bench, "BYE", None);
         let reached = request(&sent, "BYE").map(|(to, _)| *to);
@@ -389,38 +495,126 @@ fn r12_an_agent_who_called_is_reached_by_the_next_connection_too() {
     let mut bench = Bench::new();
     let (old, new) = (connection(1), connection(2));
     bench.registers(old, &flow(old, "a"));
-    let us = format!("sip:{FORWARD}@strowger");
-    let mut alice = Far {
-        at: old,
-        us: us.clone(),
-        from: "<sip:alice@strowger>;tag=alice".into(),
-        to: format!("<{us}>"),
-        call_id: "alice".into(),
-        cseq: 0,
-    };
-    let sent = alice.asks(&mut bench, "INVITE", Some(SDP));
-    let asked = told(&sent, old).expect("407");
-    bench.alice.challenge = asked.all("Proxy-Authenticate").last().map(str::to_owned);
-    alice.cseq += 1;
-    let invite = bench.alice.signed(alice.request("INVITE"), "INVITE", &us, "Proxy-Authorization");
-    let sent = bench.hears(old, &invite.with_sdp(Some(SDP)));
-    let (gateway, invite) = request(&sent, "INVITE").expect("our INVITE").clone();
-    let sent = bench.answers(&gateway, &invite, |ok| ok.set("Contact", "<sip:gateway@127.0.3.1:5060>"));
+    let (mut alice, gateway, invite) = bench.calls_out(old);
+    let sent = bench.gateway_answers(&gateway, &invite);
     let ok = told(&sent, old).expect("our 200");
     alice.to = ok.get("To").unwrap_or_default().to_owned();
     alice.us = ok.contact().unwrap_or_default().to_owned();
     alice.acknowledges(&mut bench);
     bench.ends(old);
     bench.registers(new, &flow(new, "a"));
-    let mut far = Far {
-        at: gateway,
-        us: invite.contact().unwrap_or_default().to_owned(),
-        from: format!("{};tag=alice", invite.get("To").unwrap_or_default()),
-        to: invite.get("From").unwrap_or_default().to_owned(),
-        call_id: invite.call_id().to_owned(),
-        cseq: 0,
-    };
+    let mut far = Far::of(gateway, &invite);
     let sent = far.asks(&mut bench, "BYE", None);
     assert_eq!(request(&sent, "BYE").map(|(to, _)| *to), Some(new));
     bench.comes_to_rest();
+}
+
+#[test]
+fn r12_the_200_to_a_phone_that_called_goes_where_it_is_now() {
+    for (ends, is_back) in RETURNS {
+        let mut bench = Bench::new();
+        let (old, new) = (connection(1), connection(2));
+        bench.registers(old, &flow(old, "a"));
+        let (mut alice, gateway, invite) = bench.calls_out(old);
+        let sent =
+            bench.comes_back(old, new, ends, is_back, |bench| bench.gateway_answers(&gateway, &invite));
+        let ok = told_of(&sent, new, "INVITE").expect("the 200");
+        alice.to = ok.get("To").unwrap_or_default().to_owned();
+        alice.us = ok.contact().unwrap_or_default().to_owned();
+        alice.at = new;
+        alice.acknowledges(&mut bench);
+        bench.passes(seconds(70));
+        assert_eq!(bench.calls(), 1, "{ends} {is_back}");
+        let sent = Far::of(gateway, &invite).asks(&mut bench, "BYE", None);
+        assert_eq!(request(&sent, "BYE").map(|(to, _)| *to), Some(new));
+        bench.comes_to_rest();
+    }
+}
+
+#[test]
+fn r12_a_refusal_to_a_phone_that_called_goes_where_it_is_now() {
+    for (ends, is_back) in RETURNS {
+        let mut bench = Bench::new();
+        let (old, new) = (connection(1), connection(2));
+        bench.registers(old, &flow(old, "a"));
+        let (mut alice, gateway, invite) = bench.calls_out(old);
+        let busy = Far::says(&invite, 486, "Busy Here");
+        let sent = bench.comes_back(old, new, ends, is_back, |bench| bench.hears(gateway, &busy));
+        let refused = told_of(&sent, new, "INVITE").map(Message::status);
+        assert_eq!((refused, bench.calls()), (Some(486), 0), "{ends} {is_back}");
+        alice.at = new;
+        alice.takes_no(&mut bench);
+        let sent = bench.passes(seconds(5));
+        assert_eq!(told_of(&sent, new, "INVITE"), None);
+        bench.comes_to_rest();
+    }
+}
+
+#[test]
+fn r12_a_phone_that_gives_up_by_its_next_connection_hears_so_there() {
+    for (ends, _) in RETURNS {
+        let mut bench = Bench::new();
+        let (old, new) = (connection(1), connection(2));
+        bench.registers(old, &flow(old, "a"));
+        let (mut alice, gateway, invite) = bench.calls_out(old);
+        if ends {
+            bench.ends(old);
+        }
+        bench.registers(new, &flow(new, "a"));
+        let mut cancel = alice.request("CANCEL");
+        cancel.set("Via", alice.request("INVITE").get("Via").unwrap_or_default());
+        let sent = bench.hears(new, &cancel);
+        assert_eq!(told_of(&sent, new, "INVITE").map(Message::status), Some(487), "{ends}");
+        alice.at = new;
+        alice.takes_no(&mut bench);
+        assert!(request(&sent, "CANCEL").is_some());
+        bench.hears(gateway, &Far::says(&invite, 487, "Request Terminated"));
+        bench.comes_to_rest();
+    }
+}
+
+#[test]
+fn r12_what_a_phone_has_asked_is_answered_where_it_is_now() {
+    for (ends, is_back) in RETURNS {
+        let mut bench = Bench::new();
+        let (old, new) = (connection(1), connection(2));
+        bench.registers(old, &flow(old, "a"));
+        let (mut caller, mut alice) = bench.talks(|_| ());
+        let sent = alice.asks(&mut bench, "INVITE", Some(HELD));
+        let (carrier, hold) = request(&sent, "INVITE").expect("the hold").clone();
+        let answers = |bench: &mut Bench| {
+            bench
+                .answers(&carrier, &hold, |ok| ok.set("Contact", format!("<sip:caller@{}>", layout::CARRIER)))
+        };
+        let sent = bench.comes_back(old, new, ends, is_back, answers);
+        let ok = told_of(&sent, new, "INVITE").map(Message::status);
+        assert_eq!(ok, Some(200), "{ends} {is_back}");
+        alice.at = new;
+        alice.acknowledges(&mut bench);
+        bench.passes(seconds(70));
+        assert_eq!(bench.calls(), 1);
+        let sent = caller.asks(&mut bench, "BYE", None);
+        assert_eq!(request(&sent, "BYE").map(|(to, _)| *to), Some(new));
+        bench.comes_to_rest();
+    }
+}
+
+#[test]
+fn r12_a_phone_that_called_and_never_comes_back_is_hung_up_as_ever() {
+    for refuses in [true, false] {
+        let mut bench = Bench::new();
+        let old = connection(1);
+        bench.registers(old, &flow(old, "a"));
+        let (_, gateway, invite) = bench.calls_out(old);
+        bench.ends(old);
+        if refuses {
+            bench.hears(gateway, &Far::says(&invite, 486, "Busy Here"));
+            assert_eq!(bench.calls(), 0);
+        } else {
+            bench.gateway_answers(&gateway, &invite);
+            let sent = bench.passes(seconds(33));
+            assert_eq!(request(&sent, "BYE").map(|(to, _)| *to), Some(gateway));
+        }
+        bench.comes_to_rest();
+    }
 }

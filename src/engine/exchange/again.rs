@@ -43,6 +43,7 @@ impl Exchange {
             Owner::Pracked(key, leg, fork) => (key, leg, Within::Early(fork)),
             // NOTIFY goes to agents alone.
             Owner::Caller(_)
+            | Owner::Refused(_)
             | Owner::Asked(..)
             | Owner::Leg(..)
             | Owner::Notified(..)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::abilities::{Abilities, unsupported};
-use super::binding::registered_by;
+use super::binding::Phone;
 use super::challenged::Login;
 use super::dialled::{Invited, dialled, emergency_of};
 use super::fault::{Arriving, Reached};
@@ -452,7 +452,7 @@ impl Exchange {
         let emergency = emergency_of(&plan, &arrival.id, &arrival.dialled);
         let auth = plan.origin.trunk().and_then(|trunk| trunk.auth.as_ref());
         let agent = plan.origin.agent();
-        let phone = agent.and_then(|agent| registered_by(self.desk.directory(), agent, from, now.mono));
+        let phone = agent.and_then(|agent| Phone::at(self.desk.directory(), agent, from, now.mono));
         let is_rare = auth.is_some() || phone.is_some();
         let rare = Rare { login: auth.map(Login::of), phone, ..Rare::default() };
         let rare = is_rare.then(|| Box::new(rare));
@@ -588,6 +588,7 @@ impl Exchange {
             | Owner::Keyed(..)
             | Owner::Pracked(..)
             | Owner::Leaving(..)
+            | Owner::Refused(_)
             | Owner::Ask(_)
             | Owner::Nobody => {}
         }

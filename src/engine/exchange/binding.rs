@@ -122,12 +122,15 @@ impl Binding {
         }
     }
 
-    /// Whether it is the phone that was bound as `before`: by its instance, or by its Contact at the same address, for
-    /// elsewhere another phone may have the same private one.
+    /// Whether it is the phone that was bound as `before`: by its instance, with or without flows, where both name one;
+    /// else by its Contact at the same address, for elsewhere another phone may have the same private one.
     pub fn is_same_phone(&self, before: &Binding) -> bool {
+        if let (Some(own), Some(other)) = (self.device(), before.device()) {
+            return own == other;
+        }
         let uri = Uri::parse(before.contact.uri.as_bytes());
         let same_host = self.from.addr.ip() == before.from.addr.ip();
-        self.is_beside(before) || same_host && uri.is_ok_and(|uri| self.is_of(&uri, None))
+        same_host && uri.is_ok_and(|uri| self.is_of(&uri, None))
     }
 
     /// Where calls to it are sent, no proxy being between.
@@ -328,15 +331,21 @@ pub trait Directory: Send + Sync {
     fn was_wrong(&self, from: Peer, given: &Credentials<'_>, now: Instant);
 }
 
-/// The registration of the agent's phone at the other end of a connection.
-pub fn registered_by(
-    directory: &dyn Directory,
-    agent: &Agent,
-    peer: Peer,
-    now: Instant,
-) -> Option<Arc<Binding>> {
-    let flow = peer.flow?;
-    directory.bindings(&agent.name, now).into_iter().find(|binding| binding.from.flow == Some(flow))
+/// An agent's phone at the other end of a connection, and its registration by that.
+#[derive(Clone, Debug)]
+pub struct Phone {
+    pub agent: Text,
+    pub binding: Arc<Binding>,
+}
+
+impl Phone {
+    /// Who has registered by that connection.
+    pub fn at(directory: &dyn Directory, agent: &Agent, peer: Peer, now: Instant) -> Option<Phone> {
+        let flow = peer.flow?;
+        let mut bindings = directory.bindings(&agent.name, now).into_iter();
+        let binding = bindings.find(|binding| binding.from.flow == Some(flow))?;
+        Some(Phone { agent: Arc::clone(&agent.name), binding })
+    }
 }
 
 #[cfg(test)]

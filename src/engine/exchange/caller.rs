@@ -5,7 +5,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::carry::Kind;
-use super::slot::{Opening, Reliability, Reliable, Slot, Stage, Waiting, Wake};
+use super::slot::{Opening, Owner, Reliability, Reliable, Slot, Stage, Waiting, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, names};
 use crate::call::event::{Event, Fork, LegId};
@@ -69,6 +69,8 @@ impl Exchange {
             }
             return;
         }
+        self.follow_phone(now, key, LegId::CALLER, out);
+        let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(opening) = slot.opening.as_deref() else { return };
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
         self.scratch.clear();
@@ -108,7 +110,9 @@ impl Exchange {
 
     /// RFC 3262 §3: repeated from T1 doubling, over reliable transports too, until PRACK or 64·T1.
     pub(super) fn repeat_reliable(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        self.follow_phone(now, key, LegId::CALLER, out);
         let Some(slot) = self.slots.get_mut(key) else { return };
+        let to = self.transactions.peer(slot.caller.transaction);
         let Some(open) = slot.caller.reliable() else { return };
         if now.mono.since(open.began) >= GIVE_UP {
             slot.caller.take_reliable();
@@ -116,7 +120,7 @@ impl Exchange {
         }
         open.interval = (open.interval * 2).min(GIVE_UP);
         let next = now.mono + open.interval.min(GIVE_UP - now.mono.since(open.began));
-        out.out.send(open.to, &open.bytes);
+        out.out.send(to.unwrap_or(open.to), &open.bytes);
         self.arm(key, Wake::RepeatReliable, next);
     }
 
@@ -179,6 +183,8 @@ impl Exchange {
         // A final response ends what was still to be PRACKed (RFC 3262 §3).
         slot.caller.take_reliable();
         slot.armed.retain(|armed| armed.wake != Wake::RepeatReliable);
+        self.follow_phone(now, key, LegId::CALLER, out);
+        let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(opening) = slot.opening.as_deref() else { return };
         let our_tag = names::tag(key, LegId::CALLER, tag);
         let host = self.settings.host_of(&*self.desk, slot.caller.peer);
@@ -209,6 +215,7 @@ impl Exchange {
         }
         self.transactions.respond(now.mono, slot.caller.transaction, 200, &self.scratch[range], &mut out.out);
         slot.story.say(now.mono, Way::Out, LegId::CALLER, What::Response(200, Method::Invite));
+        self.follow_answer(now, key, LegId::CALLER);
     }
 
     /// A final response of 300 or above.
@@ -226,6 +233,8 @@ impl Exchange {
             return;
         }
         slot.caller.take_reliable();
+        self.follow_phone(now, key, LegId::CALLER, out);
+        let Some(slot) = self.slots.get_mut(key) else { return };
         slot.caller.side.stage = Stage::Gone;
         let Some(opening) = slot.opening.take() else { return };
         let our_tag = names::tag(key, LegId::CALLER, 0);
@@ -244,9 +253,13 @@ impl Exchange {
             &mut out.out,
         );
         slot.story.say(now.mono, Way::Out, LegId::CALLER, What::Response(code, Method::Invite));
-        // Whether its ACK comes or not, nothing is owed to the caller any more.
+        // Whether its ACK comes or not, nothing is owed to the caller any more, unless it is a phone that was away.
         let transaction = slot.caller.transaction;
-        self.transactions.set_owner(transaction, super::Owner::Nobody);
+        if slot.phone(LegId::CALLER).is_some() {
+            self.transactions.set_owner(transaction, Owner::Refused(key));
+            return self.follow_answer(now, key, LegId::CALLER);
+        }
+        self.transactions.set_owner(transaction, Owner::Nobody);
         self.unpin(key);
     }
 }

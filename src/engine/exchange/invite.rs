@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::abilities::Abilities;
-use super::binding::registered_by;
+use super::binding::Phone;
 use super::carry::goes_along;
 use super::challenged::{Answers, Login, Shown};
 use super::names::CallIdText;
@@ -169,7 +169,7 @@ impl Exchange {
         }
         if pinned {
             let directory = self.desk.directory();
-            let phone = leg.agent().and_then(|agent| registered_by(directory, agent, peer, now.mono));
+            let phone = leg.agent().and_then(|agent| Phone::at(directory, agent, peer, now.mono));
             let special = side.special.get_or_insert_default();
             (special.pinned, special.phone) = (true, phone);
         }

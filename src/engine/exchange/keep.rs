@@ -92,7 +92,7 @@ impl Exchange {
 
     /// UPDATE without SDP where the far side takes it, else a re-INVITE with the SDP that it has (RFC 4028 §7.4).
     fn refresh(&mut self, now: Now, key: SlotKey, leg: LegId, session: Session, out: &mut Effects) {
-        self.follow_phone(now, key, leg);
+        self.follow_phone(now, key, leg, out);
         let Ok((transaction, branch)) = self.transactions.reserve(Owner::Refresh(key, leg)) else {
             return self.put_off(now, key, leg);
         };
@@ -201,7 +201,7 @@ impl Exchange {
     }
 
     pub(super) fn keep_alive_due(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
-        self.follow_phone(now, key, leg);
+        self.follow_phone(now, key, leg, out);
         let Ok((transaction, branch)) = self.transactions.reserve(Owner::KeepAlive(key, leg)) else { return };
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(dialog) = slot.side(leg).and_then(|side| side.dialog.as_deref_mut()) else { return };

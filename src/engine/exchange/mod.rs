@@ -544,6 +544,7 @@ impl Exchange {
                     self.record_as_it_is(key, out);
                     self.sweep(key);
                 }
+                Wake::Follow(leg) => self.follow_due(now, key, leg, out),
             }
         }
     }

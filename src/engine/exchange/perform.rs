@@ -134,7 +134,7 @@ impl Exchange {
         if leg == LegId::CALLER && slot.caller.side.stage == Stage::Early {
             return self.refuse_caller(now, key, 480, None, out);
         }
-        self.follow_phone(now, key, leg);
+        self.follow_phone(now, key, leg, out);
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(side) = slot.side(leg) else { return };
         if leg == LegId::CALLER && matches!(side.stage, Stage::Accepted { .. }) {
@@ -184,7 +184,7 @@ impl Exchange {
         if offers && open.is_some_and(|side| side.refreshes_by_invite()) {
             return self.pending.push_back((key, Event::Replied { leg, method, code: 491, body: None }));
         }
-        self.follow_phone(now, key, leg);
+        self.follow_phone(now, key, leg, out);
         let reserved = self.transactions.reserve(Owner::Passed(key, leg));
         let Some(slot) = self.slots.get_mut(key) else { return };
         let extra = slot.asked.iter().rev().find(|asked| asked.leg != leg && asked.method == method);
@@ -244,6 +244,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let retry_after = self.names.draw() % 10;
+        self.follow_phone(now, key, leg, out);
         let Some(slot) = self.slots.get_mut(key) else { return };
         let open = |asked: &Asked| asked.leg == leg && asked.method == method && !asked.request.is_empty();
         // Of two at once, the later one is refused first and the earlier answered when the other side has.
@@ -310,6 +311,9 @@ impl Exchange {
         }
         if refreshes {
             self.session_begins(now, key, leg);
+        }
+        if awaits_ack {
+            self.follow_answer(now, key, leg);
         }
     }
 
@@ -386,7 +390,7 @@ impl Exchange {
         let Some(call) = slot.call.as_ref() else { return };
         let cdr = Box::new(call.record(now, &self.settings.node, |leg| slot.seen(leg)));
         let Some(call) = slot.call.take() else { return };
-        slot.armed.retain(|armed| armed.wake == Wake::RepeatReliable);
+        slot.armed.retain(|armed| matches!(armed.wake, Wake::RepeatReliable | Wake::Follow(_)));
         slot.opening = None;
         self.referrals.remove(&key);
         if std::mem::take(&mut slot.counted)

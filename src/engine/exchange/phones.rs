@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::Question;
-use super::binding::{Binding, Way};
+use super::binding::{Binding, Phone, Way};
 use super::errand::{AskKey, Errand};
+use super::slot::Wake;
 use super::{Effects, Exchange, SlotKey};
 use crate::call::event::LegId;
 use crate::sip::header::Method;
@@ -23,6 +24,9 @@ const LEAST: u64 = 900;
 const STEPS: usize = 280;
 /// How long a phone may take to answer. By then five have been sent, and the next round has not begun.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How often we look whether a phone that has not acknowledged our answer has come to another connection, for 64·T1 at
+/// most: whoever has just answered waits no longer than that for a first word.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Exchange {
     pub(super) fn begin_round(&mut self, now: Instant) {
@@ -76,19 +80,18 @@ impl Exchange {
         self.give_up_asking(key);
     }
 
-    /// Before a request of ours within a dialog with a phone: where its connection has ended, or is registered no more, it
-    /// is reached by what the same phone has registered by since, the newest first (RFC 5626 §5.3, §7). A connection may
-    /// be dead for long before anybody notices; that another has taken its place is known at once.
+    /// Before what we send a phone within a call: where its connection has ended, or is registered no more, it is reached
+    /// by what the same phone has registered by since, the newest first (RFC 5626 §5.3, §7). A connection may be dead for
+    /// long before anybody notices; that another has taken its place is known at once. What it has asked by the old one
+    /// is answered by the new one too (RFC 3261 §18.2.2 knows only its address, which a NAT does not let us reach).
     ///
     /// Looks the agent's bindings up where the phone is reached by a connection, and costs nothing elsewhere.
-    pub(super) fn follow_phone(&mut self, now: Now, key: SlotKey, leg: LegId) {
+    pub(super) fn follow_phone(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Some(known) = slot.phone(leg).cloned() else { return };
-        let Some(agent) = slot.call.as_deref().and_then(|call| call.agent_of(leg)) else { return };
-        let bindings = self.desk.directory().bindings(&agent.name, now.mono);
-        let Some(dialog) = slot.dialog_of(leg) else { return };
-        let way = Way::of(dialog.peer());
-        let leads_there = |binding: &Binding| binding.direct().map(Way::of) == Some(way);
+        let Some(Phone { agent, binding: known }) = slot.phone(leg).cloned() else { return };
+        let bindings = self.desk.directory().bindings(&agent, now.mono);
+        let Some(was) = slot.dialog_of(leg).map(|dialog| dialog.peer()).or(known.direct()) else { return };
+        let leads_there = |binding: &Binding| binding.direct().map(Way::of) == Some(Way::of(was));
         let next = match bindings.iter().find(|binding| leads_there(binding)) {
             Some(here) => Some(here),
             None if leads_there(&known) => {
@@ -98,11 +101,35 @@ impl Exchange {
             // It has come by another way of its own accord since, and that is where it is.
             None => None,
         };
-        if let Some((next, peer)) = next.and_then(|next| Some((next, next.direct()?))) {
-            dialog.moves_to(peer);
-            if let Some(phone) = slot.phone(leg) {
-                *phone = Arc::clone(next);
+        let Some((next, peer)) = next.and_then(|next| Some((next, next.direct()?))) else { return };
+        for (id, from) in slot.open_of(leg) {
+            let Some(by) = self.transactions.peer(id) else { continue };
+            // What it sent by yet another connection is answered by that, as long as that stands.
+            let is_cut_off = by.transport.is_reliable() && by.flow.is_none();
+            if Way::of(by) != Way::of(peer) && (is_cut_off || Way::of(by) == Way::of(was)) {
+                *from = peer;
+                self.transactions.reply_by(now.mono, id, peer, &mut out.out);
             }
+        }
+        slot.moves_to(leg, peer);
+        if let Some(phone) = slot.phone(leg) {
+            phone.binding = Arc::clone(next);
+        }
+    }
+
+    /// A final answer of ours to an INVITE of this side's has left: where that is a phone, it is followed until it has
+    /// acknowledged it.
+    pub(super) fn follow_answer(&mut self, now: Now, key: SlotKey, leg: LegId) {
+        if self.slots.get_mut(key).is_some_and(|slot| slot.phone(leg).is_some()) {
+            self.arm(key, Wake::Follow(leg), now.mono + LOOK);
+        }
+    }
+
+    pub(super) fn follow_due(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
+        self.follow_phone(now, key, leg, out);
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.open_of(leg).any(|(id, _)| self.transactions.awaits_ack(id)) {
+            self.follow_answer(now, key, leg);
         }
     }
 }

@@ -138,7 +138,7 @@ impl Exchange {
         out: &mut Effects,
     ) {
         let Some(by) = self.referrals.get(&key).map(|referral| referral.by) else { return };
-        self.follow_phone(now, key, by);
+        self.follow_phone(now, key, by, out);
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(referral) = self.referrals.get_mut(&key) else { return };
         let Subscription::Active { id, told, progress } = referral.subscription else { return };
@@ -200,7 +200,7 @@ impl Exchange {
     }
 
     fn try_offer(&mut self, now: Now, key: SlotKey, leg: LegId, body: &Body, out: &mut Effects) -> bool {
-        self.follow_phone(now, key, leg);
+        self.follow_phone(now, key, leg, out);
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let abilities = slot.abilities(leg);
         let Some(side) = slot.side(leg) else { return false };

@@ -91,8 +91,12 @@ impl Exchange {
             },
             Owner::Keyed(..) if kind == Response::Provisional => {}
             Owner::Keyed(key, leg, digit) => self.key_answered(now, key, (leg, digit), code, out),
-            Owner::Caller(_) | Owner::Asked(..) | Owner::Pracked(..) | Owner::Leaving(..) | Owner::Nobody => {
-            }
+            Owner::Caller(_)
+            | Owner::Refused(_)
+            | Owner::Asked(..)
+            | Owner::Pracked(..)
+            | Owner::Leaving(..)
+            | Owner::Nobody => {}
         }
     }
 
@@ -492,7 +496,8 @@ impl Exchange {
                 {
                     side.left = None;
                 }
-                if let Owner::Leg(key, _)
+                if let Owner::Refused(key)
+                | Owner::Leg(key, _)
                 | Owner::Passed(key, _)
                 | Owner::Offered(key, _)
                 | Owner::Withdrawn(key, _)
@@ -556,6 +561,7 @@ impl Exchange {
             Owner::KeepAlive(key, leg) => self.options_undelivered(now, key, leg, out),
             Owner::Keyed(key, leg, _) => self.key_unanswered(key, leg),
             Owner::Caller(_)
+            | Owner::Refused(_)
             | Owner::Asked(..)
             | Owner::Pracked(..)
             | Owner::Leaving(..)
@@ -590,7 +596,7 @@ impl Owner {
     /// The leg that a message of this transaction belongs to.
     pub(super) fn place(self) -> Option<(SlotKey, LegId)> {
         match self {
-            Owner::Caller(key) => Some((key, LegId::CALLER)),
+            Owner::Caller(key) | Owner::Refused(key) => Some((key, LegId::CALLER)),
             Owner::Asked(key, leg)
             | Owner::Leg(key, leg)
             | Owner::Passed(key, leg)

@@ -1,13 +1,11 @@
 //! Where a call and its dialogs live in the shard.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::abilities::Abilities;
 use super::anchor::Anchor;
-use super::binding::Binding;
+use super::binding::Phone;
 use super::challenged::Login;
 use super::errand::AskKey;
 use super::names::{CallIdText, SlotKey};
@@ -31,6 +29,8 @@ use crate::time::Instant;
 pub enum Owner {
     /// The caller's INVITE.
     Caller(SlotKey),
+    /// The same, refused: who called is a phone, which may take a further connection to hear so.
+    Refused(SlotKey),
     /// A request that a side sent within its dialog.
     Asked(SlotKey, LegId),
     /// Our INVITE to a leg.
@@ -72,6 +72,8 @@ pub enum Wake {
     RepeatReliable,
     /// A record has waited long enough for what was heard of its call.
     Record,
+    /// Whether a side's phone, which has not acknowledged our final answer, has come to another connection.
+    Follow(LegId),
 }
 
 impl Wake {
@@ -94,6 +96,7 @@ impl Wake {
             Wake::KeepAlive(leg) => ("KeepAlive", Some(leg)),
             Wake::RepeatReliable => ("RepeatReliable", None),
             Wake::Record => ("Record", None),
+            Wake::Follow(leg) => ("Follow", Some(leg)),
         }
     }
 }
@@ -289,7 +292,7 @@ pub struct Rare {
     /// How the challenges of the trunk that it came in on are answered: that one alone, whatever its address.
     pub login: Option<Login>,
     /// It is a phone that called by a connection that it had registered by.
-    pub phone: Option<Arc<Binding>>,
+    pub phone: Option<Phone>,
 }
 
 impl CallerSide {
@@ -365,7 +368,7 @@ pub struct Special {
     /// How its carrier's challenges are answered.
     pub login: Option<Login>,
     /// It is a phone that is reached by a connection that it has registered by.
-    pub phone: Option<Arc<Binding>>,
+    pub phone: Option<Phone>,
 }
 
 /// One To tag of a leg that may fork.
@@ -388,7 +391,7 @@ pub struct Asked {
     pub method: Method,
     pub transaction: transaction::Id,
     pub cseq: u32,
-    /// Where it came from.
+    /// Where it came from, or its phone is since.
     pub from: Peer,
     /// The request itself, for the answer; empty once answered.
     pub request: Bytes,
@@ -425,12 +428,30 @@ impl Slot {
         }
     }
 
-    /// The registration of a side's phone, where that is reached by a connection.
-    pub fn phone(&mut self, leg: LegId) -> Option<&mut Arc<Binding>> {
+    /// A side's phone, where that is reached by a connection.
+    pub fn phone(&mut self, leg: LegId) -> Option<&mut Phone> {
         match leg.index().checked_sub(1) {
             None => self.caller.rare.as_deref_mut()?.phone.as_mut(),
             Some(at) => self.legs.get_mut(at)?.special.as_deref_mut()?.phone.as_mut(),
         }
+    }
+
+    /// Its phone is reached there from now on.
+    pub fn moves_to(&mut self, leg: LegId, peer: Peer) {
+        if let Some(dialog) = self.dialog_of(leg) {
+            dialog.moves_to(peer);
+        }
+        match self.called(leg) {
+            Some(called) => called.peer = peer,
+            None => self.caller.peer = peer,
+        }
+    }
+
+    /// The INVITEs, and other requests without an answer, that a side has sent us.
+    pub fn open_of(&mut self, leg: LegId) -> impl Iterator<Item = (transaction::Id, &mut Peer)> {
+        let asked = self.asked.iter_mut().filter(move |asked| asked.leg == leg);
+        let opened = (leg == LegId::CALLER).then_some((self.caller.transaction, &mut self.caller.peer));
+        opened.into_iter().chain(asked.map(|asked| (asked.transaction, &mut asked.from)))
     }
 
     pub fn called(&mut self, leg: LegId) -> Option<&mut CalledSide> {

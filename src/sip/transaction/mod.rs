@@ -230,10 +230,7 @@ impl<O: Copy> Transactions<O> {
         };
         let peer = reply_to(request, from);
         let id = self.servers.insert(Server { key, owner, peer, carried: None, machine });
-        if peer.flow.is_some() {
-            let place = self.carried.enter(id, &peer);
-            self.set_carried(id, Some(place));
-        }
+        self.carry(id);
         let servers = &self.servers;
         self.by_request.insert_unique(key.request as u64, id, |&id| request_hash(servers, id));
         if let Some(merge) = key.merge {
@@ -262,6 +259,21 @@ impl<O: Copy> Transactions<O> {
             _ => return,
         };
         self.step_server(now, id, happening, out);
+    }
+
+    /// Who sent a request is reached by `to` from now on: what answers it goes there, and our final response to an INVITE
+    /// goes once more where it has no ACK.
+    pub fn reply_by(&mut self, now: Instant, id: Id, to: Peer, out: &mut Outbox) {
+        self.set_down(id);
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.peer = to;
+        self.carry(id);
+        self.step_server(now, id, server::Happening::SetDown, out);
+    }
+
+    /// Whether our final response to an INVITE has no ACK yet.
+    pub fn awaits_ack(&self, id: Id) -> bool {
+        self.servers.get(id).is_some_and(|server| server.machine.awaits_ack())
     }
 
     /// A request came again: repeats the last response, if there is one and its state has it repeated.
@@ -530,6 +542,15 @@ impl<O: Copy> Transactions<O> {
             && let Some(moved) = self.carried.strike(place)
         {
             self.set_carried(moved, Some(place));
+        }
+    }
+
+    /// Its connection carries it from now on, where it has one.
+    fn carry(&mut self, id: Id) {
+        if let Some(peer) = self.servers.get(id).map(|server| server.peer).filter(|peer| peer.flow.is_some())
+        {
+            let place = self.carried.enter(id, &peer);
+            self.set_carried(id, Some(place));
         }
     }
 

@@ -27,6 +27,11 @@ pub(super) enum Machine {
 }
 
 impl Machine {
+    /// Whether it is an INVITE whose final response has no ACK.
+    pub fn awaits_ack(&self) -> bool {
+        matches!(self, Machine::Invite(Invite::Completed { .. } | Invite::Accepted { .. }))
+    }
+
     /// Whether that was its end.
     pub fn step(&mut self, happening: Happening<'_>, act: &mut Actions<'_>) -> bool {
         match self {
@@ -55,7 +60,8 @@ pub(super) enum Happening<'b> {
     Failure(&'b [u8]),
     /// The ACK came: by this transaction for a failure, by the dialog for a success.
     Ack,
-    /// The connection that carried it is no more: what goes out goes by a new one (RFC 3261 §18.2.2).
+    /// The connection that carried it is no more, or another has taken its place: what goes out goes by a new one
+    /// (RFC 3261 §18.2.2).
     SetDown,
     Timer(Timer),
 }

@@ -195,6 +195,33 @@ fn a_final_answer_to_an_invite_that_died_with_its_connection_goes_once_more_by_a
 }
 
 #[test]
+fn whoever_has_come_to_another_connection_is_answered_there() {
+    for (code, acked, repeated) in [(200, false, 1), (480, false, 1), (200, true, 0), (180, false, 0)] {
+        let mut bench = Bench::tcp();
+        let (invite, _) = invite_and_ack(Transport::Tcp);
+        let id = bench.begins(&invite);
+        bench.answers(id, code);
+        assert_eq!(bench.tx.awaits_ack(id), code >= 200);
+        if acked {
+            bench.tx.acked(bench.now, id);
+        }
+        bench.settle();
+        let next =
+            Peer { addr: ([192, 0, 2, 9], 40_001).into(), flow: Some(FlowId(8)), ..peer(Transport::Tcp) };
+        bench.tx.reply_by(bench.now, id, next, &mut bench.out);
+        let to: Vec<Peer> = bench.out.sends.iter().map(|sent| sent.to).collect();
+        assert_eq!((to, bench.tx.peer(id)), (vec![next; repeated], Some(next)), "{code}");
+        bench.settle();
+        // The old one is none of its any more, and the new one is.
+        bench.tx.undeliverable(bench.now, peer(Transport::Tcp), Undelivered::Unreachable, &mut bench.out);
+        assert_eq!((bench.settle().len(), bench.tx.peer(id)), (0, Some(next)));
+        bench.tx.undeliverable(bench.now, next, Undelivered::Unreachable, &mut bench.out);
+        assert_eq!(bench.tx.peer(id), Some(Peer { flow: None, ..next }));
+        assert_eq!(bench.settle().len(), repeated);
+    }
+}
+
+#[test]
 fn only_what_waits_for_a_final_response_is_looked_at() {
     let mut bench = Bench::tcp();
     let sent: Vec<Sent> = (0..10).map(|_| bench.sends(Method::Invite)).collect();
