@@ -236,6 +236,24 @@ fn what_was_bound_or_ended_just_before_a_graceful_stop_is_as_it_was_after_it() {
 
 /// Carol's phone calls that number; the trunk's gateway has her INVITE.
 #[test]
+fn phones_behind_a_nat_hear_of_us_at_once_after_a_restart() {
+    let place = carols();
+    place.changes("config/routing/all.toml", |text| {
+        let before = (0..5).map(|at| format!("[[agent]]\nname = \"desk{at}\"\npassword = \"swordfish\"\n"));
+        before.collect::<String>() + text
+    });
+    let mut node = place.serve();
+    let phone = Line::new();
+    let bound = registers_so(&phone, &node, "swordfish", 1, "Contact: <sip:carol@192.168.1.7>\r\n");
+    assert!(bound.starts_with("SIP/2.0 200 "), "{bound}");
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), Some(0));
+    let _node = place.serve();
+    let (asked, _) = phone.receive();
+    assert!(asked.starts_with("OPTIONS sip:carol@192.168.1.7 SIP/2.0\r\n"), "{asked}");
+}
+
+#[test]
 fn a_sips_contact_that_comes_without_tls_is_refused_though_a_listener_has_it() {
     let place = carols();
     place.listens_on_tcp_too();
