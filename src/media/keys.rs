@@ -23,8 +23,10 @@ const MOST: usize = 960;
 /// A packet that is so far behind came late; one further away is of a source that has begun anew.
 const MISORDERED: i16 = -100;
 
-/// A gap of more samples than this (a second) is as good as one of this.
+/// More samples than this that are lost (a second) are as good as so many, and silence of more than 100 ms is as good as
+/// that.
 const LONGEST_GAP: usize = 8_000;
+const SILENCE: usize = 800;
 
 /// So many keys wait to be pressed: more than anybody types ahead in the time of one.
 const WAITING: usize = 16;
@@ -119,12 +121,13 @@ impl Keys {
                 return;
             }
             let lost = usize::try_from(number - 1).unwrap_or(0) * samples.len();
-            // Nobody sent anything meanwhile, where the numbers go on.
-            let unsaid = usize::try_from(packet.timestamp.wrapping_sub(next).cast_signed()).unwrap_or(0);
-            let gap = lost.max(if unsaid <= LONGEST_GAP { unsaid } else { 0 }).min(LONGEST_GAP);
-            if gap > 0 {
-                self.ear.miss(gap, &mut heard);
+            if lost > 0 {
+                self.ear.miss(lost.min(LONGEST_GAP), &mut heard);
             }
+            // What nobody sent, though the numbers go on, was silence.
+            let gap = usize::try_from(packet.timestamp.wrapping_sub(next).cast_signed()).unwrap_or(0);
+            let silence = [0; SILENCE];
+            self.ear.hear(&silence[..gap.saturating_sub(lost).min(SILENCE)], &mut heard);
         }
         let next = packet.timestamp.wrapping_add(samples.len() as u32);
         self.last = Some((packet.ssrc, packet.sequence, next));

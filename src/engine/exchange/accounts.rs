@@ -1,4 +1,5 @@
-//! What is known of the audio of a call's sides once they are closed.
+//! What is known of a call's sides beside their descriptions: how the audio of those went that are closed, and who takes
+//! INFO.
 
 use smallvec::SmallVec;
 
@@ -53,5 +54,25 @@ impl Accounts {
     /// The call that is over and waits for its record.
     pub fn unwritten(&self) -> Option<&Call> {
         self.last.as_deref().map(|last| &*last.ended.call)
+    }
+}
+
+/// Who takes INFO.
+#[derive(Debug, Default)]
+pub(super) struct Infos {
+    /// A bit for each leg that has it in its Allow and has not refused one.
+    taken: u64,
+    /// Our own that have no answer yet.
+    pub under_way: u8,
+}
+
+impl Infos {
+    pub fn takes(&self, leg: LegId) -> bool {
+        self.taken.checked_shr(leg.0.into()).is_some_and(|bits| bits & 1 == 1)
+    }
+
+    pub fn learn(&mut self, leg: LegId, takes: bool) {
+        let bit = 1u64.checked_shl(leg.0.into()).unwrap_or(0);
+        self.taken = if takes { self.taken | bit } else { self.taken & !bit };
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, Infos};
 use super::{Effects, Exchange, SlotKey};
 use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId, Spoken};
 use crate::call::refusal::Refusal;
@@ -88,8 +88,8 @@ pub struct Anchor {
     is_news: bool,
     /// How the sides went that are closed.
     pub(super) accounts: Accounts,
-    /// Keys that sides are told of by INFO and have not acknowledged.
-    pub(super) keys_under_way: u8,
+    /// Who takes INFO, and keys that are told so and have not been acknowledged.
+    pub(super) infos: Infos,
 }
 
 #[derive(Debug)]
@@ -156,7 +156,7 @@ impl Exchange {
             early: None,
             is_news: false,
             accounts: Accounts::default(),
-            keys_under_way: 0,
+            infos: Infos::default(),
         };
         let nat = nat(plan.origin.trunk(), from);
         let Some(mut caller) = self.open_side(key, (LegId::CALLER, from), scope, nat, &plan.urgency) else {

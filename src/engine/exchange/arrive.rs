@@ -439,7 +439,6 @@ impl Exchange {
         let mut side = Side::new(invite.cseq());
         side.session = session;
         side.allows_update = invite.has_token(Name::Allow, "UPDATE");
-        side.allows_info = invite.has_token(Name::Allow, "INFO");
         let mut story = Story::new(now.mono);
         story.say(now.mono, Way::In, LegId::CALLER, What::Request(Method::Invite));
         story.say(now.mono, Way::Out, LegId::CALLER, What::Response(100, Method::Invite));
@@ -485,6 +484,7 @@ impl Exchange {
         }));
         self.calls += 1;
         self.arriving = None;
+        self.learn_of_info(key, LegId::CALLER, invite);
         out.notices.push(Notice::Said(started));
         out.notices.extend(emergency.map(Notice::Said));
         self.happen(now, key, Event::Begin, out);

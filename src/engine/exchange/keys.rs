@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::accounts::Infos;
 use super::slot::Owner;
 use super::{Effects, Exchange, SlotKey};
 use crate::call::event::{Event, Gone, LegId};
@@ -12,7 +13,8 @@ use crate::media::event::Digit;
 use crate::media::plane::Order;
 use crate::media::session::SideId;
 use crate::sip::body::Body;
-use crate::sip::header::Method;
+use crate::sip::header::{Method, Name};
+use crate::sip::wire::Message;
 use crate::time::Now;
 
 /// How long a key is pressed of which we only know that it is.
@@ -83,21 +85,26 @@ impl Exchange {
     /// The INFO had no answer, or could not be delivered: a side may not know the method.
     pub(super) fn key_unanswered(&mut self, key: SlotKey, leg: LegId) {
         self.key_has_arrived(key);
-        if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
-            side.allows_info = false;
-        }
+        self.infos(key, |infos| infos.learn(leg, false));
+    }
+
+    /// What a side's Allow says of INFO.
+    pub(super) fn learn_of_info(&mut self, key: SlotKey, leg: LegId, message: &Message<'_>) {
+        self.infos(key, |infos| infos.learn(leg, message.has_token(Name::Allow, "INFO")));
     }
 
     fn key_has_arrived(&mut self, key: SlotKey) {
+        self.infos(key, |infos| infos.under_way = infos.under_way.saturating_sub(1));
+    }
+
+    fn infos(&mut self, key: SlotKey, change: impl FnOnce(&mut Infos)) {
         if let Some(anchor) = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut()) {
-            anchor.keys_under_way = anchor.keys_under_way.saturating_sub(1);
+            change(&mut anchor.infos);
         }
     }
 
     fn key_as_tone(&mut self, key: SlotKey, leg: LegId, digit: Digit) {
-        if let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) {
-            side.allows_info = false;
-        }
+        self.infos(key, |infos| infos.learn(leg, false));
         self.audio_order(key, Order::Press(SideId(leg.0), digit, PRESSED));
     }
 
@@ -113,14 +120,18 @@ impl Exchange {
 
     /// A side without events is told of a key: by INFO where its Allow has that, else by a tone.
     fn tell_key(&mut self, now: Now, key: SlotKey, leg: LegId, digit: Digit, out: &mut Effects) {
-        let Some(slot) = self.slots.get(key) else { return };
-        if !slot.side_ref(leg).is_some_and(|side| side.allows_info && side.dialog.is_some()) {
+        let Some(anchor) = self.slots.get(key).and_then(|slot| slot.anchor.as_deref()) else { return };
+        if !anchor.infos.takes(leg) {
             return self.key_as_tone(key, leg, digit);
         }
-        if slot.anchor.as_deref().is_some_and(|anchor| anchor.keys_under_way >= UNDER_WAY) {
+        if anchor.infos.under_way >= UNDER_WAY {
             return;
         }
         self.follow_phone(now, key, leg);
+        let side = self.slots.get(key).and_then(|slot| slot.side_ref(leg));
+        if side.is_none_or(|side| side.dialog.is_none()) {
+            return;
+        }
         let Ok((transaction, branch)) = self.transactions.reserve(Owner::Keyed(key, leg, digit)) else {
             return;
         };
@@ -136,8 +147,6 @@ impl Exchange {
         let bytes = &self.scratch[range];
         self.transactions.send(now.mono, transaction, Method::Info, bytes, peer, &mut out.out);
         slot.sent(now.mono, leg, Method::Info);
-        if let Some(anchor) = slot.anchor.as_deref_mut() {
-            anchor.keys_under_way += 1;
-        }
+        self.infos(key, |infos| infos.under_way += 1);
     }
 }

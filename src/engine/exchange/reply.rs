@@ -186,7 +186,7 @@ impl Exchange {
                 side.side.session = Session::of_response(response);
                 side.side.refreshed = now.mono;
                 side.side.allows_update = response.has_token(Name::Allow, "UPDATE");
-                side.side.allows_info = response.has_token(Name::Allow, "INFO");
+                self.learn_of_info(key, leg, response);
                 self.carry(key, LegId::CALLER, response);
                 self.happen(now, key, Event::Leg(leg, LegEvent::Answered { fork, body }), out);
                 self.carried.clear();

@@ -198,9 +198,8 @@ pub struct Side {
     pub refresh: Option<(transaction::Id, Method)>,
     /// How often in a row our refresh has been put off, or our OPTIONS could not be delivered.
     pub put_off: u8,
-    /// UPDATE in its Allow (RFC 3311), and INFO.
+    /// UPDATE in its Allow (RFC 3311).
     pub allows_update: bool,
-    pub allows_info: bool,
     /// CSeq of the INVITE that made the dialog, or of the last re-INVITE that we sent.
     pub invite_seq: u32,
     /// The ACKs of the last 2xx that we got, to be repeated with them.
@@ -254,7 +253,6 @@ impl Side {
             refresh: None,
             put_off: 0,
             allows_update: false,
-            allows_info: false,
             invite_seq,
             acks: SmallVec::new(),
             fork: Fork(0),
