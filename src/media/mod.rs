@@ -7,6 +7,7 @@ pub mod g711;
 pub mod g722;
 pub mod latch;
 pub mod listening;
+pub mod own;
 pub mod plane;
 pub mod ports;
 pub mod prompt;

@@ -19,6 +19,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use smallvec::SmallVec;
 
+use super::own::Own;
 use super::ports::{self, Pair};
 use super::reel::Reel;
 use super::rtp::{HEADER, Stream, is_rtcp};
@@ -125,8 +126,19 @@ struct Wake {
 }
 
 impl Plane {
-    /// Starts a thread. `name` is what reports call us (RFC 3550 §6.5.1).
+    /// Starts a thread that is alone. `name` is what reports call us (RFC 3550 §6.5.1).
     pub fn start(
+        number: usize,
+        name: String,
+        clock: impl Fn() -> Now + Send + 'static,
+        ears: Ears,
+    ) -> io::Result<Plane> {
+        Plane::start_beside(Arc::default(), number, name, clock, ears)
+    }
+
+    /// The same beside others that know of each other's ports.
+    pub fn start_beside(
+        own: Arc<Own>,
         number: usize,
         name: String,
         clock: impl Fn() -> Now + Send + 'static,
@@ -143,6 +155,7 @@ impl Plane {
             inbox,
             wake: wake.clone(),
             counts: counts.clone(),
+            own,
             ears,
             untold: VecDeque::new(),
             name,
@@ -235,6 +248,7 @@ struct Floor {
     inbox: Receiver<(Key, Order)>,
     wake: Arc<Wake>,
     counts: Arc<Counts>,
+    own: Arc<Own>,
     ears: Ears,
     /// What they had no room for, at most what the calls have to tell.
     untold: VecDeque<(Key, Heard)>,
@@ -318,6 +332,7 @@ impl Floor {
             Order::Open(side, pair, stream) => {
                 call.session.open(side, stream);
                 let Pair { port, rtp, rtcp } = pair;
+                self.own.add(port);
                 let line = Line { side, port, rtp, rtcp, is_connected: false };
                 listen(&self.epoll, token(at, side, Port::Rtp), &line.rtp);
                 listen(&self.epoll, token(at, side, Port::Rtcp), &line.rtcp);
@@ -393,6 +408,7 @@ impl Floor {
         let Some(call) = self.calls[at].as_mut() else { return };
         let Some(line) = call.lines.iter().position(|line| line.side == side) else { return };
         let Line { port, rtcp, .. } = call.lines.swap_remove(line);
+        self.own.remove(port);
         self.packet.clear();
         if let Some(to) = call.session.report(now, side, &self.name, true, &mut self.packet) {
             let _ = rtcp.send_to(&self.packet, to);
@@ -429,6 +445,10 @@ impl Floor {
             Err(_) => return count(&self.counts.refused),
         };
         count(&self.counts.received);
+        // What we say to somebody who has named a port of ours must not come round.
+        if port == Port::Rtp && !line.is_connected && self.own.sent(from, &line.rtp) {
+            return count(&self.counts.refused);
+        }
         // Some send both to one port though we did not say that they may (RFC 5761 §5.1.1).
         if port == Port::Rtcp || is_rtcp(&buffer[..length]) {
             return call.session.hear_rtcp(now, side, from, &buffer[..length]);
