@@ -322,13 +322,14 @@ fn start_planes<C: Core>(
     clock: Clock,
 ) -> io::Result<Arc<[Plane]>> {
     let Some((threads, name)) = wanted else { return Ok(Arc::new([])) };
+    let own = Arc::default();
     let start = |number| {
         let slots = slots.to_vec();
         let ears: Ears = Box::new(move |of, heard| match slots.get(usize::from(of.shard)) {
             Some(slot) => slot.audio(of, heard),
             None => Ok(()),
         });
-        Plane::start(number, name.to_string(), move || clock.read().now, ears)
+        Plane::start_beside(Arc::clone(&own), number, name.to_string(), move || clock.read().now, ears)
     };
     (0..threads).map(start).collect()
 }

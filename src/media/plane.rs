@@ -7,8 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +22,8 @@ use smallvec::SmallVec;
 
 use super::counts::{Counts, Dropped, count};
 use super::event::Digit;
+use super::line::{Line, Port, WOKEN, listen, token, told_by};
+use super::own::Own;
 use super::ports::{self, Pair};
 use super::reel::Reel;
 use super::rtp::{HEADER, Stream, is_rtcp};
@@ -73,6 +74,8 @@ impl std::fmt::Debug for Writing {
 pub enum Order {
     Open(SideId, Pair, Stream),
     Agree(SideId, Agreed),
+    /// A side is another call of ours, so that what it hears comes from a port of ours.
+    Inside(SideId),
     /// The first hears the second.
     Hears(SideId, SideId),
     HearsNobody(SideId),
@@ -129,8 +132,19 @@ struct Wake {
 }
 
 impl Plane {
-    /// Starts a thread. `name` is what reports call us (RFC 3550 §6.5.1).
+    /// Starts a thread that is alone. `name` is what reports call us (RFC 3550 §6.5.1).
     pub fn start(
+        number: usize,
+        name: String,
+        clock: impl Fn() -> Now + Send + 'static,
+        ears: Ears,
+    ) -> io::Result<Plane> {
+        Plane::start_beside(Arc::default(), number, name, clock, ears)
+    }
+
+    /// The same beside others that know of each other's ports.
+    pub fn start_beside(
+        own: Arc<Own>,
         number: usize,
         name: String,
         clock: impl Fn() -> Now + Send + 'static,
@@ -147,6 +161,7 @@ impl Plane {
             inbox,
             wake: wake.clone(),
             counts: counts.clone(),
+            own,
             ears,
             untold: VecDeque::new(),
             name,
@@ -216,24 +231,6 @@ impl Wake {
     }
 }
 
-/// What an event of the kernel is about: the thread itself, or one port of one side of a call.
-const WOKEN: u64 = u64::MAX;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Port {
-    Rtp,
-    Rtcp,
-}
-
-fn token(call: usize, side: SideId, port: Port) -> u64 {
-    (call as u64) << 16 | u64::from(side.0) << 8 | u64::from(port == Port::Rtcp)
-}
-
-fn told_by(token: u64) -> (usize, SideId, Port) {
-    let port = if token & 1 == 0 { Port::Rtp } else { Port::Rtcp };
-    ((token >> 16) as usize, SideId((token >> 8) as u8), port)
-}
-
 /// One call: its session and its ports.
 struct Call {
     key: Key,
@@ -245,23 +242,13 @@ struct Call {
     is_saying: bool,
 }
 
-struct Line {
-    side: SideId,
-    port: u16,
-    rtp: UdpSocket,
-    rtcp: UdpSocket,
-    /// The kernel lets one address in alone, and sends there.
-    is_connected: bool,
-    /// Packets that the kernel had no room for, as it counts them.
-    overrun: u32,
-}
-
 /// The thread's own.
 struct Floor {
     epoll: Epoll,
     inbox: Receiver<(Key, Order)>,
     wake: Arc<Wake>,
     counts: Arc<Counts>,
+    own: Arc<Own>,
     ears: Ears,
     /// What they had no room for, at most what the calls have to tell.
     untold: VecDeque<(Key, Heard)>,
@@ -366,10 +353,11 @@ impl Floor {
         match order {
             Order::Open(side, pair, stream) => {
                 let Pair { port, rtp, rtcp } = pair;
+                self.own.add(port);
                 sampler::ask(&rtp);
                 listen(&self.epoll, token(at, side, Port::Rtp), &rtp);
                 listen(&self.epoll, token(at, side, Port::Rtcp), &rtcp);
-                call.lines.push(Line { side, port, rtp, rtcp, is_connected: false, overrun: 0 });
+                call.lines.push(Line::new(side, port, rtp, rtcp));
                 call.session.open(side, stream);
             }
             Order::Agree(side, agreed) => {
@@ -385,6 +373,11 @@ impl Floor {
                         (line.rtp, line.overrun) = (again, 0);
                         listen(&self.epoll, token(at, side, Port::Rtp), &line.rtp);
                     }
+                }
+            }
+            Order::Inside(side) => {
+                if let Some(line) = call.line(side) {
+                    line.is_inside = true;
                 }
             }
             Order::Hears(to, from) => call.session.hears(to, from),
@@ -449,6 +442,7 @@ impl Floor {
     fn close(&mut self, now: Now, at: usize, side: SideId) {
         let Some(call) = self.calls[at].as_mut() else { return };
         let Some(place) = call.lines.iter().position(|line| line.side == side) else { return };
+        self.own.remove(call.lines[place].port);
         self.packet.clear();
         if let Some(to) = call.session.report(now, side, &self.name, true, &mut self.packet) {
             let _ = call.lines[place].rtcp.send_to(&self.packet, to);
@@ -482,6 +476,7 @@ impl Floor {
             .iter()
             .map(|line| Heard::Closed(line.side, line.port, quality(line.side).unwrap_or_default()))
             .collect();
+        lines.iter().for_each(|line| self.own.remove(line.port));
         drop(lines);
         self.places.remove(&key);
         self.vacant.push(at);
@@ -514,6 +509,10 @@ impl Floor {
             return call.session.hear_rtcp(now, side, from, &buffer[..length]);
         }
         count(&counts.received);
+        // What we say to somebody who has named a port of ours must not come round.
+        if !line.is_connected && !line.is_inside && self.own.sent(from, &line.rtp) {
+            return counts.leave_out(Dropped::Stranger);
+        }
         if let Some(stamp) = stamp {
             let before = std::mem::replace(&mut line.overrun, stamp.overrun);
             counts.leave_out_many(Dropped::Overrun, u64::from(stamp.overrun.wrapping_sub(before)));
@@ -648,22 +647,10 @@ impl Call {
     }
 }
 
-impl Line {
-    fn send(&self, to: SocketAddr, packet: &[u8]) -> io::Result<()> {
-        let sent = if self.is_connected { self.rtp.send(packet) } else { self.rtp.send_to(packet, to) };
-        sent.map(drop)
-    }
-}
-
 /// A message has one channel: the left one.
 fn write(reel: &mut Reel, block: &[i16]) {
     match reel.channels() {
         1 => reel.write(&block.iter().copied().step_by(2).collect::<SmallVec<[i16; 1_024]>>()),
         _ => reel.write(block),
     }
-}
-
-fn listen(epoll: &Epoll, token: u64, socket: &impl AsFd) {
-    // It fails only where the kernel has no memory for one more; the port is silent then, as a lost one is.
-    let _ = epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, token));
 }

@@ -275,6 +275,8 @@ impl Booth for SimBooth {
                     open.hears = Some(from);
                 }
             }
+            // Whose port is whose is no matter here.
+            Order::Inside(_) => {}
             Order::HearsNobody(to) => {
                 if let Some(open) = sides.get_mut(&of(to)) {
                     open.hears = None;

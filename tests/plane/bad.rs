@@ -169,6 +169,44 @@ fn a_stranger_who_floods_a_port_before_its_side_has_spoken_does_not_take_its_pla
 }
 
 #[test]
+fn who_names_a_port_of_ours_as_its_own_hears_nothing_come_round() {
+    let mut call = Call::new();
+    // Behind a NAT anybody may be the side: each names the port of the other.
+    for (side, named) in [(CALLER, call.called.ours), (CALLED, call.caller.ours)] {
+        let rtcp = SocketAddr::new(named.ip(), named.port() + 1);
+        call.agree(side, Place { rtp: named, rtcp, is_behind_nat: true });
+    }
+    let prompt = Arc::new(Prompt::tone(440, Duration::from_millis(200)));
+    call.order(Order::Say(CALLER, Say { after: Duration::ZERO, prompt, again: None, number: 3 }));
+    assert!(matches!(call.is_told(), Heard::Told(Told::Said(CALLER, 3))));
+    let counts = call.plane.counts();
+    assert_eq!(counts.relayed.load(Ordering::Relaxed), 0, "nothing is passed on");
+    assert!(counts.dropped(Dropped::Stranger) >= 9);
+    // Whose port it is not is heard all the same.
+    call.caller.says(0, b"here I am");
+    call.is_latched(CALLER);
+    call.called.says(0, b"so am I");
+    call.is_latched(CALLED);
+    call.caller.says(0, b"and I hear you");
+    assert_eq!(call.called.hears().2, b"and I hear you");
+    call.ends();
+}
+
+#[test]
+fn r11_another_call_of_ours_is_heard_though_its_port_is_ours() {
+    let call = Call::new();
+    for (side, named) in [(CALLER, call.called.ours), (CALLED, call.caller.ours)] {
+        let rtcp = SocketAddr::new(named.ip(), named.port() + 1);
+        call.order(Order::Inside(side));
+        call.agree(side, Place { rtp: named, rtcp, is_behind_nat: true });
+    }
+    let prompt = Arc::new(Prompt::tone(440, Duration::from_millis(200)));
+    call.order(Order::Say(CALLER, Say { after: Duration::ZERO, prompt, again: None, number: 3 }));
+    call.is_latched(CALLED);
+    call.ends();
+}
+
+#[test]
 fn rtcp_that_comes_to_the_port_of_the_audio_is_taken_for_what_it_is() {
     let mut call = Call::talking();
     let sender = rtcp::Sender { ntp: 0x1234_5678_9abc_def0, timestamp: 160, packets: 1, bytes: 5 };

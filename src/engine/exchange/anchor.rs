@@ -498,6 +498,9 @@ impl Exchange {
             return None;
         }
         let ours = booth.open(call, id(leg), stream, Some(peer.addr.ip()))?;
+        if peer.shard().is_some() {
+            booth.order(call, Order::Inside(id(leg)));
+        }
         let here = Here { address: ours.ip(), port: ours.port(), scope, nat };
         Some(Side {
             leg,
