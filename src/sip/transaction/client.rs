@@ -225,6 +225,7 @@ impl Invite {
         Invite::Calling { request: request.into(), repeats: 0 }
     }
 
+    // A state table.
     pub fn step(self, happening: Happening<'_>, act: &mut Actions<'_>) -> Invite {
         use Happening::{Cancel, Failure, Provisional, Success, Timer as Fired, Undeliverable};
         use Invite::{Accepted, Calling, Cancelling, Completed, GivenUp, Proceeding, Terminated};
