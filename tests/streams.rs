@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use strowger::engine::exchange::binding::EXPIRES;
@@ -46,6 +46,70 @@ fn r14_an_idle_connection_is_closed_where_we_opened_it_and_is_otherwise_its_far_
 }
 
 #[test]
+fn r14_a_connection_by_which_nobody_was_taken_at_his_word_is_closed_soon() {
+    for (shards, owner) in [(1, 0), (2, 0), (2, 1)] {
+        let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+        options.shards = shards;
+        options.stream_limits.idle_passing = Duration::from_millis(60);
+        options.known = Box::new(|addr| addr == IpAddr::from([127, 0, 0, 9]));
+        let world = World::new(options, |from, bytes, out| {
+            let granted = bytes.starts_with(b"REGISTER");
+            send(out, *from, if granted { b"SIP/2.0 200 OK\r\n\r\n" } else { b"SIP/2.0 403 No\r\n\r\n" });
+        });
+        let call_id = format!("1-leg@{owner}");
+        let asks = |from: &str, method: &str| {
+            let mut stream = dial_from(from, world.addr(0));
+            stream.write_all(&message(method, &call_id)).unwrap();
+            assert_eq!(world.message().1, message(method, &call_id));
+            assert!(read(&mut stream, 18).starts_with(b"SIP/2.0 "));
+            stream
+        };
+        let mut kept = [asks("127.0.0.1:0", "REGISTER"), asks("127.0.0.9:0", "OPTIONS")];
+        let mut passing = asks("127.0.0.1:0", "OPTIONS");
+        assert_eq!(passing.read(&mut [0; 16]).unwrap(), 0, "closed");
+        let Seen::Undeliverable { to, .. } = world.seen() else { panic!("it has ended") };
+        assert_eq!(to.addr, passing.local_addr().unwrap());
+        for stream in &mut kept {
+            stream.write_all(b"\r\n\r\n").unwrap();
+            assert_eq!(read(stream, 2), b"\r\n", "it is there");
+        }
+        world.node.stop();
+    }
+}
+
+#[test]
+fn r14_strangers_that_hold_all_that_they_may_keep_no_phone_and_no_trunk_out() {
+    let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+    options.shards = 2;
+    (options.connections, options.connections_per_stranger) = (8, 3);
+    options.known = Box::new(|addr| addr == IpAddr::from([127, 0, 0, 9]));
+    let world = World::new(options, |from, bytes, out| send(out, *from, bytes));
+    let talks = |stream: &mut TcpStream| {
+        let whole = message("OPTIONS", "1-leg@1");
+        stream.write_all(&whole).is_ok() && {
+            let mut got = vec![0; whole.len()];
+            stream.read_exact(&mut got).is_ok() && got == whole
+        }
+    };
+    let come = |from: &str, many: usize| -> Vec<TcpStream> {
+        let come = || {
+            let mut stream = dial_from(from, world.addr(0));
+            assert!(talks(&mut stream), "from {from}");
+            stream
+        };
+        (0..many).map(|_| come()).collect()
+    };
+    let mut flood = come("127.0.0.2:0", 3);
+    flood.extend(come("127.0.0.3:0", 3));
+    let mut phone = come("127.0.0.4:0", 1);
+    let mut trunk = come("127.0.0.9:0", 4);
+    let held = flood.iter_mut().filter_map(|stream| talks(stream).then_some(())).count();
+    assert_eq!(held, 3, "one made room for the phone, two for trunks");
+    assert!(phone.iter_mut().chain(&mut trunk).all(talks));
+    world.node.stop();
+}
+
+#[test]
 fn r14_a_message_that_is_too_long_is_handed_up_so_far_and_closes_the_connection() {
     let long =
         format!("REGISTER sip:a SIP/2.0\r\nCall-ID: long@0\r\n{}", "Contact: <sip:a@b>\r\n".repeat(10_000));
@@ -72,6 +136,15 @@ fn tcp(addr: &str) -> Listen {
 
 fn dial(to: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn dial_from(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&from.parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -20,6 +20,7 @@ use crate::number::E164;
 use crate::routing::{Agent, Trunk};
 use crate::sip::peer::ListenerId;
 use crate::time::Instant;
+use crate::transport::guests::Guests;
 
 /// Own addresses remembered by destination. Past this many destinations all are asked again, which also lets a
 /// changed route in.
@@ -113,6 +114,11 @@ impl SharedDesk {
             help: Help::default(),
             hosts: Hosts::default(),
         }
+    }
+
+    /// Tells these by which of their connections phones are bound. To be said before any is.
+    pub fn with_guests(self, guests: Arc<Guests>) -> SharedDesk {
+        SharedDesk { registrations: Registrations::telling(guests), ..self }
     }
 
     /// Reserves a call record's slot (R12). False: no slot, no call.

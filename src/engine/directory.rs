@@ -14,6 +14,7 @@ use crate::routing::{Secrets, Text};
 use crate::sip::digest::{Credentials, LIFETIME};
 use crate::sip::peer::{FlowId, Peer};
 use crate::time::Instant;
+use crate::transport::guests::Guests;
 
 /// The nonces that are remembered of an agent: one for each of its phones and a few that are on their way out.
 const NONCES: usize = 16;
@@ -62,6 +63,8 @@ pub struct Registrations {
     aside: Aside,
     /// Who is bound by a connection alone: most connections carry no phone, and thousands may end at once.
     flows: DashMap<FlowId, Vec<Text>>,
+    /// Who counts the connections hears which of them are phones'.
+    guests: Arc<Guests>,
     bindings: AtomicUsize,
     tries: Tries,
     /// Agents whose bindings have changed since they were last written down.
@@ -69,6 +72,11 @@ pub struct Registrations {
 }
 
 impl Registrations {
+    /// The same, of a node that has connections.
+    pub fn telling(guests: Arc<Guests>) -> Registrations {
+        Registrations { guests, ..Registrations::default() }
+    }
+
     /// How many bindings there are, those that have just expired among them.
     pub fn len(&self) -> usize {
         self.bindings.load(Ordering::Relaxed)
@@ -163,7 +171,9 @@ impl Registrations {
         }
         self.aside.add(binding);
         if let Some(flow) = binding.flow() {
-            self.flows.entry(flow).or_default().push(Arc::clone(agent));
+            let mut agents = self.flows.entry(flow).or_default();
+            agents.push(Arc::clone(agent));
+            self.guests.is_bound(flow);
         }
     }
 
@@ -179,7 +189,14 @@ impl Registrations {
         {
             agents.swap_remove(at);
         }
-        self.flows.remove_if(&flow, |_, agents| agents.is_empty());
+        // Told while nobody else is bound by it.
+        self.flows.remove_if(&flow, |_, agents| {
+            let is_over = agents.is_empty();
+            if is_over {
+                self.guests.is_unbound(flow);
+            }
+            is_over
+        });
     }
 }
 
@@ -302,6 +319,28 @@ mod tests {
         assert_eq!(gone.iter().map(|gone| &*gone.agent).collect::<Vec<_>>(), ["alice"]);
         assert_eq!(registrations.bindings("alice", at(0)).len(), 1);
         assert!(!registrations.is_phone(Way::Flow(FlowId(7))));
+    }
+
+    #[test]
+    fn r14_a_connection_is_no_strangers_while_a_phone_is_bound_by_it() {
+        let guests = Guests::new(100, 1, Box::new(|_| false));
+        let registrations = Registrations::telling(Arc::clone(&guests));
+        let is_full = || guests.welcome([192, 0, 2, 1].into(), FlowId(8)).is_err();
+        let _place = guests.welcome([192, 0, 2, 1].into(), FlowId(7)).unwrap();
+        assert!(is_full());
+        for agent in ["alice", "bob"] {
+            registrations.change(&agent.into(), at(0), &mut |bindings| {
+                bindings.push(Arc::new(binding(Some(7), if agent == "bob" { 90 } else { 60 })));
+            });
+            assert!(!is_full());
+        }
+        registrations.change(&"bob".into(), at(1), &mut |bindings| {
+            *bindings = vec![Arc::new(binding(Some(7), 120))];
+        });
+        registrations.expire(at(60));
+        assert!(!is_full(), "bob is bound by it");
+        registrations.expire(at(120));
+        assert!(is_full());
     }
 
     #[test]

@@ -18,7 +18,6 @@ use super::capture::{self, Asker, Capture, Tap};
 use super::clock::Clock;
 use super::desk::{Place, SharedDesk};
 use super::exchange::Effects;
-use super::exchange::binding::{Directory as _, Way};
 use super::inbox::{Ended, Inbox, Slot, inbox};
 use super::rate::{Line, Rate};
 use super::shard::{Core, Notices, Owners, Seat, Shard, Surroundings};
@@ -27,7 +26,7 @@ use crate::media::plane::{Ears, Plane};
 use crate::sip::peer::{ListenerId, Transport};
 use crate::sip::shown::Sentence;
 use crate::time::Now;
-use crate::transport::guests::{Acquaintance, Guests, NoRoom};
+use crate::transport::guests::{Guests, NoRoom};
 use crate::transport::sources::Sources;
 use crate::transport::streams::{End, Failed, Opened, Secure, StreamLimits, Streams};
 use crate::transport::tls::Tls;
@@ -185,13 +184,8 @@ impl<C: Core> Node<C> {
         let places = options.listeners.iter().zip(&bound);
         let places =
             places.map(|(listen, bound)| Place { bound: *bound, advertise: listen.advertise }).collect();
-        let desk = Arc::new(SharedDesk::new(options.records, places));
-        let phones = Arc::clone(&desk);
-        let known = Acquaintance {
-            trunk: options.known,
-            phone: Box::new(move |flow| phones.registrations.is_phone(Way::Flow(flow))),
-        };
-        let guests = Guests::new(options.connections, options.connections_per_stranger, known);
+        let guests = Guests::new(options.connections, options.connections_per_stranger, options.known);
+        let desk = Arc::new(SharedDesk::new(options.records, places).with_guests(Arc::clone(&guests)));
         let clock = Clock::start();
         let back =
             Builder::new_multi_thread().worker_threads(BACK_THREADS).thread_name("back").enable_all().build();
@@ -530,17 +524,23 @@ async fn accept(
     }
 }
 
-/// Counts what is no SIP, and the handshakes that strangers break; of these it says at a bounded rate why one failed.
+/// Counts what is no SIP, the handshakes that strangers break, and the connections that gave way to others; of the two
+/// last it says at a bounded rate whose it was and why.
 fn told_of_ends(clock: Clock) -> Failed {
-    let rates = RefCell::<[Rate; 2]>::default();
+    let rates = RefCell::<[Rate; 3]>::default();
+    let displaced = metrics::counter!("strowger_rejected_total", "reason" => "connections");
     let refused = metrics::counter!("strowger_rejected_total", "reason" => "tls");
     let unframed = metrics::counter!("strowger_rejected_total", "reason" => "malformed");
     Rc::new(move |addr, opened, end| {
         if let End::Unframed(_) = end {
             return unframed.increment(1);
         }
-        let [theirs, ours] = &mut *rates.borrow_mut();
+        let [theirs, ours, gone] = &mut *rates.borrow_mut();
         let (rate, what) = match opened {
+            Opened::ByThem if matches!(end, End::Displaced) => {
+                displaced.increment(1);
+                (gone, "a connection to us is closed")
+            }
             Opened::ByThem => {
                 refused.increment(1);
                 (theirs, "a connection to us was refused")

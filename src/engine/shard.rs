@@ -308,7 +308,7 @@ impl<C: Core, O: Owners> Shard<C, O> {
             match self.inbox.parcel() {
                 Some(Parcel::Message { from, arrived, bytes }) => passed.push((from, arrived, bytes)),
                 Some(Parcel::Send { to, bytes }) => {
-                    if self.streams.send(&to, &bytes, Opening::default()).is_err() {
+                    if !put(&self.streams, to, Opening::default(), &bytes) {
                         self.tell_undelivered(to, Undelivered::Unreachable);
                     }
                 }
@@ -589,9 +589,18 @@ impl<C: Core, O: Owners> Mind<C, O> {
                     None => false,
                 }
             }
-            Some(_) | None => streams.send(&to, bytes, opening).is_ok(),
+            Some(_) | None => put(streams, to, opening, bytes),
         }
     }
+}
+
+/// Hands a message to a connection of this shard. Who is answered 2xx by one has been taken at his word: a stranger is
+/// challenged, refused or hears nothing (R1).
+fn put(streams: &Streams, to: Peer, opening: Opening, bytes: &[u8]) -> bool {
+    if let Some(flow) = to.flow.filter(|_| bytes.starts_with(b"SIP/2.0 2")) {
+        streams.trust(flow);
+    }
+    streams.send(&to, bytes, opening).is_ok()
 }
 
 /// The shard's one timer of the runtime; set anew only when its place on the grid changes.

@@ -1,17 +1,30 @@
 //! How many connections the node holds, in all and for each address that no trunk knows (R14). One by which an agent's
 //! phone has registered is no unknown one's: an office behind one NAT has as many phones as it likes.
+//!
+//! Where there is no room, one that nobody has registered by gives way: what strangers hold and do not use keeps no
+//! phone and no gateway out.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use dashmap::DashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::sip::peer::FlowId;
 
-/// Strangers may hold so many of a node's connections, in quarters: the rest is kept for trunks and for those that we
-/// open, so that nobody cuts us off from our gateways.
+/// Strangers may hold so many of a node's connections, in quarters: the rest is kept for phones, for trunks and for those
+/// that we open.
 const FOR_STRANGERS: usize = 3;
+
+/// A connection that has brought nothing for so long gives way to another of its own address. Who registers, or asks for
+/// the password that a call wants, says more within that time.
+const SILENT: Duration = Duration::from_secs(10);
+
+/// So many may be on their way out and not closed yet, beyond the node's connections. Each is closed in its shard's next
+/// turn.
+const MOST_LEAVING: usize = 128;
 
 /// Whom an address counts with: an IPv6 house has a /64 of its own (RFC 6177), and as many addresses as it likes.
 fn house(ip: IpAddr) -> IpAddr {
@@ -30,94 +43,282 @@ pub enum NoRoom {
     Address,
 }
 
-/// Whom a connection's far end is known to.
-pub struct Acquaintance {
-    /// Whether an address belongs to a trunk.
-    pub trunk: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
-    /// Whether an agent's phone has registered by a connection, and still is.
-    pub phone: Box<dyn Fn(FlowId) -> bool + Send + Sync>,
+/// Whether an address belongs to a trunk.
+pub type Trunks = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// The count that the shards share. A lock is held for each connection that comes or goes, and for each flow that a
+/// phone comes to or leaves; never for a message.
+pub struct Guests {
+    is_trunk: Trunks,
+    most: usize,
+    most_per_stranger: usize,
+    began: Instant,
+    book: Mutex<Book>,
 }
 
-/// The count that the shards share.
-pub struct Guests {
-    known: Acquaintance,
-    total: AtomicUsize,
-    most: usize,
-    /// Of `total`: those that addresses hold that no trunk knows.
-    strangers: AtomicUsize,
-    by_address: DashMap<IpAddr, Vec<FlowId>>,
-    most_per_stranger: usize,
+/// Room for nobody: of who has no connections.
+impl Default for Guests {
+    fn default() -> Self {
+        Guests {
+            is_trunk: Box::new(|_| false),
+            most: 0,
+            most_per_stranger: 0,
+            began: Instant::now(),
+            book: Mutex::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Guests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guests").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+/// Who is there. Nothing in it outnumbers the connections.
+#[derive(Default)]
+struct Book {
+    /// Connections, but for those that have been asked to leave.
+    staying: usize,
+    leaving: usize,
+    /// Of `staying`, those in `houses`.
+    strangers: usize,
+    /// Everybody but trunks and those that we opened.
+    by_flow: HashMap<FlowId, (Arc<Guest>, Standing)>,
+    houses: HashMap<IpAddr, House>,
+    /// The houses by what they hold, and of those that hold as much the one last that has held it longest.
+    by_size: BTreeSet<Rank>,
+    turn: u64,
+}
+
+type Rank = (usize, Reverse<u64>, IpAddr);
+
+/// How a connection is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// With its house.
+    Stranger,
+    /// A phone is bound by it.
+    Phone,
+    /// It was asked to leave.
+    Leaving,
+}
+
+/// What one address holds that no phone is bound by; never none.
+struct House {
+    guests: Vec<Arc<Guest>>,
+    turn: u64,
+}
+
+/// A connection of somebody whose address no trunk knows.
+struct Guest {
+    flow: FlowId,
+    house: IpAddr,
+    /// When it brought something last, in milliseconds since [`Guests::began`].
+    heard: AtomicU64,
+    is_trusted: AtomicBool,
+    leave: tokio::sync::Notify,
+}
+
+impl Book {
+    fn held_by(&self, house: IpAddr) -> usize {
+        self.houses.get(&house).map_or(0, |house| house.guests.len())
+    }
+
+    /// Changes what a house holds, and ranks it anew.
+    fn change(&mut self, ip: IpAddr, change: impl FnOnce(&mut Vec<Arc<Guest>>)) {
+        self.turn += 1;
+        let turn = self.turn;
+        let house = self.houses.entry(ip).or_insert(House { guests: Vec::new(), turn });
+        let before = house.guests.len();
+        self.by_size.remove(&(before, Reverse(house.turn), ip));
+        house.turn = turn;
+        change(&mut house.guests);
+        let after = house.guests.len();
+        self.strangers = self.strangers + after - before;
+        if after == 0 {
+            self.houses.remove(&ip);
+        } else {
+            self.by_size.insert((after, Reverse(turn), ip));
+        }
+    }
+
+    fn enter(&mut self, guest: &Arc<Guest>) {
+        self.change(guest.house, |guests| guests.push(Arc::clone(guest)));
+    }
+
+    fn strike(&mut self, guest: &Guest) {
+        self.change(guest.house, |guests| guests.retain(|other| other.flow != guest.flow));
+    }
+
+    /// Asks one of a house's connections to leave: one by which nobody was taken at his word, if there is any, and of these
+    /// the one that has been silent for longest. Looks at what the house holds, which is no more than one address may.
+    fn make_room_in(&mut self, house: IpAddr, may: impl Fn(&Guest) -> bool) -> Option<()> {
+        if self.leaving >= MOST_LEAVING {
+            return None;
+        }
+        let those = self.houses.get(&house)?.guests.iter().filter(|guest| may(guest));
+        let guest = Arc::clone(those.min_by_key(|guest| (guest.is_trusted(), guest.heard()))?);
+        self.strike(&guest);
+        self.staying -= 1;
+        self.leaving += 1;
+        if let Some((_, standing)) = self.by_flow.get_mut(&guest.flow) {
+            *standing = Standing::Leaving;
+        }
+        guest.leave.notify_one();
+        Some(())
+    }
+
+    /// The same, in the house that holds most.
+    fn make_room(&mut self) -> Option<()> {
+        let (_, _, house) = *self.by_size.last()?;
+        self.make_room_in(house, |_| true)
+    }
+}
+
+impl Guest {
+    fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.is_trusted.load(Ordering::Relaxed)
+    }
 }
 
 impl Guests {
     /// `most`: connections of the node; `most_per_stranger`: of one unknown address.
-    pub fn new(most: usize, most_per_stranger: usize, known: Acquaintance) -> Arc<Guests> {
-        Arc::new(Guests {
-            known,
-            total: AtomicUsize::new(0),
-            most,
-            strangers: AtomicUsize::new(0),
-            by_address: DashMap::new(),
-            most_per_stranger,
-        })
+    pub fn new(most: usize, most_per_stranger: usize, is_trunk: Trunks) -> Arc<Guests> {
+        Arc::new(Guests { is_trunk, most, most_per_stranger, ..Guests::default() })
     }
 
     /// A place for the connection `flow`, which `from` opened. It is given back when dropped.
+    ///
+    /// Where its address holds as many as it may, one of these gives way if it is silent and carries no phone and no call.
+    /// Where strangers do, or the node, gives way the one that has been silent for longest at the address that holds most.
     pub fn welcome(self: &Arc<Self>, from: IpAddr, flow: FlowId) -> Result<Place, NoRoom> {
-        let stranger = !(self.known.trunk)(from);
-        let from = house(from);
-        if stranger {
-            if self.strangers.load(Ordering::Relaxed) >= self.most / 4 * FOR_STRANGERS {
-                return Err(NoRoom::Node);
-            }
-            let mut held = self.by_address.entry(from).or_default();
-            if self.are_too_many(&held) {
-                return Err(NoRoom::Address);
-            }
-            held.push(flow);
-            self.strangers.fetch_add(1, Ordering::Relaxed);
+        if (self.is_trunk)(from) {
+            return self.invite();
         }
-        let place = Place { guests: Arc::clone(self), stranger: stranger.then_some((from, flow)) };
-        if self.total.fetch_add(1, Ordering::Relaxed) >= self.most { Err(NoRoom::Node) } else { Ok(place) }
+        let (now, house) = (self.now(), house(from));
+        let mut book = self.book();
+        if book.held_by(house) >= self.most_per_stranger {
+            let silent = u64::try_from(SILENT.as_millis()).unwrap_or(u64::MAX);
+            let may = |guest: &Guest| !guest.is_trusted() && now.saturating_sub(guest.heard()) >= silent;
+            book.make_room_in(house, may).ok_or(NoRoom::Address)?;
+        }
+        if book.strangers >= self.most / 4 * FOR_STRANGERS || book.staying >= self.most {
+            book.make_room().ok_or(NoRoom::Node)?;
+        }
+        let guest = Arc::new(Guest {
+            flow,
+            house,
+            heard: AtomicU64::new(now),
+            is_trusted: AtomicBool::new(false),
+            leave: tokio::sync::Notify::new(),
+        });
+        book.staying += 1;
+        book.enter(&guest);
+        book.by_flow.insert(flow, (Arc::clone(&guest), Standing::Stranger));
+        Ok(Place { guests: Arc::clone(self), guest: Some(guest) })
     }
 
-    /// Whether one address has as many connections as it may that no phone has registered by. Who only knocks came last:
-    /// mostly a few are looked at, and never more than strangers may hold in all.
-    fn are_too_many(&self, held: &[FlowId]) -> bool {
-        let unknown = held.iter().rev().filter(|flow| !(self.known.phone)(**flow));
-        held.len() >= self.most_per_stranger
-            && unknown.take(self.most_per_stranger).count() == self.most_per_stranger
-    }
-
-    /// A place for a connection that we open.
+    /// A place for a connection that we open, or a trunk.
     pub fn invite(self: &Arc<Self>) -> Result<Place, NoRoom> {
-        let place = Place { guests: Arc::clone(self), stranger: None };
-        if self.total.fetch_add(1, Ordering::Relaxed) >= self.most { Err(NoRoom::Node) } else { Ok(place) }
+        let mut book = self.book();
+        if book.staying >= self.most {
+            book.make_room().ok_or(NoRoom::Node)?;
+        }
+        book.staying += 1;
+        Ok(Place { guests: Arc::clone(self), guest: None })
+    }
+
+    /// A phone is bound by this flow: it is no stranger's.
+    pub fn is_bound(&self, flow: FlowId) {
+        self.changes(flow, Standing::Stranger, Standing::Phone);
+    }
+
+    /// No phone is bound by it any more.
+    pub fn is_unbound(&self, flow: FlowId) {
+        self.changes(flow, Standing::Phone, Standing::Stranger);
+    }
+
+    fn changes(&self, flow: FlowId, from: Standing, to: Standing) {
+        let mut book = self.book();
+        let Some((guest, standing)) = book.by_flow.get_mut(&flow) else { return };
+        if *standing != from {
+            return;
+        }
+        *standing = to;
+        let guest = Arc::clone(guest);
+        match to {
+            Standing::Stranger => book.enter(&guest),
+            Standing::Phone | Standing::Leaving => book.strike(&guest),
+        }
     }
 
     /// Connections held now.
     pub fn total(&self) -> usize {
-        self.total.load(Ordering::Relaxed)
+        let book = self.book();
+        book.staying + book.leaving
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 /// One connection's place.
 pub struct Place {
     guests: Arc<Guests>,
-    stranger: Option<(IpAddr, FlowId)>,
+    /// `None`: a trunk's, or one that we opened.
+    guest: Option<Arc<Guest>>,
+}
+
+impl Place {
+    /// It has brought something.
+    pub fn hears(&self) {
+        if let Some(guest) = &self.guest {
+            guest.heard.store(self.guests.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Its far end was taken at its word: it is no passer-by.
+    pub fn trusts(&self) {
+        if let Some(guest) = &self.guest {
+            guest.is_trusted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nobody by it is a trunk, or was ever taken at his word.
+    pub fn is_passing(&self) -> bool {
+        self.guest.as_ref().is_some_and(|guest| !guest.is_trusted())
+    }
+
+    /// Waits until it has to give way.
+    pub async fn gives_way(&self) {
+        match &self.guest {
+            Some(guest) => guest.leave.notified().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.guests.total.fetch_sub(1, Ordering::Relaxed);
-        if let Some((from, flow)) = self.stranger {
-            self.guests.strangers.fetch_sub(1, Ordering::Relaxed);
-            if let Some(mut held) = self.guests.by_address.get_mut(&from)
-                && let Some(at) = held.iter().rposition(|other| *other == flow)
-            {
-                held.remove(at);
+        let mut book = self.guests.book();
+        let entry = self.guest.as_ref().and_then(|guest| book.by_flow.remove(&guest.flow));
+        match entry {
+            Some((_, Standing::Leaving)) => book.leaving -= 1,
+            Some((guest, Standing::Stranger)) => {
+                book.staying -= 1;
+                book.strike(&guest);
             }
-            self.guests.by_address.remove_if(&from, |_, held| held.is_empty());
+            Some((_, Standing::Phone)) | None => book.staying -= 1,
         }
     }
 }
@@ -126,75 +327,164 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    /// A trunk has 127.0.0.9, and a phone has registered by each even flow.
+    /// A trunk has 127.0.0.9.
     fn guests(most: usize, most_per_stranger: usize) -> Arc<Guests> {
-        let known = Acquaintance {
-            trunk: Box::new(|addr| addr == IpAddr::from([127, 0, 0, 9])),
-            phone: Box::new(|flow| flow.0 % 2 == 0),
-        };
-        Guests::new(most, most_per_stranger, known)
+        Guests::new(most, most_per_stranger, Box::new(|addr| addr == IpAddr::from([127, 0, 0, 9])))
     }
 
-    /// Of somebody who has not registered.
-    const FLOW: FlowId = FlowId(1);
+    /// Those that come from an address, each by a flow of its own.
+    fn come(guests: &Arc<Guests>, from: [u8; 4], flows: impl IntoIterator<Item = u64>) -> Vec<Place> {
+        flows.into_iter().map(|flow| guests.welcome(from.into(), FlowId(flow)).unwrap()).collect()
+    }
+
+    /// Nothing has come by it for so long.
+    fn is_silent(place: &Place, seconds: u64) {
+        let guest = place.guest.as_ref().unwrap();
+        guest.heard.fetch_sub(seconds * 1000, Ordering::Relaxed);
+    }
+
+    /// The same as if the node ran for an hour.
+    fn of_old(guests: Arc<Guests>) -> Arc<Guests> {
+        let mut guests = guests;
+        let inner = Arc::get_mut(&mut guests).unwrap();
+        inner.began = inner.began.checked_sub(Duration::from_secs(3600)).unwrap();
+        guests
+    }
+
+    /// Which of them were asked to leave.
+    fn leaving(places: &[Place]) -> Vec<u64> {
+        let flows = places.iter().filter_map(|place| Some(place.guest.as_ref()?.flow));
+        flows
+            .filter(|flow| {
+                let book = places[0].guests.book();
+                book.by_flow.get(flow).is_some_and(|(_, standing)| *standing == Standing::Leaving)
+            })
+            .map(|flow| flow.0)
+            .collect()
+    }
+
+    fn is_without_a_trace(guests: &Guests) -> bool {
+        let book = guests.book();
+        book.by_flow.is_empty()
+            && book.houses.is_empty()
+            && book.by_size.is_empty()
+            && (book.staying, book.leaving, book.strangers) == (0, 0, 0)
+    }
 
     #[test]
     fn a_stranger_may_hold_so_many_and_a_trunk_any_number() {
         let guests = guests(10, 2);
         let stranger = IpAddr::from([127, 0, 0, 1]);
-        let first = guests.welcome(stranger, FLOW).unwrap();
-        let _second = guests.welcome(stranger, FLOW).unwrap();
-        assert_eq!(guests.welcome(stranger, FLOW).err(), Some(NoRoom::Address));
+        let first = guests.welcome(stranger, FlowId(1)).unwrap();
+        let second = guests.welcome(stranger, FlowId(2)).unwrap();
+        assert_eq!(guests.welcome(stranger, FlowId(3)).err(), Some(NoRoom::Address));
         drop(first);
-        assert!(guests.welcome(stranger, FLOW).is_ok());
-        let held: Vec<_> =
-            (0..9).map(|_| guests.welcome(IpAddr::from([127, 0, 0, 9]), FLOW).unwrap()).collect();
+        assert!(guests.welcome(stranger, FlowId(3)).is_ok());
+        drop(second);
+        let held = come(&guests, [127, 0, 0, 9], 10..20);
         assert_eq!(guests.invite().err(), Some(NoRoom::Node));
         drop(held);
-        assert_eq!(guests.total(), 1);
+        assert!(is_without_a_trace(&guests));
     }
 
     #[test]
-    fn an_address_that_holds_none_leaves_no_trace() {
-        let guests = guests(10, 2);
-        drop(guests.welcome(IpAddr::from([127, 0, 0, 1]), FLOW).unwrap());
-        assert!(guests.by_address.is_empty());
-        assert_eq!(guests.total(), 0);
-    }
-
-    #[test]
-    fn strangers_leave_room_for_trunks_and_for_us_and_a_house_is_one_whatever_its_addresses() {
+    fn r14_strangers_leave_room_for_trunks_and_for_us_and_a_house_is_one_whatever_its_addresses() {
         let guests = guests(8, 2);
-        let held: Vec<_> = (1..4)
-            .flat_map(|last| [last, last])
-            .map(|last| guests.welcome(IpAddr::from([127, 0, 1, last]), FLOW).unwrap())
+        let held: Vec<Place> = (1..4)
+            .flat_map(|last| come(&guests, [127, 0, 1, last], [u64::from(last) * 2, u64::from(last) * 2 + 1]))
             .collect();
-        assert_eq!(
-            guests.welcome(IpAddr::from([127, 0, 2, 1]), FLOW).err(),
-            Some(NoRoom::Node),
-            "three quarters"
-        );
-        let ours = (guests.welcome(IpAddr::from([127, 0, 0, 9]), FLOW).unwrap(), guests.invite().unwrap());
-        drop((held, ours));
+        let newcomer = come(&guests, [127, 0, 2, 1], [20]);
+        assert_eq!((leaving(&held), guests.total()), (vec![2], 7), "three quarters, and one on its way out");
+        let ours = (guests.welcome([127, 0, 0, 9].into(), FlowId(21)).unwrap(), guests.invite().unwrap());
+        assert_eq!(leaving(&held), [2]);
+        let more = guests.invite().unwrap();
+        assert_eq!(leaving(&held).len(), 2, "nor do they keep us from our gateways");
+        drop((held, ours, more, newcomer));
         let house = |last| IpAddr::from([0x2001, 0xdb8, 1, 2, 0, 0, 0, last]);
-        let held = [guests.welcome(house(1), FLOW).unwrap(), guests.welcome(house(2), FLOW).unwrap()];
-        assert_eq!(guests.welcome(house(3), FLOW).err(), Some(NoRoom::Address));
-        assert!(guests.welcome(IpAddr::from([0x2001, 0xdb8, 1, 3, 0, 0, 0, 1]), FLOW).is_ok());
+        let held = [1, 2].map(|last| guests.welcome(house(last), FlowId(u64::from(last))).unwrap());
+        assert_eq!(guests.welcome(house(3), FlowId(3)).err(), Some(NoRoom::Address));
+        assert!(guests.welcome([0x2001, 0xdb8, 1, 3, 0, 0, 0, 1].into(), FlowId(4)).is_ok());
         drop(held);
-        assert!(guests.by_address.is_empty() && guests.strangers.load(Ordering::Relaxed) == 0);
+        assert!(is_without_a_trace(&guests));
     }
 
     #[test]
-    fn r14_connections_that_phones_have_registered_by_leave_their_address_its_share() {
+    fn r14_connections_that_phones_have_registered_by_are_no_strangers_until_they_are_bound_no_more() {
         let guests = guests(100, 2);
-        let office = IpAddr::from([127, 0, 0, 1]);
-        let phones: Vec<_> = (0..20).map(|at| guests.welcome(office, FlowId(at * 2)).unwrap()).collect();
-        let held = [1, 3].map(|flow| guests.welcome(office, FlowId(flow)).unwrap());
-        assert_eq!(guests.welcome(office, FlowId(5)).err(), Some(NoRoom::Address));
-        assert_eq!(guests.welcome(office, FlowId(40)).err(), Some(NoRoom::Address), "it is yet to register");
+        let office = [127, 0, 0, 1];
+        let mut phones = Vec::new();
+        for flow in 100..180 {
+            phones.extend(come(&guests, office, [flow]));
+            guests.is_bound(FlowId(flow));
+            // Another one of the same agent, which changes nothing.
+            guests.is_bound(FlowId(flow));
+        }
+        assert_eq!((guests.total(), guests.book().strangers), (80, 0), "more than strangers may hold");
+        let held = come(&guests, office, [1, 3]);
+        assert_eq!(guests.welcome(office.into(), FlowId(5)).err(), Some(NoRoom::Address));
         drop(held);
-        assert!(guests.welcome(office, FlowId(5)).is_ok());
+        for flow in [100, 101] {
+            guests.is_unbound(FlowId(flow));
+        }
+        assert_eq!(guests.welcome(office.into(), FlowId(5)).err(), Some(NoRoom::Address), "as before");
+        guests.is_bound(FlowId(7));
         drop(phones);
-        assert!(guests.by_address.is_empty() && guests.strangers.load(Ordering::Relaxed) == 0);
+        guests.is_unbound(FlowId(102));
+        assert!(is_without_a_trace(&guests), "nor of who is gone when it is told");
+    }
+
+    #[test]
+    fn r14_a_silent_connection_gives_way_to_another_of_its_address() {
+        let guests = of_old(guests(100, 3));
+        let held = come(&guests, [127, 0, 0, 1], 0..3);
+        is_silent(&held[0], 11);
+        is_silent(&held[1], 30);
+        is_silent(&held[2], 60);
+        held[2].trusts();
+        let next = come(&guests, [127, 0, 0, 1], [3]);
+        assert_eq!(leaving(&held), [1], "the longest silent of those that nobody was taken at his word by");
+        held[0].hears();
+        is_silent(&next[0], 9);
+        assert_eq!(
+            guests.welcome([127, 0, 0, 1].into(), FlowId(5)).err(),
+            Some(NoRoom::Address),
+            "they talk"
+        );
+        drop((held, next));
+        assert!(is_without_a_trace(&guests));
+    }
+
+    #[test]
+    fn r14_where_strangers_hold_all_that_they_may_one_of_who_holds_most_gives_way() {
+        let guests = of_old(guests(16, 5));
+        let phone = come(&guests, [127, 0, 0, 3], [1]);
+        let flood = come(&guests, [127, 0, 0, 1], 10..15);
+        let other = come(&guests, [127, 0, 0, 2], 20..24);
+        is_silent(&phone[0], 9);
+        is_silent(&flood[3], 2);
+        is_silent(&other[0], 5);
+        let mut late = come(&guests, [127, 0, 0, 4], [30, 31, 32]);
+        assert_eq!(leaving(&flood), [13], "not the one that was silent for longest anywhere");
+        late.extend(come(&guests, [127, 0, 0, 5], [40]));
+        assert_eq!((leaving(&phone), leaving(&late)), (vec![], vec![]));
+        assert_eq!(leaving(&flood).len() + leaving(&other).len(), 2, "one for each that came");
+        assert_eq!(guests.book().strangers, 12);
+        drop((phone, flood, other, late));
+        assert!(is_without_a_trace(&guests));
+    }
+
+    #[test]
+    fn r14_of_addresses_that_hold_one_each_the_first_gives_way_and_few_are_on_their_way_out() {
+        let guests = of_old(guests(400, 5));
+        let from = |at: u64| [127, 1, (at >> 8) as u8, at as u8];
+        let held: Vec<Place> = (0..300).flat_map(|at| come(&guests, from(999 - at), [at])).collect();
+        let late: Vec<Place> =
+            (0..128).flat_map(|at| come(&guests, from(1_000 + at), [1_000 + at])).collect();
+        assert_eq!(leaving(&held), (0..128).collect::<Vec<_>>());
+        assert_eq!(guests.welcome(from(2_000).into(), FlowId(2_000)).err(), Some(NoRoom::Node));
+        drop(held);
+        assert!(guests.welcome(from(2_000).into(), FlowId(2_000)).is_ok());
+        drop(late);
+        assert!(is_without_a_trace(&guests));
     }
 }

@@ -48,6 +48,10 @@ pub struct StreamLimits {
     /// (an hour), and than the longest session of a call (a day, RFC 4028), so that none is closed that carries a phone
     /// or a call. Far ends that are gone are found by TCP's own keep-alive (`tcp::tune_theirs`).
     pub idle_theirs: Duration,
+    /// The same where its far end is no trunk, and nothing that came by it was ever granted: so there is neither a phone nor a
+    /// call. More than an answer takes (64·T1), than a password takes to be typed, and than a caller who rings waits for
+    /// the next 180 (a minute).
+    pub idle_passing: Duration,
     /// How long opening a connection may take, its TLS handshake included: little more than a gateway's
     /// `try_timeout` (4 s).
     pub connect: Duration,
@@ -69,6 +73,7 @@ impl Default for StreamLimits {
             unanswered: UNANSWERED,
             idle: Duration::from_secs(600),
             idle_theirs: Duration::from_secs(25 * 3600),
+            idle_passing: Duration::from_secs(90),
             connect: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
             pending: 256 << 10,
@@ -100,6 +105,8 @@ pub enum End {
     HalfSent,
     #[error("nothing came or went")]
     Idle,
+    #[error("it gave way to another")]
+    Displaced,
     #[error("a message was too long, and nothing after it can be read")]
     TooLong,
     #[error("the far end does not read")]
@@ -124,6 +131,7 @@ impl End {
             End::FarEnd
             | End::HalfSent
             | End::Idle
+            | End::Displaced
             | End::TooLong
             | End::Overflow
             | End::Unopened
@@ -141,6 +149,7 @@ impl End {
             End::FarEnd
             | End::HalfSent
             | End::Idle
+            | End::Displaced
             | End::TooLong
             | End::Overflow
             | End::Unopened
@@ -152,7 +161,7 @@ impl End {
     fn loses(&self) -> bool {
         match self {
             End::FarEnd | End::Overflow | End::Unopened | End::Insecure(_) | End::Broken(_) => true,
-            End::HalfSent | End::Idle | End::TooLong | End::Unframed(_) => false,
+            End::HalfSent | End::Idle | End::Displaced | End::TooLong | End::Unframed(_) => false,
         }
     }
 }
@@ -175,7 +184,7 @@ pub(super) struct Connection {
     last_traffic: Cell<Instant>,
     /// A message came by it or was meant for it: somebody may miss it.
     used: Cell<bool>,
-    _place: guests::Place,
+    place: guests::Place,
 }
 
 /// The writing side of a connection.
@@ -192,6 +201,20 @@ enum Writing {
 }
 
 impl Connection {
+    /// How long it may be without any traffic.
+    fn may_idle(&self, limits: &StreamLimits) -> Duration {
+        match (self.opened, self.place.is_passing()) {
+            (Opened::ByUs, _) => limits.idle,
+            (Opened::ByThem, false) => limits.idle_theirs,
+            (Opened::ByThem, true) => limits.idle_passing,
+        }
+    }
+
+    /// When it is closed, if nothing comes before.
+    fn deadline(&self, reading: &Reading, limits: &StreamLimits) -> Instant {
+        reading.deadline(limits, self.last_traffic.get(), self.may_idle(limits))
+    }
+
     /// Writes as much as the kernel takes.
     fn write(&self) {
         if self.state.get() == Writing::Dead {
@@ -227,8 +250,8 @@ pub struct Secure {
     pub failed: Failed,
 }
 
-/// Hears of each handshake that failed, and of each connection that brought what is no SIP: whose, who had opened it, and
-/// why.
+/// Hears of each handshake that failed, and of each connection that brought what is no SIP or had to give way: whose, who had
+/// opened it, and why.
 pub type Failed = Rc<dyn Fn(SocketAddr, Opened, &End)>;
 
 /// The connections of one shard.
@@ -330,6 +353,13 @@ impl Streams {
         Ok(())
     }
 
+    /// Something that came by a connection was granted: by its far end there is a phone or a call, or was.
+    pub fn trust(&self, flow: FlowId) {
+        if let Some(connection) = self.0.by_flow.borrow().get(&flow) {
+            connection.place.trusts();
+        }
+    }
+
     /// Whether so many bytes more may wait for a far end.
     fn has_room(&self, connection: &Connection, more: usize) -> bool {
         let StreamLimits { pending, burst, shared, .. } = self.0.limits;
@@ -372,9 +402,16 @@ impl Streams {
         let streams = self.clone();
         let deadline = Instant::now() + self.0.limits.handshake;
         tokio::task::spawn_local(async move {
-            let end = match streams.secured(&connection.peer, stream, Opened::ByThem, deadline).await {
-                Ok(pipe) => streams.serve(&connection, pipe).await,
-                Err(end) => end,
+            let served = async {
+                match streams.secured(&connection.peer, stream, Opened::ByThem, deadline).await {
+                    Ok(pipe) => streams.serve(&connection, pipe).await,
+                    Err(end) => end,
+                }
+            };
+            let end = tokio::select! {
+                biased;
+                () = connection.place.gives_way() => End::Displaced,
+                end = served => end,
             };
             streams.leave(&connection, end).await;
         });
@@ -498,7 +535,7 @@ impl Streams {
             flowless: Cell::new(None),
             last_traffic: Cell::new(Instant::now()),
             used: Cell::new(false),
-            _place: place,
+            place,
         });
         self.0.by_flow.borrow_mut().insert(flow, Rc::clone(&connection));
         if (peer.transport, opened) != (Transport::Tls, Opened::ByThem) {
@@ -510,7 +547,7 @@ impl Streams {
     /// Takes an ended connection out of the tables and tells the loop.
     async fn leave(&self, connection: &Connection, end: End) {
         tracing::debug!(peer = %connection.peer.addr, end = %Sentence(&end), "connection ended");
-        if end.is_of_tls() || matches!(end, End::Unframed(_)) {
+        if end.is_of_tls() || matches!(end, End::Unframed(_) | End::Displaced) {
             (self.0.secure.failed)(connection.peer.addr, connection.opened, &end);
         }
         let key = (connection.peer.transport, connection.peer.addr, connection.peer.name);
@@ -548,7 +585,7 @@ impl Streams {
         if let Err(end) = self.read(connection, pipe, &mut reading).await {
             return end;
         }
-        let timer = sleep_until(reading.deadline(&self.0.limits, connection.last_traffic.get()));
+        let timer = sleep_until(connection.deadline(&reading, &self.0.limits));
         tokio::pin!(timer);
         loop {
             match connection.state.get() {
@@ -572,12 +609,12 @@ impl Streams {
                     }
                 }
                 () = &mut timer => {
-                    if let Some(end) = reading.overdue(&self.0.limits, connection.last_traffic.get()) {
+                    if let Some(end) = reading.overdue(connection.deadline(&reading, &self.0.limits)) {
                         return end;
                     }
                 }
             }
-            rearm(timer.as_mut(), reading.deadline(&self.0.limits, connection.last_traffic.get()));
+            rearm(timer.as_mut(), connection.deadline(&reading, &self.0.limits));
         }
     }
 
@@ -602,6 +639,7 @@ impl Streams {
         }
         let now = Instant::now();
         connection.last_traffic.set(now);
+        connection.place.hears();
         let mut whole = false;
         while let Some(frame) = reading.next_frame(now)? {
             match frame {

@@ -1,5 +1,7 @@
 //! What one connection has brought so far, what it has to bring next, and by when.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
@@ -12,7 +14,6 @@ use crate::sip::wire::{BadFrame, MAX_MESSAGE};
 pub(super) struct Reading {
     pub buffer: BytesMut,
     framer: Framer,
-    opened: Opened,
     state: Expecting,
 }
 
@@ -38,7 +39,7 @@ impl Reading {
             Opened::ByThem => Expecting::First(Instant::now()),
             Opened::ByUs => Expecting::Answer,
         };
-        Reading { buffer: BytesMut::new(), framer: Framer::default(), opened, state }
+        Reading { buffer: BytesMut::new(), framer: Framer::default(), state }
     }
 
     /// The next frame that is whole. Of a message that is too long, its beginning: enough to answer it.
@@ -74,23 +75,19 @@ impl Reading {
         }
     }
 
-    pub fn deadline(&self, limits: &StreamLimits, last_traffic: Instant) -> Instant {
+    /// When it has to have brought what it has to bring. `idle`: how long it may be without any traffic where that is nothing.
+    pub fn deadline(&self, limits: &StreamLimits, last_traffic: Instant, idle: Duration) -> Instant {
         match self.state {
             Expecting::First(since) => since + limits.first_message,
             Expecting::Rest(since) | Expecting::Nothing(since) => since + limits.whole_message,
             Expecting::Answer => last_traffic + limits.unanswered,
-            Expecting::Anything => {
-                last_traffic
-                    + match self.opened {
-                        Opened::ByUs => limits.idle,
-                        Opened::ByThem => limits.idle_theirs,
-                    }
-            }
+            Expecting::Anything => last_traffic + idle,
         }
     }
 
-    pub fn overdue(&self, limits: &StreamLimits, last_traffic: Instant) -> Option<End> {
-        let late = self.deadline(limits, last_traffic) <= Instant::now();
+    /// How it ends where `deadline` is over.
+    pub fn overdue(&self, deadline: Instant) -> Option<End> {
+        let late = deadline <= Instant::now();
         late.then_some(match self.state {
             Expecting::Rest(_) => End::HalfSent,
             Expecting::Nothing(_) => End::TooLong,
