@@ -67,7 +67,7 @@ pub enum Wake {
     KeepAlive(LegId),
     /// A reliable provisional response is repeated (RFC 3262 §3).
     RepeatReliable,
-    /// Whether a side's phone, which has not acknowledged our final answer, has come to another connection.
+    /// Whether a side's phone, which has not acknowledged our final answer or CANCEL, has come to another connection.
     Follow(LegId),
 }
 
