@@ -298,10 +298,16 @@ fn the_openapi_description_names_every_path_and_every_schema_it_refers_to() {
         "/v1/cdrs",
         "/v1/generations",
         "/v1/numbers/{did}/route",
+        "/v1/recordings/{id}",
         "/v1/reload",
         "/v1/trunks",
+        "/v1/voicemails/{id}",
     ];
     assert_eq!(paths, expected);
+    for kept in ["/v1/recordings/{id}", "/v1/voicemails/{id}"] {
+        let methods: Vec<&String> = description["paths"][kept].as_object().unwrap().keys().collect();
+        assert_eq!(methods, ["delete", "get", "head"]);
+    }
     let text = description.to_string();
     let referred: Vec<&str> =
         text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();

@@ -11,14 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
 use support::process::{Program, free_ports, until};
+use support::sound::{RATE, noise, prompt, read_wav, said, write_wav};
 use support::{DID, Outcome, World};
 
 /// How long a phone may take to be ready, and a call to come to its end.
 const PHONE: Duration = Duration::from_secs(30);
-
-/// What was said and is heard is as alike as that; two voices, or two noises, are not nearly.
-const THE_SAME: f32 = 0.9;
 
 /// Where distributions put baresip's modules.
 const MODULES: [&str; 3] = [
@@ -94,17 +93,10 @@ impl Talker {
     }
 }
 
-/// The node, a caller behind the carrier and a phone behind the gateway. `nat`: this phone's audio leaves from 127.0.0.1,
-/// whatever loopback address its description names.
-fn world(number: &str) -> Result<(World, Talker, Talker), String> {
-    let routing = format!(
-        "[[trunk]]\nname = \"carrier\"\nfrom = [\"{{host}}:{{carrier}}\"]\noptions_interval = 0\nnat = true\n\
-         [[trunk]]\nname = \"mobile\"\ngateways = [{{ uri = \"sip:{{gateway}}\" }}]\noutbound = true\n\
-         options_interval = 0\nnat = true\n\
-         [[number]]\ndid = \"{DID}\"\nforward_to = \"+12015550199\"\ncall_connect = true\n\
-         whisper = \"Incoming call for Main Street listing\"\n{number}\n"
-    );
-    let world = World::with_audio(&routing)?;
+/// The node with the sample configuration, a caller behind the carrier, and at its gateway the phone that +12015550101
+/// is forwarded to.
+fn world() -> Result<(World, Talker, Talker), String> {
+    let world = World::of_sample()?;
     let (host, sip) = (world.host, world.sip);
     let caller = format!("<sip:+14155550001@{host}:{sip}>;regint=0;audio_codecs=PCMU/8000/1");
     let caller = Talker::new(&world, "caller", world.carrier, &caller, 1)?;
@@ -118,8 +110,7 @@ fn world(number: &str) -> Result<(World, Talker, Talker), String> {
 
 #[test]
 fn r06_r07_baresip_hears_the_whisper_presses_1_and_both_are_heard_and_recorded() -> Outcome {
-    let (world, mut caller, mut called) =
-        world("record = true\nrecord_notice = \"This call may be recorded.\"")?;
+    let (world, mut caller, mut called) = world()?;
     called.prints("Call established")?;
     // The whisper lasts 3.1 s; what follows it asks for the key.
     std::thread::sleep(Duration::from_secs(4));
@@ -131,6 +122,9 @@ fn r06_r07_baresip_hears_the_whisper_presses_1_and_both_are_heard_and_recorded()
     called.prints("session closed")?;
     let cdr = world.cdr()?;
     let told = (&cdr["outcome"], &cdr["recording"]);
+    let id = cdr["recording"].as_str().unwrap_or_default();
+    let shown = world.strowger(&["call".to_owned(), id.to_owned()])?;
+    assert!(shown.contains(&format!("recording: /v1/recordings/{id}\n")), "{shown}");
     assert_eq!(told, (&"answered".into(), &cdr["id"]), "{cdr:#}\n{}", called.program.printed());
     let (theirs, ours) = (called.heard()?, caller.heard()?);
     let whisper = said(&theirs, &prompt("main-street")?).ok_or("no whisper")?;
@@ -145,6 +139,21 @@ fn r06_r07_baresip_hears_the_whisper_presses_1_and_both_are_heard_and_recorded()
     }
     let [left, right] =
         <[Vec<f32>; 2]>::try_from(written(&world, "recordings")?).map_err(|_| "two channels")?;
+    let served = get(&world, &format!("/v1/recordings/{id}"))?;
+    assert!(
+        served == fs::read(file(&world, "recordings")?).map_err(|e| e.to_string())?,
+        "{} bytes",
+        served.len()
+    );
+    let sheet: Value = serde_json::from_slice(&get(&world, &format!("/v1/recordings/{id}.json"))?)
+        .map_err(|e| e.to_string())?;
+    assert_eq!((&sheet["call"], &sheet["channels"]), (&cdr["id"], &2.into()), "{sheet:#}");
+    let log = fs::read_to_string(world.folder.path().join("node.log")).map_err(|e| e.to_string())?;
+    let event = log.lines().find(|line| line.contains("strowger.recording.ready")).ok_or(&*log)?;
+    assert!(
+        event.contains(id) && event.contains("file=recordings/") && event.contains("seconds="),
+        "{event}"
+    );
     let is_there = |channel: &[f32]| [1, 2].map(|seed| said(channel, &noise(seed)).is_some());
     assert_eq!([is_there(&left), is_there(&right)], [[true, false], [false, true]], "the caller is left");
     Ok(())
@@ -152,7 +161,7 @@ fn r06_r07_baresip_hears_the_whisper_presses_1_and_both_are_heard_and_recorded()
 
 #[test]
 fn r10_baresip_does_not_press_1_and_its_caller_leaves_a_message() -> Outcome {
-    let (world, mut caller, called) = world("call_connect_seconds = 3")?;
+    let (world, mut caller, called) = world()?;
     caller.prints("Call established")?;
     // Greeting and tone last 3 s, and what is said after them is the message.
     std::thread::sleep(Duration::from_secs(9));
@@ -163,6 +172,8 @@ fn r10_baresip_does_not_press_1_and_its_caller_leaves_a_message() -> Outcome {
     assert!(said(&caller.heard()?, &prompt("greeting")?).is_some(), "no greeting");
     assert!(said(&called.heard()?, &prompt("main-street")?).is_some(), "no whisper");
     let message = written(&world, "voicemail")?;
+    let id = cdr["voicemail"].as_str().unwrap_or_default();
+    assert!(get(&world, &format!("/v1/voicemails/{id}"))?.starts_with(b"RIFF"));
     assert_eq!(message.len(), 1, "one channel");
     // The caller spoke into the greeting too: what it said after the tone is the message.
     let later = &noise(1)[4 * RATE..];
@@ -172,9 +183,20 @@ fn r10_baresip_does_not_press_1_and_its_caller_leaves_a_message() -> Outcome {
 
 /// The only one that was kept under that folder, by channels.
 fn written(world: &World, folder: &str) -> Result<Vec<Vec<f32>>, String> {
+    read_wav(&file(world, folder)?)
+}
+
+fn file(world: &World, folder: &str) -> Result<PathBuf, String> {
     let folder = world.folder.path().join("data").join(folder);
     until(PHONE, || find(&folder, ".wav").is_some());
-    read_wav(&find(&folder, ".wav").ok_or_else(|| format!("nothing under {}", folder.display()))?)
+    find(&folder, ".wav").ok_or_else(|| format!("nothing under {}", folder.display()))
+}
+
+/// What `[admin]` answers.
+fn get(world: &World, path: &str) -> Result<Vec<u8>, String> {
+    let url = format!("http://{}:{}{path}", world.host, world.admin);
+    let mut answer = ureq::get(&url).call().map_err(|e| format!("{path}: {e}"))?;
+    answer.body_mut().read_to_vec().map_err(|e| e.to_string())
 }
 
 /// A file of that ending, in the folder or below.
@@ -183,86 +205,4 @@ fn find(folder: &Path, ending: &str) -> Option<PathBuf> {
         path if path.is_dir() => find(&path, ending),
         path => path.to_string_lossy().ends_with(ending).then_some(path),
     })
-}
-
-/// Samples in a second.
-const RATE: usize = 8_000;
-
-/// Fifteen seconds that are like nothing else: soft noise of that seed.
-fn noise(seed: u32) -> Vec<f32> {
-    let (mut state, mut held) = (seed.wrapping_mul(0x9e37_79b9) | 1, 0.0f32);
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        // The upper half: the lower bits of such a sequence repeat soon.
-        held += ((state >> 16) as f32 / 32_768.0 - 1.0 - held) * 0.2;
-        held * 18_000.0
-    };
-    (0..15 * RATE).map(|_| next()).collect()
-}
-
-fn prompt(name: &str) -> Result<Vec<f32>, String> {
-    let path = format!("{}/config/prompts/{name}.wav", env!("CARGO_MANIFEST_DIR"));
-    let mut file = hound::WavReader::open(&path).map_err(|e| format!("{path}: {e}"))?;
-    let rate = file.spec().sample_rate as usize;
-    let samples: Vec<f32> =
-        file.samples::<i16>().filter_map(|sample| Some(f32::from(sample.ok()?))).collect();
-    Ok(thinned(&samples, rate / RATE))
-}
-
-fn read_wav(path: &Path) -> Result<Vec<Vec<f32>>, String> {
-    let mut file = hound::WavReader::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let channels = usize::from(file.spec().channels);
-    assert_eq!(file.spec().sample_rate as usize, RATE, "{}", path.display());
-    let samples: Vec<f32> =
-        file.samples::<i16>().filter_map(|sample| Some(f32::from(sample.ok()?))).collect();
-    Ok((0..channels).map(|at| samples.iter().skip(at).step_by(channels).copied().collect()).collect())
-}
-
-fn write_wav(path: &Path, samples: &[f32]) -> Outcome {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: RATE as u32,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut file = hound::WavWriter::create(path, spec).map_err(|e| e.to_string())?;
-    samples.iter().try_for_each(|sample| file.write_sample(*sample as i16)).map_err(|e| e.to_string())?;
-    file.finalize().map_err(|e| e.to_string())
-}
-
-/// The mean of so many samples each.
-fn thinned(samples: &[f32], by: usize) -> Vec<f32> {
-    samples.chunks(by).map(|chunk| chunk.iter().sum::<f32>() / chunk.len() as f32).collect()
-}
-
-/// When some second of what was said is heard first. None: it is not.
-fn said(heard: &[f32], said: &[f32]) -> Option<Duration> {
-    /// 1,000 samples a second tell voices apart, and are soon compared.
-    const THIN: usize = 8;
-    /// A recording lays packets where they came: what is heard may begin between two of those.
-    const STEP: usize = 2;
-    let said = thinned(said, THIN);
-    let heard: Vec<Vec<f32>> = (0..THIN).step_by(STEP).map(|from| thinned(&heard[from..], THIN)).collect();
-    // Somebody may be heard only from the middle of what it said on.
-    let pieces = said.chunks_exact(RATE / THIN).take(7);
-    let found = pieces.filter_map(|piece| {
-        let places = heard.iter().enumerate().flat_map(|(phase, heard)| {
-            let alike = heard.windows(piece.len()).map(|window| likeness(window, piece)).enumerate();
-            alike.map(move |(at, likeness)| (likeness, at * THIN + phase * STEP))
-        });
-        let (likeness, at) = places.max_by(|one, other| one.0.total_cmp(&other.0))?;
-        (likeness >= THE_SAME).then_some(at)
-    });
-    found.min().map(|at| Duration::from_secs_f32(at as f32 / RATE as f32))
-}
-
-/// How alike two stretches are, −1 to 1.
-fn likeness(one: &[f32], other: &[f32]) -> f32 {
-    let (mut product, mut energy, mut others) = (0.0, 1.0f32, 1.0f32);
-    for (one, other) in one.iter().zip(other) {
-        product += one * other;
-        energy += one * one;
-        others += other * other;
-    }
-    product / (energy * others).sqrt()
 }

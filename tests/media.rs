@@ -3,8 +3,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smallvec::{SmallVec, smallvec};
 use strowger::engine::clock::Clock;
@@ -13,9 +14,24 @@ use strowger::media::plane::{Heard, Key, Order, Plane};
 use strowger::media::ports::{Pair, Ports};
 use strowger::media::prompt::Prompt;
 use strowger::media::rtp::{HEADER, Packet, Stream};
-use strowger::media::session::{Agreed, Format, Say, SideId, Told};
+use strowger::media::session::{Agreed, Format, Quality, Say, SideId, Told};
 use strowger::media::{g711, g722};
 use strowger::sip::sdp::audio::Codec;
+
+#[path = "plane/bad.rs"]
+mod bad;
+#[path = "plane/disk.rs"]
+mod disk;
+#[path = "plane/keys.rs"]
+mod keys;
+#[path = "plane/moves.rs"]
+mod moves;
+#[path = "plane/session.rs"]
+mod session;
+#[path = "plane/speech.rs"]
+mod speech;
+#[path = "plane/threads.rs"]
+mod threads;
 
 const CALLER: SideId = SideId(0);
 const CALLED: SideId = SideId(1);
@@ -46,19 +62,38 @@ impl Phone {
 
     fn says(&mut self, payload_type: u8, payload: &[u8]) {
         let timestamp = u32::from(self.sequence) * 160;
-        let packet =
-            Packet { marker: false, payload_type, sequence: self.sequence, timestamp, ssrc: 1, payload };
+        let sequence = self.sequence;
         self.sequence += 1;
-        let bytes = [&packet.header()[..], payload].concat();
-        self.rtp.send_to(&bytes, self.ours).expect("sent");
+        self.says_so(&Packet { marker: false, payload_type, sequence, timestamp, ssrc: 1, payload });
+    }
+
+    fn says_so(&self, packet: &Packet<'_>) {
+        self.sends(&[&packet.header()[..], packet.payload].concat());
+    }
+
+    fn sends(&self, bytes: &[u8]) {
+        self.rtp.send_to(bytes, self.ours).expect("sent");
     }
 
     /// The next packet's payload type, sequence number and payload.
     fn hears(&self) -> (u8, u16, Vec<u8>) {
-        let mut buffer = [0; 2_048];
-        let length = self.rtp.recv(&mut buffer).expect("a packet");
-        let packet = Packet::read(&buffer[..length]).expect("RTP");
+        let bytes = self.gets();
+        let packet = Packet::read(&bytes).expect("RTP");
         (packet.payload_type, packet.sequence, packet.payload.to_vec())
+    }
+
+    fn gets(&self) -> Vec<u8> {
+        let mut buffer = [0; 4_096];
+        let length = self.rtp.recv(&mut buffer).expect("a packet");
+        buffer[..length].to_vec()
+    }
+
+    /// It has got nothing that it has not read.
+    fn has_heard_all(&self) {
+        self.rtp.set_nonblocking(true).expect("a mode");
+        let more = self.rtp.recv(&mut [0; 4_096]);
+        assert!(more.is_err(), "{more:?} bytes more");
+        self.rtp.set_nonblocking(false).expect("a mode");
     }
 }
 
@@ -87,7 +122,7 @@ impl Call {
         let plane = Plane::start(0, "strowger".into(), move || clock.read().now, ears).expect("a thread");
         let mut ports = Ports::new(Ipv4Addr::LOCALHOST.into(), 20_000..=59_999, 0, 1);
         let mut open = |side: SideId| {
-            let pair: Pair = ports.open().expect("ports");
+            let pair: Pair = ports.open(true).expect("ports");
             let port = pair.port;
             let stream = Stream::new(1_000 + u32::from(side.0), 500, 0, 8_000);
             plane.order(KEY, Order::Open(side, pair, stream)).expect("room");
@@ -101,6 +136,47 @@ impl Call {
         call.order(Order::Hears(CALLED, CALLER));
         call.has_obeyed();
         call
+    }
+
+    /// The same, and both have spoken: strangers are kept out by the kernel.
+    fn talking() -> Call {
+        let mut call = Call::new();
+        call.caller.says(0, b"hello");
+        assert_eq!(call.called.hears().2, b"hello");
+        call.is_latched(CALLER);
+        call.called.says(0, b"hello");
+        assert_eq!(call.caller.hears().2, b"hello");
+        call.is_latched(CALLED);
+        call
+    }
+
+    /// It ends, and nothing of it is left. How each side was heard.
+    fn ends(mut self) -> [Quality; 2] {
+        let qualities = [CALLER, CALLED].map(|side| {
+            self.order(Order::Close(side));
+            loop {
+                match self.is_told() {
+                    Heard::Closed(closed, port, quality) => {
+                        assert_eq!(closed, side);
+                        self.ports.free(port);
+                        return quality;
+                    }
+                    Heard::Told(_) | Heard::Broken => {}
+                }
+            }
+        });
+        assert_eq!(self.ports.used(), 0);
+        // It is told just before.
+        let begun = Instant::now();
+        while self.plane.counts().sessions.load(Ordering::Relaxed) > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(5), "a session is left");
+            std::thread::yield_now();
+        }
+        qualities
+    }
+
+    fn received(&self) -> u64 {
+        self.plane.counts().received.load(Ordering::Relaxed)
     }
 
     fn order(&self, order: Order) {

@@ -6,12 +6,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use certs::Ca;
 use common::{PATIENCE, wait_until};
 use nix::sys::signal::Signal;
 use process::{Line, Place, Serving, answer, invite};
 use serde_json::Value;
 use strowger::sip::digest::{self, Challenge};
 
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+#[path = "common/certs.rs"]
+mod certs;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 mod common;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
@@ -231,6 +235,43 @@ fn what_was_bound_or_ended_just_before_a_graceful_stop_is_as_it_was_after_it() {
 }
 
 /// Carol's phone calls that number; the trunk's gateway has her INVITE.
+#[test]
+fn phones_behind_a_nat_hear_of_us_at_once_after_a_restart() {
+    let place = carols();
+    place.changes("config/routing/all.toml", |text| {
+        let before = (0..5).map(|at| format!("[[agent]]\nname = \"desk{at}\"\npassword = \"swordfish\"\n"));
+        before.collect::<String>() + text
+    });
+    let mut node = place.serve();
+    let phone = Line::new();
+    let bound = registers_so(&phone, &node, "swordfish", 1, "Contact: <sip:carol@192.168.1.7>\r\n");
+    assert!(bound.starts_with("SIP/2.0 200 "), "{bound}");
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), Some(0));
+    let _node = place.serve();
+    let (asked, _) = phone.receive();
+    assert!(asked.starts_with("OPTIONS sip:carol@192.168.1.7 SIP/2.0\r\n"), "{asked}");
+}
+
+#[test]
+fn a_sips_contact_that_comes_without_tls_is_refused_though_a_listener_has_it() {
+    let place = carols();
+    place.listens_on_tcp_too();
+    Ca::new("root").issue(&["127.0.0.1"]).write(&place.folder.path().join("config/tls"));
+    let tls = "[[listen]]\ntransport = \"tls\"\naddr = \"127.0.0.1:0\"\ncert = \"tls/edge.pem\"\nkey = \"tls/edge.key\"\n";
+    place.changes("config/strowger.toml", |node| format!("{node}{tls}"));
+    let node = place.serve();
+    let contact = |addr: SocketAddr| format!("Contact: <sips:carol@{addr}>\r\n");
+    let phone = Line::new();
+    let told = registers_so(&phone, &node, "swordfish", 1, &contact(phone.addr()));
+    assert!(told.starts_with("SIP/2.0 400 "), "{told}");
+    let mut flow = Flow::new(node.tcp());
+    let addr = flow.0.local_addr().unwrap();
+    let told = flow.registers(&contact(addr));
+    assert!(told.starts_with("SIP/2.0 400 "), "{told}");
+    assert_eq!(contacts(&place), <[String; 0]>::default());
+}
+
 fn calls_out(phone: &Line, node: &Serving, number: &str, gateway: &Line) -> (String, SocketAddr) {
     let uri = format!("sip:{number}@127.0.0.1");
     let call = |cseq: u32, credentials: &str| {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::{NOON, PATIENCE, cdr, entry, fast_folder, wait_until};
 use strowger::call::cdr::{Cdr, Outcome};
+use strowger::media::reel::{Kind, path_of};
 use strowger::store::{Cursor, OpenError, ReadError, Recorder, Settings, Store};
 use strowger::volume::{Disk, Log, Volume};
 
@@ -184,7 +185,7 @@ fn r12_a_call_that_began_and_ended_at_once_costs_the_journal_nothing() {
 fn r12_every_journalled_call_without_a_record_gets_a_lost_one_once() {
     let folder = fast_folder();
     let store = open(folder.path());
-    for id in ["ended", "cut off"] {
+    for id in ["ended", "cut-off"] {
         assert!(store.recorder().reserve());
         store.recorder().started(Box::new(entry(id)));
     }
@@ -193,15 +194,20 @@ fn r12_every_journalled_call_without_a_record_gets_a_lost_one_once() {
     assert!(store.flush(PATIENCE));
     let crashed = fast_folder();
     copy(folder.path(), crashed.path());
+    let recordings = crashed.path().join(Kind::Recording.folder());
+    let cut_off = path_of(&recordings, "cut-off", entry("cut-off").started).with_extension("wav.part");
+    std::fs::create_dir_all(cut_off.parent().unwrap()).unwrap();
+    std::fs::write(cut_off, [0; 100]).unwrap();
 
     let again = open(crashed.path());
     assert_eq!(again.lost(), 1);
     let records = all(&again);
     assert_eq!(records["ended"].outcome, Outcome::Answered);
-    let lost = &records["cut off"];
+    let lost = &records["cut-off"];
     assert_eq!((lost.outcome, lost.ended_by, lost.sip_code), (Outcome::Lost, None, 200));
     assert_eq!(lost.talk_ms, lost.ended.0 - lost.answered.unwrap().0);
     assert_eq!((&*lost.dialled, lost.legs.len()), ("+12015550101", 1));
+    assert_eq!((lost.recording.as_deref(), &lost.voicemail), (Some("cut-off"), &None));
     drop(again);
     assert_eq!(open(crashed.path()).lost(), 0);
 }

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use process::{Program, free_ports};
@@ -260,10 +261,12 @@ fn leg(told: &Told, leg: u16) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// A loopback address of this process alone.
+/// A loopback address that no other test has, so that nobody takes a port between its choice and its use.
 fn own_host() -> IpAddr {
+    static WORLDS: AtomicU8 = AtomicU8::new(1);
     let [.., b, c] = std::process::id().to_be_bytes();
-    let host = IpAddr::V4(Ipv4Addr::new(127, 128 | b >> 2, b, c.clamp(1, 254)));
+    let world = WORLDS.fetch_add(1, Ordering::Relaxed);
+    let host = IpAddr::V4(Ipv4Addr::new(127, 128 | b & 63, c, world));
     TcpListener::bind((host, 0)).unwrap();
     host
 }

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::batch::{Inbox, Outbox, socket};
 use crate::load::{Load, Offer, Outcome, Ports};
-use crate::message::{NUMBERS, Names, Seen, fine, refusal};
+use crate::message::{NO_AUDIO, NUMBERS, Names, Seen, fine, refusal};
 use crate::metrics::{self, GAUGES};
 use crate::overload::told_of;
 use crate::process::{Program, free_ports, until};
@@ -134,7 +134,7 @@ impl Calls<'_> {
     /// 100 at once, the rest when it is due.
     fn invited(&mut self, seen: &Seen<'_>, from: SockaddrIn) {
         let (run, call) = Seen::names_of(seen.origin()).unwrap_or_default();
-        let names = Names { run, call, row: 0, server: 0, caller: 0, far: self.manner.port };
+        let names = Names { run, call, row: 0, server: 0, caller: 0, far: self.manner.port, audio: NO_AUDIO };
         names.answer("100 Trying", seen, &mut self.outbox.wire);
         self.outbox.post(from);
         let (mut ringing, mut answer) = (Vec::new(), Vec::new());

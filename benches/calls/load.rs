@@ -18,7 +18,7 @@ use nix::sys::socket::SockaddrIn;
 use nix::sys::time::TimeSpec;
 
 use crate::batch::{BATCH, Inbox, Outbox, local, socket};
-use crate::message::{Dialog, NUMBERS, Names, Seen, fine};
+use crate::message::{Dialog, NO_AUDIO, NUMBERS, Names, Seen, fine};
 
 /// T1 of RFC 3261: after so long without an answer a message is repeated.
 const T1: u64 = 500_000;
@@ -365,7 +365,7 @@ impl Run {
     fn names(&self, call: u32) -> Names {
         let Ports { server, caller, far } = self.ports;
         let row = (self.number * 31 + call.wrapping_mul(STRIDE) % NUMBERS) % NUMBERS;
-        Names { run: self.number, call, row, server, caller, far }
+        Names { run: self.number, call, row, server, caller, far, audio: NO_AUDIO }
     }
 
     fn server(&self) -> SockaddrIn {

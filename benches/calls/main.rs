@@ -1,6 +1,7 @@
 //! What a call costs: Strowger beside a bare relay and beside Kamailio, in one run, on one machine.
 //! `scripts/bench-calls` starts it.
 
+mod audio;
 mod batch;
 mod beside;
 mod carrier;
@@ -8,6 +9,7 @@ mod flood;
 mod gateways;
 mod guessers;
 mod load;
+mod media;
 mod message;
 mod metrics;
 mod overload;
@@ -103,6 +105,8 @@ enum Role {
     SoakOverload(overload::Overload),
     /// What a registration costs
     Register(register::Register),
+    /// What audio costs
+    Media(media::Audio),
     /// Guess passwords while calls go on
     SoakRegisterFlood(flood::Flood),
     /// Be a gateway
@@ -110,6 +114,8 @@ enum Role {
     Gateway(gateways::Gateway),
     /// Take a gateway away while calls go on
     SoakGateway(gateways::Soak),
+    /// Offer calls with audio and look for what is left
+    SoakAudio(audio::Soak),
     /// Offer too much to a server that gets a tenth of a processor
     SoakStarved(starved::Starved),
 }
@@ -120,12 +126,14 @@ fn main() -> ExitCode {
         Some(Role::Relay { port, caller, far }) => {
             return ended(relay::run(port, caller, far).map_err(|e| e.to_string()));
         }
+        Some(Role::Media(audio)) => return ended(audio.run()),
         Some(Role::SoakLoss(soak)) => return ended(soak.run()),
         Some(Role::SoakOverload(overload)) => return ended(overload.run()),
         Some(Role::Register(register)) => return ended(register.run()),
         Some(Role::SoakRegisterFlood(flood)) => return ended(flood.run()),
         Some(Role::Gateway(gateway)) => return ended(gateway.run().map_err(|e| e.to_string())),
         Some(Role::SoakGateway(soak)) => return ended(soak.run()),
+        Some(Role::SoakAudio(soak)) => return ended(soak.run()),
         Some(Role::SoakStarved(starved)) => return ended(starved.run()),
         None => {}
     }

@@ -15,7 +15,12 @@ pub struct Names {
     pub server: u16,
     pub caller: u16,
     pub far: u16,
+    /// Where the caller, or the far end, hears.
+    pub audio: u16,
 }
+
+/// A port that nobody speaks to: of calls whose audio nobody sends.
+pub const NO_AUDIO: u16 = 30_000;
 
 /// What the caller learned from the 200: whom to send the rest to.
 #[derive(Default)]
@@ -111,15 +116,30 @@ impl<'a> Seen<'a> {
     }
 }
 
-const SDP: &str = "v=0\r\no=sbc 53655765 2353687637 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-    m=audio 30000 RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
-    a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n";
+/// A description of audio at `port`, in front of a head that says how long it is.
+fn describe(out: &mut Vec<u8>, port: u16) {
+    const TOP: &str =
+        "v=0\r\no=sbc 53655765 2353687637 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio ";
+    const REST: &str = " RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
+        a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n";
+    let length = TOP.len() + REST.len() + if port < 10_000 { 4 } else { 5 };
+    write(
+        out,
+        format_args!("Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{TOP}{port}{REST}"),
+    );
+}
+
+/// Where a description wants its audio.
+pub fn audio_port(message: &[u8]) -> Option<u16> {
+    let mut lines = message.split(|byte| *byte == b'\n');
+    let media = lines.find_map(|line| line.strip_prefix(b"m=audio "))?;
+    std::str::from_utf8(media.split(|byte| *byte == b' ').next()?).ok()?.parse().ok()
+}
 
 impl Names {
     /// An INVITE with what a carrier's session border controller puts into it.
     pub fn invite(&self, out: &mut Vec<u8>) {
-        let Names { run, call, row, server, caller, .. } = self;
-        let length = SDP.len();
+        let Names { run, call, row, server, caller, audio, .. } = self;
         write(
             out,
             format_args!(
@@ -136,10 +156,10 @@ impl Names {
                  P-Asserted-Identity: \"ANN CALLER\" <sip:+12025550123@127.0.0.1>\r\n\
                  Privacy: none\r\n\
                  P-Charging-Vector: icid-value=4e1f-{call};icid-generated-at=192.0.2.4;orig-ioi=carrier.example\r\n\
-                 User-Agent: carrier-sbc/4.2\r\n\
-                 Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{SDP}"
+                 User-Agent: carrier-sbc/4.2\r\n"
             ),
         );
+        describe(out, *audio);
     }
 
     /// The caller's CANCEL: as its INVITE, whose branch it has (RFC 3261 §9.1).
@@ -206,7 +226,7 @@ impl Names {
 
     /// The far end's answer to an INVITE: 100, 180 or 200.
     pub fn answer(&self, status: &str, seen: &Seen<'_>, out: &mut Vec<u8>) {
-        let Names { run, call, far, .. } = self;
+        let Names { run, call, far, audio, .. } = self;
         let trying = status.starts_with("100");
         begin(status, seen, (!trying).then_some(*run), out);
         if !trying {
@@ -222,10 +242,7 @@ impl Names {
         }
         if status.starts_with("200") {
             write(out, format_args!("Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE\r\n"));
-            write(
-                out,
-                format_args!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}", SDP.len()),
-            );
+            describe(out, *audio);
         } else {
             out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
         }

@@ -125,6 +125,8 @@ impl Starved {
         let calls = metrics::total(&metrics::read(admin)?, "strowger_calls_total");
         let records = records(&folder.path().join("data/cdr"))?;
         let wrong = [
+            (storm.failed() == 0, "it was no storm: all were taken".to_owned()),
+            (storm.told_when < storm.refused, "a refusal was no 503 with Retry-After".to_owned()),
             (share < GOOD, format!("goodput is {share} % of the capacity, not {GOOD} %")),
             (highest > self.memory, "it took too much memory".to_owned()),
             (after.failed() > 0, format!("{} calls failed when it was over", after.failed())),

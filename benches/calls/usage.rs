@@ -50,6 +50,13 @@ pub fn memory(root: u32) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// How many sockets the process has.
+pub fn sockets(process: u32) -> io::Result<usize> {
+    let open = fs::read_dir(format!("/proc/{process}/fd"))?.flatten();
+    let kinds = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+    Ok(kinds.filter(|kind| kind.to_string_lossy().starts_with("socket:")).count())
+}
+
 /// Datagrams that this machine has delivered so far, to any socket.
 pub fn datagrams() -> io::Result<u64> {
     let text = fs::read_to_string("/proc/net/snmp")?;

@@ -20,6 +20,7 @@ use super::operations::{
 use super::problem::{Asked, Problem};
 use crate::call::cdr::Cdr;
 use crate::call::story::{CallPlace, CallStory, LiveCall};
+use crate::media::reel::Sheet;
 use crate::store::{Cursor, ReadError};
 use crate::time::Wall;
 
@@ -95,6 +96,7 @@ pub(super) fn schemas() -> serde_json::Map<String, serde_json::Value> {
     generator.subschema_for::<AgentList>();
     generator.subschema_for::<TrunkList>();
     generator.subschema_for::<Explanation>();
+    generator.subschema_for::<Sheet>();
     generator.take_definitions(true)
 }
 
@@ -171,12 +173,19 @@ async fn healthz() -> &'static str {
 /// Whether calls are taken.
 #[utoipa::path(get, path = "/readyz", responses(
     (status = 200, description = "calls are taken"),
-    (status = 503, description = "starting, draining, or no room for call records",
+    (status = 503, description = "starting, draining, no room for call records, or no thread that carries audio",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
 ))]
 async fn readyz(State(desk): State<Desk>) -> Response {
     let reason = match desk.node.readiness() {
         Readiness::Taking => return "ready\n".into_response(),
+        Readiness::Lame { dead, of } => {
+            let told = format!(
+                "ready, though {dead} of {of} threads that carry audio have died; restart the node\n"
+            );
+            return told.into_response();
+        }
+        Readiness::NoAudio => "the threads that carry audio have died: restart the node",
         Readiness::Starting => "the node is starting",
         Readiness::Draining => "the node is draining: calls in progress go on, new ones are refused",
         Readiness::NoRoom => {

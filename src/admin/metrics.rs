@@ -70,8 +70,9 @@ fn describe() {
         ("sip_retransmissions_total", "SIP messages that were repeated, by dir."),
         ("rejected_total", "Requests that were refused before they became a call, by reason."),
         ("queue_full_total", "How often a queue was full and what came was refused or dropped, by queue."),
-        ("rtp_packets_total", "RTP packets, by dir."),
-        ("rtp_dropped_total", "RTP packets that were dropped, by reason."),
+        ("rtp_packets_total", "RTP packets that came (in), and that left, relayed or said by us (out)."),
+        ("rtp_dropped_total", "RTP packets that went no further, by reason."),
+        ("media_faults_total", "Calls whose audio a bug has ended."),
         ("udp_dropped_total", "Datagrams that the kernel dropped before we read them."),
         ("recordings_total", "Recordings, by outcome (whole, cut, failed, refused)."),
         ("recording_gaps_total", "Stretches of recordings that the disk was too slow for."),
@@ -88,6 +89,8 @@ fn describe() {
         ("queue_depth", "What waits in a queue."),
         ("config_generation", "The generation of the configuration that is served."),
         ("config_numbers", "The numbers in it."),
+        ("media_threads", "Threads that carry audio and live."),
+        ("media_calls", "Calls whose audio they carry."),
         ("build_info", "1; its labels say what runs."),
     ] {
         describe_gauge!(format!("strowger_{name}"), what);

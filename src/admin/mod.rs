@@ -5,6 +5,7 @@
 
 mod api;
 mod guard;
+mod kept;
 mod listen;
 pub mod metrics;
 pub mod operations;
@@ -75,7 +76,7 @@ impl Admin {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let openapi = Arc::new(OnceLock::new());
-        let (router, description) = api::router().split_for_parts();
+        let (router, description) = api::router().merge(kept::router()).split_for_parts();
         openapi.set(described(description)).ok();
         let guard = Arc::new(Guard::new(self.addr, self.token.as_deref()));
         let app = router

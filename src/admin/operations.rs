@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::cdr::rfc3339;
 use crate::call::story::{CallPlace, CallStory, LiveCall};
+use crate::media::reel::{Kind, Shelf};
 use crate::store::Reader;
 use crate::time::Wall;
 
@@ -52,6 +53,9 @@ pub trait Operations: Send + Sync + 'static {
     /// The durable call records.
     fn records(&self) -> Reader;
 
+    /// What was written down of calls.
+    fn shelf(&self, kind: Kind) -> Shelf;
+
     /// Brings the gauges up to date that nobody keeps so all the time: asked before `/metrics` is rendered. What comes
     /// back stands there as well: gauges in the same format that come and go with the configuration.
     fn measure(&self) -> String;
@@ -66,6 +70,13 @@ pub enum Readiness {
     Draining,
     /// No room is left for another call record: the disk is full or failing (R12).
     NoRoom,
+    /// Calls are taken, by fewer threads that carry audio than there should be: so many of them have died.
+    Lame {
+        dead: usize,
+        of: usize,
+    },
+    /// All of them have: a call whose audio comes through us is refused.
+    NoAudio,
 }
 
 /// A call's messages as a capture file (pcap, link type RAW).

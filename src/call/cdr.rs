@@ -158,6 +158,7 @@ pub struct CdrLeg {
     pub attest: Option<Box<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attest_reason: Option<Box<str>>,
+    /// What it spoke: `PCMU`, `opus` … Absent, like `rtp`, when its audio did not come through us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<Cow<'static, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -347,16 +348,17 @@ impl JournalEntry {
 /// What the media plane counted on a leg.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rtp {
-    /// Packets sent.
+    /// Packets that we sent to it.
     pub tx: u64,
-    /// Packets received.
+    /// Packets that came from it, those that came twice included.
     pub rx: u64,
-    /// Packets that never came.
+    /// Packets of its that never came.
     pub lost: u64,
     /// Interarrival jitter (RFC 3550 §6.4.1), in milliseconds.
     pub jitter_ms: f32,
-    /// Estimated mean opinion score, 1.0 to 4.5.
-    pub mos: f32,
+    /// Estimated mean opinion score, 1.0 to 4.5 (ITU-T G.107, simplified); absent when nothing was received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mos: Option<f32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

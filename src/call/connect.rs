@@ -14,6 +14,9 @@ use crate::routing::Plan;
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 
+/// After so many keys that are not 1 a leg is not asked any longer (R6).
+const MOST_OTHER_KEYS: u8 = 3;
+
 /// The pause before "press 1" is said once more.
 const PAUSE: Duration = Duration::from_millis(1_500);
 
@@ -37,6 +40,11 @@ impl Before {
             Destination::Inside(_) => Before { whisper: false, press_one: None },
         };
         (before.whisper || before.press_one.is_some()).then_some(before)
+    }
+
+    /// Whether it is to press 1.
+    pub(super) fn awaits_keys(self) -> bool {
+        self.press_one.is_some()
     }
 }
 
@@ -83,18 +91,30 @@ impl Turn<'_> {
         }
     }
 
-    /// A key of a leg's: 1 accepts, during the whisper too; any other ends that leg alone.
+    /// A key of a leg's: 1 accepts, during the whisper too; the third other one ends that leg alone.
     pub(super) fn pressed(&mut self, hunt: Hunt, id: LegId, digit: Digit) -> State {
         let is_heard = self.call.leg(id).is_some_and(Leg::hears_us);
         let is_asked = self.before(id).is_some_and(|before| before.press_one.is_some());
         match digit {
             _ if !is_heard || !is_asked => State::Ringing(hunt),
-            Digit::ONE => self.bridges(id),
+            Digit::ONE => {
+                let now = self.now.mono;
+                self.leg(id).into_iter().for_each(|leg| leg.confirmed = Some(now));
+                self.bridges(id)
+            }
+            _ if self.is_mistaken(id) => State::Ringing(hunt),
             _ => self.does_not_accept(hunt, id),
         }
     }
 
-    /// The window is over, or another key was pressed.
+    /// It pressed another key, and may try again.
+    fn is_mistaken(&mut self, id: LegId) -> bool {
+        let Some(leg) = self.leg(id) else { return false };
+        leg.other_keys += 1;
+        leg.other_keys < MOST_OTHER_KEYS
+    }
+
+    /// The window is over, or other keys were pressed.
     pub(super) fn does_not_accept(&mut self, hunt: Hunt, id: LegId) -> State {
         if !self.call.leg(id).is_some_and(Leg::hears_us) {
             return State::Ringing(hunt);

@@ -154,6 +154,8 @@ pub struct Leg {
     pub shown: Shown,
     /// How many 3xx led here (R8: at most 5).
     pub depth: u8,
+    /// How many other keys than 1 it has pressed while it was asked to (R6).
+    pub other_keys: u8,
     pub state: LegState,
     pub hold: Hold,
     /// The first of those legs of its target that came of one INVITE: the others followed it after a failure or a
@@ -166,6 +168,8 @@ pub struct Leg {
     pub started: Instant,
     pub ringing: Option<Instant>,
     pub answered: Option<Instant>,
+    /// When its 1 was heard (R6).
+    pub confirmed: Option<Instant>,
     pub ended: Option<Instant>,
     /// Its final response; 0 while there is none.
     pub code: u16,
@@ -179,6 +183,7 @@ impl Leg {
             to,
             shown,
             depth: 0,
+            other_keys: 0,
             state: LegState::Calling,
             hold: Hold::Nothing,
             line: 0,
@@ -187,6 +192,7 @@ impl Leg {
             started: now,
             ringing: None,
             answered: None,
+            confirmed: None,
             ended: None,
             code: 0,
             q850: None,

@@ -30,6 +30,7 @@ use crate::number::E164;
 use crate::routing::{Agent, Phones, Plan, TargetEnd, Trunk};
 use crate::sip::body::Body;
 use crate::time::{Instant, Now};
+use connect::Before;
 use event::{Action, Event, Inside, LegEvent, LegId, Timer};
 use hunt::Hunt;
 use leg::{Destination, Exits, Leg, TargetId};
@@ -68,6 +69,9 @@ pub struct Arrival {
     pub caller: Caller,
     /// The caller's offer; `None` when the INVITE left the offer to us (delayed offer).
     pub offer: Option<Body>,
+    /// What an INVITE without one has in it all the same, if it calls for help: where the caller is, for instance
+    /// (RFC 6442).
+    pub enclosed: Option<Box<Body>>,
     /// How many may ring at once in all that comes of this call (Max-Breadth, RFC 5393 §5.3); at least 1.
     pub breadth: Option<u32>,
     /// How long the caller lets it ring (RFC 3261 §13.3.1).
@@ -367,6 +371,17 @@ impl Call {
             State::Talking(talk) => talk.has(leg),
             State::Transferring(transfer, stage) => transfer.talk.has(leg) || stage.target() == Some(leg),
             State::Ringing(_) | State::Messaging(_) | State::Over => false,
+        }
+    }
+
+    /// Whether a key of a side's means something: it is asked to press 1 (R6), or leaves a message (R10).
+    pub fn awaits_keys(&self, id: LegId) -> bool {
+        match &self.state {
+            State::Ringing(_) => self.leg(id).is_some_and(|leg| {
+                leg.hears_us() && Before::of(leg, &self.plan).is_some_and(Before::awaits_keys)
+            }),
+            State::Messaging(_) => id == LegId::CALLER,
+            State::Talking(_) | State::Transferring(..) | State::Over => false,
         }
     }
 

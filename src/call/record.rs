@@ -169,9 +169,8 @@ impl Call {
             answered: self.answered.map(|at| self.wall(at)),
             ring_ms: self.ringing.map_or(0, |at| millis(at, until)),
             talk_ms: self.answered.filter(|_| winner.is_some()).map_or(0, |at| millis(at, ended)),
-            recording: self.is_recorded.then(|| self.arrival.id.clone()),
-            voicemail: matches!(ending, Ending::Message { is_one: true, .. })
-                .then(|| self.arrival.id.clone()),
+            recording: self.recording(),
+            voicemail: self.voicemail(),
             q850,
             ended_by: Some(self.ended_by(ending)),
             cause: Some(Cow::Borrowed(ending.cause(&self.legs))),
@@ -179,6 +178,17 @@ impl Call {
             legs,
             ..self.beginning(node).ended(self.wall(ended), outcome, sip_code)
         }
+    }
+
+    /// The id of what is written down of those who talk.
+    pub fn recording(&self) -> Option<Box<str>> {
+        self.is_recorded.then(|| self.arrival.id.clone())
+    }
+
+    /// The id of the message that was left.
+    pub fn voicemail(&self) -> Option<Box<str>> {
+        let is_one = matches!(self.ending, Some((Ending::Message { is_one: true, .. }, _)));
+        is_one.then(|| self.arrival.id.clone())
     }
 
     /// What the journal keeps from the answer on.
@@ -331,6 +341,7 @@ impl Call {
             presented: self.presented(id, leg),
             ringing: leg.ringing.map(|at| self.wall(at)),
             answered: leg.answered.map(|at| self.wall(at)),
+            confirmed: leg.confirmed.map(|at| self.wall(at)),
             sip_code: (leg.code != 0).then_some(leg.code),
             q850: leg.q850,
             ..CdrLeg::new(u16::from(id.0), role, started, ended, end)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cdr::{Direction, Role, rfc3339};
+use super::cdr::{Direction, Role, Rtp, rfc3339};
 use crate::sip::shown::printable;
 use crate::time::Wall;
 
@@ -69,6 +69,12 @@ pub struct CallStory {
     /// How many lines were left out because a call keeps a bounded ladder.
     #[serde(default)]
     pub ladder_dropped: u32,
+    /// The id of its recording at `/v1/recordings`, where it is once the call has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Box<str>>,
+    /// The id of the message that was left, at `/v1/voicemails`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voicemail: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -84,6 +90,11 @@ pub struct StoryLeg {
     pub peer: Option<SocketAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sip_call_id: Option<Box<str>>,
+    /// What its audio was, and how it went, once the call has ended: as in its record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Cow<'static, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtp: Option<Box<Rtp>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -39,7 +39,10 @@ impl Ready {
                 .map(|(transport, addr)| format!("{}:{addr}", transport.uri_token()))
                 .collect(),
             admin: running.admin().map(|addr| format!("http://{addr}")),
-            try_with: running.first_number().map(|did| format!("strowger try {did}{folder}")),
+            try_with: running.first_number().map(|did| {
+                let press = if running.asks_to_press(did) { " --press 1" } else { "" };
+                format!("strowger try {did}{press}{folder}")
+            }),
         }
     }
 

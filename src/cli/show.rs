@@ -6,8 +6,8 @@ use std::fmt::Write;
 use crate::admin::operations::{
     AgentLine, FailureLine, GenerationLine, Published, RegistrationLine, RegistrationState, TrunkLine,
 };
-use crate::call::cdr::rfc3339;
-use crate::call::story::{CallStory, Clock, LiveCall};
+use crate::call::cdr::{Rtp, rfc3339};
+use crate::call::story::{CallStory, Clock, LiveCall, StoryLeg};
 use crate::sip::shown::printable;
 
 /// Rows in columns, each as wide as its widest text; the last column is not padded. What is in them is shown and never
@@ -158,6 +158,16 @@ pub fn call(story: &CallStory) -> String {
         rfc3339::to_string(call.started),
         call.generation,
     );
+    for (what, path, id) in
+        [("recording", "recordings", &story.recording), ("message", "voicemails", &story.voicemail)]
+    {
+        if let Some(id) = id {
+            let _infallible = writeln!(out, "{what}: /v1/{path}/{id}");
+        }
+    }
+    if story.recording.is_some() || story.voicemail.is_some() {
+        out.push('\n');
+    }
     let mut rows = vec![["LEG", "STATE", "PEER", "CALL-ID"].map(str::to_owned).to_vec()];
     for leg in &story.legs {
         let peer = leg.peer.map(|peer| peer.to_string()).unwrap_or_default();
@@ -165,6 +175,10 @@ pub fn call(story: &CallStory) -> String {
         rows.push([&*leg.name, &*leg.state, &peer, call_id].map(str::to_owned).to_vec());
     }
     out.push_str(&table(&rows));
+    if story.legs.iter().any(|leg| leg.rtp.is_some()) {
+        out.push('\n');
+        out.push_str(&table(&audio(&story.legs)));
+    }
     if !story.timers.is_empty() {
         out.push('\n');
         let mut rows = vec![["TIMER", "LEG", "IN"].map(str::to_owned).to_vec()];
@@ -182,6 +196,19 @@ pub fn call(story: &CallStory) -> String {
     out.push_str(&story.picture(Clock::Shown));
     out.push('\n');
     out
+}
+
+/// How the audio of each leg went.
+fn audio(legs: &[StoryLeg]) -> Vec<Vec<String>> {
+    let head = ["AUDIO", "CODEC", "SENT", "RECEIVED", "LOST", "JITTER", "MOS"];
+    let row = |leg: &StoryLeg| {
+        let Rtp { tx, rx, lost, jitter_ms, mos } = leg.rtp.as_deref()?;
+        let mos = mos.map(|mos| format!("{mos:.2}")).unwrap_or_default();
+        let codec = leg.codec.as_deref().unwrap_or_default().to_owned();
+        let [tx, rx, lost] = [tx, rx, lost].map(u64::to_string);
+        Some(vec![leg.name.to_string(), codec, tx, rx, lost, format!("{jitter_ms:.2} ms"), mos])
+    };
+    std::iter::once(head.map(str::to_owned).to_vec()).chain(legs.iter().filter_map(row)).collect()
 }
 
 /// `strowger reload`.
@@ -227,7 +254,7 @@ mod tests {
     use super::*;
     use crate::admin::operations::{BindingLine, GatewayLine};
     use crate::call::cdr::{Direction, Role};
-    use crate::call::story::{LadderLine, StoryLeg, StoryTimer, Way};
+    use crate::call::story::{LadderLine, StoryTimer, Way};
     use crate::sip::shown::is_obeyed;
     use crate::time::Wall;
 
@@ -290,6 +317,8 @@ mod tests {
             state: "ringing".into(),
             peer: None,
             sip_call_id: Some(hostile.into()),
+            codec: Some(hostile.into()),
+            rtp: Some(Box::new(Rtp { tx: 1, rx: 0, lost: 0, jitter_ms: 0.0, mos: None })),
         };
         let story = CallStory {
             call: call_of(),
@@ -297,9 +326,11 @@ mod tests {
             timers: vec![StoryTimer { name: "RingTimeout".into(), leg: Some(0), due_ms: 1 }],
             ladder: Vec::new(),
             ladder_dropped: 0,
+            recording: None,
+            voicemail: None,
         };
         for (text, lines, times) in
-            [(calls(&[call_of()]), 2, 2), (agents(&[agent]), 2, 2), (super::call(&story), 9, 5)]
+            [(calls(&[call_of()]), 2, 2), (agents(&[agent]), 2, 2), (super::call(&story), 12, 7)]
         {
             assert!(!text.chars().any(|letter| letter != '\n' && is_obeyed(letter)), "{text:?}");
             assert_eq!((text.lines().count(), text.matches(shown).count()), (lines, times), "{text}");
@@ -355,6 +386,9 @@ mod tests {
             state: "ringing".into(),
             peer: Some(std::net::SocketAddr::from(([127, 0, 0, 1], 5090))),
             sip_call_id: Some("x@y".into()),
+            codec: (id == 1).then(|| "PCMU".into()),
+            rtp: (id == 1)
+                .then(|| Box::new(Rtp { tx: 1_501, rx: 1_498, lost: 2, jitter_ms: 0.37, mos: Some(4.36) })),
         };
         let line = |at_ms, way, leg, what| LadderLine { at_ms, way, leg, what, note: None };
         let story = CallStory {
@@ -363,13 +397,20 @@ mod tests {
             timers: vec![StoryTimer { name: "RingTimeout".into(), leg: Some(1), due_ms: 19_001 }],
             ladder: vec![line(0, Way::In, 0, "INVITE".into()), line(1, Way::Out, 1, "INVITE".into())],
             ladder_dropped: 0,
+            recording: Some("c-1".into()),
+            voicemail: None,
         };
         insta::assert_snapshot!(call(&story), @"
         c-1: ringing from withheld to +12015550101, began 2026-11-01T10:00:00.999Z, generation 3
 
+        recording: /v1/recordings/c-1
+
         LEG     STATE    PEER            CALL-ID
         caller  ringing  127.0.0.1:5090  x@y
         alice   ringing  127.0.0.1:5090  x@y
+
+        AUDIO  CODEC  SENT  RECEIVED  LOST  JITTER   MOS
+        alice  PCMU   1501  1498      2     0.37 ms  4.36
 
         TIMER        LEG    IN
         RingTimeout  alice  19.001 s

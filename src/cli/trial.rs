@@ -1,6 +1,6 @@
 //! `strowger try`: one call, its ladder as it happens, and what came of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +27,13 @@ pub struct Try {
     /// Whoever answers presses 1 when call connect asks for it.
     #[arg(long, value_name = "DIGIT", value_parser = ["1"])]
     pub press: Option<String>,
-    /// How long the caller stays on the line.
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
-    pub hold: Duration,
+    /// How long the caller stays on the line; left out: a second, or where audio comes through the node, as long as
+    /// it takes to hear it.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub hold: Option<Duration>,
+    /// The folder for what caller and phone hear, as try-caller.wav and try-phone.wav; wants [media].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -74,12 +78,13 @@ pub(super) fn run(config: &Path, asked: &Try, out: Out) -> Result<Exit, Failed> 
         manner: asked.answer,
         press: asked.press.is_some(),
         hold: asked.hold,
+        out: asked.out.clone().unwrap_or_default(),
     };
     let env = Arc::new(|name: &str| std::env::var(name).ok());
     let told = trial.run(env, &mut Shown(out)).map_err(|failed| match failed {
         trial::Failed::Wrong(said) => Failed::Wrong(said),
         trial::Failed::Unreachable(said) => Failed::Unreachable(said),
     })?;
-    out.result(&told, || format!("\n{}\n", told.summary))?;
+    out.result(&told, || format!("\n{}", told.text()))?;
     Ok(if told.bridged { Exit::Done } else { Exit::Refused })
 }

@@ -233,8 +233,10 @@ impl Serialize for Collector {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Retention {
+    /// Of call records; 0 = for ever.
     #[schemars(extend("default" = 400))]
     pub cdr_days: u32,
+    /// Of recordings and messages; 0 = for ever.
     #[schemars(extend("default" = 90))]
     pub recording_days: u32,
     #[schemars(extend("default" = 90))]

@@ -4,7 +4,6 @@
 /// Section, key, and what becomes of it. A value that asks for nothing (false, 0, an empty text) is no warning.
 const NOT_YET: &[(&str, &str, &str)] = &[
     ("the file", "public", "nothing is served to strangers over HTTP: leave it out"),
-    ("[retention]", "recording_days", "recordings are kept until somebody removes them: leave it out"),
     ("[retention]", "visitor_days", "numbers are not leased yet: leave it out"),
     ("the file", "pool", "numbers are not leased yet: leave it out"),
     (NUMBER, "pool", "numbers are not leased yet: leave it out"),

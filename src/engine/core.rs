@@ -99,6 +99,9 @@ struct Meters {
     calls: Gauge,
     legs: Gauge,
     transactions: Gauge,
+    /// Pairs of ports that audio of calls has, and how many there were when this was last said.
+    ports: Gauge,
+    pairs: usize,
     repeats_out: Counter,
     repeats_in: Counter,
     setup: Histogram,
@@ -115,6 +118,8 @@ impl Meters {
             calls: gauge!("strowger_calls_active"),
             legs: gauge!("strowger_legs_active"),
             transactions: gauge!("strowger_transactions_active"),
+            ports: gauge!("strowger_rtp_ports_active"),
+            pairs: 0,
             repeats_out: counter!("strowger_sip_retransmissions_total", "dir" => "out"),
             repeats_in: counter!("strowger_sip_retransmissions_total", "dir" => "in"),
             setup: histogram!("strowger_setup_seconds"),
@@ -133,13 +138,15 @@ impl Meters {
     }
 
     fn publish(&mut self, exchange: &mut Exchange) {
+        let change = |gauge: &Gauge, now: usize, then: usize| {
+            if now != then {
+                gauge.increment(now as f64 - then as f64);
+            }
+        };
+        let pairs = exchange.ports();
+        change(&self.ports, pairs, std::mem::replace(&mut self.pairs, pairs));
         let load = exchange.load();
         if load != self.load {
-            let change = |gauge: &Gauge, now: usize, then: usize| {
-                if now != then {
-                    gauge.increment(now as f64 - then as f64);
-                }
-            };
             change(&self.calls, load.calls, self.load.calls);
             change(&self.legs, load.legs, self.load.legs);
             change(&self.transactions, load.transactions, self.load.transactions);

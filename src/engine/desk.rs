@@ -196,8 +196,7 @@ impl SharedDesk {
         ip.is_loopback() || self.sends_from(ip) == Some(ip)
     }
 
-    /// The address that the kernel sends from to a peer; it is asked once for each.
-    pub fn sends_from(&self, towards: IpAddr) -> Option<IpAddr> {
+    fn sends_from(&self, towards: IpAddr) -> Option<IpAddr> {
         if let Some(known) = self.addresses.get(&towards) {
             return Some(*known);
         }
@@ -225,10 +224,6 @@ impl Desk for SharedDesk {
 
     fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr {
         SharedDesk::local_address(self, listener, towards)
-    }
-
-    fn sends_from(&self, towards: IpAddr) -> Option<IpAddr> {
-        SharedDesk::sends_from(self, towards)
     }
 
     fn is_local(&self, ip: IpAddr) -> bool {

@@ -22,6 +22,7 @@ use super::exchange::binding::{Directory as _, Way};
 use super::inbox::{Ended, Inbox, Slot, inbox};
 use super::rate::{Line, Rate};
 use super::shard::{Core, Notices, Owners, Seat, Shard, Surroundings};
+use crate::media::counts::Counts;
 use crate::media::plane::{Ears, Plane};
 use crate::sip::peer::{ListenerId, Transport};
 use crate::sip::shown::Sentence;
@@ -147,6 +148,7 @@ pub struct Node<C: Core> {
     guests: Arc<Guests>,
     clock: Clock,
     capture: Option<Capture>,
+    media: Box<[Arc<Counts>]>,
     back: Runtime,
 }
 
@@ -202,8 +204,9 @@ impl<C: Core> Node<C> {
         let planes = start_planes(options.planes, &slots, clock).map_err(StartError::Thread)?;
         let (ended_to, ended) = watch::channel(0);
         let make = Arc::new(make);
-        let mut node =
-            Node { slots, threads: Vec::new(), ended, listening, desk, guests, clock, capture, back };
+        let media = planes.iter().map(|plane| Arc::clone(plane.counts())).collect();
+        let threads = Vec::new();
+        let mut node = Node { slots, threads, ended, listening, desk, guests, clock, capture, media, back };
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let berth = Berth {
                 shard: index,
@@ -271,6 +274,11 @@ impl<C: Core> Node<C> {
     /// Where the messages of calls are asked for, where they are captured.
     pub fn capture(&self) -> Option<Asker> {
         self.capture.as_ref().map(Capture::asker)
+    }
+
+    /// What the threads that carry audio have done, each of them.
+    pub fn media(&self) -> &[Arc<Counts>] {
+        &self.media
     }
 
     /// The shards' slots, for those who ask questions beside the node (the admin API).

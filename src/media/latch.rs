@@ -40,15 +40,27 @@ pub struct Latch {
     heard: Option<SocketAddr>,
     /// Where it was before, and until when that is not listened to.
     left: Option<(SocketAddr, Instant)>,
+    /// It is to be sent nothing for now.
+    is_deaf: bool,
 }
 
 impl Latch {
     pub const fn new(place: Place) -> Latch {
-        Latch { place, heard: None, left: None }
+        Latch { place, heard: None, left: None, is_deaf: false }
+    }
+
+    /// It holds us by saying that it is nowhere (RFC 3264 §8.4): it is heard from where it was, and nothing is sent there.
+    pub const fn falls_deaf(&mut self) {
+        self.is_deaf = true;
+    }
+
+    pub const fn is_deaf(&self) -> bool {
+        self.is_deaf
     }
 
     /// The side's description says so now. Whether it is latched anew: that is said of the same place again and again.
     pub fn moves(&mut self, now: Instant, place: Place) -> bool {
+        self.is_deaf = false;
         if place == self.place {
             return false;
         }
@@ -186,6 +198,21 @@ mod tests {
         assert!(latch.moves(at(10), place("192.0.2.9:4000")));
         assert!(latch.moves(at(20), place("192.0.2.1:4000")));
         assert_eq!(latch.sender(at(30), address("192.0.2.1:4000")), First);
+    }
+
+    #[test]
+    fn one_that_was_nowhere_for_a_while_is_where_it_was_or_is_latched_anew() {
+        let (old, new) = (address("192.0.2.1:4000"), address("192.0.2.1:5000"));
+        let mut latch = Latch::new(place("192.0.2.1:4000"));
+        assert_eq!(latch.sender(at(0), old), First);
+        latch.falls_deaf();
+        assert_eq!((latch.is_deaf(), latch.sender(at(10), old)), (true, Known), "it may play music");
+        assert!(!latch.moves(at(20), place("192.0.2.1:4000")));
+        assert_eq!((latch.is_deaf(), latch.sender(at(20), old)), (false, Known));
+        latch.falls_deaf();
+        assert!(latch.moves(at(30), place("192.0.2.1:5000")));
+        assert_eq!((latch.is_deaf(), latch.sender(at(40), old)), (false, Stranger), "late");
+        assert_eq!(latch.sender(at(50), new), First);
     }
 
     #[test]

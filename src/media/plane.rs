@@ -2,14 +2,16 @@
 //! and speaks where something of ours is to be heard.
 //!
 //! A packet costs one receive and one send call, and a share of the wait for it. Nothing here waits for the threads that
-//! serve calls: orders come by a bounded queue, and what is told goes by a function that must not block.
+//! serve calls: orders come by a bounded queue, and what is told goes by a function that must not block. A bug in one
+//! call's audio ends that call (R12) and no other; a thread that is no more says so ([`Counts::is_dead`]).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,20 +21,27 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use smallvec::SmallVec;
 
+use super::counts::{Counts, Dropped, count};
+use super::event::Digit;
 use super::ports::{self, Pair};
 use super::reel::Reel;
-use super::rtp::{HEADER, Stream};
+use super::rtp::{HEADER, Stream, is_rtcp};
+use super::sampler::{self, Sampler};
 use super::session::{Agreed, FRAME, Listen, Quality, Say, Session, SideId, Told};
 use super::tape::Rate;
 use crate::time::{Instant, Now};
 
-/// Orders that wait for one thread: more than a burst of 1,000 new calls needs. A call whose order finds no room ends.
+/// Orders that wait for one thread: more than a burst of 1,000 new calls needs.
 const ORDERS: usize = 16_384;
+
+/// What is told may wait for those who are told it. A call has few things to tell, but its sides press keys as they like:
+/// beyond this nobody hears of those.
+const UNTOLD: usize = 4_096;
 
 /// Ports that are looked at after one wait, before orders and what we say have their turn.
 const READY: usize = 256;
 
-/// Longer than any packet of audio that there is; the rest of a longer one is cut off, and then it is none.
+/// Longer than any packet of audio that there is. What fills it may have been cut off, and is none.
 const LONGEST: usize = 2_048;
 
 /// How far what we say may be behind before it is no longer made up for.
@@ -76,6 +85,10 @@ pub enum Order {
     OnTheRight(SideId),
     /// Listens whether a side says anything, whose message is taken.
     Listen(SideId, Listen),
+    /// Listens for keys in a side's audio, or no longer, where it has no telephone events.
+    Keys(SideId, bool),
+    /// Has a side hear a key for so long.
+    Press(SideId, Digit, Duration),
     /// Nothing more is written down, and what was is not kept.
     Discard,
     /// Ends with [`Heard::Closed`]: from then on its ports are free.
@@ -88,21 +101,12 @@ pub enum Heard {
     Told(Told),
     /// A side's ports are closed; the even one of them, and how it was heard.
     Closed(SideId, u16, Quality),
+    /// A bug has ended its audio. Its sides are closed, and that is told next.
+    Broken,
 }
 
 /// Who is told. It must not block; what it gives back it is told again.
 pub type Ears = Box<dyn Fn(Key, Heard) -> Result<(), Heard> + Send>;
-
-/// What a thread has done since it began.
-#[derive(Debug, Default)]
-pub struct Counts {
-    pub received: AtomicU64,
-    pub relayed: AtomicU64,
-    pub said: AtomicU64,
-    /// Packets that the kernel did not take: an ICMP error of one before, a full buffer.
-    pub refused: AtomicU64,
-    pub sessions: AtomicU64,
-}
 
 /// One thread that carries audio.
 #[derive(Debug)]
@@ -138,7 +142,7 @@ impl Plane {
         let counts = Arc::<Counts>::default();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&wake.event, EpollEvent::new(EpollFlags::EPOLLIN, WOKEN))?;
-        let mut floor = Floor {
+        let floor = Floor {
             epoll,
             inbox,
             wake: wake.clone(),
@@ -152,9 +156,16 @@ impl Plane {
             told: Vec::new(),
             packet: Vec::new(),
             saying: Vec::new(),
+            sampler: Sampler::default(),
+            working: None,
         };
-        let thread =
-            std::thread::Builder::new().name(format!("media-{number}")).spawn(move || floor.work(clock))?;
+        let last = Last(counts.clone());
+        let life = move || {
+            // Dropped behind the floor, with which all ports are closed.
+            let _last = last;
+            floor.live(clock);
+        };
+        let thread = std::thread::Builder::new().name(format!("media-{number}")).spawn(life)?;
         Ok(Plane { orders, wake, counts, thread: Some(thread) })
     }
 
@@ -167,8 +178,22 @@ impl Plane {
         Ok(())
     }
 
-    pub fn counts(&self) -> &Counts {
+    /// Whether it is no more: what is ordered comes to nothing, and its ports are free.
+    pub fn is_dead(&self) -> bool {
+        self.counts.is_dead()
+    }
+
+    pub fn counts(&self) -> &Arc<Counts> {
         &self.counts
+    }
+}
+
+/// Says that a thread is no more.
+struct Last(Arc<Counts>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.die();
     }
 }
 
@@ -227,6 +252,8 @@ struct Line {
     rtcp: UdpSocket,
     /// The kernel lets one address in alone, and sends there.
     is_connected: bool,
+    /// Packets that the kernel had no room for, as it counts them.
+    overrun: u32,
 }
 
 /// The thread's own.
@@ -245,12 +272,30 @@ struct Floor {
     told: Vec<Told>,
     packet: Vec<u8>,
     saying: Vec<usize>,
+    sampler: Sampler,
+    /// Whose audio is worked on, should that panic.
+    working: Option<usize>,
 }
 
 impl Floor {
-    fn work(&mut self, clock: impl Fn() -> Now) {
+    /// Works until it is ended. A panic ends the call that was worked on, or where it was none's all of them, and then it
+    /// goes on; one in ending them ends the thread.
+    fn live(mut self, clock: impl Fn() -> Now) {
+        while catch_unwind(AssertUnwindSafe(|| self.work(&clock))).is_err() {
+            tracing::error!("a bug in the audio of calls: those that it was in are ended");
+            self.told.clear();
+            let all = 0..self.calls.len();
+            let broken = self.working.take().map_or(all, |at| at..at + 1);
+            broken.for_each(|at| self.break_off(at));
+            let says = |at: &usize| self.calls[*at].as_ref().is_some_and(|call| call.is_saying);
+            self.saying = (0..self.calls.len()).filter(says).collect();
+        }
+    }
+
+    fn work(&mut self, clock: &impl Fn() -> Now) {
         let mut events = [EpollEvent::empty(); READY];
-        let mut buffer = [0; LONGEST];
+        // A byte more than any: what fills it is too long.
+        let mut buffer = [0; LONGEST + 1];
         let now = clock().mono;
         let (mut frame, mut look, mut looks) = (now + FRAME, now + LOOK, 0);
         loop {
@@ -266,6 +311,7 @@ impl Floor {
                     let _ = self.wake.event.read();
                 }
             }
+            self.working = None;
             let now = clock();
             while now.mono >= frame {
                 self.speak(now.mono);
@@ -277,6 +323,7 @@ impl Floor {
                 self.look(now, looks);
                 (look, looks) = (now.mono + LOOK, looks + 1);
             }
+            self.working = None;
         }
     }
 
@@ -301,9 +348,10 @@ impl Floor {
         for _ in 0..ORDERS {
             match self.inbox.try_recv() {
                 Ok((key, order)) => self.perform(now, key, order),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
+        self.working = None;
     }
 
     fn perform(&mut self, now: Now, key: Key, order: Order) {
@@ -313,15 +361,16 @@ impl Floor {
             // It has ended since.
             (None, false) => return,
         };
+        self.working = Some(at);
         let Some(call) = self.calls[at].as_mut() else { return };
         match order {
             Order::Open(side, pair, stream) => {
-                call.session.open(side, stream);
                 let Pair { port, rtp, rtcp } = pair;
-                let line = Line { side, port, rtp, rtcp, is_connected: false };
-                listen(&self.epoll, token(at, side, Port::Rtp), &line.rtp);
-                listen(&self.epoll, token(at, side, Port::Rtcp), &line.rtcp);
-                call.lines.push(line);
+                sampler::ask(&rtp);
+                listen(&self.epoll, token(at, side, Port::Rtp), &rtp);
+                listen(&self.epoll, token(at, side, Port::Rtcp), &rtcp);
+                call.lines.push(Line { side, port, rtp, rtcp, is_connected: false, overrun: 0 });
+                call.session.open(side, stream);
             }
             Order::Agree(side, agreed) => {
                 let moved = call.session.agree(now.mono, side, agreed);
@@ -330,8 +379,10 @@ impl Floor {
                     && line.is_connected
                 {
                     line.is_connected = false;
-                    if let Ok(again) = ports::reopened(&line.rtp) {
-                        line.rtp = again;
+                    let again = line.rtcp.local_addr().and_then(|here| ports::reopened(&line.rtp, here.ip()));
+                    if let Ok(again) = again {
+                        sampler::ask(&again);
+                        (line.rtp, line.overrun) = (again, 0);
                         listen(&self.epoll, token(at, side, Port::Rtp), &line.rtp);
                     }
                 }
@@ -360,6 +411,13 @@ impl Floor {
                 }
             }
             Order::Listen(side, listen) => call.session.listen(now.mono, side, listen),
+            Order::Keys(side, awaits) => call.session.await_keys(side, awaits),
+            Order::Press(side, digit, duration) => {
+                if call.session.press(side, digit, duration) && !std::mem::replace(&mut call.is_saying, true)
+                {
+                    self.saying.push(at);
+                }
+            }
             Order::Discard => {
                 call.session.end_recording(now.mono, |_| {});
                 call.reel.take().into_iter().for_each(Reel::discard);
@@ -390,18 +448,19 @@ impl Floor {
 
     fn close(&mut self, now: Now, at: usize, side: SideId) {
         let Some(call) = self.calls[at].as_mut() else { return };
-        let Some(line) = call.lines.iter().position(|line| line.side == side) else { return };
-        let Line { port, rtcp, .. } = call.lines.swap_remove(line);
+        let Some(place) = call.lines.iter().position(|line| line.side == side) else { return };
         self.packet.clear();
         if let Some(to) = call.session.report(now, side, &self.name, true, &mut self.packet) {
-            let _ = rtcp.send_to(&self.packet, to);
+            let _ = call.lines[place].rtcp.send_to(&self.packet, to);
         }
-        if call.lines.is_empty() {
+        let is_over = call.lines.len() == 1;
+        if is_over {
             call.end_recording(now.mono);
         }
         let quality = call.session.close(side).unwrap_or_default();
         let key = call.key;
-        let is_over = call.lines.is_empty();
+        // Its ports are closed when that is told.
+        let port = call.lines.swap_remove(place).port;
         self.say_of(key, Heard::Closed(side, port, quality));
         if is_over {
             self.places.remove(&key);
@@ -412,32 +471,69 @@ impl Floor {
         }
     }
 
+    /// Nothing more of a call is carried: a bug showed in it. What it has told is told, and its ports are free.
+    fn break_off(&mut self, at: usize) {
+        let Some(call) = self.calls.get_mut(at).and_then(Option::take) else { return };
+        count(&self.counts.broken);
+        let Call { key, session, lines, .. } = call;
+        // It may be just this that fails.
+        let quality = |side| catch_unwind(AssertUnwindSafe(|| session.quality(side))).ok().flatten();
+        let closed: SmallVec<[Heard; 4]> = lines
+            .iter()
+            .map(|line| Heard::Closed(line.side, line.port, quality(line.side).unwrap_or_default()))
+            .collect();
+        drop(lines);
+        self.places.remove(&key);
+        self.vacant.push(at);
+        self.counts.sessions.store(self.places.len() as u64, Ordering::Relaxed);
+        self.say_of(key, Heard::Broken);
+        closed.into_iter().for_each(|heard| self.say_of(key, heard));
+    }
+
     /// One datagram of a port that has some.
-    fn receive(&mut self, now: Instant, token: u64, buffer: &mut [u8; LONGEST]) {
+    fn receive(&mut self, now: Instant, token: u64, buffer: &mut [u8; LONGEST + 1]) {
         let (at, side, port) = told_by(token);
         let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { return };
+        self.working = Some(at);
+        let counts = &self.counts;
         let Some(line) = call.line(side) else { return };
         let received = match port {
-            Port::Rtp => line.rtp.recv_from(buffer),
-            Port::Rtcp => line.rtcp.recv_from(buffer),
+            Port::Rtp => self.sampler.receive(&line.rtp, buffer),
+            Port::Rtcp => line.rtcp.recv_from(buffer).map(|(length, from)| (length, from, None)),
         };
-        let (length, from) = match received {
-            Ok((length, from)) => (length, SocketAddr::new(from.ip().to_canonical(), from.port())),
+        let (length, from, stamp) = match received {
+            Ok((length, from, stamp)) => {
+                (length, SocketAddr::new(from.ip().to_canonical(), from.port()), stamp)
+            }
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => return,
             // What we sent before came to nobody (ICMP).
-            Err(_) => return count(&self.counts.refused),
+            Err(why) => return counts.leave_out(Dropped::of(&why)),
         };
-        count(&self.counts.received);
-        if port == Port::Rtcp {
+        // Some send both to one port though we did not say that they may (RFC 5761 §5.1.1).
+        if port == Port::Rtcp || is_rtcp(&buffer[..length]) {
             return call.session.hear_rtcp(now, side, from, &buffer[..length]);
+        }
+        count(&counts.received);
+        if let Some(stamp) = stamp {
+            let before = std::mem::replace(&mut line.overrun, stamp.overrun);
+            counts.leave_out_many(Dropped::Overrun, u64::from(stamp.overrun.wrapping_sub(before)));
+        }
+        if length > LONGEST {
+            return counts.leave_out(Dropped::TooLong);
         }
         let Call { session, reel, .. } = call;
         let write = |block: &[i16]| reel.iter_mut().for_each(|reel| write(reel, block));
-        if let Some((to, length)) =
-            session.hear(now, side, from, &mut buffer[..length], &mut self.told, write)
-        {
-            let sent = call.send(to, &buffer[..length]);
-            count(if sent { &self.counts.relayed } else { &self.counts.refused });
+        let onward = session.hear(now, side, from, &mut buffer[..length], &mut self.told, write);
+        if let Some((to, length)) = onward {
+            match call.send(to, &buffer[..length]) {
+                Ok(()) => {
+                    count(&counts.relayed);
+                    stamp.and_then(|stamp| stamp.age()).into_iter().for_each(|age| counts.delays.count(age));
+                }
+                Err(why) => counts.leave_out(Dropped::of(&why)),
+            }
+        } else if let Some(why) = session.take_refusal() {
+            counts.leave_out(why);
         }
         if !self.told.is_empty() {
             self.tell(at);
@@ -448,15 +544,18 @@ impl Floor {
     fn speak(&mut self, now: Instant) {
         let mut saying = std::mem::take(&mut self.saying);
         saying.retain(|at| {
+            self.working = Some(*at);
             let Some(Call { session, lines, .. }) = self.calls[*at].as_mut() else { return false };
             let packet = &mut self.packet;
             session.tick(now, &mut self.told, |side, to, header: [u8; HEADER], payload| {
                 packet.clear();
                 packet.extend_from_slice(&header);
                 packet.extend_from_slice(payload);
-                let sent =
-                    lines.iter().find(|line| line.side == side).is_some_and(|line| line.send(to, packet));
-                count(if sent { &self.counts.said } else { &self.counts.refused });
+                let Some(line) = lines.iter().find(|line| line.side == side) else { return };
+                match line.send(to, packet) {
+                    Ok(()) => count(&self.counts.said),
+                    Err(why) => self.counts.leave_out(Dropped::of(&why)),
+                }
             });
             let goes_on = session.is_saying();
             if let Some(call) = self.calls[*at].as_mut() {
@@ -473,15 +572,17 @@ impl Floor {
     fn look(&mut self, now: Now, looks: u64) {
         for at in 0..self.calls.len() {
             let Some(call) = self.calls[at].as_mut() else { continue };
+            self.working = Some(at);
             call.session.look(now.mono, &mut self.told);
             let Call { session, reel, .. } = call;
             session.write_down(now.mono, |block| reel.iter_mut().for_each(|reel| write(reel, block)));
             if (looks + at as u64).is_multiple_of(REPORT) {
                 for line in &call.lines {
                     self.packet.clear();
-                    let to = call.session.report(now, line.side, &self.name, false, &mut self.packet);
-                    if to.is_some_and(|to| line.rtcp.send_to(&self.packet, to).is_err()) {
-                        count(&self.counts.refused);
+                    if let Some(to) = call.session.report(now, line.side, &self.name, false, &mut self.packet)
+                    {
+                        // Where nobody hears it, the next one is as good.
+                        let _ = line.rtcp.send_to(&self.packet, to);
                     }
                 }
             }
@@ -506,6 +607,9 @@ impl Floor {
     }
 
     fn say_of(&mut self, key: Key, heard: Heard) {
+        if self.untold.len() >= UNTOLD && matches!(heard, Heard::Told(Told::Pressed(..))) {
+            return count(&self.counts.untold);
+        }
         match self.untold.is_empty() {
             true => self.untold.extend((self.ears)(key, heard).err().map(|heard| (key, heard))),
             false => self.untold.push_back((key, heard)),
@@ -532,19 +636,22 @@ impl Call {
         self.lines.iter_mut().find(|line| line.side == side)
     }
 
-    fn send(&self, to: SideId, packet: &[u8]) -> bool {
-        let line = self.lines.iter().find(|line| line.side == to);
-        line.is_some_and(|line| match line.is_connected {
-            true => line.rtp.send(packet).is_ok(),
-            false => self.session.to(to).is_some_and(|to| line.rtp.send_to(packet, to).is_ok()),
-        })
+    fn send(&self, to: SideId, packet: &[u8]) -> io::Result<()> {
+        let line = self.lines.iter().find(|line| line.side == to).ok_or(io::ErrorKind::NotConnected)?;
+        match line.is_connected {
+            true => line.rtp.send(packet).map(drop),
+            false => {
+                let to = self.session.to(to).ok_or(io::ErrorKind::NotConnected)?;
+                line.rtp.send_to(packet, to).map(drop)
+            }
+        }
     }
 }
 
 impl Line {
-    fn send(&self, to: SocketAddr, packet: &[u8]) -> bool {
+    fn send(&self, to: SocketAddr, packet: &[u8]) -> io::Result<()> {
         let sent = if self.is_connected { self.rtp.send(packet) } else { self.rtp.send_to(packet, to) };
-        sent.is_ok()
+        sent.map(drop)
     }
 }
 
@@ -559,9 +666,4 @@ fn write(reel: &mut Reel, block: &[i16]) {
 fn listen(epoll: &Epoll, token: u64, socket: &impl AsFd) {
     // It fails only where the kernel has no memory for one more; the port is silent then, as a lost one is.
     let _ = epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, token));
-}
-
-fn count(counter: &AtomicU64) {
-    // One thread alone writes it.
-    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }

@@ -173,6 +173,36 @@ pub fn ntp(wall: Wall) -> u64 {
     (seconds << 32) | ((millis << 32) / 1_000)
 }
 
+/// How long a packet takes to a side and back, as its answers to our reports say (RFC 3550 §6.4.1).
+#[derive(Debug, Default)]
+pub struct Trip {
+    /// Our last report: the middle of its NTP time, and when it left.
+    left: Option<(u32, Instant)>,
+    round: Option<Duration>,
+}
+
+impl Trip {
+    /// A report of ours leaves, with what it says of our stream.
+    pub fn begins(&mut self, now: Instant, sender: Option<Sender>) {
+        self.left = sender.map(|sender| ((sender.ntp >> 16) as u32, now)).or(self.left);
+    }
+
+    /// A report came. It counts where it answers our last one about that stream of ours.
+    pub fn ends(&mut self, now: Instant, ssrc: u32, reports: &[Report]) {
+        let ours = reports.iter().find(|report| report.ssrc == ssrc);
+        if let (Some(report), Some((middle, left))) = (ours, self.left)
+            && report.last_report == middle
+        {
+            let kept = Duration::from_secs(report.since.into()) / 65_536;
+            self.round = now.since(left).checked_sub(kept);
+        }
+    }
+
+    pub const fn round(&self) -> Option<Duration> {
+        self.round
+    }
+}
+
 /// How a stream that comes to us is received (RFC 3550, appendices A.1, A.3 and A.8).
 #[derive(Debug, Default)]
 pub struct Reception {
@@ -220,12 +250,30 @@ struct Heard {
 impl Reception {
     /// A packet came. `rate`: the clock of its timestamps in Hz.
     pub fn hear(&mut self, now: Instant, packet: &Packet<'_>, rate: u32) {
-        let arrived = ticks(now.since(Instant::ZERO), rate);
-        let transit = arrived.wrapping_sub(packet.timestamp);
-        let stream = match &mut self.stream {
-            Some(stream) if stream.ssrc == packet.ssrc => stream,
-            _ => return self.begin(packet, transit),
-        };
+        let transit = ticks(now.since(Instant::ZERO), rate).wrapping_sub(packet.timestamp);
+        let Some(stream) = self.count(packet, transit) else { return };
+        let varies = transit.wrapping_sub(stream.transit).cast_signed().unsigned_abs();
+        stream.transit = transit;
+        // A timestamp that jumps is no jitter.
+        if varies < rate {
+            stream.jitter = stream.jitter + varies - ((stream.jitter + 8) >> 4);
+        }
+    }
+
+    /// A packet of a telephone event came. All of one event bear the timestamp of its beginning (RFC 4733 §2.2.2), which
+    /// says nothing of how long they travelled.
+    pub fn hear_event(&mut self, now: Instant, packet: &Packet<'_>, rate: u32) {
+        let transit = ticks(now.since(Instant::ZERO), rate).wrapping_sub(packet.timestamp);
+        self.count(packet, transit);
+    }
+
+    /// Counts a packet by its number. None: with it a stream has begun, or may have.
+    fn count(&mut self, packet: &Packet<'_>, transit: u32) -> Option<&mut Heard> {
+        if self.stream.as_ref().is_none_or(|stream| stream.ssrc != packet.ssrc) {
+            self.begin(packet, transit);
+            return None;
+        }
+        let stream = self.stream.as_mut()?;
         let highest = (stream.highest & 0xffff) as u16;
         match ahead(highest, packet.sequence) {
             0 => stream.doubled += 1,
@@ -241,20 +289,19 @@ impl Reception {
                 stream.doubled += u32::from(again);
                 stream.reordered += u32::from(!again);
             }
-            _ if stream.expected == Some(packet.sequence) => return self.begin(packet, transit),
+            _ if stream.expected == Some(packet.sequence) => {
+                self.begin(packet, transit);
+                return None;
+            }
             _ => {
                 stream.expected = Some(packet.sequence.wrapping_add(1));
-                return;
+                return None;
             }
         }
+        let stream = self.stream.as_mut()?;
         stream.expected = None;
         stream.received += 1;
-        let varies = transit.wrapping_sub(stream.transit).cast_signed().unsigned_abs();
-        stream.transit = transit;
-        // A timestamp that jumps is no jitter.
-        if varies < rate {
-            stream.jitter = stream.jitter + varies - ((stream.jitter + 8) >> 4);
-        }
+        Some(stream)
     }
 
     /// What a sender report of that stream said, for our next report.
@@ -401,6 +448,18 @@ mod tests {
         heard.reported(at(220), 6, &Sender { ntp: 0, ..said });
         let report = heard.report(at(720)).unwrap();
         assert_eq!((report.last_report, report.since, report.fraction), (0xbbbb_cccc, 32_768, 0));
+    }
+
+    #[test]
+    fn the_packets_of_an_event_are_counted_and_are_no_jitter() {
+        let mut heard = Reception::default();
+        heard.hear(at(0), &packet(5, 0, 0), 8_000);
+        // A key of 200 ms, one of its packets lost, and speech goes on in time.
+        (1..=10u16)
+            .filter(|number| *number != 4)
+            .for_each(|number| heard.hear_event(at(u64::from(number) * 20), &packet(5, number, 160), 8_000));
+        heard.hear(at(220), &packet(5, 11, 1_760), 8_000);
+        assert_eq!((heard.totals(), heard.jitter(8_000)), ((11, 1), Duration::ZERO));
     }
 
     #[test]

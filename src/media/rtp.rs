@@ -167,6 +167,27 @@ impl Stream {
         Packet { marker, payload_type, sequence: self.sequence, timestamp, ssrc: self.ssrc, payload }
     }
 
+    /// A packet of a key that we press: all of one have the timestamp of its beginning (RFC 4733 §2.2.2). Whoever speaks
+    /// next goes on by the time that has passed.
+    pub fn press(&mut self, now: Instant, payload_type: u8, begins: bool) -> Packet<'static> {
+        self.sequence = self.next_sequence();
+        if begins {
+            let timestamp = match self.source {
+                Source::Ourselves { next } => next,
+                Source::Party { .. } | Source::Nobody => self.timestamp_at(now),
+            };
+            (self.timestamp, self.at, self.source) = (timestamp, now, Source::Nobody);
+        }
+        Packet {
+            marker: begins,
+            payload_type,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            ssrc: self.ssrc,
+            payload: &[],
+        }
+    }
+
     /// We are silent from now on: what we say next has a time of its own.
     pub fn falls_silent(&mut self) {
         if let Source::Ourselves { .. } = self.source {

@@ -4,19 +4,23 @@
 //! decoded for it. Cost of a packet: two searches among a handful of formats, a header of 12 bytes, no allocation.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+pub use super::account::{Quality, Refused};
+use super::counts::Dropped;
 use super::event::{Digit, Listener};
-use super::latch::{Latch, Place, Sender};
+pub use super::format::{Agreed, Format};
+use super::keys::{self, Keypad};
+use super::latch::{Latch, Sender};
 pub use super::listening::Listen;
 use super::listening::{Listening, is_loud};
-use super::prompt::Prompt;
+use super::quality;
 use super::rtcp::{self, Reception, Said};
 use super::rtp::{HEADER, Packet, Stream};
 use super::tape::{self, Rate, Sound, Tape};
+pub use super::told::{Say, Told};
 use super::{g711, g722};
 use crate::sip::sdp::audio::Codec;
 use crate::time::{Instant, Now};
@@ -28,88 +32,12 @@ const FRAME_TICKS: u32 = 160;
 /// No more than this is written down of one packet: 120 ms.
 const MOST_BYTES: usize = 960;
 
+/// Nobody waits for the end of what is said under this number.
+const NOBODYS: u32 = u32::MAX - 1;
+
 /// One side of the call: 0 is the caller's, the others as the call counts its legs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SideId(pub u8);
-
-/// A format that a side and we agreed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Format {
-    pub codec: Codec,
-    /// `OPUS/48000/2`: formats of two sides are the same by it.
-    pub name: Box<[u8]>,
-    /// Rate of its timestamps in Hz.
-    pub clock: u32,
-    /// The payload type by which we said that it comes to us, and that by which the side said so (RFC 3264 §5.1).
-    pub ours: u8,
-    pub theirs: u8,
-}
-
-/// What the descriptions of a side and ours say together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agreed {
-    /// None: it can hear nothing.
-    pub place: Option<Place>,
-    /// In the order in which they are wanted.
-    pub formats: SmallVec<[Format; 3]>,
-}
-
-impl Agreed {
-    /// Whether a word can be said in it.
-    pub fn speaks(&self) -> bool {
-        self.formats.iter().any(|format| format.codec != Codec::Event)
-    }
-}
-
-/// What is told of a call's audio.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Its packets have begun to come, from where it is now.
-    Latched(SideId),
-    /// A key was pressed.
-    Pressed(SideId, Digit),
-    /// What was to be said has been, to its end; or it cannot be, in a format that the side has.
-    Said(SideId, u32),
-    /// A side whose message is taken has said enough for one.
-    SaidEnough(SideId),
-    /// It has not said anything for as long as was asked.
-    FellSilent(SideId),
-    /// Nobody has been heard for as long as was asked.
-    Silent,
-}
-
-/// What a side is to hear.
-#[derive(Clone, Debug)]
-pub struct Say {
-    /// Silence before it.
-    pub after: Duration,
-    pub prompt: Arc<Prompt>,
-    /// Once more after so much silence, again and again.
-    pub again: Option<Duration>,
-    /// By which its end is told.
-    pub number: u32,
-}
-
-/// What did not go on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refused {
-    /// It is no RTP.
-    pub garbage: u64,
-    /// From somebody else.
-    pub strangers: u64,
-    /// In no format that was agreed on.
-    pub formats: u64,
-}
-
-/// How a side was heard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Quality {
-    pub received: u64,
-    pub lost: u64,
-    pub jitter: Duration,
-    pub sent: u64,
-    pub refused: Refused,
-}
 
 /// The audio of one call.
 #[derive(Debug, Default)]
@@ -120,6 +48,8 @@ pub struct Session {
     /// Since when that is counted: from the last word, or from when it was asked.
     heard: Instant,
     recording: Option<Recording>,
+    /// Why the last packet went no further, where it was refused.
+    refusal: Option<Dropped>,
 }
 
 /// What is written down, and who is on which channel.
@@ -139,12 +69,17 @@ struct Side {
     stream: Stream,
     sent: Sent,
     reception: Reception,
+    /// The payload type of its last packet that was no event.
+    spoke: Option<u8>,
+    trip: rtcp::Trip,
     digits: Listener,
     /// Who hears it, and in which format what it says goes on.
     heard_by: Option<SideId>,
     onward: SmallVec<[Onward; 4]>,
     saying: Option<Saying>,
     listening: Option<Listening>,
+    /// Keys of its that are tones in its audio, and keys that we press for it.
+    keypad: Keypad,
     /// Of what it says in G.722.
     decoder: g722::Decoder,
     /// Of what goes on in another codec where one of the two is G.722.
@@ -204,11 +139,14 @@ impl Session {
             stream,
             sent: Sent::default(),
             reception: Reception::default(),
+            spoke: None,
+            trip: rtcp::Trip::default(),
             digits: Listener::default(),
             heard_by: None,
             onward: SmallVec::new(),
             saying: None,
             listening: None,
+            keypad: Keypad::default(),
             decoder: g722::Decoder::default(),
             translator: None,
             refused: Refused::default(),
@@ -235,12 +173,17 @@ impl Session {
         let Some(side) = self.side(id) else { return false };
         let moved = match (&mut side.latch, agreed.place) {
             (Some(latch), Some(place)) => latch.moves(now, place),
-            (latch, place) => {
+            (Some(latch), None) => {
+                latch.falls_deaf();
+                false
+            }
+            (latch @ None, place) => {
                 *latch = place.map(Latch::new);
                 false
             }
         };
         side.formats = agreed.formats;
+        side.keypad.agree(&side.formats);
         if let Some(first) = side.formats.first() {
             side.stream.set_rate(first.clock);
         }
@@ -335,6 +278,25 @@ impl Session {
         }
     }
 
+    /// A side is to be listened for keys, or no longer, where they are not told as telephone events.
+    pub fn await_keys(&mut self, id: SideId, awaits: bool) {
+        if let Some(side) = self.side(id) {
+            side.keypad.await_keys(awaits, &side.formats);
+        }
+    }
+
+    /// A side is to hear a key: as a telephone event, or else as a tone. False: in none of its formats it can.
+    pub fn press(&mut self, id: SideId, digit: Digit, duration: Duration) -> bool {
+        let Some(side) = self.side(id) else { return false };
+        if side.event().is_some() {
+            side.keypad.press(digit, duration);
+        } else if side.saying.is_none() {
+            let say = Say { after: Duration::ZERO, prompt: keys::tone(digit), again: None, number: NOBODYS };
+            return self.say(id, say, &mut Vec::new());
+        }
+        true
+    }
+
     /// We say nothing more to it.
     pub fn hush(&mut self, id: SideId) {
         if let Some(side) = self.side(id) {
@@ -362,11 +324,13 @@ impl Session {
         let side = &mut self.sides[at];
         let Some(packet) = Packet::read(datagram) else {
             side.refused.garbage += 1;
+            self.refusal = Some(Dropped::NotRtp);
             return None;
         };
         match side.latch.as_mut().map(|latch| latch.sender(now, from)) {
             None | Some(Sender::Stranger) => {
                 side.refused.strangers += 1;
+                self.refusal = Some(Dropped::Stranger);
                 return None;
             }
             Some(Sender::First) => told.push(Told::Latched(id)),
@@ -374,19 +338,21 @@ impl Session {
         }
         let Some(format) = side.format(packet.payload_type) else {
             side.refused.formats += 1;
+            self.refusal = Some(Dropped::Format);
             return None;
         };
         let (codec, clock) = (format.codec, format.clock);
-        side.reception.hear(now, &packet, clock);
         self.heard = now;
-        if codec == Codec::Event
-            && let Some(digit) = side.digits.hear(now, &packet)
-        {
-            told.push(Told::Pressed(id, digit));
+        if codec == Codec::Event {
+            side.reception.hear_event(now, &packet, clock);
+            told.extend(side.digits.hear(now, &packet).map(|digit| Told::Pressed(id, digit)));
+        } else {
+            side.reception.hear(now, &packet, clock);
+            side.spoke = Some(packet.payload_type);
         }
         let recording =
             self.recording.as_mut().and_then(|recording| Some((recording.channel(id)?, recording)));
-        if recording.is_some() || side.listening.is_some() {
+        if recording.is_some() || side.listening.is_some() || side.keypad.listens() {
             side.take_down(now, codec, &packet, told, recording, write_down);
         }
         let onward = *side.onward.iter().find(|onward| onward.from == packet.payload_type)?;
@@ -403,6 +369,11 @@ impl Session {
         Some((to, HEADER + length))
     }
 
+    /// Why the last packet that [`Session::hear`] was given went no further, where it was refused; told once.
+    pub fn take_refusal(&mut self) -> Option<Dropped> {
+        self.refusal.take()
+    }
+
     /// Another 20 ms: what we say to each side now.
     pub fn tick(
         &mut self,
@@ -411,13 +382,16 @@ impl Session {
         mut send: impl FnMut(SideId, SocketAddr, [u8; HEADER], &[u8]),
     ) {
         for side in &mut self.sides {
-            side.says_on(now, told, &mut send);
+            match side.keypad.is_idle() {
+                true => side.says_on(now, told, &mut send),
+                false => side.presses_on(now, &mut send),
+            }
         }
     }
 
     /// Whether we say something to anybody.
     pub fn is_saying(&self) -> bool {
-        self.sides.iter().any(|side| side.saying.is_some())
+        self.sides.iter().any(|side| side.saying.is_some() || !side.keypad.is_idle())
     }
 
     /// Told about once a second: whether it is silent for too long.
@@ -449,9 +423,11 @@ impl Session {
             return;
         }
         for said in rtcp::read(datagram) {
-            if let Said::Reports { ssrc, sender: Some(sender), .. } = said {
+            let Said::Reports { ssrc, sender, reports } = said else { continue };
+            if let Some(sender) = sender {
                 side.reception.reported(now, ssrc, &sender);
             }
+            side.trip.ends(now, side.stream.ssrc(), &reports);
         }
     }
 
@@ -465,7 +441,7 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Option<SocketAddr> {
         let side = self.side(id)?;
-        let to = side.latch.as_ref()?.rtcp_to();
+        let to = side.latch.as_ref().filter(|latch| !latch.is_deaf())?.rtcp_to();
         let sender = (side.sent.packets > 0).then(|| rtcp::Sender {
             ntp: rtcp::ntp(now.wall),
             timestamp: side.stream.timestamp_at(now.mono),
@@ -476,6 +452,7 @@ impl Session {
         if sender.is_none() && heard.is_none() {
             return None;
         }
+        side.trip.begins(now.mono, sender);
         rtcp::write(side.stream.ssrc(), sender, heard, name, leaves, out);
         Some(to)
     }
@@ -530,13 +507,30 @@ impl Side {
 
     /// The format in which we speak to it.
     fn speaks(&self) -> Option<(Codec, u8)> {
-        self.latch.as_ref()?;
+        self.latch.as_ref().filter(|latch| !latch.is_deaf())?;
         let ours = |format: &&Format| matches!(format.codec, Codec::Pcmu | Codec::Pcma | Codec::G722);
         self.formats.iter().find(ours).map(|format| (format.codec, format.theirs))
     }
 
-    const fn hears_others(&self) -> bool {
-        self.saying.is_none() && self.latch.is_some()
+    /// The payload type by which it is told of keys.
+    fn event(&self) -> Option<u8> {
+        self.latch.as_ref()?;
+        self.formats.iter().find(|format| format.codec == Codec::Event).map(|format| format.theirs)
+    }
+
+    fn presses_on(&mut self, now: Instant, send: &mut impl FnMut(SideId, SocketAddr, [u8; HEADER], &[u8])) {
+        let (Some(payload_type), Some(latch)) = (self.event(), &self.latch) else {
+            return self.keypad.give_up();
+        };
+        if let Some((packet, payload)) = self.keypad.tick(now, &mut self.stream, payload_type) {
+            self.sent.count(payload.len());
+            send(self.id, latch.to(), packet.header(), &payload);
+        }
+    }
+
+    fn hears_others(&self) -> bool {
+        let is_deaf = self.latch.as_ref().is_none_or(Latch::is_deaf);
+        self.saying.is_none() && self.keypad.is_idle() && !is_deaf
     }
 
     fn says_on(
@@ -571,10 +565,20 @@ impl Side {
     }
 
     fn quality(&self) -> Quality {
-        let (received, lost) = self.reception.totals();
-        let clock = self.formats.first().map_or(8_000, |format| format.clock);
-        let jitter = self.reception.jitter(clock);
-        Quality { received, lost, jitter, sent: u64::from(self.sent.packets), refused: self.refused }
+        let speech = || self.formats.iter().find(|format| format.codec != Codec::Event);
+        let spoken = self.spoke.and_then(|payload_type| self.format(payload_type)).or_else(speech);
+        let (rated, clock) =
+            spoken.map_or((quality::Codec::Other, 8_000), |format| (format.rated(), format.clock));
+        let heard = quality::Quality::of(&self.reception, rated, clock, self.trip.round());
+        Quality {
+            codec: spoken.map(Format::codec_name),
+            received: heard.map_or(0, |heard| heard.received),
+            lost: heard.map_or(0, |heard| heard.lost),
+            jitter: heard.map_or(Duration::ZERO, |heard| heard.jitter),
+            mos: heard.map(|heard| heard.mos),
+            sent: u64::from(self.sent.packets),
+            refused: self.refused,
+        }
     }
 }
 
@@ -618,6 +622,7 @@ impl Side {
         {
             told.push(Told::SaidEnough(self.id));
         }
+        self.keypad.hear(packet, sound, |digit| told.push(Told::Pressed(self.id, digit)));
         if let Some((channel, recording)) = recording {
             recording.tape.hear(now, channel, packet, sound, write_down);
         }
@@ -661,9 +666,11 @@ fn onward(from: &[Format], to: &[Format]) -> SmallVec<[Onward; 4]> {
         Some((theirs, How::Translated { from: format.codec, to }))
     };
     let mut all = SmallVec::new();
-    for format in from {
-        let Some((to, how)) = same(format).or_else(|| translated(format)) else { continue };
-        for from in [format.ours, format.theirs] {
+    // By our numbers first: it may have the same ones for something else (RFC 3264 §5.1).
+    for by in [|format: &Format| format.ours, |format: &Format| format.theirs] {
+        for format in from {
+            let Some((to, how)) = same(format).or_else(|| translated(format)) else { continue };
+            let from = by(format);
             if !all.iter().any(|onward: &Onward| onward.from == from) {
                 all.push(Onward { from, to, how });
             }

@@ -112,6 +112,9 @@ impl Terms {
     /// It offers this. An error: nothing of it can be carried, or spoken where we must speak.
     pub fn offered(&mut self, theirs: &Body) -> Result<(), Unfit> {
         let audio = Audio::of(theirs.sdp().unwrap_or_default())?;
+        if !audio.has_place(self.here.address.is_ipv4()) {
+            return Err(Unfit::NoPlace);
+        }
         if !audio.formats.iter().any(|format| self.here.scope.allows(format) && format.codec != Codec::Event)
         {
             return Err(Unfit::NoAudio);
@@ -220,11 +223,12 @@ impl Terms {
         Some(body)
     }
 
-    /// What holds for its audio now.
+    /// What holds for its audio now. None: nothing, or what it answered last says nothing that can be carried.
     pub fn agreed(&self) -> Option<Agreed> {
         let (ours, theirs) = self.agreed.as_ref()?;
-        let audio = Audio::of(theirs.sdp()?).ok()?;
-        let address = audio.address.filter(|address| !address.is_unspecified() && audio.port != 0);
+        let audio =
+            Audio::of(theirs.sdp()?).ok().filter(|audio| audio.has_place(self.here.address.is_ipv4()))?;
+        let address = audio.address.filter(|address| !address.is_unspecified());
         let place = address.map(|address| Place {
             rtp: SocketAddr::new(address, audio.port),
             rtcp: SocketAddr::new(address, audio.rtcp),
@@ -575,5 +579,27 @@ mod tests {
         assert_eq!((side.agreed(), side.answer(&sdp(ANSWER))), (None, None));
         assert_eq!(side.offer(&sdp("v=0\r\n")), None);
         assert_eq!(side.offered(&sdp("nonsense")), Err(Unfit::NoSession));
+    }
+
+    #[test]
+    fn r04_who_says_no_address_or_one_of_another_family_has_no_place() {
+        for other in ["", "c=IN IP4 phone.example.com\r\n", "c=IN IP6 2001:db8::1\r\n"] {
+            let mut side = terms(10_002, Scope::Anything);
+            let without = |sdp: &str, address: &str| sdp.replace(&format!("c=IN IP4 {address}\r\n"), other);
+            assert_eq!(side.offered(&sdp(&without(OFFER, "192.0.2.1"))), Err(Unfit::NoPlace), "{other}");
+            side.offer(&sdp(OFFER));
+            side.answered(&sdp(&without(ANSWER, "192.0.2.2")));
+            assert_eq!(side.agreed(), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn rtcp_has_a_port_of_its_own_where_we_have_not_said_that_it_need_not() {
+        let mut side = terms(10_000, Scope::Anything);
+        let muxed = OFFER.replace("m=video", "a=rtcp-mux\r\nm=video");
+        side.offered(&sdp(&muxed)).unwrap();
+        assert!(!shown(side.answer(&sdp(ANSWER))).contains("rtcp-mux"));
+        let place = side.agreed().unwrap().place.unwrap();
+        assert_eq!((place.rtp.port(), place.rtcp.port()), (4000, 4001));
     }
 }

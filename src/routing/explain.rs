@@ -137,11 +137,18 @@ impl Explanation {
     fn plan(&mut self, plan: &Plan, config: &Config, phones: &dyn Phones, number: Option<&Number>) {
         self.label = plan.label.to_string();
         self.account = plan.account.to_string();
-        self.refused = plan.rings_nobody(phones);
+        // Without [media] nothing is said to anybody, and no message taken.
+        let speaks = config.node.media.is_some();
+        let takes_message = speaks && plan.voicemail.is_some();
+        self.refused = plan.rings_nobody(phones).filter(|_| !takes_message);
         self.steps = plan.steps.iter().map(|step| self.step(plan, step, phones)).collect();
-        self.text = self.sentences(plan, phones);
+        let said = if speaks { said(plan) } else { String::new() };
+        self.text = self.sentences(plan, phones, &said, takes_message);
         if let Some(number) = number {
             self.reasons(config, number, plan, phones);
+            if speaks {
+                self.reasons_to_speak(config, number, plan);
+            }
         }
     }
 
@@ -172,13 +179,18 @@ impl Explanation {
         ExplainedStep { timeout_ms: millis(step.timeout), targets: targets.collect() }
     }
 
-    fn sentences(&self, plan: &Plan, phones: &dyn Phones) -> String {
+    /// `said`: what is said to whoever answers.
+    fn sentences(&self, plan: &Plan, phones: &dyn Phones, said: &str, takes_message: bool) -> String {
         let from = self.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
         let label = if plan.label.is_empty() { String::new() } else { format!(" ({})", plan.label) };
         let did = self.did.map(|did| did.to_string()).unwrap_or_default();
         let mut text = format!("A call{from} to {did}{label}, sent by trunk {},", plan.origin.name());
         if let Some(code) = plan.rings_nobody(phones) {
-            return format!("{text} rings nobody: the caller gets {code}.{}", not_rung(plan, phones));
+            let not_rung = not_rung(plan, phones);
+            return match takes_message {
+                true => format!("{text} rings nobody: the caller leaves a message.{not_rung}"),
+                false => format!("{text} rings nobody: the caller gets {code}.{not_rung}"),
+            };
         }
         let ringing =
             plan.steps.iter().filter(|step| step.targets.iter().any(|target| is_rung(target, phones)));
@@ -188,8 +200,13 @@ impl Explanation {
             text.push('.');
         }
         text.push_str(&not_rung(plan, phones));
-        text.push_str(" If nobody answers, the caller gets 486 when all were busy, ");
-        text.push_str("603 when all declined, otherwise 480.");
+        text.push_str(said);
+        text.push_str(match takes_message {
+            true => " If nobody answers, the caller leaves a message.",
+            false => {
+                " If nobody answers, the caller gets 486 when all were busy, 603 when all declined, otherwise 480."
+            }
+        });
         text
     }
 
@@ -295,12 +312,57 @@ impl Explanation {
         }
     }
 
+    /// The lines behind what is said to whoever answers, and to the caller.
+    fn reasons_to_speak(&mut self, config: &Config, number: &Number, plan: &Plan) {
+        let keys: Keys = config.merged(number);
+        let reasons = [
+            ("whisper", place(&keys.whisper).filter(|_| plan.whisper.is_some())),
+            ("whisper_agents", place(&keys.whisper_agents).filter(|_| plan.whisper_agents)),
+            ("call_connect", place(&keys.call_connect).filter(|_| plan.call_connect.is_some())),
+            ("record", place(&keys.record).filter(|_| plan.record)),
+            ("record_notice", place(&keys.record_notice).filter(|_| plan.record_notice.is_some())),
+            ("voicemail", place(&keys.voicemail).filter(|_| plan.voicemail.is_some())),
+        ];
+        for (key, place) in reasons {
+            self.note(config, key, place);
+        }
+    }
+
     fn note(&mut self, config: &Config, key: &'static str, place: Option<Place>) {
         if let Some(place) = place {
             let file = config.files.name(place).display().to_string();
             self.because.push(Because { key, file, line: place.line, column: place.column });
         }
     }
+}
+
+/// What whoever answers hears, and whether the call is recorded.
+fn said(plan: &Plan) -> String {
+    let forwards = plan.steps.iter().any(|step| {
+        step.targets.iter().any(|target| matches!(target.who, Who::Number { .. } | Who::Unreachable(_)))
+    });
+    let mut text = String::new();
+    match (plan.whisper.is_some(), plan.whisper_agents, plan.call_connect.filter(|_| forwards)) {
+        (true, true, None) => text.push_str(" Whoever answers hears the whisper first."),
+        (true, false, None) if forwards => text.push_str(" Whoever answers a forwarded call hears the whisper first."),
+        (true, true, Some(window)) => text.push_str(&format!(
+            " Whoever answers hears the whisper first, and must press 1 within {} where the call is forwarded.",
+            seconds(window)
+        )),
+        (true, false, Some(window)) => text.push_str(&format!(
+            " Whoever answers a forwarded call hears the whisper first, and must press 1 within {}.",
+            seconds(window)
+        )),
+        (false, _, Some(window)) => text
+            .push_str(&format!(" Whoever answers a forwarded call must press 1 within {}.", seconds(window))),
+        (true | false, _, None) => {}
+    }
+    match (plan.record, plan.record_notice.is_some()) {
+        (true, true) => text.push_str(" The call is recorded, and both are told so."),
+        (true, false) => text.push_str(" The call is recorded."),
+        (false, _) => {}
+    }
+    text
 }
 
 fn who(target: &Target, phones: &dyn Phones) -> String {

@@ -38,10 +38,6 @@ impl Desk for StoredDesk {
         self.shared.local_address(listener, towards)
     }
 
-    fn sends_from(&self, towards: IpAddr) -> Option<IpAddr> {
-        self.shared.sends_from(towards)
-    }
-
     fn is_local(&self, ip: IpAddr) -> bool {
         self.shared.is_local(ip)
     }

@@ -9,6 +9,7 @@ mod hosts;
 mod notices;
 mod operations;
 mod phones;
+mod planes;
 mod publish;
 mod tls;
 mod trunks;
@@ -105,7 +106,7 @@ impl Running {
         let section = &config.node;
         let settings = crate::store::Settings::new(&section.node.name, section.retention.cdr_days);
         let store = Store::open(Path::new(&*section.node.data_dir), settings)?;
-        let drain = section.limits.drain_seconds;
+        let (drain, recording_days) = (section.limits.drain_seconds, section.retention.recording_days);
         let options = options(&config);
         let admin = section
             .admin
@@ -126,8 +127,11 @@ impl Running {
         let front = Front::new(&node, publisher, &store);
         node.back().block_on(front.finder.prepare(&front.publisher.table()));
         node.back().spawn(keep_hosts(Arc::downgrade(&front)));
+        node.back().spawn(keep_planes(Arc::downgrade(&front)));
         let phones = Arc::new(Mutex::new(phones));
         node.back().spawn(keep_phones(Arc::downgrade(&front), Arc::downgrade(&phones)));
+        let data_dir = store.dir().path().into();
+        node.back().spawn(audio::give_up_old_ones(data_dir, recording_days, node.clock()));
         let mut running = Running { node, front, admin: None, drain, store, phones, audio };
         if let Some((addr, token)) = admin {
             running.admin = Some(running.serve_admin(addr, token, metrics)?);
@@ -185,6 +189,13 @@ impl Running {
             })
         };
         tried(false).or_else(|| tried(true))
+    }
+
+    /// Whether whoever answers a call to that number is to press 1.
+    pub fn asks_to_press(&self, did: E164) -> bool {
+        let table = self.table();
+        let plan = table.trunks().first().and_then(|trunk| table.plan_for(trunk, did, 0).ok());
+        self.audio.is_some() && plan.is_some_and(|plan| plan.call_connect.is_some())
     }
 
     /// The table that calls are planned with now.
@@ -276,6 +287,22 @@ async fn keep_hosts(front: Weak<Front>) {
         every.tick().await;
         let Some(front) = front.upgrade() else { return };
         front.finder.update(&front.publisher.table());
+    }
+}
+
+/// Has every shard end the calls of a thread of audio that has died, as long as the node runs: its calls may have no
+/// other traffic that would make a shard look.
+async fn keep_planes(front: Weak<Front>) {
+    let (mut every, mut known) = (tokio::time::interval(Duration::from_secs(1)), 0);
+    loop {
+        every.tick().await;
+        let Some(front) = front.upgrade() else { return };
+        let (dead, _) = front.planes.dead();
+        if dead > std::mem::replace(&mut known, dead) {
+            let look = |core: &mut Metered, now, out: &mut _| core.handle(now, Input::Due, out);
+            // A shard that has ended has no calls either.
+            let _ended = front.shards.ask_all(look).await;
+        }
     }
 }
 
@@ -441,14 +468,12 @@ impl Maker {
         let mut exchange = Exchange::new(settings, Arc::clone(table), Arc::new(desk));
         if let Some((media, recordings, messages)) = &self.media {
             let when_needed = media.anchor == Anchor::WhenNeeded;
-            let address = media.advertise.unwrap_or(media.addr);
-            let anchoring = Anchoring { address, when_needed };
+            let anchoring = Anchoring { when_needed };
             let range = media.ports.0..=media.ports.1;
             let ports = Ports::new(media.addr, range, berth.shard, berth.shards);
-            exchange = exchange.with_audio(
-                anchoring,
-                Box::new(Booth::new(ports, berth.planes, recordings.clone(), messages.clone())),
-            );
+            let (recordings, messages) = (recordings.clone(), messages.clone());
+            let booth = Booth::new(ports, media.advertise, berth.planes, recordings, messages);
+            exchange = exchange.with_audio(anchoring, Box::new(booth));
         }
         Metered::new(exchange, berth.clock)
     }

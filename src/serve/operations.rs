@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -11,6 +12,7 @@ use futures::future::BoxFuture;
 use super::hosts::{DNS, Finder};
 use super::notices::Leavers;
 use super::phones;
+use super::planes::Planes;
 use super::publish::Publisher;
 use super::trunks;
 use crate::admin::operations::{
@@ -27,6 +29,7 @@ use crate::engine::exchange::Input;
 use crate::engine::exchange::binding::{Binding, Directory as _, Known};
 use crate::engine::node::{Node, Shards};
 use crate::engine::shard::Core;
+use crate::media::reel::{Kind, Shelf};
 use crate::number;
 use crate::routing::{self, Agent, Phones, Table, Text};
 use crate::sip::peer::Transport;
@@ -52,8 +55,11 @@ pub(super) struct Front {
     pub publisher: Publisher,
     pub recorder: Recorder,
     pub reader: Reader,
+    data_dir: Box<Path>,
     capture: Option<Asker>,
     told: ToldTrunks,
+    /// What the threads that carry audio do.
+    pub planes: Planes,
     /// A [`Life`].
     life: AtomicU8,
     /// Who asks where the hosts are that have names.
@@ -77,8 +83,10 @@ impl Front {
             publisher,
             recorder: store.recorder(),
             reader: store.reader(),
+            data_dir: store.dir().path().into(),
             capture: node.capture(),
             told: ToldTrunks::default(),
+            planes: Planes::new(node.media().iter().cloned()),
             life: AtomicU8::new(Life::Starting as u8),
             finder,
             listening: node.listening().into(),
@@ -185,11 +193,14 @@ impl Front {
 
 impl Operations for Front {
     fn readiness(&self) -> Readiness {
+        let (dead, of) = self.planes.dead();
         match self.life.load(Ordering::Acquire) {
             life if life == Life::Starting as u8 => Readiness::Starting,
             life if life == Life::Draining as u8 => Readiness::Draining,
-            _ if self.recorder.slots().any_free() => Readiness::Taking,
-            _ => Readiness::NoRoom,
+            _ if !self.recorder.slots().any_free() => Readiness::NoRoom,
+            _ if dead == 0 => Readiness::Taking,
+            _ if dead < of => Readiness::Lame { dead, of },
+            _ => Readiness::NoAudio,
         }
     }
 
@@ -295,13 +306,17 @@ impl Operations for Front {
         self.reader.clone()
     }
 
+    fn shelf(&self, kind: Kind) -> Shelf {
+        Shelf::new(&self.data_dir, kind)
+    }
+
     fn measure(&self) -> String {
         metrics::gauge!("strowger_registrations").set(self.desk.registrations.len() as f64);
         for (trunk, calls) in self.told.calls(&self.publisher.table(), &self.desk) {
             metrics::gauge!("strowger_trunk_calls_active", "trunk" => trunk.to_string())
                 .set(f64::from(calls));
         }
-        trunks::gauges(&self.publisher.table(), &self.desk)
+        trunks::gauges(&self.publisher.table(), &self.desk) + &self.planes.measure()
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::layout;
 use crate::engine::exchange::Booth;
 use crate::media::event::Digit;
 use crate::media::plane::{Heard, Key, Order};
 use crate::media::reel::Sheet;
 use crate::media::rtp::Stream;
-use crate::media::session::{FRAME, SideId, Told};
+use crate::media::session::{FRAME, Quality, SideId, Told};
 use crate::time::Instant;
 
 /// The first port that is given out.
@@ -24,6 +26,13 @@ pub enum Word {
     SaysEnough,
     /// For long enough to end it.
     FallsSilent,
+    /// No packet of its comes any more, until some do again.
+    IsNotHeard,
+    IsHeardAgain,
+    /// A bug of ours shows in its call's audio.
+    Breaks,
+    /// The thread that carries it stands still, and tells nothing more.
+    IsStuck,
 }
 
 /// A shard's booth, in the hands of its exchange and of the world.
@@ -33,12 +42,19 @@ pub struct SimBooth(Rc<RefCell<Stage>>);
 #[derive(Debug)]
 struct Stage {
     now: Instant,
+    is_stuck: bool,
     /// Pairs that it has in all.
     pairs: u16,
     free: Vec<u16>,
     sides: BTreeMap<(u32, u32, SideId), Open>,
+    /// Sides that are closed, which is told next.
+    closed: Vec<(Open, SideId)>,
+    /// The calls that are watched, how long nobody may be heard, and since when that counts.
+    watched: BTreeMap<(u32, u32), (Key, Duration, Instant)>,
     /// What is written down, by the port of who is on the left, and who is on the right.
     written: Vec<(u16, Option<u16>)>,
+    /// Keys that we pressed, by the port of who hears them.
+    pressed: Vec<(u16, char)>,
     /// What was begun to be said, by the port to which it was.
     said: Vec<(Instant, u16, Duration)>,
 }
@@ -52,6 +68,37 @@ struct Open {
     hears: Option<SideId>,
     /// What is being said to it, and until when; for ever where it is repeated.
     saying: Option<(u32, Option<Instant>)>,
+    /// Since when no packet of its has come; whoever has agreed on something sends.
+    unheard: Option<Instant>,
+    /// Tones in its audio are keys.
+    awaits_keys: bool,
+}
+
+/// How a side was heard at that port, so that each can be told from the others: so many packets as the port's number, one
+/// more was sent to it.
+fn quality(open: &Open) -> Quality {
+    if !open.is_agreed {
+        return Quality::default();
+    }
+    Quality {
+        codec: Some("PCMU".into()),
+        received: open.port.into(),
+        lost: 3,
+        jitter: Duration::from_micros(1_504),
+        mos: Some(4.25),
+        sent: u64::from(open.port) + 1,
+        ..Quality::default()
+    }
+}
+
+impl Stage {
+    /// When a watched call has been silent for too long, as far as is known now.
+    fn silent_at(&self, call: (u32, u32)) -> Option<Instant> {
+        let (_, patience, since) = self.watched.get(&call)?;
+        let of_it = self.sides.iter().filter(|((index, nonce, _), _)| (*index, *nonce) == call);
+        let unheard = of_it.map(|(_, open)| open.unheard).collect::<Option<Vec<Instant>>>()?;
+        Some(unheard.into_iter().max()?.max(*since) + *patience)
+    }
 }
 
 impl SimBooth {
@@ -59,10 +106,14 @@ impl SimBooth {
         let free = (0..pairs).rev().map(|pair| FIRST + 2 * pair).collect();
         let stage = Stage {
             now: Instant::ZERO,
+            is_stuck: false,
             pairs,
             free,
             sides: BTreeMap::new(),
+            closed: Vec::new(),
+            watched: BTreeMap::new(),
             written: Vec::new(),
+            pressed: Vec::new(),
             said: Vec::new(),
         };
         SimBooth(Rc::new(RefCell::new(stage)))
@@ -70,13 +121,22 @@ impl SimBooth {
 
     /// The next moment at which something is told.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.0.borrow().sides.values().filter_map(|open| open.saying?.1).min()
+        let stage = self.0.borrow();
+        if stage.is_stuck {
+            return None;
+        }
+        let closed = (!stage.closed.is_empty()).then_some(stage.now);
+        let silent = stage.watched.keys().filter_map(|call| stage.silent_at(*call));
+        stage.sides.values().filter_map(|open| open.saying?.1).chain(closed).chain(silent).min()
     }
 
     /// What is told now.
     pub fn told(&self, now: Instant) -> Vec<(Key, Heard)> {
         let mut stage = self.0.borrow_mut();
         stage.now = now;
+        if stage.is_stuck {
+            return Vec::new();
+        }
         let mut told = Vec::new();
         for ((_, _, side), open) in &mut stage.sides {
             if let Some((number, Some(until))) = open.saying
@@ -86,17 +146,45 @@ impl SimBooth {
                 told.push((open.call, Heard::Told(Told::Said(*side, number))));
             }
         }
+        let silent = |call: &(u32, u32)| stage.silent_at(*call).is_some_and(|at| at <= now);
+        let silent: Vec<(u32, u32)> = stage.watched.keys().copied().filter(silent).collect();
+        for call in silent.iter().filter_map(|call| stage.watched.remove(call)) {
+            told.push((call.0, Heard::Told(Told::Silent)));
+        }
+        for (open, side) in stage.closed.drain(..) {
+            told.push((open.call, Heard::Closed(side, open.port, quality(&open))));
+        }
         told
     }
 
     /// What is told of the side whose audio comes to that port.
-    pub fn heard(&self, port: u16, word: Word) -> Option<(Key, Heard)> {
-        let stage = self.0.borrow();
-        let (of, open) = stage.sides.iter().find(|(_, open)| open.port == port)?;
+    pub fn heard(&self, now: Instant, port: u16, word: Word) -> Option<(Key, Heard)> {
+        let mut stage = self.0.borrow_mut();
+        let (of, open) = stage.sides.iter_mut().find(|(_, open)| open.port == port)?;
         let told = match word {
             Word::Presses(key) => Told::Pressed(of.2, Digit::named(u8::try_from(key).ok()?)?),
             Word::SaysEnough => Told::SaidEnough(of.2),
             Word::FallsSilent => Told::FellSilent(of.2),
+            Word::IsStuck => {
+                stage.is_stuck = true;
+                return None;
+            }
+            Word::IsNotHeard => {
+                open.unheard = Some(now);
+                return None;
+            }
+            Word::IsHeardAgain => {
+                open.unheard = None;
+                return None;
+            }
+            Word::Breaks => {
+                let call = open.call;
+                let is_its = |of: &(u32, u32, SideId), _: &mut Open| (of.0, of.1) == (call.index, call.nonce);
+                let broken = stage.sides.extract_if(.., is_its).map(|(of, open)| (open, of.2));
+                let broken: Vec<_> = broken.collect();
+                stage.closed.extend(broken);
+                return Some((call, Heard::Broken));
+            }
         };
         Some((open.call, Heard::Told(told)))
     }
@@ -104,6 +192,16 @@ impl SimBooth {
     /// What is written down: the ports of who is on the left and on the right.
     pub fn written(&self) -> Vec<(u16, Option<u16>)> {
         self.0.borrow().written.clone()
+    }
+
+    /// The keys that we pressed, each with the port of who hears it.
+    pub fn pressed(&self) -> Vec<(u16, char)> {
+        self.0.borrow().pressed.clone()
+    }
+
+    /// Whether tones in the audio that comes to that port are keys.
+    pub fn awaits_keys(&self, port: u16) -> bool {
+        self.0.borrow().sides.values().any(|open| open.port == port && open.awaits_keys)
     }
 
     /// The port of whom the side at that port hears; none: nobody, or us.
@@ -122,14 +220,28 @@ impl SimBooth {
 }
 
 impl Booth for SimBooth {
-    fn open(&mut self, call: Key, side: SideId, _stream: Stream) -> Option<u16> {
+    fn open(
+        &mut self,
+        call: Key,
+        side: SideId,
+        _stream: Stream,
+        _towards: Option<IpAddr>,
+    ) -> Option<SocketAddr> {
         let mut stage = self.0.borrow_mut();
         let port = stage.free.pop()?;
         stage.sides.insert(
             (call.index, call.nonce, side),
-            Open { call, port, is_agreed: false, hears: None, saying: None },
+            Open {
+                call,
+                port,
+                is_agreed: false,
+                hears: None,
+                saying: None,
+                unheard: None,
+                awaits_keys: false,
+            },
         );
-        Some(port)
+        Some(SocketAddr::new(layout::AUDIO, port))
     }
 
     fn record(&mut self, call: Key, _sheet: Sheet, left: SideId, right: Option<SideId>) {
@@ -143,10 +255,21 @@ impl Booth for SimBooth {
 
     fn order(&mut self, call: Key, order: Order) {
         let mut stage = self.0.borrow_mut();
-        let Stage { now, free, sides, said, .. } = &mut *stage;
+        let Stage { now, sides, closed, watched, said, pressed, .. } = &mut *stage;
         let of = |side: SideId| (call.index, call.nonce, side);
         match order {
-            Order::Close(side) => free.extend(sides.remove(&of(side)).map(|open| open.port)),
+            Order::Close(side) => {
+                closed.extend(sides.remove(&of(side)).map(|open| (open, side)));
+                if !sides.keys().any(|of| (of.0, of.1) == (call.index, call.nonce)) {
+                    watched.remove(&(call.index, call.nonce));
+                }
+            }
+            Order::Watch(Some(patience)) => {
+                watched.insert((call.index, call.nonce), (call, patience, *now));
+            }
+            Order::Watch(None) => {
+                watched.remove(&(call.index, call.nonce));
+            }
             Order::Hears(to, from) => {
                 if let Some(open) = sides.get_mut(&of(to)) {
                     open.hears = Some(from);
@@ -177,8 +300,17 @@ impl Booth for SimBooth {
                     open.saying = None;
                 }
             }
+            Order::Press(side, digit, _) => {
+                if let Some(open) = sides.get(&of(side)) {
+                    pressed.push((open.port, digit.name()));
+                }
+            }
+            Order::Keys(side, awaits) => {
+                if let Some(open) = sides.get_mut(&of(side)) {
+                    open.awaits_keys = awaits;
+                }
+            }
             Order::Open(..)
-            | Order::Watch(_)
             | Order::Record(..)
             | Order::OnTheRight(_)
             | Order::Listen(..)
@@ -186,8 +318,12 @@ impl Booth for SimBooth {
         }
     }
 
-    fn free(&mut self, port: u16) {
+    fn closed(&mut self, _call: Key, _side: SideId, port: u16) {
         self.0.borrow_mut().free.push(port);
+    }
+
+    fn told(&mut self) -> Option<(Key, Heard)> {
+        None
     }
 
     fn used(&self) -> usize {

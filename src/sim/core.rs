@@ -50,6 +50,16 @@ pub trait Core {
         Vec::new()
     }
 
+    /// The keys that we pressed, each with the port of who hears it.
+    fn pressed(&self) -> Vec<(u16, char)> {
+        Vec::new()
+    }
+
+    /// Whether tones in the audio that comes to that port are keys.
+    fn awaits_keys(&self, _port: u16) -> bool {
+        false
+    }
+
     /// What it holds.
     fn census(&self) -> Census;
 

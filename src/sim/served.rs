@@ -48,7 +48,7 @@ pub struct Served {
 }
 
 /// The audio of every call comes through us.
-const ALWAYS: Anchoring = Anchoring { address: layout::AUDIO, when_needed: false };
+const ALWAYS: Anchoring = Anchoring { when_needed: false };
 
 /// What a listener says instead of where it is.
 #[derive(Clone, Copy)]
@@ -268,7 +268,7 @@ impl Core for Shard {
     }
 
     fn hears(&mut self, now: Now, port: u16, word: Word, out: &mut Effects) {
-        if let Some((of, heard)) = self.booth.as_ref().and_then(|booth| booth.heard(port, word)) {
+        if let Some((of, heard)) = self.booth.as_ref().and_then(|booth| booth.heard(now.mono, port, word)) {
             self.handle(now, Input::Audio { of, heard }, out);
         }
     }
@@ -279,6 +279,14 @@ impl Core for Shard {
 
     fn written(&self) -> Vec<(u16, Option<u16>)> {
         self.booth.as_ref().map(SimBooth::written).unwrap_or_default()
+    }
+
+    fn pressed(&self) -> Vec<(u16, char)> {
+        self.booth.as_ref().map(SimBooth::pressed).unwrap_or_default()
+    }
+
+    fn awaits_keys(&self, port: u16) -> bool {
+        self.booth.as_ref().is_some_and(|booth| booth.awaits_keys(port))
     }
 
     fn said_to(&self, port: u16) -> Vec<(Instant, Duration)> {
@@ -447,10 +455,6 @@ impl Desk for Counter {
     fn local_address(&self, _listener: ListenerId, _towards: IpAddr) -> SocketAddr {
         may_panic(&self.message_fault);
         layout::SERVER
-    }
-
-    fn sends_from(&self, _towards: IpAddr) -> Option<IpAddr> {
-        Some(layout::SERVER.ip())
     }
 
     fn is_local(&self, ip: IpAddr) -> bool {

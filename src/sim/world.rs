@@ -443,6 +443,16 @@ impl World {
         self.cores.iter().flat_map(|core| core.said_to(port)).collect()
     }
 
+    /// The keys that we pressed, each with the port of who hears it.
+    pub fn pressed(&self) -> Vec<(u16, char)> {
+        self.cores.iter().flat_map(|core| core.pressed()).collect()
+    }
+
+    /// Whether tones in the audio that comes to that port are keys.
+    pub fn awaits_keys(&self, port: u16) -> bool {
+        self.cores.iter().any(|core| core.awaits_keys(port))
+    }
+
     /// What each gateway failed of last, as operators are told.
     pub fn failures(&self) -> Vec<String> {
         self.cores.first().map(|core| core.failures()).unwrap_or_default()

@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn rtp() -> BoxedStrategy<Option<Box<Rtp>>> {
-        let counted = (any::<u64>(), any::<u64>(), any::<u64>(), any::<f32>(), 1.0..4.5_f32);
+        let counted = (any::<u64>(), any::<u64>(), any::<u64>(), any::<f32>(), of(1.0..4.5_f32));
         of(counted.prop_map(|(tx, rx, lost, jitter_ms, mos)| Rtp { tx, rx, lost, jitter_ms, mos }.into()))
             .boxed()
     }

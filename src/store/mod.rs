@@ -25,6 +25,7 @@ pub use dir::{DataDir, NodeFile, OpenError, read_node};
 pub use slots::{CAPACITY, Slots};
 
 use crate::call::cdr::{Cdr, JournalEntry};
+use crate::media::reel::{Kind, Shelf};
 use crate::time::Wall;
 use crate::volume::{self, Volume};
 use inbox::{Inbox, Item};
@@ -222,13 +223,19 @@ fn write_lost(path: &Path, cdrs: &mut cdrs::Writer, reader: &Reader, seen: Wall)
         }
         after = page.next;
     }
+    let data_dir = path.parent().unwrap_or(Path::new(""));
+    let [recordings, messages] = Kind::ALL.map(|kind| Shelf::new(data_dir, kind));
     let mut cut: HashSet<Box<str>> = cut.into_iter().map(Box::from).collect();
     let mut lost = 0;
     for entry in found.starts {
         // The journal may name a call twice, when a write to it failed half way.
         if cut.remove(&entry.id) {
             tracing::warn!(call = %entry.id, "a call was cut off when the node stopped");
-            cdrs.add(&entry.lost(seen));
+            let cdr = entry.lost(seen);
+            // What was written down of it is made whole when its writers begin.
+            let of = |shelf: &Shelf| shelf.has_of(&cdr.id, cdr.started).then(|| cdr.id.clone());
+            let (recording, voicemail) = (of(&recordings), of(&messages));
+            cdrs.add(&Cdr { recording, voicemail, ..cdr });
             lost += 1;
         }
     }

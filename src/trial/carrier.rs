@@ -27,6 +27,12 @@ pub(super) struct Wanted {
     pub token: String,
 }
 
+impl Wanted {
+    pub fn call_id(&self, end: &End) -> String {
+        format!("{}@{}", self.token, end.sent_by.ip())
+    }
+}
+
 /// How the call ended for the carrier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -87,7 +93,7 @@ pub(super) struct Carrier {
 impl Carrier {
     /// The carrier, and the INVITE that it begins with.
     pub fn call(now: Instant, end: End, wanted: Wanted) -> (Carrier, SipMessage) {
-        let call_id = format!("{}@{}", wanted.token, end.sent_by.ip());
+        let call_id = wanted.call_id(&end);
         let from = format!("{};tag={}", wanted.from, tag(&wanted.token));
         let opening = Opening {
             via: end.via(&format!("{}i", wanted.token)),
@@ -99,7 +105,7 @@ impl Carrier {
         let mut more = wanted.more.clone();
         more.push(headers::Contact::new(end.contact_of(&wanted.user)).into());
         more.push(headers::Allow::new(message::ALLOW).into());
-        let sdp = message::sdp(end.contact, 1);
+        let sdp = message::sdp(&end, 1);
         let invite = message::request(Method::Invite, wanted.uri.clone(), opening, more, Some(&sdp));
         let invite = SipMessage::Request(invite);
         let state = State::Calling(Box::new(Repeat::sent(now, invite.clone(), end.transport)));
@@ -264,7 +270,7 @@ impl Carrier {
     pub fn request(&mut self, request: &Request) -> Vec<SipMessage> {
         let talks = matches!(self.state, State::Talking { .. } | State::Leaving { .. });
         let ours = tag_of(request.called_value()) == Some(tag(&self.wanted.token));
-        let sdp = message::sdp(self.end.contact, 1);
+        let sdp = message::sdp(&self.end, 1);
         let plain = Answer { contact: Some(self.end.contact_of(&self.wanted.user)), ..Answer::default() };
         let (code, answer) = match request.method {
             Method::Ack => return Vec::new(),
@@ -350,7 +356,8 @@ mod tests {
 
     fn called() -> (Carrier, Request, Instant) {
         let place = std::net::SocketAddr::from(([127, 0, 0, 1], 5070));
-        let end = End { transport: Transport::Udp, contact: place, sent_by: place };
+        let end =
+            End { transport: Transport::Udp, contact: place, sent_by: place, audio: End::silent(place) };
         let wanted = Wanted {
             uri: message::uri("sip:+12015550101@127.0.0.1:5060").unwrap(),
             to: "<sip:+12015550101@127.0.0.1:5060>".to_owned(),

@@ -51,15 +51,28 @@ impl Ladder {
         message: &SipMessage,
         passing: Passing,
     ) -> String {
-        let began = *self.began.get_or_insert(now);
-        let at_ms = u64::try_from((now - began).as_millis()).unwrap_or(u64::MAX);
+        let at_ms = self.time(now);
         let (what, note) = label(message, way, passing);
-        let line = LadderLine { at_ms, way, leg, what: what.into(), note: note.map(Cow::Owned) };
+        self.add(LadderLine { at_ms, way, leg, what: what.into(), note: note.map(Cow::Owned) })
+    }
+
+    fn time(&mut self, now: Instant) -> u64 {
+        let began = *self.began.get_or_insert(now);
+        u64::try_from((now - began).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn add(&mut self, line: LadderLine) -> String {
         let drawn = self.columns.draw(&line);
         if self.lines.len() < MOST_LINES {
             self.lines.push(line);
         }
         drawn
+    }
+
+    /// Notes something that is no message, of whom the note tells, and draws it.
+    pub fn note(&mut self, now: Instant, leg: u16, what: &'static str, note: String) -> String {
+        let at_ms = self.time(now);
+        self.add(LadderLine { at_ms, way: Way::Here, leg, what: what.into(), note: Some(note.into()) })
     }
 
     pub fn into_lines(self) -> Vec<LadderLine> {

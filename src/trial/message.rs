@@ -14,6 +14,8 @@ use rsip::{Method, Request, Response, SipMessage, StatusCode, Uri};
 use crate::sip::build::phrase;
 use crate::sip::peer::Transport;
 
+/// The payload type of keys in our descriptions (RFC 4733).
+const EVENTS: u8 = 101;
 /// Stands for an IPv6 address in what `rsip` reads.
 const STAND_IN: &str = "ipv6.invalid";
 /// What our ends understand (RFC 3261 §20.5).
@@ -27,9 +29,16 @@ pub(super) struct End {
     pub contact: SocketAddr,
     /// Where it sends from.
     pub sent_by: SocketAddr,
+    /// Where it hears and speaks.
+    pub audio: SocketAddr,
 }
 
 impl End {
+    /// An end that never speaks, where its description says that it does.
+    pub fn silent(contact: SocketAddr) -> SocketAddr {
+        SocketAddr::new(contact.ip(), 40_000 + contact.port() % 10_000 * 2)
+    }
+
     /// `<sip:alice@127.0.0.1:5090>`
     pub fn contact_of(&self, user: &str) -> String {
         format!("<{}>", address(user, self.contact, self.transport))
@@ -242,15 +251,16 @@ fn with_body(mut fields: Vec<Header>, sdp: Option<&str>) -> (Headers, Vec<u8>) {
     (fields.into(), body)
 }
 
-/// One audio stream at an end of ours (RFC 8866). Nothing is ever sent on it.
-pub(super) fn sdp(at: SocketAddr, version: u32) -> String {
+/// One audio stream at an end of ours (RFC 8866).
+pub(super) fn sdp(end: &End, version: u32) -> String {
+    let at = end.audio;
     let (family, ip) = (if at.is_ipv4() { "IP4" } else { "IP6" }, at.ip());
     format!(
         "v=0\r\no=- {id} {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
-         m=audio {port} RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n\
-         a=fmtp:101 0-15\r\na=sendrecv\r\n",
-        id = at.port(),
-        port = 40_000 + at.port() % 10_000 * 2,
+         m=audio {port} RTP/AVP 0 {EVENTS}\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:{EVENTS} telephone-event/8000\r\n\
+         a=fmtp:{EVENTS} 0-15\r\na=sendrecv\r\n",
+        id = end.contact.port(),
+        port = at.port(),
     )
 }
 

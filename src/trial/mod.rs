@@ -5,6 +5,7 @@
 
 mod carrier;
 mod ladder;
+mod left;
 mod lines;
 mod message;
 mod phone;
@@ -12,7 +13,9 @@ mod play;
 mod record;
 mod repeat;
 mod scene;
+mod sound;
 mod told;
+mod voice;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -23,6 +26,7 @@ use rsip::headers::Header;
 
 use crate::config::{self, Config, DidFrom, Loaded};
 use crate::engine::node::StartError as NodeError;
+use crate::media::reel::Kind;
 use crate::number::E164;
 use crate::routing::{Plan, Table};
 use crate::serve::{Env, Running, StartError};
@@ -33,10 +37,14 @@ use ladder::{CALLER, Ladder};
 use lines::Lines;
 use message::End;
 use phone::Phones;
-use play::{Play, Played, take_phones};
+use play::{Between, Play, Played, take_phones};
 use record::Records;
 use scene::Scene;
+use sound::{Known, Sound};
+use told::Left;
+use voice::Voices;
 
+pub use left::Hearing;
 pub use phone::Manner;
 pub use play::Watcher;
 pub use told::{Column, Told, Whose};
@@ -50,9 +58,16 @@ pub struct Trial {
     pub manner: Manner,
     /// Whether whoever answers is to press 1.
     pub press: bool,
-    /// How long the caller stays on the line.
-    pub hold: Duration,
+    /// How long the caller stays on the line. None: long enough to hear what is to be heard.
+    pub hold: Option<Duration>,
+    /// The folder of what was heard; empty: the working directory.
+    pub out: PathBuf,
 }
+
+/// How long the caller stays where nothing is heard, and, once what the node says is over, where something is: so long
+/// that each hears the other's sentence, and a message is one.
+const STAYS: Duration = Duration::from_secs(1);
+const TALKS: Duration = Duration::from_secs(6);
 
 /// Why there was no call.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +94,9 @@ impl Trial {
         let listening = listening(&config);
         let scene = Scene::find(&table, &self.did, &listening).map_err(wrong)?;
         let data_dir = PathBuf::from(&*config.node.node.data_dir);
+        let media = config.node.media.clone();
+        let voices = crate::serve::voices::voices(&config, &self.folder);
+        let voices = voices.map_err(|findings| wrong(config::plain(&findings, &[]).trim_end()))?;
         let runs = listening.iter().any(|(transport, addr)| is_taken(*transport, *addr));
         let (own, scene) = match runs {
             true => (None, scene),
@@ -89,13 +107,17 @@ impl Trial {
             }
         };
         let whose = if own.is_some() { Whose::Own } else { Whose::Running };
-        self.remark(&scene, whose, watcher);
+        let sound = media
+            .as_ref()
+            .zip(scene.plan.as_ref())
+            .map(|(media, plan)| Voices::new(Known::of(plan, &voices), (media.advertise, media.addr)));
+        self.remark(&scene, whose, sound.is_some(), watcher);
         let records = Records::mark(&data_dir);
-        let played = self.play(&scene, from, watcher);
+        let played = self.play(&scene, from, sound, watcher);
         if let Some(own) = own {
             own.stop();
         }
-        let played = played?;
+        let mut played = played?;
         if played.ending == Ending::Silence {
             return Err(Failed::Unreachable(format!(
                 "whoever listens on {} answers no INVITE; is it a node of this configuration?",
@@ -103,7 +125,21 @@ impl Trial {
             )));
         }
         let cdr = records.wait_for(&played.call_id);
-        Ok(Told::of(&scene, &from.to_string(), whose, played, cdr))
+        let written_down = cdr.as_ref().and_then(|cdr| left::written_down(&data_dir, cdr));
+        if let Some((kind, path)) = &written_down {
+            let what = match kind {
+                Kind::Recording => "recorded",
+                Kind::Message => "message",
+            };
+            watcher.line(&played.ladder.note(Instant::now(), CALLER, what, path.display().to_string()));
+        }
+        let heard = left::write(&played, &self.out, |column| scene.name(column));
+        let heard = heard.unwrap_or_else(|error| {
+            watcher.remark(&format!("what was heard cannot be written: {error}"));
+            Vec::new()
+        });
+        let left = Left { heard, written_down: written_down.map(|(_, path)| path) };
+        Ok(Told::of(&scene, &from.to_string(), whose, played, cdr, left))
     }
 
     /// A node for this call alone.
@@ -133,22 +169,29 @@ impl Trial {
         })
     }
 
-    fn remark(&self, scene: &Scene, whose: Whose, watcher: &mut dyn Watcher) {
+    fn remark(&self, scene: &Scene, whose: Whose, has_sound: bool, watcher: &mut dyn Watcher) {
         let node = shown(scene.node);
         match whose {
             Whose::Running => watcher.remark(&format!("the node on {node} is called")),
             Whose::Own => watcher.remark(&format!("no node runs on {node}: one is started for this call")),
         }
-        if self.press {
-            let waits = scene.plan.as_ref().is_some_and(|plan| plan.call_connect.is_some());
-            watcher.remark(&match waits {
-                true => format!("{}: call_connect is not served yet, and nothing is pressed", scene.did),
-                false => format!("{}: without call_connect there is nothing to press", scene.did),
-            });
-        }
+        let asks = scene.plan.as_ref().is_some_and(|plan| plan.call_connect.is_some());
+        let remark = match (self.press, asks, has_sound) {
+            (true, true, true) | (false, false, _) | (false, true, false) => return,
+            (true, false, _) => "without call_connect there is nothing to press",
+            (true, true, false) => "without [media] nobody is asked to press 1, and nothing is pressed",
+            (false, true, true) => "whoever takes a forwarded call must press 1: --press 1 does so",
+        };
+        watcher.remark(&format!("{}: {remark}", scene.did));
     }
 
-    fn play(&self, scene: &Scene, from: E164, watcher: &mut dyn Watcher) -> Result<Played, Failed> {
+    fn play(
+        &self,
+        scene: &Scene,
+        from: E164,
+        mut voices: Option<Voices>,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Played, Failed> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(wrong)?;
         runtime.block_on(async {
             let mut lines = Lines::new();
@@ -163,8 +206,13 @@ impl Trial {
                     lines.open(transport, SocketAddr::new(sent_by.ip(), 0)).await.map_err(wrong)?
                 }
             };
-            let end = End { transport, contact, sent_by };
-            let wanted = self.wanted(scene, from, &end)?;
+            let mut end = End { transport, contact, sent_by, audio: End::silent(contact) };
+            let wanted = self.wanted(scene, from, &end, voices.as_ref().map(Voices::known))?;
+            if let Some(voices) = &mut voices {
+                let open = voices.open(&wanted.call_id(&end), CALLER, sent_by.ip(), Sound::Caller);
+                end.audio =
+                    open.map_err(|error| wrong(format!("the caller has no ports for audio: {error}")))?;
+            }
             let (carrier, invite) = Carrier::call(Instant::now(), end, wanted);
             let phones = Phones::new(self.manner, carrier.call_id());
             let columns = scene.columns();
@@ -181,12 +229,15 @@ impl Trial {
                 routes: HashMap::new(),
                 seen: HashSet::new(),
                 bridged: None,
+                voices,
+                between: Between::Nobody,
+                press: self.press,
             };
             Ok(play.run(invite).await)
         })
     }
 
-    fn wanted(&self, scene: &Scene, from: E164, end: &End) -> Result<Wanted, Failed> {
+    fn wanted(&self, scene: &Scene, from: E164, end: &End, known: Option<&Known>) -> Result<Wanted, Failed> {
         let mut random = [0; 12];
         getrandom::fill(&mut random).map_err(wrong)?;
         let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -205,16 +256,20 @@ impl Trial {
             from: format!("<sip:{caller}@{}>", end.sent_by),
             user: caller,
             more,
-            hold: self.hold,
-            patience: scene.plan.as_ref().map_or(Duration::ZERO, rings_for) + MARGIN,
+            hold: self.hold.unwrap_or(match known {
+                Some(known) => TALKS + known.notice.max(known.greeting),
+                None => STAYS,
+            }),
+            patience: scene.plan.as_ref().map_or(Duration::ZERO, |plan| rings_for(plan, known)) + MARGIN,
             token,
         })
     }
 }
 
-/// How long all steps of a plan may ring.
-fn rings_for(plan: &Plan) -> Duration {
-    plan.steps.iter().map(|step| step.timeout).sum()
+/// How long all steps of a plan may ring, and whoever answers hears the node before the caller hears it.
+fn rings_for(plan: &Plan, known: Option<&Known>) -> Duration {
+    let before = known.map_or(Duration::ZERO, |known| known.whisper + plan.call_connect.unwrap_or_default());
+    plan.steps.iter().map(|step| step.timeout + before).sum()
 }
 
 fn unreached(scene: &Scene, error: &std::io::Error) -> Failed {

@@ -91,6 +91,12 @@ impl Phones {
         Some((leg.column, user_of(leg.invite.caller_value()).to_owned()))
     }
 
+    /// Whether the phone in that call has answered, and nobody has hung up.
+    pub fn talks(&self, call_id: &str) -> bool {
+        let mut legs = self.legs.iter();
+        legs.any(|leg| leg.invite.call_id() == call_id && matches!(leg.state, State::Talking))
+    }
+
     /// Of the phone that was rung first: the caller that it was shown.
     pub fn shown(&self) -> Option<String> {
         self.legs.first().map(|leg| user_of(leg.invite.caller_value()).to_owned())
@@ -218,7 +224,7 @@ impl Leg {
     }
 
     fn answer(&mut self, now: Instant) -> Says {
-        let sdp = message::sdp(self.end.contact, self.version);
+        let sdp = message::sdp(&self.end, self.version);
         self.last = self.response(200, Some(&sdp));
         let message = SipMessage::Response(self.last.clone());
         self.state = State::Answered(Box::new(Repeat::sent(now, message, self.end.transport)));
@@ -282,7 +288,7 @@ impl Leg {
 
     /// A new offer, or none (RFC 3261 §14.2, RFC 3311): the stream stays as it is.
     fn renegotiate(&mut self, request: &Request) -> Says {
-        let sdp = message::sdp(self.end.contact, self.version);
+        let sdp = message::sdp(&self.end, self.version);
         let offers = request.method == Method::Invite || !request.body.is_empty();
         let answer = Answer {
             source: Some(self.source),
@@ -335,7 +341,8 @@ mod tests {
 
         fn hears(&mut self, method: Method, to: &str, cseq: u32) -> Vec<String> {
             let place = SocketAddr::from(([127, 0, 0, 1], 5090));
-            let end = End { transport: Transport::Udp, contact: place, sent_by: place };
+            let end =
+                End { transport: Transport::Udp, contact: place, sent_by: place, audio: End::silent(place) };
             let says = self.phones.request(self.now, &request(method, to, cseq), 1, &end, place);
             words(&says)
         }

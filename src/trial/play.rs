@@ -16,7 +16,9 @@ use super::lines::{Heard, Lines, Route};
 use super::message::{self, End, Fields};
 use super::phone::{Phones, Says};
 use super::scene::Scene;
-use crate::call::story::{LadderLine, Way};
+use super::sound::Sound;
+use super::voice::{Heard as HeardSound, News, Told, Voices};
+use crate::call::story::Way;
 use crate::sip::peer::Transport;
 
 /// How long the phones may take to end when the carrier has.
@@ -47,6 +49,21 @@ pub(super) struct Play<'p> {
     pub seen: HashSet<Bytes>,
     /// The leg that talks with the carrier, and the caller that it was shown.
     pub bridged: Option<(u16, String)>,
+    /// None: nothing is said.
+    pub voices: Option<Voices>,
+    pub between: Between,
+    /// Whether whoever is asked to press 1 does.
+    pub press: bool,
+}
+
+/// Who of the two hears the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Between {
+    Nobody,
+    Caller,
+    /// The phone in that column.
+    Phone(u16),
+    Both,
 }
 
 /// What the call was.
@@ -58,7 +75,9 @@ pub(super) struct Played {
     pub bridged: Option<(u16, String)>,
     /// The caller that the first phone was shown.
     pub shown: Option<String>,
-    pub ladder: Vec<LadderLine>,
+    pub ladder: Ladder,
+    /// What each end has heard.
+    pub heard: Vec<HeardSound>,
 }
 
 impl Play<'_> {
@@ -86,6 +105,7 @@ impl Play<'_> {
                         self.hear(heard).await;
                     }
                 }
+                news = news(&mut self.voices) => self.hears(&news),
                 () = tokio::time::sleep_until(next.into()) => self.due().await,
                 stopped = &mut break_off, if watched => {
                     watched = false;
@@ -95,9 +115,14 @@ impl Play<'_> {
                     }
                 }
             }
+            self.let_talk();
             if self.carrier.talks() {
                 self.bridged = self.phones.talking().or(self.bridged);
             }
+        };
+        let heard = match self.voices.take() {
+            Some(voices) => voices.end().await,
+            None => Vec::new(),
         };
         Played {
             ending,
@@ -105,8 +130,62 @@ impl Play<'_> {
             call_id: self.carrier.call_id().to_owned(),
             bridged: self.bridged,
             shown: self.phones.shown(),
-            ladder: self.ladder.into_lines(),
+            ladder: self.ladder,
+            heard,
         }
+    }
+
+    /// Those who have answered speak, and nobody else.
+    fn let_talk(&mut self) {
+        let Some(voices) = &mut self.voices else { return };
+        for call_id in voices.calls() {
+            let talks = match call_id == self.carrier.call_id() {
+                true => self.carrier.talks(),
+                false => self.phones.talks(&call_id),
+            };
+            voices.talk(&call_id, talks);
+        }
+    }
+
+    /// What an end hears is told, and who is asked to press 1 does so.
+    fn hears(&mut self, News { column, call_id, told }: &News) {
+        let name = self.scene.name(*column);
+        let (what, note) = match told {
+            Told::Hears(Sound::Whisper) => ("whisper", format!("{name} hears it")),
+            Told::Hears(Sound::PressOne) => {
+                if let Some(voices) = self.voices.as_ref().filter(|_| self.press) {
+                    voices.press(call_id);
+                }
+                ("asked to press 1", name)
+            }
+            Told::Pressed => ("pressed 1", name),
+            Told::Hears(Sound::Notice) => ("notice", format!("{name} hears it")),
+            Told::Hears(Sound::Greeting) => ("greeting", format!("{name} hears it")),
+            Told::Hears(Sound::Tone) => ("tone", format!("{name} may speak")),
+            Told::Hears(Sound::Phone) if *column == CALLER => return self.bridges(Between::Caller),
+            Told::Hears(Sound::Caller) if *column != CALLER => return self.bridges(Between::Phone(*column)),
+            // Its own voice.
+            Told::Hears(Sound::Caller | Sound::Phone) => ("echo", format!("{name} hears itself")),
+        };
+        self.note(*column, what, note);
+    }
+
+    /// One side hears the other; when both do, they are bridged.
+    fn bridges(&mut self, hears: Between) {
+        self.between = match (self.between, hears) {
+            (Between::Caller, Between::Phone(column)) | (Between::Phone(column), Between::Caller) => {
+                let note = format!("caller and {} hear each other", self.scene.name(column));
+                self.note(column, "bridged", note);
+                Between::Both
+            }
+            (Between::Both, _) => Between::Both,
+            (Between::Nobody | Between::Caller | Between::Phone(_), hears) => hears,
+        };
+    }
+
+    fn note(&mut self, column: u16, what: &'static str, note: String) {
+        let line = self.ladder.note(Instant::now(), column, what, note);
+        self.watcher.line(&line);
     }
 
     async fn due(&mut self) {
@@ -129,6 +208,7 @@ impl Play<'_> {
         match message {
             SipMessage::Response(ref response) if response.call_id() == self.carrier.call_id() => {
                 self.draw(Way::Out, CALLER, &message, passing);
+                self.carrier_meets(&response.body);
                 let says = self.carrier.response(Instant::now(), response);
                 self.carrier_says(says).await;
             }
@@ -136,6 +216,7 @@ impl Play<'_> {
             SipMessage::Response(_) => {}
             SipMessage::Request(ref request) if request.call_id() == self.carrier.call_id() => {
                 self.draw(Way::Out, CALLER, &message, passing);
+                self.carrier_meets(&request.body);
                 for answer in self.carrier.request(request) {
                     self.draw(Way::In, CALLER, &answer, Passing::First);
                     heard.route.send(bytes(&answer)).await;
@@ -159,9 +240,32 @@ impl Play<'_> {
         let column = known.or(party.map(|party| party.column)).unwrap_or(u16::MAX);
         self.routes.insert(request.call_id().to_owned(), heard.route.clone());
         self.draw(Way::Out, column, message, passing);
-        let end = End { transport: heard.transport, contact: heard.at, sent_by: heard.at };
+        let audio = self.audio(request, column, heard.at);
+        let end = End { transport: heard.transport, contact: heard.at, sent_by: heard.at, audio };
         let says = self.phones.request(Instant::now(), request, column, &end, heard.source);
         self.phones_say(says).await;
+    }
+
+    /// The node may have described its end of the carrier's call.
+    fn carrier_meets(&mut self, sdp: &[u8]) {
+        if let Some(voices) = &mut self.voices {
+            voices.meet(self.carrier.call_id(), sdp);
+        }
+    }
+
+    /// Where the phone that a request is for hears and speaks.
+    fn audio(&mut self, request: &Request, column: u16, at: SocketAddr) -> SocketAddr {
+        let Some(voices) = &mut self.voices else { return End::silent(at) };
+        let call_id = request.call_id();
+        let mut audio = End::silent(at);
+        if !voices.has(call_id) {
+            match voices.open(call_id, column, at.ip(), Sound::Phone) {
+                Ok(opened) => audio = opened,
+                Err(error) => self.watcher.remark(&format!("a phone on {at} stays silent: {error}")),
+            }
+        }
+        voices.meet(call_id, &request.body);
+        audio
     }
 
     async fn carrier_says(&mut self, says: Vec<SipMessage>) {
@@ -195,6 +299,18 @@ impl Play<'_> {
         } else {
             Passing::Again
         }
+    }
+}
+
+/// What an end tells next; without any, never.
+async fn news(voices: &mut Option<Voices>) -> News {
+    let news = match voices {
+        Some(voices) => voices.news().await,
+        None => None,
+    };
+    match news {
+        Some(news) => news,
+        None => std::future::pending().await,
     }
 }
 

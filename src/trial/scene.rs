@@ -75,6 +75,12 @@ impl Scene {
         columns
     }
 
+    /// What a column is called.
+    pub fn name(&self, column: u16) -> String {
+        let named = self.parties.iter().find(|party| party.column == column);
+        named.map_or_else(|| "caller".to_owned(), |party| party.name.to_string())
+    }
+
     /// Whom a request at one of our ends is for.
     pub fn party(&self, at: SocketAddr, user: &str) -> Option<&Party> {
         let mut here = self.parties.iter().filter(|party| party.addr == at);

@@ -1,5 +1,6 @@
 //! What is said when the call is over.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -7,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::carrier::Ending;
 use super::ladder::CALLER;
+use super::left::Hearing;
 use super::play::Played;
 use super::scene::Scene;
-use crate::call::cdr::Cdr;
+use crate::call::cdr::{Cdr, Outcome};
 use crate::call::story::LadderLine;
 use crate::sip::build::phrase;
 
@@ -23,7 +25,7 @@ pub struct Told {
     pub node: Whose,
     /// The carrier's Call-ID.
     pub call_id: String,
-    /// Whether the caller was answered.
+    /// Whether somebody answered the caller; a message is taken by nobody.
     pub bridged: bool,
     /// By whom: an agent's name or a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,11 +43,23 @@ pub struct Told {
     pub legs: Vec<Column>,
     /// What passed between us and the node; `in` is what the node received.
     pub ladder: Vec<LadderLine>,
+    /// What the caller and whoever answered have heard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<Hearing>,
+    /// The file that the node wrote down of the call: its recording, or the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_down: Option<PathBuf>,
     /// The node's own record, where it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cdr: Option<Box<Cdr>>,
     /// All of it in a sentence.
     pub summary: String,
+}
+
+/// What is left of the call on the disk.
+pub(super) struct Left {
+    pub heard: Vec<Hearing>,
+    pub written_down: Option<PathBuf>,
 }
 
 /// Which node took the call.
@@ -66,13 +80,21 @@ pub struct Column {
 }
 
 impl Told {
-    pub(super) fn of(scene: &Scene, from: &str, node: Whose, played: Played, cdr: Option<Cdr>) -> Told {
+    pub(super) fn of(
+        scene: &Scene,
+        from: &str,
+        node: Whose,
+        played: Played,
+        cdr: Option<Cdr>,
+        left: Left,
+    ) -> Told {
         let columns = scene.columns();
         let caller = Column { id: CALLER, name: "caller".to_owned() };
         let legs: Vec<Column> = std::iter::once(caller)
             .chain(columns.iter().map(|(id, name)| Column { id: *id, name: name.to_string() }))
             .collect();
-        let bridged = played.ending == Ending::Talked;
+        let is_message = cdr.as_ref().is_some_and(|cdr| cdr.outcome == Outcome::Voicemail);
+        let bridged = played.ending == Ending::Talked && !is_message;
         let seen = played.bridged.as_ref().map(|(column, _)| *column);
         let seen = legs.iter().find(|leg| Some(leg.id) == seen).map(|leg| leg.name.clone());
         let mut told = Told {
@@ -90,7 +112,9 @@ impl Told {
                 Ending::Silence | Ending::Endless | Ending::BrokenOff => None,
             },
             legs,
-            ladder: played.ladder,
+            ladder: played.ladder.into_lines(),
+            heard: left.heard,
+            written_down: left.written_down,
             cdr: cdr.map(Box::new),
             summary: String::new(),
         };
@@ -98,11 +122,23 @@ impl Told {
         told
     }
 
+    /// The sentence, and what is left of the call.
+    pub fn text(&self) -> String {
+        let mut text = format!("{}\n", self.summary);
+        for Hearing { by, file, duration_ms } in &self.heard {
+            let seconds = Duration::from_millis(*duration_ms).as_secs_f64();
+            text.push_str(&format!("heard by {by}: {} ({seconds:.1} s)\n", file.display()));
+        }
+        text
+    }
+
     fn sentence(&self, ending: &Ending, waited: Option<Duration>) -> String {
+        let waited_for = || waited.unwrap_or_default().as_secs_f64();
         let began = match ending {
+            Ending::Talked if !self.bridged => format!("not bridged: voicemail after {:.3} s", waited_for()),
             Ending::Talked => {
                 let with = self.with.as_deref().unwrap_or("somebody else's phone");
-                let waited = waited.unwrap_or_default().as_secs_f64();
+                let waited = waited_for();
                 let shown = match &self.shown {
                     Some(shown) => format!(", who was shown {shown}"),
                     None => String::new(),

@@ -15,6 +15,7 @@ use strowger::admin::operations::{
 };
 use strowger::call::cdr::{Direction, Role};
 use strowger::call::story::{CallPlace, CallStory, LadderLine, LiveCall, StoryLeg, StoryTimer, Way};
+use strowger::media::reel::{Kind, Shelf};
 use strowger::store::{Reader, Settings, Store};
 use strowger::time::Wall;
 
@@ -46,6 +47,7 @@ pub fn served_on(addr: &str, token: Option<&str>) -> Served {
         reloads: Mutex::new(None),
         hung_up: Mutex::new(Vec::new()),
         records: store.reader(),
+        data_dir: folder.path().to_owned(),
     });
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let (tell, told) = std::sync::mpsc::channel();
@@ -78,6 +80,7 @@ pub struct MadeUp {
     pub reloads: Mutex<Option<NotPublished>>,
     pub hung_up: Mutex<Vec<String>>,
     records: Reader,
+    pub data_dir: std::path::PathBuf,
 }
 
 impl Operations for MadeUp {
@@ -161,6 +164,10 @@ impl Operations for MadeUp {
         self.records.clone()
     }
 
+    fn shelf(&self, kind: Kind) -> Shelf {
+        Shelf::new(&self.data_dir, kind)
+    }
+
     fn trunks(&self, after: Option<&str>, most: usize) -> Vec<TrunkLine> {
         let names = ["carrier", "mobile"].into_iter().filter(|name| after.is_none_or(|after| *name > after));
         names.take(most).map(trunk).collect()
@@ -208,6 +215,8 @@ pub fn story_of(id: &str) -> CallStory {
         state: "ringing".into(),
         peer: Some("127.0.0.1:5080".parse().unwrap()),
         sip_call_id: Some("x@y".into()),
+        codec: None,
+        rtp: None,
     };
     CallStory {
         call: live(id),
@@ -215,6 +224,8 @@ pub fn story_of(id: &str) -> CallStory {
         timers: vec![StoryTimer { name: "RingTimeout".into(), leg: None, due_ms: 19_000 }],
         ladder: vec![LadderLine { at_ms: 0, way: Way::In, leg: 0, what: "INVITE".into(), note: None }],
         ladder_dropped: 0,
+        recording: None,
+        voicemail: None,
     }
 }
 

@@ -125,12 +125,14 @@ fn r06_a_key_that_signalling_says_counts_as_one_in_the_audio() {
 
 #[test]
 fn r06_any_other_end_ends_that_leg_alone_and_the_others_ring_on() {
-    for end in ["another key", "hang-up", "the window"] {
+    for end in ["other keys", "hang-up", "the window"] {
         let keys = format!("{PRESS}ring = [\"alice\"]\ntimeout = 60");
         let mut call = connecting(&keys).incoming(DID).ringing(["gateway1", "alice"]);
         call.answers("gateway1");
         match end {
-            "another key" => {
+            "other keys" => {
+                call.presses("gateway1", '2').presses("gateway1", '#');
+                assert_eq!(count(&mut call, "us → gateway1", "BYE"), 0, "it may try again");
                 call.presses("gateway1", '2');
             }
             "hang-up" => {
@@ -150,6 +152,21 @@ fn r06_any_other_end_ends_that_leg_alone_and_the_others_ring_on() {
         assert_eq!(call.cdr()["legs"][1]["end"], "not_confirmed", "{end}");
         call.comes_to_rest();
     }
+}
+
+#[test]
+fn r06_who_presses_other_keys_first_may_still_accept_and_the_record_says_when() {
+    let mut call = asked();
+    call.presses("gateway1", '2').presses("gateway1", '#');
+    assert_eq!(count(&mut call, "us → gateway1", "BYE"), 0);
+    call.after(seconds(2)).presses("gateway1", '1');
+    assert!(hear_each_other(&mut call, "caller", "gateway1"));
+    call.after(seconds(5)).hangs_up("caller");
+    let cdr = call.cdr();
+    let [caller, leg] = [0, 1].map(|at| &cdr["legs"][at]);
+    assert_eq!((&leg["confirmed"], caller["confirmed"].is_null()), (&cdr["answered"], true), "{cdr:#}");
+    assert!(leg["answered"].as_str() < leg["confirmed"].as_str(), "{leg:#}");
+    call.comes_to_rest();
 }
 
 #[test]

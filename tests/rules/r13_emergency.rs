@@ -43,11 +43,14 @@ fn written(emergency: &str, spare: &str) -> String {
 
 /// Alice's phone dials for help, once it has been asked for its password; the codes that it is told.
 fn cries(call: &mut Call, uri: &str) -> Vec<u16> {
+    cries_so(call, uri, &|message: Message| message.with("Privacy", "id"))
+}
+
+fn cries_so(call: &mut Call, uri: &str, how: &impl Fn(Message) -> Message) -> Vec<u16> {
     let mut phone = Phone { call_id: "help-1", ..Phone::alice(DESK) };
-    let hides = |message: Message| message.with("Privacy", "id");
-    let asked = phone.invites(call, uri, &hides);
+    let asked = phone.invites(call, uri, how);
     assert_eq!(asked.iter().map(Message::status).collect::<Vec<_>>(), [407], "without credentials");
-    let heard = phone.invites(call, uri, &hides);
+    let heard = phone.invites(call, uri, how);
     call.call_id = "help-1".to_owned();
     // It knows the carrier's callers alone.
     call.world.leaves_unchecked("one_cdr");
@@ -112,7 +115,62 @@ fn r13_911_goes_out_though_no_port_is_left_for_its_audio_or_few() {
     }
 }
 
-/// RFC 3261 §8.2.2.3 and RFC 4028 §9 would refuse it.
+/// Of 12 pairs two are the call's own, and five others would take the rest while the first trunk says nothing.
+#[test]
+fn r13_the_ports_that_911_may_come_to_need_are_kept_for_it() {
+    let other = format!("[[number]]\ndid = \"+12015550104\"\nforward_to = \"{FORWARD}\"\n");
+    let text = written("", "").replace("max_calls = 2", "max_calls = 20") + &other;
+    let mut call = Setup::new(served_with_audio(12), &text).before_any_call();
+    assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
+    call.is_cut_off("gateway1", seconds(600));
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    for _ in 0..5 {
+        call.world.dials("+12015550104", Manner::default());
+    }
+    call.after(seconds(5));
+    let at = layout::gateway_addr(1);
+    let called = call.world.trace.crossings.iter().filter(|crossing| crossing.peer == at);
+    let called: Vec<&Message> =
+        called.map(|at| &at.message).filter(|message| message.method() == "INVITE").collect();
+    let others = called.iter().filter(|invite| !invite.uri().starts_with("sip:911@")).count();
+    let help = called.iter().find(|invite| invite.uri().starts_with("sip:911@"));
+    assert!(body(help.expect("the next trunk is called for help")).contains("c=IN IP4 127.0.0.9"));
+    assert!(others > 2, "the others are called meanwhile: {others}");
+}
+
+/// RFC 6442: the place is a part of the body, and text is a stream beside the voice.
+#[test]
+fn r13_what_911_says_beside_its_voice_is_not_lost_to_our_own_description() {
+    let place = "--b\r\nContent-Type: application/sdp\r\n\r\n@\r\n--b\r\nContent-Type: application/pidf+xml\r\n\
+        Content-ID: <place@b>\r\n\r\n<presence/>\r\n--b--\r\n";
+    for (kind, text, mark) in [
+        ("multipart/mixed;boundary=b", place, "<presence/>"),
+        ("application/sdp", "@m=text 4002 RTP/AVP 98\r\na=rtpmap:98 t140/1000\r\n", "m=text 4002"),
+        ("application/pidf+xml", "<presence/>", "<presence/>"),
+    ] {
+        for audio in [false, true] {
+            let setup = town("", "");
+            let setup = if audio { setup.made_by(served_with_audio(40)) } else { setup };
+            let mut call = setup.before_any_call();
+            assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
+            let told = cries_so(&mut call, "sip:911@127.0.0.1", &|mut invite| {
+                let sdp = String::from_utf8_lossy(&invite.body).into_owned();
+                invite.remove("Content-Type");
+                let invite = invite.with_body(kind, text.replace('@', &sdp).as_bytes());
+                invite.with("Geolocation", "<cid:place@b>")
+            });
+            assert_eq!(told, [0u16; 0], "{kind}");
+            let mut call = call.ringing(["gateway1"]);
+            let invite = call.messages("us → gateway1", "INVITE").remove(0);
+            assert!(body(&invite).contains(mark), "{kind}, {audio}: {}", body(&invite));
+            assert_eq!(invite.get("Content-Type"), Some(kind));
+            call.hangs_up("caller");
+            call.settle();
+        }
+    }
+}
+
+/// RFC 3261 §8.2.2.3 and §8.2.3, RFC 4028 §9, RFC 5393 §5.3 and RFC 3891 §3 would refuse it.
 #[test]
 fn r13_whatever_it_requires_a_call_for_help_goes_out() {
     let mut call = town("", "").before_any_call();
@@ -122,6 +180,9 @@ fn r13_whatever_it_requires_a_call_for_help_goes_out() {
             .with("Require", "foo, resource-priority")
             .with("Session-Expires", "10")
             .with("Supported", "timer")
+            .with("Max-Breadth", "0")
+            .with("Replaces", "nobody;to-tag=1;from-tag=2")
+            .with("Content-Encoding", "gzip")
     };
     let asked = phone.invites(&mut call, "sip:911@127.0.0.1", &demands);
     assert_eq!(asked.iter().map(Message::status).collect::<Vec<_>>(), [407]);
@@ -138,7 +199,7 @@ fn r13_whatever_it_requires_a_call_for_help_goes_out() {
     // Whom else she calls with that is refused as ever.
     let mut phone = Phone { call_id: "out-1", ..phone };
     let refused = phone.invites(&mut call, "sip:+13125550188@127.0.0.1", &demands);
-    assert_eq!(refused.iter().map(Message::status).collect::<Vec<_>>(), [420]);
+    assert_eq!(refused.iter().map(Message::status).collect::<Vec<_>>(), [440]);
 }
 
 #[test]

@@ -659,6 +659,17 @@ fn a_phone_behind_a_nat_is_asked_by_one_shard_before_the_nat_forgets_it_and_no_o
 }
 
 #[test]
+fn the_first_phone_of_all_is_asked_within_a_round_too() {
+    let mut call = home("", "").before_any_call();
+    // So that nobody was registered when a round began.
+    call.after(seconds(28));
+    let mut natted = Phone::new("bob", "builder", DESK);
+    assert_eq!(natted.registers(&mut call, contact("<sip:bob@192.168.1.7:5060>")), 200);
+    call.after(millis(28_100));
+    assert_eq!(options(&call, DESK).len(), 1);
+}
+
+#[test]
 fn a_phone_behind_a_nat_that_answers_no_options_is_rung_all_the_same() {
     let mut call = home("", "").before_any_call();
     let mut natted = Phone::alice(DESK);

@@ -5,6 +5,9 @@ pub mod baresip;
 #[path = "../common/certs.rs"]
 mod certs;
 pub mod process;
+#[path = "../common/sample.rs"]
+mod sample;
+pub mod sound;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -101,7 +104,12 @@ impl World {
 
     /// The same whose audio comes through it, with the prompts of the sample configuration.
     pub fn with_audio(routing: &str) -> Result<World, String> {
-        World::of_node(routing, 1, &[], "[media]\naddr = \"{host}\"\nports = \"20000-20099\"\n")
+        World::with_audio_by(routing, "20000-20099")
+    }
+
+    /// The same with these ports for it.
+    pub fn with_audio_by(routing: &str, ports: &str) -> Result<World, String> {
+        World::of_node(routing, 1, &[], &format!("[media]\naddr = \"{{host}}\"\nports = \"{ports}\"\n"))
     }
 
     fn of_node(routing: &str, shards: u8, environment: &[(&str, &str)], more: &str) -> Result<World, String> {
@@ -131,13 +139,26 @@ impl World {
         )?;
         write(&config.join("routing/all.toml"), &routing)?;
         if !more.is_empty() {
-            copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/prompts")), &config.join("prompts"))?;
+            let prompts = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/prompts"));
+            sample::copy(prompts, &config.join("prompts")).map_err(|e| e.to_string())?;
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
-        command.envs(environment.iter().copied());
-        let mut node =
-            Program::start("node", command.args(["serve", "--config"]).arg(&config), folder.path())?;
-        node.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
+        let node = start(&folder, environment)?;
+        Ok(World { host, sip, secure, admin, carrier, gateway, alice, bob, folder, node })
+    }
+
+    /// A node with the sample configuration, but for its addresses: nobody else's, and the audio of carrier and gateways
+    /// may come from another one than they say, as baresip's does on loopback.
+    pub fn of_sample() -> Result<World, String> {
+        let host = own_host();
+        let [sip, secure, admin, carrier, gateway, alice, bob] = free_ports(host)?;
+        let folder = TempDir::new().map_err(|e| e.to_string())?;
+        let (config, data) = (folder.path().join("config"), folder.path().join("data"));
+        let ports = [("5060", sip), ("8060", admin), ("5080", gateway), ("5090", alice), ("5091", bob)];
+        sample::place(&config, &data, host, &ports).map_err(|e| e.to_string())?;
+        let trunk = config.join("routing/carrier.toml");
+        let text = fs::read_to_string(&trunk).map_err(|e| e.to_string())?;
+        write(&trunk, &text.replace("outbound = true", "nat = true\noutbound = true"))?;
+        let node = start(&folder, &[])?;
         Ok(World { host, sip, secure, admin, carrier, gateway, alice, bob, folder, node })
     }
 
@@ -195,6 +216,20 @@ impl World {
         command.args(["-s", DID]).args(more).args(to);
         let program = Program::start(&name, &mut command, self.folder.path())?;
         Ok(Sipp { program, said: file("said"), errors: file("errors"), messages: file("messages") })
+    }
+
+    /// Which process the node is.
+    pub fn node(&self) -> u32 {
+        self.node.id()
+    }
+
+    /// What one of the node's metrics says, labels summed up.
+    pub fn metric(&self, name: &str) -> Result<f64, String> {
+        let metrics = format!("http://{}:{}/metrics", self.host, self.admin);
+        let mut answer = ureq::get(metrics).call().map_err(|e| e.to_string())?;
+        let text = answer.body_mut().read_to_string().map_err(|e| e.to_string())?;
+        let of_it = |line: &&str| line.split(['{', ' ']).next() == Some(name);
+        Ok(text.lines().filter(of_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
     /// What the command line tells of the running node, as JSON.
@@ -288,12 +323,14 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
         .map_err(|e| format!("{}: {e}", path.display()))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    fs::create_dir_all(to).map_err(|e| e.to_string())?;
-    for entry in fs::read_dir(from).map_err(|e| e.to_string())?.flatten() {
-        fs::copy(entry.path(), to.join(entry.file_name())).map_err(|e| e.to_string())?;
-    }
-    Ok(())
+/// Serves the configuration in that folder.
+fn start(folder: &TempDir, environment: &[(&str, &str)]) -> Result<Program, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strowger"));
+    command.envs(environment.iter().copied());
+    command.args(["serve", "--config"]).arg(folder.path().join("config"));
+    let mut node = Program::start("node", &mut command, folder.path())?;
+    node.wait_until(START, |printed| printed.lines().any(|line| line.starts_with("ready")))?;
+    Ok(node)
 }
 
 /// A loopback address that no other world has, so that nobody takes a port between its choice and its use.

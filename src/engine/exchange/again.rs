@@ -37,6 +37,7 @@ impl Exchange {
             Owner::Passed(key, leg)
             | Owner::Offered(key, leg)
             | Owner::Refresh(key, leg)
+            | Owner::Keyed(key, leg, _)
             | Owner::KeepAlive(key, leg) => (key, leg, Within::Standing),
             Owner::Leaving(key, leg) => (key, leg, Within::Left),
             Owner::Pracked(key, leg, fork) => (key, leg, Within::Early(fork)),

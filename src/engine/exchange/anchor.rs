@@ -2,18 +2,17 @@
 //! the other's. The call itself knows nothing of it: what it hands from one side to the other is exchanged on its way in
 //! and out, and the threads that carry audio are told what holds now.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::accounts::{Accounts, Infos};
 use super::{Effects, Exchange, SlotKey};
-use crate::call::Call;
 use crate::call::event::{Action, Answer, Event, Fork, LegEvent, LegId, Spoken};
 use crate::call::refusal::Refusal;
-use crate::media::dtmf_info::{Form, Press};
-use crate::media::event::Digit;
+use crate::call::{Arrival, Call};
 use crate::media::plane::{Heard, Key, Order};
 use crate::media::prompt::{Prompt, Standard};
 use crate::media::reel::{Format, Sheet};
@@ -21,15 +20,17 @@ use crate::media::rtp::Stream;
 use crate::media::session::{Agreed, Listen, Say, SideId, Told};
 use crate::media::tape::Rate;
 use crate::media::terms::{Here, Nat, Scope, Terms};
-use crate::routing::{self, Plan, Trunk};
+use crate::routing::{self, Plan, Trunk, Urgency};
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 use crate::sip::peer::Peer;
-use crate::sip::sdp::audio::{Audio, PLAIN_OFFER};
+use crate::sip::sdp::audio::{Audio, Codec, PLAIN_OFFER};
 use crate::time::Now;
 
-/// So many pairs a call for help may come to need: its own, and one for each trunk that is tried.
+/// So many pairs a call for help may come to need: its own, and one for each trunk that is tried. They are kept from all
+/// others, or where there are few at all a part of them is.
 const FOR_HELP: usize = 9;
+const PART_FOR_HELP: usize = 4;
 
 /// Of a stream's timestamps in Hz, until a format is agreed on.
 const CLOCK: u32 = 8_000;
@@ -39,15 +40,24 @@ const MONO: Format = Format { channels: 1, rate: Rate::Narrow };
 
 /// Where the audio of calls is: its ports, and the threads that carry it.
 pub trait Booth {
-    /// Opens a pair of ports for a side of a call, to which that stream is sent. None: all are in use.
-    fn open(&mut self, call: Key, side: SideId, stream: Stream) -> Option<u16>;
+    /// Opens a pair of ports for a side of a call, to which that stream is sent and whose signalling is `towards` there;
+    /// what its description names. None: all are in use.
+    fn open(
+        &mut self,
+        call: Key,
+        side: SideId,
+        stream: Stream,
+        towards: Option<IpAddr>,
+    ) -> Option<SocketAddr>;
     /// Begins to write down a call: what is told of it, the sides on the left and on the right; a message has the left
     /// one alone.
     fn record(&mut self, call: Key, sheet: Sheet, left: SideId, right: Option<SideId>);
     /// Has something done for a call.
     fn order(&mut self, call: Key, order: Order);
     /// A side that was closed has left its ports.
-    fn free(&mut self, port: u16);
+    fn closed(&mut self, call: Key, side: SideId, port: u16);
+    /// What it has to tell itself: of calls whose audio it could not carry on.
+    fn told(&mut self) -> Option<(Key, Heard)>;
     /// How many pairs are open, and how many are not.
     fn used(&self) -> usize;
     fn left(&self) -> usize;
@@ -56,8 +66,6 @@ pub trait Booth {
 /// What a node says of its audio.
 #[derive(Clone, Copy, Debug)]
 pub struct Anchoring {
-    /// What descriptions name; unspecified: the address that the kernel sends from to whoever reads it.
-    pub address: IpAddr,
     /// Audio passes us by where nothing of ours needs it.
     pub when_needed: bool,
 }
@@ -78,6 +86,10 @@ pub struct Anchor {
     early: Option<LegId>,
     /// What was agreed on has changed somewhere.
     is_news: bool,
+    /// How the sides went that are closed.
+    pub(super) accounts: Accounts,
+    /// Who takes INFO, and keys that are told so and have not been acknowledged.
+    pub(super) infos: Infos,
 }
 
 #[derive(Debug)]
@@ -89,6 +101,8 @@ struct Side {
     /// What the threads know.
     told: Option<Agreed>,
     hears: Option<LegId>,
+    /// Its audio is listened to for keys, where it has no telephone events.
+    awaits_keys: bool,
     /// What we say to it has this number; odd while it lasts.
     said: u32,
 }
@@ -112,12 +126,16 @@ impl Exchange {
         key: SlotKey,
         from: Peer,
         plan: &Plan,
-        offer: &mut Option<Body>,
+        arrival: &mut Arrival,
     ) -> Result<Option<Box<Anchor>>, Refusal> {
         let Some((anchoring, booth)) = &self.audio else { return Ok(None) };
-        // A call for help never waits for ports: its audio passes us by where few are left (R13).
-        if !plan.urgency.is_ordinary()
-            && (booth.left() < FOR_HELP || offer.as_ref().is_some_and(|offer| !is_fit(offer)))
+        // A call for help never waits for ports, nor loses anything that it says: its audio passes us by where few are
+        // left, or where it says more than where its audio is (R13).
+        let is_ordinary = plan.urgency.is_ordinary();
+        if !is_ordinary
+            && (booth.left() < FOR_HELP
+                || arrival.enclosed.is_some()
+                || arrival.offer.as_ref().is_some_and(|offer| !is_plain(offer)))
         {
             return Ok(None);
         }
@@ -137,17 +155,20 @@ impl Exchange {
             is_watched: false,
             early: None,
             is_news: false,
+            accounts: Accounts::default(),
+            infos: Infos::default(),
         };
         let nat = nat(plan.origin.trunk(), from);
-        let caller = self.open_side(key, (LegId::CALLER, from), scope, nat);
-        let mut caller = caller.ok_or(Refusal::NoPort)?;
-        match offer {
+        let Some(mut caller) = self.open_side(key, (LegId::CALLER, from), scope, nat, &plan.urgency) else {
+            return if is_ordinary { Err(Refusal::NoPort) } else { Ok(None) };
+        };
+        match &mut arrival.offer {
             Some(offer) if caller.terms.offered(offer).is_err() => {
                 self.audio_order(key, Order::Close(SideId(0)));
                 return Err(Refusal::NoAudio);
             }
             Some(_) => {}
-            None => *offer = Some(Body::new("application/sdp", PLAIN_OFFER)),
+            offer @ None => *offer = Some(Body::new("application/sdp", PLAIN_OFFER)),
         }
         anchor.sides.push(caller);
         Ok(Some(Box::new(anchor)))
@@ -162,7 +183,8 @@ impl Exchange {
         event: Event,
         out: &mut Effects,
     ) -> Option<Event> {
-        let is_anchored = self.slots.get(key).is_some_and(|slot| slot.anchor.is_some());
+        let is_anchored =
+            self.slots.get(key).is_some_and(|slot| slot.anchor.is_some() && slot.call.is_some());
         if !is_anchored {
             return Some(event);
         }
@@ -170,6 +192,11 @@ impl Exchange {
             && !self.join_side(key, *leg)
         {
             self.reply(now, key, (*leg, Method::Invite), 503, None, out);
+            return None;
+        }
+        if let Event::Asked { leg, method: Method::Info, body: Some(body), .. } = &event
+            && self.key_by_info(now, key, *leg, body, out)
+        {
             return None;
         }
         let anchor = self.slots.get_mut(key)?.anchor.as_deref_mut()?;
@@ -215,12 +242,6 @@ impl Exchange {
             Event::Settled { leg, answer } => {
                 anchor.acknowledged(leg, answer.as_ref());
                 Some(Event::Settled { leg, answer })
-            }
-            Event::Asked { leg, method: Method::Info, body: Some(body), answered } => {
-                if let Some(digit) = key_in(&body) {
-                    self.pending.push_back((key, Event::Pressed { leg, digit }));
-                }
-                Some(Event::Asked { leg, method: Method::Info, body: Some(body), answered })
             }
             Event::Asked { leg, method: Method::Invite, body: None, answered } => {
                 if let Some(side) = anchor.side(leg) {
@@ -290,9 +311,11 @@ impl Exchange {
         let mut orders: SmallVec<[Order; 4]> = SmallVec::new();
         match slot.call.as_deref() {
             Some(call) => anchor.settle(call, &mut orders),
-            None => {
-                orders.extend(anchor.sides.iter().map(|side| Order::Close(id(side.leg))));
-                slot.anchor = None;
+            None => orders.extend(anchor.sides.drain(..).map(|side| Order::Close(id(side.leg)))),
+        }
+        for order in &orders {
+            if let Order::Close(side) = order {
+                anchor.accounts.closes(LegId(side.0));
             }
         }
         for order in orders {
@@ -304,15 +327,32 @@ impl Exchange {
     pub(super) fn audio_heard(&mut self, now: Now, of: Key, heard: Heard, out: &mut Effects) {
         let key = SlotKey { index: of.index, nonce: of.nonce };
         match heard {
-            Heard::Closed(_, port, _) => {
+            Heard::Closed(side, port, quality) => {
                 if let Some((_, booth)) = &mut self.audio {
-                    booth.free(port);
+                    booth.closed(of, side, port);
+                }
+                let anchor = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut());
+                if let Some(anchor) = anchor {
+                    let leg = LegId(side.0);
+                    // Where a bug ended it, nobody had asked for that.
+                    anchor.sides.retain(|side| side.leg != leg);
+                    anchor.accounts.closed(leg, quality);
+                    self.working = Some(key);
+                    self.record_heard(key, out);
+                    self.sweep(key);
                 }
             }
+            Heard::Broken => self.audio_broke(now, key, out),
             Heard::Told(told) => {
                 let event = match told {
                     Told::Latched(_) => return,
-                    Told::Pressed(side, digit) => Event::Pressed { leg: LegId(side.0), digit },
+                    Told::Pressed(side, digit) => {
+                        self.working = Some(key);
+                        match self.key_heard(now, key, LegId(side.0), digit, out) {
+                            Some(event) => event,
+                            None => return,
+                        }
+                    }
                     Told::Said(side, number) if self.says(key, side, number) => {
                         Event::Said { leg: LegId(side.0) }
                     }
@@ -411,7 +451,8 @@ impl Exchange {
         let Some(called) = call.leg(leg) else { return };
         let Some(peer) = self.settings.peer_of(called) else { return };
         let nat = nat(called.trunk(), peer);
-        let side = self.open_side(key, (leg, peer), scope, nat).map(|mut side| {
+        let urgency = call.plan.urgency.clone();
+        let side = self.open_side(key, (leg, peer), scope, nat, &urgency).map(|mut side| {
             side.offer = offer.and_then(|offer| side.terms.offer(&offer));
             side
         });
@@ -426,8 +467,8 @@ impl Exchange {
         let Some(slot) = self.slots.get(key) else { return false };
         let peer = slot.legs.get(leg.index().wrapping_sub(1)).map_or(slot.caller.peer, |side| side.peer);
         let scope = slot.anchor.as_deref().map(|anchor| anchor.scope);
-        let side =
-            scope.and_then(|scope| self.open_side(key, (leg, peer), scope, Nat::Unless(peer.addr.ip())));
+        let nat = Nat::Unless(peer.addr.ip());
+        let side = scope.and_then(|scope| self.open_side(key, (leg, peer), scope, nat, &Urgency::Ordinary));
         let anchor = self.slots.get_mut(key).and_then(|slot| slot.anchor.as_deref_mut());
         match (anchor, side) {
             (Some(anchor), Some(side)) => {
@@ -444,23 +485,32 @@ impl Exchange {
         (leg, peer): (LegId, Peer),
         scope: Scope,
         nat: Nat,
+        urgency: &Urgency,
     ) -> Option<Side> {
         let (session, draw) = (self.names.draw() >> 2, self.names.draw());
         // RFC 3550 §5.1: drawn, and the first numbers low enough that none goes round at once.
         let stream =
             Stream::new(draw as u32, (draw >> 32) as u16 & 0x7fff, (draw >> 33) as u32 & 0x7fff_ffff, CLOCK);
         let call = self.audio_key(key);
-        let (anchoring, booth) = self.audio.as_mut()?;
-        let port = booth.open(call, id(leg), stream)?;
-        let address = match anchoring.address {
-            any if any.is_unspecified() => self.desk.sends_from(peer.addr.ip()).unwrap_or(any),
-            address => address,
-        };
-        let here = Here { address, port, scope, nat };
-        Some(Side { leg, terms: Terms::new(here, session), offer: None, told: None, hears: None, said: 0 })
+        let (_, booth) = self.audio.as_mut()?;
+        let kept = FOR_HELP.min((booth.used() + booth.left()) / PART_FOR_HELP);
+        if urgency.is_ordinary() && booth.left() <= kept {
+            return None;
+        }
+        let ours = booth.open(call, id(leg), stream, Some(peer.addr.ip()))?;
+        let here = Here { address: ours.ip(), port: ours.port(), scope, nat };
+        Some(Side {
+            leg,
+            terms: Terms::new(here, session),
+            offer: None,
+            told: None,
+            hears: None,
+            awaits_keys: false,
+            said: 0,
+        })
     }
 
-    fn audio_order(&mut self, key: SlotKey, order: Order) {
+    pub(super) fn audio_order(&mut self, key: SlotKey, order: Order) {
         let call = self.audio_key(key);
         if let Some((_, booth)) = &mut self.audio {
             booth.order(call, order);
@@ -473,6 +523,18 @@ impl Exchange {
 }
 
 impl Anchor {
+    /// Whether a side has telephone events (RFC 4733).
+    pub(super) fn has_events(&self, leg: LegId) -> bool {
+        let side = self.sides.iter().find(|side| side.leg == leg);
+        let agreed = side.and_then(|side| side.told.as_ref());
+        agreed.is_some_and(|agreed| agreed.formats.iter().any(|format| format.codec == Codec::Event))
+    }
+
+    /// Whether no side is left, and none will come.
+    pub(super) fn has_closed(&self) -> bool {
+        self.sides.is_empty()
+    }
+
     /// A leg's answer. False: it has nothing of what was offered, or no place to hear it.
     fn answered(&mut self, leg: LegId, body: &Body) -> bool {
         let Some(side) = self.side(leg) else { return true };
@@ -548,6 +610,9 @@ impl Anchor {
                 orders.push(Order::Agree(id(side.leg), agreed.clone()));
                 side.told = Some(agreed);
             }
+            if std::mem::replace(&mut side.awaits_keys, call.awaits_keys(side.leg)) != side.awaits_keys {
+                orders.push(Order::Keys(id(side.leg), side.awaits_keys));
+            }
             let hears = match call.other(side.leg) {
                 Some(other) => Some(other),
                 None if side.leg == LegId::CALLER => early,
@@ -574,15 +639,14 @@ fn nat(trunk: Option<&Arc<Trunk>>, peer: Peer) -> Nat {
     }
 }
 
-/// Whether its audio can come through us.
-fn is_fit(offer: &Body) -> bool {
-    offer.sdp().is_some_and(|sdp| Audio::of(sdp).is_ok_and(|audio| !audio.formats.is_empty()))
-}
-
-/// The key that an INFO says was pressed.
-fn key_in(body: &Body) -> Option<Digit> {
-    let form = Form::of(body.content_type()?)?;
-    Press::read(form, body.bytes()).map(|press| press.digit)
+/// Whether it is a description of audio that can come through us, and of nothing else.
+fn is_plain(offer: &Body) -> bool {
+    let is_alone = |sdp: &[u8]| {
+        sdp.len() == offer.bytes().len()
+            && sdp.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"m=")).count() == 1
+            && Audio::of(sdp).is_ok_and(|audio| !audio.formats.is_empty())
+    };
+    offer.sdp().is_some_and(is_alone)
 }
 
 const fn id(leg: LegId) -> SideId {

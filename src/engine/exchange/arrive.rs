@@ -308,6 +308,13 @@ impl Exchange {
         let number = origin.reads().read_dialled(&text);
         let for_help = origin.agent().and_then(|_| self.table.emergency(&text));
         let replaces = self.replaced_by(invite, origin);
+        let (offer, enclosed) = match (Body::of(invite), for_help) {
+            (Some(body), _) if body.is_sdp() => (Some(body), None),
+            // It goes out as it came; what we cannot read may well be an offer.
+            (Some(body), Some(_)) if is_encoded(invite) => (Some(body), None),
+            (Some(body), Some(_)) => (None, Some(Box::new(body))),
+            (Some(_), None) | (None, _) => (None, None),
+        };
         Arrival {
             id: self.names.record_id(now.wall),
             dialled: number.map_or_else(|| caller::cut(&text).into(), Into::into),
@@ -317,17 +324,18 @@ impl Exchange {
                 Origin::Agent { agent, .. } if for_help.is_some() => Caller::for_help(agent),
                 Origin::Agent { agent, .. } => Caller::agent(invite, agent, self.table.shown_of(agent)),
             },
-            offer: Body::of(invite).filter(Body::is_sdp),
-            breadth: invite.number(Name::MaxBreadth),
+            offer,
+            enclosed,
+            breadth: invite.number(Name::MaxBreadth).filter(|breadth| *breadth > 0 || for_help.is_none()),
             expires: invite.number(Name::Expires).map(|seconds| Duration::from_secs(seconds.into())),
-            joins: replaces.ok().flatten(),
+            joins: replaces.ok().flatten().filter(|_| for_help.is_none()),
             is_anchored: false,
             at: now,
         }
     }
 
-    /// Whether the call may begin, and by which plan. What a call for help requires beside and we do not know keeps
-    /// nobody from it, nor does a session's time that is too short (R13).
+    /// Whether the call may begin, and by which plan. A call for help may, whatever it requires beside, names, encloses
+    /// or wants of its session's time (R13); only one that has been everywhere already goes no further.
     fn admit(
         &mut self,
         now: Now,
@@ -349,11 +357,14 @@ impl Exchange {
         if is_demanding && !self.calls_for_help(invite, origin) {
             return Err(Refusal::Extension);
         }
-        let joins = self.replaced_by(invite, origin)?;
-        if is_encoded(invite) {
+        let joins = match self.replaced_by(invite, origin) {
+            joins if !self.calls_for_help(invite, origin) => joins?,
+            Ok(_) | Err(_) => None,
+        };
+        if is_encoded(invite) && !self.calls_for_help(invite, origin) {
             return Err(Refusal::Encoded);
         }
-        if arrival.offer.is_none() && wants_its_body_read(invite) {
+        if arrival.offer.is_none() && arrival.enclosed.is_none() && wants_its_body_read(invite) {
             return Err(Refusal::BodyType);
         }
         let session = match Session::of_request(invite) {
@@ -411,7 +422,7 @@ impl Exchange {
             self.desk.leave(origin, &plan.urgency, now.mono);
             return self.refuse_call(now, came, transaction, &arrival, Refusal::TooManyRinging, out);
         }
-        let anchor = match self.anchor(key, from, &plan, &mut arrival.offer) {
+        let anchor = match self.anchor(key, from, &plan, &mut arrival) {
             Ok(anchor) => {
                 arrival.is_anchored = anchor.is_some();
                 anchor
@@ -473,6 +484,7 @@ impl Exchange {
         }));
         self.calls += 1;
         self.arriving = None;
+        self.learn_of_info(key, LegId::CALLER, invite);
         out.notices.push(Notice::Said(started));
         out.notices.extend(emergency.map(Notice::Said));
         self.happen(now, key, Event::Begin, out);
@@ -573,6 +585,7 @@ impl Exchange {
             | Owner::Notified(..)
             | Owner::Refresh(..)
             | Owner::KeepAlive(..)
+            | Owner::Keyed(..)
             | Owner::Pracked(..)
             | Owner::Leaving(..)
             | Owner::Refused(_)

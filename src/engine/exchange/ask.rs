@@ -67,9 +67,9 @@ impl Exchange {
         while let Some(key) = self.asks.pop_due(now.mono) {
             match self.asks.get_mut(key).map(|ask| &ask.errand) {
                 Some(Errand::Gateway(_)) => self.probe_due(now, key, out),
-                Some(Errand::Round(from)) => {
-                    let from = *from;
-                    self.round_due(now, key, from, out);
+                Some(Errand::Round(walk)) => {
+                    let walk = *walk;
+                    self.round_due(now, key, walk, out);
                 }
                 Some(Errand::Phone(_)) => self.phone_is_silent(key),
                 Some(Errand::Enroll(_)) => self.enroll_due(now, key, out),

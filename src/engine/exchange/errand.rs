@@ -27,12 +27,27 @@ pub struct AskKey {
 pub(super) enum Errand {
     /// Whether a gateway lives.
     Gateway(Probe),
-    /// Goes round among the agents; the next is the one at this place.
-    Round(usize),
+    /// Goes round among the agents.
+    Round(Walk),
     /// Our registration at a carrier.
     Enroll(Box<Enroll>),
     /// A phone behind a NAT, whose way in is kept open.
     Phone(Silence),
+}
+
+/// How far the round among the agents has come.
+#[derive(Clone, Copy)]
+pub(super) struct Walk {
+    /// The agent at this place is the next.
+    pub next: usize,
+    pub pace: Pace,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Pace {
+    /// The first round of all.
+    Hurried,
+    Steady,
 }
 
 /// One errand.

@@ -69,6 +69,15 @@ impl Exchange {
         }
     }
 
+    /// A bug has ended a call's audio: without it the call is none (R12).
+    pub(super) fn audio_broke(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
+        if self.slots.get(key).is_some_and(|slot| slot.call.is_some()) {
+            self.working = Some(key);
+            self.end_by_fault(now, key, out);
+            self.sweep(key);
+        }
+    }
+
     fn end_by_fault(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(call) = slot.call.as_mut() {
@@ -84,6 +93,7 @@ impl Exchange {
         self.end_from_dialogs(now, key, out);
         self.perform(now, key, Action::Close, out);
         self.settle_audio(key);
+        self.record_heard(key, out);
     }
 
     /// The INVITE became no call: its 500 and its record, from the message itself, since the ordinary call leaves
@@ -126,6 +136,7 @@ impl Exchange {
             number: None,
             caller: Caller::default(),
             offer: None,
+            enclosed: None,
             breadth: None,
             expires: None,
             joins: None,

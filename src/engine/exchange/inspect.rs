@@ -6,6 +6,7 @@ use std::io::Write;
 
 use smallvec::SmallVec;
 
+use super::ended::{Ended, Glimpse, Legs};
 use super::names::read_tag;
 use super::slot::{Armed, Asked, CallerSide, ForkSeen, Side, Slot, Stage};
 use super::story::Story;
@@ -30,7 +31,7 @@ pub(super) type Host = SmallVec<[u8; 48]>;
 impl Exchange {
     /// The calls in progress.
     pub fn live_calls(&self) -> impl Iterator<Item = LiveCall> + '_ {
-        self.slots.iter().filter_map(|slot| slot.call.as_deref()).map(live)
+        self.slots.iter().filter_map(Slot::listed).map(live)
     }
 
     /// The first `most` calls in progress behind `after`, in the order in which they began. Looks at every call
@@ -43,7 +44,7 @@ impl Exchange {
         // The latest of those that are kept stands on top.
         let mut kept: BinaryHeap<((Wall, &str), u32)> = BinaryHeap::with_capacity(most.min(self.calls) + 1);
         for (at, slot) in (0u32..).zip(&self.slots.places) {
-            let Some(call) = slot.as_deref().and_then(|slot| slot.call.as_deref()) else { continue };
+            let Some(call) = slot.as_deref().and_then(Slot::listed) else { continue };
             let place = place(call);
             let comes_too_late = kept.len() >= most && kept.peek().is_some_and(|(last, _)| place > *last);
             if comes_too_late || after.is_some_and(|after| place <= after) {
@@ -54,14 +55,14 @@ impl Exchange {
                 kept.pop();
             }
         }
-        let call_at = |at: u32| self.slots.places.get(at as usize)?.as_deref()?.call.as_deref();
+        let call_at = |at: u32| self.slots.places.get(at as usize)?.as_deref()?.listed();
         kept.into_sorted_vec().into_iter().filter_map(|(_, at)| call_at(at)).map(live).collect()
     }
 
     /// All that is known of a call: one in progress, or one of the last that ended.
     pub fn story(&self, now: Now, call: &str) -> Option<CallStory> {
         let live = self.slots.iter().find_map(|slot| {
-            let found = slot.call.as_deref().filter(|known| &*known.arrival.id == call)?;
+            let found = slot.listed().filter(|known| &*known.arrival.id == call)?;
             let seen: Legs = (0..=found.legs.len()).map(|leg| slot.glimpse(LegId(leg as u8))).collect();
             Some(story_of(now, found, &slot.story, &slot.armed, &seen))
         });
@@ -95,13 +96,6 @@ fn live(call: &Call) -> LiveCall {
     }
 }
 
-/// What is kept of a call that ended, for those who ask how it went; told only when they do.
-pub(super) struct Ended {
-    call: Box<Call>,
-    story: Story,
-    legs: Legs,
-}
-
 impl Ended {
     pub fn of(slot: &mut Slot, call: Box<Call>) -> Ended {
         let legs = (0..=call.legs.len()).map(|leg| slot.glimpse(LegId(leg as u8))).collect();
@@ -109,18 +103,15 @@ impl Ended {
     }
 }
 
-/// A leg's dialog as `call <id>` shows it.
-pub(super) struct Glimpse {
-    stage: &'static str,
-    seen: Seen,
-}
-
-type Legs = SmallVec<[Glimpse; 2]>;
-
 fn story_of(now: Now, call: &Call, story: &Story, armed: &[Armed], legs: &[Glimpse]) -> CallStory {
     let (ladder, ladder_dropped) = story.ladder();
     let seen = |leg: usize| legs.get(leg).map(|leg| leg.seen.clone()).unwrap_or_default();
+    let audio = |leg: usize| match legs.get(leg).and_then(|leg| leg.audio.clone()) {
+        Some((codec, rtp)) => (codec, Some(rtp)),
+        None => (None, None),
+    };
     let (sip_call_id, peer) = seen(0);
+    let (codec, rtp) = audio(0);
     let caller = StoryLeg {
         id: 0,
         role: Role::Caller,
@@ -128,10 +119,12 @@ fn story_of(now: Now, call: &Call, story: &Story, armed: &[Armed], legs: &[Glimp
         state: Cow::Borrowed(legs.first().map_or("ended", |leg| leg.stage)),
         peer,
         sip_call_id,
+        codec,
+        rtp,
     };
     let legs = call.legs.iter().zip(1u8..).map(|(leg, id)| {
         let (role, name) = call.role(LegId(id), leg);
-        let (sip_call_id, peer) = seen(usize::from(id));
+        let ((sip_call_id, peer), (codec, rtp)) = (seen(usize::from(id)), audio(usize::from(id)));
         let state = match leg.state {
             LegState::Calling => "calling",
             LegState::Ringing => "ringing",
@@ -140,7 +133,8 @@ fn story_of(now: Now, call: &Call, story: &Story, armed: &[Armed], legs: &[Glimp
             LegState::Bridged => "bridged",
             LegState::Ended(_) => "ended",
         };
-        StoryLeg { id: u16::from(id), role, name, state: Cow::Borrowed(state), peer, sip_call_id }
+        let state = Cow::Borrowed(state);
+        StoryLeg { id: u16::from(id), role, name, state, peer, sip_call_id, codec, rtp }
     });
     let mut timers: Vec<StoryTimer> = armed
         .iter()
@@ -157,6 +151,8 @@ fn story_of(now: Now, call: &Call, story: &Story, armed: &[Armed], legs: &[Glimp
         timers,
         ladder,
         ladder_dropped,
+        recording: call.recording(),
+        voicemail: call.voicemail(),
     }
 }
 
@@ -171,6 +167,11 @@ const fn stage_name(stage: &Stage) -> &'static str {
 }
 
 impl Slot {
+    /// The call whose record is not written yet: it is in progress, or waits for that.
+    fn listed(&self) -> Option<&Call> {
+        self.call.as_deref().or_else(|| self.anchor.as_deref()?.accounts.unwritten())
+    }
+
     pub fn side_ref(&self, leg: LegId) -> Option<&Side> {
         match leg {
             LegId::CALLER => Some(&self.caller.side),
@@ -180,7 +181,7 @@ impl Slot {
 
     fn glimpse(&self, leg: LegId) -> Glimpse {
         let stage = self.side_ref(leg).map_or("uncalled", |side| stage_name(&side.stage));
-        Glimpse { stage, seen: self.seen(leg) }
+        Glimpse { stage, seen: self.seen(leg), audio: None }
     }
 
     /// What a record says of a leg's dialog.

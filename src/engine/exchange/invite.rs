@@ -97,6 +97,10 @@ impl Exchange {
             let Some(offer) = anchor.offer(id) else { return false };
             invitation.offer = Some(offer);
         }
+        let is_delayed = invitation.offer.is_none();
+        if is_delayed && call.onward_of(id).is_none() {
+            invitation.offer = call.arrival.enclosed.as_deref();
+        }
         let Some(leg) = call.leg(id) else { return false };
         let Some(peer) = self.settings.peer_of(leg) else { return false };
         let pinned = match &leg.to {
@@ -160,7 +164,7 @@ impl Exchange {
         }
         out.mark(|| Mark::Leg { call: call.arrival.id.clone(), call_id: call_id.into() });
         side.called(transaction, call_id, peer, cseq, min_se);
-        if invitation.offer.is_none() {
+        if is_delayed {
             side.special.get_or_insert_default().delayed = true;
         }
         if pinned {

@@ -2,7 +2,7 @@
 //! an operator's wish comes in; bytes to send and notices come out. No socket, clock, task or lock.
 //!
 //! - [`abilities`]: what we say that we can.
-//! - [`anchor`]: audio that comes through us.
+//! - [`anchor`]: audio that comes through us; [`heard`]: how it went; [`keys`]: what is pressed in it.
 //! - [`admission`]: whether new calls are taken; [`shedding`]: what is not even read.
 //! - [`arrive`]: requests outside a dialog, and how a call begins.
 //! - [`authenticate`]: who an agent is; [`register`]: where its phones are; [`binding`]: who keeps that.
@@ -20,6 +20,7 @@
 //! - [`fault`]: what a caught panic leaves to do. [`said`]: what the log is told.
 
 mod abilities;
+mod accounts;
 mod admission;
 mod again;
 mod anchor;
@@ -31,15 +32,18 @@ mod caller;
 mod carry;
 mod challenged;
 mod dialled;
+mod ended;
 mod enroll;
 mod errand;
 mod fault;
 mod forks;
 mod health;
+mod heard;
 mod inspect;
 mod instant;
 mod invite;
 mod keep;
+mod keys;
 mod names;
 mod perform;
 mod phones;
@@ -209,8 +213,6 @@ pub trait Desk: Send + Sync {
     fn release_record(&self);
     /// The address that the kernel sends from to `towards` (for wildcard listeners without `advertise`).
     fn local_address(&self, listener: ListenerId, towards: IpAddr) -> SocketAddr;
-    /// The address that the kernel sends from to `towards`. None: it has no way there.
-    fn sends_from(&self, towards: IpAddr) -> Option<IpAddr>;
     /// Whether it is an address of this machine: what is sent there comes to a listener that is bound to any address.
     fn is_local(&self, ip: IpAddr) -> bool;
     /// Takes one of the agent's calls (`max_calls`; 0 = no limit).
@@ -332,7 +334,7 @@ pub struct Exchange {
     actions: Vec<Action>,
     scratch: Vec<u8>,
     carried: carry::Carried,
-    ended: VecDeque<inspect::Ended>,
+    ended: VecDeque<ended::Ended>,
     draining: bool,
     admission: Admission,
     bounds: Bounds,
@@ -450,6 +452,9 @@ impl Exchange {
             Input::Audio { of, heard } => self.audio_heard(now, of, heard, out),
         }
         self.work_off(now, out);
+        while let Some((of, heard)) = self.audio.as_mut().and_then(|(_, booth)| booth.told()) {
+            self.audio_heard(now, of, heard, out);
+        }
         self.working = None;
     }
 
@@ -535,6 +540,10 @@ impl Exchange {
                 Wake::Session(leg) => self.session_due(now, key, leg, out),
                 Wake::KeepAlive(leg) => self.keep_alive_due(now, key, leg, out),
                 Wake::RepeatReliable => self.repeat_reliable(now, key, out),
+                Wake::Record => {
+                    self.record_as_it_is(key, out);
+                    self.sweep(key);
+                }
                 Wake::Follow(leg) => self.follow_due(now, key, leg, out),
             }
         }
@@ -570,6 +579,7 @@ impl Exchange {
             }
             self.actions = actions;
             self.settle_audio(key);
+            self.record_heard(key, out);
         }
         self.sweep(key);
     }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::carry::Kind;
-use super::inspect::Ended;
+use super::ended::Ended;
 use super::slot::{Acknowledgement, Asked, Owner, Stage, Wake};
 use super::story::What;
-use super::{CallEvent, Effects, Exchange, Notice, REMEMBERED, SlotKey, names, write_contact};
+use super::{CallEvent, Effects, Exchange, Notice, SlotKey, names, write_contact};
 use crate::call::event::{Action, Answer, Event, LegId, Why};
 use crate::call::story::Way;
 use crate::sip::body::Body;
@@ -384,7 +384,7 @@ impl Exchange {
         }
     }
 
-    /// The call is over: its record is written, whatever its dialogs still owe (R12).
+    /// The call is over: its record is made, whatever its dialogs still owe (R12).
     fn close(&mut self, now: Now, key: SlotKey, out: &mut Effects) {
         self.settle_asked(now, key, out);
         self.give_up_refreshes(now, key, out);
@@ -409,12 +409,7 @@ impl Exchange {
             "a leg outlives its call"
         );
         let ended = Ended::of(slot, call);
-        self.calls -= 1;
-        if self.ended.len() >= REMEMBERED {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(ended);
-        out.notices.push(Notice::Ended(cdr));
+        self.record_call(now, key, cdr, ended, out);
     }
 
     /// Ends whatever dialogs and INVITEs a call has, without asking it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::ask::Question;
 use super::binding::{Binding, Phone, Way};
-use super::errand::{AskKey, Errand};
+use super::errand::{AskKey, Errand, Pace, Walk};
 use super::perform::write_reason;
 use super::slot::{Stage, Wake};
 use super::{Effects, Exchange, SlotKey};
@@ -29,24 +29,36 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// for 64·T1 at most: whoever has just answered waits no longer than that for a first word.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The first round of a node asks for so long at each agent: its phones may have been bound before a restart, by a NAT that
+/// is about to forget them. 2,000 a second, or as many as a usual round asks where that is more.
+const HURRY: Duration = Duration::from_micros(500);
+
 impl Exchange {
     pub(super) fn begin_round(&mut self, now: Instant) {
-        let key = self.asks.open(Errand::Round(0));
-        self.asks.arm(key, now + ROUND);
+        let key = self.asks.open(Errand::Round(Walk { next: 0, pace: Pace::Hurried }));
+        self.asks.arm(key, now);
     }
 
-    /// The next step of a round. Each phone is asked by the shard that its REGISTERs come to.
-    pub(super) fn round_due(&mut self, now: Now, key: AskKey, from: usize, out: &mut Effects) {
+    /// The next step of a round. Each phone is asked by the shard that its REGISTERs come to. While nobody is registered it
+    /// goes round all the same, so that who is has been asked within a round, whoever is the first.
+    pub(super) fn round_due(&mut self, now: Now, key: AskKey, walk: Walk, out: &mut Effects) {
         let table = Arc::clone(&self.table);
         let agents = table.agents();
-        let nobody = self.desk.directory().is_empty();
-        let steps = if nobody { 1 } else { agents.len().clamp(1, STEPS) };
-        let from = if from < agents.len() { from } else { 0 };
-        let to = (from + agents.len().div_ceil(steps)).min(agents.len());
+        let size = agents.len().div_ceil(STEPS).max(1);
+        let steps = agents.len().div_ceil(size).max(1);
+        let from = walk.next.min(agents.len());
+        let to = (from + size).min(agents.len());
+        let (next, pace) = if to == agents.len() { (0, Pace::Steady) } else { (to, walk.pace) };
         if let Some(ask) = self.asks.get_mut(key) {
-            ask.errand = Errand::Round(to);
+            ask.errand = Errand::Round(Walk { next, pace });
         }
-        let pause = self.part_of(ROUND / u32::try_from(steps).unwrap_or(1), LEAST);
+        let usual = ROUND / u32::try_from(steps).unwrap_or(1);
+        let nobody = self.desk.directory().is_empty();
+        let pause = match walk.pace {
+            Pace::Hurried => usual.min(HURRY * u32::try_from(size).unwrap_or(u32::MAX)),
+            Pace::Steady if nobody => usual,
+            Pace::Steady => self.part_of(usual, LEAST),
+        };
         self.asks.arm(key, now.mono + pause);
         if nobody {
             return;

@@ -195,8 +195,9 @@ impl Exchange {
     /// Where calls to a Contact are sent. By the connection that it came by, and by nothing else (RFC 5626 §5.3); over
     /// UDP to where it came from, but to the Contact's own port on the same host, unless it asks for answers at the port
     /// that it sends from: there it listens (RFC 3581 §3), and the other port is one within its NAT. So no Contact sends
-    /// anything to a third party, which would be how to reach one in our name. A `sips:` Contact is reached by TLS or not
-    /// at all, but for a proxy's next hop, which is the proxy's affair.
+    /// anything to a third party, which would be how to reach one in our name. A `sips:` Contact comes by TLS or not at all,
+    /// but for a proxy's next hop, which is the proxy's affair: if we opened a connection to its phone, that could hardly
+    /// show a certificate of its address.
     fn reached_at(
         &self,
         from: Peer,
@@ -213,17 +214,18 @@ impl Exchange {
         if !path.is_empty() && own.is_some_and(|addr| self.is_ours_or_a_gateways(addr)) {
             return Err(Refusal::ForeignContact);
         }
-        let is_secure = matches!(from.transport, Transport::Tls | Transport::Wss);
-        let asks_for_tls = uri.scheme == Scheme::Sips && !is_secure;
         // The proxy in front of it has sent this.
-        if !path.is_empty() || from.flow.is_some() && !asks_for_tls {
+        if !path.is_empty() {
+            return Ok(from);
+        }
+        let is_secure = matches!(from.transport, Transport::Tls | Transport::Wss);
+        if uri.scheme == Scheme::Sips && !is_secure {
+            return Err(Refusal::InsecureContact);
+        }
+        if from.flow.is_some() {
             return Ok(from);
         }
         let same_host = own.filter(|addr| addr.ip() == from.addr.ip());
-        if asks_for_tls {
-            let by_tls = same_host.and_then(|addr| self.settings.peer_at(addr, Transport::Tls));
-            return by_tls.ok_or(Refusal::InsecureContact);
-        }
         Ok(match (same_host, transport) {
             (Some(_), Some(Transport::Udp)) if request.via().rport.is_some() => from,
             (Some(addr), Some(transport)) => {

@@ -89,6 +89,8 @@ impl Exchange {
                 Response::Provisional => {}
                 Response::Success { .. } | Response::Failure => self.kept_alive(now, key, leg, code, out),
             },
+            Owner::Keyed(..) if kind == Response::Provisional => {}
+            Owner::Keyed(key, leg, digit) => self.key_answered(now, key, (leg, digit), code, out),
             Owner::Caller(_)
             | Owner::Refused(_)
             | Owner::Asked(..)
@@ -184,6 +186,7 @@ impl Exchange {
                 side.side.session = Session::of_response(response);
                 side.side.refreshed = now.mono;
                 side.side.allows_update = response.has_token(Name::Allow, "UPDATE");
+                self.learn_of_info(key, leg, response);
                 self.carry(key, LegId::CALLER, response);
                 self.happen(now, key, Event::Leg(leg, LegEvent::Answered { fork, body }), out);
                 self.carried.clear();
@@ -501,6 +504,7 @@ impl Exchange {
                 | Owner::Notified(key, _)
                 | Owner::Refresh(key, _)
                 | Owner::KeepAlive(key, _)
+                | Owner::Keyed(key, ..)
                 | Owner::Pracked(key, ..)
                 | Owner::Leaving(key, _) = owner
                 {
@@ -555,6 +559,7 @@ impl Exchange {
             }
             Owner::Refresh(key, leg) => self.refresh_undelivered(now, key, leg),
             Owner::KeepAlive(key, leg) => self.options_undelivered(now, key, leg, out),
+            Owner::Keyed(key, leg, _) => self.key_unanswered(key, leg),
             Owner::Caller(_)
             | Owner::Refused(_)
             | Owner::Asked(..)
@@ -600,6 +605,7 @@ impl Owner {
             | Owner::Notified(key, leg)
             | Owner::Refresh(key, leg)
             | Owner::KeepAlive(key, leg)
+            | Owner::Keyed(key, leg, _)
             | Owner::Pracked(key, leg, _)
             | Owner::Leaving(key, leg) => Some((key, leg)),
             Owner::Ask(_) | Owner::Nobody => None,

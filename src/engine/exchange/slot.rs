@@ -13,6 +13,7 @@ use super::story::{Story, What};
 use crate::call::Call;
 use crate::call::event::{Fork, LegId, Timer, Why};
 use crate::call::story::Way;
+use crate::media::event::Digit;
 use crate::sip::body::Body;
 use crate::sip::build::AnswerHead;
 use crate::sip::dialog::Dialog;
@@ -46,6 +47,8 @@ pub enum Owner {
     Refresh(SlotKey, LegId),
     /// Our in-dialog OPTIONS.
     KeepAlive(SlotKey, LegId),
+    /// Our INFO that tells a side of a key.
+    Keyed(SlotKey, LegId, Digit),
     /// Our PRACK, within the dialog of that fork.
     Pracked(SlotKey, LegId, Fork),
     /// Our BYE: what crosses it is still answered.
@@ -67,6 +70,8 @@ pub enum Wake {
     KeepAlive(LegId),
     /// A reliable provisional response is repeated (RFC 3262 §3).
     RepeatReliable,
+    /// A record has waited long enough for what was heard of its call.
+    Record,
     /// Whether a side's phone, which has not acknowledged our final answer or CANCEL, has come to another connection.
     Follow(LegId),
 }
@@ -90,6 +95,7 @@ impl Wake {
             Wake::Session(leg) => ("Session", Some(leg)),
             Wake::KeepAlive(leg) => ("KeepAlive", Some(leg)),
             Wake::RepeatReliable => ("RepeatReliable", None),
+            Wake::Record => ("Record", None),
             Wake::Follow(leg) => ("Follow", Some(leg)),
         }
     }
@@ -108,12 +114,12 @@ pub struct Armed {
 #[derive(Debug)]
 pub struct Slot {
     pub key: SlotKey,
-    /// `None` once its record is written.
+    /// `None` once it is over.
     pub call: Option<Box<Call>>,
     /// Until the caller's INVITE has its final response.
     pub opening: Option<Box<Opening>>,
     pub caller: CallerSide,
-    /// None: its audio passes us by.
+    /// None: its audio passes us by, or its record is written.
     pub anchor: Option<Box<Anchor>>,
     pub legs: SmallVec<[CalledSide; 1]>,
     pub armed: SmallVec<[Armed; 3]>,
@@ -464,7 +470,7 @@ impl Slot {
 
     /// Nothing can come to it any more.
     pub fn is_done(&self) -> bool {
-        self.call.is_none() && self.pins == 0
+        self.call.is_none() && self.pins == 0 && self.anchor.is_none()
     }
 }
 

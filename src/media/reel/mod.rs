@@ -7,6 +7,7 @@
 
 mod mend;
 mod sheet;
+mod shelf;
 mod wav;
 mod writer;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use mend::{Mended, Whole, mend};
 pub use sheet::{Ending, Gap, Sheet};
+pub use shelf::{GivenUp, Shelf};
 pub use wav::Format;
 
 use crate::time::{Wall, rfc3339};
@@ -40,6 +42,35 @@ const SPARE: usize = 4_096;
 const LONGEST_NAME: usize = 64;
 
 const DAY_MS: u64 = 86_400_000;
+
+/// What is written down of a call, each kind in a folder of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of those who talk (R7): stereo.
+    Recording,
+    /// Of a caller whom nobody answered (R10): mono.
+    Message,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 2] = [Kind::Recording, Kind::Message];
+
+    /// Its folder in `data_dir`.
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Kind::Recording => "recordings",
+            Kind::Message => "voicemail",
+        }
+    }
+
+    /// What one is called.
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Kind::Recording => "recording",
+            Kind::Message => "message",
+        }
+    }
+}
 
 /// How recordings are opened.
 pub struct Settings {

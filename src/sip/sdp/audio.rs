@@ -13,6 +13,14 @@ const MOST_STREAMS: usize = 32;
 /// Of one stream so many formats are looked at, the most wanted first.
 const MOST_FORMATS: usize = 32;
 
+/// What is said of a format is shown to others: a longer name, or more parameters, than any codec has is no format.
+const LONGEST_MAP: usize = 64;
+const LONGEST_PARAMETERS: usize = 512;
+
+/// The kind, the protocol and the first format of a stream that we refuse are said again in our answer: longer ones
+/// describe no call. So is the time of the session, in place of which ours is said.
+const LONGEST_WORD: usize = 64;
+
 /// What we can read and write ourselves; anything else passes as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Codec {
@@ -64,8 +72,9 @@ pub struct Audio<'a> {
     /// None: a host name, which no RTP goes to, or nothing.
     pub address: Option<IpAddr>,
     pub port: u16,
-    /// Where RTCP goes: one above, `a=rtcp:` (RFC 3605), or the same port (RFC 5761).
+    /// Where RTCP goes where it has a port of its own: one above, or `a=rtcp:` (RFC 3605).
     pub rtcp: u16,
+    /// It can have both on one port, if the other side can too (RFC 5761 §5.1.1).
     pub has_mux: bool,
     pub direction: Direction,
     /// `RTP/AVP`, or with feedback `RTP/AVPF`.
@@ -79,15 +88,20 @@ pub struct Audio<'a> {
 /// Why there is no stream of audio to talk by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// It is no description, or one of too many streams.
+    /// It is no description, or one of too many streams, or of what no stream is called.
     NoSession,
     /// Every stream of it is refused, is no audio, or is carried by something else: SRTP for instance.
     NoAudio,
+    /// It does not say where its audio is heard, or no audio of ours gets there.
+    NoPlace,
 }
 
 impl<'a> Audio<'a> {
     pub fn of(sdp: &'a [u8]) -> Result<Audio<'a>, Unfit> {
-        if !sdp.starts_with(b"v=") || media(sdp).nth(MOST_STREAMS).is_some() {
+        if !sdp.starts_with(b"v=")
+            || media(sdp).nth(MOST_STREAMS).is_some()
+            || media(sdp).any(|stream| stream.words().iter().any(|word| word.len() > LONGEST_WORD))
+        {
             return Err(Unfit::NoSession);
         }
         let is_fit = |(_, stream): &(usize, Media<'_>)| {
@@ -95,7 +109,7 @@ impl<'a> Audio<'a> {
         };
         let (at, stream) = media(sdp).enumerate().find(is_fit).ok_or(Unfit::NoAudio)?;
         let own = Attributes::of(section(sdp, at));
-        let (mux, port) = (own.has(b"rtcp-mux"), stream.port);
+        let port = stream.port;
         let said =
             own.value(b"rtcp:").and_then(|value| value.split(|&byte| byte == b' ').next().and_then(number));
         let types = stream.formats.split(|&byte| byte == b' ').filter_map(number::<u8>);
@@ -105,13 +119,23 @@ impl<'a> Audio<'a> {
             at,
             address: std::str::from_utf8(stream.address).ok().and_then(|address| address.parse().ok()),
             port,
-            rtcp: if mux { port } else { said.unwrap_or_else(|| port.checked_add(1).unwrap_or(port)) },
-            has_mux: mux,
+            rtcp: said.unwrap_or_else(|| port.checked_add(1).unwrap_or(port)),
+            has_mux: own.has(b"rtcp-mux"),
             direction: stream.direction,
             protocol: stream.protocol,
             packet_ms: own.value(b"ptime:").and_then(number),
             formats,
         })
+    }
+
+    /// Whether it names an address that is one side's alone, or says that there is none just now (0.0.0.0), in this
+    /// family. A host's name is none: no RTP goes to it.
+    pub fn has_place(&self, is_ipv4: bool) -> bool {
+        let is_one = |address: IpAddr| match address {
+            IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast(),
+            IpAddr::V6(v6) => !v6.is_multicast(),
+        };
+        self.address.is_some_and(|address| address.is_ipv4() == is_ipv4 && is_one(address))
     }
 
     /// Whether its author hears nobody just now: RFC 3264 §8.4, and the older way.
@@ -157,13 +181,16 @@ impl Ours<'_> {
     /// Appends it as the answer to an offer whose stream `at` it is: as many streams, the others refused, and the offer's
     /// time (RFC 3264 §6).
     pub fn answer(&self, offer: &[u8], at: usize, out: &mut Vec<u8>) {
-        let time = Lines(offer).find_map(|line| line.strip_prefix(b"t="));
+        let time =
+            Lines(offer).find_map(|line| line.strip_prefix(b"t=")).filter(|at| at.len() <= LONGEST_WORD);
         self.head(time.unwrap_or(b"0 0"), out);
         for (number, stream) in media(offer).take(MOST_STREAMS).enumerate() {
             if number == at {
                 self.stream(out);
             } else {
-                let refused = [b"m=", stream.kind, b" 0 ", stream.protocol, b" ", stream.formats, b"\r\n"];
+                // One format will do: nobody looks at it (RFC 3264 §6).
+                let [kind, protocol, format] = stream.words();
+                let refused = [b"m=", kind, b" 0 ", protocol, b" ", format, b"\r\n"];
                 refused.iter().for_each(|part| out.extend_from_slice(part));
             }
         }
@@ -205,6 +232,14 @@ impl Ours<'_> {
             Direction::ReceiveOnly => b"a=recvonly\r\n",
             Direction::Inactive => b"a=inactive\r\n",
         });
+    }
+}
+
+impl<'a> Media<'a> {
+    /// Its kind, its protocol and its first format.
+    fn words(&self) -> [&'a [u8]; 3] {
+        let first = self.formats.split(|&byte| byte == b' ').next().unwrap_or_default();
+        [self.kind, self.protocol, first]
     }
 }
 
@@ -250,11 +285,14 @@ impl<'a> Attributes<'a> {
         })
     }
 
-    /// None: a dynamic payload type of which nothing is said.
+    /// None: a dynamic payload type of which nothing is said, or more than there is to say.
     fn format(&self, payload_type: u8) -> Option<Format<'a>> {
         let map = self.of_type(b"rtpmap:", payload_type).or_else(|| static_map(payload_type))?;
         let name = map.split(|&byte| byte == b'/').next().unwrap_or_default();
         let parameters = self.of_type(b"fmtp:", payload_type).unwrap_or_default();
+        if map.len() > LONGEST_MAP || parameters.len() > LONGEST_PARAMETERS {
+            return None;
+        }
         let format = Format { payload_type, codec: Codec::Other, map, parameters };
         let is_narrow = format.clock() == 8_000;
         let codec = match name {
@@ -334,7 +372,7 @@ mod tests {
         let audio = Audio::of(plain.as_bytes()).unwrap();
         assert_eq!((audio.address, audio.rtcp, audio.direction), (None, 4001, Direction::Both));
         let mux = Audio::of(b"v=0\nm=audio 4000 RTP/AVPF 0\na=rtcp-mux\na=rtcp:9\n").unwrap();
-        assert_eq!((mux.rtcp, mux.has_mux), (4000, true));
+        assert_eq!((mux.rtcp, mux.has_mux), (9, true));
         for held in ["c=IN IP4 0.0.0.0\n", "c=IN IP6 ::\n", "a=inactive\n", "a=sendonly\n"] {
             assert!(Audio::of(format!("{plain}{held}").as_bytes()).unwrap().is_held(), "{held}");
         }
@@ -371,6 +409,10 @@ mod tests {
             ("v=0\r\nm=audio 4000 RTP/SAVPF 0\r\n", Unfit::NoAudio),
             ("v=0\r\nm=image 4000 udptl t38\r\n", Unfit::NoAudio),
             ("v=0\r\nm=audio\r\n", Unfit::NoAudio),
+            (
+                &format!("v=0\r\nm=audio 4000 RTP/AVP 0\r\nm={} 4002 x y\r\n", "z".repeat(65)),
+                Unfit::NoSession,
+            ),
         ] {
             assert_eq!(Audio::of(sdp.as_bytes()), Err(why), "{sdp}");
         }
@@ -429,8 +471,57 @@ mod tests {
         a=recvonly
         ");
         let read = Audio::of(&out).unwrap();
-        assert_eq!((read.address, read.port, read.rtcp), (Some(mux.address), 10_000, 10_000));
+        assert_eq!((read.address, read.port, read.has_mux), (Some(mux.address), 10_000, true));
         assert_eq!(read.formats[..], formats);
+    }
+
+    #[test]
+    fn what_is_said_at_great_length_goes_no_further() {
+        let long = "x".repeat(30_000);
+        let sdp = format!(
+            "v=0\r\nt={long}\r\nm=audio 4000 RTP/AVP 0 96 97\r\na=rtpmap:96 {long}/8000\r\n\
+             a=rtpmap:97 opus/48000/2\r\na=fmtp:97 {long}\r\na={long}\r\nm=video 4002 RTP/AVP 31 {long}\r\n"
+        );
+        let audio = Audio::of(sdp.as_bytes()).unwrap();
+        let types: Vec<u8> = audio.formats.iter().map(|format| format.payload_type).collect();
+        assert_eq!(types, [0]);
+        let ours = Ours {
+            session: 7,
+            version: 0,
+            address: "192.0.2.9".parse().unwrap(),
+            port: 10_000,
+            has_mux: false,
+            direction: Direction::Both,
+            protocol: audio.protocol,
+            packet_ms: None,
+            formats: &audio.formats,
+        };
+        let mut out = Vec::new();
+        ours.answer(sdp.as_bytes(), audio.at, &mut out);
+        let text = String::from_utf8_lossy(&out);
+        assert!(text.contains("\r\nt=0 0\r\n") && text.ends_with("\r\nm=video 0 RTP/AVP 31\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_place_is_an_address_of_one_host_in_our_family_or_none_just_now() {
+        let place = |line: &str| {
+            let sdp = format!("v=0\nm=audio 4000 RTP/AVP 0\n{line}\n");
+            let audio = Audio::of(sdp.as_bytes()).unwrap();
+            [audio.has_place(true), audio.has_place(false)]
+        };
+        for (line, found) in [
+            ("c=IN IP4 192.0.2.1", [true, false]),
+            ("c=IN IP4 0.0.0.0", [true, false]),
+            ("c=IN IP6 2001:db8::1", [false, true]),
+            ("c=IN IP6 ::", [false, true]),
+            ("c=IN IP4 224.2.1.1/127", [false, false]),
+            ("c=IN IP6 ff02::1", [false, false]),
+            ("c=IN IP4 255.255.255.255", [false, false]),
+            ("c=IN IP4 phone.example.com", [false, false]),
+            ("", [false, false]),
+        ] {
+            assert_eq!(place(line), found, "{line}");
+        }
     }
 
     proptest! {
