@@ -127,7 +127,7 @@ impl Exchange {
         if anchor.infos.under_way >= UNDER_WAY {
             return;
         }
-        self.follow_phone(now, key, leg);
+        self.follow_phone(now, key, leg, out);
         let side = self.slots.get(key).and_then(|slot| slot.side_ref(leg));
         if side.is_none_or(|side| side.dialog.is_none()) {
             return;
