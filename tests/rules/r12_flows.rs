@@ -355,10 +355,7 @@ fn r12_a_phone_whose_connection_is_gone_while_it_rings_answers_by_the_next() {
     let (old, new) = (connection(1), connection(2));
     bench.registers(old, &flow(old, "a"));
     let (mut caller, phone, invite) = bench.calls_alice();
-    let to = format!("{};tag=alice", invite.get("To").unwrap_or_default());
-    let mut ringing = Message::response(&invite, 180, "Ringing");
-    ringing.set("To", to);
-    bench.hears(phone, &ringing);
+    bench.hears(phone, &Far::says(&invite, 180, "Ringing"));
     let sent = bench.ends(old);
     assert!(told(&sent, caller.at).is_none());
     bench.registers(new, &flow(new, "a"));
@@ -367,11 +364,8 @@ fn r12_a_phone_whose_connection_is_gone_while_it_rings_answers_by_the_next() {
     assert_eq!(ok.status(), 200);
     caller.to = ok.get("To").unwrap_or_default().to_owned();
     caller.us = ok.contact().unwrap_or_default().to_owned();
+    assert_eq!(request(&sent, "ACK").map(|(to, _)| *to), Some(new));
     caller.acknowledges(&mut bench);
-    // What was written for the connection that is gone is not heard, so the 200 comes again.
-    bench.dead.clear();
-    let sent = bench.answers(&new, &invite, |_| ());
-    assert_eq!(request(&sent, "ACK").map(|(to, _)| to.flow), Some(new.flow));
     let sent = caller.asks(&mut bench, "BYE", None);
     assert_eq!(request(&sent, "BYE").map(|(to, _)| *to), Some(new));
     bench.comes_to_rest();
@@ -617,4 +611,48 @@ fn r12_a_phone_that_called_and_never_comes_back_is_hung_up_as_ever() {
         }
         bench.comes_to_rest();
     }
+}
+
+#[test]
+fn r12_a_phone_that_rings_is_told_where_it_is_now_that_it_need_not() {
+    for (ends, is_back) in RETURNS {
+        let mut bench = Bench::new();
+        let (old, new) = (connection(1), connection(2));
+        bench.registers(old, &flow(old, "a"));
+        let (caller, phone, invite) = bench.calls_alice();
+        bench.hears(phone, &Far::says(&invite, 180, "Ringing"));
+        let mut cancel = caller.request("CANCEL");
+        cancel.set("Via", caller.request("INVITE").get("Via").unwrap_or_default());
+        let sent = bench.comes_back(old, new, ends, is_back, |bench| bench.hears(caller.at, &cancel));
+        let cancelled = sent.iter().filter(|(to, message)| *to == new && message.method() == "CANCEL");
+        let cancelled: Vec<_> = cancelled.filter(|(_, message)| message.is_request()).collect();
+        assert_eq!(cancelled.len(), 1, "{ends} {is_back}");
+        assert_eq!(cancelled[0].1.get("Reason"), Some("Q.850;cause=19"));
+        assert_eq!(cancelled[0].1.get("Via"), invite.get("Via"));
+        caller.takes_no(&mut bench);
+        let sent = bench.hears(new, &Far::says(&invite, 487, "Request Terminated"));
+        assert_eq!(request(&sent, "ACK").map(|(to, _)| *to), Some(new));
+        bench.comes_to_rest();
+    }
+}
+
+#[test]
+fn r12_a_phone_with_another_flow_is_told_by_that_when_the_one_that_rang_is_gone() {
+    let mut bench = Bench::new();
+    let (first, second) = (connection(1), connection(2));
+    bench.registers(first, &flow(first, "a"));
+    bench.registers(second, &flow(second, "a").replace("reg-id=1", "reg-id=2"));
+    let (caller, phone, invite) = bench.calls_alice();
+    let other = if phone == first { second } else { first };
+    bench.hears(phone, &Far::says(&invite, 180, "Ringing"));
+    // It rings already: another INVITE would be a merged request to it (RFC 3261 §8.2.2.2).
+    let sent = bench.ends(phone);
+    assert_eq!((told(&sent, caller.at), request(&sent, "INVITE")), (None, None));
+    let mut cancel = caller.request("CANCEL");
+    cancel.set("Via", caller.request("INVITE").get("Via").unwrap_or_default());
+    let sent = bench.hears(caller.at, &cancel);
+    assert_eq!(request(&sent, "CANCEL").map(|(to, _)| *to), Some(other));
+    caller.takes_no(&mut bench);
+    bench.hears(other, &Far::says(&invite, 487, "Request Terminated"));
+    bench.comes_to_rest();
 }

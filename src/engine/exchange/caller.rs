@@ -215,7 +215,7 @@ impl Exchange {
         }
         self.transactions.respond(now.mono, slot.caller.transaction, 200, &self.scratch[range], &mut out.out);
         slot.story.say(now.mono, Way::Out, LegId::CALLER, What::Response(200, Method::Invite));
-        self.follow_answer(now, key, LegId::CALLER);
+        self.follow_last_word(now, key, LegId::CALLER);
     }
 
     /// A final response of 300 or above.
@@ -257,7 +257,7 @@ impl Exchange {
         let transaction = slot.caller.transaction;
         if slot.phone(LegId::CALLER).is_some() {
             self.transactions.set_owner(transaction, Owner::Refused(key));
-            return self.follow_answer(now, key, LegId::CALLER);
+            return self.follow_last_word(now, key, LegId::CALLER);
         }
         self.transactions.set_owner(transaction, Owner::Nobody);
         self.unpin(key);

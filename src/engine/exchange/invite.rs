@@ -182,9 +182,12 @@ impl Exchange {
 }
 
 impl CalledSide {
-    /// Where its dialogs' requests go, whatever their Contacts say.
-    pub fn pin(&self) -> Option<Peer> {
-        self.special.as_ref().is_some_and(|special| special.pinned).then_some(self.peer)
+    /// Where the requests of a dialog go, whatever its Contact says, that a response from there made: who rang by one
+    /// connection may answer by the next.
+    pub fn pin_of(&self, from: Peer) -> Option<Peer> {
+        let pinned = self.special.as_ref().is_some_and(|special| special.pinned);
+        let by_streams = self.peer.flow.is_some() && from.flow.is_some();
+        pinned.then_some(if by_streams { from } else { self.peer })
     }
 
     /// Whether our INVITE left the offer to it.

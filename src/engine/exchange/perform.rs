@@ -68,6 +68,8 @@ impl Exchange {
         if side.side.stage != Stage::Early {
             return;
         }
+        self.follow_phone(now, key, leg, out);
+        let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return };
         let mut reason = Vec::new();
         write_reason(&mut reason, &why);
         side.side.stage = Stage::Abandoned(why);
@@ -77,6 +79,7 @@ impl Exchange {
             }
             self.transactions.cancel(now.mono, transaction, Some(&reason), &mut out.out);
             self.say(now, key, Way::Out, leg, What::Request(Method::Cancel));
+            self.follow_last_word(now, key, leg);
         }
     }
 
@@ -313,7 +316,7 @@ impl Exchange {
             self.session_begins(now, key, leg);
         }
         if awaits_ack {
-            self.follow_answer(now, key, leg);
+            self.follow_last_word(now, key, leg);
         }
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::ask::Question;
 use super::binding::{Binding, Phone, Way};
 use super::errand::{AskKey, Errand, Pace, Walk};
-use super::slot::Wake;
+use super::perform::write_reason;
+use super::slot::{Stage, Wake};
 use super::{Effects, Exchange, SlotKey};
 use crate::call::event::LegId;
 use crate::sip::header::Method;
@@ -24,8 +25,8 @@ const LEAST: u64 = 900;
 const STEPS: usize = 280;
 /// How long a phone may take to answer. By then five have been sent, and the next round has not begun.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How often we look whether a phone that has not acknowledged our answer has come to another connection, for 64·T1 at
-/// most: whoever has just answered waits no longer than that for a first word.
+/// How often we look whether a phone that has not acknowledged our answer, or our CANCEL, has come to another connection,
+/// for 64·T1 at most: whoever has just answered waits no longer than that for a first word.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The first round of a node asks for so long at each agent: its phones may have been bound before a restart, by a NAT that
@@ -95,7 +96,8 @@ impl Exchange {
     /// Before what we send a phone within a call: where its connection has ended, or is registered no more, it is reached
     /// by what the same phone has registered by since, the newest first (RFC 5626 §5.3, §7). A connection may be dead for
     /// long before anybody notices; that another has taken its place is known at once. What it has asked by the old one
-    /// is answered by the new one too (RFC 3261 §18.2.2 knows only its address, which a NAT does not let us reach).
+    /// is answered by the new one too (RFC 3261 §18.2.2 knows only its address, which a NAT does not let us reach), and while
+    /// it rings it is told there that it need not.
     ///
     /// Looks the agent's bindings up where the phone is reached by a connection, and costs nothing elsewhere.
     pub(super) fn follow_phone(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
@@ -123,15 +125,24 @@ impl Exchange {
                 self.transactions.reply_by(now.mono, id, peer, &mut out.out);
             }
         }
+        if let Some(called) = slot.called(leg)
+            && let Some(invite) = called.transaction.filter(|_| Way::of(was) != Way::of(peer))
+        {
+            let mut reason = Vec::new();
+            if let Stage::Abandoned(why) = &called.side.stage {
+                write_reason(&mut reason, why);
+            }
+            self.transactions.reach_by(now.mono, invite, peer, &reason, &mut out.out);
+        }
         slot.moves_to(leg, peer);
         if let Some(phone) = slot.phone(leg) {
             phone.binding = Arc::clone(next);
         }
     }
 
-    /// A final answer of ours to an INVITE of this side's has left: where that is a phone, it is followed until it has
-    /// acknowledged it.
-    pub(super) fn follow_answer(&mut self, now: Now, key: SlotKey, leg: LegId) {
+    /// A side has our final answer to its INVITE, or our CANCEL: where that is a phone, it is followed until it has said
+    /// that it heard so.
+    pub(super) fn follow_last_word(&mut self, now: Now, key: SlotKey, leg: LegId) {
         if self.slots.get_mut(key).is_some_and(|slot| slot.phone(leg).is_some()) {
             self.arm(key, Wake::Follow(leg), now.mono + LOOK);
         }
@@ -140,8 +151,12 @@ impl Exchange {
     pub(super) fn follow_due(&mut self, now: Now, key: SlotKey, leg: LegId, out: &mut Effects) {
         self.follow_phone(now, key, leg, out);
         let Some(slot) = self.slots.get_mut(key) else { return };
-        if slot.open_of(leg).any(|(id, _)| self.transactions.awaits_ack(id)) {
-            self.follow_answer(now, key, leg);
+        let given_up = slot.called(leg).filter(|called| matches!(called.side.stage, Stage::Abandoned(_)));
+        let rings = given_up.and_then(|called| called.transaction);
+        if rings.is_some_and(|invite| self.transactions.is_pending(invite))
+            || slot.open_of(leg).any(|(id, _)| self.transactions.awaits_ack(id))
+        {
+            self.follow_last_word(now, key, leg);
         }
     }
 }

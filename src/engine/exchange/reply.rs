@@ -132,7 +132,7 @@ impl Exchange {
     fn prack(&mut self, now: Now, heard: &Heard<'_>, fork: Fork, rseq: u32, out: &mut Effects) -> bool {
         let &Heard { key, leg, from, response } = heard;
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.called(leg)) else { return false };
-        let (cseq, pin) = (side.side.invite_seq, side.pin());
+        let (cseq, pin) = (side.side.invite_seq, side.pin_of(from));
         let Some(seen) = side.seen(fork) else { return false };
         if seen.rseq != 0 && rseq != seen.rseq.wrapping_add(1) {
             return false;
@@ -169,7 +169,7 @@ impl Exchange {
         let fork = side.fork_that_answers(response.to().tag().unwrap_or_default());
         match side.side.stage.clone() {
             Stage::Early => {
-                let pin = side.pin();
+                let pin = side.pin_of(from);
                 let seen = side.seen(fork);
                 let early = seen.as_deref().and_then(|seen| seen.early.as_deref());
                 let Some(dialog) = confirmed(early, response, from, pin, &self.settings) else {
@@ -255,7 +255,7 @@ impl Exchange {
             return;
         }
         let early = side.seen(fork).and_then(|seen| seen.early.take());
-        let dialog = confirmed(early.as_deref(), response, from, side.pin(), &self.settings);
+        let dialog = confirmed(early.as_deref(), response, from, side.pin_of(from), &self.settings);
         let Some(dialog) = dialog.or_else(|| ended(early.as_deref(), response, from, &self.settings)) else {
             return;
         };

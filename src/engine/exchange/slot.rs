@@ -72,7 +72,7 @@ pub enum Wake {
     RepeatReliable,
     /// A record has waited long enough for what was heard of its call.
     Record,
-    /// Whether a side's phone, which has not acknowledged our final answer, has come to another connection.
+    /// Whether a side's phone, which has not acknowledged our final answer or CANCEL, has come to another connection.
     Follow(LegId),
 }
 

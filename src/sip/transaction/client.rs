@@ -143,6 +143,27 @@ impl Role {
         request.map(|request| (*to, &**request))
     }
 
+    /// Whoever rings is reached by that peer from now on. The request, where a CANCEL of it has gone: that is to go there.
+    pub fn moves_to(&mut self, peer: Peer) -> Option<&[u8]> {
+        let Role::Invite { to, state, .. } = self else { return None };
+        match state {
+            Invite::Proceeding { .. } => {
+                *to = peer;
+                None
+            }
+            Invite::Cancelling { request } => {
+                *to = peer;
+                Some(request)
+            }
+            // What nothing has answered is repeated where it went; what has its answer says no more.
+            Invite::Calling { .. }
+            | Invite::GivenUp { .. }
+            | Invite::Completed { .. }
+            | Invite::Accepted
+            | Invite::Terminated => None,
+        }
+    }
+
     /// Whether it waits for a final response over that connection, or from that address where it has none.
     pub fn waits_for(&self, peer: &Peer) -> bool {
         let is_route = |to: Peer| match (to.flow, peer.flow) {

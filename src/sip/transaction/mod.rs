@@ -9,6 +9,7 @@ mod client;
 mod derived;
 mod key;
 mod lingering;
+mod moving;
 mod outbox;
 mod reply;
 mod server;
@@ -261,16 +262,6 @@ impl<O: Copy> Transactions<O> {
         self.step_server(now, id, happening, out);
     }
 
-    /// Who sent a request is reached by `to` from now on: what answers it goes there, and our final response to an INVITE
-    /// goes once more where it has no ACK.
-    pub fn reply_by(&mut self, now: Instant, id: Id, to: Peer, out: &mut Outbox) {
-        self.set_down(id);
-        let Some(server) = self.servers.get_mut(id) else { return };
-        server.peer = to;
-        self.carry(id);
-        self.step_server(now, id, server::Happening::SetDown, out);
-    }
-
     /// Whether our final response to an INVITE has no ACK yet.
     pub fn awaits_ack(&self, id: Id) -> bool {
         self.servers.get(id).is_some_and(|server| server.machine.awaits_ack())
@@ -354,6 +345,11 @@ impl<O: Copy> Transactions<O> {
         self.step_client(now, id, client::Happening::Cancel(reason), out);
     }
 
+    /// Whether a request of ours has no final response yet.
+    pub fn is_pending(&self, id: Id) -> bool {
+        self.clients.get(id).is_some_and(|client| client.role.is_pending())
+    }
+
     /// Our ACK of its 2xx has left: from now on an INVITE's transaction only lingers, for repetitions of that.
     pub fn acknowledged(&mut self, now: Instant, id: Id) {
         if self.clients.get(id).is_some_and(|client| client.role.is_accepted()) {
@@ -365,37 +361,6 @@ impl<O: Copy> Transactions<O> {
     pub fn failed(&mut self, now: Instant, id: Id, out: &mut Outbox) {
         let why = Undelivered::Unreachable;
         self.step_client(now, id, client::Happening::Undeliverable(why), out);
-    }
-
-    /// The transport cannot reach a peer, or its connection is dead: all requests that wait for a final
-    /// response over it are undeliverable, but for those that nothing has answered yet and whose address is now
-    /// tried without that connection, and for INVITEs that have a provisional response; and responses to what came by that connection will go by a new one, as do,
-    /// once more, the final ones of INVITEs that nobody has acknowledged (RFC 3261 §18.2.2).
-    ///
-    /// Looks at 16 bytes for each request without a final response, and for each transaction of a stream.
-    pub fn undeliverable(&mut self, now: Instant, to: Peer, why: Undelivered, out: &mut Outbox) {
-        for id in self.unanswered.on(&to) {
-            let Some(client) = self.clients.get_mut(id).filter(|client| client.role.waits_for(&to)) else {
-                continue;
-            };
-            let Some((peer, request)) = client.role.leave_flow() else {
-                self.step_client(now, id, client::Happening::Undeliverable(why), out);
-                continue;
-            };
-            out.send(peer, request);
-            let place = client.unanswered.take();
-            self.strike(place);
-            let place = self.unanswered.enter(id, &peer);
-            if let Some(client) = self.clients.get_mut(id) {
-                client.unanswered = Some(place);
-            }
-        }
-        if to.flow.is_some() {
-            for id in self.carried.on(&to) {
-                self.set_down(id);
-                self.step_server(now, id, server::Happening::SetDown, out);
-            }
-        }
     }
 
     /// Ends a transaction on the spot, without a word to anyone: a reservation that is not used, or a call
@@ -531,32 +496,6 @@ impl<O: Copy> Transactions<O> {
         }
         if is_over {
             self.end_server(id);
-        }
-    }
-
-    /// The connection that carried a server transaction is no more.
-    fn set_down(&mut self, id: Id) {
-        let Some(server) = self.servers.get_mut(id) else { return };
-        server.peer.flow = None;
-        if let Some(place) = server.carried.take()
-            && let Some(moved) = self.carried.strike(place)
-        {
-            self.set_carried(moved, Some(place));
-        }
-    }
-
-    /// Its connection carries it from now on, where it has one.
-    fn carry(&mut self, id: Id) {
-        if let Some(peer) = self.servers.get(id).map(|server| server.peer).filter(|peer| peer.flow.is_some())
-        {
-            let place = self.carried.enter(id, &peer);
-            self.set_carried(id, Some(place));
-        }
-    }
-
-    fn set_carried(&mut self, id: Id, place: Option<u32>) {
-        if let Some(server) = self.servers.get_mut(id) {
-            server.carried = place;
         }
     }
 
