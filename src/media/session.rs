@@ -20,7 +20,7 @@ use super::quality;
 use super::rtcp::{self, Reception, Said};
 use super::rtp::{HEADER, Packet, Stream};
 use super::tape::{self, Rate, Sound, Tape};
-pub use super::told::{Say, Told};
+pub use super::told::{Say, SideId, Told};
 use super::{g711, g722};
 use crate::sip::sdp::audio::Codec;
 use crate::time::{Instant, Now};
@@ -34,10 +34,6 @@ const MOST_BYTES: usize = 960;
 
 /// Nobody waits for the end of what is said under this number.
 const NOBODYS: u32 = u32::MAX - 1;
-
-/// One side of the call: 0 is the caller's, the others as the call counts its legs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SideId(pub u8);
 
 /// The audio of one call.
 #[derive(Debug, Default)]

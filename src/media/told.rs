@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::event::Digit;
 use super::prompt::Prompt;
-use super::session::SideId;
+
+/// One side of the call: 0 is the caller's, the others as the call counts its legs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SideId(pub u8);
 
 /// What is told of a call's audio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
