@@ -79,6 +79,8 @@ pub enum Event {
     FellSilent { leg: LegId },
     /// Nobody has said anything for `rtp_timeout` (R12).
     Silent,
+    /// What was to be written down is not: the disk has no room.
+    NotKept,
     /// A timer of its own.
     Woke(Timer),
     /// An operator ends the call.

@@ -51,6 +51,8 @@ pub trait Lines: Phones {
     fn free(&mut self, to: &Destination);
     /// Where a call may leave through a trunk, in the order in which it is tried (R14).
     fn exits(&mut self, trunk: &Trunk) -> Exits;
+    /// Whether a message that is left now would be written down (R10).
+    fn keeps_messages(&self) -> bool;
     /// One more leg rings at a place that another holds: it is counted as a leg alone.
     fn share(&mut self);
     /// It has ended.
@@ -239,6 +241,7 @@ impl Call {
                 | SaidEnough { .. }
                 | FellSilent { .. }
                 | Silent
+                | NotKept
                 | Woke(
                     Timer::MaxCall
                     | Timer::Rejoin
@@ -275,6 +278,10 @@ impl Call {
             }
             (Talking(talk), OperatorHangsUp) => call.end(talk, Ending::Operator),
             (Talking(talk), Silent) => call.end(talk, Ending::Silence),
+            (Talking(talk), NotKept) => {
+                call.call.is_recorded = false;
+                Talking(talk)
+            }
             (Talking(talk), Refers { by, to }) => call.refers(talk, by, to),
             (Talking(talk), Joins { replaces, from, offer, .. }) => call.joins(talk, replaces, from, offer),
             // A loser's last words, a timer that was due in the same turn.
@@ -292,7 +299,7 @@ impl Call {
             (Messaging(message), Said { .. }) => call.greeted(message),
             (Messaging(message), SaidEnough { .. }) => call.said_enough(message),
             (Messaging(message), Pressed { digit, .. }) => call.pressed_meanwhile(message, digit),
-            (Messaging(message), FellSilent { .. } | Silent | OperatorHangsUp)
+            (Messaging(message), FellSilent { .. } | Silent | NotKept | OperatorHangsUp)
             | (Messaging(message), Woke(Timer::Message | Timer::MaxCall)) => call.message_is_over(&message),
             (Messaging(message), CallerNeverAcknowledged | CallerNeverPracked) => {
                 call.message_is_over(&message)

@@ -280,6 +280,10 @@ impl Turn<'_> {
             (stage, Woke(Timer::MaxCall)) => self.end_all(transfer, &stage, Ending::MaxCall),
             (stage, OperatorHangsUp) => self.end_all(transfer, &stage, Ending::Operator),
             (stage, Silent) => self.end_all(transfer, &stage, Ending::Silence),
+            (stage, NotKept) => {
+                self.call.is_recorded = false;
+                State::Transferring(transfer, stage)
+            }
 
             // A leg's last words, a timer that was due in the same turn; no second one is begun meanwhile.
             (

@@ -43,12 +43,13 @@ impl Message {
 }
 
 impl Turn<'_> {
-    /// The caller is answered by voicemail. None: the number has none, or the caller cannot be heard.
+    /// The caller is answered by voicemail. None: the number has none, the caller cannot be heard, or the disk has no room
+    /// for what it would say.
     pub(super) fn takes_a_message(&mut self) -> Option<State> {
         self.call.plan.voicemail.as_ref()?;
         let offer = self.call.arrival.offer.take().filter(|_| self.call.arrival.is_anchored)?;
         let speaks = offer.sdp().and_then(|sdp| Audio::of(sdp).ok()).is_some_and(|audio| audio.speaks());
-        if !speaks {
+        if !speaks || !self.lines.keeps_messages() {
             self.call.arrival.offer = Some(offer);
             return None;
         }

@@ -170,6 +170,10 @@ impl exchange::Booth for Booth {
         self.order(call, Order::Record(Writing(Box::new(open)), left, right));
     }
 
+    fn keeps_messages(&self) -> bool {
+        self.messages.has_room()
+    }
+
     fn order(&mut self, call: Key, order: Order) {
         let Some(at) = self.homes.get(&call).map(|home| home.plane) else { return };
         if self.planes[at].is_dead() {

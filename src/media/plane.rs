@@ -400,6 +400,7 @@ impl Floor {
                 (call.reel, call.left) = (open(rate), Some(left));
                 if call.reel.is_none() {
                     call.session.end_recording(now.mono, |_| {});
+                    self.told.push(Told::NotKept);
                 }
             }
             Order::OnTheRight(right) => {

@@ -25,6 +25,8 @@ pub enum Told {
     FellSilent(SideId),
     /// Nobody has been heard for as long as was asked.
     Silent,
+    /// Nothing of it is written down: the disk has no room, or is too slow to begin.
+    NotKept,
 }
 
 /// What a side is to hear.

@@ -33,6 +33,18 @@ pub enum Word {
     Breaks,
     /// The thread that carries it stands still, and tells nothing more.
     IsStuck,
+    /// There is no room for what is to be written down, which is known.
+    FillsTheDisk,
+    /// There is none for what is to be begun now, which nobody knows before.
+    SlowsTheDisk,
+}
+
+/// Where what is said is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    Takes,
+    IsSlow,
+    IsFull,
 }
 
 /// A shard's booth, in the hands of its exchange and of the world.
@@ -43,6 +55,9 @@ pub struct SimBooth(Rc<RefCell<Stage>>);
 struct Stage {
     now: Instant,
     is_stuck: bool,
+    disk: Disk,
+    /// Calls of which nothing is written down, which is told next.
+    unkept: Vec<Key>,
     /// Pairs that it has in all.
     pairs: u16,
     free: Vec<u16>,
@@ -107,6 +122,8 @@ impl SimBooth {
         let stage = Stage {
             now: Instant::ZERO,
             is_stuck: false,
+            disk: Disk::Takes,
+            unkept: Vec::new(),
             pairs,
             free,
             sides: BTreeMap::new(),
@@ -125,7 +142,7 @@ impl SimBooth {
         if stage.is_stuck {
             return None;
         }
-        let closed = (!stage.closed.is_empty()).then_some(stage.now);
+        let closed = (!stage.closed.is_empty() || !stage.unkept.is_empty()).then_some(stage.now);
         let silent = stage.watched.keys().filter_map(|call| stage.silent_at(*call));
         stage.sides.values().filter_map(|open| open.saying?.1).chain(closed).chain(silent).min()
     }
@@ -151,6 +168,7 @@ impl SimBooth {
         for call in silent.iter().filter_map(|call| stage.watched.remove(call)) {
             told.push((call.0, Heard::Told(Told::Silent)));
         }
+        told.extend(stage.unkept.drain(..).map(|call| (call, Heard::Told(Told::NotKept))));
         for (open, side) in stage.closed.drain(..) {
             told.push((open.call, Heard::Closed(side, open.port, quality(&open))));
         }
@@ -167,6 +185,14 @@ impl SimBooth {
             Word::FallsSilent => Told::FellSilent(of.2),
             Word::IsStuck => {
                 stage.is_stuck = true;
+                return None;
+            }
+            Word::FillsTheDisk => {
+                stage.disk = Disk::IsFull;
+                return None;
+            }
+            Word::SlowsTheDisk => {
+                stage.disk = Disk::IsSlow;
                 return None;
             }
             Word::IsNotHeard => {
@@ -246,11 +272,18 @@ impl Booth for SimBooth {
 
     fn record(&mut self, call: Key, _sheet: Sheet, left: SideId, right: Option<SideId>) {
         let mut stage = self.0.borrow_mut();
+        if stage.disk != Disk::Takes {
+            return stage.unkept.push(call);
+        }
         let port = |side: SideId| stage.sides.get(&(call.index, call.nonce, side)).map(|open| open.port);
         if let Some(left) = port(left) {
             let right = right.and_then(port);
             stage.written.push((left, right));
         }
+    }
+
+    fn keeps_messages(&self) -> bool {
+        self.0.borrow().disk != Disk::IsFull
     }
 
     fn order(&mut self, call: Key, order: Order) {

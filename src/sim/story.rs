@@ -267,9 +267,9 @@ impl Call {
 
     /// Something is heard of somebody.
     pub fn is_heard(&mut self, name: &str, word: Word) -> &mut Call {
-        if let Some(port) = self.port_of(name) {
-            self.world.hears(port, word);
-        }
+        let port = self.port_of(name);
+        assert!(port.is_some(), "{name} was told of no port of ours: nothing of it is heard");
+        port.into_iter().for_each(|port| self.world.hears(port, word));
         self.settle();
         self
     }

@@ -52,6 +52,19 @@ fn r07_both_sides_are_written_down_from_the_bridge_on_the_caller_left() {
 }
 
 #[test]
+fn r07_a_call_that_the_disk_had_no_room_for_goes_on_and_its_record_names_no_recording() {
+    use strowger::sim::booth::Word;
+    for word in [Word::FillsTheDisk, Word::SlowsTheDisk] {
+        let mut call = recorded("").incoming(DID).ringing(["gateway1"]);
+        call.is_heard("gateway1", word).answers("gateway1");
+        call.after(seconds(60)).hangs_up("caller");
+        assert!(call.cdr()["recording"].is_null(), "{word:?}");
+        assert_eq!(end(&mut call), "answered 200 caller", "{word:?}");
+        call.comes_to_rest();
+    }
+}
+
+#[test]
 fn r07_the_notice_is_said_to_both_sides_who_hear_each_other_from_its_end() {
     let mut call = recorded("record_notice = \"Recorded\"").incoming(DID).ringing(["gateway1"]);
     call.answers("gateway1");

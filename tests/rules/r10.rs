@@ -120,3 +120,23 @@ fn r10_who_holds_or_refreshes_while_it_leaves_a_message_is_answered_and_goes_on(
     assert_eq!(end(&mut call), "voicemail 200 caller");
     call.comes_to_rest();
 }
+
+/// Nobody is answered, and billed, for a message that cannot be kept.
+#[test]
+fn r10_where_the_disk_has_no_room_a_call_ends_as_if_there_were_no_voicemail() {
+    let mut call = with_voicemail(GREETED).incoming(DID).ringing(["alice"]);
+    call.is_heard("alice", Word::FillsTheDisk).after(seconds(14));
+    assert_eq!(call.caller_is_told(), Some(480));
+    assert_eq!(end(&mut call), "no_answer 480 us");
+    call.comes_to_rest();
+}
+
+#[test]
+fn r10_a_message_that_the_disk_does_not_take_after_all_ends_and_is_none() {
+    let mut call = with_voicemail(GREETED).incoming(DID).ringing(["alice"]);
+    call.after(seconds(11)).is_heard("caller", Word::SlowsTheDisk).after(seconds(3));
+    assert_eq!(count(&mut call, "us → caller", "BYE"), 1);
+    assert_eq!(end(&mut call), "no_answer 200 us");
+    assert!(call.cdr()["voicemail"].is_null());
+    call.comes_to_rest();
+}

@@ -52,6 +52,8 @@ pub trait Booth {
     /// Begins to write down a call: what is told of it, the sides on the left and on the right; a message has the left
     /// one alone.
     fn record(&mut self, call: Key, sheet: Sheet, left: SideId, right: Option<SideId>);
+    /// Whether a message that is left would be written down: the disk has room.
+    fn keeps_messages(&self) -> bool;
     /// Has something done for a call.
     fn order(&mut self, call: Key, order: Order);
     /// A side that was closed has left its ports.
@@ -361,6 +363,7 @@ impl Exchange {
                     Told::SaidEnough(side) => Event::SaidEnough { leg: LegId(side.0) },
                     Told::FellSilent(side) => Event::FellSilent { leg: LegId(side.0) },
                     Told::Silent => Event::Silent,
+                    Told::NotKept => Event::NotKept,
                 };
                 self.working = Some(key);
                 self.happen(now, key, event, out);

@@ -84,6 +84,7 @@ impl Exchange {
             let answered = slot.caller.side.stage != Stage::Early;
             let lines = &mut Switchboard {
                 desk: &*self.desk,
+                keeps_messages: self.audio.as_ref().is_some_and(|(_, booth)| booth.keeps_messages()),
                 called: &mut self.called,
                 names: &mut self.names,
                 now: now.mono,

@@ -568,6 +568,7 @@ impl Exchange {
             self.working = Some(key);
             let lines = &mut Switchboard {
                 desk: &*self.desk,
+                keeps_messages: self.audio.as_ref().is_some_and(|(_, booth)| booth.keeps_messages()),
                 called: &mut self.called,
                 names: &mut self.names,
                 now: now.mono,

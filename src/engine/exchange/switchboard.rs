@@ -17,6 +17,7 @@ const MOST_EXITS: usize = 64;
 /// The node's lines, as a call sees them. Each leg that lives holds one, so that they are counted here.
 pub(super) struct Switchboard<'a> {
     pub desk: &'a dyn Desk,
+    pub keeps_messages: bool,
     pub called: &'a mut usize,
     pub names: &'a mut Namer,
     pub now: Instant,
@@ -37,6 +38,10 @@ impl Lines for Switchboard<'_> {
         };
         *self.called += usize::from(taken);
         taken
+    }
+
+    fn keeps_messages(&self) -> bool {
+        self.keeps_messages
     }
 
     fn seat(&mut self, to: &Destination) {

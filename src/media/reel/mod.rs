@@ -214,6 +214,11 @@ impl Drop for Reels {
 }
 
 impl Recorder {
+    /// Whether the disk has room for one more.
+    pub fn has_room(&self) -> bool {
+        !self.shared.is_full.load(Ordering::Relaxed)
+    }
+
     /// A recording begins.
     pub fn start(&self, sheet: Sheet, format: Format) -> Result<Reel, Refusal> {
         let refused = |why| {
@@ -223,7 +228,7 @@ impl Recorder {
         if !is_name(&sheet.call) {
             return refused(Refusal::Name);
         }
-        if self.shared.is_full.load(Ordering::Relaxed) {
+        if !self.has_room() {
             return refused(Refusal::NoRoom);
         }
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
