@@ -148,6 +148,9 @@ fn r06_r07_baresip_hears_the_whisper_presses_1_and_both_are_heard_and_recorded()
     let sheet: Value = serde_json::from_slice(&get(&world, &format!("/v1/recordings/{id}.json"))?)
         .map_err(|e| e.to_string())?;
     assert_eq!((&sheet["call"], &sheet["channels"]), (&cdr["id"], &2.into()), "{sheet:#}");
+    let [answered, notice, ended] =
+        [&cdr["answered"], &sheet["notice_said"], &cdr["ended"]].map(|at| at.as_str().unwrap_or_default());
+    assert!(answered <= notice && notice < ended && !answered.is_empty(), "{answered}, {notice}, {ended}");
     let log = fs::read_to_string(world.folder.path().join("node.log")).map_err(|e| e.to_string())?;
     let event = log.lines().find(|line| line.contains("strowger.recording.ready")).ok_or(&*log)?;
     assert!(

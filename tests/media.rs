@@ -190,7 +190,10 @@ impl Call {
     /// All that was ordered is done: what is said in no time is said.
     fn has_obeyed(&self) {
         let prompt = Arc::new(Prompt::of_samples(&[], &[]));
-        self.order(Order::Say(CALLER, Say { after: Duration::ZERO, prompt, again: None, number: 1 }));
+        self.order(Order::Say(
+            CALLER,
+            Say { after: Duration::ZERO, prompt, again: None, number: 1, is_notice: false },
+        ));
         let heard = self.is_told();
         assert!(matches!(heard, Heard::Told(Told::Said(CALLER, 1))), "{heard:?}");
     }

@@ -50,6 +50,8 @@ pub enum Event {
     CallerCancelled { reason: Option<Box<[u8]>> },
     /// The caller's ACK of our 200, with the answer where ours was the offer.
     CallerAcknowledged { answer: Option<Body> },
+    /// That ACK has no answer to the offer that our 200 made, or one of no use (RFC 3261 §13.2.1).
+    CallerDidNotAnswer,
     /// No ACK for 64·T1 (RFC 3261 §13.3.1.4).
     CallerNeverAcknowledged,
     /// A reliable provisional response was never PRACKed (RFC 3262 §3).

@@ -233,6 +233,7 @@ impl Call {
             (
                 Ringing(hunt),
                 CallerAcknowledged { .. }
+                | CallerDidNotAnswer
                 | CallerNeverAcknowledged
                 | Replied { .. }
                 | Settled { .. }
@@ -253,6 +254,7 @@ impl Call {
             ) => Ringing(hunt),
 
             (Talking(talk), CallerAcknowledged { answer }) => call.caller_acknowledged(talk, answer),
+            (Talking(talk), CallerDidNotAnswer) => call.end(talk, Ending::NoAnswerInAck),
             (Talking(talk), CallerNeverAcknowledged) => call.end(talk, Ending::NeverAcknowledged),
             // A PRACK holds our 200 up: the caller never had it.
             (Talking(talk), CallerCancelled { .. }) => {
@@ -301,7 +303,7 @@ impl Call {
             (Messaging(message), Pressed { digit, .. }) => call.pressed_meanwhile(message, digit),
             (Messaging(message), FellSilent { .. } | Silent | NotKept | OperatorHangsUp)
             | (Messaging(message), Woke(Timer::Message | Timer::MaxCall)) => call.message_is_over(&message),
-            (Messaging(message), CallerNeverAcknowledged | CallerNeverPracked) => {
+            (Messaging(message), CallerDidNotAnswer | CallerNeverAcknowledged | CallerNeverPracked) => {
                 call.message_is_over(&message)
             }
             (Messaging(message), HungUp { leg, .. }) if leg == LegId::CALLER => {

@@ -276,6 +276,7 @@ impl Turn<'_> {
                 self.resumes(transfer, stage)
             }
 
+            (stage, CallerDidNotAnswer) => self.end_all(transfer, &stage, Ending::NoAnswerInAck),
             (stage, CallerNeverAcknowledged) => self.end_all(transfer, &stage, Ending::NeverAcknowledged),
             (stage, Woke(Timer::MaxCall)) => self.end_all(transfer, &stage, Ending::MaxCall),
             (stage, OperatorHangsUp) => self.end_all(transfer, &stage, Ending::Operator),

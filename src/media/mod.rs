@@ -21,6 +21,7 @@ pub mod reel;
 pub mod rtcp;
 pub mod rtp;
 mod sampler;
+mod saying;
 pub mod session;
 pub mod speech;
 pub mod tape;

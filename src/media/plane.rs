@@ -305,7 +305,7 @@ impl Floor {
             self.working = None;
             let now = clock();
             while now.mono >= frame {
-                self.speak(now.mono);
+                self.speak(now);
                 // What is far behind is left out: it would come in a burst that nobody can play.
                 frame = if now.mono.since(frame) > BEHIND { now.mono + FRAME } else { frame + FRAME };
             }
@@ -545,25 +545,27 @@ impl Floor {
     }
 
     /// Says the next 20 ms to everybody to whom we say something.
-    fn speak(&mut self, now: Instant) {
+    fn speak(&mut self, now: Now) {
         let mut saying = std::mem::take(&mut self.saying);
         saying.retain(|at| {
             self.working = Some(*at);
             let Some(Call { session, lines, .. }) = self.calls[*at].as_mut() else { return false };
             let packet = &mut self.packet;
-            session.tick(now, &mut self.told, |side, to, header: [u8; HEADER], payload| {
-                packet.clear();
-                packet.extend_from_slice(&header);
-                packet.extend_from_slice(payload);
-                let Some(line) = lines.iter().find(|line| line.side == side) else { return };
-                match line.send(to, packet) {
-                    Ok(()) => count(&self.counts.said),
-                    Err(why) => self.counts.leave_out(Dropped::of(&why)),
-                }
-            });
+            let is_notice =
+                session.tick(now.mono, &mut self.told, |side, to, header: [u8; HEADER], payload| {
+                    packet.clear();
+                    packet.extend_from_slice(&header);
+                    packet.extend_from_slice(payload);
+                    let Some(line) = lines.iter().find(|line| line.side == side) else { return };
+                    match line.send(to, packet) {
+                        Ok(()) => count(&self.counts.said),
+                        Err(why) => self.counts.leave_out(Dropped::of(&why)),
+                    }
+                });
             let goes_on = session.is_saying();
             if let Some(call) = self.calls[*at].as_mut() {
                 call.is_saying = goes_on;
+                call.reel.iter_mut().filter(|_| is_notice).for_each(|reel| reel.notice_said(now.wall));
             }
             self.tell(*at);
             goes_on

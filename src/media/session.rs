@@ -19,6 +19,7 @@ use super::listening::{Listening, is_loud};
 use super::quality;
 use super::rtcp::{self, Reception, Said};
 use super::rtp::{HEADER, Packet, Stream};
+use super::saying::{Next, Saying, Voice};
 use super::tape::{self, Rate, Sound, Tape};
 pub use super::told::{Say, SideId, Told};
 use super::{g711, g722};
@@ -61,6 +62,8 @@ struct Side {
     id: SideId,
     latch: Option<Latch>,
     formats: SmallVec<[Format; 3]>,
+    /// Something was agreed on with it, be it that it hears nothing.
+    is_agreed: bool,
     /// What we send to it.
     stream: Stream,
     sent: Sent,
@@ -96,16 +99,6 @@ struct Sent {
     bytes: u32,
 }
 
-#[derive(Debug)]
-struct Saying {
-    say: Say,
-    codec: Codec,
-    payload_type: u8,
-    frame: u32,
-    /// So many frames of silence before it begins again.
-    pause: u32,
-}
-
 /// What becomes of packets of one payload type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Onward {
@@ -132,6 +125,7 @@ impl Session {
             id,
             latch: None,
             formats: SmallVec::new(),
+            is_agreed: false,
             stream,
             sent: Sent::default(),
             reception: Reception::default(),
@@ -183,13 +177,9 @@ impl Session {
         if let Some(first) = side.formats.first() {
             side.stream.set_rate(first.clock);
         }
-        let speaks = side.speaks();
-        if let Some(saying) = &mut side.saying {
-            match speaks {
-                Some((codec, payload_type)) => (saying.codec, saying.payload_type) = (codec, payload_type),
-                None => saying.frame = u32::MAX,
-            }
-        }
+        side.is_agreed = true;
+        let voice = side.voice();
+        side.saying.iter_mut().for_each(|saying| saying.voice = voice);
         let whom: SmallVec<[SideId; 2]> = self
             .sides
             .iter()
@@ -220,13 +210,12 @@ impl Session {
         }
     }
 
-    /// A side hears this in place of whatever it hears now. False: it can hear nothing of ours.
+    /// A side hears this in place of whatever it hears now, as soon as something is agreed on with it. False: it can hear
+    /// nothing of ours.
     pub fn say(&mut self, id: SideId, say: Say, told: &mut Vec<Told>) -> bool {
         let Some(side) = self.side(id) else { return false };
-        let number = say.number;
-        let pause = frames(say.after);
-        side.saying =
-            side.speaks().map(|(codec, payload_type)| Saying { say, codec, payload_type, frame: 0, pause });
+        let (number, voice) = (say.number, side.voice());
+        side.saying = (voice != Voice::Nowhere).then(|| Saying::new(say, voice));
         if side.saying.is_none() {
             told.push(Told::Said(id, number));
         }
@@ -287,7 +276,13 @@ impl Session {
         if side.event().is_some() {
             side.keypad.press(digit, duration);
         } else if side.saying.is_none() {
-            let say = Say { after: Duration::ZERO, prompt: keys::tone(digit), again: None, number: NOBODYS };
+            let say = Say {
+                after: Duration::ZERO,
+                prompt: keys::tone(digit),
+                again: None,
+                number: NOBODYS,
+                is_notice: false,
+            };
             return self.say(id, say, &mut Vec::new());
         }
         true
@@ -376,13 +371,15 @@ impl Session {
         now: Instant,
         told: &mut Vec<Told>,
         mut send: impl FnMut(SideId, SocketAddr, [u8; HEADER], &[u8]),
-    ) {
+    ) -> bool {
+        let mut is_notice = false;
         for side in &mut self.sides {
             match side.keypad.is_idle() {
-                true => side.says_on(now, told, &mut send),
+                true => is_notice |= side.says_on(now, told, &mut send),
                 false => side.presses_on(now, &mut send),
             }
         }
+        is_notice
     }
 
     /// Whether we say something to anybody.
@@ -529,35 +526,38 @@ impl Side {
         self.saying.is_none() && self.keypad.is_idle() && !is_deaf
     }
 
+    fn voice(&self) -> Voice {
+        match self.speaks() {
+            Some((codec, payload_type)) => Voice::In(codec, payload_type),
+            None if self.is_agreed => Voice::Nowhere,
+            None => Voice::Awaited,
+        }
+    }
+
+    /// True: with this the notice that the call is recorded begins.
     fn says_on(
         &mut self,
         now: Instant,
         told: &mut Vec<Told>,
         send: &mut impl FnMut(SideId, SocketAddr, [u8; HEADER], &[u8]),
-    ) {
-        let (Some(saying), Some(latch)) = (&mut self.saying, &self.latch) else { return };
-        if saying.pause > 0 {
-            saying.pause -= 1;
-            return;
-        }
-        if let Some(frame) = saying.say.prompt.frame(saying.codec, saying.frame) {
-            saying.frame += 1;
-            let packet = self.stream.say(now, saying.payload_type, FRAME_TICKS, frame);
-            self.sent.count(frame.len());
-            send(self.id, latch.to(), packet.header(), frame);
-            return;
-        }
-        self.stream.falls_silent();
-        match saying.say.again {
-            Some(pause) if saying.frame > 0 && saying.frame != u32::MAX => {
-                saying.frame = 0;
-                saying.pause = frames(pause);
+    ) -> bool {
+        let (Some(saying), to) = (&mut self.saying, self.latch.as_ref().map(Latch::to)) else { return false };
+        match (saying.next(), to) {
+            (Next::Packet { payload_type, payload, is_notice }, Some(to)) => {
+                let packet = self.stream.say(now, payload_type, FRAME_TICKS, payload);
+                self.sent.count(payload.len());
+                send(self.id, to, packet.header(), payload);
+                return is_notice;
             }
-            Some(_) | None => {
-                told.push(Told::Said(self.id, saying.say.number));
+            (Next::Nothing | Next::Packet { .. }, _) => {}
+            (Next::Pauses, _) => self.stream.falls_silent(),
+            (Next::Over(number), _) => {
+                self.stream.falls_silent();
+                told.push(Told::Said(self.id, number));
                 self.saying = None;
             }
         }
+        false
     }
 
     fn quality(&self) -> Quality {
@@ -630,11 +630,6 @@ impl Side {
             told.push(Told::FellSilent(self.id));
         }
     }
-}
-
-/// How many of ours last so long.
-fn frames(time: Duration) -> u32 {
-    u32::try_from(time.as_millis() / FRAME.as_millis()).unwrap_or(u32::MAX)
 }
 
 impl Sent {

@@ -39,4 +39,6 @@ pub struct Say {
     pub again: Option<Duration>,
     /// By which its end is told.
     pub number: u32,
+    /// It says that the call is recorded.
+    pub is_notice: bool,
 }

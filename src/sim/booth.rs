@@ -83,6 +83,8 @@ struct Open {
     hears: Option<SideId>,
     /// What is being said to it, and until when; for ever where it is repeated.
     saying: Option<(u32, Option<Instant>)>,
+    /// How long what it is to hear lasts, once something is agreed on with it.
+    waits: Option<Duration>,
     /// Since when no packet of its has come; whoever has agreed on something sends.
     unheard: Option<Instant>,
     /// Tones in its audio are keys.
@@ -263,6 +265,7 @@ impl Booth for SimBooth {
                 is_agreed: false,
                 hears: None,
                 saying: None,
+                waits: None,
                 unheard: None,
                 awaits_keys: false,
             },
@@ -318,21 +321,27 @@ impl Booth for SimBooth {
             Order::Say(side, say) => {
                 if let Some(open) = sides.get_mut(&of(side)) {
                     let length = say.after + FRAME * say.prompt.frames();
-                    // Whoever cannot hear it is done with it at once.
-                    let length = if open.is_agreed { length } else { Duration::ZERO };
-                    let is_once = say.again.is_none() || !open.is_agreed;
-                    open.saying = Some((say.number, is_once.then(|| *now + length)));
-                    said.push((*now, open.port, length));
+                    let once = say.again.is_none().then_some(length);
+                    open.saying =
+                        Some((say.number, once.filter(|_| open.is_agreed).map(|length| *now + length)));
+                    open.waits = once.filter(|_| !open.is_agreed);
+                    if open.is_agreed {
+                        said.push((*now, open.port, length));
+                    }
                 }
             }
             Order::Agree(side, _) => {
                 if let Some(open) = sides.get_mut(&of(side)) {
                     open.is_agreed = true;
+                    if let (Some(length), Some((_, until))) = (open.waits.take(), &mut open.saying) {
+                        *until = Some(*now + length);
+                        said.push((*now, open.port, length));
+                    }
                 }
             }
             Order::Hush(side) => {
                 if let Some(open) = sides.get_mut(&of(side)) {
-                    open.saying = None;
+                    (open.saying, open.waits) = (None, None);
                 }
             }
             Order::Press(side, digit, _) => {

@@ -179,7 +179,10 @@ fn who_names_a_port_of_ours_as_its_own_hears_nothing_come_round() {
         call.agree(side, Place { rtp: named, rtcp, is_behind_nat: true });
     }
     let prompt = Arc::new(Prompt::tone(440, Duration::from_millis(200)));
-    call.order(Order::Say(CALLER, Say { after: Duration::ZERO, prompt, again: None, number: 3 }));
+    call.order(Order::Say(
+        CALLER,
+        Say { after: Duration::ZERO, prompt, again: None, number: 3, is_notice: false },
+    ));
     assert!(matches!(call.is_told(), Heard::Told(Told::Said(CALLER, 3))));
     let counts = call.plane.counts();
     assert_eq!(counts.relayed.load(Ordering::Relaxed), 0, "nothing is passed on");
@@ -203,7 +206,10 @@ fn r11_another_call_of_ours_is_heard_though_its_port_is_ours() {
         call.agree(side, Place { rtp: named, rtcp, is_behind_nat: true });
     }
     let prompt = Arc::new(Prompt::tone(440, Duration::from_millis(200)));
-    call.order(Order::Say(CALLER, Say { after: Duration::ZERO, prompt, again: None, number: 3 }));
+    call.order(Order::Say(
+        CALLER,
+        Say { after: Duration::ZERO, prompt, again: None, number: 3, is_notice: false },
+    ));
     call.is_latched(CALLED);
     call.ends();
 }

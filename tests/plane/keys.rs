@@ -44,6 +44,7 @@ impl Call {
                 prompt: Arc::new(Prompt::of_samples(&[], &[])),
                 again: None,
                 number: 9,
+                is_notice: false,
             },
         ));
         let mut keys = String::new();

@@ -101,7 +101,7 @@ fn a_round_trip_that_takes_long_is_rated_as_it_sounds() {
         let place = Place { rtp: here, rtcp: here, is_behind_nat: false };
         session.agree(at(0).mono, CALLER, Agreed { place: Some(place), formats: speech() });
         let prompt = Arc::new(Prompt::of_samples(&[0; 160], &[0; 320]));
-        let say = Say { after: Duration::ZERO, prompt, again: None, number: 1 };
+        let say = Say { after: Duration::ZERO, prompt, again: None, number: 1, is_notice: false };
         session.say(CALLER, say, &mut Vec::new());
         session.tick(at(20).mono, &mut Vec::new(), |_, _, _, _| {});
         let mut packet =

@@ -157,6 +157,18 @@ fn body(message: &Message) -> String {
     String::from_utf8_lossy(&message.body).into_owned()
 }
 
+/// The caller's ACK of our 200, with that answer or without one.
+fn ack_of(ok: &Message, answer: &str) -> Message {
+    let copied = |name: &str| ok.get(name).unwrap_or_default().to_owned();
+    Message::request("ACK", ok.contact().unwrap_or_default())
+        .with("Via", "SIP/2.0/UDP 127.0.1.1:5060;branch=z9hG4bK-bare;rport")
+        .with("From", copied("From"))
+        .with("To", copied("To"))
+        .with("Call-ID", copied("Call-ID"))
+        .with("CSeq", format!("{} ACK", ok.cseq().0))
+        .with_sdp((!answer.is_empty()).then_some(answer.as_bytes()))
+}
+
 /// What an end does, in a story's order.
 fn acts(call: &mut Call, name: &str, act: &Act) {
     call.does(name, act.clone());

@@ -78,3 +78,34 @@ fn r07_the_notice_is_said_to_both_sides_who_hear_each_other_from_its_end() {
     assert_eq!([caller, called].map(|port| call.world.heard_at(port)), [Some(called), Some(caller)]);
     call.hangs_up("gateway1").comes_to_rest();
 }
+
+#[test]
+fn r07_with_a_delayed_offer_the_caller_hears_the_notice_from_its_ack_on_and_nobody_before() {
+    use strowger::sim::manner::{Acks, Offer};
+    let manner = Manner { offer: Offer::Delayed, acks: Acks::Never, ..Manner::default() };
+    let notified = || {
+        let setup = recorded("record_notice = \"Recorded\"\nvoicemail = false");
+        let mut call = setup.caller(manner.clone()).incoming(DID).ringing(["gateway1"]);
+        call.answers("gateway1").after(seconds(1));
+        call
+    };
+    let mut call = notified();
+    let [caller, called] = ["caller", "gateway1"].map(|name| call.port_of(name).expect("a port"));
+    assert!(call.world.said_to(caller).is_empty());
+    let ok = call.messages("us → caller", "200").remove(0);
+    let answer = body(&ok).replace(&caller.to_string(), "4000");
+    call.world.sends(layout::CARRIER, &ack_of(&ok, &answer));
+    call.settle();
+    assert_eq!((call.world.said_to(caller).len(), call.world.heard_at(caller)), (1, None));
+    call.after(seconds(3));
+    assert_eq!([caller, called].map(|port| call.world.heard_at(port)), [Some(called), Some(caller)]);
+    call.hangs_up("gateway1");
+
+    let mut call = notified();
+    let ok = call.messages("us → caller", "200").remove(0);
+    call.world.sends(layout::CARRIER, &ack_of(&ok, ""));
+    call.settle();
+    assert_eq!(call.cdr()["cause"], "the ACK held no answer to the offer");
+    assert_eq!(count(&mut call, "us → gateway1", "BYE"), 1);
+    call.comes_to_rest();
+}

@@ -1,7 +1,7 @@
 //! R10: voicemail. Whom it answers, what the caller hears, and what of it is kept.
 
 use strowger::sim::booth::Word;
-use strowger::sim::manner::Offer;
+use strowger::sim::manner::{Acks, Offer};
 use strowger::sim::served::served_with_audio;
 
 use super::*;
@@ -139,4 +139,35 @@ fn r10_a_message_that_the_disk_does_not_take_after_all_ends_and_is_none() {
     assert_eq!(end(&mut call), "no_answer 200 us");
     assert!(call.cdr()["voicemail"].is_null());
     call.comes_to_rest();
+}
+
+/// Our 200 offered: nothing is said to whom we do not know, and who does not answer is not waited for.
+#[test]
+fn r10_with_a_delayed_offer_the_greeting_begins_with_the_answer_in_the_ack() {
+    let manner = Manner { offer: Offer::Delayed, acks: Acks::Never, ..Manner::default() };
+    let unanswered = || with_voicemail(GREETED).caller(manner.clone()).incoming(DID).ringing(["alice"]);
+    let mut call = unanswered();
+    call.after(seconds(12));
+    let ok = call.messages("us → caller", "200").remove(0);
+    let port = call.port_of("caller").expect("a port");
+    assert!(call.world.said_to(port).is_empty());
+    let answer = body(&ok).replace(&port.to_string(), "4000");
+    call.world.sends(layout::CARRIER, &ack_of(&ok, &answer));
+    call.after(seconds(4));
+    assert_eq!(call.world.said_to(port).len(), 2, "greeting and tone");
+    assert_eq!(call.world.written(), [(port, None)]);
+    call.is_heard("caller", Word::SaysEnough).is_heard("caller", Word::FallsSilent);
+    assert_eq!(end(&mut call), "voicemail 200 us");
+
+    for answer in [String::new(), answer.replace("m=audio 4000", "m=audio 0")] {
+        let mut call = unanswered();
+        call.after(seconds(12));
+        let ok = call.messages("us → caller", "200").remove(0);
+        call.world.sends(layout::CARRIER, &ack_of(&ok, &answer));
+        call.settle();
+        assert_eq!(count(&mut call, "us → caller", "BYE"), 1, "{answer}");
+        assert!(call.world.written().is_empty());
+        assert_eq!(end(&mut call), "no_answer 200 us", "{answer}");
+        call.comes_to_rest();
+    }
 }

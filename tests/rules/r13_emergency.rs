@@ -170,6 +170,35 @@ fn r13_what_911_says_beside_its_voice_is_not_lost_to_our_own_description() {
     }
 }
 
+/// What we could not carry goes past us; elsewhere it is refused.
+#[test]
+fn r13_whatever_911_says_of_its_audio_reaches_a_trunk() {
+    let lines = |connection: &str, formats: &str| {
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.3.1\r\ns=-\r\n{connection}t=0 0\r\nm=audio 4000 RTP/AVP {formats}\r\n"
+        )
+    };
+    for sdp in [
+        lines("c=IN IP4 phone.example.com\r\n", "0"),
+        lines("c=IN IP6 2001:db8::1\r\n", "0"),
+        lines("c=IN IP4 233.252.0.1/127\r\n", "0"),
+        lines("", "0"),
+        lines("c=IN IP4 127.0.3.1\r\n", "101\r\na=rtpmap:101 telephone-event/8000"),
+    ] {
+        let mut call = town("", "").made_by(served_with_audio(40)).before_any_call();
+        assert_eq!(Phone::alice(DESK).registers(&mut call, |message| message), 200);
+        let told = cries_so(&mut call, "sip:911@127.0.0.1", &|mut invite| {
+            invite.body = sdp.clone().into_bytes();
+            invite
+        });
+        assert_eq!(told, [0u16; 0], "{sdp}");
+        let mut call = call.ringing(["gateway1"]);
+        assert_eq!(body(&call.messages("us → gateway1", "INVITE").remove(0)), sdp);
+        call.hangs_up("caller");
+        call.comes_to_rest();
+    }
+}
+
 /// RFC 3261 §8.2.2.3 and §8.2.3, RFC 4028 §9, RFC 5393 §5.3 and RFC 3891 §3 would refuse it.
 #[test]
 fn r13_whatever_it_requires_a_call_for_help_goes_out() {

@@ -167,7 +167,7 @@ impl Exchange {
         match &mut arrival.offer {
             Some(offer) if caller.terms.offered(offer).is_err() => {
                 self.audio_order(key, Order::Close(SideId(0)));
-                return Err(Refusal::NoAudio);
+                return if is_ordinary { Err(Refusal::NoAudio) } else { Ok(None) };
             }
             Some(_) => {}
             offer @ None => *offer = Some(Body::new("application/sdp", PLAIN_OFFER)),
@@ -238,11 +238,13 @@ impl Exchange {
                 Some(Event::Replied { leg, method, code, body })
             }
             Event::CallerAcknowledged { answer } => {
-                anchor.acknowledged(LegId::CALLER, answer.as_ref());
-                Some(Event::CallerAcknowledged { answer })
+                match anchor.acknowledged(LegId::CALLER, answer.as_ref()) {
+                    true => Some(Event::CallerAcknowledged { answer }),
+                    false => Some(Event::CallerDidNotAnswer),
+                }
             }
             Event::Settled { leg, answer } => {
-                anchor.acknowledged(leg, answer.as_ref());
+                let _ = anchor.acknowledged(leg, answer.as_ref());
                 Some(Event::Settled { leg, answer })
             }
             Event::Asked { leg, method: Method::Invite, body: None, answered } => {
@@ -388,9 +390,13 @@ impl Exchange {
         let Some(side) = anchor.side(leg) else { return };
         side.said = (side.said | 1).wrapping_add(2);
         let number = side.said;
+        let is_notice = what == Spoken::Notice;
         // What could not be loaded is said in no time.
         let prompt = prompt.unwrap_or_else(|| Arc::new(Prompt::of_samples(&[], &[])));
-        self.audio_order(key, Order::Say(id(leg), Say { after: what.after(), prompt, again, number }));
+        self.audio_order(
+            key,
+            Order::Say(id(leg), Say { after: what.after(), prompt, again, number, is_notice }),
+        );
     }
 
     /// What the two say is written down from now on.
@@ -558,13 +564,13 @@ impl Anchor {
         }
     }
 
-    fn acknowledged(&mut self, leg: LegId, answer: Option<&Body>) {
-        if let Some(side) = self.side(leg)
-            && let Some(answer) = answer.filter(|answer| answer.is_sdp())
-            && side.terms.asks()
-        {
+    /// The ACK of a side. False: our offer has no answer there, or one by which nothing can be said.
+    fn acknowledged(&mut self, leg: LegId, answer: Option<&Body>) -> bool {
+        let Some(side) = self.side(leg).filter(|side| side.terms.asks()) else { return true };
+        if let Some(answer) = answer.filter(|answer| answer.is_sdp()) {
             side.terms.answered(answer);
         }
+        !side.terms.asks() && side.terms.agreed().is_some_and(|agreed| agreed.speaks())
     }
 
     fn refused(&mut self, leg: LegId) {

@@ -267,9 +267,9 @@ impl Reel {
         }
     }
 
-    /// The notice that the call is recorded begins to be said.
+    /// The notice that the call is recorded begins to be said, to the first of those who hear it or to another.
     pub fn notice_said(&mut self, at: Wall) {
-        self.notice_said = Some(at);
+        self.notice_said.get_or_insert(at);
     }
 
     /// It ends, and nothing of it is kept.
