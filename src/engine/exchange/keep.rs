@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::perform::glare_pause;
+use super::reply::Heard;
 use super::slot::{Owner, Stage, Wake};
 use super::story::What;
 use super::{Effects, Exchange, SlotKey, write_contact};
@@ -12,7 +13,6 @@ use crate::sip::body::Body;
 use crate::sip::header::Method;
 use crate::sip::session::Session;
 use crate::sip::transaction::Response;
-use crate::sip::wire::Message;
 use crate::time::Now;
 
 /// How often a side without session timers is asked whether it lives (R12).
@@ -135,22 +135,15 @@ impl Exchange {
     }
 
     /// What a side answered to our refresh.
-    pub(super) fn refreshed(
-        &mut self,
-        now: Now,
-        key: SlotKey,
-        leg: LegId,
-        kind: Response,
-        response: &Message<'_>,
-        out: &mut Effects,
-    ) {
+    pub(super) fn refreshed(&mut self, now: Now, heard: &Heard<'_>, kind: Response, out: &mut Effects) {
+        let &Heard { key, leg, from, response } = heard;
         let Some(side) = self.slots.get_mut(key).and_then(|slot| slot.side(leg)) else { return };
         let method = response.method();
         match (kind, response.status()) {
             (Response::Provisional, _) => {}
             (Response::Success { first: false }, _) => {
                 if let Some(ack) = side.ack_of(response.cseq(), side.fork) {
-                    out.out.send(ack.to, &ack.bytes);
+                    out.out.send(ack.again_to(from), &ack.bytes);
                 }
             }
             (Response::Success { first: true }, _) => {

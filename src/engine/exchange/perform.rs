@@ -92,6 +92,7 @@ impl Exchange {
         answer: &Answer,
         out: &mut Effects,
     ) {
+        self.follow_phone(now, key, leg, out);
         let draw = self.names.draw();
         let Some(slot) = self.slots.get_mut(key) else { return };
         let shown = slot.login(leg).and_then(|login| login.shown.take());

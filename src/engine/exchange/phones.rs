@@ -126,7 +126,8 @@ impl Exchange {
             }
         }
         if let Some(called) = slot.called(leg)
-            && let Some(invite) = called.transaction.filter(|_| Way::of(was) != Way::of(peer))
+            && let Some(invite) = called.transaction
+            && self.transactions.peer(invite).is_some_and(|by| Way::of(by) != Way::of(peer))
         {
             let mut reason = Vec::new();
             if let Stage::Abandoned(why) = &called.side.stage {

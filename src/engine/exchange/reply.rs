@@ -25,12 +25,12 @@ use crate::time::Now;
 /// How many Contacts of a 3xx are looked at.
 const MAX_CONTACTS: usize = 8;
 
-/// A response to a leg's INVITE: whose, and where it came from.
-struct Heard<'m> {
-    key: SlotKey,
-    leg: LegId,
-    from: Peer,
-    response: &'m Message<'m>,
+/// A side's response: whose, and where it came from.
+pub(super) struct Heard<'m> {
+    pub key: SlotKey,
+    pub leg: LegId,
+    pub from: Peer,
+    pub response: &'m Message<'m>,
 }
 
 impl Exchange {
@@ -76,15 +76,17 @@ impl Exchange {
                 let event = Event::Replied { leg, method: response.method(), code: 487, body: None };
                 self.happen(now, key, event, out);
             }
-            Owner::Passed(key, leg) => self.passed_answered(now, key, leg, kind, response, out),
+            Owner::Passed(key, leg) => {
+                self.passed_answered(now, &Heard { key, leg, from, response }, kind, out)
+            }
             Owner::Offered(key, leg) | Owner::Withdrawn(key, leg) => {
                 if kind != Response::Provisional {
                     self.offer_is_closed(key, leg);
                 }
-                self.passed_answered(now, key, leg, kind, response, out);
+                self.passed_answered(now, &Heard { key, leg, from, response }, kind, out);
             }
             Owner::Notified(key, leg) => self.notified(key, leg, code),
-            Owner::Refresh(key, leg) => self.refreshed(now, key, leg, kind, response, out),
+            Owner::Refresh(key, leg) => self.refreshed(now, &Heard { key, leg, from, response }, kind, out),
             Owner::KeepAlive(key, leg) => match kind {
                 Response::Provisional => {}
                 Response::Success { .. } | Response::Failure => self.kept_alive(now, key, leg, code, out),
@@ -141,6 +143,10 @@ impl Exchange {
             let dialog = Dialog::of_response(response, from, &self.settings).ok();
             seen.early = dialog.map(|dialog| Box::new(dialog.pinned(pin)));
         }
+        // It may have come to another connection since it first rang.
+        if let (Some(dialog), Some(peer)) = (&mut seen.early, pin) {
+            dialog.moves_to(peer);
+        }
         let Some(dialog) = seen.early.as_deref_mut() else { return false };
         seen.rseq = rseq;
         seen.answered |= Body::of(response).is_some_and(|body| body.is_sdp());
@@ -196,9 +202,7 @@ impl Exchange {
             // Repeated: our ACK was lost, or has not left yet.
             Stage::Accepted { .. } | Stage::Confirmed | Stage::Gone if side.side.is_of(response, fork) => {
                 if let Some(ack) = side.side.ack_of(response.cseq(), fork) {
-                    // Over a stream it goes back where the 200 came from: the ACK's own connection may be gone.
-                    let flow = if ack.to.transport.is_reliable() { from.flow } else { ack.to.flow };
-                    out.out.send(Peer { flow, ..ack.to }, &ack.bytes);
+                    out.out.send(ack.again_to(from), &ack.bytes);
                 }
             }
             // Another branch of a far side that forked answered too, or a leg that we gave up.
@@ -251,7 +255,7 @@ impl Exchange {
         let fork = side.fork_that_answers(tag);
         // Repeated after our ACK and BYE: the ACK again, the BYE repeats itself.
         if let Some(ack) = side.stray_acks.iter().find(|ack| ack.fork == fork) {
-            out.out.send(ack.to, &ack.bytes);
+            out.out.send(ack.again_to(from), &ack.bytes);
             return;
         }
         let early = side.seen(fork).and_then(|seen| seen.early.take());
@@ -350,22 +354,15 @@ impl Exchange {
     }
 
     /// What a side answered to a request that the other side had sent.
-    fn passed_answered(
-        &mut self,
-        now: Now,
-        key: SlotKey,
-        leg: LegId,
-        kind: Response,
-        response: &Message<'_>,
-        out: &mut Effects,
-    ) {
+    fn passed_answered(&mut self, now: Now, heard: &Heard<'_>, kind: Response, out: &mut Effects) {
+        let &Heard { key, leg, from, response } = heard;
         let method = response.method();
         match kind {
             Response::Provisional => return,
             Response::Success { first: false } => {
                 let side = self.slots.get(key).and_then(|slot| slot.side_ref(leg));
                 if let Some(ack) = side.and_then(|side| side.ack_of(response.cseq(), side.fork)) {
-                    out.out.send(ack.to, &ack.bytes);
+                    out.out.send(ack.again_to(from), &ack.bytes);
                 } else if method == Method::Invite && self.is_unacknowledged(key, leg, response.cseq()) {
                     self.acknowledge_after_bye(now, key, leg, response, out);
                 }
@@ -421,12 +418,13 @@ impl Exchange {
 
     pub(super) fn acknowledge_after_bye(
         &mut self,
-        _now: Now,
+        now: Now,
         key: SlotKey,
         leg: LegId,
         response: &Message<'_>,
         out: &mut Effects,
     ) {
+        self.follow_phone(now, key, leg, out);
         let draw = self.names.draw();
         let Some(peer) = self.slots.get(key).and_then(|slot| slot.peer_of(leg)) else { return };
         let dialog = Dialog::of_response(response, peer, &self.settings).ok();

@@ -221,6 +221,14 @@ pub struct Acknowledgement {
     pub bytes: Box<[u8]>,
 }
 
+impl Acknowledgement {
+    /// Where it goes once more, for a response from there: over a stream back by that, for its own connection may be gone.
+    pub fn again_to(&self, from: Peer) -> Peer {
+        let flow = if self.to.transport.is_reliable() { from.flow } else { self.to.flow };
+        Peer { flow, ..self.to }
+    }
+}
+
 /// How many ACKs a side keeps: re-INVITEs that follow each other faster than that within 64·T1 are no conversation.
 const MAX_ACKS: usize = 8;
 
