@@ -119,13 +119,14 @@ impl Phones {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Replaces the bindings of these agents, all or nothing; on return they survive a power cut.
+    /// Replaces the bindings of these agents, all or nothing; on return they survive a power cut. Of two that are one the
+    /// later is kept: one agent's phones hold nobody else's up.
     pub fn replace(&mut self, agents: &[(String, Vec<StoredBinding>)]) -> Result<(), PhonesError> {
         let work = self.0.transaction()?;
         {
             let mut delete = work.prepare("DELETE FROM binding WHERE agent = ?1")?;
             let mut insert = work.prepare(
-                "INSERT INTO binding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+                "INSERT OR REPLACE INTO binding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
                  ?15, ?16)",
             )?;
             for (agent, bindings) in agents {
@@ -203,6 +204,19 @@ mod tests {
         assert_eq!(phones.all(Wall(1_000)).unwrap(), [("alice".to_owned(), desk)]);
         let mode = std::fs::metadata(folder.path().join("store.sqlite")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_binding_that_stands_twice_is_kept_once_and_holds_up_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut phones = Phones::open(folder.path()).unwrap();
+        let twice = vec![binding("sip:a@b", 9), binding("sip:a@b", 8)];
+        let bob = ("bob".to_owned(), vec![binding("sip:c@d", 9)]);
+        phones.replace(&[("alice".to_owned(), twice), bob.clone()]).unwrap();
+        assert_eq!(
+            phones.all(Wall(0)).unwrap(),
+            [("alice".to_owned(), binding("sip:a@b", 8)), ("bob".to_owned(), bob.1[0].clone())]
+        );
     }
 
     #[test]

@@ -409,6 +409,21 @@ fn a_binding_ends_when_its_phone_says_so_or_its_time_is_over() {
     assert_eq!(end(&mut call), "unreachable 480 us");
 }
 
+/// RFC 3261 §19.1.1: no Request-URI has headers.
+#[test]
+fn a_contact_with_headers_is_bound_once_and_can_be_ended() {
+    let mut call = home("", "").before_any_call();
+    let mut phone = Phone::alice(DESK);
+    for _ in 0..3 {
+        assert_eq!(phone.registers(&mut call, contact("<sip:alice@127.0.2.1:5060?X=1>")), 200);
+    }
+    let bound = phone.sends(&mut call, contact("<sip:alice@127.0.2.1:5060?Y=2>;expires=600"));
+    let told: Vec<&str> = bound[0].all("Contact").collect();
+    assert_eq!((codes(&bound), told.len()), (vec![200], 1), "{told:?}");
+    let ended = phone.sends(&mut call, contact("<sip:alice@127.0.2.1:5060?X=1>;expires=0"));
+    assert_eq!((codes(&ended), ended[0].get("Contact")), (vec![200], None));
+}
+
 /// Alice with two phones, both bound.
 fn two_phones(agent: &str) -> Call {
     let mut call = home(agent, "").before_any_call();

@@ -102,13 +102,15 @@ impl Binding {
         through_nat.then_some(self.from)
     }
 
-    /// Whether a REGISTER's Contact means this one: the same flow of the same phone, else the same URI.
+    /// Whether a REGISTER's Contact means this one: the same flow of the same phone, else the same URI. Headers are no part
+    /// of where a phone is, and no Request-URI has any (RFC 3261 §19.1.1).
     pub fn is_of(&self, uri: &Uri<'_>, instance: Option<(&str, u32)>) -> bool {
         match (&self.instance, instance) {
             (Some((own, flow)), Some((other, of))) => **own == *other && *flow == of,
             // Who names no flow means the URI, whoever bound it (RFC 5626 §6).
             (Some(_) | None, None) => {
-                Uri::parse(self.contact.uri.as_bytes()).is_ok_and(|own| uri::eq(&own, uri))
+                let target = Uri { headers: b"", ..uri.clone() };
+                Uri::parse(self.contact.uri.as_bytes()).is_ok_and(|own| uri::eq(&own, &target))
             }
             (None, Some(_)) => false,
         }
