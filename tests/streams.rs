@@ -4,10 +4,13 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use strowger::engine::exchange::binding::EXPIRES;
+use strowger::engine::hosts::Target;
 use strowger::engine::node::{Listen, Options};
+use strowger::routing::Host;
 use strowger::sip::peer::{ListenerId, Peer, Transport};
 use strowger::transport::streams::StreamLimits;
 use toy::{PATIENCE, Seen, World, message, send};
@@ -53,9 +56,17 @@ fn r14_a_connection_by_which_nobody_was_taken_at_his_word_is_closed_soon() {
         options.stream_limits.idle_passing = Duration::from_millis(60);
         options.known = Box::new(|addr| addr == IpAddr::from([127, 0, 0, 9]));
         let world = World::new(options, |from, bytes, out| {
-            let granted = bytes.starts_with(b"REGISTER");
-            send(out, *from, if granted { b"SIP/2.0 200 OK\r\n\r\n" } else { b"SIP/2.0 403 No\r\n\r\n" });
+            let told: &[u8] = match bytes {
+                [b'R', ..] => b"SIP/2.0 200 OK\r\n\r\n",
+                [b'I', ..] => b"SIP/2.0 180 OK\r\n\r\n",
+                _ => b"SIP/2.0 403 No\r\n\r\n",
+            };
+            send(out, *from, told);
         });
+        let host = Host { name: "sbc.test".into(), port: None, transport: None, secure: false };
+        let addr = "127.0.0.8:5060".parse().unwrap();
+        let found = Target { rank: 0, server: 0, weight: 0, addr, transport: Transport::Tcp };
+        world.node.desk().hosts.put(&Arc::new(host), &[found]);
         let call_id = format!("1-leg@{owner}");
         let asks = |from: &str, method: &str| {
             let mut stream = dial_from(from, world.addr(0));
@@ -64,7 +75,13 @@ fn r14_a_connection_by_which_nobody_was_taken_at_his_word_is_closed_soon() {
             assert!(read(&mut stream, 18).starts_with(b"SIP/2.0 "));
             stream
         };
-        let mut kept = [asks("127.0.0.1:0", "REGISTER"), asks("127.0.0.9:0", "OPTIONS")];
+        // Who is registered, whose call rings, a trunk, and a carrier's host by DNS.
+        let mut kept = [
+            asks("127.0.0.1:0", "REGISTER"),
+            asks("127.0.0.1:0", "INVITE"),
+            asks("127.0.0.9:0", "OPTIONS"),
+            asks("127.0.0.8:0", "OPTIONS"),
+        ];
         let mut passing = asks("127.0.0.1:0", "OPTIONS");
         assert_eq!(passing.read(&mut [0; 16]).unwrap(), 0, "closed");
         let Seen::Undeliverable { to, .. } = world.seen() else { panic!("it has ended") };

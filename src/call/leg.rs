@@ -81,6 +81,12 @@ impl Exits {
         self.current().is_none_or(|exit| exit.is_down)
     }
 
+    /// Another has been called at the next one: that leads on from there.
+    fn is_followed(&mut self) {
+        self.all = self.current().cloned().into_iter().collect();
+        self.at = 0;
+    }
+
     /// The same at the next one; None: this is the last.
     pub fn next(&self) -> Option<Exits> {
         let at = self.at + 1;
@@ -89,6 +95,15 @@ impl Exits {
 }
 
 impl Destination {
+    /// Another leg has been called by the way that comes next, beside this one.
+    pub fn is_followed(&mut self) {
+        match self {
+            Destination::Gateway { exits, .. } => exits.is_followed(),
+            // Nobody calls a phone of ours for help.
+            Destination::Phone { .. } | Destination::Inside(_) => {}
+        }
+    }
+
     /// Whether calls to either count together: the same agent's, or the same trunk's.
     pub fn counts_with(&self, other: &Destination) -> bool {
         match (self, other) {

@@ -132,6 +132,10 @@ impl Turn<'_> {
         }
         let Some(next) = self.next_way(id, code, 0) else { return Course::Rings(hunt) };
         let next = Leg { started: self.now.mono, ..next };
+        if self.call.hunted_by().urgency.is_emergency() {
+            self.calls_beside(id, next);
+            return Course::Rings(hunt);
+        }
         let Ok(mut next) = self.placed(next, Some(id)) else {
             self.awaits_a_word(id);
             return Course::Rings(hunt);
@@ -147,7 +151,16 @@ impl Turn<'_> {
         self.go_on(hunt)
     }
 
-    /// Who calls for help does not wait for a trunk that has said 100 and nothing more, as long as there is another.
+    /// Who calls for help gives nobody up who might still answer: the next is called beside, and the first to answer wins.
+    fn calls_beside(&mut self, id: LegId, next: Leg) {
+        let Ok(next) = self.placed(next, None) else { return };
+        if let Some(leg) = self.leg(id) {
+            leg.to.is_followed();
+        }
+        self.ring_placed(next, None);
+    }
+
+    /// Who calls for help does not wait alone for a trunk that has said 100 and nothing more, as long as there is another.
     pub(super) fn insists(&mut self, id: LegId) {
         let Some(leg) = self.call.leg(id).filter(|leg| leg.state == LegState::Calling) else { return };
         if self.call.hunted_by().urgency.is_emergency() && self.has_another_way(leg) {

@@ -93,7 +93,7 @@ pub struct SharedDesk {
     loops: Held<(u64, u64)>,
     help: Help,
     /// Where the hosts are that have names.
-    pub hosts: Hosts,
+    pub hosts: Arc<Hosts>,
 }
 
 impl SharedDesk {
@@ -112,7 +112,7 @@ impl SharedDesk {
             callers: Held::default(),
             loops: Held::default(),
             help: Help::default(),
-            hosts: Hosts::default(),
+            hosts: Arc::default(),
         }
     }
 

@@ -184,8 +184,11 @@ impl<C: Core> Node<C> {
         let places = options.listeners.iter().zip(&bound);
         let places =
             places.map(|(listen, bound)| Place { bound: *bound, advertise: listen.advertise }).collect();
-        let guests = Guests::new(options.connections, options.connections_per_stranger, options.known);
-        let desk = Arc::new(SharedDesk::new(options.records, places).with_guests(Arc::clone(&guests)));
+        let desk = SharedDesk::new(options.records, places);
+        let (named, hosts) = (options.known, Arc::clone(&desk.hosts));
+        let known = Box::new(move |ip| named(ip) || hosts.is_one_at(ip));
+        let guests = Guests::new(options.connections, options.connections_per_stranger, known);
+        let desk = Arc::new(desk.with_guests(Arc::clone(&guests)));
         let clock = Clock::start();
         let back =
             Builder::new_multi_thread().worker_threads(BACK_THREADS).thread_name("back").enable_all().build();

@@ -594,10 +594,11 @@ impl<C: Core, O: Owners> Mind<C, O> {
     }
 }
 
-/// Hands a message to a connection of this shard. Who is answered 2xx by one has been taken at his word: a stranger is
+/// Hands a message to a connection of this shard. Who is told 1xx or 2xx by one has been taken at his word: a stranger is
 /// challenged, refused or hears nothing (R1).
 fn put(streams: &Streams, to: Peer, opening: Opening, bytes: &[u8]) -> bool {
-    if let Some(flow) = to.flow.filter(|_| bytes.starts_with(b"SIP/2.0 2")) {
+    let is_welcome = bytes.starts_with(b"SIP/2.0 1") || bytes.starts_with(b"SIP/2.0 2");
+    if let Some(flow) = to.flow.filter(|_| is_welcome) {
         streams.trust(flow);
     }
     streams.send(&to, bytes, opening).is_ok()

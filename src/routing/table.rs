@@ -151,9 +151,11 @@ impl Table {
         self.nets.iter().find(|(net, _)| net.holds(source)).map(|(_, trunk)| trunk)
     }
 
-    /// Whether some trunk's `from` names this address, on whatever port.
+    /// Whether some trunk has this address, on whatever port, in its `from` or as a gateway.
     pub fn knows(&self, ip: IpAddr) -> bool {
-        self.nets.iter().any(|(net, _)| net.holds_address(ip))
+        let mut gateways =
+            self.trunks.iter().flat_map(|trunk| &trunk.gateways).filter_map(|gateway| gateway.addr);
+        self.nets.iter().any(|(net, _)| net.holds_address(ip)) || gateways.any(|gateway| gateway.ip() == ip)
     }
 
     /// The agents whose fixed phone is there. `leads_to`: whether a host that has a name is; asked once of each host, so

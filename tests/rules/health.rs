@@ -1,6 +1,5 @@
 //! R14: OPTIONS say which gateways live; one that is down is tried last and never skipped.
 
-use strowger::sim::Habit;
 use strowger::sim::served::served_with_names;
 use strowger::time::Instant;
 
@@ -61,12 +60,6 @@ fn tried(call: &mut Call) -> Vec<&'static str> {
         let Some((_, name)) = next else { return all };
         all.push(name);
         call.refuses(name, 500).settle();
-    }
-}
-
-fn closed(call: &mut Call, name: &str, closed: bool) {
-    for host in call.world.hosts.iter_mut().filter(|host| host.name == name) {
-        host.habits = if closed { vec![Habit::Unreachable] } else { Vec::new() };
     }
 }
 

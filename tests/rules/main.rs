@@ -157,6 +157,13 @@ fn body(message: &Message) -> String {
     String::from_utf8_lossy(&message.body).into_owned()
 }
 
+/// Nothing is there that a message could be delivered to, or there is again.
+fn closed(call: &mut Call, name: &str, closed: bool) {
+    for host in call.world.hosts.iter_mut().filter(|host| host.name == name) {
+        host.habits = if closed { vec![strowger::sim::Habit::Unreachable] } else { Vec::new() };
+    }
+}
+
 /// The caller's ACK of our 200, with that answer or without one.
 fn ack_of(ok: &Message, answer: &str) -> Message {
     let copied = |name: &str| ok.get(name).unwrap_or_default().to_owned();

@@ -96,7 +96,7 @@ fn r13_911_goes_out_while_every_limit_is_exhausted_and_the_first_trunk_is_dead()
         ["direction", "dialled", "did", "presented", "outcome"].map(of),
         ["outbound", "911", DID, DID, "answered"]
     );
-    assert_eq!(legs(&mut call), ["caller normal 200", "911 unreachable -", "911 won 200"]);
+    assert_eq!(legs(&mut call), ["caller normal 200", "911 elsewhere -", "911 won 200"]);
 }
 
 #[test]
@@ -407,7 +407,6 @@ fn r13_a_trunk_that_says_100_or_answers_with_nothing_to_hear_is_followed_by_the_
     assert_eq!(count(&mut call, "gateway1 → us", "100"), 1);
     assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 0, "it may yet ring");
     call.after(seconds(1));
-    assert_eq!(count(&mut call, "us → gateway1", "CANCEL"), 1);
     assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 1);
     let mut call = town("", "").before_any_call();
     assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
@@ -417,6 +416,67 @@ fn r13_a_trunk_that_says_100_or_answers_with_nothing_to_hear_is_followed_by_the_
     call.settle();
     assert_eq!(count(&mut call, "us → gateway1", "BYE"), 1);
     assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 1);
+}
+
+/// Whoever has the call may be slow, or its gateway have lost a connection: it is not given up for another that may be dead.
+#[test]
+fn r13_nobody_who_might_still_answer_a_call_for_help_is_given_up_for_the_next() {
+    // What the first trunk says of the call within ten seconds, and whether the second is dead.
+    for (says, other_is_dead) in
+        [(None, true), (None, false), (Some(Act::Tries), true), (Some(Act::Tries), false)]
+    {
+        let mut call = town("", "").before_any_call();
+        assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+        call.awaits("gateway1");
+        match &says {
+            Some(act) => call.does("gateway1", act.clone()),
+            None => &mut call,
+        };
+        call.after(seconds(9));
+        if other_is_dead {
+            closed(&mut call, "gateway2", true);
+        }
+        call.after(seconds(6));
+        assert!(count(&mut call, "us → gateway2", "INVITE") > 0);
+        assert_eq!(count(&mut call, "us → gateway1", "CANCEL"), 0, "{says:?}, {other_is_dead}");
+        // It counts the carrier's calls alone.
+        call.world.leaves_unchecked("bounded");
+        if !other_is_dead {
+            call.awaits("gateway2").rings("gateway2");
+        }
+        call.rings("gateway1").answers("gateway1");
+        call.settle();
+        assert_eq!(count(&mut call, "gateway1 → us", "200"), 1);
+        assert_eq!(count(&mut call, "us → gateway1", "ACK"), 1, "{says:?}, {other_is_dead}");
+        assert_eq!(count(&mut call, "us → gateway2", "CANCEL"), usize::from(!other_is_dead));
+        call.hangs_up("gateway1");
+        call.after(seconds(40));
+        assert_eq!(legs(&mut call).len(), 3, "each trunk once");
+    }
+}
+
+/// A message of another call could not be delivered to it.
+#[test]
+fn r13_who_rings_for_a_call_for_help_is_not_given_up_when_its_gateway_is_out_of_reach() {
+    let mut call = town("", "").before_any_call();
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    let mut call = call.ringing(["gateway1"]);
+    closed(&mut call, "gateway2", true);
+    closed(&mut call, "gateway1", true);
+    let mut other = Phone { call_id: "help-2", ..Phone::alice(DESK) };
+    for _ in 0..2 {
+        other.invites(&mut call, "sip:911@127.0.0.1", &|message| message);
+    }
+    call.after(millis(100));
+    closed(&mut call, "gateway1", false);
+    assert_eq!(count(&mut call, "us → gateway2", "INVITE"), 1, "the next is called beside");
+    assert_eq!(count(&mut call, "us → gateway1", "CANCEL"), 0);
+    call.answers("gateway1");
+    call.settle();
+    assert_eq!(count(&mut call, "us → gateway1", "ACK"), 1);
+    call.hangs_up("gateway1");
+    call.settle();
+    assert_eq!(count(&mut call, "gateway1 → us", "BYE"), 1);
 }
 
 #[test]

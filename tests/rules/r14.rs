@@ -334,16 +334,9 @@ mod failover {
 
 /// A gateway that has begun to answer and cannot be reached for a while: it was restarted.
 mod restarts {
-    use strowger::sim::Habit;
     use strowger::sim::manner::OnCancel;
 
     use super::*;
-
-    fn closed(call: &mut Call, name: &str, closed: bool) {
-        for host in call.world.hosts.iter_mut().filter(|host| host.name == name) {
-            host.habits = if closed { vec![Habit::Unreachable] } else { Vec::new() };
-        }
-    }
 
     /// Its port is closed when a message of another call comes there, and open again.
     fn is_restarted(call: &mut Call, name: &str) {
