@@ -79,10 +79,15 @@ const RETURNS: [(bool, bool); 4] = [(true, true), (true, false), (false, true), 
 
 impl Bench {
     fn new() -> Bench {
+        Bench::beside("")
+    }
+
+    /// Alice is not alone on it.
+    fn beside(others: &str) -> Bench {
         let text = format!(
             "[[trunk]]\nname = \"carrier\"\nfrom = [\"{}/32\"]\noptions_interval = 0\n\n\
              [[trunk]]\nname = \"mobile\"\ngateways = [{{ uri = \"sip:{}\" }}]\noutbound = true\noptions_interval = 0\n\n\
-             [[agent]]\nname = \"alice\"\npassword = \"wonderland\"\nnumber = \"{DID}\"\n\n{}",
+             [[agent]]\nname = \"alice\"\npassword = \"wonderland\"\nnumber = \"{DID}\"\n\n{others}{}",
             layout::CARRIER.ip(),
             layout::gateway_addr(0),
             did("ring = [\"alice\"]"),
@@ -764,4 +769,25 @@ fn r12_a_phone_that_rings_after_all_by_its_next_connection_is_told_there_that_it
         bench.hears(new, &Far::says(&invite, 487, "Request Terminated"));
         bench.comes_to_rest();
     }
+}
+
+/// The timer of a shard has a grid of 50 ms: with as many steps as a round may have that would be half as long again.
+#[test]
+fn a_round_among_many_agents_is_no_longer_for_a_timer_that_is_late() {
+    let others: String =
+        (0..279).map(|at| format!("[[agent]]\nname = \"a{at}\"\npassword = \"x\"\n\n")).collect();
+    let mut bench = Bench::beside(&others);
+    let natted = udp(([192, 0, 2, 1], 40_001).into());
+    bench.registers(natted, "<sip:alice@192.168.1.7:5060>");
+    let (mut asked, until) = (Vec::new(), bench.at + seconds(200));
+    while bench.at < until {
+        let due = bench.core.next_deadline().expect("a round goes on");
+        bench.at = bench.at.max(due + millis(48));
+        let sent = bench.takes(Input::Due);
+        if sent.iter().any(|(to, message)| *to == natted && message.method() == "OPTIONS") {
+            asked.push(bench.at);
+        }
+    }
+    let apart: Vec<Duration> = asked.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    assert!(apart.len() >= 5 && apart.iter().all(|pause| *pause < millis(28_200)), "{apart:?}");
 }

@@ -40,6 +40,8 @@ pub(super) enum Errand {
 pub(super) struct Walk {
     /// The agent at this place is the next.
     pub next: usize,
+    /// When that is its turn.
+    pub due: Instant,
     pub pace: Pace,
 }
 

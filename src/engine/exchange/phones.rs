@@ -23,6 +23,8 @@ const LEAST: u64 = 900;
 /// A round has one step for each agent, and no more than these: they are 100 ms apart then, and at 100,000 agents each
 /// looks at 358.
 const STEPS: usize = 280;
+/// A step that is later than this is not made up for: the machine was busy, or asleep.
+const LATEST: Duration = Duration::from_secs(1);
 /// How long a phone may take to answer. By then five have been sent, and the next round has not begun.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How often we look whether a phone that has not acknowledged our answer, or our CANCEL, has come to another connection,
@@ -35,7 +37,7 @@ const HURRY: Duration = Duration::from_micros(500);
 
 impl Exchange {
     pub(super) fn begin_round(&mut self, now: Instant) {
-        let key = self.asks.open(Errand::Round(Walk { next: 0, pace: Pace::Hurried }));
+        let key = self.asks.open(Errand::Round(Walk { next: 0, due: now, pace: Pace::Hurried }));
         self.asks.arm(key, now);
     }
 
@@ -49,9 +51,6 @@ impl Exchange {
         let from = walk.next.min(agents.len());
         let to = (from + size).min(agents.len());
         let (next, pace) = if to == agents.len() { (0, Pace::Steady) } else { (to, walk.pace) };
-        if let Some(ask) = self.asks.get_mut(key) {
-            ask.errand = Errand::Round(Walk { next, pace });
-        }
         let usual = ROUND / u32::try_from(steps).unwrap_or(1);
         let nobody = self.desk.directory().is_empty();
         let pause = match walk.pace {
@@ -59,7 +58,13 @@ impl Exchange {
             Pace::Steady if nobody => usual,
             Pace::Steady => self.part_of(usual, LEAST),
         };
-        self.asks.arm(key, now.mono + pause);
+        // A timer is a little late, and a round has hundreds of steps: each is counted from when the last one was due.
+        let late = now.mono.since(walk.due);
+        let due = if late < LATEST { walk.due + pause } else { now.mono + pause };
+        if let Some(ask) = self.asks.get_mut(key) {
+            ask.errand = Errand::Round(Walk { next, due, pace });
+        }
+        self.asks.arm(key, due);
         if nobody {
             return;
         }
