@@ -184,18 +184,21 @@ impl Call {
     }
 
     fn agree(&self, side: SideId, place: Place) {
-        self.order(Order::Agree(side, Agreed { place: Some(place), formats: speech() }));
+        self.order(Order::Agree(side, Agreed { place: Some(place), formats: speech(), offers: 1 }));
     }
 
     /// All that was ordered is done: what is said in no time is said.
     fn has_obeyed(&self) {
-        let prompt = Arc::new(Prompt::of_samples(&[], &[]));
-        self.order(Order::Say(
-            CALLER,
-            Say { after: Duration::ZERO, prompt, again: None, number: 1, is_notice: false },
-        ));
+        self.says_nothing_to(CALLER);
         let heard = self.is_told();
         assert!(matches!(heard, Heard::Told(Told::Said(CALLER, 1))), "{heard:?}");
+    }
+
+    /// In no time, if it can hear at all.
+    fn says_nothing_to(&self, side: SideId) {
+        let prompt = Arc::new(Prompt::of_samples(&[], &[]));
+        let say = Say { after: Duration::ZERO, prompt, again: None, number: 1, is_notice: false };
+        self.order(Order::Say(side, say));
     }
 
     fn is_told(&self) -> Heard {
@@ -257,7 +260,7 @@ fn r04_sides_that_share_no_codec_hear_each_other() {
             (CALLER, call.caller.place(), format(from, from_name, from_type)),
             (CALLED, call.called.place(), format(to, to_name, to_type)),
         ] {
-            call.order(Order::Agree(side, Agreed { place: Some(place), formats: smallvec![of] }));
+            call.order(Order::Agree(side, Agreed { place: Some(place), formats: smallvec![of], offers: 1 }));
         }
         call.has_obeyed();
         let (mut heard, mut decoder) = (Vec::new(), g722::Decoder::default());

@@ -60,6 +60,8 @@ pub struct Agreed {
     pub place: Option<Place>,
     /// In the order in which they are wanted.
     pub formats: SmallVec<[Format; 3]>,
+    /// How many offers the side has made so far: with each it may speak from somewhere else, whatever it says.
+    pub offers: u32,
 }
 
 impl Agreed {

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
+/// Whoever has not been heard for so long, ten of its packets, may have moved.
+const SILENT: Duration = Duration::from_millis(200);
+
 /// How long the place that a side has left is not listened to.
 const LEFT: Duration = Duration::from_secs(2);
 
@@ -40,13 +43,15 @@ pub struct Latch {
     heard: Option<SocketAddr>,
     /// Where it was before, and until when that is not listened to.
     left: Option<(SocketAddr, Instant)>,
+    /// It may speak from somewhere else: since when that is so, and when who speaks was last heard.
+    open: Option<(Instant, Instant)>,
     /// It is to be sent nothing for now.
     is_deaf: bool,
 }
 
 impl Latch {
     pub const fn new(place: Place) -> Latch {
-        Latch { place, heard: None, left: None, is_deaf: false }
+        Latch { place, heard: None, left: None, open: None, is_deaf: false }
     }
 
     /// It holds us by saying that it is nowhere (RFC 3264 §8.4): it is heard from where it was, and nothing is sent there.
@@ -72,20 +77,50 @@ impl Latch {
         if let Some(heard) = self.heard.take() {
             self.left = Some((heard, now + LEFT));
         }
+        self.open = None;
         true
+    }
+
+    /// It has offered anew, and says that it is where it was: a NAT may have moved it all the same, or the port that it sends
+    /// from is another. Who spoke is still heard, until he falls silent and another speaks. Whether there is one.
+    pub fn may_have_moved(&mut self, now: Instant) -> bool {
+        self.open = self.heard.map(|_| (now, now));
+        self.heard.is_some()
     }
 
     /// Who sent a datagram to the port of this side.
     pub fn sender(&mut self, now: Instant, from: SocketAddr) -> Sender {
-        match self.heard {
-            Some(heard) if heard == from => Sender::Known,
-            Some(_) => Sender::Stranger,
-            None if !self.may_be(now, from) => Sender::Stranger,
-            None => {
+        match (self.heard, self.open) {
+            (Some(heard), None) if heard == from => Sender::Known,
+            // It is where it was after all.
+            (Some(heard), Some((since, _))) if heard == from && now.since(since) >= LEFT => {
+                self.open = None;
+                Sender::First
+            }
+            (Some(heard), Some((since, _))) if heard == from => {
+                self.open = Some((since, now));
+                Sender::Known
+            }
+            (Some(heard), _) if self.takes_over(now, from) => {
+                self.left = Some((heard, now + LEFT));
+                (self.heard, self.open) = (Some(from), None);
+                Sender::First
+            }
+            (Some(_), _) => Sender::Stranger,
+            (None, _) if !self.may_be(now, from) => Sender::Stranger,
+            (None, _) => {
                 self.heard = Some(from);
                 Sender::First
             }
         }
+    }
+
+    /// Whether another than who speaks is the side. From where it said it would speak it is it in any case, for what comes
+    /// from the same host otherwise may be left over from another call of that host's.
+    fn takes_over(&self, now: Instant, from: SocketAddr) -> bool {
+        let is_named = from == self.place.rtp && !self.place.is_behind_nat;
+        let has_fallen_silent = self.open.is_some_and(|(_, last)| now.since(last) >= SILENT);
+        is_named || has_fallen_silent && self.may_be(now, from)
     }
 
     /// Whether RTCP may come from there: from its host, whatever the port.
@@ -149,7 +184,9 @@ mod tests {
         assert_eq!(latch.sender(at(0), address("192.0.2.1:9999")), First, "from any port");
         assert_eq!((latch.to(), latch.only()), (address("192.0.2.1:4000"), None));
         assert_eq!(latch.sender(at(1), address("192.0.2.1:9999")), Known);
-        assert_eq!(latch.sender(at(1), address("192.0.2.1:4000")), Stranger, "one is enough");
+        assert_eq!(latch.sender(at(1), address("192.0.2.1:8888")), Stranger, "one is enough");
+        assert_eq!(latch.sender(at(2), address("192.0.2.1:4000")), First, "but for the one that was named");
+        assert_eq!(latch.sender(at(3), address("192.0.2.1:9999")), Stranger, "of another call, it seems");
         let mut plain = Latch::new(place("[2001:db8::1]:4000"));
         assert_eq!(plain.sender(at(0), address("[2001:db8::1]:4000")), First);
         assert_eq!(plain.only(), Some(address("[2001:db8::1]:4000")));
@@ -213,6 +250,33 @@ mod tests {
         assert!(latch.moves(at(30), place("192.0.2.1:5000")));
         assert_eq!((latch.is_deaf(), latch.sender(at(40), old)), (false, Stranger), "late");
         assert_eq!(latch.sender(at(50), new), First);
+    }
+
+    #[test]
+    fn one_that_offers_the_same_anew_is_heard_from_elsewhere_once_it_has_fallen_silent() {
+        let (outside, moved) = (address("198.51.100.7:61000"), address("198.51.100.7:62000"));
+        for (nat, old, new) in
+            [(true, outside, moved), (false, address("192.0.2.1:7777"), address("192.0.2.1:8888"))]
+        {
+            let mut latch = Latch::new(Place { is_behind_nat: nat, ..place("192.0.2.1:4000") });
+            assert!(!latch.may_have_moved(at(0)), "nobody was heard so far");
+            assert_eq!(latch.sender(at(0), old), First);
+            assert_eq!(latch.sender(at(500), new), Stranger, "it has not said anything");
+            assert!(latch.may_have_moved(at(1_000)));
+            assert_eq!(latch.sender(at(1_020), old), Known, "under way, or it has not moved");
+            assert_eq!(latch.sender(at(1_040), new), Stranger);
+            assert_eq!(latch.sender(at(1_220), new), First, "nat: {nat}");
+            assert_eq!(latch.sender(at(1_240), old), Stranger);
+            // Once more, and it stays where it is: then nobody else is it.
+            assert!(latch.may_have_moved(at(5_000)));
+            assert_eq!(latch.sender(at(6_990), new), Known);
+            assert_eq!(latch.sender(at(7_010), new), First);
+            assert_eq!(latch.sender(at(9_000), old), Stranger);
+        }
+        let mut latch = Latch::new(place("192.0.2.1:4000"));
+        assert_eq!(latch.sender(at(0), address("192.0.2.1:4000")), First);
+        assert!(latch.may_have_moved(at(10)));
+        assert_eq!(latch.sender(at(900), address("192.0.2.66:4000")), Stranger, "another host");
     }
 
     #[test]

@@ -195,6 +195,11 @@ impl Stream {
         }
     }
 
+    /// It is sent nothing for a while: whatever comes next goes on where it is, by the time that has passed.
+    pub const fn rests(&mut self) {
+        self.source = Source::Nobody;
+    }
+
     const fn next_sequence(&self) -> u16 {
         self.sequence.wrapping_add(1)
     }

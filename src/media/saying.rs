@@ -19,7 +19,8 @@ pub(super) struct Saying {
 /// How a side is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Voice {
-    /// Nothing is agreed on with it so far: its answer is in the ACK that is to come.
+    /// Nothing is agreed on with it so far, for its answer is in the ACK that is to come; or it holds us by saying that it is
+    /// nowhere. It is spoken to as soon as it can hear.
     Awaited,
     /// By this payload type of its.
     In(Codec, u8),

@@ -62,8 +62,8 @@ struct Side {
     id: SideId,
     latch: Option<Latch>,
     formats: SmallVec<[Format; 3]>,
-    /// Something was agreed on with it, be it that it hears nothing.
-    is_agreed: bool,
+    /// How many offers it had made when something was last agreed on with it, be it that it hears nothing.
+    agreed: Option<u32>,
     /// What we send to it.
     stream: Stream,
     sent: Sent,
@@ -125,7 +125,7 @@ impl Session {
             id,
             latch: None,
             formats: SmallVec::new(),
-            is_agreed: false,
+            agreed: None,
             stream,
             sent: Sent::default(),
             reception: Reception::default(),
@@ -158,13 +158,15 @@ impl Session {
         self.sides.is_empty()
     }
 
-    /// What a side's description and ours say now. Whether it is to be latched anew: it is somewhere else.
+    /// What a side's description and ours say now. Whether it is to be latched anew: it is somewhere else, or may be.
     pub fn agree(&mut self, now: Instant, id: SideId, agreed: Agreed) -> bool {
         let Some(side) = self.side(id) else { return false };
+        let offered = side.agreed.replace(agreed.offers).is_some_and(|before| before != agreed.offers);
         let moved = match (&mut side.latch, agreed.place) {
-            (Some(latch), Some(place)) => latch.moves(now, place),
+            (Some(latch), Some(place)) => latch.moves(now, place) || offered && latch.may_have_moved(now),
             (Some(latch), None) => {
                 latch.falls_deaf();
+                side.stream.rests();
                 false
             }
             (latch @ None, place) => {
@@ -177,7 +179,6 @@ impl Session {
         if let Some(first) = side.formats.first() {
             side.stream.set_rate(first.clock);
         }
-        side.is_agreed = true;
         let voice = side.voice();
         side.saying.iter_mut().for_each(|saying| saying.voice = voice);
         let whom: SmallVec<[SideId; 2]> = self
@@ -500,7 +501,6 @@ impl Side {
 
     /// The format in which we speak to it.
     fn speaks(&self) -> Option<(Codec, u8)> {
-        self.latch.as_ref().filter(|latch| !latch.is_deaf())?;
         let ours = |format: &&Format| matches!(format.codec, Codec::Pcmu | Codec::Pcma | Codec::G722);
         self.formats.iter().find(ours).map(|format| (format.codec, format.theirs))
     }
@@ -522,15 +522,19 @@ impl Side {
     }
 
     fn hears_others(&self) -> bool {
-        let is_deaf = self.latch.as_ref().is_none_or(Latch::is_deaf);
-        self.saying.is_none() && self.keypad.is_idle() && !is_deaf
+        self.saying.is_none() && self.keypad.is_idle() && self.is_reached()
+    }
+
+    /// Whether it is anywhere, and does not hold us by saying that it is nowhere.
+    fn is_reached(&self) -> bool {
+        self.latch.as_ref().is_some_and(|latch| !latch.is_deaf())
     }
 
     fn voice(&self) -> Voice {
-        match self.speaks() {
-            Some((codec, payload_type)) => Voice::In(codec, payload_type),
-            None if self.is_agreed => Voice::Nowhere,
-            None => Voice::Awaited,
+        match (self.speaks(), self.agreed) {
+            (Some((codec, payload_type)), _) if self.is_reached() => Voice::In(codec, payload_type),
+            (Some(_), _) | (None, None) => Voice::Awaited,
+            (None, Some(_)) => Voice::Nowhere,
         }
     }
 

@@ -71,7 +71,11 @@ pub struct Terms {
     /// The last description that we showed it.
     shown: Option<Description>,
     open: Open,
+    /// What was open when that came: it is so again when that is refused (RFC 3264 §4, RFC 3311 §5.2).
+    under: Open,
     agreed: Option<(Description, Body)>,
+    /// How many offers of its were answered.
+    offers: u32,
 }
 
 /// Which offer is open.
@@ -106,7 +110,8 @@ type Formats<'a> = SmallVec<[Format<'a>; 8]>;
 impl Terms {
     /// `session`: the number by which our descriptions to it are known (RFC 8866 §5.2), drawn.
     pub const fn new(here: Here, session: u64) -> Terms {
-        Terms { here, session, version: 0, shown: None, open: Open::Nothing, agreed: None }
+        let (open, under) = (Open::Nothing, Open::Nothing);
+        Terms { here, session, version: 0, shown: None, open, under, agreed: None, offers: 0 }
     }
 
     /// It offers this. An error: nothing of it can be carried, or spoken where we must speak.
@@ -119,7 +124,7 @@ impl Terms {
         {
             return Err(Unfit::NoAudio);
         }
-        self.open = Open::Theirs(theirs.clone());
+        self.opens(Open::Theirs(theirs.clone()));
         Ok(())
     }
 
@@ -133,21 +138,25 @@ impl Terms {
         };
         if let Some(ours) = ours {
             self.agreed = Some((ours, theirs.clone()));
-            self.open = Open::Nothing;
+            (self.open, self.under) = (Open::Nothing, Open::Nothing);
         }
     }
 
-    /// The open offer, ours or its, was refused: what was agreed on holds.
+    /// The open offer, ours or its, was refused: what was agreed on holds, and another that was open before it.
     pub fn refused(&mut self) {
         if let (Open::Ours, Some((ours, _))) = (&self.open, &self.agreed) {
             self.shown = Some(ours.clone());
         }
-        self.open = Open::Nothing;
+        self.open = std::mem::replace(&mut self.under, Open::Nothing);
     }
 
     /// It asks us for an offer.
     pub fn wants_offer(&mut self) {
-        self.open = Open::Wanted;
+        self.opens(Open::Wanted);
+    }
+
+    fn opens(&mut self, open: Open) {
+        self.under = std::mem::replace(&mut self.open, open);
     }
 
     /// Whether what it is shown now is an answer: to its open offer, or to the last once more.
@@ -193,7 +202,7 @@ impl Terms {
             formats.extend(free_type(&formats).map(events));
         }
         let body = self.write(&formats, other.direction_shown(), b"RTP/AVP", other.packet_ms, None)?;
-        self.open = Open::Ours;
+        (self.open, self.under) = (Open::Ours, Open::Nothing);
         Some(body)
     }
 
@@ -218,7 +227,8 @@ impl Terms {
             asked.packet_ms.or(other.packet_ms),
             Some((&offer, asked.at)),
         )?;
-        self.open = Open::Nothing;
+        self.offers += u32::from(self.is_asked());
+        (self.open, self.under) = (Open::Nothing, Open::Nothing);
         self.agreed = self.shown.clone().map(|ours| (ours, offer.clone()));
         Some(body)
     }
@@ -249,7 +259,7 @@ impl Terms {
                 });
             }
         }
-        Some(Agreed { place, formats })
+        Some(Agreed { place, formats, offers: self.offers })
     }
 
     /// Whether it wants nobody to speak to it just now.

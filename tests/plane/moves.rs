@@ -7,7 +7,14 @@ const LEFT: std::ops::Range<Duration> = Duration::from_millis(1_900)..Duration::
 
 impl Call {
     fn is_nowhere(&self, side: SideId) {
-        self.order(Order::Agree(side, Agreed { place: None, formats: speech() }));
+        self.order(Order::Agree(side, Agreed { place: None, formats: speech(), offers: 1 }));
+        self.says_nothing_to(CALLED);
+        assert!(matches!(self.is_told(), Heard::Told(Told::Said(CALLED, 1))));
+    }
+
+    /// It offers the same once more.
+    fn offers(&self, side: SideId, place: Place, offers: u32) {
+        self.order(Order::Agree(side, Agreed { place: Some(place), formats: speech(), offers }));
     }
 }
 
@@ -15,7 +22,6 @@ impl Call {
 fn who_holds_by_being_nowhere_hears_nothing_plays_music_and_comes_back_where_it_was() {
     let mut call = Call::talking();
     call.is_nowhere(CALLER);
-    call.has_obeyed();
     call.caller.says(0, b"music");
     assert_eq!(call.called.hears().2, b"music");
     call.called.says(0, b"to nobody");
@@ -32,7 +38,6 @@ fn who_holds_by_being_nowhere_hears_nothing_plays_music_and_comes_back_where_it_
 fn who_was_nowhere_may_come_back_somewhere_else() {
     let mut call = Call::talking();
     call.is_nowhere(CALLER);
-    call.has_obeyed();
     let mut moved = Phone::new(call.caller.ours.port());
     call.agree(CALLER, moved.place());
     call.has_obeyed();
@@ -43,6 +48,71 @@ fn who_was_nowhere_may_come_back_somewhere_else() {
     assert_eq!(call.called.hears().2, b"thanks");
     call.is_latched(CALLER);
     call.caller.has_heard_all();
+    call.ends();
+}
+
+/// Neither the first word after a hold nor a whisper is lost to it, nor taken for said.
+#[test]
+fn what_is_said_to_who_is_nowhere_is_said_when_it_is_back() {
+    let mut call = Call::talking();
+    call.is_nowhere(CALLER);
+    call.says_nothing_to(CALLER);
+    call.is_nowhere(CALLER);
+    call.agree(CALLER, call.caller.place());
+    assert!(matches!(call.is_told(), Heard::Told(Told::Said(CALLER, 1))));
+    call.called.says(0, b"welcome back");
+    assert_eq!(call.caller.hears().2, b"welcome back");
+    call.ends();
+}
+
+/// What was dropped meanwhile leaves no gap in the numbers that it sees (RFC 3550 §6.4.1 would count it as lost).
+#[test]
+fn whoever_comes_back_hears_a_stream_that_goes_on_where_it_was() {
+    let mut call = Call::talking();
+    call.called.says(0, b"before");
+    let before = call.caller.hears().1;
+    call.is_nowhere(CALLER);
+    for _ in 0..20 {
+        call.called.says(0, b"to nobody");
+    }
+    call.called.says(101, &[1, 10, 0, 160]);
+    assert!(matches!(call.is_told(), Heard::Told(Told::Pressed(CALLED, _))), "all of that has been heard");
+    call.agree(CALLER, call.caller.place());
+    call.has_obeyed();
+    call.called.says(0, b"after");
+    assert_eq!(call.caller.hears().1, before.wrapping_add(1));
+    call.ends();
+}
+
+#[test]
+fn who_offers_the_same_anew_behind_a_nat_is_heard_from_where_that_has_moved_it() {
+    let mut call = Call::new();
+    let named = Place {
+        rtp: (Ipv4Addr::new(192, 0, 2, 9), 4_000).into(),
+        rtcp: (Ipv4Addr::new(192, 0, 2, 9), 4_001).into(),
+        is_behind_nat: true,
+    };
+    call.offers(CALLER, named, 1);
+    call.has_obeyed();
+    call.caller.says(0, b"hello");
+    assert_eq!(call.called.hears().2, b"hello");
+    call.is_latched(CALLER);
+    call.offers(CALLER, named, 2);
+    call.has_obeyed();
+    // It is heard where it was until it is heard elsewhere, which is not before it has fallen silent there.
+    call.caller.says(0, b"under way");
+    assert_eq!(call.called.hears().2, b"under way");
+    let mut moved = Phone::new(call.caller.ours.port());
+    call.called.rtp.set_read_timeout(Some(Duration::from_millis(20))).expect("a time");
+    let heard = (0..250).any(|_| {
+        moved.says(0, b"and here");
+        call.called.rtp.recv(&mut [0; 64]).is_ok()
+    });
+    assert!(heard);
+    call.is_latched(CALLER);
+    call.called.rtp.set_read_timeout(Some(Duration::from_secs(5))).expect("a time");
+    call.called.says(0, b"good");
+    assert_eq!(moved.hears().2, b"good");
     call.ends();
 }
 

@@ -628,7 +628,8 @@ impl Anchor {
             let hears = match call.other(side.leg) {
                 Some(other) => Some(other),
                 None if side.leg == LegId::CALLER => early,
-                None => None,
+                // Who asks for keys before it answers is to hear them.
+                None => early.filter(|leg| *leg == side.leg).map(|_| LegId::CALLER),
             };
             if hears != side.hears {
                 orders.push(match hears {
