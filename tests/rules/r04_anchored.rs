@@ -47,6 +47,45 @@ fn r04_anchored_each_side_is_shown_a_description_of_ours_with_a_port_of_its_own(
     call.hangs_up("caller").comes_to_rest();
 }
 
+/// Exchanges ask for keys before they answer.
+#[test]
+fn r04_anchored_who_rings_with_media_and_the_caller_hear_each_other() {
+    let mut call = anchored_forward().incoming(DID);
+    call.awaits("gateway1").rings("gateway1");
+    call.settle();
+    assert_eq!([20_000, 20_002].map(|port| call.world.heard_at(port)), [None, None]);
+    call.does("gateway1", Act::RingsWithMedia);
+    call.settle();
+    assert_eq!([20_000, 20_002].map(|port| call.world.heard_at(port)), [Some(20_002), Some(20_000)]);
+    call.hangs_up("caller").comes_to_rest();
+}
+
+/// RFC 3311 §5.2: the second is refused, and the first is answered as if there had been none.
+#[test]
+fn r04_anchored_an_offer_that_is_refused_leaves_the_one_that_was_open_before_it() {
+    let offers: fn(Message) -> Message = |update| {
+        update.with_sdp(Some(
+            b"v=0\r\no=- 1 2 IN IP4 127.0.1.1\r\ns=-\r\nc=IN IP4 127.0.1.1\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n",
+        ))
+    };
+    let answered = |second: bool| {
+        let mut call = anchored_forward().incoming(DID).ringing(["gateway1"]);
+        if second {
+            call.asks("caller", "UPDATE", offers);
+            call.settle();
+            assert_eq!(call.messages("us → caller", "500 (UPDATE)").len(), 1);
+        }
+        call.answers("gateway1");
+        call.settle();
+        let ok = call.messages("us → caller", "200").remove(0);
+        let description: Vec<String> =
+            body(&ok).lines().filter(|line| !line.starts_with("o=")).map(str::to_owned).collect();
+        call.hangs_up("caller").comes_to_rest();
+        description
+    };
+    assert_eq!(answered(true), answered(false));
+}
+
 #[test]
 fn r04_anchored_every_leg_has_ports_of_its_own_and_the_losers_give_them_back() {
     let mut call = anchored("ring = [\"alice\", \"bob\"]").incoming(DID).ringing(["alice", "bob"]);
