@@ -83,7 +83,11 @@ fn r14_a_connection_by_which_nobody_was_taken_at_his_word_is_closed_soon() {
             asks("127.0.0.8:0", "OPTIONS"),
         ];
         let mut passing = asks("127.0.0.1:0", "OPTIONS");
-        assert_eq!(passing.read(&mut [0; 16]).unwrap(), 0, "closed");
+        // Pings keep nobody there who was not taken at his word.
+        let mut is_closed = || {
+            passing.write_all(b"\r\n\r\n").is_err() || matches!(passing.read(&mut [0; 16]), Ok(0) | Err(_))
+        };
+        assert!((0..100_000).any(|_| is_closed()));
         let Seen::Undeliverable { to, .. } = world.seen() else { panic!("it has ended") };
         assert_eq!(to.addr, passing.local_addr().unwrap());
         for stream in &mut kept {

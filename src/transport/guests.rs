@@ -18,9 +18,13 @@ use crate::sip::peer::FlowId;
 /// that we open.
 const FOR_STRANGERS: usize = 3;
 
-/// A connection that has brought nothing for so long gives way to another of its own address. Who registers, or asks for
-/// the password that a call wants, says more within that time.
+/// A passing connection that has brought nothing for so long gives way to another of its own address. Who registers, or asks
+/// for the password that a call wants, says more within that time.
 const SILENT: Duration = Duration::from_secs(10);
+
+/// One that has been passing for so long gives way to it whatever it brings: no first request and its answers take longer
+/// (RFC 3261 §17.1.1.2, 64·T1).
+const PASSING: Duration = Duration::from_secs(32);
 
 /// So many may be on their way out and not closed yet, beyond the node's connections. Each is closed in its shard's next
 /// turn.
@@ -86,12 +90,13 @@ struct Book {
     /// Everybody but trunks and those that we opened.
     by_flow: HashMap<FlowId, (Arc<Guest>, Standing)>,
     houses: HashMap<IpAddr, House>,
-    /// The houses by what they hold, and of those that hold as much the one last that has held it longest.
+    /// The houses by how many passing connections they hold, then by all that they hold, and of those that hold as much
+    /// the one last that has held it longest.
     by_size: BTreeSet<Rank>,
     turn: u64,
 }
 
-type Rank = (usize, Reverse<u64>, IpAddr);
+type Rank = (usize, usize, Reverse<u64>, IpAddr);
 
 /// How a connection is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +110,11 @@ enum Standing {
 }
 
 /// What one address holds that no phone is bound by; never none.
+#[derive(Default)]
 struct House {
-    guests: Vec<Arc<Guest>>,
+    /// Nobody was taken at his word by these.
+    passing: Vec<Arc<Guest>>,
+    trusted: Vec<Arc<Guest>>,
     turn: u64,
 }
 
@@ -116,49 +124,71 @@ struct Guest {
     house: IpAddr,
     /// When it brought something last, in milliseconds since [`Guests::began`].
     heard: AtomicU64,
+    /// Since when it has been passing, likewise: it came then, or the phone that was bound by it is no more.
+    since: AtomicU64,
+    /// Changed while the book is held.
     is_trusted: AtomicBool,
+    /// It is passing again.
+    loses_trust: tokio::sync::Notify,
     leave: tokio::sync::Notify,
+}
+
+impl House {
+    const fn size(&self) -> usize {
+        self.passing.len() + self.trusted.len()
+    }
+
+    fn rank(&self, ip: IpAddr) -> Rank {
+        (self.passing.len(), self.size(), Reverse(self.turn), ip)
+    }
+
+    fn those_with(&mut self, guest: &Guest) -> &mut Vec<Arc<Guest>> {
+        if guest.is_trusted() { &mut self.trusted } else { &mut self.passing }
+    }
 }
 
 impl Book {
     fn held_by(&self, house: IpAddr) -> usize {
-        self.houses.get(&house).map_or(0, |house| house.guests.len())
+        self.houses.get(&house).map_or(0, House::size)
     }
 
     /// Changes what a house holds, and ranks it anew.
-    fn change(&mut self, ip: IpAddr, change: impl FnOnce(&mut Vec<Arc<Guest>>)) {
+    fn change(&mut self, ip: IpAddr, change: impl FnOnce(&mut House)) {
         self.turn += 1;
         let turn = self.turn;
-        let house = self.houses.entry(ip).or_insert(House { guests: Vec::new(), turn });
-        let before = house.guests.len();
-        self.by_size.remove(&(before, Reverse(house.turn), ip));
+        let house = self.houses.entry(ip).or_default();
+        let before = house.size();
+        self.by_size.remove(&house.rank(ip));
         house.turn = turn;
-        change(&mut house.guests);
-        let after = house.guests.len();
+        change(house);
+        let after = house.size();
         self.strangers = self.strangers + after - before;
         if after == 0 {
             self.houses.remove(&ip);
         } else {
-            self.by_size.insert((after, Reverse(turn), ip));
+            self.by_size.insert(house.rank(ip));
         }
     }
 
     fn enter(&mut self, guest: &Arc<Guest>) {
-        self.change(guest.house, |guests| guests.push(Arc::clone(guest)));
+        self.change(guest.house, |house| house.those_with(guest).push(Arc::clone(guest)));
     }
 
     fn strike(&mut self, guest: &Guest) {
-        self.change(guest.house, |guests| guests.retain(|other| other.flow != guest.flow));
+        self.change(guest.house, |house| house.those_with(guest).retain(|other| other.flow != guest.flow));
     }
 
-    /// Asks one of a house's connections to leave: one by which nobody was taken at his word, if there is any, and of these
-    /// the one that has been silent for longest. Looks at what the house holds, which is no more than one address may.
+    /// Asks one of a house's connections to leave: a passing one, if there is any, and of these the one that has been silent
+    /// for longest. Looks at what the house holds, which is no more than one address may.
     fn make_room_in(&mut self, house: IpAddr, may: impl Fn(&Guest) -> bool) -> Option<()> {
         if self.leaving >= MOST_LEAVING {
             return None;
         }
-        let those = self.houses.get(&house)?.guests.iter().filter(|guest| may(guest));
-        let guest = Arc::clone(those.min_by_key(|guest| (guest.is_trusted(), guest.heard()))?);
+        let House { passing, trusted, .. } = self.houses.get(&house)?;
+        let longest = |those: &[Arc<Guest>]| {
+            those.iter().filter(|guest| may(guest)).min_by_key(|guest| guest.heard()).cloned()
+        };
+        let guest = longest(passing).or_else(|| longest(trusted))?;
         self.strike(&guest);
         self.staying -= 1;
         self.leaving += 1;
@@ -169,9 +199,9 @@ impl Book {
         Some(())
     }
 
-    /// The same, in the house that holds most.
+    /// The same, in the house that holds most passing ones; where there is none, in the one that holds most.
     fn make_room(&mut self) -> Option<()> {
-        let (_, _, house) = *self.by_size.last()?;
+        let (_, _, _, house) = *self.by_size.last()?;
         self.make_room_in(house, |_| true)
     }
 }
@@ -179,6 +209,10 @@ impl Book {
 impl Guest {
     fn heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
+    }
+
+    fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed)
     }
 
     fn is_trusted(&self) -> bool {
@@ -194,8 +228,9 @@ impl Guests {
 
     /// A place for the connection `flow`, which `from` opened. It is given back when dropped.
     ///
-    /// Where its address holds as many as it may, one of these gives way if it is silent and carries no phone and no call.
-    /// Where strangers do, or the node, gives way the one that has been silent for longest at the address that holds most.
+    /// Where its address holds as many as it may, one of these gives way if it is passing and silent, or has been passing for
+    /// long. Where strangers do, or the node, gives way the one that has been silent for longest at the address that holds most
+    /// passing ones.
     pub fn welcome(self: &Arc<Self>, from: IpAddr, flow: FlowId) -> Result<Place, NoRoom> {
         if (self.is_trunk)(from) {
             return self.invite();
@@ -203,8 +238,11 @@ impl Guests {
         let (now, house) = (self.now(), house(from));
         let mut book = self.book();
         if book.held_by(house) >= self.most_per_stranger {
-            let silent = u64::try_from(SILENT.as_millis()).unwrap_or(u64::MAX);
-            let may = |guest: &Guest| !guest.is_trusted() && now.saturating_sub(guest.heard()) >= silent;
+            let is_over =
+                |from: u64, time: Duration| u128::from(now.saturating_sub(from)) >= time.as_millis();
+            let may = |guest: &Guest| {
+                !guest.is_trusted() && (is_over(guest.heard(), SILENT) || is_over(guest.since(), PASSING))
+            };
             book.make_room_in(house, may).ok_or(NoRoom::Address)?;
         }
         if book.strangers >= self.most / 4 * FOR_STRANGERS || book.staying >= self.most {
@@ -214,7 +252,9 @@ impl Guests {
             flow,
             house,
             heard: AtomicU64::new(now),
+            since: AtomicU64::new(now),
             is_trusted: AtomicBool::new(false),
+            loses_trust: tokio::sync::Notify::new(),
             leave: tokio::sync::Notify::new(),
         });
         book.staying += 1;
@@ -238,9 +278,23 @@ impl Guests {
         self.changes(flow, Standing::Stranger, Standing::Phone);
     }
 
-    /// No phone is bound by it any more.
+    /// No phone is bound by it any more: it has to be taken at its word anew.
     pub fn is_unbound(&self, flow: FlowId) {
         self.changes(flow, Standing::Phone, Standing::Stranger);
+    }
+
+    /// Somebody was taken at his word by it.
+    fn is_trusted(&self, guest: &Arc<Guest>) {
+        let mut book = self.book();
+        let standing = book.by_flow.get(&guest.flow).map(|(_, standing)| *standing);
+        let is_counted = standing == Some(Standing::Stranger);
+        if is_counted {
+            book.strike(guest);
+        }
+        guest.is_trusted.store(true, Ordering::Relaxed);
+        if is_counted {
+            book.enter(guest);
+        }
     }
 
     fn changes(&self, flow: FlowId, from: Standing, to: Standing) {
@@ -252,7 +306,12 @@ impl Guests {
         *standing = to;
         let guest = Arc::clone(guest);
         match to {
-            Standing::Stranger => book.enter(&guest),
+            Standing::Stranger => {
+                guest.since.store(self.now(), Ordering::Relaxed);
+                guest.is_trusted.store(false, Ordering::Relaxed);
+                book.enter(&guest);
+                guest.loses_trust.notify_one();
+            }
             Standing::Phone | Standing::Leaving => book.strike(&guest),
         }
     }
@@ -289,14 +348,23 @@ impl Place {
 
     /// Its far end was taken at its word: it is no passer-by.
     pub fn trusts(&self) {
-        if let Some(guest) = &self.guest {
-            guest.is_trusted.store(true, Ordering::Relaxed);
+        if let Some(guest) = self.guest.as_ref().filter(|guest| !guest.is_trusted()) {
+            self.guests.is_trusted(guest);
         }
     }
 
-    /// Whether nobody by it is a trunk, or was ever taken at his word.
-    pub fn is_passing(&self) -> bool {
-        self.guest.as_ref().is_some_and(|guest| !guest.is_trusted())
+    /// Since when nobody by it has been a trunk, a phone, or taken at his word. None: somebody is.
+    pub fn passing_since(&self) -> Option<Instant> {
+        let guest = self.guest.as_ref().filter(|guest| !guest.is_trusted())?;
+        Some(self.guests.began + Duration::from_millis(guest.since()))
+    }
+
+    /// Waits until it is passing again.
+    pub async fn loses_trust(&self) {
+        match &self.guest {
+            Some(guest) => guest.loses_trust.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Waits until it has to give way.
@@ -349,6 +417,12 @@ mod tests {
         let inner = Arc::get_mut(&mut guests).unwrap();
         inner.began = inner.began.checked_sub(Duration::from_secs(3600)).unwrap();
         guests
+    }
+
+    /// It has been passing for so long.
+    fn is_passing(place: &Place, seconds: u64) {
+        let guest = place.guest.as_ref().unwrap();
+        guest.since.fetch_sub(seconds * 1000, Ordering::Relaxed);
     }
 
     /// Which of them were asked to leave.
@@ -445,12 +519,18 @@ mod tests {
         assert_eq!(leaving(&held), [1], "the longest silent of those that nobody was taken at his word by");
         held[0].hears();
         is_silent(&next[0], 9);
+        let another = || guests.welcome([127, 0, 0, 1].into(), FlowId(5));
+        assert_eq!(another().err(), Some(NoRoom::Address), "they talk");
+        is_passing(&held[0], 31);
+        assert_eq!(another().err(), Some(NoRoom::Address), "and have not talked for long");
+        is_passing(&held[0], 1);
+        let last = another().unwrap();
         assert_eq!(
-            guests.welcome([127, 0, 0, 1].into(), FlowId(5)).err(),
-            Some(NoRoom::Address),
-            "they talk"
+            leaving(&held),
+            [0, 1],
+            "it has talked for long, and asked for nothing that it was granted"
         );
-        drop((held, next));
+        drop((held, next, last));
         assert!(is_without_a_trace(&guests));
     }
 
@@ -470,6 +550,52 @@ mod tests {
         assert_eq!(leaving(&flood).len() + leaving(&other).len(), 2, "one for each that came");
         assert_eq!(guests.book().strangers, 12);
         drop((phone, flood, other, late));
+        assert!(is_without_a_trace(&guests));
+    }
+
+    /// Phones whose calls ring or talk, or that have left old connections behind, among strangers that hold one each.
+    #[test]
+    fn r14_who_was_taken_at_his_word_gives_way_where_nobody_is_passing() {
+        let guests = of_old(guests(16, 5));
+        let office = come(&guests, [127, 0, 0, 3], 1..5);
+        office.iter().for_each(Place::trusts);
+        office.iter().for_each(Place::trusts);
+        let strangers: Vec<Place> =
+            (10..18).flat_map(|at| come(&guests, [127, 0, 1, at as u8], [at])).collect();
+        let mut late: Vec<Place> =
+            (20..28).flat_map(|at| come(&guests, [127, 0, 2, at as u8], [at])).collect();
+        assert_eq!((leaving(&office), leaving(&strangers).len()), (vec![], 8));
+        late.iter().for_each(Place::trusts);
+        late.extend(come(&guests, [127, 0, 3, 1], [30]));
+        assert_eq!((leaving(&office).len(), leaving(&late).len()), (1, 0), "who holds most");
+        late.extend(come(&guests, [127, 0, 3, 2], [31]));
+        assert_eq!((leaving(&office).len(), leaving(&late)), (1, vec![30]), "passing, and so before that");
+        drop((office, strangers, late));
+        assert!(is_without_a_trace(&guests));
+    }
+
+    #[test]
+    fn r14_a_connection_that_its_phone_has_left_is_a_passing_one_again() {
+        let guests = of_old(guests(100, 3));
+        let held = come(&guests, [127, 0, 0, 1], 0..3);
+        for (flow, place) in (0..).zip(&held) {
+            place.trusts();
+            guests.is_bound(FlowId(flow));
+            assert_eq!(place.passing_since(), None);
+        }
+        // Its phone registers by another one each time, and lets the old one stand.
+        for flow in 0..3 {
+            guests.is_unbound(FlowId(flow));
+        }
+        let since = held[0].passing_since().unwrap();
+        assert!(since.elapsed() < Duration::from_secs(5), "from now on");
+        assert_eq!(guests.welcome([127, 0, 0, 1].into(), FlowId(5)).err(), Some(NoRoom::Address));
+        is_silent(&held[1], 11);
+        let next = come(&guests, [127, 0, 0, 1], [5]);
+        assert_eq!(leaving(&held), [1]);
+        held[0].trusts();
+        assert_eq!(held[0].passing_since(), None, "its call goes on");
+        drop((held, next));
         assert!(is_without_a_trace(&guests));
     }
 

@@ -48,8 +48,8 @@ pub struct StreamLimits {
     /// (an hour), and than the longest session of a call (a day, RFC 4028), so that none is closed that carries a phone
     /// or a call. Far ends that are gone are found by TCP's own keep-alive (`tcp::tune_theirs`).
     pub idle_theirs: Duration,
-    /// The same where its far end is no trunk, and nothing that came by it was ever granted: so there is neither a phone nor a
-    /// call. More than an answer takes (64·T1), than a password takes to be typed, and than a caller who rings waits for
+    /// One whose far end is no trunk, and by which nothing was granted since it came, or since no phone is bound by it any
+    /// more, is closed so long after that, whatever comes: so there is neither a phone nor a call. More than an answer takes (64·T1), than a password takes to be typed, and than a caller who rings waits for
     /// the next 180 (a minute).
     pub idle_passing: Duration,
     /// How long opening a connection may take, its TLS handshake included: little more than a gateway's
@@ -201,18 +201,15 @@ enum Writing {
 }
 
 impl Connection {
-    /// How long it may be without any traffic.
-    fn may_idle(&self, limits: &StreamLimits) -> Duration {
-        match (self.opened, self.place.is_passing()) {
-            (Opened::ByUs, _) => limits.idle,
-            (Opened::ByThem, false) => limits.idle_theirs,
-            (Opened::ByThem, true) => limits.idle_passing,
-        }
-    }
-
-    /// When it is closed, if nothing comes before.
+    /// When it is closed, if nothing comes before; or whatever comes, where that makes nobody be taken at his word.
     fn deadline(&self, reading: &Reading, limits: &StreamLimits) -> Instant {
-        reading.deadline(limits, self.last_traffic.get(), self.may_idle(limits))
+        let last = self.last_traffic.get();
+        let idle = match (self.opened, self.place.passing_since()) {
+            (Opened::ByUs, _) => last + limits.idle,
+            (Opened::ByThem, None) => last + limits.idle_theirs,
+            (Opened::ByThem, Some(since)) => Instant::from_std(since) + limits.idle_passing,
+        };
+        reading.deadline(limits, last, idle)
     }
 
     /// Writes as much as the kernel takes.
@@ -596,6 +593,7 @@ impl Streams {
             tokio::select! {
                 biased;
                 () = connection.work.notified() => {}
+                () = connection.place.loses_trust() => {}
                 ready = stream.writable(), if blocked => match ready {
                     Ok(()) => connection.write(),
                     Err(error) => return End::Broken(error),

@@ -190,14 +190,22 @@ fn r01_c_a_gateway_that_fails_leaves_it_to_the_next() {
     assert_eq!(second[0].1.since(began), seconds(4), "try_timeout");
     accepts(&mut call, SECOND, 600);
     assert_eq!(call.world.said, ["itsp registered"]);
-    let mut call = itsp();
-    call.after(seconds(2));
-    answers(&mut call, FIRST, 503, |message| message);
-    answers(&mut call, SECOND, 503, |message| message.with("Retry-After", "100"));
-    assert_eq!(call.world.said, ["itsp not registered: 503 Service Unavailable"]);
-    let failed = call.world.now;
-    call.after(seconds(101));
-    assert_eq!(registers(&call, FIRST)[1].1.since(failed), seconds(100), "as it asks");
+    type Says = fn(Message) -> Message;
+    let says: [(Says, u64); 3] = [
+        (|message| message.with("Retry-After", "100"), 100),
+        (|message| message.with("Retry-After", "7200"), 7_200),
+        (|message| message.with("Retry-After", "9000000"), 86_400),
+    ];
+    for (says, waits) in says {
+        let mut call = itsp();
+        call.after(seconds(2));
+        answers(&mut call, FIRST, 503, |message| message);
+        answers(&mut call, SECOND, 503, says);
+        assert_eq!(call.world.said, ["itsp not registered: 503 Service Unavailable"]);
+        let failed = call.world.now;
+        call.after(seconds(waits + 1));
+        assert_eq!(registers(&call, FIRST)[1].1.since(failed), seconds(waits), "as it asks");
+    }
 }
 
 /// An INVITE as a carrier sends it to a registered Contact.

@@ -40,6 +40,9 @@ const FIRST_WITHIN: Duration = Duration::from_secs(2);
 /// 5626 §4.5).
 const PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1_800);
+/// A carrier that says how long is to be waited has its time, up to a day: no longer is one number's calls to be missed for
+/// a mistake of its.
+const LONGEST_TOLD: Duration = Duration::from_secs(86_400);
 /// While it waits it is looked at so often, half of that to all of it by lot: whether a gateway of its trunk has come back
 /// (R14). Nothing is sent for it.
 const LOOK: Duration = Duration::from_secs(10);
@@ -364,7 +367,7 @@ impl Exchange {
             out.notices.push(Notice::Said(CallEvent::NotEnrolled { trunk, why }));
         }
         let pause = self.part_of(doubled.min(LONGEST_PAUSE), 500);
-        let until = now.mono + pause.max(after.unwrap_or_default().min(LONGEST_PAUSE));
+        let until = now.mono + pause.max(after.unwrap_or_default().min(LONGEST_TOLD));
         let look = self.part_of(LOOK, 500);
         if let Some(enroll) = self.enroll_of(key) {
             enroll.rests_until = until;

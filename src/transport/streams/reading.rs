@@ -1,7 +1,5 @@
 //! What one connection has brought so far, what it has to bring next, and by when.
 
-use std::time::Duration;
-
 use bytes::BytesMut;
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
@@ -75,13 +73,13 @@ impl Reading {
         }
     }
 
-    /// When it has to have brought what it has to bring. `idle`: how long it may be without any traffic where that is nothing.
-    pub fn deadline(&self, limits: &StreamLimits, last_traffic: Instant, idle: Duration) -> Instant {
+    /// When it has to have brought what it has to bring. `idle`: until when it may be there where that is nothing.
+    pub fn deadline(&self, limits: &StreamLimits, last_traffic: Instant, idle: Instant) -> Instant {
         match self.state {
             Expecting::First(since) => since + limits.first_message,
             Expecting::Rest(since) | Expecting::Nothing(since) => since + limits.whole_message,
             Expecting::Answer => last_traffic + limits.unanswered,
-            Expecting::Anything => last_traffic + idle,
+            Expecting::Anything => idle,
         }
     }
 
