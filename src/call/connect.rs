@@ -10,12 +10,16 @@ use super::outcome;
 use super::{State, Turn};
 use crate::call::cdr::LegEnd;
 use crate::media::event::Digit;
+use crate::media::wav::LONGEST;
 use crate::routing::Plan;
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 
 /// After so many keys that are not 1 a leg is not asked any longer (R6).
 const MOST_OTHER_KEYS: u8 = 3;
+
+/// So long a whisper takes at most: as the longest prompt, and a minute for whoever puts us on hold meanwhile.
+const LONGEST_WHISPER: Duration = LONGEST.saturating_add(Duration::from_secs(60));
 
 /// The pause before "press 1" is said once more.
 const PAUSE: Duration = Duration::from_millis(1_500);
@@ -71,6 +75,7 @@ impl Turn<'_> {
         let hunt = self.caller_hears_ringing(hunt);
         if before.whisper {
             self.speaks_to(id, LegState::Whispered, Spoken::Whisper, None);
+            self.start(Timer::Confirm(id), LONGEST_WHISPER);
         } else if let Some(window) = before.press_one {
             self.asks_to_press(id, window);
         }

@@ -474,8 +474,9 @@ impl Turn<'_> {
                 next.alternates = alternates;
                 self.ring_instead(id, next);
             }
-            // 6xx: nobody else of that target is to be tried (RFC 3261 §21.6).
+            // 6xx: nobody else of that target is to be tried (RFC 3261 §21.6), but of those who are called for help beside it.
             None if code < 600 => self.follow(id, target, depth, alternates),
+            None if self.call.hunted_by().urgency.is_emergency() => {}
             None => self.end_target(target),
         }
         self.let_go(id);

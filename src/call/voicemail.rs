@@ -7,12 +7,16 @@ use super::record::Ending;
 use super::{State, Turn};
 use crate::media::event::Digit;
 use crate::media::session::Listen;
+use crate::media::wav::LONGEST;
 use crate::sip::body::Body;
 use crate::sip::header::Method;
 use crate::sip::sdp::audio::{Audio, PLAIN_OFFER};
 
 /// Silence of this length ends a message.
 const QUIET: Duration = Duration::from_secs(5);
+
+/// So long it takes at most until it begins: the longest greeting, and a minute for whoever puts us on hold meanwhile.
+const LONGEST_GREETING: Duration = LONGEST.saturating_add(Duration::from_secs(60));
 
 /// A message that is taken.
 #[derive(Debug)]
@@ -59,6 +63,7 @@ impl Turn<'_> {
             self.stop(timer);
         }
         self.start(Timer::MaxCall, self.call.plan.limits.max_call);
+        self.start(Timer::Message, LONGEST_GREETING);
         self.out.push(Action::Journal);
         self.out.push(Action::Say { leg: LegId::CALLER, what: Spoken::Greeting, again: None });
         Some(State::Messaging(Message { stage: Stage::Greets, is_one: false }))

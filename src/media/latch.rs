@@ -12,6 +12,11 @@ use crate::time::Instant;
 /// Whoever has not been heard for so long, ten of its packets, may have moved.
 const SILENT: Duration = Duration::from_millis(200);
 
+/// So many packets within so long are speech of whatever packet length: comfort noise (RFC 3389) and what keeps a NAT open
+/// (RFC 6263) come further apart.
+const SPEAKS: u8 = 12;
+const SPEAKS_WITHIN: Duration = Duration::from_secs(1);
+
 /// How long the place that a side has left is not listened to.
 const LEFT: Duration = Duration::from_secs(2);
 
@@ -45,13 +50,15 @@ pub struct Latch {
     left: Option<(SocketAddr, Instant)>,
     /// It may speak from somewhere else: since when that is so, and when who speaks was last heard.
     open: Option<(Instant, Instant)>,
+    /// Packets that came from where it said that it is, while another speaks; since when they are counted.
+    named: (Instant, u8),
     /// It is to be sent nothing for now.
     is_deaf: bool,
 }
 
 impl Latch {
     pub const fn new(place: Place) -> Latch {
-        Latch { place, heard: None, left: None, open: None, is_deaf: false }
+        Latch { place, heard: None, left: None, open: None, named: (Instant::ZERO, 0), is_deaf: false }
     }
 
     /// It holds us by saying that it is nowhere (RFC 3264 §8.4): it is heard from where it was, and nothing is sent there.
@@ -101,7 +108,7 @@ impl Latch {
                 self.open = Some((since, now));
                 Sender::Known
             }
-            (Some(heard), _) if self.takes_over(now, from) => {
+            (Some(heard), _) if self.takes_over(now, heard, from) => {
                 self.left = Some((heard, now + LEFT));
                 (self.heard, self.open) = (Some(from), None);
                 Sender::First
@@ -115,12 +122,17 @@ impl Latch {
         }
     }
 
-    /// Whether another than who speaks is the side. From where it said it would speak it is it in any case, for what comes
-    /// from the same host otherwise may be left over from another call of that host's.
-    fn takes_over(&self, now: Instant, from: SocketAddr) -> bool {
-        let is_named = from == self.place.rtp && !self.place.is_behind_nat;
+    /// Whether another than `heard`, who speaks, is the side. Who speaks on from where it said that it is, is it, for what
+    /// comes from the same host otherwise may be left over from another call of that host's. A NAT gives a side another port,
+    /// and its address to nobody else.
+    fn takes_over(&mut self, now: Instant, heard: SocketAddr, from: SocketAddr) -> bool {
+        if from == self.place.rtp && !self.place.is_behind_nat {
+            let (since, packets) = self.named;
+            self.named = if now.since(since) < SPEAKS_WITHIN { (since, packets + 1) } else { (now, 1) };
+            return self.named.1 >= SPEAKS;
+        }
         let has_fallen_silent = self.open.is_some_and(|(_, last)| now.since(last) >= SILENT);
-        is_named || has_fallen_silent && self.may_be(now, from)
+        has_fallen_silent && from.ip() == heard.ip() && self.may_be(now, from)
     }
 
     /// Whether RTCP may come from there: from its host, whatever the port.
@@ -185,8 +197,16 @@ mod tests {
         assert_eq!((latch.to(), latch.only()), (address("192.0.2.1:4000"), None));
         assert_eq!(latch.sender(at(1), address("192.0.2.1:9999")), Known);
         assert_eq!(latch.sender(at(1), address("192.0.2.1:8888")), Stranger, "one is enough");
-        assert_eq!(latch.sender(at(2), address("192.0.2.1:4000")), First, "but for the one that was named");
-        assert_eq!(latch.sender(at(3), address("192.0.2.1:9999")), Stranger, "of another call, it seems");
+        let named = address("192.0.2.1:4000");
+        for ms in (100..5_000).step_by(100) {
+            assert_eq!(latch.sender(at(ms), named), Stranger, "it keeps the NAT open, or is comfort noise");
+            assert_eq!(latch.sender(at(ms), address("192.0.2.1:9999")), Known);
+        }
+        let heard = (0..50).map(|packet| latch.sender(at(10_000 + packet * 20), named));
+        let before = heard.take_while(|sender| *sender == Stranger).count();
+        assert_eq!(before, 11, "it speaks: the other was of another call");
+        assert_eq!((latch.sender(at(11_000), named), latch.only()), (Known, Some(named)));
+        assert_eq!(latch.sender(at(11_000), address("192.0.2.1:9999")), Stranger);
         let mut plain = Latch::new(place("[2001:db8::1]:4000"));
         assert_eq!(plain.sender(at(0), address("[2001:db8::1]:4000")), First);
         assert_eq!(plain.only(), Some(address("[2001:db8::1]:4000")));
@@ -273,10 +293,12 @@ mod tests {
             assert_eq!(latch.sender(at(7_010), new), First);
             assert_eq!(latch.sender(at(9_000), old), Stranger);
         }
-        let mut latch = Latch::new(place("192.0.2.1:4000"));
-        assert_eq!(latch.sender(at(0), address("192.0.2.1:4000")), First);
-        assert!(latch.may_have_moved(at(10)));
-        assert_eq!(latch.sender(at(900), address("192.0.2.66:4000")), Stranger, "another host");
+        for nat in [true, false] {
+            let mut latch = Latch::new(Place { is_behind_nat: nat, ..place("192.0.2.1:4000") });
+            assert_eq!(latch.sender(at(0), address("192.0.2.1:4000")), First);
+            assert!(latch.may_have_moved(at(10)));
+            assert_eq!(latch.sender(at(900), address("192.0.2.66:4000")), Stranger, "another host");
+        }
     }
 
     #[test]

@@ -531,10 +531,11 @@ impl Side {
     }
 
     fn voice(&self) -> Voice {
-        match (self.speaks(), self.agreed) {
-            (Some((codec, payload_type)), _) if self.is_reached() => Voice::In(codec, payload_type),
-            (Some(_), _) | (None, None) => Voice::Awaited,
-            (None, Some(_)) => Voice::Nowhere,
+        match (self.agreed, self.speaks(), &self.latch) {
+            (None, _, _) => Voice::Awaited,
+            (Some(_), Some(_), Some(latch)) if latch.is_deaf() => Voice::Awaited,
+            (Some(_), Some((codec, payload_type)), Some(_)) => Voice::In(codec, payload_type),
+            (Some(_), _, _) => Voice::Nowhere,
         }
     }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::core::Listening;
 use super::layout;
 use crate::engine::exchange::Booth;
 use crate::media::event::Digit;
@@ -16,7 +17,7 @@ use crate::media::session::{FRAME, Quality, SideId, Told};
 use crate::time::Instant;
 
 /// The first port that is given out.
-const FIRST: u16 = 20_000;
+pub const FIRST_PORT: u16 = 20_000;
 
 /// What somebody does that is heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +120,9 @@ impl Stage {
 }
 
 impl SimBooth {
-    pub fn new(pairs: u16) -> SimBooth {
-        let free = (0..pairs).rev().map(|pair| FIRST + 2 * pair).collect();
+    /// So many pairs of ports, from this one on.
+    pub fn new(first: u16, pairs: u16) -> SimBooth {
+        let free = (0..pairs).rev().map(|pair| first + 2 * pair).collect();
         let stage = Stage {
             now: Instant::ZERO,
             is_stuck: false,
@@ -238,6 +240,17 @@ impl SimBooth {
         let (of, open) = stage.sides.iter().find(|(_, open)| open.port == port)?;
         let hears = open.hears.filter(|_| open.saying.is_none())?;
         stage.sides.get(&(of.0, of.1, hears)).map(|open| open.port)
+    }
+
+    pub fn listening(&self) -> Vec<Listening> {
+        let stage = self.0.borrow();
+        let port = |of: &(u32, u32, SideId), other: SideId| Some(stage.sides.get(&(of.0, of.1, other))?.port);
+        let side = |(of, open): (&(u32, u32, SideId), &Open)| Listening {
+            port: open.port,
+            to: open.hears.and_then(|other| port(of, other)),
+            is_told: open.saying.is_some(),
+        };
+        stage.sides.iter().map(side).collect()
     }
 
     /// When something was begun to be said to the side at that port, and how long it is.

@@ -40,6 +40,11 @@ pub trait Core {
         None
     }
 
+    /// What each side hears whose audio comes through us.
+    fn listening(&self) -> Vec<Listening> {
+        Vec::new()
+    }
+
     /// When something was begun to be said there, and how long it is.
     fn said_to(&self, _port: u16) -> Vec<(Instant, Duration)> {
         Vec::new()
@@ -86,6 +91,17 @@ pub trait Core {
 
     /// Another routing configuration is published, as the text of an operator's file.
     fn publish(&mut self, now: Now, generation: u64, routing: &str, out: &mut Effects);
+}
+
+/// What a side hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Our port to which its own audio comes.
+    pub port: u16,
+    /// That of the other whom it hears, or would hear but for us.
+    pub to: Option<u16>,
+    /// We say something to it.
+    pub is_told: bool,
 }
 
 /// How many of everything a core holds. All zero once the world is at rest.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::booth::{SimBooth, Word};
-use super::core::{Census, Core, Maker};
+use super::booth::{FIRST_PORT, SimBooth, Word};
+use super::core::{Census, Core, Listening, Maker};
 use super::layout;
 use crate::config::{self, Config, Strangers};
 use crate::engine::desk::Pace;
@@ -200,7 +200,8 @@ impl Maker for Served {
             .map(|shard| {
                 let desk = Arc::clone(&desk);
                 let table = Arc::clone(&table);
-                let audio = self.audio.map(|(pairs, anchoring)| (anchoring, SimBooth::new(pairs)));
+                let of = |pairs: u16| SimBooth::new(FIRST_PORT + 2 * pairs * shard as u16, pairs);
+                let audio = self.audio.map(|(pairs, anchoring)| (anchoring, of(pairs)));
                 let booth = audio.as_ref().map(|(_, booth)| booth.clone());
                 let exchange = exchange(shard, audio);
                 Box::new(Shard { exchange, desk, table, booth, said: Vec::new() }) as Box<dyn Core>
@@ -275,6 +276,10 @@ impl Core for Shard {
 
     fn heard_at(&self, port: u16) -> Option<u16> {
         self.booth.as_ref()?.heard_at(port)
+    }
+
+    fn listening(&self) -> Vec<Listening> {
+        self.booth.as_ref().map(SimBooth::listening).unwrap_or_default()
     }
 
     fn written(&self) -> Vec<(u16, Option<u16>)> {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::booth::Word;
 use super::check::{self, Breach, Check};
-use super::core::{Census, Core, Maker};
+use super::core::{Census, Core, Listening, Maker};
 use super::dice::Dice;
 use super::happening::Happening;
 use super::host::Host;
@@ -580,6 +580,10 @@ impl World {
         }
         let (now, census) = (self.now, self.census());
         self.check(|check| check.turn_over(now, census));
+        let sides: Vec<Listening> = self.cores.iter().flat_map(|core| core.listening()).collect();
+        if !sides.is_empty() {
+            self.check(|check| check.listens(&sides));
+        }
     }
 
     /// The server sends a datagram.

@@ -128,8 +128,8 @@ struct Guest {
     since: AtomicU64,
     /// Changed while the book is held.
     is_trusted: AtomicBool,
-    /// It is passing again.
-    loses_trust: tokio::sync::Notify,
+    /// It is, or was: a call may go on by it.
+    was_trusted: AtomicBool,
     leave: tokio::sync::Notify,
 }
 
@@ -254,7 +254,7 @@ impl Guests {
             heard: AtomicU64::new(now),
             since: AtomicU64::new(now),
             is_trusted: AtomicBool::new(false),
-            loses_trust: tokio::sync::Notify::new(),
+            was_trusted: AtomicBool::new(false),
             leave: tokio::sync::Notify::new(),
         });
         book.staying += 1;
@@ -292,6 +292,7 @@ impl Guests {
             book.strike(guest);
         }
         guest.is_trusted.store(true, Ordering::Relaxed);
+        guest.was_trusted.store(true, Ordering::Relaxed);
         if is_counted {
             book.enter(guest);
         }
@@ -310,7 +311,6 @@ impl Guests {
                 guest.since.store(self.now(), Ordering::Relaxed);
                 guest.is_trusted.store(false, Ordering::Relaxed);
                 book.enter(&guest);
-                guest.loses_trust.notify_one();
             }
             Standing::Phone | Standing::Leaving => book.strike(&guest),
         }
@@ -353,18 +353,10 @@ impl Place {
         }
     }
 
-    /// Since when nobody by it has been a trunk, a phone, or taken at his word. None: somebody is.
+    /// Since when it is there, where nobody by it is a trunk, or was ever taken at his word.
     pub fn passing_since(&self) -> Option<Instant> {
-        let guest = self.guest.as_ref().filter(|guest| !guest.is_trusted())?;
+        let guest = self.guest.as_ref().filter(|guest| !guest.was_trusted.load(Ordering::Relaxed))?;
         Some(self.guests.began + Duration::from_millis(guest.since()))
-    }
-
-    /// Waits until it is passing again.
-    pub async fn loses_trust(&self) {
-        match &self.guest {
-            Some(guest) => guest.loses_trust.notified().await,
-            None => std::future::pending().await,
-        }
     }
 
     /// Waits until it has to give way.
@@ -587,14 +579,15 @@ mod tests {
         for flow in 0..3 {
             guests.is_unbound(FlowId(flow));
         }
-        let since = held[0].passing_since().unwrap();
-        assert!(since.elapsed() < Duration::from_secs(5), "from now on");
+        assert_eq!(
+            held[0].passing_since(),
+            None,
+            "it is closed for that alone as late as ever: a call may go on by it"
+        );
         assert_eq!(guests.welcome([127, 0, 0, 1].into(), FlowId(5)).err(), Some(NoRoom::Address));
         is_silent(&held[1], 11);
         let next = come(&guests, [127, 0, 0, 1], [5]);
         assert_eq!(leaving(&held), [1]);
-        held[0].trusts();
-        assert_eq!(held[0].passing_since(), None, "its call goes on");
         drop((held, next));
         assert!(is_without_a_trace(&guests));
     }

@@ -48,8 +48,8 @@ pub struct StreamLimits {
     /// (an hour), and than the longest session of a call (a day, RFC 4028), so that none is closed that carries a phone
     /// or a call. Far ends that are gone are found by TCP's own keep-alive (`tcp::tune_theirs`).
     pub idle_theirs: Duration,
-    /// One whose far end is no trunk, and by which nothing was granted since it came, or since no phone is bound by it any
-    /// more, is closed so long after that, whatever comes: so there is neither a phone nor a call. More than an answer takes (64·T1), than a password takes to be typed, and than a caller who rings waits for
+    /// One whose far end is no trunk, and by which nothing was ever granted, is closed so long after it came, whatever comes: so
+    /// there is neither a phone nor a call. More than an answer takes (64·T1), than a password takes to be typed, and than a caller who rings waits for
     /// the next 180 (a minute).
     pub idle_passing: Duration,
     /// How long opening a connection may take, its TLS handshake included: little more than a gateway's
@@ -593,7 +593,6 @@ impl Streams {
             tokio::select! {
                 biased;
                 () = connection.work.notified() => {}
-                () = connection.place.loses_trust() => {}
                 ready = stream.writable(), if blocked => match ready {
                     Ok(()) => connection.write(),
                     Err(error) => return End::Broken(error),

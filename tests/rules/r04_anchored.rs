@@ -178,3 +178,28 @@ fn r04_when_needed_audio_passes_us_by_unless_the_number_needs_it_of_us() {
     }
     assert!(needed("voicemail = true"));
 }
+
+/// R4: no SDP reaches it before our 200, be it ours.
+#[test]
+fn r04_anchored_a_caller_with_a_delayed_offer_is_shown_nothing_before_our_200() {
+    use strowger::sim::manner::Offer;
+    for reliable in [false, true] {
+        let manner = Manner { offer: Offer::Delayed, ..Manner::default() };
+        let manner = match reliable {
+            true => manner.dressed(|invite| invite.set("Supported", "100rel")),
+            false => manner,
+        };
+        let mut call = anchored_forward().caller(manner).incoming(DID);
+        call.awaits("gateway1").does("gateway1", Act::RingsWithMedia).answers("gateway1");
+        call.settle();
+        let early =
+            call.messages("us → caller", "180").into_iter().chain(call.messages("us → caller", "183"));
+        let early: Vec<Message> = early.collect();
+        assert!(!early.is_empty() && early.iter().all(|rings| rings.body.is_empty()), "{early:?}");
+        let ok = call.messages("us → caller", "200").remove(0);
+        assert!(is_ours(&ok, 0), "{}", body(&ok));
+        assert_eq!([20_000, 20_002].map(|port| call.world.heard_at(port)), [Some(20_002), Some(20_000)]);
+        call.hangs_up("caller").comes_to_rest();
+        assert_eq!(end(&mut call), "answered 200 caller");
+    }
+}

@@ -89,6 +89,18 @@ fn r06_the_window_counts_from_the_first_press_one_after_the_whisper() {
     }
 }
 
+/// It puts us on hold, say: nobody waits for it for ever.
+#[test]
+fn r06_a_whisper_that_comes_to_no_end_is_over_a_minute_after_the_longest_one() {
+    let mut call = connecting(WHISPER).incoming(DID).ringing(["gateway1"]);
+    call.is_heard("gateway1", strowger::sim::booth::Word::IsStuck).answers("gateway1");
+    call.after(seconds(659));
+    assert_eq!(count(&mut call, "us → gateway1", "BYE"), 0);
+    call.after(seconds(2));
+    assert_eq!(count(&mut call, "us → gateway1", "BYE"), 1);
+    assert_eq!(call.caller_is_told(), Some(480));
+}
+
 #[test]
 fn r06_one_is_heard_during_the_whisper_too_and_without_call_connect_no_key_matters() {
     let mut call = connecting(&format!("{PRESS}{WHISPER}")).incoming(DID).ringing(["gateway1"]);

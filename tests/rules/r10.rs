@@ -121,6 +121,17 @@ fn r10_who_holds_or_refreshes_while_it_leaves_a_message_is_answered_and_goes_on(
     call.comes_to_rest();
 }
 
+/// Its caller puts us on hold, say.
+#[test]
+fn r10_a_greeting_that_comes_to_no_end_is_over_a_minute_after_the_longest_one() {
+    let mut call = with_voicemail(GREETED).incoming(DID).ringing(["alice"]);
+    call.is_heard("alice", Word::IsStuck).after(seconds(10));
+    call.after(seconds(658));
+    assert_eq!((count(&mut call, "us → caller", "200"), count(&mut call, "us → caller", "BYE")), (1, 0));
+    call.after(seconds(3));
+    assert_eq!(end(&mut call), "no_answer 200 us");
+}
+
 /// Nobody is answered, and billed, for a message that cannot be kept.
 #[test]
 fn r10_where_the_disk_has_no_room_a_call_ends_as_if_there_were_no_voicemail() {

@@ -455,6 +455,25 @@ fn r13_nobody_who_might_still_answer_a_call_for_help_is_given_up_for_the_next() 
     }
 }
 
+/// RFC 3261 §21.6 would have nobody else tried.
+#[test]
+fn r13_a_6xx_of_one_trunk_ends_nobody_who_is_called_for_help_beside_it() {
+    let mut call = town("", "").before_any_call();
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    call.awaits("gateway1");
+    call.does("gateway1", Act::Tries).after(seconds(11));
+    call.rings("gateway1").awaits("gateway2").refuses("gateway2", 603);
+    call.settle();
+    assert_eq!(count(&mut call, "us → gateway1", "CANCEL"), 0);
+    call.world.leaves_unchecked("bounded");
+    call.answers("gateway1");
+    call.settle();
+    assert_eq!(count(&mut call, "us → gateway1", "ACK"), 1);
+    call.hangs_up("gateway1");
+    call.settle();
+    assert_eq!(legs(&mut call), ["caller normal 200", "911 won 200", "911 declined 603"]);
+}
+
 /// A message of another call could not be delivered to it.
 #[test]
 fn r13_who_rings_for_a_call_for_help_is_not_given_up_when_its_gateway_is_out_of_reach() {

@@ -270,7 +270,9 @@ impl Exchange {
         match action {
             // One dialog of the caller's stands for all legs.
             Action::Progress { code, leg: heard, fork: _, body } => {
-                let body = body.and_then(|body| anchor.shows(LegId::CALLER, body));
+                // With a delayed offer no SDP reaches it before our 200 (R4).
+                let has_offered = anchor.side(LegId::CALLER).is_some_and(|side| side.terms.answers());
+                let body = body.filter(|_| has_offered).and_then(|body| anchor.shows(LegId::CALLER, body));
                 if body.is_some() {
                     anchor.early = Some(heard);
                 }

@@ -38,6 +38,15 @@ impl Family {
             };
             self.calls.insert(call_id.to_owned(), first.to_owned());
         }
+        self.known(call_id)
+    }
+
+    /// The calls whose Call-ID, or that of a leg of theirs, stands in a text.
+    pub fn named_in(&self, text: &str) -> impl Iterator<Item = &str> {
+        self.calls.iter().filter(move |(own, _)| text.contains(own.as_str())).map(|(_, call)| call.as_str())
+    }
+
+    fn known(&self, call_id: &str) -> Side<'_> {
         match self.calls.get_key_value(call_id) {
             Some((own, first)) if own == first => Side::Caller { call: first },
             Some((_, first)) => Side::Leg { call: first },

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::core::Census;
+use super::core::{Census, Listening};
 use super::layout;
 use super::message::Message;
 use super::trace::Crossing;
@@ -21,6 +21,7 @@ mod never_billed_early;
 mod one_cdr;
 mod one_generation;
 mod one_winner;
+mod own_audio;
 mod stays_withheld;
 
 /// A sentence that did not hold, and the Call-ID (a caller's or a leg's) where it was seen.
@@ -50,6 +51,11 @@ pub trait Check {
         Ok(())
     }
 
+    /// The same, and this is what everybody hears.
+    fn listens(&mut self, _sides: &[Listening]) -> Verdict {
+        Ok(())
+    }
+
     fn recorded(&mut self, _record: &Value) -> Verdict {
         Ok(())
     }
@@ -74,6 +80,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::<dialogs_legal::DialogsLegal>::default(),
         Box::<answers_legal::AnswersLegal>::default(),
         Box::<one_winner::OneWinner>::default(),
+        Box::<own_audio::OwnAudio>::default(),
         Box::<never_billed_early::NeverBilledEarly>::default(),
         Box::<one_cdr::OneCdr>::default(),
         Box::<stays_withheld::StaysWithheld>::default(),
