@@ -512,7 +512,8 @@ fn r14_an_office_behind_one_address_has_more_phones_by_tcp_than_a_stranger_has_c
     place.listens_on_tcp_too();
     place.changes("config/routing/all.toml", |text| {
         let desks = (0..4).map(|at| format!("[[agent]]\nname = \"desk{at}\"\npassword = \"swordfish\"\n"));
-        text.replace("127.0.0.1/32", "127.0.0.9/32") + &desks.collect::<String>()
+        text.replace("127.0.0.1/32", "127.0.0.9/32").replace("sip:127.0.0.1:9", "sip:127.0.0.9:9")
+            + &desks.collect::<String>()
     });
     let node = place.serve();
     // Ten phones of each.

@@ -71,6 +71,11 @@ impl Exits {
         Exits::new(all)
     }
 
+    /// Every one of them.
+    pub fn every(&self) -> &[Exit] {
+        &self.all
+    }
+
     /// Where it is called now.
     pub fn current(&self) -> Option<&Exit> {
         self.all.get(usize::from(self.at))

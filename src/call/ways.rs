@@ -133,7 +133,10 @@ impl Turn<'_> {
         let Some(next) = self.next_way(id, code, 0) else { return Course::Rings(hunt) };
         let next = Leg { started: self.now.mono, ..next };
         if self.call.hunted_by().urgency.is_emergency() {
-            self.calls_beside(id, next);
+            match self.rings_by_another(id) {
+                true => self.start(Timer::TryTimeout(id), UNHEARD),
+                false => self.calls_beside(id, next),
+            }
             return Course::Rings(hunt);
         }
         let Ok(mut next) = self.placed(next, Some(id)) else {
@@ -149,6 +152,12 @@ impl Turn<'_> {
         self.ring_placed(next, Some(id));
         self.let_go(id);
         self.go_on(hunt)
+    }
+
+    /// Whether who is called for help rings by another trunk already: nobody's announcement is to come before that.
+    fn rings_by_another(&self, id: LegId) -> bool {
+        let others = (1..).map(LegId).zip(&self.call.legs).filter(|(other, _)| *other != id);
+        others.map(|(_, leg)| leg).any(|leg| leg.state == LegState::Ringing)
     }
 
     /// Who calls for help gives nobody up who might still answer: the next is called beside, and the first to answer wins.

@@ -455,6 +455,27 @@ fn r13_nobody_who_might_still_answer_a_call_for_help_is_given_up_for_the_next() 
     }
 }
 
+/// What might answer first is not who helps, but an announcement that nobody can.
+#[test]
+fn r13_while_it_rings_by_one_trunk_nobody_further_is_called_for_help() {
+    let more = format!(
+        "[[trunk]]\nname = \"third\"\ngateways = [{{ uri = \"sip:{}\" }}]\noutbound = true\noptions_interval = 0\n\
+         priority = 5\n\n",
+        layout::gateway_addr(2)
+    );
+    let mut call = Setup::new(served(), &(written("", "") + &more)).before_any_call();
+    assert_eq!(cries(&mut call, "sip:911@127.0.0.1"), [0u16; 0]);
+    call.awaits("gateway1");
+    call.after(seconds(5));
+    call.awaits("gateway2").does("gateway2", Act::Tries);
+    call.rings("gateway1").after(seconds(30));
+    let third =
+        |call: &Call| call.world.trace.crossings.iter().any(|sent| sent.peer == layout::gateway_addr(2));
+    assert!(!third(&call));
+    call.refuses("gateway1", 503).after(millis(100));
+    assert!(third(&call), "nobody rings any more");
+}
+
 /// RFC 3261 §21.6 would have nobody else tried.
 #[test]
 fn r13_a_6xx_of_one_trunk_ends_nobody_who_is_called_for_help_beside_it() {

@@ -109,7 +109,7 @@ impl Binding {
             (Some((own, flow)), Some((other, of))) => **own == *other && *flow == of,
             // Who names no flow means the URI, whoever bound it (RFC 5626 §6).
             (Some(_) | None, None) => {
-                let target = Uri { headers: b"", ..uri.clone() };
+                let target = Uri { headers: b"", ..*uri };
                 Uri::parse(self.contact.uri.as_bytes()).is_ok_and(|own| uri::eq(&own, &target))
             }
             (None, Some(_)) => false,

@@ -40,9 +40,6 @@ const FIRST_WITHIN: Duration = Duration::from_secs(2);
 /// 5626 §4.5).
 const PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1_800);
-/// A carrier that says how long is to be waited has its time, up to a day: no longer is one number's calls to be missed for
-/// a mistake of its.
-const LONGEST_TOLD: Duration = Duration::from_secs(86_400);
 /// While it waits it is looked at so often, half of that to all of it by lot: whether a gateway of its trunk has come back
 /// (R14). Nothing is sent for it.
 const LOOK: Duration = Duration::from_secs(10);
@@ -207,7 +204,17 @@ impl Exchange {
         let rank = |at: u8| trunk.gateways.get(usize::from(at)).map(|gateway| gateway.priority);
         let first = exits.current().map(|exit| rank(exit.gateway));
         let stays = before.filter(|exit| first == Some(rank(exit.gateway))).and_then(|exit| exit.addr);
+        enroll.told.retain(|(_, until)| *until > now.mono);
         enroll.exits = exits.beginning_at(stays);
+        match enroll.first_free(now.mono, enroll.exits.clone()) {
+            Some(exits) => enroll.exits = exits,
+            // They have been left alone for less long than the last of them said.
+            None => {
+                let until = enroll.all_alone_until().unwrap_or(now.mono + LONGEST_PAUSE);
+                enroll.rests_until = until;
+                return self.asks.arm(key, until);
+            }
+        }
         enroll.login.begins();
         enroll.raises = 0;
         self.enroll(now, key, out);
@@ -350,7 +357,12 @@ impl Exchange {
         };
         let Some(enroll) = self.enroll_of(key) else { return };
         enroll.login.begins();
-        if let Some(next) = enroll.exits.next().filter(|_| fails_over) {
+        if let (Some(after), Some(exit)) = (after, enroll.exits.current().copied()) {
+            enroll.told.retain(|(of, _)| (of.gateway, of.addr) != (exit.gateway, exit.addr));
+            enroll.told.push((exit, now.mono + after.min(LONGEST_PAUSE)));
+        }
+        let next = enroll.exits.next().filter(|_| fails_over);
+        if let Some(next) = next.and_then(|next| enroll.first_free(now.mono, next)) {
             enroll.exits = next;
             return self.enroll(now, key, out);
         }
@@ -367,13 +379,13 @@ impl Exchange {
             out.notices.push(Notice::Said(CallEvent::NotEnrolled { trunk, why }));
         }
         let pause = self.part_of(doubled.min(LONGEST_PAUSE), 500);
-        let until = now.mono + pause.max(after.unwrap_or_default().min(LONGEST_TOLD));
-        let look = self.part_of(LOOK, 500);
-        if let Some(enroll) = self.enroll_of(key) {
-            enroll.rests_until = until;
-        }
-        // A carrier that says how long has its time, whoever comes back.
-        self.asks.arm(key, if after.is_none() { until.min(now.mono + look) } else { until });
+        let look = now.mono + self.part_of(LOOK, 500);
+        let Some(enroll) = self.enroll_of(key) else { return };
+        let alone = enroll.all_alone_until();
+        let until = (now.mono + pause).max(alone.unwrap_or(now.mono));
+        enroll.rests_until = until;
+        // Where every gateway has said how long, they have their time, whoever comes back.
+        self.asks.arm(key, if alone.is_none() { until.min(look) } else { until });
     }
 
     /// The way that a registration was made by is gone: it is made anew at once, but not again and again.

@@ -213,6 +213,8 @@ pub(super) struct Enroll {
     pub left: Instant,
     /// After a failure at every gateway: when it is tried again, should none of them come back before.
     pub rests_until: Instant,
+    /// Gateways that said how long they are to be left alone (RFC 3261 §21.5.4), and until when that is.
+    pub told: SmallVec<[(Exit, Instant); 1]>,
     pub stage: Stage,
     /// None: it has been registered by nobody yet.
     pub granted: Option<Grant>,
@@ -232,9 +234,30 @@ impl Enroll {
             failures: 0,
             left: Instant::ZERO,
             rests_until: Instant::ZERO,
+            told: SmallVec::new(),
             stage: Stage::Trying,
             granted: None,
         }
+    }
+
+    /// The first of these, from the current one on, that is not to be left alone.
+    pub fn first_free(&self, now: Instant, mut exits: Exits) -> Option<Exits> {
+        while exits.current().is_some_and(|exit| self.alone_until(exit) > Some(now)) {
+            exits = exits.next()?;
+        }
+        Some(exits)
+    }
+
+    /// Until when every gateway is to be left alone. None: one of them is not.
+    pub fn all_alone_until(&self) -> Option<Instant> {
+        self.exits.every().iter().map(|exit| self.alone_until(exit)).min().flatten()
+    }
+
+    fn alone_until(&self, exit: &Exit) -> Option<Instant> {
+        self.told
+            .iter()
+            .find(|(of, _)| (of.gateway, of.addr) == (exit.gateway, exit.addr))
+            .map(|(_, until)| *until)
     }
 
     /// Where the carrier has us at that moment, as far as it keeps to what it granted.
