@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::core::Listening;
 use super::layout;
 use crate::engine::exchange::Booth;
 use crate::media::event::Digit;
@@ -46,6 +45,17 @@ enum Disk {
     Takes,
     IsSlow,
     IsFull,
+}
+
+/// What a side hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Our port to which its own audio comes.
+    pub port: u16,
+    /// That of the other whom it hears, or would hear but for us.
+    pub to: Option<u16>,
+    /// We say something to it.
+    pub is_told: bool,
 }
 
 /// A shard's booth, in the hands of its exchange and of the world.

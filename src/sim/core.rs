@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::booth::Word;
+use super::booth::{Listening, Word};
 use crate::engine::exchange::{Effects, Input};
 use crate::engine::precedence::Standing;
 use crate::time::{Instant, Now};
@@ -91,17 +91,6 @@ pub trait Core {
 
     /// Another routing configuration is published, as the text of an operator's file.
     fn publish(&mut self, now: Now, generation: u64, routing: &str, out: &mut Effects);
-}
-
-/// What a side hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listening {
-    /// Our port to which its own audio comes.
-    pub port: u16,
-    /// That of the other whom it hears, or would hear but for us.
-    pub to: Option<u16>,
-    /// We say something to it.
-    pub is_told: bool,
 }
 
 /// How many of everything a core holds. All zero once the world is at rest.

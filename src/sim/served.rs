@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::booth::{FIRST_PORT, SimBooth, Word};
-use super::core::{Census, Core, Listening, Maker};
+use super::booth::{FIRST_PORT, Listening, SimBooth, Word};
+use super::core::{Census, Core, Maker};
 use super::layout;
 use crate::config::{self, Config, Strangers};
 use crate::engine::desk::Pace;

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::booth::Word;
+use super::booth::{Listening, Word};
 use super::check::{self, Breach, Check};
-use super::core::{Census, Core, Listening, Maker};
+use super::core::{Census, Core, Maker};
 use super::dice::Dice;
 use super::happening::Happening;
 use super::host::Host;

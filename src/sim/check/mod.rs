@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::core::{Census, Listening};
+use super::booth::Listening;
+use super::core::Census;
 use super::layout;
 use super::message::Message;
 use super::trace::Crossing;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::family::{Family, Side};
 use super::{Check, Verdict, breach};
-use crate::sim::core::Listening;
+use crate::sim::booth::Listening;
 use crate::sim::layout;
 use crate::sim::trace::Crossing;
 use crate::sim::wire::Way;
