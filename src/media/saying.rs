@@ -49,6 +49,11 @@ impl Saying {
         Saying { voice, frame: 0, pause: frames(say.after), say }
     }
 
+    /// It is the notice that the call is recorded.
+    pub const fn is_notice(&self) -> bool {
+        self.say.is_notice
+    }
+
     pub fn next(&mut self) -> Next<'_> {
         let (codec, payload_type) = match self.voice {
             Voice::Awaited => return Next::Nothing,

@@ -348,7 +348,8 @@ impl Session {
             side.take_down(now, codec, &packet, told, recording, write_down);
         }
         let onward = *side.onward.iter().find(|onward| onward.from == packet.payload_type)?;
-        let to = side.heard_by?;
+        // Who still hears the notice is not heard either (R7).
+        let to = side.heard_by.filter(|_| !side.saying.as_ref().is_some_and(Saying::is_notice))?;
         let hearer = self.sides.iter_mut().find(|side| side.id == to).filter(|side| side.hears_others())?;
         let length = packet.payload.len();
         let begins = packet.payload.as_ptr().addr() - datagram.as_ptr().addr();

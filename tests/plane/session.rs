@@ -246,3 +246,20 @@ fn r06_of_a_thousand_keys_at_30_percent_loss_each_is_told_once() {
     assert!(expected.len() > 990);
     assert_eq!(pressed.collect::<String>(), expected);
 }
+
+/// They hear each other from its end, though one of them began to hear it later (a delayed offer).
+#[test]
+fn r07_who_still_hears_the_notice_is_not_heard_either() {
+    let mut scene = Scene::new();
+    let prompt = Arc::new(Prompt::of_samples(&[0; 480], &[0; 960]));
+    let notice = Say { after: Duration::ZERO, prompt, again: None, number: 1, is_notice: true };
+    assert!(scene.session.say(CALLER, notice, &mut scene.told));
+    for frame in 0..5 {
+        scene.comes(frame * 20_000, CALLER, &packet(0, 9, frame, &[7; 160]));
+        let begins =
+            scene.session.tick(at(frame * 20_000), &mut scene.told, |side, _, _, _| assert_eq!(side, CALLER));
+        assert_eq!(begins, frame == 0, "it is said when that began");
+        let is_over = scene.told.iter().any(|told| matches!(told, Told::Said(CALLER, 1)));
+        assert_eq!((is_over, scene.heard.len()), (frame >= 3, frame.saturating_sub(3) as usize), "{frame}");
+    }
+}
