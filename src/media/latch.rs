@@ -46,6 +46,8 @@ pub struct Latch {
     place: Place,
     /// Who speaks.
     heard: Option<SocketAddr>,
+    /// Behind a NAT: whence its RTCP came first.
+    rtcp: Option<SocketAddr>,
     /// Where it was before, and until when that is not listened to.
     left: Option<(SocketAddr, Instant)>,
     /// It may speak from somewhere else: since when that is so, and when who speaks was last heard.
@@ -58,7 +60,15 @@ pub struct Latch {
 
 impl Latch {
     pub const fn new(place: Place) -> Latch {
-        Latch { place, heard: None, left: None, open: None, named: (Instant::ZERO, 0), is_deaf: false }
+        Latch {
+            place,
+            heard: None,
+            rtcp: None,
+            left: None,
+            open: None,
+            named: (Instant::ZERO, 0),
+            is_deaf: false,
+        }
     }
 
     /// It holds us by saying that it is nowhere (RFC 3264 §8.4): it is heard from where it was, and nothing is sent there.
@@ -84,7 +94,7 @@ impl Latch {
         if let Some(heard) = self.heard.take() {
             self.left = Some((heard, now + LEFT));
         }
-        self.open = None;
+        (self.open, self.rtcp) = (None, None);
         true
     }
 
@@ -110,7 +120,7 @@ impl Latch {
             }
             (Some(heard), _) if self.takes_over(now, heard, from) => {
                 self.left = Some((heard, now + LEFT));
-                (self.heard, self.open) = (Some(from), None);
+                (self.heard, self.open, self.rtcp) = (Some(from), None, None);
                 Sender::First
             }
             (Some(_), _) => Sender::Stranger,
@@ -135,8 +145,16 @@ impl Latch {
         has_fallen_silent && from.ip() == heard.ip() && self.may_be(now, from)
     }
 
-    /// Whether RTCP may come from there: from its host, whatever the port.
-    pub fn is_its_host(&self, host: IpAddr) -> bool {
+    /// Whether RTCP that comes from there is the side's: from its host, whatever the port.
+    pub fn hears_rtcp(&mut self, from: SocketAddr) -> bool {
+        let is_its = self.is_its_host(from.ip());
+        if is_its && self.place.is_behind_nat {
+            self.rtcp.get_or_insert(from);
+        }
+        is_its
+    }
+
+    fn is_its_host(&self, host: IpAddr) -> bool {
         let Place { rtp, rtcp, is_behind_nat } = self.place;
         match self.heard {
             Some(heard) if is_behind_nat => host == heard.ip(),
@@ -155,7 +173,10 @@ impl Latch {
 
     /// Where its RTCP goes: behind a NAT where the first came from, if any has.
     pub const fn rtcp_to(&self) -> SocketAddr {
-        self.place.rtcp
+        match self.rtcp {
+            Some(heard) => heard,
+            None => self.place.rtcp,
+        }
     }
 
     /// The one address that it speaks from and listens on, once that is known: the kernel can keep strangers out.
@@ -221,6 +242,11 @@ mod tests {
         assert_eq!((latch.to(), latch.only()), (outside, Some(outside)));
         assert_eq!(latch.sender(at(1), address("203.0.113.66:61000")), Stranger);
         assert!(latch.is_its_host(outside.ip()) && !latch.is_its_host(address("10.0.0.5:1").ip()));
+        assert_eq!(latch.rtcp_to(), address("10.0.0.5:4001"), "nothing better is known");
+        assert!(!latch.hears_rtcp(address("203.0.113.66:61001")));
+        let rtcp = address("198.51.100.7:61007");
+        assert!(latch.hears_rtcp(rtcp) && latch.hears_rtcp(address("198.51.100.7:61009")));
+        assert_eq!(latch.rtcp_to(), rtcp, "the first");
     }
 
     #[test]

@@ -413,7 +413,7 @@ impl Session {
     /// What came to the port of a side's RTCP.
     pub fn hear_rtcp(&mut self, now: Instant, id: SideId, from: SocketAddr, datagram: &[u8]) {
         let Some(side) = self.side(id) else { return };
-        if !side.latch.as_ref().is_some_and(|latch| latch.is_its_host(from.ip())) {
+        if !side.latch.as_mut().is_some_and(|latch| latch.hears_rtcp(from)) {
             side.refused.strangers += 1;
             return;
         }
