@@ -2,6 +2,7 @@
 //! tests all start one in their own process.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -200,6 +201,7 @@ impl<C: Core> Node<C> {
         let (slots, inboxes): (Vec<Slot<C>>, Vec<Inbox<C>>) = (0..shards).map(|_| inbox()).unzip();
         let planes = start_planes(options.planes, &slots, clock).map_err(StartError::Thread)?;
         let (ended_to, ended) = watch::channel(0);
+        let (made_to, made) = std::sync::mpsc::channel::<Infallible>();
         let make = Arc::new(make);
         let media = planes.iter().map(|plane| Arc::clone(plane.counts())).collect();
         let threads = Vec::new();
@@ -226,9 +228,13 @@ impl<C: Core> Node<C> {
                 notices: notices(index),
                 tap: taps.pop(),
             };
-            let (make, ended_to) = (Arc::clone(&make), ended_to.clone());
+            let (make, ended_to, made_to) = (Arc::clone(&make), ended_to.clone(), made_to.clone());
+            let made = move |core| {
+                drop(made_to);
+                core
+            };
             let spawned = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-                if let Err(error) = thread.run(|| make(berth)) {
+                if let Err(error) = thread.run(|| made(make(berth))) {
                     tracing::error!(shard = index, %error, "the shard could not start");
                 }
                 ended_to.send_modify(|count| *count += 1);
@@ -242,6 +248,9 @@ impl<C: Core> Node<C> {
                 }
             }
         }
+        // It is ready when every shard knows what it knew before; or has said why it could not start.
+        drop(made_to);
+        let _nothing_comes = made.recv();
         Ok(node)
     }
 
