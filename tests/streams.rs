@@ -1,10 +1,12 @@
-//! How long connections by TCP last and what ends them, over real sockets with a toy core in the exchange's place.
+//! When a node is ready, and how long connections by TCP last and what ends them, over real sockets with a toy core in the
+//! exchange's place.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use strowger::engine::exchange::binding::EXPIRES;
@@ -18,6 +20,26 @@ use toy::{PATIENCE, Seen, World, message, send};
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "common/toy.rs"]
 mod toy;
+
+/// A shard binds again what was bound before a restart.
+#[test]
+fn a_node_is_ready_when_each_of_its_shards_is() {
+    let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+    options.shards = 3;
+    let ready = Arc::<AtomicUsize>::default();
+    let done = Arc::clone(&ready);
+    let world = World::made(
+        options,
+        |_, _, _| {},
+        move || {
+            // It is slow.
+            std::thread::sleep(Duration::from_millis(20));
+            done.fetch_add(1, Ordering::SeqCst);
+        },
+    );
+    assert_eq!(ready.load(Ordering::SeqCst), 3);
+    world.node.stop();
+}
 
 #[test]
 fn r14_an_idle_connection_is_closed_where_we_opened_it_and_is_otherwise_its_far_ends() {

@@ -113,14 +113,26 @@ impl World {
         options: Options,
         behaviour: impl Fn(&Peer, &[u8], &mut Effects) + Send + Sync + 'static,
     ) -> World {
+        World::made(options, behaviour, || ())
+    }
+
+    /// `before`: what each shard has to do before it takes anything.
+    pub fn made(
+        options: Options,
+        behaviour: impl Fn(&Peer, &[u8], &mut Effects) + Send + Sync + 'static,
+        before: impl Fn() + Send + Sync + 'static,
+    ) -> World {
         let (told, seen) = channel();
         let behaviour: Behaviour = Arc::new(behaviour);
-        let make = move |berth: Berth| Toy {
-            shard: berth.shard,
-            seen: told.clone(),
-            behaviour: Arc::clone(&behaviour),
-            deadline: None,
-            silent: false,
+        let make = move |berth: Berth| {
+            before();
+            Toy {
+                shard: berth.shard,
+                seen: told.clone(),
+                behaviour: Arc::clone(&behaviour),
+                deadline: None,
+                silent: false,
+            }
         };
         World { node: Node::start(options, ById, make, |_| Box::new(|()| {})).unwrap(), seen }
     }
