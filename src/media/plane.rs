@@ -42,10 +42,6 @@ const UNTOLD: usize = 4_096;
 /// Ports that are looked at after one wait, before orders and what we say have their turn.
 const READY: usize = 256;
 
-/// A thread that is woken more than a thousand times a second rests so long after each time, and finds more than one packet
-/// then: waking costs more than a packet does. One that has few to carry carries them at once.
-const REST: Duration = Duration::from_micros(500);
-
 /// Longer than any packet of audio that there is. What fills it may have been cut off, and is none.
 const LONGEST: usize = 2_048;
 
@@ -293,14 +289,12 @@ impl Floor {
         let mut buffer = [0; LONGEST + 1];
         let now = clock().mono;
         let (mut frame, mut look, mut looks) = (now + FRAME, now + LOOK, 0);
-        let mut woke = now;
         loop {
             let ready = self.wait(clock(), frame, look, &mut events);
             if self.wake.ends.load(Ordering::SeqCst) {
                 return;
             }
             let now = clock();
-            let pause = now.mono.since(std::mem::replace(&mut woke, now.mono));
             for event in &events[..ready] {
                 if event.data() != WOKEN {
                     self.receive(now.mono, event.data(), &mut buffer);
@@ -321,10 +315,6 @@ impl Floor {
                 (look, looks) = (now.mono + LOOK, looks + 1);
             }
             self.working = None;
-            // With more than it looks at in one go it has no time to rest.
-            if pause < 2 * REST && ready < READY {
-                std::thread::sleep(REST);
-            }
         }
     }
 
