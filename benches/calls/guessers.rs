@@ -31,6 +31,9 @@ const WORN: u32 = 3;
 /// Nonces that a guesser keeps for later.
 const KEPT: usize = 4;
 
+/// Who has no nonce asks for one before the flood begins, so many a second: calls are to be alone then.
+const BEFORE: u32 = 5_000;
+
 /// So often all who have no nonce yet ask for one before they begin.
 const ROUNDS: u32 = 10;
 
@@ -192,13 +195,15 @@ impl Flooder {
     fn prepare(&mut self) -> io::Result<()> {
         let mut sent = Sent::default();
         for _ in 0..ROUNDS {
+            let begun = Instant::now();
             for guesser in 0..self.guessers.len() {
                 if !self.guessers[guesser].nonces.is_empty() {
                     continue;
                 }
                 self.ask(guesser as u32, &mut sent)?;
                 if guesser % BATCH == 0 {
-                    self.party.wait(BEAT)?;
+                    let due = Duration::from_secs(1) * guesser as u32 / BEFORE;
+                    thread::sleep(due.saturating_sub(begun.elapsed()));
                     self.hear(&mut sent)?;
                 }
             }
