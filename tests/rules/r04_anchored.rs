@@ -115,22 +115,6 @@ fn r04_anchored_without_an_offer_we_make_one_to_either_side_and_acknowledge_at_o
 }
 
 #[test]
-fn r04_anchored_a_caller_who_has_no_audio_that_we_can_carry_gets_488_and_a_record() {
-    let unfit: [fn(&mut Message); 3] = [
-        |invite| invite.body = body(invite).replace("RTP/AVP", "RTP/SAVP").into_bytes(),
-        |invite| invite.body = body(invite).replace("m=audio", "m=video").into_bytes(),
-        |invite| invite.body = body(invite).replace("AVP 0 101", "AVP 101").into_bytes(),
-    ];
-    for unfit in unfit {
-        let mut call = anchored_forward().caller(invite(unfit)).incoming(DID);
-        assert_eq!(call.caller_is_told(), Some(488));
-        assert_eq!(count(&mut call, "us → gateway1", "INVITE"), 0);
-        assert_eq!(end(&mut call), "failed 488 us");
-        call.comes_to_rest();
-    }
-}
-
-#[test]
 fn r04_anchored_with_all_ports_in_use_a_call_gets_503_before_it_rings_and_a_leg_is_not_called() {
     let mut call = anchored_forward().made_by(served_with_audio(0)).incoming(DID);
     assert_eq!(call.caller_is_told(), Some(503));

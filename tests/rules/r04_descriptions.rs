@@ -56,13 +56,15 @@ fn r04_a_description_of_60_kb_makes_a_call_like_another_and_goes_no_further() {
 
 #[test]
 fn r04_a_description_of_nothing_that_can_be_carried_is_refused_with_488() {
-    let unfit: [fn(&mut Message); 7] = [
+    let unfit: [fn(&mut Message); 9] = [
         |invite| described(|text| text.to_owned() + &"m=audio 4000 RTP/AVP 0\r\n".repeat(500), invite),
         |invite| described(|text| text.replace("c=IN IP4 127.0.0.1\r\n", ""), invite),
         |invite| described(|text| text.replace("IP4 127.0.0.1\r\nt", "IP4 phone.example.com\r\nt"), invite),
         |invite| described(|text| text.replace("IP4 127.0.0.1\r\nt", "IP6 2001:db8::1\r\nt"), invite),
         |invite| described(|text| text.replace("IP4 127.0.0.1\r\nt", "IP4 224.2.1.1/127\r\nt"), invite),
         |invite| described(|text| text.replace("RTP/AVP", "RTP/SAVP"), invite),
+        |invite| described(|text| text.replace("m=audio", "m=video"), invite),
+        |invite| described(|text| text.replace("AVP 0 101", "AVP 101"), invite),
         |invite| described(|_| "v=0\r\n".to_owned(), invite),
     ];
     for unfit in unfit {
