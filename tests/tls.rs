@@ -161,9 +161,9 @@ fn r14_a_gateway_with_a_certificate_that_is_not_its_own_is_not_spoken_to() {
             let _broken = stream.read_to_end(&mut heard);
         }
         assert!(heard.is_empty(), "{what}: it heard {}", heard.len());
+        assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to }, "{what}");
         let Seen::Undeliverable { to: dead, .. } = world.seen() else { panic!("{what}: undeliverable") };
         assert!(dead.flow.is_some(), "{what}");
-        assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to }, "{what}");
     }
     // One whose name nobody knows is not even called.
     world.send(0, gateway_at(addr, Some(9)), message("INVITE", "a"));
@@ -197,8 +197,8 @@ fn a_connection_serves_the_name_that_it_was_opened_for_and_no_other() {
     let Seen::Message { from, .. } = world.seen() else { panic!("a message") };
     let to = gateway_at(from.addr, None);
     world.send(0, to, text);
-    assert!(matches!(world.seen(), Seen::Undeliverable { to: dead, .. } if dead.flow != from.flow));
     assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to });
+    assert!(matches!(world.seen(), Seen::Undeliverable { to: dead, .. } if dead.flow != from.flow));
     world.node.stop();
 }
 
@@ -330,8 +330,8 @@ fn r14_a_gateway_that_takes_the_connection_and_says_nothing_is_undeliverable() {
     let to = gateway_at(gateway.local_addr().unwrap(), None);
     world.send(0, to, message("INVITE", "a"));
     let (_silent, _) = gateway.accept().unwrap();
-    assert!(matches!(world.seen(), Seen::Undeliverable { to: dead, .. } if dead.flow.is_some()));
     assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to });
+    assert!(matches!(world.seen(), Seen::Undeliverable { to: dead, .. } if dead.flow.is_some()));
     world.node.stop();
 }
 

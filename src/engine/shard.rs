@@ -262,10 +262,11 @@ impl<C: Core, O: Owners> Shard<C, O> {
                     self.mind.receive(reading, from, &bytes, newest);
                 }
                 Some(Event::Ended { peer, lost, why }) => {
-                    self.tell_undelivered(peer, why);
+                    // First, for what leaves the flow goes to the address, by another connection.
                     if lost {
                         self.tell_undelivered(Peer { flow: None, ..peer }, why);
                     }
+                    self.tell_undelivered(peer, why);
                 }
                 Some(Event::PortError(port)) => self.read_errors(port),
                 None => break,

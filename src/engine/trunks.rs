@@ -104,7 +104,7 @@ impl fmt::Display for Failure {
 impl From<Undelivered> for Failure {
     fn from(why: Undelivered) -> Failure {
         match why {
-            Undelivered::Unreachable => Failure::Unreachable,
+            Undelivered::Unreachable | Undelivered::Closed => Failure::Unreachable,
             Undelivered::Insecure(why) => Failure::Insecure(why),
         }
     }

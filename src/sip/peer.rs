@@ -70,8 +70,10 @@ pub struct NameId(pub NonZeroU16);
 /// Why nothing reaches a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undelivered {
-    /// Nobody listens there, no connection could be opened, or the one that there was has ended.
+    /// Nobody listens there, or no connection could be opened.
     Unreachable,
+    /// The connection was open, and has ended since: by another it may go.
+    Closed,
     /// No TLS connection comes about, or lasts.
     Insecure(Insecure),
 }

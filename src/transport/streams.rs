@@ -139,12 +139,13 @@ impl End {
         }
     }
 
-    /// What it says to whom a message did not reach.
-    fn undelivered(&self) -> Undelivered {
+    /// What it says to whom a message did not reach: of a connection that was open, or of one that never was.
+    fn undelivered(&self, was_open: bool) -> Undelivered {
+        let otherwise = if was_open { Undelivered::Closed } else { Undelivered::Unreachable };
         match self {
             End::Insecure(error) | End::Broken(error) => {
                 let why = error.get_ref().and_then(|inner| inner.downcast_ref::<Insecure>());
-                why.map_or(Undelivered::Unreachable, |why| Undelivered::Insecure(*why))
+                why.map_or(otherwise, |why| Undelivered::Insecure(*why))
             }
             End::FarEnd
             | End::HalfSent
@@ -153,7 +154,7 @@ impl End {
             | End::TooLong
             | End::Overflow
             | End::Unopened
-            | End::Unframed(_) => Undelivered::Unreachable,
+            | End::Unframed(_) => otherwise,
         }
     }
 
@@ -567,9 +568,9 @@ impl Streams {
         if !connection.used.get() {
             return;
         }
+        let why = end.undelivered(connection.pipe.get().is_some());
         // Only a loop that has ended does not take it.
-        let _ended =
-            self.0.events.send(Event::Ended { peer: connection.peer, lost, why: end.undelivered() }).await;
+        let _ended = self.0.events.send(Event::Ended { peer: connection.peer, lost, why }).await;
     }
 
     /// Reads and writes one open connection until it ends.

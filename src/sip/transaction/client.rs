@@ -124,23 +124,35 @@ impl Role {
     }
 
     /// The connection that its request went by is gone: what is yet to go, its CANCEL and ACK, goes to the address. Where
-    /// nothing has come back the request itself does, once (RFC 3261 §18.4): where to, and the request.
-    pub fn leave_flow(&mut self) -> Option<(Peer, &[u8])> {
-        let (to, request) = match self {
-            Role::Invite { to, state: Invite::Calling { request, .. }, .. } => (to, Some(request)),
+    /// nothing has come back the request itself does (RFC 3261 §18.4): where to, and the request. Once for the flow,
+    /// and once for a connection of the address that was closed before it had read it.
+    pub fn goes_anew(&mut self, why: Undelivered) -> Option<(Peer, &[u8])> {
+        let (to, again) = match self {
+            Role::Invite { to, state: Invite::Calling { request, repeats }, .. } => {
+                (to, Some((request, repeats)))
+            }
             Role::Invite { to, state: Invite::Proceeding { .. } | Invite::Cancelling { .. }, .. } => {
                 (to, None)
             }
-            Role::Other { to, state: Other::Trying { request, .. }, .. }
-            | Role::Cancel { to, state: Other::Trying { request, .. } } => (to, Some(request)),
+            Role::Other { to, state: Other::Trying { request, repeats }, .. }
+            | Role::Cancel { to, state: Other::Trying { request, repeats } } => {
+                (to, Some((request, repeats)))
+            }
             Role::Invite { .. } | Role::Other { .. } | Role::Cancel { .. } | Role::Reserved => return None,
         };
         // Browsers cannot be called (RFC 7118 §5).
         if !matches!(to.transport, Transport::Tcp | Transport::Tls) {
             return None;
         }
-        to.flow.take()?;
-        request.map(|request| (*to, &**request))
+        let leaves = to.flow.take().is_some();
+        let (request, repeats) = again?;
+        if !leaves {
+            if why != Undelivered::Closed || *repeats > 0 {
+                return None;
+            }
+            *repeats += 1;
+        }
+        Some((*to, request))
     }
 
     /// Whoever rings is reached by that peer from now on. The request, where a CANCEL of it has gone: that is to go there.

@@ -17,7 +17,7 @@ impl<O: Copy> Transactions<O> {
             let Some(client) = self.clients.get_mut(id).filter(|client| client.role.waits_for(&to)) else {
                 continue;
             };
-            let Some((peer, request)) = client.role.leave_flow() else {
+            let Some((peer, request)) = client.role.goes_anew(why) else {
                 self.step_client(now, id, client::Happening::Undeliverable(why), out);
                 continue;
             };

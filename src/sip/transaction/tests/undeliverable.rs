@@ -44,6 +44,32 @@ fn what_has_no_answer_when_its_connection_dies_tries_the_address_once() {
 }
 
 #[test]
+fn what_went_into_a_connection_that_was_closed_already_goes_once_more_by_a_new_one() {
+    for method in [Method::Invite, Method::Bye] {
+        let mut bench = Bench::tcp();
+        let asked = bench.sends(method);
+        bench.story();
+        let address = Peer { flow: None, ..peer(Transport::Tcp) };
+        // The flow, the connection that the address had, and the one that was opened then.
+        for (to, goes) in [(peer(Transport::Tcp), 1), (address, 1), (address, 0)] {
+            bench.tx.undeliverable(bench.now, to, Undelivered::Closed, &mut bench.out);
+            assert_eq!(bench.out.sends.len(), goes, "{method:?}");
+            bench.settle();
+        }
+        assert_eq!(bench.tx.owner(asked.id), None);
+        assert!(bench.story().ends_with("! undeliverable\n     0 ! gone\n"));
+
+        let asked = bench.sends(method);
+        for (to, goes) in [(peer(Transport::Tcp), 1), (address, 0)] {
+            bench.tx.undeliverable(bench.now, to, Undelivered::Unreachable, &mut bench.out);
+            assert_eq!(bench.out.sends.len(), goes, "{method:?}: nobody listens at the address");
+            bench.settle();
+        }
+        assert_eq!(bench.tx.owner(asked.id), None);
+    }
+}
+
+#[test]
 fn what_rings_may_answer_by_a_new_connection() {
     let mut bench = Bench::tcp();
     let ringing = bench.sends(Method::Invite);
