@@ -352,12 +352,13 @@ fn r04_at_any_address_a_caller_by_ipv6_and_a_phone_by_ipv4_hear_each_other() {
     assert_eq!([at.ip(), from.ip()], loopback, "each side is told of an address of its own family");
 }
 
-/// A file of that ending, in the folder or below.
-
 #[test]
 fn r07_a_recording_whose_node_is_killed_is_whole_at_the_next_start() {
     let place = with_audio_at(own_host());
-    place.changes("config/routing/all.toml", |text| format!("{text}record = true\n"));
+    beep(&place.folder.path().join("config/routing/notice.wav"));
+    place.changes("config/routing/all.toml", |text| {
+        format!("{text}record = true\nrecord_notice = {{ file = \"notice.wav\" }}\n")
+    });
     let mut node = place.serve();
     let [ours, theirs] = [0; 2].map(|_| audio());
     let carrier = Line::new();
@@ -398,6 +399,20 @@ fn r07_a_recording_whose_node_is_killed_is_whole_at_the_next_start() {
         serde_json::from_slice(&fs::read(path.with_extension("json")).unwrap()).unwrap();
     let told = (sheet["duration_ms"].as_u64(), sheet["end"].as_str(), sheet["did"].as_str());
     assert_eq!(told, (Some(samples.len() as u64 / 16), Some("cut_off"), Some(DID)), "{sheet:#}");
+    assert!(sheet["notice_said"].is_string(), "{sheet:#}");
+}
+
+/// A tenth of a second that can be said.
+fn beep(path: &Path) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut file = hound::WavWriter::create(path, spec).unwrap();
+    (0..800).for_each(|at| file.write_sample(if at % 16 < 8 { 3_000i16 } else { -3_000 }).unwrap());
+    file.finalize().unwrap();
 }
 
 /// A file of that ending, in the folder or below.

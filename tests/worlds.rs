@@ -23,6 +23,13 @@ fn a_hundred_worlds_whose_audio_comes_through_us_stay_sound_and_come_to_rest() {
     assert!(call_seconds > 5_000.0, "only {call_seconds:.0} call-seconds: the worlds are empty");
 }
 
+/// The same with whispers, call connect, recordings and messages, while some press keys, speak, fall silent or break.
+#[test]
+fn thirty_worlds_in_which_all_is_heard_stay_sound_and_come_to_rest() {
+    let call_seconds = for_each_seed(&served_with_audio(40), 300..330, run::aloud);
+    assert!(call_seconds > 1_500.0, "only {call_seconds:.0} call-seconds: the worlds are empty");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -48,7 +55,7 @@ fn the_corpus_of_the_fuzzer_is_replayed() {
     assert!(inputs > 0, "an empty corpus");
 }
 
-/// As many worlds as `SOAK_WORLDS` says, or as fit into `SOAK_SECONDS`, from `SOAK_SEED` on.
+/// In every fourth all is heard. As many worlds as `SOAK_WORLDS` says, or as fit into `SOAK_SECONDS`, from `SOAK_SEED` on.
 #[test]
 #[ignore = "runs as long as it is told to: scripts/soak"]
 fn soak() {
@@ -56,7 +63,7 @@ fn soak() {
     let first = number("SOAK_SEED").unwrap_or(1_000);
     let worlds = number("SOAK_WORLDS").unwrap_or(u64::MAX - first);
     let lasting = number("SOAK_SECONDS").map_or(Duration::MAX, Duration::from_secs);
-    let (began, maker) = (Instant::now(), served());
+    let (began, silent, loud) = (Instant::now(), served(), served_with_audio(40));
     let mut call_seconds = 0.0;
     let (mut done, mut broken) = (0, 0);
     for seed in first..first + worlds {
@@ -64,7 +71,11 @@ fn soak() {
             break;
         }
         done += 1;
-        match run::one_seed(&maker, seed, run::usual) {
+        let ran = match seed % 4 {
+            3 => run::one_seed(&loud, seed, run::aloud),
+            _ => run::one_seed(&silent, seed, run::usual),
+        };
+        match ran {
             Ok(seconds) => call_seconds += seconds,
             Err(sentence) => {
                 println!("{sentence}\n");

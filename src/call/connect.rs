@@ -82,6 +82,21 @@ impl Turn<'_> {
         State::Ringing(hunt)
     }
 
+    /// Who has answered and is not to press 1, and still hears the whisper: the first to answer (R5).
+    pub(super) fn who_has_won(&self) -> Option<LegId> {
+        let legs = (1..).map(LegId).zip(&self.call.legs);
+        let mut whispered = legs.filter(|(_, leg)| leg.state == LegState::Whispered).map(|(id, _)| id);
+        whispered.find(|id| self.before(*id).is_none_or(|before| before.press_one.is_none()))
+    }
+
+    /// It answers, or presses 1, behind who has won.
+    pub(super) fn comes_too_late(&mut self, hunt: Hunt, id: LegId) -> State {
+        self.out.push(Action::Bye { leg: id, why: Why::Elsewhere });
+        self.stop(Timer::Confirm(id));
+        self.end_leg(id, LegEnd::Elsewhere, 0);
+        State::Ringing(hunt)
+    }
+
     /// What we said to a leg is said.
     pub(super) fn said(&mut self, hunt: Hunt, id: LegId) -> State {
         let state = self.call.leg(id).map(|leg| leg.state);
@@ -102,6 +117,7 @@ impl Turn<'_> {
         let is_asked = self.before(id).is_some_and(|before| before.press_one.is_some());
         match digit {
             _ if !is_heard || !is_asked => State::Ringing(hunt),
+            Digit::ONE if self.who_has_won().is_some() => self.comes_too_late(hunt, id),
             Digit::ONE => {
                 let now = self.now.mono;
                 self.leg(id).into_iter().for_each(|leg| leg.confirmed = Some(now));

@@ -387,6 +387,10 @@ impl Turn<'_> {
             self.out.push(Action::Bye { leg: id, why: Why::Ours(outcome::q850_of(488)) });
             return self.leg_lost(hunt, id, 488, 200).of_a_call(self);
         };
+        if self.who_has_won().is_some() {
+            self.out.push(Action::Acknowledge { leg: id, answer: Answer::None });
+            return self.comes_too_late(hunt, id);
+        }
         if let Some(before) = self.before(id) {
             return self.hears_first(hunt, id, before, (fork, sdp));
         }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::dice::Dice;
 use super::layout;
 use crate::engine::exchange::Booth;
 use crate::media::event::Digit;
@@ -37,6 +38,23 @@ pub enum Word {
     FillsTheDisk,
     /// There is none for what is to be begun now, which nobody knows before.
     SlowsTheDisk,
+}
+
+impl Word {
+    /// Draws one that a world goes on after.
+    pub fn draw(dice: &mut Dice) -> Word {
+        match dice.below(100) {
+            0..=29 => Word::Presses('1'),
+            30..=44 => Word::Presses(*dice.pick(&['2', '9', '*', '#', '0'])),
+            45..=59 => Word::SaysEnough,
+            60..=69 => Word::FallsSilent,
+            70..=82 => Word::IsNotHeard,
+            83..=96 => Word::IsHeardAgain,
+            97 => Word::Breaks,
+            98 => Word::SlowsTheDisk,
+            _ => Word::FillsTheDisk,
+        }
+    }
 }
 
 /// Where what is said is written down.

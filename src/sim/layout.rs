@@ -53,8 +53,8 @@ pub fn generation_of(number: &str) -> Option<u64> {
     number.strip_prefix("+1312")?.get(..3)?.parse::<u64>().ok()?.checked_sub(200)
 }
 
-/// Draws an operator's `routing` file for so many agents and gateways.
-pub fn draw(dice: &mut Dice, generation: u64, agents: usize, gateways: usize) -> String {
+/// Draws an operator's `routing` file for so many agents and gateways. `speaks`: its numbers have settings of audio too.
+pub fn draw(dice: &mut Dice, generation: u64, agents: usize, gateways: usize, speaks: bool) -> String {
     let mut text = format!(
         "[[trunk]]\nname = \"carrier\"\nfrom = [\"{}/32\"]\ntrusted_identity = true\n\
          options_interval = 0\n\n",
@@ -82,6 +82,9 @@ pub fn draw(dice: &mut Dice, generation: u64, agents: usize, gateways: usize) ->
     }
     for index in 0..NUMBERS {
         text += &number(dice, generation, index, agents);
+        if speaks {
+            text += &audio(dice);
+        }
     }
     text
 }
@@ -120,6 +123,29 @@ fn number(dice: &mut Dice, generation: u64, index: usize, agents: usize) -> Stri
         let ring = some_agents(dice, agents);
         text += &format!("overflow = [{{ ring = [{ring}], timeout = {} }}]\n", dice.within(10..20));
     }
+    text + "\n"
+}
+
+/// A number's settings of what is said, asked, recorded and kept.
+fn audio(dice: &mut Dice) -> String {
+    let mut text = String::new();
+    if dice.chance(500) {
+        text += &format!("call_connect = true\ncall_connect_seconds = {}\n", dice.within(5..20));
+    }
+    if dice.chance(500) {
+        text += &format!("whisper = \"Whisper\"\nwhisper_agents = {}\n", dice.chance(500));
+    }
+    if dice.chance(500) {
+        text += "record = true\n";
+        if dice.chance(500) {
+            text += "record_notice = \"Notice\"\n";
+        }
+    }
+    text += match dice.below(3) {
+        0 => "voicemail = false\n",
+        1 => "voicemail = true\n",
+        _ => "voicemail = { greeting = \"Greeting\", max_seconds = 30, min_seconds = 2 }\n",
+    };
     text + "\n"
 }
 

@@ -61,6 +61,19 @@ pub fn of_bytes(maker: &Rc<dyn Maker>, bytes: &[u8]) {
     }
 }
 
+/// The same with all that is said, heard, pressed and written down.
+pub fn aloud(world: &mut World) {
+    world.speaks();
+    world.draw_faults();
+    world.phones(2..6, &Habit::ALL);
+    world.callers(1..50);
+    world.troubles(0..6);
+    world.run_aloud(minutes(5));
+    world.heal();
+    world.run_until_quiet(minutes(10));
+    world.must_be_empty();
+}
+
 /// The usual world: everybody, every fault, five minutes, then peace.
 pub fn usual(world: &mut World) {
     world.draw_faults();

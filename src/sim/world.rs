@@ -1,6 +1,7 @@
 //! A world: ends, a wire, one clock, one seed, and the server's core in the middle.
 
 mod rest;
+mod sound;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::booth::{Listening, Word};
+use super::booth::Listening;
 use super::check::{self, Breach, Check};
 use super::core::{Census, Core, Maker};
 use super::dice::Dice;
@@ -106,6 +107,8 @@ pub struct World {
     generation: u64,
     agents: usize,
     gateways: usize,
+    /// What is drawn of the operator's has settings of audio.
+    speaks: bool,
     /// Calls dialled so far.
     serial: u64,
     /// How often cores were woken at this moment.
@@ -139,6 +142,7 @@ impl World {
             generation: 1,
             agents: 0,
             gateways: 0,
+            speaks: false,
             serial: 0,
             wakes: 0,
             open: BTreeMap::new(),
@@ -167,7 +171,7 @@ impl World {
     pub fn phones(&mut self, how_many: Range<u64>, habits: &[Habit]) {
         let agents = self.dice.within(how_many).max(1) as usize;
         let gateways = self.dice.within(1..3) as usize;
-        let routing = layout::draw(&mut self.dice.fork(), self.generation, agents, gateways);
+        let routing = layout::draw(&mut self.dice.fork(), self.generation, agents, gateways, self.speaks);
         self.settle(agents, gateways, &routing);
         let elsewhere: Vec<String> = (0..agents)
             .map(|index| format!("sip:{}@{}", layout::agent_name(index), layout::agent_addr(index)))
@@ -199,6 +203,7 @@ impl World {
         self.hosts = hosts;
         (self.agents, self.gateways) = (agents, gateways);
         self.cores = self.maker.cores(self.shards, self.seed, routing);
+        self.checks.iter_mut().for_each(|check| check.published(self.generation, routing));
     }
 
     /// Draws so many callers, who dial within the next four minutes.
@@ -418,41 +423,6 @@ impl World {
         }
     }
 
-    /// What is heard of the side whose audio comes to that port of ours.
-    pub fn hears(&mut self, port: u16, word: Word) {
-        for shard in 0..self.cores.len() {
-            let mut effects = std::mem::take(&mut self.effects);
-            let now = self.clock();
-            self.cores[shard].hears(now, port, word, &mut effects);
-            self.turn_ends(shard, effects);
-        }
-    }
-
-    /// The port of whom the side hears whose audio comes to this one.
-    pub fn heard_at(&self, port: u16) -> Option<u16> {
-        self.cores.iter().find_map(|core| core.heard_at(port))
-    }
-
-    /// What is written down: the ports of who is on the left and on the right.
-    pub fn written(&self) -> Vec<(u16, Option<u16>)> {
-        self.cores.iter().flat_map(|core| core.written()).collect()
-    }
-
-    /// When something was begun to be said there, and how long it is.
-    pub fn said_to(&self, port: u16) -> Vec<(Instant, Duration)> {
-        self.cores.iter().flat_map(|core| core.said_to(port)).collect()
-    }
-
-    /// The keys that we pressed, each with the port of who hears it.
-    pub fn pressed(&self) -> Vec<(u16, char)> {
-        self.cores.iter().flat_map(|core| core.pressed()).collect()
-    }
-
-    /// Whether tones in the audio that comes to that port are keys.
-    pub fn awaits_keys(&self, port: u16) -> bool {
-        self.cores.iter().any(|core| core.awaits_keys(port))
-    }
-
     /// What each gateway failed of last, as operators are told.
     pub fn failures(&self) -> Vec<String> {
         self.cores.first().map(|core| core.failures()).unwrap_or_default()
@@ -461,7 +431,8 @@ impl World {
     /// Publishes a configuration: this one, or a newly drawn one.
     pub fn publish(&mut self, routing: Option<&str>) {
         self.generation += 1;
-        let drawn = layout::draw(&mut self.dice.fork(), self.generation, self.agents.max(1), self.gateways);
+        let (agents, mut dice) = (self.agents.max(1), self.dice.fork());
+        let drawn = layout::draw(&mut dice, self.generation, agents, self.gateways, self.speaks);
         for shard in 0..self.cores.len() {
             let mut effects = std::mem::take(&mut self.effects);
             let now = self.clock();
@@ -469,7 +440,7 @@ impl World {
             self.turn_ends(shard, effects);
         }
         for check in &mut self.checks {
-            check.published(self.generation);
+            check.published(self.generation, routing.unwrap_or(&drawn));
         }
     }
 

@@ -196,6 +196,55 @@ fn r06_agents_hear_the_whisper_where_that_is_wished_and_are_never_asked_to_press
 }
 
 #[test]
+fn r05_who_answers_first_wins_though_he_hears_the_whisper_while_another_answers_or_presses_1() {
+    // Whoever answers, and who answers or presses 1 behind him.
+    for (keys, first, second) in [
+        ("ring = [\"alice\"]", "gateway1", "alice"),
+        ("whisper_agents = true\nring = [\"alice\"]", "alice", "gateway1"),
+        ("call_connect = true\nwhisper_agents = true\nring = [\"alice\"]", "alice", "gateway1"),
+    ] {
+        let is_asked = keys.starts_with("call_connect");
+        let keys = format!("forward_to = \"+13125550199\"\n{WHISPER}{keys}");
+        let mut call =
+            number(&keys).made_by(served_with_audio(40)).incoming(DID).ringing(["gateway1", "alice"]);
+        if is_asked {
+            call.answers(second);
+            call.settle();
+        }
+        call.answers(first);
+        call.settle();
+        assert_eq!(
+            count(&mut call, &format!("us → {second}"), "BYE"),
+            0,
+            "{keys}: who is asked keeps its time"
+        );
+        match is_asked {
+            true => drop(call.presses(second, '1')),
+            false => drop(call.answers(second)),
+        }
+        call.settle();
+        let bye = call.messages(&format!("us → {second}"), "BYE").remove(0);
+        assert_eq!(bye.get("Reason"), Some("SIP;cause=200;text=\"Call completed elsewhere\""), "{keys}");
+        assert_eq!(count(&mut call, "us → caller", "200"), 0, "{keys}");
+        call.after(seconds(3));
+        assert!(hear_each_other(&mut call, "caller", first), "{keys}{}", call.ladder());
+        call.hangs_up("caller").comes_to_rest();
+    }
+}
+
+#[test]
+fn r06_who_hangs_up_in_the_whisper_ends_that_leg_alone_and_the_others_ring_on() {
+    let keys = format!("forward_to = \"+13125550199\"\n{WHISPER}ring = [\"alice\"]");
+    let mut call = number(&keys).made_by(served_with_audio(40)).incoming(DID).ringing(["gateway1", "alice"]);
+    call.answers("gateway1");
+    call.settle();
+    assert_eq!(count(&mut call, "us → alice", "CANCEL"), 0);
+    call.hangs_up("gateway1").after(seconds(1)).answers("alice");
+    assert!(hear_each_other(&mut call, "caller", "alice"));
+    call.hangs_up("caller").comes_to_rest();
+}
+
+#[test]
 fn r05_the_first_who_confirms_wins_and_who_is_still_asked_is_told_that_it_was_completed_elsewhere() {
     let keys = format!("{PRESS}ring = [\"alice\"]");
     let mut call = connecting(&keys).incoming(DID).ringing(["gateway1", "alice"]);

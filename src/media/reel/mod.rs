@@ -143,6 +143,11 @@ enum Item {
         at: u64,
         bytes: Vec<u8>,
     },
+    /// The notice that the call is recorded began to be said then.
+    Notice {
+        id: u64,
+        at: Wall,
+    },
 }
 
 struct Begin {
@@ -269,7 +274,11 @@ impl Reel {
 
     /// The notice that the call is recorded begins to be said, to the first of those who hear it or to another.
     pub fn notice_said(&mut self, at: Wall) {
-        self.notice_said.get_or_insert(at);
+        if self.notice_said.is_none() {
+            self.notice_said = Some(at);
+            // Where there is no room it is told with the end.
+            let _told = self.recorder.items.try_send(Item::Notice { id: self.id, at });
+        }
     }
 
     /// It ends, and nothing of it is kept.

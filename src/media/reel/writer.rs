@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::sheet::{Ending, Sheet};
 use super::wav::{self, Format, HEADER};
 use super::{Begin, Ended, Event, Item, Refusal, Shared, path_of};
+use crate::time::Wall;
 use crate::volume::{self, Log, Space, Volume};
 
 /// While recordings run, the thread looks for blocks so often, and nobody wakes it: a wake costs the media thread some µs.
@@ -170,6 +172,11 @@ impl Writer {
                 Item::Block { id, at, bytes } => {
                     self.add(id, at, &bytes);
                     self.shared.give_back(bytes);
+                }
+                Item::Notice { id, at } => {
+                    if let Some(Err(error)) = self.running.get_mut(&id).map(|track| track.note_notice(at)) {
+                        self.disk_failed(id, &error);
+                    }
                 }
             }
         }
@@ -340,7 +347,7 @@ impl Item {
     fn id(&self) -> u64 {
         match self {
             Item::Begin(begin) => begin.id,
-            Item::Block { id, .. } => *id,
+            Item::Block { id, .. } | Item::Notice { id, .. } => *id,
         }
     }
 }
@@ -387,6 +394,14 @@ impl Track {
             self.sheet.misses(self.format, (self.frames, frame));
             self.frames = frame;
         }
+    }
+
+    /// Should the node die, it is known that the call was told so. The text grows, and is written in one call: there is
+    /// the one or the other.
+    fn note_notice(&mut self, at: Wall) -> io::Result<()> {
+        self.sheet.notice_said = Some(at);
+        let part = volume::part_of(&self.path.with_extension("json"));
+        volume::open_file(&part)?.write_all_at(&self.sheet.text(), 0)
     }
 
     fn head(&mut self) -> io::Result<()> {

@@ -61,8 +61,8 @@ pub trait Check {
         Ok(())
     }
 
-    /// Calls that arrive from now on use this generation.
-    fn published(&mut self, _generation: u64) {}
+    /// Calls that arrive from now on use this generation, and are served by this file.
+    fn published(&mut self, _generation: u64, _routing: &str) {}
 
     /// The world is at rest.
     fn at_end(&mut self, _now: Instant) -> Verdict {

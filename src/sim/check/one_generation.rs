@@ -64,7 +64,7 @@ impl Check for OneGeneration {
         }
     }
 
-    fn published(&mut self, generation: u64) {
+    fn published(&mut self, generation: u64, _routing: &str) {
         self.current = generation;
     }
 }
