@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::fields::{Fields, shown};
 use super::place::{At, Place};
-use crate::number::{E164, Prefix};
+use crate::number::{E164, MAX_DIGITS, Prefix};
 
 /// `overflow` steps of one number.
 const MAX_STEPS: usize = 16;
@@ -243,10 +243,10 @@ fn did(fields: &Fields<'_>) -> Option<At<Dialled>> {
     let text = fields.text("did")?;
     let value = match text.strip_suffix('*') {
         Some(block) => {
-            let prefix = Prefix::parse(block).filter(|prefix| !prefix.is_empty());
+            let prefix = Prefix::parse(block).filter(|prefix| (1..MAX_DIGITS).contains(&prefix.len()));
             if prefix.is_none() {
                 let what = format!("did = \"{}\" is no block of numbers", shown(&text));
-                fields.refuse(text.place, what, "write +, 1 to 15 digits and *, like \"+1201555*\"");
+                fields.refuse(text.place, what, "write +, 1 to 14 digits and *, like \"+1201555*\"");
             }
             Dialled::Block(prefix?)
         }

@@ -33,7 +33,7 @@ impl JsonSchema for Dialled {
         json_schema!({
             "type": "string",
             "description": "An E.164 number, or a block of them: +1201555*. The longest match wins.",
-            "pattern": r"^\+(1[0-9]{10}|[02-9][0-9]{6,14}|[0-9]{1,15}\*)$",
+            "pattern": r"^\+(1[0-9]{10}|[02-9][0-9]{6,14}|[0-9]{1,14}\*)$",
         })
     }
 }

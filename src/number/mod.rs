@@ -9,6 +9,7 @@ pub use country::{Country, national, read};
 pub use prefix::Prefix;
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::Deref;
 use std::str::FromStr;
 
@@ -22,7 +23,7 @@ pub const MIN_DIGITS: usize = 7;
 /// Eight bytes: the digits as nibbles from the top, their count in the lowest one. So numbers order as their
 /// text does, and a prefix is a mask.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct E164(u64);
+pub struct E164(NonZeroU64);
 
 impl E164 {
     /// Reads `+` and digits, nothing else; visual separators are the business of [`read`].
@@ -39,15 +40,16 @@ impl E164 {
         })?;
         match digits.len() {
             0..MIN_DIGITS => Err(Fault::TooShort),
-            11 => Ok(E164(bits)),
-            _ if digits.starts_with('1') => Err(Fault::NotElevenInCountryOne),
-            _ => Ok(E164(bits)),
+            len if len != 11 && digits.starts_with('1') => Err(Fault::NotElevenInCountryOne),
+            // Their count makes it more than 0.
+            _ => NonZeroU64::new(bits).map(E164).ok_or(Fault::TooShort),
         }
     }
 
     /// The digits without the `+`, on the stack.
     pub fn digits(self) -> Digits {
-        let (high, low) = (digits_of((self.0 >> 32) as u32), digits_of(self.0 as u32));
+        let bits = self.to_bits();
+        let (high, low) = (digits_of((bits >> 32) as u32), digits_of(bits as u32));
         // The `+` comes in at the front, and their count leaves at the end.
         let digits = (u128::from(high) << 64 | u128::from(low)) >> 8;
         Digits { text: (digits | u128::from(b'+') << 120).to_be_bytes(), len: self.len() }
@@ -56,7 +58,7 @@ impl E164 {
     /// How many digits it has, 7 to 15.
     #[expect(clippy::len_without_is_empty, reason = "a number is never empty")]
     pub const fn len(self) -> usize {
-        (self.0 & 0xF) as usize
+        (self.to_bits() & 0xF) as usize
     }
 
     /// Whether the digits begin with these (no `+`). False when `prefix` holds anything but digits.
@@ -66,7 +68,7 @@ impl E164 {
 
     /// The packed form, for tables that store it.
     pub const fn to_bits(self) -> u64 {
-        self.0
+        self.0.get()
     }
 }
 

@@ -1,22 +1,21 @@
 //! From a checked configuration to a table.
 
-use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::emergency::Emergency;
 use super::fixed::FixedPhones;
 use super::hosts::HostNames;
+use super::numbers::{Entering, Features, NewNumber, Numbers, StepEntry, TargetEntry, WhoEntry};
 use super::outbound::Outbound;
 use super::plan::{Agent, CallLimits, Contact, Prompt, Secrets, Text, Voicemail};
-use super::table::{Entry, Features, Scatter, StepEntry, Table, TargetEntry, WhoEntry};
+use super::table::Table;
 use super::trunk::{Auth, Gateway, Host, Trunk};
-use crate::config::{self, At, Config, Dialled, Finding, Keys, Overflow, TrunkTransport};
-use crate::number::{Country, E164};
+use crate::config::{self, At, Config, Finding, Keys, Overflow, TrunkTransport};
+use crate::number::Country;
 use crate::sip::digest::Algorithm;
 use crate::sip::peer::Transport;
 use crate::sip::uri::SIPS_PORT;
@@ -56,7 +55,8 @@ impl Table {
         let mut nets: Vec<_> =
             trunks.iter().flat_map(|trunk| trunk.from.iter().map(|net| (*net, Arc::clone(trunk)))).collect();
         nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.rank()));
-        let mut table = Table {
+        let numbers = numbers(config, &trunks, &agents);
+        Table {
             generation,
             country,
             hosts,
@@ -70,20 +70,8 @@ impl Table {
             fixed: FixedPhones::new(&agents),
             agents,
             algorithms,
-            index: HashMap::with_capacity_and_hasher(config.numbers.len(), Scatter),
-            block_lengths: 0,
-            entries: Vec::with_capacity(config.numbers.len()),
-        };
-        let mut shared = Shared::default();
-        for (place, number) in (0u32..).zip(&config.numbers) {
-            let entry = compile_number(&config.merged(number), &table, &mut shared);
-            table.entries.push(entry);
-            table.index.insert(number.did.value, place);
-            if let Dialled::Block(prefix) = number.did.value {
-                table.block_lengths |= 1 << prefix.len();
-            }
+            numbers,
         }
-        table
     }
 
     /// The table of a text that holds the node's sections and the routing's together: for tests, where a few
@@ -91,37 +79,6 @@ impl Table {
     pub fn from_toml(text: &str) -> Result<Table, BadTable> {
         let loaded = config::parse(text, &|_| None).map_err(|findings| BadTable { findings })?;
         Ok(Table::new(&loaded.config, 1, None))
-    }
-}
-
-/// What many numbers have alike, kept once.
-#[derive(Default)]
-struct Shared {
-    features: HashSet<Arc<Features>, RandomState>,
-    texts: HashSet<Text, RandomState>,
-}
-
-impl Shared {
-    fn text(&mut self, text: &str) -> Text {
-        match self.texts.get(text) {
-            Some(text) => Arc::clone(text),
-            None => {
-                let text: Text = text.into();
-                self.texts.insert(Arc::clone(&text));
-                text
-            }
-        }
-    }
-
-    fn features(&mut self, features: Features) -> Arc<Features> {
-        match self.features.get(&features) {
-            Some(features) => Arc::clone(features),
-            None => {
-                let features = Arc::new(features);
-                self.features.insert(Arc::clone(&features));
-                features
-            }
-        }
     }
 }
 
@@ -306,14 +263,31 @@ fn limits(limits: &config::Limits) -> CallLimits {
     }
 }
 
-fn compile_number(keys: &Keys, table: &Table, shared: &mut Shared) -> Entry {
-    let timeout = keys.timeout.map_or(DEFAULT_TIMEOUT, |at| at.value);
-    let mut steps = vec![first_step(keys, timeout, &table.agents)];
-    let overflow = keys.overflow.iter().flat_map(|steps| &steps.value);
-    steps.extend(overflow.map(|step| overflow_step(step, timeout, &table.agents)));
+fn numbers(config: &Config, trunks: &[Arc<Trunk>], agents: &[Arc<Agent>]) -> Numbers {
+    let mut entering = Entering::of(config.numbers.len());
+    for number in &config.numbers {
+        let keys = config.merged(number);
+        let timeout = keys.timeout.map_or(DEFAULT_TIMEOUT, |at| at.value);
+        let mut steps = vec![first_step(&keys, timeout, agents)];
+        let overflow = keys.overflow.iter().flat_map(|steps| &steps.value);
+        steps.extend(overflow.map(|step| overflow_step(step, timeout, agents)));
+        let account = entering.text(keys.account.as_ref().map_or("", |at| &at.value));
+        entering.enter(NewNumber {
+            did: number.did.value,
+            enabled: keys.enabled.is_none_or(|at| at.value),
+            label: keys.label.as_ref().map_or("", |at| &at.value),
+            forward: keys.forward_to.and_then(|at| at.value),
+            steps: steps.into(),
+            features: features(&keys, account, trunks),
+        });
+    }
+    entering.finish()
+}
+
+fn features(keys: &Keys, account: Text, trunks: &[Arc<Trunk>]) -> Features {
     let trunk = keys.trunk.as_ref().and_then(|at| at.value.as_deref());
-    let features = Features {
-        account: shared.text(keys.account.as_ref().map_or("", |at| &at.value)),
+    Features {
+        account,
         pass_called_number: is(&keys.pass_called_number),
         call_connect: is(&keys.call_connect)
             .then(|| seconds(keys.call_connect_seconds.map_or(DEFAULT_CONNECT, |at| at.value))),
@@ -323,13 +297,7 @@ fn compile_number(keys: &Keys, table: &Table, shared: &mut Shared) -> Entry {
         record_notice: prompt(&keys.record_notice),
         voicemail: voicemail(keys.voicemail.as_ref().map_or(&config::Voicemail::PLAIN, |at| &at.value)),
         caller_id: keys.caller_id.and_then(|at| at.value),
-        trunk: trunk.and_then(|name| table.trunk(name)).cloned(),
-    };
-    Entry {
-        enabled: keys.enabled.is_none_or(|at| at.value),
-        label: shared.text(keys.label.as_ref().map_or("", |at| &at.value)),
-        steps: steps.into(),
-        features: shared.features(features),
+        trunk: trunk.and_then(|name| trunks.iter().find(|trunk| &*trunk.name == name)).cloned(),
     }
 }
 
@@ -346,27 +314,28 @@ fn first_step(keys: &Keys, timeout: u32, agents: &[Arc<Agent>]) -> StepEntry {
         targets.push(TargetEntry { delay_seconds: 0, who: WhoEntry::Agent(place) });
     }
     let delay = if targets.is_empty() { 0 } else { head_start };
-    push_targets(&mut targets, forward, ring, delay, agents);
+    push_targets(&mut targets, forward.map(|_| WhoEntry::Forward), ring, delay, agents);
     StepEntry { seconds: timeout, targets: targets.into() }
 }
 
 /// R3.4: its own `ring`, `forward_to` and `timeout`.
 fn overflow_step(step: &Overflow, timeout: u32, agents: &[Arc<Agent>]) -> StepEntry {
     let mut targets = Vec::new();
-    push_targets(&mut targets, step.forward_to.map(|at| at.value), &step.ring, 0, agents);
+    let forward = step.forward_to.map(|at| WhoEntry::Number(at.value));
+    push_targets(&mut targets, forward, &step.ring, 0, agents);
     StepEntry { seconds: step.timeout.map_or(timeout, |at| at.value), targets: targets.into() }
 }
 
 /// Nobody rings twice in a step.
 fn push_targets(
     targets: &mut Vec<TargetEntry>,
-    forward: Option<E164>,
+    forward: Option<WhoEntry>,
     ring: &[At<Box<str>>],
     delay_seconds: u32,
     agents: &[Arc<Agent>],
 ) {
     let places = ring.iter().filter_map(|name| agent_place(agents, name));
-    for who in forward.map(WhoEntry::Number).into_iter().chain(places.map(WhoEntry::Agent)) {
+    for who in forward.into_iter().chain(places.map(WhoEntry::Agent)) {
         if !targets.iter().any(|target| target.who == who) {
             targets.push(TargetEntry { delay_seconds, who });
         }

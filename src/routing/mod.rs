@@ -8,6 +8,8 @@ mod ends;
 mod explain;
 mod fixed;
 mod hosts;
+mod index;
+mod numbers;
 mod outbound;
 mod plan;
 mod table;

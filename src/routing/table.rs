@@ -4,17 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::fixed::FixedPhones;
 use super::hosts::HostNames;
-use super::plan::{Agent, CallLimits, Origin, Plan, Prompt, Step, Target, Text, Voicemail, Who};
+use super::numbers::{Features, Found, Numbers, StepEntry, TargetEntry, WhoEntry};
+use super::plan::{Agent, CallLimits, Origin, Plan, Prompt, Step, Target, Text, Who};
 use super::trunk::{Host, Trunk};
 use super::{Called, Emergency, NoWay, Outbound, Urgency};
-use crate::config::{Dialled, Net};
+use crate::config::Net;
 use crate::media;
-use crate::number::{Country, E164, MAX_DIGITS, Prefix};
+use crate::number::{Country, E164};
 use crate::sip::digest::Algorithm;
 use crate::sip::peer::NameId;
 
@@ -28,8 +28,7 @@ const ALONE: Duration = Duration::from_secs(12);
 /// How long a call out may ring (RFC 3261 §16.6: Timer C, three minutes or more).
 const OUTSIDE: Duration = Duration::from_secs(180);
 
-/// One generation of the configuration, as calls look it up. A lookup is one hash and one compare, and one more
-/// for each length of block that is configured.
+/// One generation of the configuration, as calls look it up.
 #[derive(Debug)]
 pub struct Table {
     /// Rises by one with each publication and survives restarts.
@@ -49,58 +48,9 @@ pub struct Table {
     pub(super) agents: Vec<Arc<Agent>>,
     pub(super) fixed: FixedPhones,
     pub(super) algorithms: SmallVec<[Algorithm; 2]>,
-    /// Whole numbers and blocks by their packed digits (which tell the two apart by their count), to `entries`.
-    pub(super) index: HashMap<Dialled, u32, Scatter>,
-    /// Bit n: there is a block of n digits.
-    pub(super) block_lengths: u16,
     /// What is said, as it sounds.
     pub(super) voices: Voices,
-    /// In the order of the configuration's numbers.
-    pub(super) entries: Vec<Entry>,
-}
-
-/// One `[[number]]`, its profile and the defaults merged into it.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub enabled: bool,
-    pub label: Text,
-    pub steps: Box<[StepEntry]>,
-    /// Numbers with equal features share them.
-    pub features: Arc<Features>,
-}
-
-#[derive(Debug)]
-pub(super) struct StepEntry {
-    pub seconds: u32,
-    pub targets: Box<[TargetEntry]>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TargetEntry {
-    pub delay_seconds: u32,
-    pub who: WhoEntry,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WhoEntry {
-    /// By its place in `agents`.
-    Agent(u32),
-    Number(E164),
-}
-
-/// What a number asks for beyond who rings.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
-pub(super) struct Features {
-    pub account: Text,
-    pub pass_called_number: bool,
-    pub call_connect: Option<Duration>,
-    pub whisper: Option<Prompt>,
-    pub whisper_agents: bool,
-    pub record: bool,
-    pub record_notice: Option<Prompt>,
-    pub voicemail: Option<Arc<Voicemail>>,
-    pub caller_id: Option<E164>,
-    pub trunk: Option<Arc<Trunk>>,
+    pub(super) numbers: Numbers,
 }
 
 /// Why a dialled number has no plan. Each is a 404 (R2).
@@ -129,8 +79,8 @@ impl Table {
 
     /// All that it says, some of it twice.
     pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
-        self.entries.iter().flat_map(|entry| {
-            let Features { whisper, record_notice, voicemail, .. } = &*entry.features;
+        self.numbers.features().flat_map(|features| {
+            let Features { whisper, record_notice, voicemail, .. } = &**features;
             let greeting = voicemail.as_ref().and_then(|voicemail| voicemail.greeting.as_ref());
             whisper.iter().chain(record_notice).chain(greeting)
         })
@@ -182,20 +132,20 @@ impl Table {
 
     /// The plan of a call to a DID of ours, whoever dialled it.
     pub fn plan_from(&self, origin: Origin, did: E164, draw: u32) -> Result<Plan, NoPlan> {
-        let entry = self.entry(did).ok_or(NoPlan::UnknownNumber(did))?;
-        if !entry.enabled {
+        let number = self.numbers.find(did).ok_or(NoPlan::UnknownNumber(did))?;
+        if !number.is_enabled() {
             return Err(NoPlan::Disabled(did));
         }
-        let features = &*entry.features;
+        let features = &**number.features();
         Ok(Plan {
             generation: self.generation,
             account: Arc::clone(&features.account),
-            label: Arc::clone(&entry.label),
+            label: number.label().into(),
             did: Some(did),
             country: self.country,
             origin,
             diverts: true,
-            steps: entry.steps.iter().map(|step| self.step(step, features.trunk.as_ref(), draw)).collect(),
+            steps: number.steps().iter().map(|step| self.step(number, step, draw)).collect(),
             pass_called_number: features.pass_called_number,
             call_connect: features.call_connect,
             whisper: features.whisper.clone(),
@@ -232,7 +182,7 @@ impl Table {
             return self.plan_from(self.origin_of(agent), number, draw);
         }
         let shows = agent.number.ok_or(NoPlan::NothingToShow)?;
-        let features = self.entry(shows).map(|entry| Arc::clone(&entry.features));
+        let features = self.numbers.find(shows).map(|number| Arc::clone(number.features()));
         let forced = features.as_ref().and_then(|features| features.trunk.as_ref());
         let who = match self.ways.choose(number, forced, draw) {
             Ok(trunk) => Who::Number { number: Called::Number(number), trunk },
@@ -246,12 +196,15 @@ impl Table {
     /// but rings, whoever is busy, wants no calls, or is disabled (R13). The agent rings alone at first; then those too
     /// who ring for the number in any case.
     pub fn plan_back(&self, origin: Origin, did: E164, agent: &Arc<Agent>, draw: u32) -> Plan {
-        let entry = self.entry(did);
+        let number = self.numbers.find(did);
         let rung = |agent: &Agent| Who::Agent(Arc::new(Agent { dnd: false, ..agent.clone() }));
         let mut targets: SmallVec<[Target; 2]> = SmallVec::new();
         targets.push(Target { delay: Duration::ZERO, who: rung(agent) });
-        for entry in entry.and_then(|entry| entry.steps.first()).iter().flat_map(|step| &step.targets) {
-            match self.target(*entry, None, draw).map(|target| target.who) {
+        let step = number.and_then(|number| Some((number, number.steps().first()?)));
+        for (number, entry) in
+            step.iter().flat_map(|(number, step)| step.targets.iter().map(|entry| (*number, *entry)))
+        {
+            match self.target(number, entry, None, draw).map(|target| target.who) {
                 Some(Who::Agent(other)) if other.name != agent.name => {
                     targets.push(Target { delay: ALONE, who: rung(&other) });
                 }
@@ -264,8 +217,8 @@ impl Table {
             diverts: true,
             steps: smallvec::smallvec![Step { timeout: BACK, targets }],
             urgency: Urgency::CallBack,
-            account: entry.map(|entry| Arc::clone(&entry.features.account)).unwrap_or_default(),
-            label: entry.map(|entry| Arc::clone(&entry.label)).unwrap_or_default(),
+            account: number.map(|number| Arc::clone(&number.features().account)).unwrap_or_default(),
+            label: number.map(|number| number.label().into()).unwrap_or_default(),
             ..self.plan_to(agent, rung(agent), BACK, Some(did), None)
         }
     }
@@ -325,18 +278,18 @@ impl Table {
     /// The number that an agent's call shows: the verified `caller_id` of the agent's number, else that number (R9).
     pub fn shown_of(&self, agent: &Agent) -> Option<E164> {
         let own = agent.number?;
-        Some(self.entry(own).and_then(|entry| entry.features.caller_id).unwrap_or(own))
+        Some(self.numbers.find(own).and_then(|number| number.features().caller_id).unwrap_or(own))
     }
 
     /// Whether it is a DID of ours, disabled ones and blocks included. Such a number is routed inside, never
     /// through a trunk (R2).
     pub fn is_ours(&self, number: E164) -> bool {
-        self.entry(number).is_some()
+        self.numbers.place(number).is_some()
     }
 
     /// The label of the number that serves this DID, disabled ones and blocks included; `None`: it is none of ours.
     pub fn account_of(&self, did: E164) -> Option<Arc<str>> {
-        Some(Arc::clone(&self.entry(did)?.features.account))
+        Some(Arc::clone(&self.numbers.find(did)?.features().account))
     }
 
     pub fn agent(&self, name: &str) -> Option<&Arc<Agent>> {
@@ -373,7 +326,7 @@ impl Table {
 
     /// How many `[[number]]`s, a block counting once.
     pub fn numbers(&self) -> usize {
-        self.entries.len()
+        self.numbers.len()
     }
 
     /// Whether `[dial]` allows it, and the trunk that carries it when no number forces another (R13).
@@ -381,80 +334,37 @@ impl Table {
         self.ways.choose(number, None, draw)
     }
 
-    fn entry(&self, did: E164) -> Option<&Entry> {
-        self.entries.get(self.place(did)?)
-    }
-
-    /// Where the number that serves this DID stands among `entries`: itself, else the longest block.
+    /// Where the number that serves this DID stands in the configuration's order.
     pub(super) fn place(&self, did: E164) -> Option<usize> {
-        let at = |key| self.index.get(&key).map(|place| *place as usize);
-        if let Some(place) = at(Dialled::Number(did)) {
-            return Some(place);
-        }
-        if self.block_lengths == 0 {
-            return None;
-        }
-        (1..=MAX_DIGITS.min(did.len()))
-            .rev()
-            .filter(|len| self.block_lengths >> len & 1 == 1)
-            .find_map(|len| at(Dialled::Block(Prefix::of(did, len))))
+        self.numbers.place(did)
     }
 
-    fn step(&self, step: &StepEntry, forced: Option<&Arc<Trunk>>, draw: u32) -> Step {
-        Step {
-            timeout: Duration::from_secs(step.seconds.into()),
-            targets: step.targets.iter().filter_map(|target| self.target(*target, forced, draw)).collect(),
-        }
+    fn step(&self, number: Found<'_>, step: &StepEntry, draw: u32) -> Step {
+        let forced = number.features().trunk.as_ref();
+        let targets = step.targets.iter().filter_map(|target| self.target(number, *target, forced, draw));
+        Step { timeout: Duration::from_secs(step.seconds.into()), targets: targets.collect() }
     }
 
-    /// None only for a place that no agent stands at, which the builder never writes.
-    fn target(&self, target: TargetEntry, forced: Option<&Arc<Trunk>>, draw: u32) -> Option<Target> {
-        let who = match target.who {
-            WhoEntry::Agent(place) => Who::Agent(Arc::clone(self.agents.get(place as usize)?)),
-            WhoEntry::Number(number) => {
-                let (way, number) =
-                    (forced.or_else(|| self.ways.way(number, &[], draw)), Called::Number(number));
-                match way {
-                    Some(trunk) => Who::Number { number, trunk: Arc::clone(trunk) },
-                    None => Who::Unreachable(number),
-                }
+    /// None only for a place that no agent stands at, and for a number that is not there, which the builder never writes.
+    fn target(
+        &self,
+        number: Found<'_>,
+        target: TargetEntry,
+        forced: Option<&Arc<Trunk>>,
+        draw: u32,
+    ) -> Option<Target> {
+        let outside = |number: E164| {
+            let (way, number) = (forced.or_else(|| self.ways.way(number, &[], draw)), Called::Number(number));
+            match way {
+                Some(trunk) => Who::Number { number, trunk: Arc::clone(trunk) },
+                None => Who::Unreachable(number),
             }
         };
+        let who = match target.who {
+            WhoEntry::Agent(place) => Who::Agent(Arc::clone(self.agents.get(place as usize)?)),
+            WhoEntry::Number(number) => outside(number),
+            WhoEntry::Forward => outside(number.forward()?),
+        };
         Some(Target { delay: Duration::from_secs(target.delay_seconds.into()), who })
-    }
-}
-
-/// Scatters packed digits over the map: one multiplication. A sender can choose what is looked up, but not what
-/// is in the table, so that a seed would protect nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Scatter;
-
-impl std::hash::BuildHasher for Scatter {
-    type Hasher = Scattered;
-
-    fn build_hasher(&self) -> Scattered {
-        Scattered(0)
-    }
-}
-
-pub(super) struct Scattered(u64);
-
-impl std::hash::Hasher for Scattered {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        let wide = u128::from(self.0 ^ value) * 0x9E37_79B9_7F4A_7C15;
-        self.0 = (wide >> 64) as u64 ^ wide as u64;
-    }
-
-    /// The tag that derived hashing writes for an enum.
-    fn write_isize(&mut self, value: isize) {
-        self.0 ^= value as u64;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

@@ -1,0 +1,211 @@
+//! The numbers of one generation, as little memory as they need: what many have alike is there once, what only one has
+//! lies in one piece with that of all others. Ten million of them are freed in a moment.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use hashbrown::hash_table::Entry;
+use hashbrown::{HashSet, HashTable};
+
+use super::index::{Index, Row};
+use super::plan::{Prompt, Text, Voicemail};
+use super::trunk::Trunk;
+use crate::config::Dialled;
+use crate::number::E164;
+
+/// Who rings, by its step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct StepEntry {
+    pub seconds: u32,
+    pub targets: Box<[TargetEntry]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TargetEntry {
+    pub delay_seconds: u32,
+    pub who: WhoEntry,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum WhoEntry {
+    /// By its place among the table's agents.
+    Agent(u32),
+    Number(E164),
+    /// The number's own `forward_to`: what it is stands with the number, for it is seldom another's too.
+    Forward,
+}
+
+/// What a number asks for beyond who rings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(super) struct Features {
+    pub account: Text,
+    pub pass_called_number: bool,
+    pub call_connect: Option<std::time::Duration>,
+    pub whisper: Option<Prompt>,
+    pub whisper_agents: bool,
+    pub record: bool,
+    pub record_notice: Option<Prompt>,
+    pub voicemail: Option<Arc<Voicemail>>,
+    pub caller_id: Option<E164>,
+    pub trunk: Option<Arc<Trunk>>,
+}
+
+/// One `[[number]]`, its profile and the defaults merged into it, when it is entered.
+#[derive(Debug)]
+pub(super) struct NewNumber<'t> {
+    pub did: Dialled,
+    pub enabled: bool,
+    pub label: &'t str,
+    pub forward: Option<E164>,
+    pub steps: Box<[StepEntry]>,
+    pub features: Features,
+}
+
+/// What numbers have in common.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Settings {
+    enabled: bool,
+    steps: Box<[StepEntry]>,
+    features: Arc<Features>,
+}
+
+/// All numbers and blocks.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    index: Index,
+    labels: Box<str>,
+    settings: Box<[Settings]>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'t> {
+    row: Row,
+    of: &'t Numbers,
+}
+
+impl Numbers {
+    /// How many `[[number]]`s, a block counting once.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Where the number that serves this DID stands in the configuration's order: itself, else the longest block.
+    pub fn place(&self, did: E164) -> Option<usize> {
+        self.index.find(did).map(|row| row.place as usize)
+    }
+
+    pub fn find(&self, did: E164) -> Option<Found<'_>> {
+        Some(Found { row: self.index.find(did)?, of: self })
+    }
+
+    /// Seldom twice, however many numbers share them.
+    pub fn features(&self) -> impl Iterator<Item = &Arc<Features>> {
+        self.settings.iter().map(|settings| &settings.features)
+    }
+}
+
+impl<'t> Found<'t> {
+    pub fn is_enabled(self) -> bool {
+        self.settings().enabled
+    }
+
+    /// What the operator calls it; empty when it has no name.
+    pub fn label(self) -> &'t str {
+        let (begin, length) = (self.row.label_at as usize, usize::from(self.row.label_len));
+        self.of.labels.get(begin..begin + length).unwrap_or_default()
+    }
+
+    pub fn forward(self) -> Option<E164> {
+        self.row.forward
+    }
+
+    pub fn steps(self) -> &'t [StepEntry] {
+        &self.settings().steps
+    }
+
+    pub fn features(self) -> &'t Arc<Features> {
+        &self.settings().features
+    }
+
+    fn settings(self) -> &'t Settings {
+        &self.of.settings[self.row.settings as usize]
+    }
+}
+
+/// Numbers that are being entered.
+#[derive(Debug)]
+pub(super) struct Entering {
+    index: Index,
+    /// How many were.
+    count: u32,
+    labels: String,
+    /// Each once, and where it is found by its hash.
+    settings: Vec<Settings>,
+    known: HashTable<u32>,
+    hasher: RandomState,
+    texts: HashSet<Text, RandomState>,
+}
+
+impl Entering {
+    /// So many.
+    pub fn of(numbers: usize) -> Entering {
+        Entering {
+            index: Index::with_capacity(numbers),
+            count: 0,
+            labels: String::new(),
+            settings: Vec::new(),
+            known: HashTable::new(),
+            hasher: RandomState::new(),
+            texts: HashSet::default(),
+        }
+    }
+
+    /// The same text once.
+    pub fn text(&mut self, text: &str) -> Text {
+        if let Some(text) = self.texts.get(text) {
+            return Arc::clone(text);
+        }
+        let text: Text = text.into();
+        self.texts.insert(Arc::clone(&text));
+        text
+    }
+
+    pub fn enter(&mut self, number: NewNumber<'_>) {
+        let NewNumber { did, enabled, label, forward, steps, features } = number;
+        let (label_at, label_len) = self.label(label);
+        let settings = self.place_of(Settings { enabled, steps, features: features.into() });
+        self.index.insert(did, Row { forward, label_at, label_len, settings, place: self.count });
+        self.count += 1;
+    }
+
+    fn place_of(&mut self, new: Settings) -> u32 {
+        let Entering { settings, known, hasher, .. } = self;
+        let same = |place: &u32| settings.get(*place as usize) == Some(&new);
+        let hash_of = |place: &u32| hasher.hash_one(settings.get(*place as usize));
+        match known.entry(hasher.hash_one(Some(&new)), same, hash_of) {
+            Entry::Occupied(there) => *there.get(),
+            Entry::Vacant(free) => {
+                let place = settings.len() as u32;
+                free.insert(place);
+                settings.push(new);
+                place
+            }
+        }
+    }
+
+    /// A label is as long as a configuration lets it be; all of them are 4 GiB at most, and those beyond are left out.
+    fn label(&mut self, label: &str) -> (u32, u16) {
+        match (u32::try_from(self.labels.len()), u16::try_from(label.len())) {
+            (Ok(begin), Ok(length)) => {
+                self.labels.push_str(label);
+                (begin, length)
+            }
+            (Ok(_), Err(_)) | (Err(_), _) => (0, 0),
+        }
+    }
+
+    pub fn finish(self) -> Numbers {
+        Numbers { index: self.index, labels: self.labels.into(), settings: self.settings.into() }
+    }
+}
