@@ -238,8 +238,8 @@ fn the_sample_is_valid_by_its_schemas() {
     }
     let loaded = config::load(Path::new("config"), &|_| None).unwrap();
     let number = schema("number.json");
-    for written in &loaded.config.numbers {
-        assert_eq!(mismatch(&serde_json::to_value(written).unwrap(), &number, &number), None);
+    for listed in loaded.config.numbers.iter() {
+        assert_eq!(mismatch(&serde_json::to_value(listed.written()).unwrap(), &number, &number), None);
     }
     let wrong = serde_json::json!({ "did": "+12015550101", "tiemout": 20 });
     assert!(mismatch(&wrong, &number, &number).is_some(), "an unknown key is no number");

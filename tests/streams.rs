@@ -70,6 +70,29 @@ fn r14_an_idle_connection_is_closed_where_we_opened_it_and_is_otherwise_its_far_
     world.node.stop();
 }
 
+/// What another shard sent to the address went by a connection of its own, and is on its way still.
+#[test]
+fn of_a_connection_that_ends_the_other_shards_hear_by_its_flow_alone() {
+    let mut options = Options::new(vec![tcp("127.0.0.1:0")]);
+    options.shards = 2;
+    let world = World::new(options, |_, _, _| {});
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = Peer::at(gateway.local_addr().unwrap(), Transport::Tcp, ListenerId(0));
+    world.send(0, to, message("INVITE", "one"));
+    let (mut trunk, _) = gateway.accept().unwrap();
+    read(&mut trunk, message("INVITE", "one").len());
+    drop(trunk);
+    let mut heard: Vec<(usize, bool)> = Vec::new();
+    while heard.len() < 3 {
+        let Seen::Undeliverable { shard, to } = world.seen() else { panic!("undeliverable") };
+        heard.push((shard, to.flow.is_some()));
+    }
+    // Each shard hears in that order.
+    heard.sort_by_key(|(shard, _)| *shard);
+    assert_eq!(heard, [(0, false), (0, true), (1, true)]);
+    world.node.stop();
+}
+
 #[test]
 fn r14_a_connection_by_which_nobody_was_taken_at_his_word_is_closed_soon() {
     for (shards, owner) in [(1, 0), (2, 0), (2, 1)] {

@@ -9,11 +9,11 @@ use hashbrown::{HashMap, HashSet};
 
 use super::choices::{ListenTransport, TrunkTransport};
 use super::fields::shown;
-use super::number::{Dialled, Keys, Voicemail};
+use super::number::{Keys, Voicemail};
 use super::place::{At, Place, Report, suggestion};
 use super::uri::SipUri;
-use super::{Config, Number};
-use crate::number::{E164, MAX_DIGITS, Prefix};
+use super::{Config, Dids};
+use crate::number::E164;
 use crate::sip::peer::Transport;
 
 /// Ringing longer lets a mobile's own voicemail answer: the call counts as completed and nobody spoke.
@@ -45,12 +45,7 @@ pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
     }
     check.emergency();
     check.shown_by_agents();
-    for number in &config.numbers {
-        if report.is_full() {
-            return;
-        }
-        check.number(number);
-    }
+    check.numbers();
 }
 
 struct Check<'c> {
@@ -58,17 +53,27 @@ struct Check<'c> {
     unread: &'c Unread,
     report: &'c Report,
     agents: HashSet<&'c str, RandomState>,
-    dids: HashMap<Dialled, Place, RandomState>,
+    /// By their place among all: of those that are written twice the first.
+    dids: Dids<u32, 5>,
 }
 
 impl<'c> Check<'c> {
     fn new(config: &'c Config, unread: &'c Unread, report: &'c Report) -> Check<'c> {
+        let mut dids = Dids::with_capacity(config.numbers.len());
+        for (place, number) in (0..).zip(config.numbers.iter()) {
+            let did = number.did();
+            if let Some(first) =
+                dids.insert(did.value, place).and_then(|first: u32| config.numbers.get(first as usize))
+            {
+                written_twice(report, "number", first.did().place, did.place, &did.value);
+            }
+        }
         Check {
             config,
             unread,
             report,
             agents: config.agents.iter().map(|agent| &**agent.name).collect(),
-            dids: config.numbers.iter().rev().map(|number| (number.did.value, number.did.place)).collect(),
+            dids,
         }
     }
 
@@ -79,7 +84,6 @@ impl<'c> Check<'c> {
         self.once("profile", config.profiles.iter().map(|profile| &profile.name), |name| name.to_string());
         self.once("pool", config.pools.iter().map(|pool| &pool.name), |name| name.to_string());
         self.once("caller_id", config.caller_ids.iter().map(|id| &id.number), |number| number.to_string());
-        self.once("number", config.numbers.iter().map(|number| &number.did), |did| did.to_string());
     }
 
     /// Reports each value that comes a second time, where it does, and names the first place.
@@ -93,9 +97,7 @@ impl<'c> Check<'c> {
         for at in all {
             let first = *seen.entry(&at.value).or_insert(at.place);
             if first != at.place {
-                let first = self.report.at(first);
-                let what = format!("{what} \"{}\" is written twice, first at {first}", name(&at.value));
-                self.report.error(at.place, what, "keep one of them");
+                written_twice(self.report, what, first, at.place, &name(&at.value));
             }
         }
     }
@@ -212,32 +214,67 @@ impl<'c> Check<'c> {
     }
 
     /// A number's own keys are checked where they stand; what its profile and the defaults bring is judged once
-    /// there, but for what only the merged number shows.
-    fn number(&self, number: &Number) {
-        self.keys(&number.keys);
-        let merged = self.config.merged(number);
-        self.mobile_voicemail(&merged);
-        self.way_out(&merged);
+    /// there, but for what only the merged number shows. What many say alike is judged once too, if there is nothing to
+    /// say of it.
+    fn numbers(&self) {
+        let numbers = &self.config.numbers;
+        let merged: Vec<Keys> = numbers.sets().map(|keys| self.config.merged(keys)).collect();
+        // Without a `forward_to` of its own and with one.
+        let mut judged: Vec<[Judged; 2]> = vec![[Judged::Not; 2]; merged.len()];
+        for number in numbers.iter() {
+            if self.report.is_full() {
+                return;
+            }
+            let set = number.set() as usize;
+            let own = number.forward();
+            if let Some(forward) = own {
+                self.destination(forward.place, forward.value);
+                self.way_of(&merged[set], forward);
+            }
+            let known = &mut judged[set][usize::from(own.is_some())];
+            let is_heard = match known {
+                Judged::Not => true,
+                Judged::Fine => false,
+                Judged::Warned => self.report.hears_warnings(),
+                Judged::Wrong => true,
+            };
+            if is_heard {
+                let before = (self.report.mistakes(), self.report.noted());
+                let keys = number.alike_here();
+                self.keys(&keys);
+                let whole = self.config.merged(&keys);
+                self.mobile_voicemail(&whole, own.is_some());
+                self.ways_out_of(&whole, own.is_some());
+                *known = match (self.report.mistakes() > before.0, self.report.noted() > before.1) {
+                    (true, _) => Judged::Wrong,
+                    (false, true) => Judged::Warned,
+                    (false, false) => Judged::Fine,
+                };
+            }
+        }
     }
 
-    /// A forward that no trunk carries is unreachable: allowed, and most likely not meant.
-    fn way_out(&self, keys: &Keys) {
+    /// A forward that no trunk carries is unreachable: allowed, and most likely not meant. `forwards`: to a number that is
+    /// looked at by itself.
+    fn ways_out_of(&self, keys: &Keys, forwards: bool) {
+        let first = set(&keys.forward_to).map(|(place, number)| At { value: *number, place });
+        let overflow = keys.overflow.iter().flat_map(|steps| &steps.value).filter_map(|step| step.forward_to);
+        first.filter(|_| !forwards).into_iter().chain(overflow).for_each(|number| self.way_of(keys, number));
+    }
+
+    fn way_of(&self, keys: &Keys, number: At<E164>) {
         let unknown = self.unread.ways || self.unread.sections.contains("trunk");
         if set(&keys.trunk).is_some() || unknown {
             return;
         }
-        let first = set(&keys.forward_to).map(|(place, number)| At { value: *number, place });
-        let overflow = keys.overflow.iter().flat_map(|steps| &steps.value).filter_map(|step| step.forward_to);
-        for number in first.into_iter().chain(overflow) {
-            let serves = |trunk: &&super::Trunk| {
-                trunk.outbound && trunk.prefixes.iter().any(|prefix| prefix.covers(number.value))
-            };
-            let allowed = self.config.dial.allows(number.value);
-            if allowed && !self.config.trunks.iter().any(|trunk| serves(&trunk)) {
-                let what = format!("no outbound trunk serves {}", number.value);
-                let remedy = "write outbound = true, and its prefix, at the [[trunk]] that is to carry it";
-                self.report.warning(number.place, what, remedy);
-            }
+        let serves = |trunk: &&super::Trunk| {
+            trunk.outbound && trunk.prefixes.iter().any(|prefix| prefix.covers(number.value))
+        };
+        let allowed = self.config.dial.allows(number.value);
+        if allowed && !self.config.trunks.iter().any(|trunk| serves(&trunk)) {
+            let what = format!("no outbound trunk serves {}", number.value);
+            let remedy = "write outbound = true, and its prefix, at the [[trunk]] that is to carry it";
+            self.report.warning(number.place, what, remedy);
         }
     }
 
@@ -386,21 +423,19 @@ impl<'c> Check<'c> {
 
     /// The number or block that a number is ours by.
     fn ours(&self, number: E164) -> Option<Place> {
-        let whole = self.dids.get(&Dialled::Number(number)).copied();
-        whole.or_else(|| {
-            let blocks = (1..=MAX_DIGITS.min(number.len())).rev();
-            blocks.map(|len| Dialled::Block(Prefix::of(number, len))).find_map(|b| self.dids.get(&b).copied())
-        })
+        let place = self.dids.find(number)? as usize;
+        Some(self.config.numbers.get(place)?.did().place)
     }
 
-    fn mobile_voicemail(&self, keys: &Keys) {
+    /// `forwards`: whatever the keys say of it.
+    fn mobile_voicemail(&self, keys: &Keys, forwards: bool) {
         // What a profile that is not there, or cannot be read, would bring is not known.
         let unknown = set(&keys.profile).is_some_and(|(_, name)| self.config.profile(name).is_none());
         if unknown || keys.call_connect.is_some_and(|at| at.value) {
             return;
         }
         let step = keys.timeout.as_ref();
-        if set(&keys.forward_to).is_some() {
+        if forwards || set(&keys.forward_to).is_some() {
             self.rings_long(step);
         }
         for overflow in keys.overflow.iter().flat_map(|steps| &steps.value) {
@@ -417,6 +452,20 @@ impl<'c> Check<'c> {
             self.report.warning(at.place, what, remedy);
         }
     }
+}
+
+/// What was said of numbers that say the same.
+#[derive(Clone, Copy)]
+enum Judged {
+    Not,
+    Fine,
+    Warned,
+    Wrong,
+}
+
+fn written_twice(report: &Report, what: &str, first: Place, second: Place, name: &dyn Display) {
+    let first = report.at(first);
+    report.error(second, format!("{what} \"{name}\" is written twice, first at {first}"), "keep one of them");
 }
 
 fn is_spoken(at: ListenTransport, by: Transport) -> bool {

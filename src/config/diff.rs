@@ -7,7 +7,10 @@ use hashbrown::HashMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Config;
+use super::number::Keys;
+use super::numbers::Listed;
+use super::{Config, Dids};
+use crate::number::E164;
 
 /// What differs between two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,11 +47,7 @@ impl Diff {
 /// Compares two configurations by what they say, not by where.
 pub fn diff(old: &Config, new: &Config) -> Diff {
     Diff {
-        numbers: count(
-            old.numbers.iter().map(|number| (number.did.value, number)),
-            new.numbers.iter().map(|number| (number.did.value, number)),
-            |was, is| old.merged(was) == new.merged(is),
-        ),
+        numbers: count_numbers(old, new),
         trunks: count(
             old.trunks.iter().map(|trunk| (&*trunk.name.value, trunk)),
             new.trunks.iter().map(|trunk| (&*trunk.name.value, trunk)),
@@ -60,6 +59,52 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             |was, is| was.says() == is.says(),
         ),
         restart: changed_keys(old, new),
+    }
+}
+
+/// By what they do. What numbers have in common is compared once.
+fn count_numbers(old: &Config, new: &Config) -> Counts {
+    let mut places: Dids<u32, 5> = Dids::with_capacity(old.numbers.len());
+    for (place, number) in (0..).zip(old.numbers.iter()) {
+        places.insert(number.did().value, place);
+    }
+    let merged =
+        |config: &Config| config.numbers.sets().map(|keys| config.merged(keys)).collect::<Vec<Keys>>();
+    let [was, is] = [merged(old), merged(new)];
+    let mut alike: HashMap<(u32, u32), bool, RandomState> = HashMap::default();
+    let mut counts = Counts::default();
+    for number in new.numbers.iter() {
+        let before =
+            places.find_as_written(number.did().value).and_then(|place| old.numbers.get(place as usize));
+        let Some(before) = before else {
+            counts.added += 1;
+            continue;
+        };
+        let sets = (before.set(), number.set());
+        let [was, is] = [&was[sets.0 as usize], &is[sets.1 as usize]];
+        let same_set = *alike.entry(sets).or_insert_with(|| was.says_beside_its_own(is));
+        let same = same_set
+            && label_of(before, was) == label_of(number, is)
+            && forward_of(before, was) == forward_of(number, is);
+        if same { counts.unchanged += 1 } else { counts.changed += 1 }
+    }
+    counts.removed = old.numbers.len() - counts.unchanged - counts.changed;
+    counts
+}
+
+fn label_of<'c>(number: Listed<'c>, merged: &'c Keys) -> &'c str {
+    number.label().or(merged.label.as_ref().map(|at| &*at.value)).unwrap_or_default()
+}
+
+fn forward_of(number: Listed<'_>, merged: &Keys) -> Option<E164> {
+    number.forward().map(|at| at.value).or(merged.forward_to.and_then(|at| at.value))
+}
+
+impl Keys {
+    /// Whether they say the same but for the label and where they forward to.
+    fn says_beside_its_own(&self, other: &Keys) -> bool {
+        let without = |keys: &Keys| Keys { label: None, forward_to: None, ..keys.clone() };
+        without(self) == without(other)
     }
 }
 

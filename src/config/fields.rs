@@ -14,7 +14,7 @@ use super::source::Lines;
 use crate::number::{E164, Prefix};
 
 /// The longest text of a setting, in bytes; greetings are the longest that somebody writes.
-const MAX_TEXT: usize = 4096;
+pub(super) const MAX_TEXT: usize = 4096;
 /// The longest name of a trunk, agent, profile or pool, in characters.
 const MAX_NAME: usize = 64;
 /// The longest list in one key.

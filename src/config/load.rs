@@ -1,5 +1,6 @@
 //! From a folder to a [`Config`], or to the list of all its mistakes.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -8,13 +9,14 @@ use toml::de::DeTable;
 
 use super::check::Unread;
 use super::fields::{Fields, shown};
-use super::number::{self, Keys, Numbers, Profile};
+use super::number::{self, Keys, Profile};
+use super::numbers::Numbers;
 use super::place::{Files, Finding, MAX_FINDINGS, Place, Report};
 use super::pool::{self, CallerId, DialKeys, EmergencyKeys, Pool};
 use super::source::Lines;
 use super::{Agent, Config, Node, Trunk, agent, check, node, row, syntax, trunk};
 
-/// The largest file that is read. Ten million numbers belong into several.
+/// The largest file that is read at once. Tables (.csv) are read block by block, however large they are.
 const MAX_FILE: u64 = 64 << 20;
 /// The most files under `routing/`.
 const MAX_FILES: usize = 4096;
@@ -101,6 +103,8 @@ struct Gathered<'e> {
     trunks: Vec<Trunk>,
     agents: Vec<Agent>,
     numbers: Numbers,
+    /// What numbers say whose `did` cannot be read.
+    nameless: Vec<Keys>,
     caller_ids: Vec<CallerId>,
     pools: Vec<Pool>,
     emergency: EmergencyKeys,
@@ -121,6 +125,7 @@ impl<'e> Gathered<'e> {
             trunks: Vec::new(),
             agents: Vec::new(),
             numbers: Numbers::default(),
+            nameless: Vec::new(),
             caller_ids: Vec::new(),
             pools: Vec::new(),
             emergency: EmergencyKeys::default(),
@@ -131,16 +136,16 @@ impl<'e> Gathered<'e> {
     }
 
     fn finish(mut self) -> Checked {
-        if !self.numbers.nameless.is_empty() {
+        if !self.nameless.is_empty() {
             self.unread.sections.insert("number");
         }
-        self.unread.keys.append(&mut self.numbers.nameless);
+        self.unread.keys.append(&mut self.nameless);
         let checked = self.node.map(|node| Config {
             defaults: self.defaults,
             profiles: self.profiles,
             trunks: self.trunks,
             agents: self.agents,
-            numbers: self.numbers.whole,
+            numbers: self.numbers,
             caller_ids: self.caller_ids,
             pools: self.pools,
             emergency: self.emergency.into_emergency(),
@@ -194,27 +199,36 @@ impl<'e> Gathered<'e> {
     }
 
     fn csv_file(&mut self, path: &Path) {
-        if let Some((file, text)) = self.read_file(path) {
-            let folder = path.parent().unwrap_or(Path::new(""));
-            row::read(file, &text, folder, &self.report, &mut self.numbers);
+        let Some(opened) = self.open(path) else { return };
+        let Some(file) = self.report.add_file(path) else { return };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let into = row::Into { numbers: &mut self.numbers, nameless: &mut self.nameless };
+        match row::read(file, opened, folder, &self.report, into) {
+            Ok(()) => {}
+            Err(row::Unreadable::Text) => self.unread.sections.extend(NAMED),
+            Err(row::Unreadable::Disk(error)) => self.unreadable(path, &error.to_string()),
         }
     }
 
-    fn read_file(&mut self, path: &Path) -> Option<(u16, String)> {
+    fn open(&mut self, path: &Path) -> Option<File> {
         // Whoever opens a pipe waits until somebody writes.
         if std::fs::metadata(path).is_ok_and(|about| !about.is_file()) {
             self.unreadable(path, "it is no plain file");
             return None;
         }
+        File::open(path).map_err(|error| self.unreadable(path, &error.to_string())).ok()
+    }
+
+    fn read_file(&mut self, path: &Path) -> Option<(u16, String)> {
+        let opened = self.open(path)?;
         let mut bytes = Vec::new();
         // One more byte than allowed is read, whatever the file's size claims to be.
-        let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-        if let Err(error) = read {
+        if let Err(error) = opened.take(MAX_FILE + 1).read_to_end(&mut bytes) {
             self.unreadable(path, &error.to_string());
             return None;
         }
         if bytes.len() as u64 > MAX_FILE {
-            self.unreadable(path, "it is larger than 64 MiB");
+            self.unreadable(path, "it is larger than 64 MiB; many numbers belong into a table (.csv)");
             return None;
         }
         let file = self.report.add_file(path)?;
@@ -308,12 +322,14 @@ impl<'e> Gathered<'e> {
         self.trunks.extend(trunks);
         let agents = self.entries(file, "agent", "[[agent]]", |fields| agent::read(fields, env));
         self.agents.extend(agents);
-        let mut numbers = std::mem::take(&mut self.numbers);
-        self.entries(file, "number", "[[number]]", |fields| {
-            number::read_number(fields, folder, &mut numbers);
-            Some(())
+        let mut nameless = std::mem::take(&mut self.nameless);
+        let numbers = self.entries(file, "number", "[[number]]", |fields| {
+            let before = nameless.len();
+            let number = number::read_number(fields, folder, &mut nameless);
+            (number.is_some() || nameless.len() > before).then_some(number)
         });
-        self.numbers = numbers;
+        self.nameless = nameless;
+        numbers.into_iter().flatten().for_each(|number| self.numbers.add(number.did, number.keys));
         let caller_ids = self.entries(file, "caller_id", "[[caller_id]]", pool::read_caller_id);
         self.caller_ids.extend(caller_ids);
         let pools = self.entries(file, "pool", "[[pool]]", pool::read_pool);

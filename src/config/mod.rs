@@ -6,6 +6,7 @@ mod agent;
 mod check;
 mod choices;
 mod credentials;
+mod dids;
 mod diff;
 mod fields;
 mod load;
@@ -13,6 +14,7 @@ mod net;
 mod node;
 mod number;
 mod number_json;
+mod numbers;
 mod place;
 mod pool;
 mod render;
@@ -30,6 +32,7 @@ pub use choices::{
     WhenExhausted,
 };
 pub use credentials::Credentials;
+pub use dids::Dids;
 pub use diff::{Counts, Diff, diff};
 pub use load::{Checked, Loaded, checked, load, parse};
 pub use net::Net;
@@ -38,6 +41,7 @@ pub use node::{
     Speech,
 };
 pub use number::{Dialled, Keys, Number, Overflow, Profile, Prompt, Voicemail};
+pub use numbers::{Listed, Numbers};
 pub use place::{At, Files, Finding, MAX_FINDINGS, Place};
 pub use pool::{CallerId, Dial, Emergency, Pool};
 pub use render::{Findings, plain, pretty};
@@ -46,14 +50,14 @@ pub use trunk::{Auth, Gateway, Trunk};
 pub use uri::SipUri;
 
 /// A whole configuration that has passed every check.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Config {
     pub node: Node,
     pub defaults: Keys,
     pub profiles: Vec<Profile>,
     pub trunks: Vec<Trunk>,
     pub agents: Vec<Agent>,
-    pub numbers: Vec<Number>,
+    pub numbers: Numbers,
     pub caller_ids: Vec<CallerId>,
     pub pools: Vec<Pool>,
     pub emergency: Emergency,
@@ -64,11 +68,11 @@ pub struct Config {
 
 impl Config {
     /// A number's keys with its profile and the defaults merged into them.
-    pub fn merged(&self, number: &Number) -> Keys {
-        let named = number.keys.profile.as_ref().or(self.defaults.profile.as_ref());
+    pub fn merged(&self, keys: &Keys) -> Keys {
+        let named = keys.profile.as_ref().or(self.defaults.profile.as_ref());
         match named.and_then(|at| at.value.as_deref()).and_then(|name| self.profile(name)) {
-            Some(profile) => number.keys.over(&profile.keys).over(&self.defaults),
-            None => number.keys.over(&self.defaults),
+            Some(profile) => keys.over(&profile.keys).over(&self.defaults),
+            None => keys.over(&self.defaults),
         }
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::fields::{Fields, shown};
 use super::place::{At, Place};
-use crate::number::{E164, MAX_DIGITS, Prefix};
+use crate::number::{BadNumber, E164, MAX_DIGITS, Prefix};
 
 /// `overflow` steps of one number.
 const MAX_STEPS: usize = 16;
@@ -52,6 +52,24 @@ pub struct Number {
 pub enum Dialled {
     Number(E164),
     Block(Prefix),
+}
+
+/// Why a text is no `did`.
+pub(super) enum NoDid {
+    Block,
+    Number(BadNumber),
+}
+
+impl Dialled {
+    pub(super) fn parse(text: &str) -> Result<Dialled, NoDid> {
+        match text.strip_suffix('*') {
+            Some(block) => Prefix::parse(block)
+                .filter(|prefix| (1..MAX_DIGITS).contains(&prefix.len()))
+                .map(Dialled::Block)
+                .ok_or(NoDid::Block),
+            None => E164::parse_e164(text).map(Dialled::Number).map_err(NoDid::Number),
+        }
+    }
 }
 
 /// `[[profile]]`
@@ -190,17 +208,29 @@ impl Keys {
             trunk pool enabled
         }
     }
+
+    /// Puts each key, and each name in a list, elsewhere. Steps of `overflow` stay: no table (.csv) has any.
+    pub(super) fn place_by(&mut self, moved: &impl Fn(Place) -> Place) {
+        macro_rules! each {
+            ($($key:ident)+) => {
+                $(if let Some(at) = &mut self.$key {
+                    at.place = moved(at.place);
+                })+
+            };
+        }
+        each! {
+            label profile account forward_to timeout pass_called_number call_connect call_connect_seconds whisper
+            whisper_agents record record_notice ring assigned_to assigned_head_start overflow voicemail caller_id
+            trunk pool enabled
+        }
+        for name in self.ring.iter_mut().flat_map(|ring| &mut ring.value) {
+            name.place = moved(name.place);
+        }
+    }
 }
 
-/// The numbers of all files.
-#[derive(Default)]
-pub(super) struct Numbers {
-    pub whole: Vec<Number>,
-    /// What those say whose `did` cannot be read: mistakes in it are told too.
-    pub nameless: Vec<Keys>,
-}
-
-pub(super) fn read_number(fields: &Fields<'_>, folder: &Path, into: &mut Numbers) {
+/// `nameless`: takes the keys of a number whose `did` cannot be read: mistakes in them are told too.
+pub(super) fn read_number(fields: &Fields<'_>, folder: &Path, nameless: &mut Vec<Keys>) -> Option<Number> {
     if !fields.has("did") {
         fields.missing("did", "write did = \"+12015550101\"");
     }
@@ -208,8 +238,11 @@ pub(super) fn read_number(fields: &Fields<'_>, folder: &Path, into: &mut Numbers
     let keys = keys(fields, folder);
     fields.finish();
     match did {
-        Some(did) => into.whole.push(Number { did, keys }),
-        None => into.nameless.push(keys),
+        Some(did) => Some(Number { did, keys }),
+        None => {
+            nameless.push(keys);
+            None
+        }
     }
 }
 
@@ -241,24 +274,18 @@ pub(super) fn read_defaults(fields: &Fields<'_>, folder: &Path) -> Keys {
 
 fn did(fields: &Fields<'_>) -> Option<At<Dialled>> {
     let text = fields.text("did")?;
-    let value = match text.strip_suffix('*') {
-        Some(block) => {
-            let prefix = Prefix::parse(block).filter(|prefix| (1..MAX_DIGITS).contains(&prefix.len()));
-            if prefix.is_none() {
-                let what = format!("did = \"{}\" is no block of numbers", shown(&text));
-                fields.refuse(text.place, what, "write +, 1 to 14 digits and *, like \"+1201555*\"");
-            }
-            Dialled::Block(prefix?)
+    match Dialled::parse(&text) {
+        Ok(value) => Some(At { value, place: text.place }),
+        Err(NoDid::Block) => {
+            let what = format!("did = \"{}\" is no block of numbers", shown(&text));
+            fields.refuse(text.place, what, "write +, 1 to 14 digits and *, like \"+1201555*\"");
+            None
         }
-        None => match E164::parse_e164(&text) {
-            Ok(number) => Dialled::Number(number),
-            Err(bad) => {
-                fields.refuse(text.place, bad.to_string(), bad.remedy());
-                return None;
-            }
-        },
-    };
-    Some(At { value, place: text.place })
+        Err(NoDid::Number(bad)) => {
+            fields.refuse(text.place, bad.to_string(), bad.remedy());
+            None
+        }
+    }
 }
 
 fn keys(fields: &Fields<'_>, folder: &Path) -> Keys {

@@ -1,6 +1,6 @@
 //! Where something was written, and what is wrong there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
@@ -128,6 +128,8 @@ pub(super) struct Report {
     errors: RefCell<Vec<Raw>>,
     warnings: RefCell<Vec<Raw>>,
     seen: RefCell<HashSet<(Place, String), std::hash::RandomState>>,
+    /// What came, kept or not.
+    noted: Cell<usize>,
 }
 
 #[derive(Debug)]
@@ -169,6 +171,16 @@ impl Report {
         self.mistakes() >= MAX_FINDINGS
     }
 
+    /// Whether another warning is kept.
+    pub fn hears_warnings(&self) -> bool {
+        self.warnings.borrow().len() < MAX_FINDINGS
+    }
+
+    /// How many findings came, kept or not.
+    pub fn noted(&self) -> usize {
+        self.noted.get()
+    }
+
     /// The files, the errors and the warnings, each in the order of the files.
     pub fn into_parts(self) -> (Files, Vec<Finding>, Vec<Finding>) {
         let files = self.files.into_inner();
@@ -182,6 +194,7 @@ impl Report {
     }
 
     fn note(&self, list: &RefCell<Vec<Raw>>, place: Place, message: String, remedy: String) {
+        self.noted.set(self.noted.get() + 1);
         let mut list = list.borrow_mut();
         if list.len() < MAX_FINDINGS && self.seen.borrow_mut().insert((place, message.clone())) {
             list.push(Raw { place, message, remedy });

@@ -1,53 +1,319 @@
-//! CSV files of numbers: a header row with the number's keys, then a number a row.
+//! CSV files of numbers: a header row with the number's keys, then a number a row. They are read block by block, however
+//! long they are; a row that says the same as one before, but for what is its own, costs a look at its cells.
 
 use std::borrow::Cow;
+use std::hash::RandomState;
+use std::io::{self, Read};
 use std::path::Path;
 
-use super::fields::{Fields, key_remedy, shown};
-use super::number::{KEYS, Numbers, read_number};
+use hashbrown::HashMap;
+
+use super::fields::{Fields, MAX_TEXT, key_remedy, shown};
+use super::number::{Dialled, KEYS, Keys, Number, read_number};
+use super::numbers::{Columns, Numbers, Own};
 use super::place::{Place, Report};
+use crate::number::E164;
 
 /// The most columns that a row is read to; more than there are keys is a slip that is told.
 const MAX_COLUMNS: usize = 64;
+/// So much of a file is read at once, and in one row.
+const BLOCK: usize = 4 << 20;
+/// Parts a row's cells where they are compared with those of others: nobody may write it.
+const BETWEEN: char = '\u{1f}';
 
-pub(super) fn read(file: u16, text: &str, folder: &Path, report: &Report, numbers: &mut Numbers) {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
-    let mut record = csv::StringRecord::new();
-    let mut header: Option<Vec<String>> = None;
-    let mut cursor = Cursor { text, file, offset: 0, line: 1 };
+/// What a file's numbers go into.
+pub(super) struct Into<'n> {
+    pub numbers: &'n mut Numbers,
+    pub nameless: &'n mut Vec<Keys>,
+}
+
+/// Why a file could not be read to its end.
+pub(super) enum Unreadable {
+    /// It is not UTF-8; that was told.
+    Text,
+    Disk(io::Error),
+}
+
+pub(super) fn read(
+    file: u16,
+    source: impl Read,
+    folder: &Path,
+    report: &Report,
+    into: Into<'_>,
+) -> Result<(), Unreadable> {
+    let mut blocks = Blocks::of(source);
+    let mut table =
+        Table { file, folder, report, into, header: None, known: HashMap::default(), text: String::new() };
+    let mut line = 1;
     while !report.is_full() {
-        match reader.read_record(&mut record) {
-            Ok(true) => {}
-            Ok(false) => return,
+        let Some(block) = blocks.next(BLOCK).map_err(Unreadable::Disk)? else { return Ok(()) };
+        let bytes = blocks.block(&block);
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
             Err(error) => {
-                let place = Place { file, line: cursor.line, column: 1 };
-                return report.error(place, format!("CSV: {error}"), "mend the row");
+                let valid = &bytes[..error.valid_up_to()];
+                let (lines, column) = position(valid);
+                report.error(
+                    Place { file, line: line + lines, column },
+                    "the text is not UTF-8",
+                    "save the file as UTF-8",
+                );
+                return Err(Unreadable::Text);
+            }
+        };
+        if block.is_cut {
+            let what = format!("a row is longer than {} MiB", BLOCK >> 20);
+            let place = Place { file, line, column: 1 };
+            report.error(place, what, "write a number a row, and end the row with a line break");
+            return Ok(());
+        }
+        if !table.read(text, line) {
+            return Ok(());
+        }
+        line += lines_in(bytes);
+    }
+    Ok(())
+}
+
+/// How many lines end before, and at which column one stands then, in characters as far as they are any.
+fn position(before: &[u8]) -> (u32, u32) {
+    let last = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+    let column = before[last..].iter().filter(|byte| **byte & 0xC0 != 0x80).count();
+    (lines_in(before), u32::try_from(column + 1).unwrap_or(u32::MAX))
+}
+
+fn lines_in(bytes: &[u8]) -> u32 {
+    u32::try_from(memchr::memchr_iter(b'\n', bytes).count()).unwrap_or(u32::MAX)
+}
+
+/// Whole rows of a file, some MiB of them at once.
+struct Blocks<R> {
+    source: R,
+    bytes: Vec<u8>,
+    /// What has been handed out.
+    begin: usize,
+    is_first: bool,
+    is_over: bool,
+}
+
+struct Block {
+    range: std::ops::Range<usize>,
+    /// It is a piece of a row.
+    is_cut: bool,
+}
+
+impl<R: Read> Blocks<R> {
+    fn of(source: R) -> Blocks<R> {
+        Blocks { source, bytes: Vec::new(), begin: 0, is_first: true, is_over: false }
+    }
+
+    fn block(&self, block: &Block) -> &[u8] {
+        &self.bytes[block.range.clone()]
+    }
+
+    /// The next of about so many bytes; none: the file is at its end.
+    fn next(&mut self, size: usize) -> io::Result<Option<Block>> {
+        self.bytes.drain(..self.begin);
+        self.begin = 0;
+        while self.bytes.len() < size && !self.is_over {
+            let before = self.bytes.len();
+            let more = (size - before) as u64;
+            self.is_over = self.source.by_ref().take(more).read_to_end(&mut self.bytes)? == 0;
+        }
+        let start =
+            if std::mem::take(&mut self.is_first) && self.bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        if self.bytes.len() == start {
+            return Ok(None);
+        }
+        let end = if self.is_over { Some(self.bytes.len()) } else { end_of_rows(&self.bytes) };
+        self.begin = end.unwrap_or(self.bytes.len());
+        Ok(Some(Block { range: start..self.begin, is_cut: end.is_none() }))
+    }
+}
+
+/// Behind the last line break that is outside of "quotes", or behind the last of all.
+fn end_of_rows(bytes: &[u8]) -> Option<usize> {
+    let (mut quoted, mut end) = (false, None);
+    for at in memchr::memchr2_iter(b'"', b'\n', bytes) {
+        match bytes[at] {
+            b'"' => quoted = !quoted,
+            _ if !quoted => end = Some(at + 1),
+            _ => {}
+        }
+    }
+    end.or_else(|| memchr::memrchr(b'\n', bytes).map(|at| at + 1))
+}
+
+/// A file that is being read.
+struct Table<'r> {
+    file: u16,
+    folder: &'r Path,
+    report: &'r Report,
+    into: Into<'r>,
+    header: Option<Header>,
+    /// What rows say beside what is their own, and by what it is kept.
+    known: HashMap<Box<str>, Known, RandomState>,
+    /// For the row that is read: what it says so.
+    text: String,
+}
+
+struct Header {
+    names: Vec<String>,
+    did: Option<usize>,
+    label: Option<usize>,
+    forward: Option<usize>,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    set: u32,
+    /// Each row that says so is warned of.
+    is_warned_of: bool,
+}
+
+impl Table<'_> {
+    /// Reads the rows of a block whose first line is that. False: the rest is not to be read.
+    fn read(&mut self, text: &str, line: u32) -> bool {
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .trim(csv::Trim::All)
+            .from_reader(text.as_bytes());
+        let mut record = csv::StringRecord::new();
+        let mut cursor = Cursor { text, file: self.file, offset: 0, line };
+        while !self.report.is_full() {
+            match reader.read_record(&mut record) {
+                Ok(true) => {}
+                Ok(false) => return true,
+                Err(error) => {
+                    let place = Place { file: self.file, line: cursor.line, column: 1 };
+                    self.report.error(place, format!("CSV: {error}"), "mend the row");
+                    return false;
+                }
+            }
+            let begin = record.position().map_or(0, |position| position.byte());
+            cursor.begin(usize::try_from(begin).unwrap_or(usize::MAX));
+            match &self.header {
+                None => self.header = Some(self.read_header(&record, &cursor)),
+                Some(header) => {
+                    let row = Row::of(header, &record, &cursor, &mut self.text);
+                    let known = row.as_ref().and_then(|_| self.known.get(&*self.text)).copied();
+                    match (row, known) {
+                        (Some(row), Some(known)) if !(known.is_warned_of && self.report.hears_warnings()) => {
+                            self.into.numbers.add_alike(row.own, known.set);
+                        }
+                        (row, known) => self.read_row(&record, &cursor, row.map(|row| row.own), known),
+                    }
+                }
             }
         }
-        let begin = record.position().map_or(0, |position| position.byte());
-        let places = cursor.cells(usize::try_from(begin).unwrap_or(usize::MAX));
-        let at = |cell: usize| places.get(cell).or(places.last()).copied().unwrap_or_default();
-        match &header {
-            None => {
-                let names: Vec<String> = record.iter().map(str::to_owned).collect();
-                judge_header(&names, &at, report);
-                header = Some(names);
-            }
-            Some(names) if record.len() > names.len() => {
-                let what = format!("the row has {} cells, the header {}", record.len(), names.len());
-                report.error(at(names.len()), what, "put texts that hold a comma in \"quotes\"");
-            }
-            Some(names) => {
-                let cells: Vec<(Cow<'_, str>, Place)> =
-                    record.iter().enumerate().map(|(n, cell)| (Cow::Borrowed(cell), at(n))).collect();
-                let fields = Fields::row("[[number]]", at(0), names, cells, report);
-                read_number(&fields, folder, numbers);
+        false
+    }
+
+    fn read_header(&self, record: &csv::StringRecord, cursor: &Cursor<'_>) -> Header {
+        let names: Vec<String> = record.iter().map(str::to_owned).collect();
+        let places = cursor.cells();
+        judge_header(&names, &|cell| at(&places, cell), self.report);
+        let column = |key: &str| names.iter().position(|name| name == key);
+        let (did, label, forward) = (column("did"), column("label"), column("forward_to"));
+        Header { did, label, forward, names }
+    }
+
+    /// `own`: what is its own, where that could be told at a glance.
+    fn read_row(
+        &mut self,
+        record: &csv::StringRecord,
+        cursor: &Cursor<'_>,
+        own: Option<Own<'_>>,
+        known: Option<Known>,
+    ) {
+        let Some(Header { names, .. }) = &self.header else { return };
+        let places = cursor.cells();
+        if record.len() > names.len() {
+            let what = format!("the row has {} cells, the header {}", record.len(), names.len());
+            let place = at(&places, names.len());
+            return self.report.error(place, what, "put texts that hold a comma in \"quotes\"");
+        }
+        let cells = record.iter().enumerate().map(|(n, cell)| (Cow::Borrowed(cell), at(&places, n)));
+        let fields = Fields::row("[[number]]", at(&places, 0), names, cells.collect(), self.report);
+        let before = (self.report.mistakes(), self.report.noted());
+        let number = read_number(&fields, self.folder, self.into.nameless);
+        let Some(Number { did, mut keys }) = number else { return };
+        match own.filter(|_| self.report.mistakes() == before.0) {
+            None => self.into.numbers.add(did, keys),
+            Some(own) => {
+                (keys.label, keys.forward_to) = (None, None);
+                let set = match known {
+                    Some(known) => {
+                        self.into.numbers.add_alike(own, known.set);
+                        known.set
+                    }
+                    None => self.into.numbers.add_first(own, keys),
+                };
+                let is_warned_of = self.report.noted() > before.1;
+                self.known.insert(self.text.as_str().into(), Known { set, is_warned_of });
             }
         }
+    }
+}
+
+/// A row whose own cells are plain.
+struct Row<'t> {
+    own: Own<'t>,
+}
+
+impl<'t> Row<'t> {
+    /// None: it has quotes, spaces around cells, too many cells, or in its own cells what is not plainly right. `rest`: what it
+    /// says beside.
+    fn of(
+        header: &Header,
+        record: &'t csv::StringRecord,
+        cursor: &Cursor<'_>,
+        rest: &mut String,
+    ) -> Option<Row<'t>> {
+        let raw = &cursor.text.as_bytes()[cursor.offset..];
+        let length = record.as_slice().len() + record.len().checked_sub(1)?;
+        let is_whole = matches!(raw.get(length), None | Some(b'\r' | b'\n'));
+        let raw = raw.get(..length)?;
+        if !is_whole
+            || record.len() > header.names.len()
+            || memchr::memchr(b'"', raw).is_some()
+            || !raw.is_ascii()
+        {
+            return None;
+        }
+        let own = |cell: Option<usize>| {
+            let (cell, text) = (cell?, record.get(cell?)?);
+            let column = record.range(cell)?.start + cell + 1;
+            (!text.is_empty()).then_some((text, u16::try_from(column).ok()?))
+        };
+        let (did, did_column) = own(header.did)?;
+        let did = Dialled::parse(did).ok()?;
+        let label = own(header.label);
+        let is_plain =
+            |text: &str| text.len() <= MAX_TEXT && !text.bytes().any(|byte| byte.is_ascii_control());
+        if label.is_some_and(|(label, _)| !is_plain(label)) {
+            return None;
+        }
+        let forward = match own(header.forward) {
+            Some((forward, column)) => Some((E164::parse_e164(forward).ok()?, column)),
+            None => None,
+        };
+        rest.clear();
+        for (cell, text) in record.iter().enumerate() {
+            if ![header.did, header.label, header.forward].contains(&Some(cell)) {
+                rest.push_str(text);
+            }
+            rest.push(BETWEEN);
+        }
+        let columns = Columns {
+            did: did_column,
+            label: label.map_or(0, |(_, column)| column),
+            forward: forward.map_or(0, |(_, column)| column),
+        };
+        let place = Place { file: cursor.file, line: cursor.line, column: did_column.into() };
+        let (label, forward) = (label.map(|(label, _)| label), forward.map(|(forward, _)| forward));
+        Some(Row { own: Own { did, label, forward, place, columns } })
     }
 }
 
@@ -69,7 +335,11 @@ fn judge_header(names: &[String], at: &dyn Fn(usize) -> Place, report: &Report) 
     }
 }
 
-/// Walks the text to where rows and their cells begin, never backwards.
+fn at(places: &[Place], cell: usize) -> Place {
+    places.get(cell).or(places.last()).copied().unwrap_or_default()
+}
+
+/// Walks a block to where rows and their cells begin, never backwards.
 struct Cursor<'a> {
     text: &'a str,
     file: u16,
@@ -78,13 +348,17 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// Where each cell of the row begins that is found at, or a line break after, this byte.
-    fn cells(&mut self, begin: usize) -> Vec<Place> {
-        let bytes = self.text.as_bytes();
+    /// Goes to the row that is found at, or a line break after, this byte.
+    fn begin(&mut self, begin: usize) {
         self.advance(begin);
-        while let Some(b'\r' | b'\n') = bytes.get(self.offset) {
+        while let Some(b'\r' | b'\n') = self.text.as_bytes().get(self.offset) {
             self.advance(self.offset + 1);
         }
+    }
+
+    /// Where each cell of the row begins.
+    fn cells(&self) -> Vec<Place> {
+        let bytes = self.text.as_bytes();
         let (mut offset, mut line, mut column) = (self.offset, self.line, 1);
         let mut places = vec![Place { file: self.file, line, column }];
         let mut quoted = false;
@@ -110,8 +384,7 @@ impl Cursor<'_> {
 
     fn advance(&mut self, to: usize) {
         let to = to.clamp(self.offset, self.text.len());
-        let passed = &self.text.as_bytes()[self.offset..to];
-        self.line += u32::try_from(memchr::memchr_iter(b'\n', passed).count()).unwrap_or(0);
+        self.line += lines_in(&self.text.as_bytes()[self.offset..to]);
         self.offset = to;
     }
 }

@@ -262,9 +262,10 @@ impl<C: Core, O: Owners> Shard<C, O> {
                     self.mind.receive(reading, from, &bytes, newest);
                 }
                 Some(Event::Ended { peer, lost, why }) => {
-                    // First, for what leaves the flow goes to the address, by another connection.
+                    // What went to the address went by this shard's connection alone. First, for what leaves the flow
+                    // goes to the address, by another.
                     if lost {
-                        self.tell_undelivered(Peer { flow: None, ..peer }, why);
+                        self.undelivered.push((Peer { flow: None, ..peer }, why));
                     }
                     self.tell_undelivered(peer, why);
                 }

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::emergency::Emergency;
 use super::fixed::FixedPhones;
 use super::hosts::HostNames;
-use super::numbers::{Entering, Features, NewNumber, Numbers, StepEntry, TargetEntry, WhoEntry};
+use super::numbers::{Entering, Features, Numbers, StepEntry, TargetEntry, WhoEntry};
 use super::outbound::Outbound;
 use super::plan::{Agent, CallLimits, Contact, Prompt, Secrets, Text, Voicemail};
 use super::table::Table;
@@ -263,25 +263,33 @@ fn limits(limits: &config::Limits) -> CallLimits {
     }
 }
 
+/// What numbers say alike is compiled once.
 fn numbers(config: &Config, trunks: &[Arc<Trunk>], agents: &[Arc<Agent>]) -> Numbers {
     let mut entering = Entering::of(config.numbers.len());
-    for number in &config.numbers {
-        let keys = config.merged(number);
-        let timeout = keys.timeout.map_or(DEFAULT_TIMEOUT, |at| at.value);
-        let mut steps = vec![first_step(&keys, timeout, agents)];
-        let overflow = keys.overflow.iter().flat_map(|steps| &steps.value);
-        steps.extend(overflow.map(|step| overflow_step(step, timeout, agents)));
-        let account = entering.text(keys.account.as_ref().map_or("", |at| &at.value));
-        entering.enter(NewNumber {
-            did: number.did.value,
-            enabled: keys.enabled.is_none_or(|at| at.value),
-            label: keys.label.as_ref().map_or("", |at| &at.value),
-            forward: keys.forward_to.and_then(|at| at.value),
-            steps: steps.into(),
-            features: features(&keys, account, trunks),
+    let merged: Vec<Keys> = config.numbers.sets().map(|keys| config.merged(keys)).collect();
+    // By its place, without a `forward_to` and with one.
+    let mut compiled: Vec<[Option<u32>; 2]> = vec![[None; 2]; merged.len()];
+    for number in config.numbers.iter() {
+        let set = number.set() as usize;
+        let keys = &merged[set];
+        let forward = number.forward().map(|at| at.value).or(keys.forward_to.and_then(|at| at.value));
+        let settings = *compiled[set][usize::from(forward.is_some())].get_or_insert_with(|| {
+            let account = entering.text(keys.account.as_ref().map_or("", |at| &at.value));
+            let steps = steps(keys, forward.is_some(), agents);
+            entering.settings(keys.enabled.is_none_or(|at| at.value), steps, features(keys, account, trunks))
         });
+        let label = number.label().or(keys.label.as_ref().map(|at| &*at.value)).unwrap_or_default();
+        entering.enter(number.did().value, forward, label, settings);
     }
     entering.finish()
+}
+
+/// R3: its own step, then its `overflow`.
+fn steps(keys: &Keys, forwards: bool, agents: &[Arc<Agent>]) -> Box<[StepEntry]> {
+    let timeout = keys.timeout.map_or(DEFAULT_TIMEOUT, |at| at.value);
+    let overflow = keys.overflow.iter().flat_map(|steps| &steps.value);
+    let overflow = overflow.map(|step| overflow_step(step, timeout, agents));
+    std::iter::once(first_step(keys, forwards, timeout, agents)).chain(overflow).collect()
 }
 
 fn features(keys: &Keys, account: Text, trunks: &[Arc<Trunk>]) -> Features {
@@ -303,18 +311,17 @@ fn features(keys: &Keys, account: Text, trunks: &[Arc<Trunk>]) -> Features {
 
 /// R3.1 and R3.2: `forward_to` and `ring` together, `assigned_to` where neither is set. Beside `ring` it rings
 /// too, before all others by its head start; beside `forward_to` alone it does not.
-fn first_step(keys: &Keys, timeout: u32, agents: &[Arc<Agent>]) -> StepEntry {
+fn first_step(keys: &Keys, forwards: bool, timeout: u32, agents: &[Arc<Agent>]) -> StepEntry {
     let ring: &[At<Box<str>>] = keys.ring.as_ref().map_or(&[], |at| &at.value);
-    let forward = keys.forward_to.and_then(|at| at.value);
     let assigned = keys.assigned_to.as_ref().and_then(|at| at.value.as_deref());
-    let assigned = assigned.filter(|_| !ring.is_empty() || forward.is_none());
+    let assigned = assigned.filter(|_| !ring.is_empty() || !forwards);
     let head_start = keys.assigned_head_start.map_or(0, |at| at.value);
     let mut targets = Vec::new();
     if let Some(place) = assigned.and_then(|name| agent_place(agents, name)) {
         targets.push(TargetEntry { delay_seconds: 0, who: WhoEntry::Agent(place) });
     }
     let delay = if targets.is_empty() { 0 } else { head_start };
-    push_targets(&mut targets, forward.map(|_| WhoEntry::Forward), ring, delay, agents);
+    push_targets(&mut targets, forwards.then_some(WhoEntry::Forward), ring, delay, agents);
     StepEntry { seconds: timeout, targets: targets.into() }
 }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{NoPlan, Phones, Plan, Shows, Step, Table, Target, Trunk, Unrung, Who};
-use crate::config::{self, At, Config, Keys, Number, Place};
+use crate::config::{self, At, Config, Keys, Listed, Number, Place};
 use crate::number::{self, E164};
 
 /// A call that was not made, told beforehand.
@@ -110,7 +110,8 @@ pub fn explain(
         };
         return told;
     };
-    let number = table.place(did).and_then(|place| config.numbers.get(place));
+    let number = table.place(did).and_then(|place| config.numbers.get(place)).map(Listed::written);
+    let number = number.as_ref();
     match table.plan_for(trunk, did, 0) {
         Err(why) => told.refuse(why, config, number),
         Ok(plan) => told.plan(&plan, config, phones, number),
@@ -128,7 +129,7 @@ impl Explanation {
             }
         };
         if let Some(number) = number {
-            let merged = config.merged(number);
+            let merged = config.merged(&number.keys);
             self.note(config, "did", Some(number.did.place));
             self.note(config, "enabled", place(&merged.enabled));
         }
@@ -265,7 +266,7 @@ impl Explanation {
 
     /// The lines behind the plan: the number, then every key that had a say.
     fn reasons(&mut self, config: &Config, number: &Number, plan: &Plan, phones: &dyn Phones) {
-        let keys: Keys = config.merged(number);
+        let keys: Keys = config.merged(&number.keys);
         let assigned = keys.assigned_to.as_ref().filter(|at| {
             let name = at.value.as_deref();
             plan.steps.first().is_some_and(|step| step.targets.iter().any(|target| is_agent(target, name)))
@@ -314,7 +315,7 @@ impl Explanation {
 
     /// The lines behind what is said to whoever answers, and to the caller.
     fn reasons_to_speak(&mut self, config: &Config, number: &Number, plan: &Plan) {
-        let keys: Keys = config.merged(number);
+        let keys: Keys = config.merged(&number.keys);
         let reasons = [
             ("whisper", place(&keys.whisper).filter(|_| plan.whisper.is_some())),
             ("whisper_agents", place(&keys.whisper_agents).filter(|_| plan.whisper_agents)),

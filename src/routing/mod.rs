@@ -8,7 +8,6 @@ mod ends;
 mod explain;
 mod fixed;
 mod hosts;
-mod index;
 mod numbers;
 mod outbound;
 mod plan;

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use hashbrown::hash_table::Entry;
 use hashbrown::{HashSet, HashTable};
 
-use super::index::{Index, Row};
 use super::plan::{Prompt, Text, Voicemail};
 use super::trunk::Trunk;
-use crate::config::Dialled;
+use crate::config::{Dialled, Dids};
 use crate::number::E164;
 
 /// Who rings, by its step.
@@ -50,15 +49,18 @@ pub(super) struct Features {
     pub trunk: Option<Arc<Trunk>>,
 }
 
-/// One `[[number]]`, its profile and the defaults merged into it, when it is entered.
-#[derive(Debug)]
-pub(super) struct NewNumber<'t> {
-    pub did: Dialled,
-    pub enabled: bool,
-    pub label: &'t str,
-    pub forward: Option<E164>,
-    pub steps: Box<[StepEntry]>,
-    pub features: Features,
+/// What is kept of a number in the line that it is found in: 24 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    /// Its own `forward_to`.
+    forward: Option<E164>,
+    /// Where its label begins among all, and how long it is.
+    label_at: u32,
+    label_len: u16,
+    /// By their place: what it has in common with others.
+    settings: u32,
+    /// In the order of the configuration's numbers.
+    place: u32,
 }
 
 /// What numbers have in common.
@@ -72,7 +74,7 @@ struct Settings {
 /// All numbers and blocks.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    index: Index,
+    dids: Dids<Row, 2>,
     labels: Box<str>,
     settings: Box<[Settings]>,
 }
@@ -87,16 +89,16 @@ pub(super) struct Found<'t> {
 impl Numbers {
     /// How many `[[number]]`s, a block counting once.
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.dids.len()
     }
 
     /// Where the number that serves this DID stands in the configuration's order: itself, else the longest block.
     pub fn place(&self, did: E164) -> Option<usize> {
-        self.index.find(did).map(|row| row.place as usize)
+        self.dids.find(did).map(|row| row.place as usize)
     }
 
     pub fn find(&self, did: E164) -> Option<Found<'_>> {
-        Some(Found { row: self.index.find(did)?, of: self })
+        Some(Found { row: self.dids.find(did)?, of: self })
     }
 
     /// Seldom twice, however many numbers share them.
@@ -136,7 +138,7 @@ impl<'t> Found<'t> {
 /// Numbers that are being entered.
 #[derive(Debug)]
 pub(super) struct Entering {
-    index: Index,
+    dids: Dids<Row, 2>,
     /// How many were.
     count: u32,
     labels: String,
@@ -151,7 +153,7 @@ impl Entering {
     /// So many.
     pub fn of(numbers: usize) -> Entering {
         Entering {
-            index: Index::with_capacity(numbers),
+            dids: Dids::with_capacity(numbers),
             count: 0,
             labels: String::new(),
             settings: Vec::new(),
@@ -171,11 +173,15 @@ impl Entering {
         text
     }
 
-    pub fn enter(&mut self, number: NewNumber<'_>) {
-        let NewNumber { did, enabled, label, forward, steps, features } = number;
+    /// What numbers have in common: by its place, the same for the same.
+    pub fn settings(&mut self, enabled: bool, steps: Box<[StepEntry]>, features: Features) -> u32 {
+        self.place_of(Settings { enabled, steps, features: features.into() })
+    }
+
+    /// A number, its profile and the defaults merged into it.
+    pub fn enter(&mut self, did: Dialled, forward: Option<E164>, label: &str, settings: u32) {
         let (label_at, label_len) = self.label(label);
-        let settings = self.place_of(Settings { enabled, steps, features: features.into() });
-        self.index.insert(did, Row { forward, label_at, label_len, settings, place: self.count });
+        self.dids.insert(did, Row { forward, label_at, label_len, settings, place: self.count });
         self.count += 1;
     }
 
@@ -206,6 +212,6 @@ impl Entering {
     }
 
     pub fn finish(self) -> Numbers {
-        Numbers { index: self.index, labels: self.labels.into(), settings: self.settings.into() }
+        Numbers { dids: self.dids, labels: self.labels.into(), settings: self.settings.into() }
     }
 }

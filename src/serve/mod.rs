@@ -181,8 +181,8 @@ impl Running {
         let table = self.table();
         let trunk = table.trunks().first()?;
         let tried = |of_a_table: bool| {
-            config.numbers.iter().find_map(|number| match number.did.value {
-                Dialled::Number(did) if config.files.is_csv(number.did.place) == of_a_table => {
+            config.numbers.iter().find_map(|number| match number.did().value {
+                Dialled::Number(did) if config.files.is_csv(number.did().place) == of_a_table => {
                     table.plan_for(trunk, did, 0).is_ok().then_some(did)
                 }
                 Dialled::Number(_) | Dialled::Block(_) => None,

@@ -46,7 +46,7 @@ fn finding(config: &Config, place: Place, what: String, remedy: String) -> Findi
 /// All that is said, and where that is written.
 fn all(config: &Config) -> impl Iterator<Item = (Place, Words)> + '_ {
     let profiles = config.profiles.iter().map(|profile| &profile.keys);
-    let numbers = config.numbers.iter().map(|number| &number.keys);
+    let numbers = config.numbers.sets();
     let keys = std::iter::once(&config.defaults).chain(profiles).chain(numbers);
     keys.flat_map(|keys| {
         let whisper = keys.whisper.iter().filter_map(|at| Some((at.place, at.value.as_ref()?)));

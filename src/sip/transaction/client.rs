@@ -131,9 +131,11 @@ impl Role {
             Role::Invite { to, state: Invite::Calling { request, repeats }, .. } => {
                 (to, Some((request, repeats)))
             }
-            Role::Invite { to, state: Invite::Proceeding { .. } | Invite::Cancelling { .. }, .. } => {
-                (to, None)
-            }
+            Role::Invite {
+                to,
+                state: Invite::GivenUp { .. } | Invite::Proceeding { .. } | Invite::Cancelling { .. },
+                ..
+            } => (to, None),
             Role::Other { to, state: Other::Trying { request, repeats }, .. }
             | Role::Cancel { to, state: Other::Trying { request, repeats } } => {
                 (to, Some((request, repeats)))
@@ -320,6 +322,8 @@ impl Invite {
                 act.linger(Timer::D);
                 Completed { ack }
             }
+            // It may have been read: who rings says so by a new connection, and gets its CANCEL.
+            (state @ GivenUp { .. }, Undeliverable(Undelivered::Closed)) => state,
             (Calling { .. } | GivenUp { .. }, Undeliverable(why)) => {
                 act.tell(Verdict::Undeliverable(why));
                 Terminated

@@ -70,6 +70,23 @@ fn what_went_into_a_connection_that_was_closed_already_goes_once_more_by_a_new_o
 }
 
 #[test]
+fn who_read_an_invite_that_was_given_up_before_its_connection_closed_is_told_when_it_rings() {
+    let mut bench = Bench::tcp();
+    let asked = bench.sends(Method::Invite);
+    bench.cancels(&asked);
+    bench.story();
+    for to in [peer(Transport::Tcp), Peer { flow: None, ..peer(Transport::Tcp) }] {
+        bench.tx.undeliverable(bench.now, to, Undelivered::Closed, &mut bench.out);
+        assert_eq!(bench.out.sends.len(), 0, "nobody wants it any more");
+        bench.settle();
+    }
+    bench.gets(&asked, 180);
+    let tried: Vec<Option<FlowId>> = bench.out.sends.iter().map(|sent| sent.to.flow).collect();
+    bench.settle();
+    assert!(bench.story().contains("> CANCEL"), "{tried:?}");
+}
+
+#[test]
 fn what_rings_may_answer_by_a_new_connection() {
     let mut bench = Bench::tcp();
     let ringing = bench.sends(Method::Invite);
