@@ -198,6 +198,18 @@ fn a_folder_that_is_not_there_and_files_that_cannot_be_read_are_mistakes() {
     assert!(errors[0].message.contains("larger than 64 MiB"), "{errors:?}");
 }
 
+/// A pair is an even port and the next (RFC 3550 §11); a call takes one for each side.
+#[test]
+fn ports_that_can_carry_no_call_are_a_mistake() {
+    let mistakes = |ports: &str| {
+        let text = format!("[media]\nports = \"{ports}\"\n");
+        config::parse(&text, &|_| None).err().map_or(0, |findings| findings.len())
+    };
+    let found = ["23001-23002", "23000-23001", "23001-23004", "65534-65535", "23000-23003", "23001-23005"]
+        .map(mistakes);
+    assert_eq!(found, [1, 1, 1, 1, 0, 0]);
+}
+
 #[test]
 fn deep_nesting_is_a_mistake_and_no_crash() {
     for text in ["a = ".to_owned() + &"[".repeat(100_000), "a = ".to_owned() + &"{ a = ".repeat(100_000)] {

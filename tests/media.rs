@@ -184,7 +184,10 @@ impl Call {
     }
 
     fn agree(&self, side: SideId, place: Place) {
-        self.order(Order::Agree(side, Agreed { place: Some(place), formats: speech(), offers: 1 }));
+        self.order(Order::Agree(
+            side,
+            Agreed { place: Some(place), formats: speech(), offers: 1, is_held: false },
+        ));
     }
 
     /// All that was ordered is done: what is said in no time is said.
@@ -260,7 +263,10 @@ fn r04_sides_that_share_no_codec_hear_each_other() {
             (CALLER, call.caller.place(), format(from, from_name, from_type)),
             (CALLED, call.called.place(), format(to, to_name, to_type)),
         ] {
-            call.order(Order::Agree(side, Agreed { place: Some(place), formats: smallvec![of], offers: 1 }));
+            call.order(Order::Agree(
+                side,
+                Agreed { place: Some(place), formats: smallvec![of], offers: 1, is_held: false },
+            ));
         }
         call.has_obeyed();
         let (mut heard, mut decoder) = (Vec::new(), g722::Decoder::default());

@@ -94,6 +94,19 @@ fn of_a_connection_that_ends_the_other_shards_hear_by_its_flow_alone() {
 }
 
 #[test]
+fn what_waits_for_a_far_end_that_sends_what_is_no_sip_is_undeliverable_at_once() {
+    let world = World::new(Options::new(vec![tcp("127.0.0.1:0")]), |_, _, _| {});
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = Peer::at(gateway.local_addr().unwrap(), Transport::Tcp, ListenerId(0));
+    world.send(0, to, message("INVITE", "one"));
+    let (mut trunk, _) = gateway.accept().unwrap();
+    read(&mut trunk, message("INVITE", "one").len());
+    trunk.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    assert_eq!(world.seen(), Seen::Undeliverable { shard: 0, to });
+    world.node.stop();
+}
+
+#[test]
 fn r14_a_connection_by_which_nobody_was_taken_at_his_word_is_closed_soon() {
     for (shards, owner) in [(1, 0), (2, 0), (2, 1)] {
         let mut options = Options::new(vec![tcp("127.0.0.1:0")]);

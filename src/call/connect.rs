@@ -150,7 +150,8 @@ impl Turn<'_> {
             leg.q850 = Some(outcome::NO_ANSWER);
         }
         self.stop(Timer::Confirm(id));
-        self.end_leg(id, LegEnd::NotConfirmed, 0);
+        let is_asked = self.before(id).is_some_and(|before| before.press_one.is_some());
+        self.end_leg(id, if is_asked { LegEnd::NotConfirmed } else { LegEnd::Failed }, 0);
         self.go_on(hunt).of_a_call(self)
     }
 

@@ -472,7 +472,21 @@ fn ports(fields: &Fields<'_>) -> Option<Ports> {
     let range =
         text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
     match range {
-        Some((first, last)) if first >= 1024 && last > first => Some(Ports(first, last)),
+        Some((first, last)) if first >= 1024 && last > first => {
+            let pairs = (u32::from(last) + 1 - u32::from(first + first % 2)) / 2;
+            if pairs < 2 {
+                let what = format!(
+                    "ports = \"{}\" holds less than two pairs, an even port and the next",
+                    shown(&text)
+                );
+                fields.refuse(
+                    text.place,
+                    what,
+                    "write more, like \"20000-29999\": a call takes a pair for each side",
+                );
+            }
+            Some(Ports(first, last))
+        }
         Some(_) | None => {
             let what = format!("ports = \"{}\" is no range of ports", shown(&text));
             fields.refuse(text.place, what, "write first-last, from 1024 to 65535, like \"20000-29999\"");

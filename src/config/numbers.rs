@@ -30,11 +30,10 @@ struct Row {
     label_at: u32,
     label_len: u16,
     file: u16,
-    /// Where its own cells begin, from 1; 0: there is none.
     columns: Columns,
 }
 
-/// Where a row of a table has what is its own, from 1; 0: nowhere.
+/// Where the cells of a row begin that hold what is its own, empty ones too, from 1. 0: there is no such column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Columns {
     pub did: u16,
@@ -135,7 +134,7 @@ impl<'c> Listed<'c> {
     pub fn label(self) -> Option<&'c str> {
         let begin = self.row.label_at as usize;
         let label = self.of.labels.get(begin..begin + usize::from(self.row.label_len))?;
-        (self.row.columns.label > 0).then_some(label)
+        (!label.is_empty()).then_some(label)
     }
 
     /// Its own, where that is kept apart.

@@ -282,22 +282,23 @@ impl<'t> Row<'t> {
         {
             return None;
         }
+        // An empty cell is none, and has its place all the same.
         let own = |cell: Option<usize>| {
-            let (cell, text) = (cell?, record.get(cell?)?);
-            let column = record.range(cell)?.start + cell + 1;
-            (!text.is_empty()).then_some((text, u16::try_from(column).ok()?))
+            let Some((cell, text)) = cell.and_then(|cell| Some((cell, record.get(cell)?))) else {
+                return Some(("", 0));
+            };
+            Some((text, u16::try_from(record.range(cell)?.start + cell + 1).ok()?))
         };
         let (did, did_column) = own(header.did)?;
         let did = Dialled::parse(did).ok()?;
-        let label = own(header.label);
-        let is_plain =
-            |text: &str| text.len() <= MAX_TEXT && !text.bytes().any(|byte| byte.is_ascii_control());
-        if label.is_some_and(|(label, _)| !is_plain(label)) {
+        let (label, label_column) = own(header.label)?;
+        if label.len() > MAX_TEXT || label.bytes().any(|byte| byte.is_ascii_control()) {
             return None;
         }
-        let forward = match own(header.forward) {
-            Some((forward, column)) => Some((E164::parse_e164(forward).ok()?, column)),
-            None => None,
+        let (forward, forward_column) = own(header.forward)?;
+        let forward = match forward {
+            "" => None,
+            forward => Some(E164::parse_e164(forward).ok()?),
         };
         rest.clear();
         for (cell, text) in record.iter().enumerate() {
@@ -306,13 +307,9 @@ impl<'t> Row<'t> {
             }
             rest.push(BETWEEN);
         }
-        let columns = Columns {
-            did: did_column,
-            label: label.map_or(0, |(_, column)| column),
-            forward: forward.map_or(0, |(_, column)| column),
-        };
+        let columns = Columns { did: did_column, label: label_column, forward: forward_column };
         let place = Place { file: cursor.file, line: cursor.line, column: did_column.into() };
-        let (label, forward) = (label.map(|(label, _)| label), forward.map(|(forward, _)| forward));
+        let label = Some(label).filter(|label| !label.is_empty());
         Some(Row { own: Own { did, label, forward, place, columns } })
     }
 }

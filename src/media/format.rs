@@ -58,6 +58,8 @@ impl Format {
 pub struct Agreed {
     /// None: it can hear nothing.
     pub place: Option<Place>,
+    /// It wants to hear nobody just now (RFC 3264 §8.4): nothing is sent to it but our reports.
+    pub is_held: bool,
     /// In the order in which they are wanted.
     pub formats: SmallVec<[Format; 3]>,
     /// How many offers the side has made so far: with each it may speak from somewhere else, whatever it says.

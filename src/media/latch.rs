@@ -50,10 +50,15 @@ pub struct Latch {
     rtcp: Option<SocketAddr>,
     /// Where it was before, and until when that is not listened to.
     left: Option<(SocketAddr, Instant)>,
-    /// It may speak from somewhere else: since when that is so, and when who speaks was last heard.
-    open: Option<(Instant, Instant)>,
-    /// Packets that came from where it said that it is, while another speaks; since when they are counted.
+    /// When.
+    last: Instant,
+    /// It may speak from somewhere else: since when that is so.
+    open: Option<Instant>,
+    /// Packets that came from where it said that it is; since when they are counted.
     named: (Instant, u8),
+    /// Whom it was taken for before it was heard from where it said: who of the two speaks is it, until that one has spoken
+    /// there for a while. What fell silent may be mute, and what came a packet that keeps a NAT open.
+    rival: Option<SocketAddr>,
     /// It is to be sent nothing for now.
     is_deaf: bool,
 }
@@ -65,8 +70,10 @@ impl Latch {
             heard: None,
             rtcp: None,
             left: None,
+            last: Instant::ZERO,
             open: None,
             named: (Instant::ZERO, 0),
+            rival: None,
             is_deaf: false,
         }
     }
@@ -94,39 +101,43 @@ impl Latch {
         if let Some(heard) = self.heard.take() {
             self.left = Some((heard, now + LEFT));
         }
-        (self.open, self.rtcp) = (None, None);
+        (self.open, self.rtcp, self.rival) = (None, None, None);
         true
     }
 
     /// It has offered anew, and says that it is where it was: a NAT may have moved it all the same, or the port that it sends
     /// from is another. Who spoke is still heard, until he falls silent and another speaks. Whether there is one.
     pub fn may_have_moved(&mut self, now: Instant) -> bool {
-        self.open = self.heard.map(|_| (now, now));
+        self.open = self.heard.map(|_| now);
         self.heard.is_some()
     }
 
     /// Who sent a datagram to the port of this side.
     pub fn sender(&mut self, now: Instant, from: SocketAddr) -> Sender {
-        match (self.heard, self.open) {
-            (Some(heard), None) if heard == from => Sender::Known,
-            // It is where it was after all.
-            (Some(heard), Some((since, _))) if heard == from && now.since(since) >= LEFT => {
-                self.open = None;
-                Sender::First
+        let heard = self.heard;
+        match heard {
+            Some(heard) if heard == from => {
+                self.last = now;
+                let has_stayed = self.open.is_some_and(|since| now.since(since) >= LEFT);
+                let is_sure = self.rival.is_some() && from == self.place.rtp && self.speaks_as_named(now);
+                if has_stayed {
+                    self.open = None;
+                }
+                if is_sure {
+                    self.rival = None;
+                }
+                // It is where it was after all.
+                if has_stayed || is_sure { Sender::First } else { Sender::Known }
             }
-            (Some(heard), Some((since, _))) if heard == from => {
-                self.open = Some((since, now));
-                Sender::Known
-            }
-            (Some(heard), _) if self.takes_over(now, heard, from) => {
+            Some(heard) if self.takes_over(now, heard, from) => {
                 self.left = Some((heard, now + LEFT));
-                (self.heard, self.open, self.rtcp) = (Some(from), None, None);
+                (self.heard, self.last, self.open, self.rtcp) = (Some(from), now, None, None);
                 Sender::First
             }
-            (Some(_), _) => Sender::Stranger,
-            (None, _) if !self.may_be(now, from) => Sender::Stranger,
-            (None, _) => {
-                self.heard = Some(from);
+            Some(_) => Sender::Stranger,
+            None if !self.may_be(now, from) => Sender::Stranger,
+            None => {
+                (self.heard, self.last) = (Some(from), now);
                 Sender::First
             }
         }
@@ -136,13 +147,30 @@ impl Latch {
     /// comes from the same host otherwise may be left over from another call of that host's. A NAT gives a side another port,
     /// and its address to nobody else.
     fn takes_over(&mut self, now: Instant, heard: SocketAddr, from: SocketAddr) -> bool {
+        let has_fallen_silent = now.since(self.last) >= SILENT;
         if from == self.place.rtp && !self.place.is_behind_nat {
-            let (since, packets) = self.named;
-            self.named = if now.since(since) < SPEAKS_WITHIN { (since, packets + 1) } else { (now, 1) };
-            return self.named.1 >= SPEAKS;
+            let is_sure = self.speaks_as_named(now);
+            if is_sure || has_fallen_silent {
+                self.rival = Some(heard).filter(|_| !is_sure);
+            }
+            return is_sure || has_fallen_silent;
         }
-        let has_fallen_silent = self.open.is_some_and(|(_, last)| now.since(last) >= SILENT);
-        has_fallen_silent && from.ip() == heard.ip() && self.may_be(now, from)
+        if self.rival == Some(from) {
+            if has_fallen_silent {
+                (self.rival, self.named) = (None, (Instant::ZERO, 0));
+            }
+            return has_fallen_silent;
+        }
+        let may_have_moved = self.open.is_some() && has_fallen_silent;
+        may_have_moved && from.ip() == heard.ip() && self.may_be(now, from)
+    }
+
+    /// A packet came from where it said that it is. Whether it speaks there.
+    fn speaks_as_named(&mut self, now: Instant) -> bool {
+        let (since, packets) = self.named;
+        self.named =
+            if now.since(since) < SPEAKS_WITHIN { (since, packets.saturating_add(1)) } else { (now, 1) };
+        self.named.1 >= SPEAKS
     }
 
     /// Whether RTCP that comes from there is the side's: from its host, whatever the port.
@@ -181,7 +209,7 @@ impl Latch {
 
     /// The one address that it speaks from and listens on, once that is known: the kernel can keep strangers out.
     pub fn only(&self) -> Option<SocketAddr> {
-        self.heard.filter(|heard| *heard == self.to())
+        self.heard.filter(|heard| *heard == self.to() && self.rival.is_none())
     }
 
     fn may_be(&self, now: Instant, from: SocketAddr) -> bool {
@@ -223,14 +251,46 @@ mod tests {
             assert_eq!(latch.sender(at(ms), named), Stranger, "it keeps the NAT open, or is comfort noise");
             assert_eq!(latch.sender(at(ms), address("192.0.2.1:9999")), Known);
         }
-        let heard = (0..50).map(|packet| latch.sender(at(10_000 + packet * 20), named));
+        let heard = (0..50).map(|packet| {
+            latch.sender(at(10_000 + packet * 20), address("192.0.2.1:9999"));
+            latch.sender(at(10_010 + packet * 20), named)
+        });
         let before = heard.take_while(|sender| *sender == Stranger).count();
-        assert_eq!(before, 11, "it speaks: the other was of another call");
+        assert_eq!(before, 11, "it speaks: the other, which goes on, is of another call");
         assert_eq!((latch.sender(at(11_000), named), latch.only()), (Known, Some(named)));
         assert_eq!(latch.sender(at(11_000), address("192.0.2.1:9999")), Stranger);
         let mut plain = Latch::new(place("[2001:db8::1]:4000"));
         assert_eq!(plain.sender(at(0), address("[2001:db8::1]:4000")), First);
         assert_eq!(plain.only(), Some(address("[2001:db8::1]:4000")));
+    }
+
+    #[test]
+    fn a_stray_packet_before_it_speaks_or_while_it_is_mute_makes_nobody_deaf() {
+        let [named, odd] = ["192.0.2.1:4000", "192.0.2.1:9999"].map(address);
+        let mut latch = Latch::new(place("192.0.2.1:4000"));
+        assert_eq!(latch.sender(at(0), odd), First, "left over from another call");
+        assert_eq!(latch.sender(at(150), named), Stranger);
+        assert_eq!(
+            (latch.sender(at(250), named), latch.only()),
+            (First, None),
+            "the first word but for 200 ms"
+        );
+        for ms in (350..1_200).step_by(100) {
+            assert_ne!(latch.sender(at(ms), named), Stranger);
+        }
+        assert_eq!((1_200..2_200).step_by(20).filter(|ms| latch.sender(at(*ms), named) == First).count(), 1);
+        assert_eq!((latch.only(), latch.sender(at(2_300), odd)), (Some(named), Stranger), "sure of it");
+
+        // It speaks from another port than it hears at, falls silent, and keeps its NAT open from the one that it named.
+        let mut latch = Latch::new(place("192.0.2.1:4000"));
+        assert_eq!(latch.sender(at(0), odd), First);
+        for round in 1..5 {
+            let begin = round * 10_000;
+            assert_eq!((latch.sender(at(begin), named), latch.only()), (First, None));
+            assert_eq!(latch.sender(at(begin + 100), odd), Stranger);
+            assert_eq!(latch.sender(at(begin + 220), odd), First, "and speaks again");
+            assert!((0..200).all(|packet| latch.sender(at(begin + 240 + packet * 20), odd) == Known));
+        }
     }
 
     #[test]

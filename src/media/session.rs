@@ -64,6 +64,8 @@ struct Side {
     formats: SmallVec<[Format; 3]>,
     /// How many offers it had made when something was last agreed on with it, be it that it hears nothing.
     agreed: Option<u32>,
+    /// It wants to hear nobody just now.
+    is_held: bool,
     /// What we send to it.
     stream: Stream,
     sent: Sent,
@@ -126,6 +128,7 @@ impl Session {
             latch: None,
             formats: SmallVec::new(),
             agreed: None,
+            is_held: false,
             stream,
             sent: Sent::default(),
             reception: Reception::default(),
@@ -174,6 +177,10 @@ impl Session {
                 false
             }
         };
+        side.is_held = agreed.is_held;
+        if side.is_held {
+            side.stream.rests();
+        }
         side.formats = agreed.formats;
         side.keypad.agree(&side.formats);
         if let Some(first) = side.formats.first() {
@@ -526,15 +533,15 @@ impl Side {
         self.saying.is_none() && self.keypad.is_idle() && self.is_reached()
     }
 
-    /// Whether it is anywhere, and does not hold us by saying that it is nowhere.
+    /// Whether it is anywhere, and does not hold us.
     fn is_reached(&self) -> bool {
-        self.latch.as_ref().is_some_and(|latch| !latch.is_deaf())
+        !self.is_held && self.latch.as_ref().is_some_and(|latch| !latch.is_deaf())
     }
 
     fn voice(&self) -> Voice {
         match (self.agreed, self.speaks(), &self.latch) {
             (None, _, _) => Voice::Awaited,
-            (Some(_), Some(_), Some(latch)) if latch.is_deaf() => Voice::Awaited,
+            (Some(_), Some(_), Some(latch)) if self.is_held || latch.is_deaf() => Voice::Awaited,
             (Some(_), Some((codec, payload_type)), Some(_)) => Voice::In(codec, payload_type),
             (Some(_), _, _) => Voice::Nowhere,
         }
@@ -631,6 +638,12 @@ impl Side {
     }
 
     fn notice_silence(&mut self, now: Instant, told: &mut Vec<Told>) {
+        // Nobody leaves a message while he holds us.
+        if let Some(at) = &mut self.listening
+            && (self.is_held || self.latch.as_ref().is_some_and(Latch::is_deaf))
+        {
+            at.last = now;
+        }
         if self.listening.as_ref().is_some_and(|at| now.since(at.last) >= at.listen.quiet) {
             self.listening = None;
             told.push(Told::FellSilent(self.id));

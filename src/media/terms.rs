@@ -259,7 +259,7 @@ impl Terms {
                 });
             }
         }
-        Some(Agreed { place, formats, offers: self.offers })
+        Some(Agreed { place, is_held: audio.is_held(), formats, offers: self.offers })
     }
 
     /// Whether it wants nobody to speak to it just now.

@@ -158,11 +158,18 @@ impl End {
         }
     }
 
-    /// Whether what was written last may not have been read. Not so when we close an idle connection.
+    /// Whether what was written last may not have been read, or comes to no answer. Not so when we close an idle connection.
     fn loses(&self) -> bool {
         match self {
-            End::FarEnd | End::Overflow | End::Unopened | End::Insecure(_) | End::Broken(_) => true,
-            End::HalfSent | End::Idle | End::Displaced | End::TooLong | End::Unframed(_) => false,
+            End::FarEnd
+            | End::HalfSent
+            | End::TooLong
+            | End::Overflow
+            | End::Unopened
+            | End::Insecure(_)
+            | End::Unframed(_)
+            | End::Broken(_) => true,
+            End::Idle | End::Displaced => false,
         }
     }
 }

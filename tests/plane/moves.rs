@@ -5,39 +5,58 @@ use super::*;
 /// How long the place that a side has left is not listened to, less what a busy machine makes of it.
 const LEFT: std::ops::Range<Duration> = Duration::from_millis(1_900)..Duration::from_secs(5);
 
+/// How a side says that it wants to hear nobody (RFC 3264 §8.4).
+#[derive(Clone, Copy)]
+enum Hold {
+    /// Its address is 0.0.0.0, the older way.
+    Nowhere,
+    SendOnly,
+}
+
+const HOLDS: [Hold; 2] = [Hold::Nowhere, Hold::SendOnly];
+
 impl Call {
-    fn is_nowhere(&self, side: SideId) {
-        self.order(Order::Agree(side, Agreed { place: None, formats: speech(), offers: 1 }));
+    fn holds(&self, how: Hold) {
+        let place = match how {
+            Hold::Nowhere => None,
+            Hold::SendOnly => Some(self.caller.place()),
+        };
+        self.order(Order::Agree(CALLER, Agreed { place, formats: speech(), offers: 1, is_held: true }));
         self.says_nothing_to(CALLED);
         assert!(matches!(self.is_told(), Heard::Told(Told::Said(CALLED, 1))));
     }
 
     /// It offers the same once more.
     fn offers(&self, side: SideId, place: Place, offers: u32) {
-        self.order(Order::Agree(side, Agreed { place: Some(place), formats: speech(), offers }));
+        self.order(Order::Agree(
+            side,
+            Agreed { place: Some(place), formats: speech(), offers, is_held: false },
+        ));
     }
 }
 
 #[test]
-fn who_holds_by_being_nowhere_hears_nothing_plays_music_and_comes_back_where_it_was() {
-    let mut call = Call::talking();
-    call.is_nowhere(CALLER);
-    call.caller.says(0, b"music");
-    assert_eq!(call.called.hears().2, b"music");
-    call.called.says(0, b"to nobody");
-    call.agree(CALLER, call.caller.place());
-    call.has_obeyed();
-    call.called.says(0, b"welcome back");
-    assert_eq!(call.caller.hears().2, b"welcome back");
-    call.caller.says(0, b"thanks");
-    assert_eq!(call.called.hears().2, b"thanks");
-    call.ends();
+fn r11_who_holds_hears_nothing_plays_music_and_comes_back_where_it_was() {
+    for how in HOLDS {
+        let mut call = Call::talking();
+        call.holds(how);
+        call.caller.says(0, b"music");
+        assert_eq!(call.called.hears().2, b"music");
+        call.called.says(0, b"to nobody");
+        call.agree(CALLER, call.caller.place());
+        call.has_obeyed();
+        call.called.says(0, b"welcome back");
+        assert_eq!(call.caller.hears().2, b"welcome back");
+        call.caller.says(0, b"thanks");
+        assert_eq!(call.called.hears().2, b"thanks");
+        call.ends();
+    }
 }
 
 #[test]
 fn who_was_nowhere_may_come_back_somewhere_else() {
     let mut call = Call::talking();
-    call.is_nowhere(CALLER);
+    call.holds(Hold::Nowhere);
     let mut moved = Phone::new(call.caller.ours.port());
     call.agree(CALLER, moved.place());
     call.has_obeyed();
@@ -53,16 +72,18 @@ fn who_was_nowhere_may_come_back_somewhere_else() {
 
 /// Neither the first word after a hold nor a whisper is lost to it, nor taken for said.
 #[test]
-fn what_is_said_to_who_is_nowhere_is_said_when_it_is_back() {
-    let mut call = Call::talking();
-    call.is_nowhere(CALLER);
-    call.says_nothing_to(CALLER);
-    call.is_nowhere(CALLER);
-    call.agree(CALLER, call.caller.place());
-    assert!(matches!(call.is_told(), Heard::Told(Told::Said(CALLER, 1))));
-    call.called.says(0, b"welcome back");
-    assert_eq!(call.caller.hears().2, b"welcome back");
-    call.ends();
+fn what_is_said_to_who_holds_is_said_when_it_is_back() {
+    for how in HOLDS {
+        let mut call = Call::talking();
+        call.holds(how);
+        call.says_nothing_to(CALLER);
+        call.holds(how);
+        call.agree(CALLER, call.caller.place());
+        assert!(matches!(call.is_told(), Heard::Told(Told::Said(CALLER, 1))));
+        call.called.says(0, b"welcome back");
+        assert_eq!(call.caller.hears().2, b"welcome back");
+        call.ends();
+    }
 }
 
 /// What was dropped meanwhile leaves no gap in the numbers that it sees (RFC 3550 §6.4.1 would count it as lost).
@@ -71,7 +92,7 @@ fn whoever_comes_back_hears_a_stream_that_goes_on_where_it_was() {
     let mut call = Call::talking();
     call.called.says(0, b"before");
     let before = call.caller.hears().1;
-    call.is_nowhere(CALLER);
+    call.holds(Hold::Nowhere);
     for _ in 0..20 {
         call.called.says(0, b"to nobody");
     }

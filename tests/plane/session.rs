@@ -41,7 +41,11 @@ impl Scene {
         let (mut session, ports) = (Session::default(), [4_000, 6_000]);
         for (side, port) in [CALLER, CALLED].into_iter().zip(ports) {
             session.open(side, Stream::new(7, 500, 0, 8_000));
-            session.agree(at(0), side, Agreed { place: Some(place(port)), formats: speech(), offers: 1 });
+            session.agree(
+                at(0),
+                side,
+                Agreed { place: Some(place(port)), formats: speech(), offers: 1, is_held: false },
+            );
         }
         session.hears(CALLER, CALLED);
         session.hears(CALLED, CALLER);
@@ -162,12 +166,16 @@ fn r11_a_hold_of_90_s_leaves_the_stream_whole_and_the_recording_in_time() {
     }
     // It is nowhere; nobody is missed meanwhile.
     scene.session.watch(at(1_000_000), None);
-    scene.session.agree(at(1_000_000), CALLER, Agreed { place: None, formats: speech(), offers: 1 });
+    scene.session.agree(
+        at(1_000_000),
+        CALLER,
+        Agreed { place: None, formats: speech(), offers: 1, is_held: false },
+    );
     (1..=90).for_each(|second| scene.looks(second * 1_000_000));
     // It comes back on another port, as another source.
     scene.ports[0] = 4_100;
     let back = 91_000_000;
-    let moved = Agreed { place: Some(place(4_100)), formats: speech(), offers: 1 };
+    let moved = Agreed { place: Some(place(4_100)), formats: speech(), offers: 1, is_held: false };
     assert!(scene.session.agree(at(back), CALLER, moved), "it is latched anew");
     scene.session.watch(at(back), Some(PATIENCE));
     for number in 0..50 {

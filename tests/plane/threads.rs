@@ -99,7 +99,11 @@ fn a_round_trip_that_takes_long_is_rated_as_it_sounds() {
         let mut session = Session::default();
         session.open(CALLER, Stream::new(7, 500, 0, 8_000));
         let place = Place { rtp: here, rtcp: here, is_behind_nat: false };
-        session.agree(at(0).mono, CALLER, Agreed { place: Some(place), formats: speech(), offers: 1 });
+        session.agree(
+            at(0).mono,
+            CALLER,
+            Agreed { place: Some(place), formats: speech(), offers: 1, is_held: false },
+        );
         let prompt = Arc::new(Prompt::of_samples(&[0; 160], &[0; 320]));
         let say = Say { after: Duration::ZERO, prompt, again: None, number: 1, is_notice: false };
         session.say(CALLER, say, &mut Vec::new());
@@ -137,7 +141,7 @@ fn r12_a_bug_in_the_audio_of_one_call_ends_it_and_no_other() {
     let pair: Pair = call.ports.open(true).expect("ports");
     let mut other = Phone::new(pair.port);
     call.plane.order(OTHER, Order::Open(CALLER, pair, Stream::new(5, 1, 0, 8_000))).expect("room");
-    let agreed = Agreed { place: Some(other.place()), formats: speech(), offers: 1 };
+    let agreed = Agreed { place: Some(other.place()), formats: speech(), offers: 1, is_held: false };
     call.plane.order(OTHER, Order::Agree(CALLER, agreed)).expect("room");
     call.caller.says(0, b"one");
     call.called.hears();

@@ -594,3 +594,37 @@ fn r01_c_who_waits_long_is_registered_soon_after_a_gateway_has_come_back() {
         assert!((seconds(15)..=seconds(31)).contains(&apart), "{apart:?}");
     }
 }
+
+/// Whatever it once said: seconds that are long over keep nobody from a gateway that answers again.
+#[test]
+fn r14_a_gateway_that_comes_back_is_registered_at_soon_though_it_once_said_when_to_ask_again() {
+    let gateway = layout::gateway_addr(0);
+    let written = text("")
+        .replace(&FIRST.to_string(), &gateway.to_string())
+        .replace(&format!(", {{ uri = \"sip:{SECOND}\", priority = 20 }}"), "")
+        .replacen("options_interval = 0", "options_interval = 30", 1);
+    for after in [None, Some("5")] {
+        let mut call = Setup::new(served(), &written).before_any_call();
+        call.is_cut_off("gateway1", seconds(3_600));
+        let until = call.world.now + seconds(3_600);
+        let mut heard = 0;
+        while call.world.now < until {
+            call.after(seconds(1));
+            let known = registers(&call, gateway).len();
+            if known > heard {
+                heard = known;
+                answers(&mut call, gateway, 503, |refused| match after {
+                    Some(after) => refused.with("Retry-After", after),
+                    None => refused,
+                });
+            }
+        }
+        let (up, until) = ("itsp 0 up".to_owned(), call.world.now + seconds(120));
+        while !call.world.said.contains(&up) && call.world.now < until {
+            call.after(millis(100));
+        }
+        let since = call.world.now;
+        let waited = next(&mut call, gateway).since(since);
+        assert!(waited < seconds(15), "{after:?}: {waited:?}");
+    }
+}

@@ -116,10 +116,13 @@ fn r04_anchored_without_an_offer_we_make_one_to_either_side_and_acknowledge_at_o
 
 #[test]
 fn r04_anchored_with_all_ports_in_use_a_call_gets_503_before_it_rings_and_a_leg_is_not_called() {
-    let mut call = anchored_forward().made_by(served_with_audio(0)).incoming(DID);
-    assert_eq!(call.caller_is_told(), Some(503));
-    assert_eq!(end(&mut call), "failed 503 us");
-    call.comes_to_rest();
+    // One pair is the caller's, and leaves none for who is rung.
+    for pairs in [0, 1] {
+        let mut call = anchored_forward().made_by(served_with_audio(pairs)).incoming(DID);
+        assert_eq!(call.caller_is_told(), Some(503), "{pairs}");
+        assert_eq!(end(&mut call), "failed 503 us", "{pairs}");
+        call.comes_to_rest();
+    }
     let mut call = hunt().made_by(served_with_audio(2)).incoming(DID).ringing(["alice"]);
     assert_eq!(count(&mut call, "us → bob", "INVITE"), 0);
     call.answers("alice").hangs_up("caller").comes_to_rest();

@@ -120,6 +120,12 @@ impl Anchor {
     }
 }
 
+/// Pairs of ports that ordinary calls may take.
+fn free(booth: &dyn Booth) -> usize {
+    let kept = FOR_HELP.min((booth.used() + booth.left()) / PART_FOR_HELP);
+    booth.left().saturating_sub(kept)
+}
+
 impl Exchange {
     /// Has the audio of a call that is about to begin come through us, where it is to. Without an offer of the caller's
     /// the legs get one of ours, and so does the caller in its 200.
@@ -160,6 +166,11 @@ impl Exchange {
             accounts: Accounts::default(),
             infos: Infos::default(),
         };
+        // Its own side, and that of somebody who is rung: with one alone it would come to nothing.
+        let rings = plan.steps.iter().any(|step| !step.targets.is_empty());
+        if is_ordinary && free(&**booth) < 1 + usize::from(rings) {
+            return Err(Refusal::NoPort);
+        }
         let nat = nat(plan.origin.trunk(), from);
         let Some(mut caller) = self.open_side(key, (LegId::CALLER, from), scope, nat, &plan.urgency) else {
             return if is_ordinary { Err(Refusal::NoPort) } else { Ok(None) };
@@ -504,8 +515,7 @@ impl Exchange {
             Stream::new(draw as u32, (draw >> 32) as u16 & 0x7fff, (draw >> 33) as u32 & 0x7fff_ffff, CLOCK);
         let call = self.audio_key(key);
         let (_, booth) = self.audio.as_mut()?;
-        let kept = FOR_HELP.min((booth.used() + booth.left()) / PART_FOR_HELP);
-        if urgency.is_ordinary() && booth.left() <= kept {
+        if urgency.is_ordinary() && free(&**booth) == 0 {
             return None;
         }
         let ours = booth.open(call, id(leg), stream, Some(peer.addr.ip()))?;

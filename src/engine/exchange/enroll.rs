@@ -384,8 +384,8 @@ impl Exchange {
         let alone = enroll.all_alone_until();
         let until = (now.mono + pause).max(alone.unwrap_or(now.mono));
         enroll.rests_until = until;
-        // Where every gateway has said how long, they have their time, whoever comes back.
-        self.asks.arm(key, if alone.is_none() { until.min(look) } else { until });
+        // Where every gateway has said how long, they have that time, whoever comes back.
+        self.asks.arm(key, until.min(look.max(alone.unwrap_or(now.mono))));
     }
 
     /// The way that a registration was made by is gone: it is made anew at once, but not again and again.

@@ -1,0 +1,184 @@
+//! Tables of numbers (.csv): read block by block, what rows say alike kept once, every mistake at its place.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use strowger::config::{self, Checked, Finding};
+
+const NODE: &str = "[[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:5060\"\n[media]\n";
+const REST: &str = "[[trunk]]\nname = \"carrier\"\nfrom = [\"192.0.2.1/32\"]\n\
+    gateways = [{ uri = \"sip:192.0.2.1\" }]\noutbound = true\nprefixes = [\"+13\"]\n\
+    [[agent]]\nname = \"alice\"\n[[agent]]\nname = \"bob\"\n\
+    [[profile]]\nname = \"day\"\nlabel = \"of the profile\"\nforward_to = \"+13125550100\"\n";
+const HEADER: &str = "label,did,ring,forward_to,timeout,voicemail,profile\n";
+
+/// What is said of a table of that content.
+fn checked(table: &[u8]) -> Checked {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("strowger.toml", NODE.as_bytes());
+    std::fs::create_dir(folder.path().join("routing")).unwrap();
+    write("routing/rest.toml", REST.as_bytes());
+    write("routing/z.csv", table);
+    config::checked(folder.path(), &|_| None)
+}
+
+/// Where, and what is said there, for who does not know the folder.
+fn told(finding: &Finding) -> (u32, u32, String) {
+    let folder = Path::new(&finding.file).parent().unwrap().to_owned();
+    (finding.line, finding.column, finding.message.replace(&folder.display().to_string(), ""))
+}
+
+fn errors(table: &[u8]) -> Vec<(u32, u32, String)> {
+    checked(table).errors.iter().map(told).collect()
+}
+
+/// `number`s of a table that are no mistake, one a row.
+fn rows(count: usize) -> String {
+    let row = |n: usize| format!("Label {n},+1201{n:07},alice|bob,+1312{n:07},20,true,\n");
+    std::iter::once(HEADER.to_owned()).chain((0..count).map(row)).collect()
+}
+
+#[test]
+fn a_table_of_many_blocks_is_read_whole_and_a_mistake_in_the_last_row_has_its_place() {
+    const ROWS: usize = 120_000;
+    let good = rows(ROWS);
+    assert!(good.len() > 5 << 20, "more than a block");
+    let found = checked(good.as_bytes());
+    assert_eq!(found.errors, []);
+    let config = found.config.unwrap();
+    assert_eq!((config.numbers.len(), config.numbers.sets().len()), (ROWS, 1));
+    let last = config.numbers.get(ROWS - 1).unwrap();
+    assert_eq!((last.did().place.line, last.label()), (ROWS as u32 + 1, Some("Label 119999")));
+    assert_eq!(last.forward().unwrap().value.to_string(), "+13120119999");
+
+    let line = ROWS as u32 + 2;
+    let bad = format!("{good}Mäin,+12015550101,carol,+13125550199,20,true,\n");
+    let said = "agent \"carol\" does not exist".to_owned();
+    assert_eq!(errors(bad.as_bytes()), [(line, 19, said)]);
+    let no_text = [good.as_bytes(), b"M\xC3\xA4in,\xFF"].concat();
+    assert_eq!(errors(&no_text), [(line, 6, "the text is not UTF-8".to_owned())]);
+    let twice = format!("{good}Again,+12010000007,alice,,,,\n");
+    let said = "number \"+12010000007\" is written twice, first at /z.csv:9:9".to_owned();
+    assert_eq!(errors(twice.as_bytes()), [(line, 7, said)]);
+}
+
+#[test]
+fn a_row_without_an_end_is_a_mistake_however_long_it_is() {
+    let endless = format!("{HEADER}{}", "x".repeat(9 << 20));
+    let [(line, 1, what)] = &errors(endless.as_bytes())[..] else { panic!("one mistake") };
+    assert_eq!((*line, what.as_str()), (2, "a row is longer than 4 MiB"));
+    assert_eq!(errors("x".repeat(5 << 20).as_bytes()).len(), 1, "not even a header");
+    let quoted = format!("{HEADER}\"{}", "x,\n".repeat(3 << 20));
+    assert!(!errors(quoted.as_bytes()).is_empty(), "a quote that nobody closes");
+}
+
+#[test]
+fn a_mark_of_utf_8_and_line_ends_of_any_kind_are_fine() {
+    let plain = rows(3);
+    for table in [plain.replace('\n', "\r\n"), format!("\u{feff}{plain}"), plain.trim_end().to_owned()] {
+        let config = checked(table.as_bytes()).config.unwrap();
+        let numbers: Vec<_> =
+            config.numbers.iter().map(|number| (number.did().place, number.written())).collect();
+        assert_eq!(numbers.len(), 3);
+        assert_eq!((numbers[2].0.line, numbers[2].0.column), (4, 9));
+        assert_eq!(numbers[2].1.keys.label.as_ref().unwrap().place.column, 1);
+    }
+}
+
+#[test]
+fn every_row_that_says_the_same_is_warned_of_at_its_own_place() {
+    let rows: String = (0..150).map(|n| format!("Row {n},+1201{n:07},alice,,9,,\n")).collect();
+    let found = checked(format!("{HEADER}{rows}").as_bytes());
+    assert_eq!((found.errors.len(), found.warnings.len()), (0, config::MAX_FINDINGS));
+    let of_rows = found.warnings.iter().filter(|warning| warning.message.starts_with("timeout"));
+    let places = of_rows.map(|warning| (warning.line, warning.column)).take(12);
+    let at = |n: u32| (n + 2, if n < 10 { 27 } else { 28 });
+    assert_eq!(places.collect::<Vec<_>>(), (0..12).map(at).collect::<Vec<_>>());
+    assert_eq!(found.config.unwrap().numbers.sets().len(), 1, "and kept once all the same");
+}
+
+#[test]
+fn a_label_and_a_forward_of_the_profile_hold_where_a_row_has_none() {
+    let table = format!("{HEADER},+12015550101,,,,,day\nOwn,+12015550102,,+13125550177,,,day\n");
+    let config = checked(table.as_bytes()).config.unwrap();
+    let table = strowger::routing::Table::new(&config, 1, None);
+    let trunk = table.trunk("carrier").unwrap();
+    let plan = |did: &str| {
+        let plan = table.plan(trunk, did, 0).unwrap();
+        (plan.label.to_string(), format!("{:?}", plan.steps[0].targets[0].who))
+    };
+    let (label, who) = plan("+12015550101");
+    assert!(label == "of the profile" && who.contains("+1312…00"), "{label} {who}");
+    let (label, who) = plan("+12015550102");
+    assert!(label == "Own" && who.contains("+1312…77"), "{label} {who}");
+}
+
+/// A row's cells, in the header's order; some of them mistakes.
+fn row() -> impl Strategy<Value = Vec<&'static str>> {
+    let one = |of: &'static [&'static str]| prop::sample::select(of);
+    (
+        one(&["", "Main St", "Mäin", "a b", "x"]),
+        one(&[
+            "+12015550101",
+            "+12015550102",
+            "+12015550103",
+            "+1201666*",
+            "+1201666*5",
+            "+49301234",
+            "12",
+            "",
+        ]),
+        one(&["", "alice", "alice|bob", "bobb", "carol"]),
+        one(&[
+            "",
+            "+13125550199",
+            "+12015550101",
+            "+19005550100",
+            "3125550199",
+            "+12016665555",
+            "+14165550100",
+        ]),
+        one(&["", "9", "20", "25", "x"]),
+        one(&["", "true", "false", "no"]),
+        one(&["", "day", "night"]),
+    )
+        .prop_map(|cells| {
+            let (label, did, ring, forward, timeout, voicemail, profile) = cells;
+            vec![label, did, ring, forward, timeout, voicemail, profile]
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Rows whose last cell is in "quotes" are read one by one, with all that can be said of them: the same is said of rows
+    /// that are known at a glance, at the same places, and they are routed alike.
+    #[test]
+    fn what_is_known_at_a_glance_is_what_is_read_in_full(rows in prop::collection::vec(row(), 0..25)) {
+        let table = |quoted: bool| {
+            let line = |cells: &Vec<&str>| {
+                let mut cells: Vec<String> = cells.iter().map(|cell| (*cell).to_owned()).collect();
+                if quoted {
+                    let last = cells.pop().unwrap_or_default();
+                    cells.push(format!("\"{last}\""));
+                }
+                cells.join(",") + "\n"
+            };
+            format!("{HEADER}{}", rows.iter().map(line).collect::<String>())
+        };
+        let [glance, full] = [false, true].map(|quoted| checked(table(quoted).as_bytes()));
+        let all = |findings: &[Finding]| findings.iter().map(told).collect::<Vec<_>>();
+        prop_assert_eq!(all(&glance.errors), all(&full.errors));
+        prop_assert_eq!(all(&glance.warnings), all(&full.warnings));
+        prop_assert_eq!(glance.config.is_some(), full.config.is_some());
+        if let (Some(glance), Some(full)) = (glance.config, full.config) {
+            let written = |config: &config::Config| -> Vec<_> {
+                config.numbers.iter().map(|number| (number.did().place, format!("{:?}", number.written()))).collect()
+            };
+            prop_assert_eq!(written(&glance), written(&full));
+        }
+    }
+}
