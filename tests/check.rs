@@ -241,11 +241,24 @@ fn the_sample_is_valid_by_its_schemas() {
         let wrong = mismatch(&value, schema, schema);
         assert_eq!(wrong, None, "{}", file.display());
     };
-    valid(Path::new("config/strowger.toml"), &schema("node.json"));
+    // Each names its schema in its first line, where editors look for it.
+    let names = |file: &Path, name: &str| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let named = text.lines().next().and_then(|line| line.strip_prefix("#:schema ")).unwrap();
+        let there = file.parent().unwrap().join(named).canonicalize().unwrap();
+        assert_eq!(
+            there,
+            Path::new("config/schema").join(name).canonicalize().unwrap(),
+            "{}",
+            file.display()
+        );
+        valid(file, &schema(name));
+    };
+    names(Path::new("config/strowger.toml"), "node.json");
     for entry in std::fs::read_dir("config/routing").unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ext| ext == "toml") {
-            valid(&path, &schema("routing.json"));
+            names(&path, "routing.json");
         }
     }
     let loaded = config::load(Path::new("config"), &|_| None).unwrap();

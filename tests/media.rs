@@ -186,7 +186,7 @@ impl Call {
     fn agree(&self, side: SideId, place: Place) {
         self.order(Order::Agree(
             side,
-            Agreed { place: Some(place), formats: speech(), offers: 1, is_held: false },
+            Agreed { place: Some(place), formats: speech(), offers: 1, is_held: false, signals: None },
         ));
     }
 
@@ -265,7 +265,13 @@ fn r04_sides_that_share_no_codec_hear_each_other() {
         ] {
             call.order(Order::Agree(
                 side,
-                Agreed { place: Some(place), formats: smallvec![of], offers: 1, is_held: false },
+                Agreed {
+                    place: Some(place),
+                    formats: smallvec![of],
+                    offers: 1,
+                    is_held: false,
+                    signals: None,
+                },
             ));
         }
         call.has_obeyed();

@@ -66,6 +66,21 @@ fn a_table_of_many_blocks_is_read_whole_and_a_mistake_in_the_last_row_has_its_pl
 }
 
 #[test]
+fn how_far_it_has_come_is_told_after_each_block() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("strowger.toml"), NODE).unwrap();
+    std::fs::create_dir(folder.path().join("routing")).unwrap();
+    std::fs::write(folder.path().join("routing/rest.toml"), REST).unwrap();
+    std::fs::write(folder.path().join("routing/z.csv"), rows(120_000)).unwrap();
+    let mut told = Vec::new();
+    let loaded = config::load_told(folder.path(), &|_| None, &mut |progress| told.push(progress));
+    assert_eq!(loaded.unwrap().config.numbers.len(), 120_000);
+    assert!(told.len() > 1 && told.is_sorted_by_key(|progress| (progress.numbers, progress.read)));
+    let last = told.last().unwrap();
+    assert_eq!((last.numbers, last.all), (120_000, last.read + REST.len() as u64));
+}
+
+#[test]
 fn a_row_without_an_end_is_a_mistake_however_long_it_is() {
     let endless = format!("{HEADER}{}", "x".repeat(9 << 20));
     let [(line, 1, what)] = &errors(endless.as_bytes())[..] else { panic!("one mistake") };

@@ -85,6 +85,11 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
         self.len
     }
 
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.lines)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -128,11 +133,10 @@ fn key_of_block(prefix: Prefix) -> u64 {
     prefix.to_bits() | 0xF << (60 - 4 * prefix.len().min(MAX_DIGITS - 1))
 }
 
-/// Scatters packed digits over the lines. A sender can choose what is looked up, but not what is in the table, so that a
-/// seed would protect nothing.
+/// Scatters packed digits: the upper bits are good. A sender can choose what is looked up, but not what is in the table, so
+/// that a seed would protect nothing.
 fn scatter(key: u64) -> u64 {
-    let wide = u128::from(key) * 0x9E37_79B9_7F4A_7C15;
-    ((wide >> 64) as u64 ^ wide as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+    key.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 #[cfg(test)]

@@ -53,23 +53,46 @@ impl Checked {
 
 type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 
+/// How far the reading of large tables has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub numbers: usize,
+    /// Bytes of the files under `routing/`, and of those what was read of tables.
+    pub all: u64,
+    pub read: u64,
+}
+
 /// Reads `dir/strowger.toml` and all of `dir/routing/`, and checks them whole. `env` is the environment.
 ///
 /// # Errors
 /// All its mistakes, as [`Checked`] has them.
 pub fn load(dir: &Path, env: Env<'_>) -> Result<Loaded, Vec<Finding>> {
-    checked(dir, env).into_loaded()
+    load_told(dir, env, &mut |_| {})
+}
+
+/// The same, and how far it has come is told after each few MiB.
+pub fn load_told(dir: &Path, env: Env<'_>, told: &mut dyn FnMut(Progress)) -> Result<Loaded, Vec<Finding>> {
+    read(dir, Gathered::new(env), told).into_loaded()
 }
 
 /// The same for who wants to hear of the warnings beside mistakes too.
 pub fn checked(dir: &Path, env: Env<'_>) -> Checked {
-    let mut gathered = Gathered::new(env);
+    read(dir, Gathered::new(env), &mut |_| {})
+}
+
+fn read(dir: &Path, mut gathered: Gathered<'_>, told: &mut dyn FnMut(Progress)) -> Checked {
     gathered.toml_file(&dir.join("strowger.toml"), Sections::Node);
     let mut files = Vec::new();
     gathered.routing_files(&dir.join("routing"), MAX_DEPTH, &mut files);
+    let length = |file: &PathBuf| std::fs::metadata(file).map_or(0, |about| about.len());
+    let mut progress = Progress { numbers: 0, all: files.iter().map(length).sum(), read: 0 };
+    let mut after = |numbers: usize, bytes: usize| {
+        progress = Progress { numbers, read: progress.read + bytes as u64, ..progress };
+        told(progress);
+    };
     for file in &files {
         match file.extension().and_then(|ext| ext.to_str()) {
-            Some("csv") => gathered.csv_file(file),
+            Some("csv") => gathered.csv_file(file, &mut after),
             Some(_) | None => gathered.toml_file(file, Sections::Routing),
         }
     }
@@ -198,11 +221,11 @@ impl<'e> Gathered<'e> {
         }
     }
 
-    fn csv_file(&mut self, path: &Path) {
+    fn csv_file(&mut self, path: &Path, told: &mut dyn FnMut(usize, usize)) {
         let Some(opened) = self.open(path) else { return };
         let Some(file) = self.report.add_file(path) else { return };
         let folder = path.parent().unwrap_or(Path::new(""));
-        let into = row::Into { numbers: &mut self.numbers, nameless: &mut self.nameless };
+        let into = row::Into { numbers: &mut self.numbers, nameless: &mut self.nameless, told };
         match row::read(file, opened, folder, &self.report, into) {
             Ok(()) => {}
             Err(row::Unreadable::Text) => self.unread.sections.extend(NAMED),

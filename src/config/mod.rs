@@ -34,7 +34,7 @@ pub use choices::{
 pub use credentials::Credentials;
 pub use dids::Dids;
 pub use diff::{Counts, Diff, diff};
-pub use load::{Checked, Loaded, checked, load, parse};
+pub use load::{Checked, Loaded, Progress, checked, load, load_told, parse};
 pub use net::Net;
 pub use node::{
     Admin, Capture, Collector, Limits, Listen, Media, Node, NodeSection, Ports, Public, Retention, Secret,

@@ -25,6 +25,8 @@ const BETWEEN: char = '\u{1f}';
 pub(super) struct Into<'n> {
     pub numbers: &'n mut Numbers,
     pub nameless: &'n mut Vec<Keys>,
+    /// Hears how many numbers there are, and how many bytes were read, after each block.
+    pub told: &'n mut dyn FnMut(usize, usize),
 }
 
 /// Why a file could not be read to its end.
@@ -71,6 +73,7 @@ pub(super) fn read(
             return Ok(());
         }
         line += lines_in(bytes);
+        (table.into.told)(table.into.numbers.len(), bytes.len());
     }
     Ok(())
 }
@@ -145,11 +148,11 @@ fn end_of_rows(bytes: &[u8]) -> Option<usize> {
 }
 
 /// A file that is being read.
-struct Table<'r> {
+struct Table<'r, 'n> {
     file: u16,
     folder: &'r Path,
     report: &'r Report,
-    into: Into<'r>,
+    into: Into<'n>,
     header: Option<Header>,
     /// What rows say beside what is their own, and by what it is kept.
     known: HashMap<Box<str>, Known, RandomState>,
@@ -171,7 +174,7 @@ struct Known {
     is_warned_of: bool,
 }
 
-impl Table<'_> {
+impl Table<'_, '_> {
     /// Reads the rows of a block whose first line is that. False: the rest is not to be read.
     fn read(&mut self, text: &str, line: u32) -> bool {
         let mut reader = csv::ReaderBuilder::new()

@@ -1,6 +1,7 @@
 //! PURE. What a side and we have agreed on: the formats of its audio, and where it is.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
@@ -64,6 +65,8 @@ pub struct Agreed {
     pub formats: SmallVec<[Format; 3]>,
     /// How many offers the side has made so far: with each it may speak from somewhere else, whatever it says.
     pub offers: u32,
+    /// Whence the last of its requests within the call came: behind a NAT it may have come to another address.
+    pub signals: Option<IpAddr>,
 }
 
 impl Agreed {

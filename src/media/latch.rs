@@ -54,6 +54,8 @@ pub struct Latch {
     last: Instant,
     /// It may speak from somewhere else: since when that is so.
     open: Option<Instant>,
+    /// Whence it said so by signalling.
+    signals: Option<IpAddr>,
     /// Packets that came from where it said that it is; since when they are counted.
     named: (Instant, u8),
     /// Whom it was taken for before it was heard from where it said: who of the two speaks is it, until that one has spoken
@@ -72,6 +74,7 @@ impl Latch {
             left: None,
             last: Instant::ZERO,
             open: None,
+            signals: None,
             named: (Instant::ZERO, 0),
             rival: None,
             is_deaf: false,
@@ -107,7 +110,8 @@ impl Latch {
 
     /// It has offered anew, and says that it is where it was: a NAT may have moved it all the same, or the port that it sends
     /// from is another. Who spoke is still heard, until he falls silent and another speaks. Whether there is one.
-    pub fn may_have_moved(&mut self, now: Instant) -> bool {
+    pub fn may_have_moved(&mut self, now: Instant, signals: Option<IpAddr>) -> bool {
+        self.signals = signals;
         self.open = self.heard.map(|_| now);
         self.heard.is_some()
     }
@@ -145,7 +149,7 @@ impl Latch {
 
     /// Whether another than `heard`, who speaks, is the side. Who speaks on from where it said that it is, is it, for what
     /// comes from the same host otherwise may be left over from another call of that host's. A NAT gives a side another port,
-    /// and its address to nobody else.
+    /// and its address to nobody else; one that has come to another NAT has offered from there.
     fn takes_over(&mut self, now: Instant, heard: SocketAddr, from: SocketAddr) -> bool {
         let has_fallen_silent = now.since(self.last) >= SILENT;
         if from == self.place.rtp && !self.place.is_behind_nat {
@@ -162,7 +166,9 @@ impl Latch {
             return has_fallen_silent;
         }
         let may_have_moved = self.open.is_some() && has_fallen_silent;
-        may_have_moved && from.ip() == heard.ip() && self.may_be(now, from)
+        let is_its_host =
+            from.ip() == heard.ip() || self.place.is_behind_nat && self.signals == Some(from.ip());
+        may_have_moved && is_its_host && self.may_be(now, from)
     }
 
     /// A packet came from where it said that it is. Whether it speaks there.
@@ -365,25 +371,28 @@ mod tests {
             [(true, outside, moved), (false, address("192.0.2.1:7777"), address("192.0.2.1:8888"))]
         {
             let mut latch = Latch::new(Place { is_behind_nat: nat, ..place("192.0.2.1:4000") });
-            assert!(!latch.may_have_moved(at(0)), "nobody was heard so far");
+            assert!(!latch.may_have_moved(at(0), None), "nobody was heard so far");
             assert_eq!(latch.sender(at(0), old), First);
             assert_eq!(latch.sender(at(500), new), Stranger, "it has not said anything");
-            assert!(latch.may_have_moved(at(1_000)));
+            assert!(latch.may_have_moved(at(1_000), None));
             assert_eq!(latch.sender(at(1_020), old), Known, "under way, or it has not moved");
             assert_eq!(latch.sender(at(1_040), new), Stranger);
             assert_eq!(latch.sender(at(1_220), new), First, "nat: {nat}");
             assert_eq!(latch.sender(at(1_240), old), Stranger);
             // Once more, and it stays where it is: then nobody else is it.
-            assert!(latch.may_have_moved(at(5_000)));
+            assert!(latch.may_have_moved(at(5_000), None));
             assert_eq!(latch.sender(at(6_990), new), Known);
             assert_eq!(latch.sender(at(7_010), new), First);
             assert_eq!(latch.sender(at(9_000), old), Stranger);
         }
+        let away = address("203.0.113.5:61000");
         for nat in [true, false] {
             let mut latch = Latch::new(Place { is_behind_nat: nat, ..place("192.0.2.1:4000") });
             assert_eq!(latch.sender(at(0), address("192.0.2.1:4000")), First);
-            assert!(latch.may_have_moved(at(10)));
+            assert!(latch.may_have_moved(at(10), Some(away.ip())));
             assert_eq!(latch.sender(at(900), address("192.0.2.66:4000")), Stranger, "another host");
+            let is_there = if nat { First } else { Stranger };
+            assert_eq!(latch.sender(at(920), away), is_there, "whence it offered: nat: {nat}");
         }
     }
 

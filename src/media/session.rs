@@ -166,7 +166,9 @@ impl Session {
         let Some(side) = self.side(id) else { return false };
         let offered = side.agreed.replace(agreed.offers).is_some_and(|before| before != agreed.offers);
         let moved = match (&mut side.latch, agreed.place) {
-            (Some(latch), Some(place)) => latch.moves(now, place) || offered && latch.may_have_moved(now),
+            (Some(latch), Some(place)) => {
+                latch.moves(now, place) || offered && latch.may_have_moved(now, agreed.signals)
+            }
             (Some(latch), None) => {
                 latch.falls_deaf();
                 side.stream.rests();

@@ -76,6 +76,8 @@ pub struct Terms {
     agreed: Option<(Description, Body)>,
     /// How many offers of its were answered.
     offers: u32,
+    /// Whence the last of its requests within the call came.
+    signals: Option<IpAddr>,
 }
 
 /// Which offer is open.
@@ -111,7 +113,12 @@ impl Terms {
     /// `session`: the number by which our descriptions to it are known (RFC 8866 §5.2), drawn.
     pub const fn new(here: Here, session: u64) -> Terms {
         let (open, under) = (Open::Nothing, Open::Nothing);
-        Terms { here, session, version: 0, shown: None, open, under, agreed: None, offers: 0 }
+        Terms { here, session, version: 0, shown: None, open, under, agreed: None, offers: 0, signals: None }
+    }
+
+    /// A request that may change what holds came from there.
+    pub fn signals_from(&mut self, host: IpAddr) {
+        self.signals = Some(host);
     }
 
     /// It offers this. An error: nothing of it can be carried, or spoken where we must speak.
@@ -259,7 +266,7 @@ impl Terms {
                 });
             }
         }
-        Some(Agreed { place, is_held: audio.is_held(), formats, offers: self.offers })
+        Some(Agreed { place, is_held: audio.is_held(), formats, offers: self.offers, signals: self.signals })
     }
 
     /// Whether it wants nobody to speak to it just now.

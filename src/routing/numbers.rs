@@ -81,7 +81,7 @@ pub(super) struct Numbers {
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found<'t> {
+pub struct Found<'t> {
     row: Row,
     of: &'t Numbers,
 }
@@ -101,6 +101,17 @@ impl Numbers {
         Some(Found { row: self.dids.find(did)?, of: self })
     }
 
+    /// Bytes that they take: to find them by, and with what they say.
+    pub fn bytes(&self) -> (usize, usize) {
+        let settings = size_of_val(&*self.settings)
+            + self
+                .settings
+                .iter()
+                .map(|settings| size_of::<Features>() + size_of_val(&*settings.steps))
+                .sum::<usize>();
+        (self.dids.bytes(), self.dids.bytes() + self.labels.len() + settings)
+    }
+
     /// Seldom twice, however many numbers share them.
     pub fn features(&self) -> impl Iterator<Item = &Arc<Features>> {
         self.settings.iter().map(|settings| &settings.features)
@@ -118,15 +129,16 @@ impl<'t> Found<'t> {
         self.of.labels.get(begin..begin + length).unwrap_or_default()
     }
 
+    /// The external number that rings, beside or in place of agents.
     pub fn forward(self) -> Option<E164> {
         self.row.forward
     }
 
-    pub fn steps(self) -> &'t [StepEntry] {
+    pub(super) fn steps(self) -> &'t [StepEntry] {
         &self.settings().steps
     }
 
-    pub fn features(self) -> &'t Arc<Features> {
+    pub(super) fn features(self) -> &'t Arc<Features> {
         &self.settings().features
     }
 

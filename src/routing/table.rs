@@ -324,6 +324,17 @@ impl Table {
         self.limits
     }
 
+    /// The number that serves this DID, a disabled one or a block too. Waits for nobody and reads one line of memory, now and then
+    /// the next, and what many numbers have in common.
+    pub fn number(&self, did: E164) -> Option<Found<'_>> {
+        self.numbers.find(did)
+    }
+
+    /// Bytes that the numbers take: to find them by, and with what they say.
+    pub fn bytes(&self) -> (usize, usize) {
+        self.numbers.bytes()
+    }
+
     /// How many `[[number]]`s, a block counting once.
     pub fn numbers(&self) -> usize {
         self.numbers.len()

@@ -91,7 +91,8 @@ pub struct Running {
 impl Running {
     /// Reads the configuration of a folder and starts the node. When it returns, all sockets are bound.
     pub fn start(folder: &Path, env: Env) -> Result<Running, StartError> {
-        let Loaded { config, warnings } = config::load(folder, &*env).map_err(StartError::Config)?;
+        let Loaded { config, warnings } =
+            config::load_told(folder, &*env, &mut publish::says_how_far()).map_err(StartError::Config)?;
         for warning in &warnings {
             tracing::warn!("{warning}");
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
@@ -11,7 +11,7 @@ use super::tls;
 use super::voices::voices;
 use crate::admin::operations::{Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, Config, Loaded, Progress};
 use crate::number::E164;
 use crate::routing::{NoPlan, Plan, Table, Voices};
 use crate::sip::peer::NameId;
@@ -115,12 +115,17 @@ impl Publisher {
         lock(&self.generations).iter().rev().cloned().collect()
     }
 
-    /// Reads the files anew, checks them and builds their table. Blocks on the disk. One candidate is under way at once.
+    /// Reads the files anew, checks them and builds their table, behind all that cannot wait. Blocks on the disk. One candidate
+    /// is under way at once.
     pub fn candidate(&self) -> Result<Candidate, NotPublished> {
+        behind_all_others(|| self.read())
+    }
+
+    fn read(&self) -> Result<Candidate, NotPublished> {
         let began = Instant::now();
         let env = Arc::clone(&self.env);
-        let loaded =
-            config::load(&self.folder, &*env).map_err(|errors| NotPublished::Wrong(findings(errors)))?;
+        let loaded = config::load_told(&self.folder, &*env, &mut says_how_far())
+            .map_err(|errors| NotPublished::Wrong(findings(errors)))?;
         let Loaded { config: mut new, warnings } = loaded;
         let old = self.config();
         let diff = config::diff(&old, &new);
@@ -174,6 +179,7 @@ impl Publisher {
         })?;
         *lock(&self.config) = candidate.config;
         self.table.store(Arc::clone(&table));
+        retire(Arc::clone(&old));
         let sides = match candidate.certificates {
             Certificates::Same(sides) => sides,
             Certificates::New(sides) => {
@@ -202,6 +208,47 @@ impl Publisher {
         if generations.len() > REMEMBERED {
             generations.pop_front();
         }
+    }
+}
+
+/// Says in the log how far the reading of large tables has come, now and then.
+pub(super) fn says_how_far() -> impl FnMut(Progress) {
+    const EVERY: Duration = Duration::from_secs(2);
+    let mut next = Instant::now() + EVERY;
+    move |Progress { numbers, all, read }| {
+        if Instant::now() >= next {
+            next = Instant::now() + EVERY;
+            let percent = read * 100 / all.max(1);
+            tracing::info!(numbers, percent, "the configuration is being read");
+        }
+    }
+}
+
+/// Works on a thread of its own that calls, their audio and their records do not wait for.
+fn behind_all_others<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    /// As a nice value, of which 19 is the most.
+    const BEHIND: i32 = 10;
+    let work = || {
+        if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), BEHIND) {
+            tracing::debug!(%error, "a reload takes its turn like all others");
+        }
+        work()
+    };
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|bug| std::panic::resume_unwind(bug))
+}
+
+/// Frees a table that is served no more once nobody has it: to free millions of numbers takes longer than a shard has.
+fn retire(table: Arc<Table>) {
+    /// How often it is looked whether somebody has it; shards let go when they are told.
+    const LOOK: Duration = Duration::from_millis(100);
+    let last = move || {
+        while Arc::strong_count(&table) > 1 {
+            std::thread::sleep(LOOK);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("retired".to_owned()).spawn(last) {
+        tracing::warn!(%error, "a table is freed by whoever has it last");
     }
 }
 

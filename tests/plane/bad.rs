@@ -248,7 +248,10 @@ fn the_payload_types_of_each_side_are_its_own() {
             .collect()
     };
     let agree = |side, place, formats| {
-        call.order(Order::Agree(side, Agreed { place: Some(place), formats, offers: 1, is_held: false }))
+        call.order(Order::Agree(
+            side,
+            Agreed { place: Some(place), formats, offers: 1, is_held: false, signals: None },
+        ))
     };
     agree(CALLER, call.caller.place(), formats([0, 97, 101], [0, 97, 101]));
     // What it calls 97 we call 96, and the other way round: each speaks by the numbers of the other (RFC 3264 §5.1).

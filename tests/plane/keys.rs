@@ -33,7 +33,10 @@ impl Call {
     /// A side has speech alone, and no events.
     fn has_no_events(&self, side: SideId, place: Place) {
         let formats = smallvec![format(Codec::Pcmu, "PCMU/8000", 0)];
-        self.order(Order::Agree(side, Agreed { place: Some(place), formats, offers: 1, is_held: false }));
+        self.order(Order::Agree(
+            side,
+            Agreed { place: Some(place), formats, offers: 1, is_held: false, signals: None },
+        ));
     }
 
     fn pressed(&self) -> String {

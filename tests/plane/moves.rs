@@ -21,7 +21,10 @@ impl Call {
             Hold::Nowhere => None,
             Hold::SendOnly => Some(self.caller.place()),
         };
-        self.order(Order::Agree(CALLER, Agreed { place, formats: speech(), offers: 1, is_held: true }));
+        self.order(Order::Agree(
+            CALLER,
+            Agreed { place, formats: speech(), offers: 1, is_held: true, signals: None },
+        ));
         self.says_nothing_to(CALLED);
         assert!(matches!(self.is_told(), Heard::Told(Told::Said(CALLED, 1))));
     }
@@ -30,7 +33,7 @@ impl Call {
     fn offers(&self, side: SideId, place: Place, offers: u32) {
         self.order(Order::Agree(
             side,
-            Agreed { place: Some(place), formats: speech(), offers, is_held: false },
+            Agreed { place: Some(place), formats: speech(), offers, is_held: false, signals: None },
         ));
     }
 }

@@ -1,7 +1,7 @@
 //! A whole session in virtual time: minutes of audio as networks and clocks make it.
 
 use strowger::media::g711;
-use strowger::media::session::Session;
+use strowger::media::session::{Listen, Session};
 use strowger::time::Instant as Moment;
 
 use super::*;
@@ -44,7 +44,13 @@ impl Scene {
             session.agree(
                 at(0),
                 side,
-                Agreed { place: Some(place(port)), formats: speech(), offers: 1, is_held: false },
+                Agreed {
+                    place: Some(place(port)),
+                    formats: speech(),
+                    offers: 1,
+                    is_held: false,
+                    signals: None,
+                },
             );
         }
         session.hears(CALLER, CALLED);
@@ -169,13 +175,14 @@ fn r11_a_hold_of_90_s_leaves_the_stream_whole_and_the_recording_in_time() {
     scene.session.agree(
         at(1_000_000),
         CALLER,
-        Agreed { place: None, formats: speech(), offers: 1, is_held: false },
+        Agreed { place: None, formats: speech(), offers: 1, is_held: false, signals: None },
     );
     (1..=90).for_each(|second| scene.looks(second * 1_000_000));
     // It comes back on another port, as another source.
     scene.ports[0] = 4_100;
     let back = 91_000_000;
-    let moved = Agreed { place: Some(place(4_100)), formats: speech(), offers: 1, is_held: false };
+    let moved =
+        Agreed { place: Some(place(4_100)), formats: speech(), offers: 1, is_held: false, signals: None };
     assert!(scene.session.agree(at(back), CALLER, moved), "it is latched anew");
     scene.session.watch(at(back), Some(PATIENCE));
     for number in 0..50 {
@@ -270,4 +277,27 @@ fn r07_who_still_hears_the_notice_is_not_heard_either() {
         let is_over = scene.told.iter().any(|told| matches!(told, Told::Said(CALLER, 1)));
         assert_eq!((is_over, scene.heard.len()), (frame >= 3, frame.saturating_sub(3) as usize), "{frame}");
     }
+}
+
+#[test]
+fn r10_who_holds_while_a_message_is_taken_has_not_fallen_silent() {
+    let (mut scene, word) = (Scene::new(), [g711::encode_pcmu(CLICK); 160]);
+    let listen = Listen { enough: Duration::from_secs(2), quiet: Duration::from_secs(5) };
+    scene.session.listen(at(0), CALLER, listen);
+    for number in 0..50 {
+        scene.comes((number + 1) * 20_000, CALLER, &packet(0, 1, number, &word));
+    }
+    let says = |is_held: bool, offers: u32| Agreed {
+        place: Some(place(4_000)),
+        is_held,
+        formats: speech(),
+        offers,
+        signals: None,
+    };
+    scene.session.agree(at(1_000_000), CALLER, says(true, 2));
+    (1..=60).for_each(|second| scene.looks(second * 1_000_000));
+    assert!(!scene.told.contains(&Told::FellSilent(CALLER)));
+    scene.session.agree(at(60_500_000), CALLER, says(false, 3));
+    (61..=70).for_each(|second| scene.looks(second * 1_000_000));
+    assert_eq!(scene.told.iter().filter(|told| **told == Told::FellSilent(CALLER)).count(), 1);
 }

@@ -102,7 +102,7 @@ fn a_round_trip_that_takes_long_is_rated_as_it_sounds() {
         session.agree(
             at(0).mono,
             CALLER,
-            Agreed { place: Some(place), formats: speech(), offers: 1, is_held: false },
+            Agreed { place: Some(place), formats: speech(), offers: 1, is_held: false, signals: None },
         );
         let prompt = Arc::new(Prompt::of_samples(&[0; 160], &[0; 320]));
         let say = Say { after: Duration::ZERO, prompt, again: None, number: 1, is_notice: false };
@@ -141,7 +141,8 @@ fn r12_a_bug_in_the_audio_of_one_call_ends_it_and_no_other() {
     let pair: Pair = call.ports.open(true).expect("ports");
     let mut other = Phone::new(pair.port);
     call.plane.order(OTHER, Order::Open(CALLER, pair, Stream::new(5, 1, 0, 8_000))).expect("room");
-    let agreed = Agreed { place: Some(other.place()), formats: speech(), offers: 1, is_held: false };
+    let agreed =
+        Agreed { place: Some(other.place()), formats: speech(), offers: 1, is_held: false, signals: None };
     call.plane.order(OTHER, Order::Agree(CALLER, agreed)).expect("room");
     call.caller.says(0, b"one");
     call.called.hears();

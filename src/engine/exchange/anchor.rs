@@ -114,6 +114,13 @@ impl Anchor {
         self.sides.iter_mut().find(|side| side.leg == leg)
     }
 
+    /// A leg asks, from there, for what may change its audio.
+    pub fn asks_from(&mut self, leg: LegId, host: IpAddr) {
+        if let Some(side) = self.side(leg) {
+            side.terms.signals_from(host);
+        }
+    }
+
     /// What a leg's INVITE offers in place of the caller's own.
     pub fn offer(&self, leg: LegId) -> Option<&Body> {
         self.sides.iter().find(|side| side.leg == leg)?.offer.as_ref()

@@ -286,6 +286,10 @@ impl Exchange {
         if let Some(other) = self.other_side(slot, leg) {
             self.carry(slot, other, request);
         }
+        let anchor = self.slots.get_mut(slot).and_then(|slot| slot.anchor.as_deref_mut());
+        if let Some(anchor) = anchor.filter(|_| offers) {
+            anchor.asks_from(leg, from.addr.ip());
+        }
         self.happen(now, slot, Event::Asked { leg, method, body: Body::of(request), answered }, out);
         self.carried.clear();
     }

@@ -1,0 +1,105 @@
+//! How long a lookup takes.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use strowger::number::E164;
+
+use super::maps::Map;
+
+/// Lookups between two looks at the clock.
+const CHUNK: usize = 256;
+/// Of so many chunks one is timed lookup by lookup.
+const TIMED: usize = 16;
+
+pub struct Measured {
+    /// Of a lookup that waits for the one before it, by the wall, of the median chunk.
+    pub nanos: f64,
+    /// Of each, with what looking at the clock takes taken off.
+    each: Histogram<u64>,
+}
+
+impl Measured {
+    pub fn quantiles(&self) -> [u64; 4] {
+        [0.5, 0.99, 0.999, 0.9999].map(|part| self.each.value_at_quantile(part))
+    }
+}
+
+/// Has so many threads look up these numbers one after another for so long.
+pub fn measure(map: &dyn Map, keys: &[E164], readers: usize, lasting: Duration) -> Measured {
+    let clock = clock();
+    let begin = Barrier::new(readers);
+    let one = |reader: usize| {
+        let mut look_up = map.reader();
+        begin.wait();
+        let until = Instant::now() + lasting;
+        let mut at = keys.len() / readers * reader;
+        let (mut chunks, mut each) = (Histogram::<u64>::new(3).ok()?, Histogram::<u64>::new(3).ok()?);
+        // Always 0, which nobody but the lookup knows: so the next one waits for it.
+        let mut found = 0;
+        for chunk in 0usize.. {
+            let before = Instant::now();
+            if before >= until {
+                break;
+            }
+            let next = |at: usize| if at + 1 == keys.len() { 0 } else { at + 1 };
+            if chunk.is_multiple_of(TIMED) {
+                for _ in 0..CHUNK {
+                    let before = Instant::now();
+                    found = black_box((look_up(keys[at + found]) >> 63) as usize & black_box(0));
+                    let took = u64::try_from(before.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                    each.record(took.saturating_sub(clock)).ok()?;
+                    at = next(at);
+                }
+            } else {
+                for _ in 0..CHUNK {
+                    found = black_box((look_up(keys[at + found]) >> 63) as usize & black_box(0));
+                    at = next(at);
+                }
+                chunks.record(u64::try_from(before.elapsed().as_nanos()).unwrap_or(u64::MAX)).ok()?;
+            }
+        }
+        black_box(found);
+        Some((chunks, each))
+    };
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let one = &one;
+        let threads: Vec<_> = (0..readers).map(|reader| scope.spawn(move || one(reader))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+    });
+    let mut sum: Option<(Histogram<u64>, Histogram<u64>)> = None;
+    for (chunks, each) in all {
+        match &mut sum {
+            None => sum = Some((chunks, each)),
+            Some((all_chunks, all_each)) => {
+                all_chunks.add(&chunks).ok();
+                all_each.add(&each).ok();
+            }
+        }
+    }
+    let (chunks, each) = sum.unwrap_or_else(|| panic!("no thread came back"));
+    Measured { nanos: chunks.value_at_quantile(0.5) as f64 / CHUNK as f64, each }
+}
+
+/// What looking at the clock twice takes, in nanoseconds.
+fn clock() -> u64 {
+    let mut looks: Vec<u64> = (0..10_001)
+        .map(|_| {
+            let before = Instant::now();
+            u64::try_from(before.elapsed().as_nanos()).unwrap_or(0)
+        })
+        .collect();
+    looks.sort_unstable();
+    looks[looks.len() / 2]
+}
+
+pub fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{}, {cores} cores, Linux {}", model.trim_start_matches(['\t', ':', ' ']), kernel.trim())
+}

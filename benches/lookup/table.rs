@@ -1,0 +1,154 @@
+//! Strowger's own table, loaded as an operator would: from files.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use strowger::config::{self, Config};
+use strowger::number::E164;
+use strowger::routing::Table;
+
+use super::maps::{Map, Reader};
+
+/// Numbers in one file.
+const A_FILE: usize = 2_500_000;
+
+/// A configuration of so many numbers.
+pub struct Loaded {
+    config: Arc<Config>,
+    table: Arc<Table>,
+    numbers: usize,
+    bytes: usize,
+    read: Duration,
+    built: Duration,
+}
+
+/// The number at that place: 10 million of North America, in no order that a hash could use.
+fn digits(at: usize) -> String {
+    format!("+1{}", 2_000_000_000 + (at as u64 * 7_919) % 7_999_999_993)
+}
+
+pub fn dids(count: usize) -> Vec<E164> {
+    (0..count).filter_map(|at| E164::parse_e164(&digits(at)).ok()).collect()
+}
+
+/// Writes the files of so many numbers, each with a label of its own and forwarded to a number of its own, and reads them.
+pub fn load(count: usize) -> io::Result<Loaded> {
+    let folder = tempfile::tempdir()?;
+    write(folder.path(), count)?;
+    let before = resident();
+    let began = Instant::now();
+    let loaded = config::load(folder.path(), &|_| None).map_err(|findings| {
+        io::Error::other(findings.first().map_or_else(String::new, ToString::to_string))
+    })?;
+    let read = began.elapsed();
+    let began = Instant::now();
+    let table = Arc::new(Table::new(&loaded.config, 1, None));
+    let built = began.elapsed();
+    let bytes = resident().saturating_sub(before);
+    Ok(Loaded { config: Arc::new(loaded.config), table, numbers: count, bytes, read, built })
+}
+
+fn write(folder: &Path, count: usize) -> io::Result<()> {
+    std::fs::create_dir(folder.join("routing"))?;
+    std::fs::write(
+        folder.join("strowger.toml"),
+        "[[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:5060\"\n",
+    )?;
+    let rest = "[[trunk]]\nname = \"carrier\"\nfrom = [\"127.0.0.1/32\"]\n\
+        gateways = [{ uri = \"sip:127.0.0.2\" }]\noutbound = true\n[dial]\nallow = [\"+44\"]\n";
+    std::fs::write(folder.join("routing/rest.toml"), rest)?;
+    for (file, first) in (0..count).step_by(A_FILE).enumerate() {
+        let mut out = BufWriter::new(File::create(folder.join(format!("routing/numbers-{file}.csv")))?);
+        out.write_all(b"did,label,forward_to,timeout\n")?;
+        for at in first..count.min(first + A_FILE) {
+            writeln!(out, "{},Listing {at},+4420{:08},20", digits(at), at % 100_000_000)?;
+        }
+        out.into_inner().map_err(|error| error.into_error())?;
+    }
+    Ok(())
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: usize = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * 4_096
+}
+
+impl Loaded {
+    pub fn told(&self) -> String {
+        let each = |bytes: usize| bytes as f64 / self.numbers as f64;
+        format!(
+            "{} numbers: read and checked in {:.2} s, table built in {:.2} s; {:.0} bytes a number of memory in all, {:.1} of it \
+             to find it by, {:.1} with what is its own.",
+            self.numbers,
+            self.read.as_secs_f64(),
+            self.built.as_secs_f64(),
+            each(self.bytes),
+            each(self.table.bytes().0),
+            each(self.table.bytes().1),
+        )
+    }
+
+    /// What a lookup may touch.
+    pub fn bytes(&self) -> usize {
+        self.table.bytes().0
+    }
+
+    /// `reloads`: it is built anew and published while it is looked up in.
+    pub fn map(&self, reloads: bool) -> Served {
+        let current = Arc::new(ArcSwap::new(Arc::clone(&self.table)));
+        let ends = Arc::new(AtomicBool::new(false));
+        let reloader = reloads.then(|| {
+            let (config, current, ends) = (Arc::clone(&self.config), Arc::clone(&current), Arc::clone(&ends));
+            std::thread::spawn(move || {
+                // Whoever loaded it keeps the first one.
+                let (mut generation, mut others) = (1, 2);
+                while !ends.load(Ordering::Relaxed) {
+                    generation += 1;
+                    let old = current.load_full();
+                    let new = Arc::new(Table::new(&config, generation, Some(&old)));
+                    current.store(new);
+                    // No reader frees it: each has another soon.
+                    while Arc::strong_count(&old) > others && !ends.load(Ordering::Relaxed) {
+                        std::thread::yield_now();
+                    }
+                    others = 1;
+                }
+            })
+        });
+        Served { current, ends, reloader }
+    }
+}
+
+pub struct Served {
+    current: Arc<ArcSwap<Table>>,
+    ends: Arc<AtomicBool>,
+    reloader: Option<JoinHandle<()>>,
+}
+
+impl Map for Served {
+    /// As a shard does: it holds the table, and takes the next one when there is one.
+    fn reader(&self) -> Reader<'_> {
+        let mut cached = arc_swap::Cache::new(&*self.current);
+        Box::new(move |number| {
+            let found = cached.load().number(number);
+            found.and_then(|found| found.forward()).map_or(0, E164::to_bits)
+        })
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(reloader) = self.reloader.take() {
+            reloader.join().ok();
+        }
+    }
+}
