@@ -135,7 +135,7 @@ fn a_label_and_a_forward_of_the_profile_hold_where_a_row_has_none() {
 fn row() -> impl Strategy<Value = Vec<&'static str>> {
     let one = |of: &'static [&'static str]| prop::sample::select(of);
     (
-        one(&["", "Main St", "Mäin", "a b", "x"]),
+        one(&["", "Main St", "Mäin", "a b", "x", " padded "]),
         one(&[
             "+12015550101",
             "+12015550102",

@@ -5,11 +5,12 @@ use super::number::Dialled;
 use crate::number::{E164, MAX_DIGITS, Prefix};
 
 /// Of so many slots …
-const OF: usize = 20;
+const OF: usize = 50;
 /// … so many are in use: fuller, and more lookups would read a second line.
-const FULL: usize = 17;
+const FULL: usize = 41;
 
-/// `N` DIDs, from the front. What finds it full is in the next one, or behind.
+/// `N` DIDs, from the front. What finds it full is in the other line of its pair, which the processor mostly reads with it, or
+/// in a pair behind.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Line<V, const N: usize> {
@@ -22,7 +23,7 @@ struct Line<V, const N: usize> {
 /// who writes. `N`: as many as a cache line of 64 bytes holds.
 #[derive(Debug)]
 pub struct Dids<V, const N: usize> {
-    /// One slot at least is empty: there every search ends.
+    /// An even number of them. One slot at least is empty: there every search ends.
     lines: Box<[Line<V, N>]>,
     len: usize,
     /// Bit n: there is a block of n digits.
@@ -33,7 +34,7 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
     /// Of so many at most.
     pub fn with_capacity(most: usize) -> Dids<V, N> {
         const { assert!(size_of::<Line<V, N>>() == 64, "a line is a cache line") };
-        let lines = (most * OF).div_ceil(N * FULL) + 1;
+        let lines = ((most * OF).div_ceil(N * FULL) + 1).next_multiple_of(2);
         let empty = Line { keys: [0; N], values: [V::default(); N] };
         Dids { lines: vec![empty; lines].into(), len: 0, block_lengths: 0 }
     }
@@ -45,7 +46,8 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
             return None;
         }
         let key = key_of(did);
-        let mut at = self.home(key);
+        let home = self.home(key);
+        let mut at = home;
         loop {
             let line = &mut self.lines[at];
             if let Some(slot) = line.keys.iter().position(|there| *there == key || *there == 0) {
@@ -55,7 +57,7 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
                 (line.keys[slot], line.values[slot]) = (key, value);
                 break;
             }
-            at = self.behind(at);
+            at = self.behind(at, home);
         }
         self.len += 1;
         if let Dialled::Block(prefix) = did {
@@ -95,27 +97,35 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
     }
 
     fn get(&self, key: u64) -> Option<V> {
-        let mut at = self.home(key);
+        let home = self.home(key);
+        let mut at = home;
         loop {
             let line = &self.lines[at];
-            if let Some(slot) = line.keys.iter().position(|there| *there == key) {
+            // Without a branch that nobody could foresee: which of them it is has no order.
+            let slot = (1..N).fold(0, |found, slot| if line.keys[slot] == key { slot } else { found });
+            if line.keys[slot] == key {
                 return Some(line.values[slot]);
             }
             if line.keys.last().is_none_or(|last| *last == 0) {
                 return None;
             }
-            at = self.behind(at);
+            at = self.behind(at, home);
         }
     }
 
-    /// The line that a key is in, or behind.
+    /// The line in which a key is looked for first.
     fn home(&self, key: u64) -> usize {
         let scattered = u128::from(scatter(key)) * self.lines.len() as u128;
         (scattered >> 64) as usize
     }
 
-    fn behind(&self, at: usize) -> usize {
-        if at + 1 == self.lines.len() { 0 } else { at + 1 }
+    /// The line in which it is looked for after that one: the other of the pair, then those of the pair behind.
+    fn behind(&self, at: usize, home: usize) -> usize {
+        if (at ^ home) & 1 == 0 {
+            return at ^ 1;
+        }
+        let next = (at ^ 1) + 2;
+        if next < self.lines.len() { next } else { next - self.lines.len() }
     }
 }
 

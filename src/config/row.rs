@@ -177,11 +177,8 @@ struct Known {
 impl Table<'_, '_> {
     /// Reads the rows of a block whose first line is that. False: the rest is not to be read.
     fn read(&mut self, text: &str, line: u32) -> bool {
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .trim(csv::Trim::All)
-            .from_reader(text.as_bytes());
+        let mut reader =
+            csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
         let mut record = csv::StringRecord::new();
         let mut cursor = Cursor { text, file: self.file, offset: 0, line };
         while !self.report.is_full() {
@@ -197,7 +194,10 @@ impl Table<'_, '_> {
             let begin = record.position().map_or(0, |position| position.byte());
             cursor.begin(usize::try_from(begin).unwrap_or(usize::MAX));
             match &self.header {
-                None => self.header = Some(self.read_header(&record, &cursor)),
+                None => {
+                    record.trim();
+                    self.header = Some(self.read_header(&record, &cursor));
+                }
                 Some(header) => {
                     let row = Row::of(header, &record, &cursor, &mut self.text);
                     let known = row.as_ref().and_then(|_| self.known.get(&*self.text)).copied();
@@ -205,7 +205,11 @@ impl Table<'_, '_> {
                         (Some(row), Some(known)) if !(known.is_warned_of && self.report.hears_warnings()) => {
                             self.into.numbers.add_alike(row.own, known.set);
                         }
-                        (row, known) => self.read_row(&record, &cursor, row.map(|row| row.own), known),
+                        (Some(row), known) => self.read_row(&record, &cursor, Some(row.own), known),
+                        (None, _) => {
+                            record.trim();
+                            self.read_row(&record, &cursor, None, None);
+                        }
                     }
                 }
             }
@@ -278,11 +282,11 @@ impl<'t> Row<'t> {
         let length = record.as_slice().len() + record.len().checked_sub(1)?;
         let is_whole = matches!(raw.get(length), None | Some(b'\r' | b'\n'));
         let raw = raw.get(..length)?;
-        if !is_whole
-            || record.len() > header.names.len()
-            || memchr::memchr(b'"', raw).is_some()
-            || !raw.is_ascii()
-        {
+        let is_plain = memchr::memchr2(b'"', b'\t', raw).is_none() && raw.is_ascii();
+        if !is_whole || !is_plain || record.len() > header.names.len() {
+            return None;
+        }
+        if memchr::memchr(b' ', raw).is_some() && record.iter().any(|cell| cell.trim() != cell) {
             return None;
         }
         // An empty cell is none, and has its place all the same.
