@@ -225,6 +225,20 @@ fn a_reload_is_all_or_nothing_and_generations_survive_a_restart() {
     drop(node);
 }
 
+/// Those that are served no more wait, each with a thread, for whoever has them still.
+#[test]
+fn a_table_that_is_served_no_more_is_freed_whatever_a_shard_does() {
+    let place = Place::new();
+    place.changes("config/strowger.toml", |node| format!("node.shards = 2\n{node}"));
+    let mut node = place.serve();
+    for _ in 0..3 {
+        assert_eq!(place.strowger(&["reload"]).0, 0);
+    }
+    wait_until(|| !node.threads().iter().any(|name| name == "retired"));
+    node.signal(Signal::SIGINT);
+    assert_eq!(node.ended(), Some(0));
+}
+
 #[test]
 fn a_node_with_nothing_to_do_sleeps() {
     let place = Place::new();

@@ -417,7 +417,7 @@ impl Maker {
     }
 
     fn start(self, mut options: Options, publisher: &Publisher) -> Result<Node<Metered>, StartError> {
-        let (table, current) = (publisher.table(), publisher.current());
+        let (served, current) = (publisher.current(), publisher.current());
         options.known = Box::new(move |ip| current.load().knows(ip));
         options.tls = publisher.tls();
         let listens: Vec<(Transport, Option<Box<str>>)> = options
@@ -426,7 +426,8 @@ impl Maker {
             .map(|listen| (listen.transport, listen.advertise.map(|addr| addr.to_string().into())))
             .collect();
         let (router, recorder) = (self.router, self.recorder.clone());
-        let make = move |berth: Berth| self.exchange(berth, &listens, &table);
+        // Nobody keeps the first table longer than it is served.
+        let make = move |berth: Berth| self.exchange(berth, &listens, &served.load_full());
         let clock = Clock::start();
         let guesses = Arc::<Guesses>::default();
         let teller = |_| Box::new(Teller::new(recorder.clone(), clock, Arc::clone(&guesses))) as _;
