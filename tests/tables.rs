@@ -115,6 +115,14 @@ fn every_row_that_says_the_same_is_warned_of_at_its_own_place() {
     assert_eq!(found.config.unwrap().numbers.sets().len(), 1, "and kept once all the same");
 }
 
+/// What parts cells inside of us parts none that somebody wrote.
+#[test]
+fn a_control_character_is_a_mistake_though_the_row_then_reads_like_one_before() {
+    let table = format!("{HEADER}A,+12015550101,alice,,20,true,\nB,+12015550102,alice,,20\u{1f}true,\n");
+    let wrong: Vec<u32> = errors(table.as_bytes()).into_iter().map(|(line, ..)| line).collect();
+    assert_eq!(wrong, [3]);
+}
+
 #[test]
 fn a_label_and_a_forward_of_the_profile_hold_where_a_row_has_none() {
     let table = format!("{HEADER},+12015550101,,,,,day\nOwn,+12015550102,,+13125550177,,,day\n");

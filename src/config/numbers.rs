@@ -5,6 +5,9 @@ use super::number::{Dialled, Keys, Number};
 use super::place::{At, Place};
 use crate::number::E164;
 
+/// As many as there may be, far more than there are telephone numbers in use.
+const MOST: usize = 1_000_000_000;
+
 /// All of them, in the order of the files.
 #[derive(Debug, Default)]
 pub struct Numbers {
@@ -66,6 +69,11 @@ impl Numbers {
 
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// Whether there is room for what a table says in so many bytes.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.rows.len() + bytes <= MOST && u32::try_from(self.labels.len() + bytes).is_ok()
     }
 
     pub fn get(&self, at: usize) -> Option<Listed<'_>> {

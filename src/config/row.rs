@@ -18,7 +18,7 @@ use crate::number::E164;
 const MAX_COLUMNS: usize = 64;
 /// So much of a file is read at once, and in one row.
 const BLOCK: usize = 4 << 20;
-/// Parts a row's cells where they are compared with those of others: nobody may write it.
+/// Parts a row's cells where they are compared with those of others: in none of those that are.
 const BETWEEN: char = '\u{1f}';
 
 /// What a file's numbers go into.
@@ -50,6 +50,12 @@ pub(super) fn read(
     while !report.is_full() {
         let Some(block) = blocks.next(BLOCK).map_err(Unreadable::Disk)? else { return Ok(()) };
         let bytes = blocks.block(&block);
+        if block.is_cut {
+            let what = format!("a row is longer than {} MiB", BLOCK >> 20);
+            let place = Place { file, line, column: 1 };
+            report.error(place, what, "write a number a row, and end the row with a line break");
+            return Ok(());
+        }
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
@@ -63,10 +69,13 @@ pub(super) fn read(
                 return Err(Unreadable::Text);
             }
         };
-        if block.is_cut {
-            let what = format!("a row is longer than {} MiB", BLOCK >> 20);
-            let place = Place { file, line, column: 1 };
-            report.error(place, what, "write a number a row, and end the row with a line break");
+        if !table.into.numbers.has_room(BLOCK) {
+            let what = "there are more numbers, or longer labels in all, than a table can hold";
+            report.error(
+                Place { file, line, column: 1 },
+                what,
+                "write less: 1,000 million numbers and 4 GiB of labels",
+            );
             return Ok(());
         }
         if !table.read(text, line) {
@@ -199,13 +208,13 @@ impl Table<'_, '_> {
                     self.header = Some(self.read_header(&record, &cursor));
                 }
                 Some(header) => {
-                    let row = Row::of(header, &record, &cursor, &mut self.text);
-                    let known = row.as_ref().and_then(|_| self.known.get(&*self.text)).copied();
-                    match (row, known) {
-                        (Some(row), Some(known)) if !(known.is_warned_of && self.report.hears_warnings()) => {
-                            self.into.numbers.add_alike(row.own, known.set);
+                    let own = own_of(header, &record, &cursor, &mut self.text);
+                    let known = own.and_then(|_| self.known.get(&*self.text)).copied();
+                    match (own, known) {
+                        (Some(own), Some(known)) if !(known.is_warned_of && self.report.hears_warnings()) => {
+                            self.into.numbers.add_alike(own, known.set);
                         }
-                        (Some(row), known) => self.read_row(&record, &cursor, Some(row.own), known),
+                        (Some(own), known) => self.read_row(&record, &cursor, Some(own), known),
                         (None, _) => {
                             record.trim();
                             self.read_row(&record, &cursor, None, None);
@@ -264,61 +273,54 @@ impl Table<'_, '_> {
     }
 }
 
-/// A row whose own cells are plain.
-struct Row<'t> {
-    own: Own<'t>,
-}
-
-impl<'t> Row<'t> {
-    /// None: it has quotes, spaces around cells, too many cells, or in its own cells what is not plainly right. `rest`: what it
-    /// says beside.
-    fn of(
-        header: &Header,
-        record: &'t csv::StringRecord,
-        cursor: &Cursor<'_>,
-        rest: &mut String,
-    ) -> Option<Row<'t>> {
-        let raw = &cursor.text.as_bytes()[cursor.offset..];
-        let length = record.as_slice().len() + record.len().checked_sub(1)?;
-        let is_whole = matches!(raw.get(length), None | Some(b'\r' | b'\n'));
-        let raw = raw.get(..length)?;
-        let is_plain = memchr::memchr2(b'"', b'\t', raw).is_none() && raw.is_ascii();
-        if !is_whole || !is_plain || record.len() > header.names.len() {
-            return None;
-        }
-        if memchr::memchr(b' ', raw).is_some() && record.iter().any(|cell| cell.trim() != cell) {
-            return None;
-        }
-        // An empty cell is none, and has its place all the same.
-        let own = |cell: Option<usize>| {
-            let Some((cell, text)) = cell.and_then(|cell| Some((cell, record.get(cell)?))) else {
-                return Some(("", 0));
-            };
-            Some((text, u16::try_from(record.range(cell)?.start + cell + 1).ok()?))
-        };
-        let (did, did_column) = own(header.did)?;
-        let did = Dialled::parse(did).ok()?;
-        let (label, label_column) = own(header.label)?;
-        if label.len() > MAX_TEXT || label.bytes().any(|byte| byte.is_ascii_control()) {
-            return None;
-        }
-        let (forward, forward_column) = own(header.forward)?;
-        let forward = match forward {
-            "" => None,
-            forward => Some(E164::parse_e164(forward).ok()?),
-        };
-        rest.clear();
-        for (cell, text) in record.iter().enumerate() {
-            if ![header.did, header.label, header.forward].contains(&Some(cell)) {
-                rest.push_str(text);
-            }
-            rest.push(BETWEEN);
-        }
-        let columns = Columns { did: did_column, label: label_column, forward: forward_column };
-        let place = Place { file: cursor.file, line: cursor.line, column: did_column.into() };
-        let label = Some(label).filter(|label| !label.is_empty());
-        Some(Row { own: Own { did, label, forward, place, columns } })
+/// What is a row's own, told at a glance. None: it has quotes, spaces around cells, what is no plain ASCII, too many cells, or
+/// in its own cells what is not plainly right. `rest`: what it says beside.
+fn own_of<'t>(
+    header: &Header,
+    record: &'t csv::StringRecord,
+    cursor: &Cursor<'_>,
+    rest: &mut String,
+) -> Option<Own<'t>> {
+    let raw = &cursor.text.as_bytes()[cursor.offset..];
+    let length = record.as_slice().len() + record.len().checked_sub(1)?;
+    let is_whole = matches!(raw.get(length), None | Some(b'\r' | b'\n'));
+    let raw = raw.get(..length)?;
+    let is_plain = raw.iter().all(|byte| matches!(byte, b' '..=b'~' if *byte != b'"'));
+    if !is_whole || !is_plain || record.len() > header.names.len() {
+        return None;
     }
+    if memchr::memchr(b' ', raw).is_some() && record.iter().any(|cell| cell.trim() != cell) {
+        return None;
+    }
+    // An empty cell is none, and has its place all the same.
+    let own = |cell: Option<usize>| {
+        let Some((cell, text)) = cell.and_then(|cell| Some((cell, record.get(cell)?))) else {
+            return Some(("", 0));
+        };
+        Some((text, u16::try_from(record.range(cell)?.start + cell + 1).ok()?))
+    };
+    let (did, did_column) = own(header.did)?;
+    let did = Dialled::parse(did).ok()?;
+    let (label, label_column) = own(header.label)?;
+    if label.len() > MAX_TEXT {
+        return None;
+    }
+    let (forward, forward_column) = own(header.forward)?;
+    let forward = match forward {
+        "" => None,
+        forward => Some(E164::parse_e164(forward).ok()?),
+    };
+    rest.clear();
+    for (cell, text) in record.iter().enumerate() {
+        if ![header.did, header.label, header.forward].contains(&Some(cell)) {
+            rest.push_str(text);
+        }
+        rest.push(BETWEEN);
+    }
+    let columns = Columns { did: did_column, label: label_column, forward: forward_column };
+    let place = Place { file: cursor.file, line: cursor.line, column: did_column.into() };
+    let label = Some(label).filter(|label| !label.is_empty());
+    Some(Own { did, label, forward, place, columns })
 }
 
 fn judge_header(names: &[String], at: &dyn Fn(usize) -> Place, report: &Report) {

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::emergency::Emergency;
 use super::fixed::FixedPhones;
 use super::hosts::HostNames;
-use super::numbers::{Entering, Features, Numbers, StepEntry, TargetEntry, WhoEntry};
+use super::numbers::{Entering, Features, Label, Numbers, StepEntry, TargetEntry, WhoEntry};
 use super::outbound::Outbound;
 use super::plan::{Agent, CallLimits, Contact, Prompt, Secrets, Text, Voicemail};
 use super::table::Table;
@@ -269,6 +269,7 @@ fn numbers(config: &Config, trunks: &[Arc<Trunk>], agents: &[Arc<Agent>]) -> Num
     let merged: Vec<Keys> = config.numbers.sets().map(|keys| config.merged(keys)).collect();
     // By its place, without a `forward_to` and with one.
     let mut compiled: Vec<[Option<u32>; 2]> = vec![[None; 2]; merged.len()];
+    let mut labels: Vec<Option<Label>> = vec![None; merged.len()];
     for number in config.numbers.iter() {
         let set = number.set() as usize;
         let keys = &merged[set];
@@ -278,7 +279,12 @@ fn numbers(config: &Config, trunks: &[Arc<Trunk>], agents: &[Arc<Agent>]) -> Num
             let steps = steps(keys, forward.is_some(), agents);
             entering.settings(keys.enabled.is_none_or(|at| at.value), steps, features(keys, account, trunks))
         });
-        let label = number.label().or(keys.label.as_ref().map(|at| &*at.value)).unwrap_or_default();
+        let label = match number.label() {
+            Some(own) => entering.label(own),
+            // The profile's, or the defaults': once, however many have it.
+            None => *labels[set]
+                .get_or_insert_with(|| entering.label(keys.label.as_ref().map_or("", |at| &at.value))),
+        };
         entering.enter(number.did().value, forward, label, settings);
     }
     entering.finish()

@@ -49,12 +49,15 @@ pub(super) struct Features {
     pub trunk: Option<Arc<Trunk>>,
 }
 
+/// Where a label begins among all, and how long it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Label(u32, u16);
+
 /// What is kept of a number in the line that it is found in: 24 bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
     /// Its own `forward_to`.
     forward: Option<E164>,
-    /// Where its label begins among all, and how long it is.
     label_at: u32,
     label_len: u16,
     /// By their place: what it has in common with others.
@@ -191,8 +194,8 @@ impl Entering {
     }
 
     /// A number, its profile and the defaults merged into it.
-    pub fn enter(&mut self, did: Dialled, forward: Option<E164>, label: &str, settings: u32) {
-        let (label_at, label_len) = self.label(label);
+    pub fn enter(&mut self, did: Dialled, forward: Option<E164>, label: Label, settings: u32) {
+        let Label(label_at, label_len) = label;
         self.dids.insert(did, Row { forward, label_at, label_len, settings, place: self.count });
         self.count += 1;
     }
@@ -212,15 +215,11 @@ impl Entering {
         }
     }
 
-    /// A label is as long as a configuration lets it be; all of them are 4 GiB at most, and those beyond are left out.
-    fn label(&mut self, label: &str) -> (u32, u16) {
-        match (u32::try_from(self.labels.len()), u16::try_from(label.len())) {
-            (Ok(begin), Ok(length)) => {
-                self.labels.push_str(label);
-                (begin, length)
-            }
-            (Ok(_), Err(_)) | (Err(_), _) => (0, 0),
-        }
+    /// A label, for the numbers that have it. A configuration holds no more of them than fit.
+    pub fn label(&mut self, label: &str) -> Label {
+        let place = Label(self.labels.len() as u32, label.len() as u16);
+        self.labels.push_str(label);
+        place
     }
 
     pub fn finish(self) -> Numbers {

@@ -61,26 +61,23 @@ pub fn of_bytes(maker: &Rc<dyn Maker>, bytes: &[u8]) {
     }
 }
 
+/// The usual world: everybody, every fault, five minutes, then peace.
+pub fn usual(world: &mut World) {
+    everything(world, |world| world.run(minutes(5)));
+}
+
 /// The same with all that is said, heard, pressed and written down.
 pub fn aloud(world: &mut World) {
     world.speaks();
-    world.draw_faults();
-    world.phones(2..6, &Habit::ALL);
-    world.callers(1..50);
-    world.troubles(0..6);
-    world.run_aloud(minutes(5));
-    world.heal();
-    world.run_until_quiet(minutes(10));
-    world.must_be_empty();
+    everything(world, |world| world.run_aloud(minutes(5)));
 }
 
-/// The usual world: everybody, every fault, five minutes, then peace.
-pub fn usual(world: &mut World) {
+fn everything(world: &mut World, run: impl FnOnce(&mut World)) {
     world.draw_faults();
     world.phones(2..6, &Habit::ALL);
     world.callers(1..50);
     world.troubles(0..6);
-    world.run(minutes(5));
+    run(world);
     world.heal();
     world.run_until_quiet(minutes(10));
     world.must_be_empty();
