@@ -8,8 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use common::{NOON, PATIENCE, cdr, entry};
 use schema::violations;
 use serde_json::{Value, json};
-use served::{Served, misspelt, runtime, served, served_on, story_of};
-use strowger::admin::operations::{NotPublished, Readiness};
+use served::{NUMBER, Served, misspelt, runtime, served, served_on, story_of};
+use strowger::admin::operations::{Condition, NotChanged, NotPublished, Readiness, Versions, Wish};
 use strowger::admin::{Admin, AgentList, BindError, TrunkList};
 use strowger::call::cdr::Cdr;
 use strowger::call::story::CallStory;
@@ -199,7 +199,111 @@ fn reload_publishes_or_says_what_is_wrong() {
     *admin.node.reloads.lock().unwrap() = Some(NotPublished::Busy);
     let (status, body) = admin.ask("POST", "/v1/reload", &[]);
     assert_problem(status, &body, 409, "another reload");
-    assert_eq!(admin.get_json("/v1/generations").1["items"][0]["generation"], 1);
+    *admin.node.reloads.lock().unwrap() = Some(NotPublished::Unwritten("the disk is full".to_owned()));
+    let (status, body) = admin.ask("POST", "/v1/reload", &[("Strowger-By", "alice")]);
+    assert_problem(status, &body, 507, "disk is full");
+    assert_eq!(*admin.node.by.lock().unwrap(), "alice");
+}
+
+#[test]
+fn generations_are_listed_in_pages_the_latest_first() {
+    let admin = served();
+    let of = |list: &Value| -> Vec<u64> {
+        list["items"].as_array().unwrap().iter().map(|line| line["generation"].as_u64().unwrap()).collect()
+    };
+    let (_, first) = admin.get_json("/v1/generations?limit=2");
+    assert_eq!((of(&first), &first["next"]), (vec![3, 2], &json!("2")));
+    assert_eq!(
+        (&first["items"][0]["by"], &first["items"][0]["what"]),
+        (&json!("alice"), &json!("the node started"))
+    );
+    let (_, rest) = admin.get_json("/v1/generations?limit=2&after=2");
+    assert_eq!((of(&rest), &rest["next"]), (vec![1], &Value::Null));
+}
+
+#[test]
+fn a_number_is_told_with_its_version_and_changed_by_who_knows_it() {
+    let admin = served();
+    let ask =
+        |request: &str| admin.raw(&format!("{request}\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+    let (head, body) = ask("GET /v1/numbers/%2B12015550101 HTTP/1.1");
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("etag: \"v1\""), "{head}");
+    assert_eq!(body.trim_end(), NUMBER);
+    let (head, _) = ask("GET /v1/numbers/12015550101 HTTP/1.1\r\nIf-None-Match: \"v0\", \"v1\"");
+    assert!(head.starts_with("HTTP/1.1 304") && head.contains("etag: \"v1\""), "{head}");
+    let (status, list) = admin.get_json("/v1/numbers?q=main&source=http&limit=1");
+    assert_eq!((status, &list["next"]), (200, &json!("files:+12015550101")));
+    assert_eq!(list["items"][0]["did"], "+12015550101");
+
+    let put = |headers: &str, body: &str| {
+        let length = body.len();
+        let (head, body) = admin.raw(&format!(
+            "PUT /v1/numbers/%2B12015550101 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: \
+             {length}\r\n\r\n{body}"
+        ));
+        (head[9..12].parse::<u16>().unwrap(), head, body)
+    };
+    let (status, head, _) = put("If-Match: \"v1\"\r\nStrowger-By: alice\r\n", "{}");
+    assert!(status == 200 && head.contains("strowger-generation: 7"), "{head}");
+    assert_eq!(*admin.node.by.lock().unwrap(), "alice");
+    put("If-Match: \"v1\"\r\nIf-Match: \"v2\", W/\"v3\"\r\n", "{}");
+    put("If-None-Match: *\r\nContent-Type: application/json; charset=utf-8\r\n", "{}");
+    let these =
+        |versions: &[&str]| Some(Versions::These(versions.iter().map(|one| (*one).to_owned()).collect()));
+    let wishes: Vec<Condition> =
+        admin.node.wishes.lock().unwrap().iter().map(|(_, condition)| condition.clone()).collect();
+    assert_eq!(
+        wishes,
+        [
+            Condition { if_match: these(&["v1"]), if_none_match: None },
+            Condition { if_match: these(&["v1", "v2"]), if_none_match: None },
+            Condition { if_match: None, if_none_match: Some(Versions::Any) },
+        ]
+    );
+    for (headers, body, status, said) in [
+        ("If-Match: v1\r\n", "{}", 400, "in its quotes"),
+        ("Content-Type: text/plain\r\n", "{}", 415, "Content-Type: application/json"),
+    ] {
+        let (got, _, body) = put(headers, body);
+        assert_problem(got, &body, status, said);
+    }
+}
+
+#[test]
+fn why_a_number_was_not_changed_is_a_problem_that_says_what_would_be_right() {
+    let admin = served();
+    let v2 = || "v2".to_owned();
+    for (why, status, said, etag) in [
+        (NotChanged::Unconditional(v2()), 428, "If-Match", true),
+        (NotChanged::Stale(Some(v2())), 412, "somebody has changed", true),
+        (NotChanged::Stale(None), 412, "no version to match", false),
+        (NotChanged::Exists(v2()), 412, "is there already", true),
+        (NotChanged::Unknown, 404, "none of our numbers", false),
+        (NotChanged::NotSet, 404, "nothing was set", false),
+        (NotChanged::BadNumber("a number is + and 7 to 15 digits".to_owned()), 400, "7 to 15 digits", false),
+        (NotChanged::Wrong(vec![misspelt()]), 422, "does not check", false),
+        (NotChanged::Full(3), 507, "export", false),
+        (NotChanged::Unwritten("disk full".to_owned()), 507, "disk full", false),
+        (NotChanged::Busy, 503, "try again", false),
+    ] {
+        *admin.node.changes.lock().unwrap() = Some(why);
+        for method in ["PUT", "PATCH", "DELETE"] {
+            let (head, body) = admin.raw(&format!(
+                "{method} /v1/numbers/+12015550101 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}"
+            ));
+            assert_problem(head[9..12].parse().unwrap(), &body, status, said);
+            assert_eq!(head.contains("etag: \"v2\""), etag, "{head}");
+        }
+    }
+    *admin.node.changes.lock().unwrap() = None;
+    let (status, body) = admin.ask("DELETE", "/v1/numbers/12015550101?to=nowhere", &[]);
+    assert_problem(status, &body, 400, "`to` is files");
+    assert_eq!(admin.ask("DELETE", "/v1/numbers/12015550101?to=files", &[]).0, 200);
+    assert_eq!(admin.node.wishes.lock().unwrap().last().unwrap().0, Wish::ToFiles);
+    let (status, body) = admin.get("/v1/numbers?source=files");
+    assert_problem(status, &body, 400, "`source` is http");
+    let (status, body) = admin.get("/v1/numbers?after=nowhere");
+    assert_problem(status, &body, 400, "`after` is the `next`");
 }
 
 #[test]
@@ -297,6 +401,8 @@ fn the_openapi_description_names_every_path_and_every_schema_it_refers_to() {
         "/v1/calls/{id}/pcap",
         "/v1/cdrs",
         "/v1/generations",
+        "/v1/numbers",
+        "/v1/numbers/{did}",
         "/v1/numbers/{did}/route",
         "/v1/recordings/{id}",
         "/v1/reload",

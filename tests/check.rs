@@ -300,6 +300,7 @@ fn routing_reads_as_a_sentence() {
         strowger::routing::explain(
             &table,
             &loaded.config,
+            &config::Overlay::default(),
             &strowger::routing::Fixed,
             did,
             Some("+12025550123"),
@@ -326,8 +327,14 @@ fn routing_reads_as_a_sentence() {
 fn routing_explained_has_a_json_form() {
     let loaded = config::load(Path::new("config"), &|_| None).unwrap();
     let table = strowger::routing::Table::new(&loaded.config, 7, None);
-    let told =
-        strowger::routing::explain(&table, &loaded.config, &strowger::routing::Fixed, "+12015550104", None);
+    let told = strowger::routing::explain(
+        &table,
+        &loaded.config,
+        &config::Overlay::default(),
+        &strowger::routing::Fixed,
+        "+12015550104",
+        None,
+    );
     insta::assert_snapshot!("route_json", serde_json::to_string_pretty(&told).unwrap());
     let schema = serde_json::from_str(&strowger::routing::schema().1).unwrap();
     assert_eq!(mismatch(&serde_json::to_value(&told).unwrap(), &schema, &schema), None);
@@ -345,7 +352,14 @@ fn routing_says_who_is_not_rung_and_what_the_caller_gets() {
     let tell = |keys: &str| {
         let loaded = config::parse(&format!("{AGENTS}{keys}"), &|_| None).unwrap();
         let table = strowger::routing::Table::new(&loaded.config, 1, None);
-        strowger::routing::explain(&table, &loaded.config, &strowger::routing::Fixed, "+12015550101", None)
+        strowger::routing::explain(
+            &table,
+            &loaded.config,
+            &config::Overlay::default(),
+            &strowger::routing::Fixed,
+            "+12015550101",
+            None,
+        )
     };
     let numbered = "forward_to = \"+12015550199\"\n";
     let all = [

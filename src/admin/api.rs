@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::metrics::Metrics;
+use super::numbers::by;
 use super::operations::{
     AgentLine, Captured, Explanation, GenerationLine, NotCaptured, NotPublished, NotRouted, Operations,
     Published, Readiness, TrunkLine,
@@ -20,6 +21,7 @@ use super::operations::{
 use super::problem::{Asked, Problem};
 use crate::call::cdr::Cdr;
 use crate::call::story::{CallPlace, CallStory, LiveCall};
+use crate::config::{Number, Told};
 use crate::media::reel::Sheet;
 use crate::store::{Cursor, ReadError};
 use crate::time::Wall;
@@ -37,14 +39,16 @@ const CDRS: Limit = Limit { usual: 100, most: 1_000 };
 const CALLS: Limit = Limit { usual: 1_000, most: 10_000 };
 const AGENTS: Limit = Limit { usual: 1_000, most: 10_000 };
 const TRUNKS: Limit = Limit { usual: 1_000, most: 10_000 };
+const GENERATIONS: Limit = Limit { usual: 100, most: 1_000 };
 
-struct Limit {
-    usual: usize,
-    most: usize,
+/// How many items a page has.
+pub(super) struct Limit {
+    pub usual: usize,
+    pub most: usize,
 }
 
 impl Limit {
-    fn of(&self, asked: Option<usize>) -> Result<usize, Problem> {
+    pub fn of(&self, asked: Option<usize>) -> Result<usize, Problem> {
         match asked {
             None => Ok(self.usual),
             Some(limit) if (1..=self.most).contains(&limit) => Ok(limit),
@@ -53,7 +57,7 @@ impl Limit {
     }
 }
 
-fn bad_request(detail: impl Into<String>) -> Problem {
+pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
@@ -97,6 +101,8 @@ pub(super) fn schemas() -> serde_json::Map<String, serde_json::Value> {
     generator.subschema_for::<TrunkList>();
     generator.subschema_for::<Explanation>();
     generator.subschema_for::<Sheet>();
+    generator.subschema_for::<Number>();
+    generator.subschema_for::<NumberList>();
     generator.take_definitions(true)
 }
 
@@ -116,10 +122,21 @@ pub struct CdrList {
     pub next: Option<String>,
 }
 
+/// Generations, the latest first.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct GenerationList {
     pub items: Vec<GenerationLine>,
+    /// `after` of the next page; null when there is none.
     pub next: Option<String>,
+}
+
+/// Numbers as they are written.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct NumberList {
+    items: Vec<Told<'static>>,
+    /// `after` of the next page; null when there is none.
+    next: Option<String>,
 }
 
 /// Agents by name.
@@ -333,28 +350,47 @@ async fn cdrs(State(desk): State<Desk>, Asked(page): Asked<PageQuery>) -> Result
 async fn reload(
     State(desk): State<Desk>,
     Asked(asked): Asked<ReloadQuery>,
+    headers: HeaderMap,
 ) -> Result<Json<Published>, Problem> {
     let dry_run = match asked.dry_run.as_deref() {
         Some("1" | "true") => true,
         None | Some("0" | "false") => false,
         Some(_) => return Err(bad_request("`dry_run` is 1 or 0")),
     };
-    match desk.node.reload(dry_run).await {
-        Ok(published) => Ok(Json(published)),
-        Err(NotPublished::Busy) => Err(Problem::new(StatusCode::CONFLICT, "another reload runs; try again")),
-        Err(NotPublished::Wrong(errors)) => {
+    desk.node.reload(dry_run, &by(&headers)).await.map(Json).map_err(not_published)
+}
+
+fn not_published(why: NotPublished) -> Problem {
+    match why {
+        NotPublished::Busy => Problem::new(StatusCode::CONFLICT, "another reload runs; try again"),
+        NotPublished::Wrong(errors) => {
             let detail = "the configuration does not check; what was served before still is";
-            Err(Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) })
+            Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
         }
+        NotPublished::Unwritten(detail) => Problem::new(StatusCode::INSUFFICIENT_STORAGE, detail),
     }
 }
 
 /// The generations of the configuration, the latest first.
-#[utoipa::path(get, path = "/v1/generations", responses(
+#[utoipa::path(get, path = "/v1/generations", params(PageQuery), responses(
     (status = 200, description = "generations", body = ref("#/components/schemas/GenerationList")),
+    (status = 400, description = "a parameter is wrong",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
 ))]
-async fn generations(State(desk): State<Desk>) -> Json<GenerationList> {
-    Json(GenerationList { items: desk.node.generations(), next: None })
+async fn generations(
+    State(desk): State<Desk>,
+    Asked(page): Asked<PageQuery>,
+) -> Result<Json<GenerationList>, Problem> {
+    let limit = GENERATIONS.of(page.limit)?;
+    let after = page.after.as_deref().map(str::parse).transpose();
+    let after = after.map_err(|_| bad_request("`after` is the `next` of an earlier page"))?;
+    // One more, to know whether there is a next page.
+    let items = desk.node.generations(after, limit + 1);
+    let mut items = items.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|last| last.generation.to_string());
+    Ok(Json(GenerationList { items, next }))
 }
 
 /// Agents, and where their phones are.

@@ -8,6 +8,7 @@ mod guard;
 mod kept;
 mod listen;
 pub mod metrics;
+mod numbers;
 pub mod operations;
 pub mod problem;
 
@@ -23,9 +24,10 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use api::Desk;
-pub use api::{AgentList, CallList, CdrList, GenerationList, MESSAGES, MISSING, TrunkList};
+pub use api::{AgentList, CallList, CdrList, GenerationList, MESSAGES, MISSING, NumberList, TrunkList};
 use guard::Guard;
 use metrics::Metrics;
+pub use numbers::BY;
 use operations::Operations;
 
 /// The largest body that is read.
@@ -76,7 +78,8 @@ impl Admin {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let openapi = Arc::new(OnceLock::new());
-        let (router, description) = api::router().merge(kept::router()).split_for_parts();
+        let (router, description) =
+            api::router().merge(kept::router()).merge(numbers::router()).split_for_parts();
         openapi.set(described(description)).ok();
         let guard = Arc::new(Guard::new(self.addr, self.token.as_deref()));
         let app = router

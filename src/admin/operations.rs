@@ -31,11 +31,28 @@ pub trait Operations: Send + Sync + 'static {
     /// Ends a call as by `ended_by: us`. False: there is no such call.
     fn hang_up<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool>;
 
-    /// Reads the configuration anew and publishes it, or with `dry_run` only says what would change.
-    fn reload(&self, dry_run: bool) -> BoxFuture<'_, Result<Published, NotPublished>>;
+    /// Reads the configuration anew and publishes it, or with `dry_run` only says what would change. `by`: who asks for it, as
+    /// they say.
+    fn reload<'a>(&'a self, dry_run: bool, by: &'a str) -> BoxFuture<'a, Result<Published, NotPublished>>;
 
-    /// The generations that are remembered, the latest first.
-    fn generations(&self) -> Vec<GenerationLine>;
+    /// The first `most` generations before that one, the latest first; an error says why they cannot be read.
+    fn generations(&self, before: Option<u64>, most: usize) -> Result<Vec<GenerationLine>, String>;
+
+    /// Numbers: those that were set over HTTP first, then the files', each in their order. An error says why `after` leads
+    /// nowhere.
+    fn numbers(&self, asked: NumbersAsked) -> BoxFuture<'_, Result<NumberPage, String>>;
+
+    /// One number, or block, as it is written.
+    fn number(&self, did: &str) -> Result<NumberText, NotChanged>;
+
+    /// Changes one number. `by`: who does, as they say. When it is done it is durable, and served.
+    fn change<'a>(
+        &'a self,
+        did: &'a str,
+        wish: Wish,
+        condition: Condition,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<Changed, NotChanged>>;
 
     /// The first `most` agents whose names come behind `after`, by name, and where their phones are.
     fn agents(&self, after: Option<&str>, most: usize) -> Vec<AgentLine>;
@@ -127,6 +144,110 @@ pub enum NotPublished {
     Wrong(Vec<Finding>),
     /// Another reload runs.
     Busy,
+    /// It cannot be written down: what failed, and what would help.
+    Unwritten(String),
+}
+
+/// A number as it is told: JSON, and its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberText {
+    pub json: String,
+    /// Another one whenever anything of it is; without quotes.
+    pub etag: String,
+}
+
+/// A page of numbers, each JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumberPage {
+    pub items: Vec<String>,
+    /// `after` of the next page; none when there is none.
+    pub next: Option<String>,
+}
+
+/// Which numbers are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumbersAsked {
+    /// `next` of an earlier page.
+    pub after: Option<String>,
+    pub most: usize,
+    /// Digits of the number, or part of its label or account.
+    pub q: Option<String>,
+    /// Only what was set over HTTP, what was removed so too.
+    pub over_http: bool,
+}
+
+/// What is wished of a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// That it is this, a JSON text.
+    Put(String),
+    /// That this is merged into it (RFC 7396), a JSON text.
+    Patch(String),
+    /// That it is none of ours, whatever the files say.
+    Delete,
+    /// That what was set of it over HTTP is taken back: what the files say holds again.
+    ToFiles,
+}
+
+/// The condition that a wish came with (RFC 9110 §13.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    pub if_match: Option<Versions>,
+    pub if_none_match: Option<Versions>,
+}
+
+/// Versions of a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Versions {
+    /// `*`
+    Any,
+    These(Vec<String>),
+}
+
+impl Versions {
+    /// Whether that one is among them.
+    pub fn hold(&self, etag: &str) -> bool {
+        match self {
+            Versions::Any => true,
+            Versions::These(versions) => versions.iter().any(|version| version == etag),
+        }
+    }
+}
+
+/// A number that was changed: durable, and served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// It was none of ours.
+    pub created: bool,
+    /// As it is now; none: it is none of ours.
+    pub text: Option<NumberText>,
+    /// The first that has it so.
+    pub generation: u64,
+}
+
+/// Why a number was not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotChanged {
+    /// No number, or block of them; what would be right.
+    BadNumber(String),
+    /// It is none of ours.
+    Unknown,
+    /// Nothing was set of it over HTTP that could be taken back.
+    NotSet,
+    /// It is there, and the wish does not say which version it was made for. That which it has.
+    Unconditional(String),
+    /// It has another version than the wish was made for, this one if it is there at all.
+    Stale(Option<String>),
+    /// It was to be made, and is there in this version.
+    Exists(String),
+    /// It does not check.
+    Wrong(Vec<Finding>),
+    /// There are so many already.
+    Full(usize),
+    /// It cannot be written down: what failed, and what would help.
+    Unwritten(String),
+    /// Too many changes wait, or the node is ending.
+    Busy,
 }
 
 /// Why no route can be told.
@@ -167,6 +288,10 @@ pub struct GenerationLine {
     #[serde(with = "rfc3339")]
     #[schemars(with = "rfc3339::Text")]
     pub published: Wall,
+    /// Who published it: what they say of themselves.
+    pub by: String,
+    /// What it changed, in words.
+    pub what: String,
     /// How many numbers it has.
     pub numbers: u64,
 }

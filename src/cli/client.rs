@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::http::HeaderMap;
 
+use crate::admin::BY;
 use crate::admin::problem::Problem;
 use crate::store::read_node;
 
@@ -60,10 +61,40 @@ struct AdminSection {
     token_env: Option<String>,
 }
 
+/// What a node is asked.
+pub struct Question<'q> {
+    pub method: &'q str,
+    pub path: &'q str,
+    pub headers: &'q [(&'q str, &'q str)],
+    /// Its type, and itself.
+    pub body: Option<(&'q str, &'q str)>,
+}
+
+impl<'q> Question<'q> {
+    pub fn get(path: &'q str) -> Question<'q> {
+        Question { method: "GET", path, headers: &[], body: None }
+    }
+}
+
+/// What it answered.
+pub struct Answer {
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failed> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Failed::Wrong(format!("the node's answer is not understood: {error}")))
+    }
+}
+
 /// The running node.
 pub struct Client {
     addr: SocketAddr,
     token: Option<String>,
+    /// Who asks.
+    by: Option<String>,
     agent: ureq::Agent,
 }
 
@@ -105,40 +136,48 @@ impl Client {
             .max_redirects(0)
             .timeout_global(Some(PATIENCE))
             .build();
-        Ok(Client { addr: reachable(addr), token, agent: agent.into() })
+        let by = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(&env);
+        let by = by.filter(|by| !by.is_empty() && by.bytes().all(|byte| byte.is_ascii_graphic()));
+        Ok(Client { addr: reachable(addr), token, by, agent: agent.into() })
     }
 
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
-        self.ask("GET", path)
+        self.ask_for(Question::get(path))?.json()
     }
 
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
-        self.ask("POST", path)
+        self.ask_for(Question { method: "POST", ..Question::get(path) })?.json()
     }
 
     /// An answer that is no JSON, and its headers.
     pub fn fetch(&self, path: &str) -> Result<(HeaderMap, Vec<u8>), Failed> {
-        self.answer("GET", path)
+        self.ask_for(Question::get(path)).map(|answer| (answer.headers, answer.body))
     }
 
-    fn ask<T: DeserializeOwned>(&self, method: &str, path: &str) -> Result<T, Failed> {
-        let (_, body) = self.answer(method, path)?;
-        serde_json::from_slice(&body)
-            .map_err(|error| Failed::Wrong(format!("the node's answer is not understood: {error}")))
-    }
-
-    fn answer(&self, method: &str, path: &str) -> Result<(HeaderMap, Vec<u8>), Failed> {
+    /// Asks, and takes any answer that is no refusal.
+    pub fn ask_for(&self, question: Question<'_>) -> Result<Answer, Failed> {
+        let Question { method, path, headers, body } = question;
         let mut request =
             ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.addr));
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let request = request.body(()).map_err(|error| Failed::Wrong(error.to_string()))?;
+        if let Some(by) = &self.by {
+            request = request.header(BY, by);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some((kind, _)) = body {
+            request = request.header("Content-Type", kind);
+        }
+        let body = body.map_or("", |(_, text)| text).to_owned();
+        let request = request.body(body).map_err(|error| Failed::Wrong(error.to_string()))?;
         let mut answer = self.agent.run(request).map_err(|error| self.unreachable(error))?;
         let body = answer.body_mut().with_config().limit(ANSWER).read_to_vec();
         let body = body.map_err(|error| self.unreachable(error))?;
         if answer.status().is_success() {
-            return Ok((std::mem::take(answer.headers_mut()), body));
+            return Ok(Answer { headers: std::mem::take(answer.headers_mut()), body });
         }
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Err(Failed::Refused(problem)),

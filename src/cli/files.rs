@@ -12,10 +12,10 @@ use super::serve::Ready;
 use super::{Exit, Out};
 use crate::admin::operations::{Explanation, NotRouted, Published};
 use crate::admin::problem::Problem;
-use crate::admin::{AgentList, CallList, CdrList, GenerationList, TrunkList};
+use crate::admin::{AgentList, CallList, CdrList, GenerationList, NumberList, TrunkList};
 use crate::call::cdr::Cdr;
 use crate::call::story::CallStory;
-use crate::config::{self, Checked, Findings};
+use crate::config::{self, Checked, Findings, Overlay};
 use crate::media::reel::Sheet;
 use crate::routing::{self, Fixed, Table};
 use crate::serve;
@@ -28,7 +28,7 @@ fn env(name: &str) -> Option<String> {
 /// `strowger check`: every mistake at once, each with its place and what would be right.
 pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit, Failed> {
     let Checked { config, mut errors, warnings } = config::checked(folder, &env);
-    let config = config.filter(|config| match serve::voices::voices(config, folder) {
+    let config = config.filter(|config| match serve::voices::voices(config, &Overlay::default(), folder) {
         Ok(_) => true,
         Err(unsaid) => {
             errors.extend(unsaid);
@@ -65,7 +65,7 @@ fn count(many: usize, noun: &str) -> String {
 pub(super) fn route(folder: &Path, did: &str, from: Option<&str>) -> Result<Explanation, Failed> {
     let loaded = config::load(folder, &env).map_err(|errors| Failed::Wrong(config::plain(&errors, &[])))?;
     let table = Table::new(&loaded.config, 0, None);
-    serve::route(&table, &loaded.config, &Fixed, did, from).map_err(|why| match why {
+    serve::route(&table, &loaded.config, &Overlay::default(), &Fixed, did, from).map_err(|why| match why {
         NotRouted::UnknownNumber(said) | NotRouted::BadNumber(said) => Failed::Wrong(said),
     })
 }
@@ -86,6 +86,7 @@ pub fn schemas() -> Vec<(&'static str, String)> {
         ("agents.json", text(schemars::schema_for!(AgentList))),
         ("trunks.json", text(schemars::schema_for!(TrunkList))),
         ("generations.json", text(schemars::schema_for!(GenerationList))),
+        ("numbers.json", text(schemars::schema_for!(NumberList))),
         ("reload.json", text(schemars::schema_for!(Published))),
         ("route.json", text(schemars::schema_for!(Explanation))),
         ("try.json", text(schemars::schema_for!(Told))),

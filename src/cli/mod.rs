@@ -6,6 +6,7 @@ mod capture;
 mod client;
 pub mod files;
 pub mod logging;
+mod numbers;
 mod serve;
 mod show;
 mod trial;
@@ -66,7 +67,14 @@ pub enum Command {
         dry_run: bool,
     },
     /// Lists the generations of the configuration, the latest first.
-    Generations,
+    Generations {
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+    /// Tells, sets and lists single numbers while the node runs.
+    #[command(subcommand)]
+    Numbers(numbers::Numbers),
     /// Lists the agents: who has a phone, where it is, and how many calls.
     Agents,
     /// Lists the trunks: which gateways answer, what they failed of last, calls and limits.
@@ -172,8 +180,9 @@ fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
             }
             out.result(&published, || show::published(&published, *dry_run))
         }
-        Some(Command::Generations) => {
-            let list: GenerationList = client()?.get("/v1/generations")?;
+        Some(Command::Numbers(asked)) => numbers::run(&client()?, asked, out),
+        Some(Command::Generations { limit }) => {
+            let list: GenerationList = client()?.get(&format!("/v1/generations?limit={limit}"))?;
             out.result(&list, || show::generations(&list.items))
         }
         Some(Command::Agents) => {

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use serde_json::Value;
+
 use crate::admin::operations::{
     AgentLine, FailureLine, GenerationLine, Published, RegistrationLine, RegistrationState, TrunkLine,
 };
@@ -237,11 +239,34 @@ pub fn published(published: &Published, dry_run: bool) -> String {
 
 /// `strowger generations`.
 pub fn generations(lines: &[GenerationLine]) -> String {
-    let head = ["GENERATION", "PUBLISHED", "NUMBERS"].map(str::to_owned).to_vec();
+    let head = ["GENERATION", "PUBLISHED", "NUMBERS", "BY", "WHAT"].map(str::to_owned).to_vec();
     let row = |line: &GenerationLine| {
-        vec![line.generation.to_string(), rfc3339::to_string(line.published), line.numbers.to_string()]
+        let GenerationLine { generation, published, by, what, numbers } = line.clone();
+        vec![generation.to_string(), rfc3339::to_string(published), numbers.to_string(), by, what]
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(lines.iter().map(row)).collect();
+    table(&rows)
+}
+
+/// `strowger numbers list`.
+pub fn numbers(items: &[Value]) -> String {
+    if items.is_empty() {
+        return "no such number\n".to_owned();
+    }
+    let head = ["NUMBER", "LABEL", "FORWARDED TO", "RINGS", "PROFILE", "FROM"].map(str::to_owned).to_vec();
+    let row = |item: &Value| {
+        let text = |key: &str| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let rings = item.get("ring").and_then(Value::as_array).into_iter().flatten();
+        let rings: Vec<&str> = rings.filter_map(Value::as_str).collect();
+        let from = match (text("source").as_str(), item.get("removed"), item.get("aside")) {
+            ("http", Some(_), _) => format!("removed over HTTP by {}", text("set_by")),
+            ("http", _, Some(_)) => format!("the files; set over HTTP: {}", text("aside")),
+            ("http", None, None) => format!("HTTP, by {}", text("set_by")),
+            _ => "the files".to_owned(),
+        };
+        vec![text("did"), text("label"), text("forward_to"), rings.join(", "), text("profile"), from]
+    };
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(items.iter().map(row)).collect();
     table(&rows)
 }
 

@@ -31,7 +31,9 @@ pub(super) struct Unread {
 }
 
 pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
-    let check = Check::new(config, unread, report);
+    let dids = dids(config, report);
+    let ours = |number: E164| Some(config.numbers.get(dids.find(number)? as usize)?.did().place);
+    let check = Check::new(config, unread, report, &ours);
     check.duplicates();
     check.trunk_matches();
     check.own_listeners();
@@ -48,33 +50,43 @@ pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
     check.numbers();
 }
 
-struct Check<'c> {
+/// The numbers by their place among all: of those that are written twice, which is told, the first.
+fn dids(config: &Config, report: &Report) -> Dids<u32, 5> {
+    let mut dids = Dids::with_capacity(config.numbers.len());
+    for (place, number) in (0..).zip(config.numbers.iter()) {
+        let did = number.did();
+        if let Some(first) =
+            dids.insert(did.value, place).and_then(|first: u32| config.numbers.get(first as usize))
+        {
+            written_twice(report, "number", first.did().place, did.place, &did.value);
+        }
+    }
+    dids
+}
+
+/// Where the number or block is written that a number is ours by.
+pub(super) type Ours<'o> = &'o dyn Fn(E164) -> Option<Place>;
+
+pub(super) struct Check<'c> {
     config: &'c Config,
     unread: &'c Unread,
     report: &'c Report,
     agents: HashSet<&'c str, RandomState>,
-    /// By their place among all: of those that are written twice the first.
-    dids: Dids<u32, 5>,
+    ours: Ours<'c>,
 }
 
 impl<'c> Check<'c> {
-    fn new(config: &'c Config, unread: &'c Unread, report: &'c Report) -> Check<'c> {
-        let mut dids = Dids::with_capacity(config.numbers.len());
-        for (place, number) in (0..).zip(config.numbers.iter()) {
-            let did = number.did();
-            if let Some(first) =
-                dids.insert(did.value, place).and_then(|first: u32| config.numbers.get(first as usize))
-            {
-                written_twice(report, "number", first.did().place, did.place, &did.value);
-            }
-        }
-        Check {
-            config,
-            unread,
-            report,
-            agents: config.agents.iter().map(|agent| &**agent.name).collect(),
-            dids,
-        }
+    pub fn new(config: &'c Config, unread: &'c Unread, report: &'c Report, ours: Ours<'c>) -> Check<'c> {
+        let agents = config.agents.iter().map(|agent| &**agent.name).collect();
+        Check { config, unread, report, agents, ours }
+    }
+
+    /// A number that is set by itself.
+    pub fn number(&self, keys: &Keys) {
+        self.keys(keys);
+        let whole = self.config.merged(keys);
+        self.mobile_voicemail(&whole, false);
+        self.ways_out_of(&whole, false);
     }
 
     fn duplicates(&self) {
@@ -387,11 +399,11 @@ impl<'c> Check<'c> {
     }
 
     /// What calls show, as `key` says, must be verified; a DID of ours is.
-    fn verified(&self, key: &str, place: Place, number: E164) {
+    pub fn verified(&self, key: &str, place: Place, number: E164) {
         let known = self.config.caller_ids.iter().find(|id| id.number.value == number);
         match known {
             Some(id) if id.verified.is_some() => {}
-            None if self.ours(number).is_some() => {}
+            None if (self.ours)(number).is_some() => {}
             None if ["number", "caller_id"].iter().any(|kind| self.unread.sections.contains(*kind)) => {}
             Some(id) => {
                 let at = self.report.at(id.number.place);
@@ -409,7 +421,7 @@ impl<'c> Check<'c> {
 
     /// Where a call may be forwarded to: a number that is not ours, and that `[dial]` allows.
     fn destination(&self, place: Place, number: E164) {
-        if let Some(first) = self.ours(number) {
+        if let Some(first) = (self.ours)(number) {
             let at = self.report.at(first);
             let what = format!("forward_to {number} is a number of ours ({at}): the call would come back");
             self.report.error(place, what, "ring its agents, or forward to where that number does");
@@ -419,12 +431,6 @@ impl<'c> Check<'c> {
             let remedy = format!("allow it there (allowed is {})", listed(&allow));
             self.report.error(place, what, remedy);
         }
-    }
-
-    /// The number or block that a number is ours by.
-    fn ours(&self, number: E164) -> Option<Place> {
-        let place = self.dids.find(number)? as usize;
-        Some(self.config.numbers.get(place)?.did().place)
     }
 
     /// `forwards`: whatever the keys say of it.

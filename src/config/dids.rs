@@ -26,8 +26,24 @@ pub struct Dids<V, const N: usize> {
     /// An even number of them. One slot at least is empty: there every search ends.
     lines: Box<[Line<V, N>]>,
     len: usize,
-    /// Bit n: there is a block of n digits.
-    block_lengths: u16,
+    block_lengths: Lengths,
+}
+
+/// How many digits blocks have. Bit n: one has n.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lengths(u16);
+
+impl Lengths {
+    /// Those of both.
+    pub fn and(self, other: Lengths) -> Lengths {
+        Lengths(self.0 | other.0)
+    }
+
+    /// The blocks of these lengths that hold a number, the longest first.
+    pub fn blocks_of(self, number: E164) -> impl Iterator<Item = Prefix> {
+        let lengths = (1..MAX_DIGITS.min(number.len() + 1)).rev();
+        lengths.filter(move |len| self.0 >> len & 1 == 1).map(move |len| Prefix::of(number, len))
+    }
 }
 
 impl<V: Copy + Default, const N: usize> Dids<V, N> {
@@ -36,7 +52,7 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
         const { assert!(size_of::<Line<V, N>>() == 64, "a line is a cache line") };
         let lines = ((most * OF).div_ceil(N * FULL) + 1).next_multiple_of(2);
         let empty = Line { keys: [0; N], values: [V::default(); N] };
-        Dids { lines: vec![empty; lines].into(), len: 0, block_lengths: 0 }
+        Dids { lines: vec![empty; lines].into(), len: 0, block_lengths: Lengths::default() }
     }
 
     /// Enters one that is not there yet; the value of one that is there stays, and comes back. Beyond the capacity nothing is
@@ -61,7 +77,7 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
         }
         self.len += 1;
         if let Dialled::Block(prefix) = did {
-            self.block_lengths |= 1 << prefix.len();
+            self.block_lengths.0 |= 1 << prefix.len();
         }
         None
     }
@@ -69,13 +85,15 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
     /// Of the one that serves this number: itself, else the longest block.
     pub fn find(&self, number: E164) -> Option<V> {
         let whole = self.get(number.to_bits());
-        if whole.is_some() || self.block_lengths == 0 {
+        if whole.is_some() || self.block_lengths.0 == 0 {
             return whole;
         }
-        (1..MAX_DIGITS.min(number.len() + 1))
-            .rev()
-            .filter(|len| self.block_lengths >> len & 1 == 1)
-            .find_map(|len| self.get(key_of_block(Prefix::of(number, len))))
+        self.block_lengths.blocks_of(number).find_map(|block| self.get(key_of_block(block)))
+    }
+
+    /// How long the blocks are that are there.
+    pub fn block_lengths(&self) -> Lengths {
+        self.block_lengths
     }
 
     /// Of that one itself.

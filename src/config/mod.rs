@@ -3,18 +3,21 @@
 //! passed every check.
 
 mod agent;
+mod body;
 mod check;
 mod choices;
 mod credentials;
 mod dids;
 mod diff;
 mod fields;
+mod judge;
 mod load;
 mod net;
 mod node;
 mod number;
 mod number_json;
 mod numbers;
+mod overlay;
 mod place;
 mod pool;
 mod render;
@@ -27,13 +30,15 @@ mod trunk;
 mod uri;
 
 pub use agent::Agent;
+pub use body::{MAX_BODY, read_body};
 pub use choices::{
     Anchor, DidFrom, ForeignCallerId, ListenTransport, NumberFormat, Pai, Strangers, TrunkTransport,
     WhenExhausted,
 };
 pub use credentials::Credentials;
-pub use dids::Dids;
+pub use dids::{Dids, Lengths};
 pub use diff::{Counts, Diff, diff};
+pub use judge::{Change, Judged, judge, over_http};
 pub use load::{Checked, Loaded, Progress, checked, load, load_told, parse};
 pub use net::Net;
 pub use node::{
@@ -41,7 +46,9 @@ pub use node::{
     Speech,
 };
 pub use number::{Dialled, Keys, Number, Overflow, Profile, Prompt, Voicemail};
+pub use number_json::Told;
 pub use numbers::{Listed, Numbers};
+pub use overlay::{Entry, Overlay, Set};
 pub use place::{At, Files, Finding, MAX_FINDINGS, Place};
 pub use pool::{CallerId, Dial, Emergency, Pool};
 pub use render::{Findings, plain, pretty};

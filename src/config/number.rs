@@ -47,6 +47,13 @@ pub struct Number {
     pub keys: Keys,
 }
 
+impl Number {
+    /// One that says nothing: all it does is its profile's, or as the defaults have it.
+    pub fn bare(did: Dialled) -> Number {
+        Number { did: At { value: did, place: Place::default() }, keys: Keys::default() }
+    }
+}
+
 /// A `did`: one number, or a block of them, `+1555*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dialled {
@@ -70,7 +77,35 @@ impl Dialled {
             None => E164::parse_e164(text).map(Dialled::Number).map_err(NoDid::Number),
         }
     }
+
+    /// Whether that number is it, or in it.
+    pub fn covers(self, number: E164) -> bool {
+        match self {
+            Dialled::Number(own) => own == number,
+            Dialled::Block(prefix) => prefix.covers(number),
+        }
+    }
 }
+
+impl std::str::FromStr for Dialled {
+    type Err = String;
+
+    /// Reads a number or a block; digits alone are a number without its plus.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    fn from_str(text: &str) -> Result<Dialled, String> {
+        let is_bare = text.starts_with(|first: char| first.is_ascii_digit());
+        let text = if is_bare { format!("+{text}") } else { text.to_owned() };
+        Dialled::parse(&text).map_err(|why| match why {
+            NoDid::Block => format!("\"{}\" is no block of numbers; {BLOCK_FORM}", shown(&text)),
+            NoDid::Number(bad) => format!("{bad}; {}", bad.remedy()),
+        })
+    }
+}
+
+/// How a block is written.
+const BLOCK_FORM: &str = "write +, 1 to 14 digits and *, like \"+1201555*\"";
 
 /// `[[profile]]`
 #[derive(Clone, Debug, PartialEq)]
@@ -88,13 +123,13 @@ pub struct Keys {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<At<Box<str>>>,
     /// The `[[profile]]` that the keys not written here are taken from.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
     pub profile: Option<At<Option<Box<str>>>>,
     /// A label in CDRs, events and filters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<At<Box<str>>>,
     /// An external number that rings.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
     pub forward_to: Option<At<Option<E164>>>,
     /// How long it rings, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,7 +147,7 @@ pub struct Keys {
     #[schemars(extend("default" = 10))]
     pub call_connect_seconds: Option<At<u32>>,
     /// What a forwarded leg hears before it is bridged.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
     pub whisper: Option<At<Option<Prompt>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = false))]
@@ -120,13 +155,13 @@ pub struct Keys {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = false))]
     pub record: Option<At<bool>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
     pub record_notice: Option<At<Option<Prompt>>>,
     /// Agents that ring, all at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<At<Vec<At<Box<str>>>>>,
     /// The agent that rings alone for `assigned_head_start`, or where neither `ring` nor `forward_to` is set.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
     pub assigned_to: Option<At<Option<Box<str>>>>,
     /// In seconds; 0: together.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,16 +173,27 @@ pub struct Keys {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voicemail: Option<At<Voicemail>>,
     /// A verified external number shown on outbound calls from this DID.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
     pub caller_id: Option<At<Option<E164>>>,
     /// Forces an outbound trunk.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
     pub trunk: Option<At<Option<Box<str>>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
     pub pool: Option<At<Option<Box<str>>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = true))]
     pub enabled: Option<At<bool>>,
+}
+
+/// One that is written as an empty text is so again.
+fn unset_is_empty<T: Serialize, S: serde::Serializer>(
+    key: &Option<At<Option<T>>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match key.as_ref().and_then(|at| at.value.as_ref()) {
+        Some(value) => value.serialize(serializer),
+        None => serializer.serialize_str(""),
+    }
 }
 
 /// One step of `overflow`. Two are equal when they say the same, wherever they do.
@@ -209,7 +255,7 @@ impl Keys {
         }
     }
 
-    /// Puts each key, and each name in a list, elsewhere. Steps of `overflow` stay: no table (.csv) has any.
+    /// Puts each key, each name in a list and each step of `overflow` elsewhere.
     pub(super) fn place_by(&mut self, moved: &impl Fn(Place) -> Place) {
         macro_rules! each {
             ($($key:ident)+) => {
@@ -225,6 +271,18 @@ impl Keys {
         }
         for name in self.ring.iter_mut().flat_map(|ring| &mut ring.value) {
             name.place = moved(name.place);
+        }
+        for step in self.overflow.iter_mut().flat_map(|steps| &mut steps.value) {
+            step.place = moved(step.place);
+            for name in &mut step.ring {
+                name.place = moved(name.place);
+            }
+            if let Some(forward) = &mut step.forward_to {
+                forward.place = moved(forward.place);
+            }
+            if let Some(timeout) = &mut step.timeout {
+                timeout.place = moved(timeout.place);
+            }
         }
     }
 }
@@ -278,7 +336,7 @@ fn did(fields: &Fields<'_>) -> Option<At<Dialled>> {
         Ok(value) => Some(At { value, place: text.place }),
         Err(NoDid::Block) => {
             let what = format!("did = \"{}\" is no block of numbers", shown(&text));
-            fields.refuse(text.place, what, "write +, 1 to 14 digits and *, like \"+1201555*\"");
+            fields.refuse(text.place, what, BLOCK_FORM);
             None
         }
         Err(NoDid::Number(bad)) => {

@@ -8,6 +8,8 @@ use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
 use super::number::{Dialled, Keys, Number, Profile, Prompt, Voicemail};
+use super::overlay::{Entry, Set};
+use crate::time::rfc3339;
 
 impl fmt::Display for Dialled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,6 +149,63 @@ impl JsonSchema for Profile {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let name = generator.subschema_for::<String>();
         keys_and(generator, "name", name)
+    }
+}
+
+/// A number as operators are told of it: what it says, and who says so.
+#[derive(Debug)]
+pub struct Told<'n> {
+    pub number: &'n Number,
+    /// None: the files do.
+    pub entry: Option<&'n Entry>,
+}
+
+impl Serialize for Told<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let keys = serde_json::to_value(&self.number.keys).map_err(serde::ser::Error::custom)?;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("did", &self.number.did)?;
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            map.serialize_entry(key, value)?;
+        }
+        map.serialize_entry("source", if self.entry.is_some() { "http" } else { "files" })?;
+        if let Some(entry) = self.entry {
+            map.serialize_entry("set_at", &rfc3339::to_string(entry.at))?;
+            map.serialize_entry("set_by", &entry.by)?;
+            map.serialize_entry("generation", &entry.generation)?;
+            match &entry.set {
+                Set::To(_) => {}
+                Set::Removed => map.serialize_entry("removed", &true)?,
+                Set::Aside { why, .. } => map.serialize_entry("aside", why)?,
+            }
+        }
+        map.end()
+    }
+}
+
+impl JsonSchema for Told<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "ToldNumber".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let did = generator.subschema_for::<Dialled>();
+        let mut schema = keys_and(generator, "did", did);
+        // Readers ignore unknown keys.
+        schema.remove("additionalProperties");
+        if let Some(properties) = schema.get_mut("properties").and_then(|p| p.as_object_mut()) {
+            let told = serde_json::json!({
+                "source": { "enum": ["files", "http"], "description": "Who says so: the files, or whoever set it over HTTP." },
+                "set_at": { "type": "string", "format": "date-time", "description": "When it was set over HTTP …" },
+                "set_by": { "type": "string", "description": "… and by whom, as they say." },
+                "generation": { "type": "integer", "description": "The generation in which it was first served so." },
+                "removed": { "type": "boolean", "description": "It was removed over HTTP, whatever the files say." },
+                "aside": { "type": "string", "description": "Why it is not served so: it does not check with the files any more." },
+            });
+            properties.extend(told.as_object().cloned().unwrap_or_default());
+        }
+        schema.insert("required".into(), serde_json::json!(["did", "source"]));
+        schema
     }
 }
 

@@ -23,6 +23,14 @@ pub struct Place {
     pub column: u32,
 }
 
+/// How the file of [`Place::OVER_HTTP`] is called where the number is not known.
+pub(super) const OVER_HTTP: &str = "/v1/numbers";
+
+impl Place {
+    /// The file of what was set over HTTP: line and column are those of what is stored.
+    pub const OVER_HTTP: u16 = u16::MAX;
+}
+
 /// A value and where it was written. Two of them are equal when their values are.
 #[derive(Clone, Copy, Debug)]
 pub struct At<T> {
@@ -79,13 +87,16 @@ pub struct Files {
 impl Files {
     /// Adds a file. None: there are more than a place can name.
     pub(super) fn add(&mut self, name: &Path) -> Option<u16> {
-        let number = u16::try_from(self.names.len()).ok()?;
+        let number = u16::try_from(self.names.len()).ok().filter(|number| *number < Place::OVER_HTTP)?;
         self.names.push(name.into());
         Some(number)
     }
 
     /// The file's path: the configuration's folder joined with what lies inside.
     pub fn name(&self, place: Place) -> &Path {
+        if place.file == Place::OVER_HTTP {
+            return Path::new(OVER_HTTP);
+        }
         self.names.get(usize::from(place.file)).map_or(Path::new(""), |name| name)
     }
 
@@ -140,6 +151,11 @@ struct Raw {
 }
 
 impl Report {
+    /// One whose findings may name places in files that were read before.
+    pub fn of(files: &Files) -> Report {
+        Report { files: RefCell::new(files.clone()), ..Report::default() }
+    }
+
     pub fn add_file(&self, name: &Path) -> Option<u16> {
         self.files.borrow_mut().add(name)
     }

@@ -9,12 +9,15 @@ use smallvec::SmallVec;
 use super::emergency::Emergency;
 use super::fixed::FixedPhones;
 use super::hosts::HostNames;
-use super::numbers::{Entering, Features, Label, Numbers, StepEntry, TargetEntry, WhoEntry};
+use super::layers::{Compiled, Layers, enter};
+use super::numbers::{
+    Entering, Features, Label, Numbers, Settings, StepEntry, TargetEntry, WhoEntry, Written,
+};
 use super::outbound::Outbound;
 use super::plan::{Agent, CallLimits, Contact, Prompt, Secrets, Text, Voicemail};
-use super::table::Table;
+use super::table::{Around, Table, Voices};
 use super::trunk::{Auth, Gateway, Host, Trunk};
-use crate::config::{self, At, Config, Finding, Keys, Overflow, TrunkTransport};
+use crate::config::{self, At, Config, Dialled, Finding, Keys, Overflow, Overlay, TrunkTransport};
 use crate::number::Country;
 use crate::sip::digest::Algorithm;
 use crate::sip::peer::Transport;
@@ -36,8 +39,18 @@ impl Table {
     /// Builds the table of a checked configuration. Trunks and agents that `before` has alike are taken from
     /// there, so that what is counted for them goes on.
     pub fn new(config: &Config, generation: u64, before: Option<&Table>) -> Table {
+        Table::with_overlay(config, &Overlay::default(), generation, before)
+    }
+
+    /// The same with numbers that were set, or removed, over HTTP: they win over the files.
+    pub fn with_overlay(
+        config: &Config,
+        overlay: &Overlay,
+        generation: u64,
+        before: Option<&Table>,
+    ) -> Table {
         let country = config.node.node.country;
-        let mut hosts = before.map(|before| before.hosts.clone()).unwrap_or_default();
+        let mut hosts = before.map(|before| before.around.hosts.clone()).unwrap_or_default();
         let trunks: Vec<Arc<Trunk>> = config
             .trunks
             .iter()
@@ -55,9 +68,8 @@ impl Table {
         let mut nets: Vec<_> =
             trunks.iter().flat_map(|trunk| trunk.from.iter().map(|net| (*net, Arc::clone(trunk)))).collect();
         nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.rank()));
-        let numbers = numbers(config, &trunks, &agents);
-        Table {
-            generation,
+        let numbers = numbers(config, overlay, &trunks, &agents);
+        let around = Around {
             country,
             hosts,
             limits: limits(&config.node.limits),
@@ -66,12 +78,47 @@ impl Table {
             dials: Arc::new(dials(country)),
             trunks,
             nets,
-            voices: super::table::Voices::default(),
             fixed: FixedPhones::new(&agents),
             agents,
             algorithms,
-            numbers,
+        };
+        Table {
+            generation,
+            around: around.into(),
+            numbers: Layers::of(numbers),
+            voices: Voices::default(),
+            more_voices: Voices::default(),
         }
+    }
+
+    /// The same but for these numbers, set as they are told, or removed. `config`: what it was built of. `voices`: what
+    /// numbers say that were set so, these and earlier ones.
+    pub fn changed(
+        &self,
+        generation: u64,
+        config: &Config,
+        changes: &[(Dialled, Option<(&Keys, Written)>)],
+        voices: Voices,
+    ) -> Table {
+        let Around { trunks, agents, .. } = &*self.around;
+        let changes = changes.iter().map(|(did, set)| {
+            let compiled = set.map(|(keys, written)| {
+                Arc::new(compile(&config.merged(keys), written, None, trunks, agents))
+            });
+            (*did, compiled)
+        });
+        Table {
+            generation,
+            around: Arc::clone(&self.around),
+            numbers: self.numbers.changed(changes),
+            voices: Arc::clone(&self.voices),
+            more_voices: voices,
+        }
+    }
+
+    /// Whether so many numbers were changed since it was built that it is better built anew.
+    pub fn is_changed_a_lot(&self) -> bool {
+        self.numbers.are_many()
     }
 
     /// The table of a text that holds the node's sections and the routing's together: for tests, where a few
@@ -264,30 +311,70 @@ fn limits(limits: &config::Limits) -> CallLimits {
 }
 
 /// What numbers say alike is compiled once.
-fn numbers(config: &Config, trunks: &[Arc<Trunk>], agents: &[Arc<Agent>]) -> Numbers {
-    let mut entering = Entering::of(config.numbers.len());
+fn numbers(config: &Config, overlay: &Overlay, trunks: &[Arc<Trunk>], agents: &[Arc<Agent>]) -> Numbers {
+    let mut entering = Entering::of(config.numbers.len() + overlay.len());
     let merged: Vec<Keys> = config.numbers.sets().map(|keys| config.merged(keys)).collect();
     // By its place, without a `forward_to` and with one.
     let mut compiled: Vec<[Option<u32>; 2]> = vec![[None; 2]; merged.len()];
     let mut labels: Vec<Option<Label>> = vec![None; merged.len()];
-    for number in config.numbers.iter() {
+    for (place, number) in config.numbers.iter().enumerate() {
+        if overlay.holds(number.did().value) {
+            entering.hide(number.did().value, place);
+            continue;
+        }
         let set = number.set() as usize;
         let keys = &merged[set];
         let forward = number.forward().map(|at| at.value).or(keys.forward_to.and_then(|at| at.value));
         let settings = *compiled[set][usize::from(forward.is_some())].get_or_insert_with(|| {
-            let account = entering.text(keys.account.as_ref().map_or("", |at| &at.value));
-            let steps = steps(keys, forward.is_some(), agents);
-            entering.settings(keys.enabled.is_none_or(|at| at.value), steps, features(keys, account, trunks))
+            let account = entering.text(text(&keys.account));
+            let settings = settings(keys, account, forward.is_some(), trunks, agents);
+            entering.settings(settings)
         });
         let label = match number.label() {
             Some(own) => entering.label(own),
             // The profile's, or the defaults': once, however many have it.
-            None => *labels[set]
-                .get_or_insert_with(|| entering.label(keys.label.as_ref().map_or("", |at| &at.value))),
+            None => *labels[set].get_or_insert_with(|| entering.label(text(&keys.label))),
         };
-        entering.enter(number.did().value, forward, label, settings);
+        entering.enter(number.did().value, forward, label, settings, Written::InFiles(place));
+    }
+    for (did, number) in overlay.numbers() {
+        let keys = config.merged(&number.keys);
+        let account = entering.text(text(&keys.account));
+        enter(&mut entering, did, &compile(&keys, Written::OverHttp, Some(account), trunks, agents));
     }
     entering.finish()
+}
+
+/// What is kept of a number that is set by itself. `account`: where the same text is there already.
+fn compile(
+    keys: &Keys,
+    written: Written,
+    account: Option<Text>,
+    trunks: &[Arc<Trunk>],
+    agents: &[Arc<Agent>],
+) -> Compiled {
+    let forward = keys.forward_to.and_then(|at| at.value);
+    let account = account.unwrap_or_else(|| text(&keys.account).into());
+    let settings = settings(keys, account, forward.is_some(), trunks, agents);
+    Compiled { written, forward, label: text(&keys.label).into(), settings }
+}
+
+fn text(key: &Option<At<Box<str>>>) -> &str {
+    key.as_ref().map_or("", |at| &at.value)
+}
+
+fn settings(
+    keys: &Keys,
+    account: Text,
+    forwards: bool,
+    trunks: &[Arc<Trunk>],
+    agents: &[Arc<Agent>],
+) -> Settings {
+    Settings {
+        enabled: keys.enabled.is_none_or(|at| at.value),
+        steps: steps(keys, forwards, agents),
+        features: features(keys, account, trunks).into(),
+    }
 }
 
 /// R3: its own step, then its `overflow`.

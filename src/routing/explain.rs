@@ -8,8 +8,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{NoPlan, Phones, Plan, Shows, Step, Table, Target, Trunk, Unrung, Who};
-use crate::config::{self, At, Config, Keys, Listed, Number, Place};
+use super::{NoPlan, Phones, Plan, Shows, Step, Table, Target, Trunk, Unrung, Who, Written};
+use crate::config::{self, At, Config, Keys, Listed, Number, Overlay, Place};
 use crate::number::{self, E164};
 
 /// A call that was not made, told beforehand.
@@ -31,6 +31,9 @@ pub struct Explanation {
     pub because: Vec<Because>,
     /// The whole of it as sentences.
     pub text: String,
+    /// How the number is called where it is set, if that is over HTTP.
+    #[serde(skip)]
+    over_http: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -78,10 +81,11 @@ pub fn schema() -> (&'static str, String) {
 }
 
 /// Explains a call to what was dialled, from that caller, in the words of the configuration that the table was
-/// built of. It is taken to come in on the first trunk that sends calls in.
+/// built of. It is taken to come in on the first trunk that sends calls in. `overlay`: what was set over HTTP.
 pub fn explain(
     table: &Table,
     config: &Config,
+    overlay: &Overlay,
     phones: &dyn Phones,
     dialled: &str,
     from: Option<&str>,
@@ -102,6 +106,7 @@ pub fn explain(
         refused: Some(404),
         because: Vec::new(),
         text: String::new(),
+        over_http: None,
     };
     let (Some(did), Some(trunk)) = (told.did, trunk) else {
         told.text = match trunk {
@@ -110,8 +115,12 @@ pub fn explain(
         };
         return told;
     };
-    let number = table.place(did).and_then(|place| config.numbers.get(place)).map(Listed::written);
+    let number = table.serving(did).and_then(|(serving, written)| match written {
+        Written::InFiles(place) => config.numbers.get(place).map(Listed::written),
+        Written::OverHttp => overlay.number(serving).cloned(),
+    });
     let number = number.as_ref();
+    told.over_http = number.map(|number| config::over_http(number.did.value));
     match table.plan_for(trunk, did, 0) {
         Err(why) => told.refuse(why, config, number),
         Ok(plan) => told.plan(&plan, config, phones, number),
@@ -331,7 +340,10 @@ impl Explanation {
 
     fn note(&mut self, config: &Config, key: &'static str, place: Option<Place>) {
         if let Some(place) = place {
-            let file = config.files.name(place).display().to_string();
+            let file = match &self.over_http {
+                Some(name) if place.file == Place::OVER_HTTP => name.clone(),
+                Some(_) | None => config.files.name(place).display().to_string(),
+            };
             self.because.push(Because { key, file, line: place.line, column: place.column });
         }
     }

@@ -8,6 +8,7 @@ mod ends;
 mod explain;
 mod fixed;
 mod hosts;
+mod layers;
 mod numbers;
 mod outbound;
 mod plan;
@@ -19,7 +20,7 @@ pub use emergency::{Called, Emergency, Urgency, is_service};
 pub use ends::{Fixed, Phones, Reached, TargetEnd, Unrung};
 pub use explain::{Because, ExplainedStep, ExplainedTarget, Explanation, explain, schema};
 pub use hosts::HostNames;
-pub use numbers::Found;
+pub use numbers::{Found, Written};
 pub use outbound::{NoWay, Outbound};
 pub use plan::{
     Agent, CallLimits, Contact, Origin, Plan, Prompt, Secrets, Shows, Step, Target, Text, Voicemail, Who,

@@ -1,6 +1,7 @@
 //! The numbers of one generation, as little memory as they need: what many have alike is there once, what only one has
 //! lies in one piece with that of all others. Ten million of them are freed in a moment.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use hashbrown::{HashSet, HashTable};
 
 use super::plan::{Prompt, Text, Voicemail};
 use super::trunk::Trunk;
-use crate::config::{Dialled, Dids};
+use crate::config::{Dialled, Dids, Lengths};
 use crate::number::E164;
 
 /// Who rings, by its step.
@@ -60,18 +61,31 @@ struct Row {
     forward: Option<E164>,
     label_at: u32,
     label_len: u16,
-    /// By their place: what it has in common with others.
+    /// By their place: what it has in common with others; [`REMOVED`].
     settings: u32,
-    /// In the order of the configuration's numbers.
+    /// In the order of the configuration's numbers; [`OVER_HTTP`].
     place: u32,
 }
 
 /// What numbers have in common.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Settings {
-    enabled: bool,
-    steps: Box<[StepEntry]>,
-    features: Arc<Features>,
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Settings {
+    pub enabled: bool,
+    pub steps: Box<[StepEntry]>,
+    pub features: Arc<Features>,
+}
+
+/// Instead of settings: the number was removed.
+const REMOVED: u32 = u32::MAX;
+/// Instead of a place: the number was set over HTTP.
+const OVER_HTTP: u32 = u32::MAX;
+
+/// Where a number is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// In the files: by its place in the configuration's order.
+    InFiles(usize),
+    OverHttp,
 }
 
 /// All numbers and blocks.
@@ -80,6 +94,8 @@ pub(super) struct Numbers {
     dids: Dids<Row, 2>,
     labels: Box<str>,
     settings: Box<[Settings]>,
+    /// Those of the files that were set over HTTP when they were entered, and so are not among them: by their place.
+    hidden: BTreeMap<Dialled, usize>,
 }
 
 /// One of them.
@@ -95,13 +111,25 @@ impl Numbers {
         self.dids.len()
     }
 
-    /// Where the number that serves this DID stands in the configuration's order: itself, else the longest block.
-    pub fn place(&self, did: E164) -> Option<usize> {
-        self.dids.find(did).map(|row| row.place as usize)
-    }
-
     pub fn find(&self, did: E164) -> Option<Found<'_>> {
         Some(Found { row: self.dids.find(did)?, of: self })
+    }
+
+    /// That one itself, be it removed.
+    pub fn get(&self, did: Dialled) -> Option<Found<'_>> {
+        Some(Found { row: self.dids.find_as_written(did)?, of: self })
+    }
+
+    /// Where that one stands in the files, if it does.
+    pub fn in_files(&self, did: Dialled) -> Option<usize> {
+        match self.get(did).map(Found::written) {
+            Some(Written::InFiles(place)) => Some(place),
+            Some(Written::OverHttp) | None => self.hidden.get(&did).copied(),
+        }
+    }
+
+    pub fn block_lengths(&self) -> Lengths {
+        self.dids.block_lengths()
     }
 
     /// Bytes that they take: to find them by, and with what they say.
@@ -122,6 +150,18 @@ impl Numbers {
 }
 
 impl<'t> Found<'t> {
+    /// There is none, and none behind it either.
+    pub(super) fn is_removed(self) -> bool {
+        self.row.settings == REMOVED
+    }
+
+    pub(super) fn written(self) -> Written {
+        match self.row.place {
+            OVER_HTTP => Written::OverHttp,
+            place => Written::InFiles(place as usize),
+        }
+    }
+
     pub fn is_enabled(self) -> bool {
         self.settings().enabled
     }
@@ -154,9 +194,8 @@ impl<'t> Found<'t> {
 #[derive(Debug)]
 pub(super) struct Entering {
     dids: Dids<Row, 2>,
-    /// How many were.
-    count: u32,
     labels: String,
+    hidden: BTreeMap<Dialled, usize>,
     /// Each once, and where it is found by its hash.
     settings: Vec<Settings>,
     known: HashTable<u32>,
@@ -169,8 +208,8 @@ impl Entering {
     pub fn of(numbers: usize) -> Entering {
         Entering {
             dids: Dids::with_capacity(numbers),
-            count: 0,
             labels: String::new(),
+            hidden: BTreeMap::new(),
             settings: Vec::new(),
             known: HashTable::new(),
             hasher: RandomState::new(),
@@ -188,19 +227,35 @@ impl Entering {
         text
     }
 
-    /// What numbers have in common: by its place, the same for the same.
-    pub fn settings(&mut self, enabled: bool, steps: Box<[StepEntry]>, features: Features) -> u32 {
-        self.place_of(Settings { enabled, steps, features: features.into() })
-    }
-
     /// A number, its profile and the defaults merged into it.
-    pub fn enter(&mut self, did: Dialled, forward: Option<E164>, label: Label, settings: u32) {
+    pub fn enter(
+        &mut self,
+        did: Dialled,
+        forward: Option<E164>,
+        label: Label,
+        settings: u32,
+        written: Written,
+    ) {
         let Label(label_at, label_len) = label;
-        self.dids.insert(did, Row { forward, label_at, label_len, settings, place: self.count });
-        self.count += 1;
+        let place = match written {
+            Written::InFiles(place) => place as u32,
+            Written::OverHttp => OVER_HTTP,
+        };
+        self.dids.insert(did, Row { forward, label_at, label_len, settings, place });
     }
 
-    fn place_of(&mut self, new: Settings) -> u32 {
+    /// A number of the files that is set over HTTP.
+    pub fn hide(&mut self, did: Dialled, place: usize) {
+        self.hidden.insert(did, place);
+    }
+
+    /// A number that is no more.
+    pub fn enter_removed(&mut self, did: Dialled) {
+        self.dids.insert(did, Row { settings: REMOVED, place: OVER_HTTP, ..Row::default() });
+    }
+
+    /// What numbers have in common: by its place, the same for the same.
+    pub fn settings(&mut self, new: Settings) -> u32 {
         let Entering { settings, known, hasher, .. } = self;
         let same = |place: &u32| settings.get(*place as usize) == Some(&new);
         let hash_of = |place: &u32| hasher.hash_one(settings.get(*place as usize));
@@ -223,6 +278,7 @@ impl Entering {
     }
 
     pub fn finish(self) -> Numbers {
-        Numbers { dids: self.dids, labels: self.labels.into(), settings: self.settings.into() }
+        let Entering { dids, labels, settings, hidden, .. } = self;
+        Numbers { dids, labels: labels.into(), settings: settings.into(), hidden }
     }
 }

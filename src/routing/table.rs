@@ -1,5 +1,6 @@
 //! All numbers, trunks and agents of one generation. Immutable; published as a whole behind an `ArcSwap`.
 
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,12 @@ use smallvec::SmallVec;
 
 use super::fixed::FixedPhones;
 use super::hosts::HostNames;
-use super::numbers::{Features, Found, Numbers, StepEntry, TargetEntry, WhoEntry};
+use super::layers::Layers;
+use super::numbers::{Features, Found, StepEntry, TargetEntry, WhoEntry, Written};
 use super::plan::{Agent, CallLimits, Origin, Plan, Prompt, Step, Target, Text, Who};
 use super::trunk::{Host, Trunk};
 use super::{Called, Emergency, NoWay, Outbound, Urgency};
-use crate::config::Net;
+use crate::config::{Dialled, Net};
 use crate::media;
 use crate::number::{Country, E164};
 use crate::sip::digest::Algorithm;
@@ -33,24 +35,32 @@ const OUTSIDE: Duration = Duration::from_secs(180);
 pub struct Table {
     /// Rises by one with each publication and survives restarts.
     pub generation: u64,
-    pub(super) country: Country,
-    pub(super) hosts: HostNames,
-    pub(super) limits: CallLimits,
-    pub(super) ways: Arc<Outbound>,
-    pub(super) emergency: Emergency,
-    /// How what an agent dials is read.
-    pub(super) dials: Arc<Trunk>,
-    /// In the order of the files.
-    pub(super) trunks: Vec<Arc<Trunk>>,
-    /// Of every trunk, the longest first.
-    pub(super) nets: Vec<(Net, Arc<Trunk>)>,
-    /// By name.
-    pub(super) agents: Vec<Arc<Agent>>,
-    pub(super) fixed: FixedPhones,
-    pub(super) algorithms: SmallVec<[Algorithm; 2]>,
-    /// What is said, as it sounds.
+    pub(super) around: Arc<Around>,
+    pub(super) numbers: Layers,
+    /// What is said by what files name, as it sounds, …
     pub(super) voices: Voices,
-    pub(super) numbers: Numbers,
+    /// … and by numbers that were set one by one since.
+    pub(super) more_voices: Voices,
+}
+
+/// All but the numbers: the same for all generations in which only numbers were set.
+#[derive(Debug)]
+pub(super) struct Around {
+    pub country: Country,
+    pub hosts: HostNames,
+    pub limits: CallLimits,
+    pub ways: Arc<Outbound>,
+    pub emergency: Emergency,
+    /// How what an agent dials is read.
+    pub dials: Arc<Trunk>,
+    /// In the order of the files.
+    pub trunks: Vec<Arc<Trunk>>,
+    /// Of every trunk, the longest first.
+    pub nets: Vec<(Net, Arc<Trunk>)>,
+    /// By name.
+    pub agents: Vec<Arc<Agent>>,
+    pub fixed: FixedPhones,
+    pub algorithms: SmallVec<[Algorithm; 2]>,
 }
 
 /// Why a dialled number has no plan. Each is a 404 (R2).
@@ -72,9 +82,24 @@ pub enum NoPlan {
 pub type Voices = Arc<std::collections::HashMap<Prompt, Arc<media::prompt::Prompt>>>;
 
 impl Table {
+    /// The same as that generation.
+    pub fn with_generation(self, generation: u64) -> Table {
+        Table { generation, ..self }
+    }
+
     /// The same with what it says.
     pub fn with_voices(self, voices: Voices) -> Table {
         Table { voices, ..self }
+    }
+
+    /// What numbers say that were set since it was built.
+    pub fn more_voices(&self) -> &Voices {
+        &self.more_voices
+    }
+
+    /// Whether it is among what is said by what it was built of.
+    pub fn has_voice(&self, prompt: &Prompt) -> bool {
+        self.voices.contains_key(prompt)
     }
 
     /// All that it says, some of it twice.
@@ -88,24 +113,25 @@ impl Table {
 
     /// What is said, as it sounds.
     pub fn voice(&self, prompt: &Prompt) -> Option<Arc<media::prompt::Prompt>> {
-        self.voices.get(prompt).cloned()
+        self.voices.get(prompt).or_else(|| self.more_voices.get(prompt)).cloned()
     }
 
     /// The name that a connection's certificate has to bear.
     pub fn host_name(&self, id: NameId) -> Option<&Text> {
-        self.hosts.get(id)
+        self.around.hosts.get(id)
     }
 
     /// The trunk whose `from` matches the source with the longest net (R1d).
     pub fn trunk_of(&self, source: SocketAddr) -> Option<&Arc<Trunk>> {
-        self.nets.iter().find(|(net, _)| net.holds(source)).map(|(_, trunk)| trunk)
+        self.around.nets.iter().find(|(net, _)| net.holds(source)).map(|(_, trunk)| trunk)
     }
 
     /// Whether some trunk has this address, on whatever port, in its `from` or as a gateway.
     pub fn knows(&self, ip: IpAddr) -> bool {
         let mut gateways =
-            self.trunks.iter().flat_map(|trunk| &trunk.gateways).filter_map(|gateway| gateway.addr);
-        self.nets.iter().any(|(net, _)| net.holds_address(ip)) || gateways.any(|gateway| gateway.ip() == ip)
+            self.around.trunks.iter().flat_map(|trunk| &trunk.gateways).filter_map(|gateway| gateway.addr);
+        self.around.nets.iter().any(|(net, _)| net.holds_address(ip))
+            || gateways.any(|gateway| gateway.ip() == ip)
     }
 
     /// The agents whose fixed phone is there. `leads_to`: whether a host that has a name is; asked once of each host, so
@@ -115,7 +141,7 @@ impl Table {
         addr: SocketAddr,
         leads_to: impl Fn(&Host) -> bool,
     ) -> impl Iterator<Item = &Arc<Agent>> {
-        self.fixed.at(addr, leads_to)
+        self.around.fixed.at(addr, leads_to)
     }
 
     /// The plan of a call that came on this trunk, for the text that was dialled (see [`Trunk::read_dialled`]).
@@ -142,7 +168,7 @@ impl Table {
             account: Arc::clone(&features.account),
             label: number.label().into(),
             did: Some(did),
-            country: self.country,
+            country: self.around.country,
             origin,
             diverts: true,
             steps: number.steps().iter().map(|step| self.step(number, step, draw)).collect(),
@@ -154,9 +180,9 @@ impl Table {
             record_notice: features.record_notice.clone(),
             voicemail: features.voicemail.clone(),
             caller_id: features.caller_id,
-            limits: self.limits,
+            limits: self.around.limits,
             urgency: Urgency::Ordinary,
-            ways: Arc::clone(&self.ways),
+            ways: Arc::clone(&self.around.ways),
             forced: features.trunk.clone(),
         })
     }
@@ -164,8 +190,9 @@ impl Table {
     /// The plan of a call that an agent makes, for the user part or the number that was dialled: to an emergency number
     /// before anything else, inside to an agent's name or a DID of ours, else out through a trunk (R2, R13).
     pub fn plan_of(&self, agent: &Arc<Agent>, dialled: &str, draw: u32) -> Result<Plan, NoPlan> {
-        if let Some(number) = self.emergency.called(dialled) {
-            let (number, ways) = (Called::Emergency(Arc::clone(number)), Arc::clone(&self.emergency.ways));
+        if let Some(number) = self.around.emergency.called(dialled) {
+            let (number, ways) =
+                (Called::Emergency(Arc::clone(number)), Arc::clone(&self.around.emergency.ways));
             let who = match ways.first() {
                 Some(trunk) => Who::Number { number, trunk: Arc::clone(trunk) },
                 None => Who::Unreachable(number),
@@ -177,14 +204,14 @@ impl Table {
             let who = Who::Agent(Arc::clone(called));
             return Ok(self.plan_to(agent, who, INSIDE, agent.number, None));
         }
-        let number = self.dials.read_dialled(dialled).ok_or(NoPlan::NotANumber)?;
+        let number = self.around.dials.read_dialled(dialled).ok_or(NoPlan::NotANumber)?;
         if self.is_ours(number) {
             return self.plan_from(self.origin_of(agent), number, draw);
         }
         let shows = agent.number.ok_or(NoPlan::NothingToShow)?;
         let features = self.numbers.find(shows).map(|number| Arc::clone(number.features()));
         let forced = features.as_ref().and_then(|features| features.trunk.as_ref());
-        let who = match self.ways.choose(number, forced, draw) {
+        let who = match self.around.ways.choose(number, forced, draw) {
             Ok(trunk) => Who::Number { number: Called::Number(number), trunk },
             Err(NoWay::NoTrunk) => Who::Unreachable(Called::Number(number)),
             Err(NoWay::Forbidden) => return Err(NoPlan::Forbidden(number)),
@@ -225,7 +252,7 @@ impl Table {
 
     /// The emergency number that was dialled, if it is one.
     pub fn emergency(&self, dialled: &str) -> Option<&Text> {
-        self.emergency.called(dialled)
+        self.around.emergency.called(dialled)
     }
 
     /// The plan of an agent's call that rings nobody: it joins one that is there (RFC 3891).
@@ -236,7 +263,7 @@ impl Table {
     }
 
     pub fn origin_of(&self, agent: &Arc<Agent>) -> Origin {
-        Origin::Agent { agent: Arc::clone(agent), dials: Arc::clone(&self.dials) }
+        Origin::Agent { agent: Arc::clone(agent), dials: Arc::clone(&self.around.dials) }
     }
 
     /// To one target, without what a number asks for when it is called (R13); recorded as the number shown is.
@@ -256,7 +283,7 @@ impl Table {
             account: account.unwrap_or_default(),
             label: Text::default(),
             did,
-            country: self.country,
+            country: self.around.country,
             origin: self.origin_of(agent),
             diverts: false,
             steps: smallvec::smallvec![Step { timeout, targets: smallvec::smallvec![target] }],
@@ -268,9 +295,9 @@ impl Table {
             record_notice: features.as_ref().and_then(|features| features.record_notice.clone()),
             voicemail: None,
             caller_id: features.as_ref().and_then(|features| features.caller_id),
-            limits: self.limits,
+            limits: self.around.limits,
             urgency: Urgency::Ordinary,
-            ways: Arc::clone(&self.ways),
+            ways: Arc::clone(&self.around.ways),
             forced: features.and_then(|features| features.trunk.clone()),
         }
     }
@@ -284,7 +311,7 @@ impl Table {
     /// Whether it is a DID of ours, disabled ones and blocks included. Such a number is routed inside, never
     /// through a trunk (R2).
     pub fn is_ours(&self, number: E164) -> bool {
-        self.numbers.place(number).is_some()
+        self.numbers.find(number).is_some()
     }
 
     /// The label of the number that serves this DID, disabled ones and blocks included; `None`: it is none of ours.
@@ -293,35 +320,35 @@ impl Table {
     }
 
     pub fn agent(&self, name: &str) -> Option<&Arc<Agent>> {
-        let place = self.agents.binary_search_by(|agent| (*agent.name).cmp(name)).ok()?;
-        self.agents.get(place)
+        let place = self.around.agents.binary_search_by(|agent| (*agent.name).cmp(name)).ok()?;
+        self.around.agents.get(place)
     }
 
     pub fn trunk(&self, name: &str) -> Option<&Arc<Trunk>> {
-        self.trunks.iter().find(|trunk| &*trunk.name == name)
+        self.around.trunks.iter().find(|trunk| &*trunk.name == name)
     }
 
     /// In the order of the files.
     pub fn trunks(&self) -> &[Arc<Trunk>] {
-        &self.trunks
+        &self.around.trunks
     }
 
     /// By name.
     pub fn agents(&self) -> &[Arc<Agent>] {
-        &self.agents
+        &self.around.agents
     }
 
     /// The hashes of our challenges: those by which every agent that has a password can answer, else all.
     pub fn algorithms(&self) -> &[Algorithm] {
-        &self.algorithms
+        &self.around.algorithms
     }
 
     pub fn country(&self) -> Country {
-        self.country
+        self.around.country
     }
 
     pub fn limits(&self) -> CallLimits {
-        self.limits
+        self.around.limits
     }
 
     /// The number that serves this DID, a disabled one or a block too. Waits for nobody and reads one line of memory, now and then
@@ -342,12 +369,33 @@ impl Table {
 
     /// Whether `[dial]` allows it, and the trunk that carries it when no number forces another (R13).
     pub fn outbound(&self, number: E164, draw: u32) -> Result<Arc<Trunk>, NoWay> {
-        self.ways.choose(number, None, draw)
+        self.around.ways.choose(number, None, draw)
     }
 
-    /// Where the number that serves this DID stands in the configuration's order.
-    pub(super) fn place(&self, did: E164) -> Option<usize> {
-        self.numbers.place(did)
+    /// As what the number that serves this DID is written, and where: itself, else the longest block.
+    pub fn serving(&self, did: E164) -> Option<(Dialled, Written)> {
+        let (written, found) = self.numbers.serving(did)?;
+        Some((written, found.written()))
+    }
+
+    /// Whether, and where, that one itself is written.
+    pub fn written(&self, did: Dialled) -> Option<Written> {
+        self.numbers.written(did).map(Found::written)
+    }
+
+    /// Where that one itself stands in the files, whatever was set of it over HTTP.
+    pub fn in_files(&self, did: Dialled) -> Option<usize> {
+        self.numbers.in_files(did)
+    }
+
+    /// What of it is large and may be shared with other generations.
+    pub fn shared(&self) -> [Arc<dyn Any + Send + Sync>; 2] {
+        self.numbers.shared()
+    }
+
+    /// Whether all but the numbers is the very same.
+    pub fn is_around(&self, other: &Table) -> bool {
+        Arc::ptr_eq(&self.around, &other.around)
     }
 
     fn step(&self, number: Found<'_>, step: &StepEntry, draw: u32) -> Step {
@@ -365,14 +413,15 @@ impl Table {
         draw: u32,
     ) -> Option<Target> {
         let outside = |number: E164| {
-            let (way, number) = (forced.or_else(|| self.ways.way(number, &[], draw)), Called::Number(number));
+            let (way, number) =
+                (forced.or_else(|| self.around.ways.way(number, &[], draw)), Called::Number(number));
             match way {
                 Some(trunk) => Who::Number { number, trunk: Arc::clone(trunk) },
                 None => Who::Unreachable(number),
             }
         };
         let who = match target.who {
-            WhoEntry::Agent(place) => Who::Agent(Arc::clone(self.agents.get(place as usize)?)),
+            WhoEntry::Agent(place) => Who::Agent(Arc::clone(self.around.agents.get(place as usize)?)),
             WhoEntry::Number(number) => outside(number),
             WhoEntry::Forward => outside(number.forward()?),
         };

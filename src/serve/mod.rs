@@ -2,7 +2,10 @@
 //!
 //! `serve` and `try` start one, and tests do. It decides nothing about calls.
 
+mod affected;
 mod audio;
+mod catalogue;
+mod changes;
 mod desk;
 mod files;
 mod hosts;
@@ -11,9 +14,11 @@ mod operations;
 mod phones;
 mod planes;
 mod publish;
+mod retired;
 mod tls;
 mod trunks;
 pub(crate) mod voices;
+mod written;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -38,8 +43,9 @@ use crate::number::E164;
 use crate::routing::Table;
 use crate::sip::digest::Nonces;
 use crate::sip::peer::Transport;
-use crate::store::phones::{Phones, PhonesError, StoredBinding};
-use crate::store::{DataDir, OpenError, Recorder, Store};
+use crate::store::ledger::Ledger;
+use crate::store::phones::{Phones, StoredBinding};
+use crate::store::{DataDir, DatabaseError, OpenError, Recorder, Store};
 use audio::Audio;
 use desk::StoredDesk;
 use notices::{Guesses, Teller};
@@ -47,7 +53,7 @@ pub use operations::route;
 use operations::{Front, Life};
 use phones::Left;
 pub use publish::Env;
-use publish::Publisher;
+use publish::{First, NotServed, Publisher};
 
 /// How long a node that ends at once waits for its BYEs and records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -70,9 +76,18 @@ pub enum StartError {
     #[error("node.json cannot be written: {0}")]
     NodeFile(std::io::Error),
     #[error("{0}; mend or remove the file")]
-    Phones(#[from] PhonesError),
+    Database(#[from] DatabaseError),
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
+}
+
+impl From<NotServed> for StartError {
+    fn from(why: NotServed) -> StartError {
+        match why {
+            NotServed::Database(error) => error.into(),
+            NotServed::Unsaid(findings) => StartError::Config(findings),
+        }
+    }
 }
 
 /// A running node.
@@ -120,9 +135,9 @@ impl Running {
         let lines = line_tokens(&store.dir())?;
         let maker = Maker::new(&config, options.shards, store.recorder(), lines, left, audio.as_ref())?;
         let sides = tls::sides(&config.node)?;
-        let voices = voices::voices(&config, &folder).map_err(StartError::Config)?;
-        let publisher = Publisher::first(folder, env, store.dir(), config, voices, sides)
-            .map_err(StartError::NodeFile)?;
+        let ledger = Ledger::open(store.dir().path())?;
+        let last = store.dir().node().generation;
+        let publisher = Publisher::first(First { folder, env, config, ledger, sides }, last)?;
         let node = maker.start(options, &publisher)?;
         node.back().spawn(metrics.clone().upkeep());
         let front = Front::new(&node, publisher, &store);
@@ -216,7 +231,7 @@ impl Running {
 
     /// Reads the configuration anew and publishes it.
     pub async fn reload(&self) -> Result<Published, NotPublished> {
-        self.front.reload(false).await
+        self.front.reload(false, "SIGHUP").await
     }
 
     /// Ends when a shard has ended that nobody stopped.
@@ -484,7 +499,6 @@ impl Maker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::Voices;
     use crate::time::Wall;
 
     #[test]
@@ -520,9 +534,9 @@ mod tests {
         let options = Options { shards: 2, ..options(&config) };
         let maker = Maker::new(&config, 2, store.recorder(), LineTokens::new([0; 64]), left, None).unwrap();
         let folder = folder.path().to_owned();
-        let publisher =
-            Publisher::first(folder, Arc::new(|_| None), store.dir(), config, Voices::default(), None)
-                .unwrap();
+        let ledger = Ledger::open(store.dir().path()).unwrap();
+        let first = First { folder, env: Arc::new(|_| None), config, ledger, sides: None };
+        let publisher = Publisher::first(first, 0).map_err(StartError::from).unwrap();
         let node = maker.start(options, &publisher).unwrap();
         let desk = Arc::clone(node.desk());
         // Whichever of them answers first.

@@ -4,23 +4,26 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 
 use futures::FutureExt;
+use futures::channel::oneshot;
 use futures::future::BoxFuture;
 
+use super::changes::{ANEW, TOGETHER, Undone, WAITING, Waiting};
 use super::hosts::{DNS, Finder};
 use super::notices::Leavers;
 use super::phones;
 use super::planes::Planes;
-use super::publish::Publisher;
+use super::publish::{Publisher, behind_all_others, step_back};
 use super::trunks;
 use crate::admin::operations::{
-    AgentLine, BindingLine, Captured, Explanation, FailureLine, GenerationLine, NotCaptured, NotPublished,
-    NotRouted, Operations, Published, Readiness, TrunkLine,
+    AgentLine, BindingLine, Captured, Changed, Condition, Explanation, FailureLine, GenerationLine,
+    NotCaptured, NotChanged, NotPublished, NotRouted, NumberPage, NumberText, NumbersAsked, Operations,
+    Published, Readiness, TrunkLine, Wish,
 };
 use crate::call::story::{CallPlace, CallStory, LiveCall};
-use crate::config::Config;
+use crate::config::{Config, Dialled, Overlay};
 use crate::engine::capture::Asker;
 use crate::engine::clock::Clock;
 use crate::engine::core::Metered;
@@ -69,13 +72,18 @@ pub(super) struct Front {
     gone: Leavers,
     /// Held while a reload runs.
     reloading: tokio::sync::Mutex<()>,
+    /// Held while numbers are listed.
+    listing: tokio::sync::Mutex<()>,
+    /// Where changes of single numbers wait.
+    orders: mpsc::SyncSender<Waiting>,
 }
 
 impl Front {
     pub fn new(node: &Node<Metered>, publisher: Publisher, store: &Store) -> Arc<Front> {
         let desk = Arc::clone(node.desk());
         let finder = Arc::new(Finder::new(publisher.environment(DNS), node.listening(), desk));
-        Arc::new_cyclic(|me| Front {
+        let (orders, receiver) = mpsc::sync_channel(WAITING);
+        let front = Arc::new_cyclic(|me| Front {
             me: Weak::clone(me),
             shards: node.shards(),
             desk: Arc::clone(node.desk()),
@@ -92,7 +100,18 @@ impl Front {
             listening: node.listening().into(),
             gone: Leavers::default(),
             reloading: tokio::sync::Mutex::new(()),
-        })
+            listing: tokio::sync::Mutex::new(()),
+            orders,
+        });
+        let me = Arc::downgrade(&front);
+        let carry_out = move || {
+            step_back();
+            while carry_out(&me, &receiver) {}
+        };
+        if let Err(error) = std::thread::Builder::new().name("numbers".to_owned()).spawn(carry_out) {
+            tracing::error!(%error, "numbers cannot be set over HTTP");
+        }
+        front
     }
 
     pub fn enter(&self, life: Life) {
@@ -160,7 +179,7 @@ impl Front {
     }
 
     /// Reads, checks and publishes, or only judges.
-    async fn reload_now(&self, dry_run: bool) -> Result<Published, NotPublished> {
+    async fn reload_now(&self, dry_run: bool, by: &str) -> Result<Published, NotPublished> {
         let Ok(_alone) = self.reloading.try_lock() else { return Err(NotPublished::Busy) };
         // A large configuration takes seconds; the other thread of `back` goes on meanwhile.
         let candidate = tokio::task::block_in_place(|| self.publisher.candidate())?;
@@ -171,9 +190,36 @@ impl Front {
         // Nothing is served by halves: what is waited for, is waited for before.
         self.finder.prepare(candidate.table()).await;
         let calls = self.all_calls().await;
-        let (published, table) = tokio::task::block_in_place(|| self.publisher.publish(candidate, &calls))?;
+        let (published, table) =
+            tokio::task::block_in_place(|| self.publisher.publish(candidate, &calls, by))?;
         self.tell_of(&table).await;
         Ok(published)
+    }
+
+    /// Has every shard take a table in which only numbers are others.
+    fn tell_of_numbers(&self, table: &Arc<Table>) {
+        let told = Arc::clone(table);
+        let tell = move |core: &mut Metered, now, out: &mut _| {
+            core.handle(now, Input::Published(Arc::clone(&told)), out);
+        };
+        if futures::executor::block_on(self.shards.ask_all(tell)).is_err() {
+            tracing::error!("a shard has ended and was not told of numbers that were set");
+        }
+    }
+
+    /// One try: what was read and judged is handed to who publishes.
+    async fn try_to_change(
+        &self,
+        did: Dialled,
+        wish: &Wish,
+        condition: &Condition,
+        by: &str,
+    ) -> Result<Changed, Undone> {
+        let order = tokio::task::block_in_place(|| self.publisher.order(did, wish, condition, by));
+        let (sender, outcome) = oneshot::channel();
+        let busy = || Undone::Not(NotChanged::Busy);
+        self.orders.try_send((order.map_err(Undone::Not)?, sender)).map_err(|_| busy())?;
+        outcome.await.map_err(|_| busy())?
     }
 
     /// Has every shard take a table that was published.
@@ -189,6 +235,23 @@ impl Front {
         // Who was let in meanwhile by a shard that had not been told. Who registered anew at one that had been, stays.
         self.bar_agents(table);
     }
+}
+
+/// Carries out what waits, behind calls, their audio and their records. False: nobody is left who could wish anything.
+fn carry_out(front: &Weak<Front>, orders: &mpsc::Receiver<Waiting>) -> bool {
+    let Ok(first) = orders.recv() else { return false };
+    let Some(front) = front.upgrade() else { return false };
+    let waiting: Vec<Waiting> = std::iter::once(first).chain(orders.try_iter().take(TOGETHER - 1)).collect();
+    let (orders, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+    let (outcomes, table) = front.publisher.apply(orders);
+    if let Some(table) = &table {
+        front.tell_of_numbers(table);
+    }
+    for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
+        // Who gave up waiting finds it done.
+        waiting.send(outcome).ok();
+    }
+    true
 }
 
 impl Operations for Front {
@@ -254,12 +317,12 @@ impl Operations for Front {
         .boxed()
     }
 
-    fn reload(&self, dry_run: bool) -> BoxFuture<'_, Result<Published, NotPublished>> {
+    fn reload<'a>(&'a self, dry_run: bool, by: &'a str) -> BoxFuture<'a, Result<Published, NotPublished>> {
         // It runs to its end though nobody waits for it any more.
-        let front = self.me.upgrade();
+        let (front, by) = (self.me.upgrade(), by.to_owned());
         async move {
             let Some(front) = front else { return Err(NotPublished::Busy) };
-            let task = tokio::spawn(async move { front.reload_now(dry_run).await });
+            let task = tokio::spawn(async move { front.reload_now(dry_run, &by).await });
             match task.await {
                 Ok(done) => done,
                 Err(ended) => match ended.try_into_panic() {
@@ -272,8 +335,44 @@ impl Operations for Front {
         .boxed()
     }
 
-    fn generations(&self) -> Vec<GenerationLine> {
-        self.publisher.generations()
+    fn generations(&self, before: Option<u64>, most: usize) -> Result<Vec<GenerationLine>, String> {
+        tokio::task::block_in_place(|| self.publisher.generations(before, most))
+            .map_err(|error| error.to_string())
+    }
+
+    fn numbers(&self, asked: NumbersAsked) -> BoxFuture<'_, Result<NumberPage, String>> {
+        async move {
+            // Millions may be looked at: one after another, and behind all that cannot wait.
+            let _alone = self.listing.lock().await;
+            tokio::task::block_in_place(|| behind_all_others(|| self.publisher.page(&asked)))
+        }
+        .boxed()
+    }
+
+    fn number(&self, did: &str) -> Result<NumberText, NotChanged> {
+        let did = did.parse().map_err(NotChanged::BadNumber)?;
+        self.publisher.number(did).ok_or(NotChanged::Unknown)
+    }
+
+    fn change<'a>(
+        &'a self,
+        did: &'a str,
+        wish: Wish,
+        condition: Condition,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<Changed, NotChanged>> {
+        async move {
+            let did = did.parse().map_err(NotChanged::BadNumber)?;
+            for _ in 0..ANEW {
+                match self.try_to_change(did, &wish, &condition, by).await {
+                    Ok(changed) => return Ok(changed),
+                    Err(Undone::Moved) => {}
+                    Err(Undone::Not(why)) => return Err(why),
+                }
+            }
+            Err(NotChanged::Busy)
+        }
+        .boxed()
     }
 
     fn agents(&self, after: Option<&str>, most: usize) -> Vec<AgentLine> {
@@ -297,7 +396,8 @@ impl Operations for Front {
         async move {
             let now = self.clock.read().now.mono;
             let phones = Known { directory: &self.desk.registrations, hosts: &self.desk.hosts, now };
-            route(&self.publisher.table(), &self.publisher.config(), &phones, did, from)
+            let (table, config, overlay) = self.publisher.served();
+            route(&table, &config, &overlay, &phones, did, from)
         }
         .boxed()
     }
@@ -342,11 +442,12 @@ impl ToldTrunks {
 pub fn route(
     table: &Table,
     config: &Config,
+    overlay: &Overlay,
     phones: &dyn Phones,
     did: &str,
     from: Option<&str>,
 ) -> Result<Explanation, NotRouted> {
-    let told = routing::explain(table, config, phones, did, from);
+    let told = routing::explain(table, config, overlay, phones, did, from);
     let Some(number) = told.did else {
         let remedy = "a number is + and 7 to 15 digits, or as it is dialled in the node's country";
         return Err(NotRouted::BadNumber(format!("{} ({remedy})", told.text)));
@@ -356,7 +457,7 @@ pub fn route(
         && !table.is_ours(number)
         && number::read(digits, &table.country()).is_some_and(|national| table.is_ours(national))
     {
-        return route(table, config, phones, digits, from);
+        return route(table, config, overlay, phones, digits, from);
     }
     if told.refused == Some(404) {
         return Err(NotRouted::UnknownNumber(told.text));
@@ -405,7 +506,7 @@ mod tests {
         registers(&front, &old, 1);
 
         password("marlin");
-        let table = front.publisher.publish(front.publisher.candidate().unwrap(), &[]).unwrap().1;
+        let table = front.publisher.publish(front.publisher.candidate().unwrap(), &[], "me").unwrap().1;
         let new = secrets();
         running.block_on(async {
             // The second shard is busy when the others are told.

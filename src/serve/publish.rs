@@ -1,46 +1,56 @@
 //! Which configuration is served: the first, and each that a reload puts in its place, all or nothing.
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
+use super::affected::affected;
+use super::retired::Retired;
 use super::tls;
 use super::voices::voices;
+use super::written::{number_of, ours, reversed};
 use crate::admin::operations::{Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
-use crate::config::{self, Config, Loaded, Progress};
-use crate::number::E164;
-use crate::routing::{NoPlan, Plan, Table, Voices};
+use crate::config::{self, Config, Dialled, Entry, Judged, Loaded, Overlay, Progress, Set};
+use crate::routing::Table;
 use crate::sip::peer::NameId;
-use crate::store::DataDir;
+use crate::store::DatabaseError;
+use crate::store::ledger::{Ledger, StoredGeneration, StoredNumber};
 use crate::time::Wall;
 use crate::transport::tls::{Sides, Tls};
-
-/// How many generations are remembered.
-const REMEMBERED: usize = 100;
 
 /// What a variable of the environment holds.
 pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What is served now.
 pub(super) struct Publisher {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     env: Env,
-    dir: Arc<DataDir>,
-    config: Mutex<Arc<Config>>,
+    state: Mutex<State>,
     table: Arc<ArcSwap<Table>>,
     tls: Option<Arc<Tls>>,
-    generations: Mutex<VecDeque<GenerationLine>>,
+    retired: Retired,
+}
+
+/// What the table is made of, and where that is written down. Whoever publishes holds it.
+pub(super) struct State {
+    pub config: Arc<Config>,
+    pub overlay: Arc<Overlay>,
+    pub ledger: Ledger,
+    /// While a candidate is under way: the numbers that were set since it began.
+    since: Option<BTreeSet<Dialled>>,
+    /// How much was said by numbers that were set since when it was last counted.
+    pub said: usize,
 }
 
 /// A configuration that checked, and what it would change.
 pub(super) struct Candidate {
     config: Arc<Config>,
-    /// As it will be served.
-    table: Arc<Table>,
+    /// As it will be served, but for its generation and for numbers that are set meanwhile.
+    table: Table,
     certificates: Certificates,
     outcome: Published,
     began: Instant,
@@ -59,33 +69,46 @@ enum Certificates {
     New(Option<Sides>),
 }
 
+/// What is served when a node starts.
+pub(super) struct First {
+    pub folder: PathBuf,
+    pub env: Env,
+    pub config: Config,
+    pub ledger: Ledger,
+    /// What its listeners show.
+    pub sides: Option<Sides>,
+}
+
+/// Why nothing can be served.
+pub(super) enum NotServed {
+    Database(DatabaseError),
+    Unsaid(Vec<config::Finding>),
+}
+
 impl Publisher {
-    /// Publishes the first configuration of this process. `voices`: what it says. `sides`: what its listeners show.
-    pub fn first(
-        folder: PathBuf,
-        env: Env,
-        dir: Arc<DataDir>,
-        config: Config,
-        voices: Voices,
-        sides: Option<Sides>,
-    ) -> std::io::Result<Publisher> {
-        let generation = dir.node().generation + 1;
-        dir.update_node(|node| node.generation = generation)?;
-        let table = Arc::new(Table::new(&config, generation, None).with_voices(voices));
-        let current = Arc::new(ArcSwap::new(Arc::clone(&table)));
+    /// Publishes the first configuration of this process, and what was set over HTTP. `last`: a generation that was published
+    /// before, if the ledger knows none.
+    pub fn first(first: First, last: u64) -> Result<Publisher, NotServed> {
+        let First { folder, env, config, mut ledger, sides } = first;
+        let (overlay, table) = overlay(&config, &folder, ledger.numbers().map_err(NotServed::Database)?);
+        let voices = voices(&config, &overlay, &folder).map_err(NotServed::Unsaid)?;
+        let generation = ledger.last().map_err(NotServed::Database)?.max(last) + 1;
+        let table = table.with_generation(generation).with_voices(voices);
+        let line = line(&table, "strowger serve", "the node started");
+        ledger.write(&[line], &[]).map_err(NotServed::Database)?;
+        let current = Arc::new(ArcSwap::from_pointee(table));
         let names = Arc::clone(&current);
         let name = move |id: NameId| names.load().host_name(id).cloned();
-        let publisher = Publisher {
+        let state = State { config: config.into(), overlay: overlay.into(), ledger, since: None, said: 0 };
+        told(&current.load());
+        Ok(Publisher {
             folder,
             env,
-            dir,
-            config: Mutex::new(Arc::new(config)),
+            state: Mutex::new(state),
             table: current,
             tls: sides.map(|sides| Arc::new(Tls::new(sides, Box::new(name)))),
-            generations: Mutex::default(),
-        };
-        publisher.remember(&table);
-        Ok(publisher)
+            retired: Retired::default(),
+        })
     }
 
     /// What a variable of the environment holds.
@@ -108,39 +131,68 @@ impl Publisher {
     }
 
     pub fn config(&self) -> Arc<Config> {
-        Arc::clone(&lock(&self.config))
+        Arc::clone(&self.state().config)
     }
 
-    pub fn generations(&self) -> Vec<GenerationLine> {
-        lock(&self.generations).iter().rev().cloned().collect()
+    /// The table, and what it was made of.
+    pub fn served(&self) -> (Arc<Table>, Arc<Config>, Arc<Overlay>) {
+        let state = self.state();
+        (self.table(), Arc::clone(&state.config), Arc::clone(&state.overlay))
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first `most` generations before that one, the latest first. Blocks on the disk.
+    pub fn generations(
+        &self,
+        before: Option<u64>,
+        most: usize,
+    ) -> Result<Vec<GenerationLine>, DatabaseError> {
+        let stored = self.state().ledger.generations(before, most)?;
+        let line = |StoredGeneration { generation, at, by, what, numbers, .. }| GenerationLine {
+            generation,
+            published: at,
+            by,
+            what,
+            numbers,
+        };
+        Ok(stored.into_iter().map(line).collect())
+    }
+
+    /// Serves a table from now on. The shards are told by the caller.
+    pub(super) fn serve(&self, table: Arc<Table>) -> Arc<Table> {
+        self.retired.take(self.table.swap(Arc::clone(&table)), &table);
+        told(&table);
+        table
     }
 
     /// Reads the files anew, checks them and builds their table, behind all that cannot wait. Blocks on the disk. One candidate
     /// is under way at once.
     pub fn candidate(&self) -> Result<Candidate, NotPublished> {
-        behind_all_others(|| self.read())
+        let candidate = behind_all_others(|| self.read());
+        if candidate.is_err() {
+            self.state().since = None;
+        }
+        candidate
+    }
+
+    /// What was set so far; what is set from now on is remembered.
+    fn begin(&self) -> (Arc<Config>, Arc<Overlay>) {
+        let mut state = self.state();
+        state.since = Some(BTreeSet::new());
+        (Arc::clone(&state.config), Arc::clone(&state.overlay))
     }
 
     fn read(&self) -> Result<Candidate, NotPublished> {
         let began = Instant::now();
         let env = Arc::clone(&self.env);
+        let (old, overlay) = self.begin();
         let loaded = config::load_told(&self.folder, &*env, &mut says_how_far())
             .map_err(|errors| NotPublished::Wrong(findings(errors)))?;
-        let Loaded { config: mut new, warnings } = loaded;
-        let old = self.config();
+        let Loaded { config: mut new, mut warnings } = loaded;
         let diff = config::diff(&old, &new);
-        let counts = diff.total();
-        let outcome = Published {
-            generation: self.table.load().generation,
-            added: counts.added as u64,
-            changed: counts.changed as u64,
-            removed: counts.removed as u64,
-            unchanged: counts.unchanged as u64,
-            warnings: findings(warnings),
-            took_ms: 0,
-            affects_calls: Vec::new(),
-            restart_needed: diff.restart,
-        };
         // What stands in strowger.toml waits for a restart, so what is built from it stays as it was; but the files
         // of certificates are read anew.
         let read = std::mem::replace(&mut new.node, old.node.clone());
@@ -152,14 +204,33 @@ impl Publisher {
         })?;
         let certificates = if renewed { Certificates::New(sides) } else { Certificates::Same(sides) };
         let served = self.table();
-        let voices = voices(&new, &self.folder).map_err(|errors| NotPublished::Wrong(findings(errors)))?;
-        let table = Table::new(&new, served.generation + 1, Some(&served)).with_voices(voices);
-        let table = Arc::new(table);
+        let table = Table::with_overlay(&new, &overlay, served.generation, Some(&served));
+        let judged = judge_all(&new, &overlay, &table);
+        if !judged.errors.is_empty() {
+            return Err(NotPublished::Wrong(findings(judged.errors)));
+        }
+        warnings.extend(judged.warnings);
+        let said = voices(&new, &overlay, &self.folder);
+        let said = said.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
+        let counts = diff.total();
+        let outcome = Published {
+            generation: served.generation,
+            added: counts.added as u64,
+            changed: counts.changed as u64,
+            removed: counts.removed as u64,
+            unchanged: counts.unchanged as u64,
+            warnings: findings(warnings),
+            took_ms: 0,
+            affects_calls: Vec::new(),
+            restart_needed: diff.restart,
+        };
+        let table = table.with_voices(said);
         Ok(Candidate { config: Arc::new(new), table, certificates, outcome, began })
     }
 
     /// Says what a candidate would do to the calls in progress, and nothing more.
     pub fn judge(&self, candidate: Candidate, calls: &[LiveCall]) -> Published {
+        self.state().since = None;
         done(candidate.outcome, candidate.began, affected(calls, &self.table(), &candidate.table))
     }
 
@@ -169,18 +240,46 @@ impl Publisher {
         &self,
         candidate: Candidate,
         calls: &[LiveCall],
+        by: &str,
     ) -> Result<(Published, Arc<Table>), NotPublished> {
-        let (old, table) = (self.table(), candidate.table);
-        let generation = table.generation;
-        self.dir.update_node(|node| node.generation = generation).map_err(|error| {
-            let file = self.dir.path().join("node.json").display().to_string();
-            let message = format!("the new generation cannot be written: {error}");
-            NotPublished::Wrong(vec![Finding { file, line: 1, column: 1, message, remedy: String::new() }])
+        let Candidate { config, table, certificates, outcome, began } = candidate;
+        let mut state = self.state();
+        let since = state.since.take().unwrap_or_default();
+        let old = self.table();
+        let generation = old.generation + 1;
+        let table = if since.is_empty() {
+            table.with_generation(generation)
+        } else {
+            let changes: Vec<_> =
+                since.iter().map(|did| (*did, number_of(*did, &table, &config, &state.overlay))).collect();
+            let set: Vec<_> = changes
+                .iter()
+                .map(|(did, set)| (*did, set.as_ref().map(|(number, written)| (&number.keys, *written))))
+                .collect();
+            let table = table.changed(generation, &config, &set, Arc::clone(old.more_voices()));
+            // What was set while the candidate was under way was judged by the files before.
+            let changes: Vec<_> =
+                changes.into_iter().map(|(did, set)| (did, set.map(|(number, _)| number))).collect();
+            let judged = {
+                let ours = ours(&table, &config, &state.overlay);
+                config::judge(&config, &state.overlay, &changes, true, &ours)
+            };
+            if !judged.errors.is_empty() {
+                return Err(NotPublished::Wrong(findings(judged.errors)));
+            }
+            table
+        };
+        let Published { added, changed, removed, .. } = outcome;
+        let what = format!("the files: {added} added, {changed} changed, {removed} removed");
+        state.ledger.write(&[line(&table, by, &what)], &[]).map_err(|error| {
+            NotPublished::Unwritten(format!(
+                "the new generation cannot be written: {error}; make room on the disk"
+            ))
         })?;
-        *lock(&self.config) = candidate.config;
-        self.table.store(Arc::clone(&table));
-        retire(Arc::clone(&old));
-        let sides = match candidate.certificates {
+        state.config = config;
+        let table = self.serve(table.into());
+        drop(state);
+        let sides = match certificates {
             Certificates::Same(sides) => sides,
             Certificates::New(sides) => {
                 tracing::info!("connections by TLS that begin from now on see new certificates");
@@ -191,24 +290,95 @@ impl Publisher {
         if let (Some(tls), Some(sides)) = (&self.tls, sides) {
             tls.replace(sides);
         }
-        self.remember(&table);
-        let mut outcome = done(candidate.outcome, candidate.began, affected(calls, &old, &table));
+        let mut outcome = done(outcome, began, affected(calls, &old, &table));
         outcome.generation = generation;
         Ok((outcome, table))
     }
 
-    fn remember(&self, table: &Table) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let published = Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        let numbers = table.numbers() as u64;
-        metrics::gauge!("strowger_config_generation").set(table.generation as f64);
-        metrics::gauge!("strowger_config_numbers").set(numbers as f64);
-        let mut generations = lock(&self.generations);
-        generations.push_back(GenerationLine { generation: table.generation, published, numbers });
-        if generations.len() > REMEMBERED {
-            generations.pop_front();
+    /// Notes that these numbers were set: a candidate that is under way has not seen it.
+    pub(super) fn note(state: &mut State, dids: impl Iterator<Item = Dialled>) {
+        if let Some(since) = &mut state.since {
+            since.extend(dids);
         }
     }
+}
+
+/// What was set over HTTP before the node started, and the table with it. What does not check with the files as they are now is
+/// set aside, and told: one of them must not keep all calls from being taken.
+fn overlay(config: &Config, folder: &Path, stored: Vec<(String, StoredNumber)>) -> (Overlay, Table) {
+    let mut overlay = Overlay::default();
+    for (written, number) in stored {
+        let Ok(did) = written.parse() else {
+            tracing::error!(did = written, "what was set over HTTP is no number, and left out");
+            continue;
+        };
+        let StoredNumber { body, at, by, generation } = number;
+        let set = match body {
+            None => Set::Removed,
+            Some(json) => match config::read_body(&config::over_http(did), &json, did, &routing_of(folder)) {
+                (Some(number), errors) if errors.is_empty() => Set::To(number.over_http().into()),
+                (_, errors) => aside(did, Some(json.into()), errors.first()),
+            },
+        };
+        overlay.put(did, Some(Arc::new(Entry { set, at, by: by.into(), generation })));
+    }
+    loop {
+        let table = Table::with_overlay(config, &overlay, 0, None);
+        let mut is_new = false;
+        for error in judge_all(config, &overlay, &table).errors {
+            let Some(did) = reversed(&error.file) else { continue };
+            let Some(entry) = overlay.get(did).filter(|entry| entry.is_served()).cloned() else { continue };
+            let json = entry.number().map(config::Number::to_json);
+            let set = aside(did, json.map(Into::into), Some(&error));
+            overlay.put(did, Some(Arc::new(Entry { set, ..Entry::clone(&entry) })));
+            is_new = true;
+        }
+        if !is_new {
+            return (overlay, table);
+        }
+    }
+}
+
+/// Judges all that was set over HTTP by files that are new.
+fn judge_all(config: &Config, overlay: &Overlay, table: &Table) -> Judged {
+    let served = overlay.iter().filter(|(_, entry)| entry.is_served());
+    let all: Vec<_> = served.map(|(did, entry)| (did, entry.number().cloned())).collect();
+    config::judge(config, overlay, &all, true, &ours(table, config, overlay))
+}
+
+fn aside(did: Dialled, json: Option<Box<str>>, why: Option<&config::Finding>) -> Set {
+    let why = why.map(ToString::to_string).unwrap_or_default();
+    tracing::error!(%did, why, "what was set over HTTP does not check with the files any more: these hold for it");
+    Set::Aside { json, why: why.into() }
+}
+
+/// What paths are relative to that are set over HTTP: the folder of the files that they could stand in.
+pub(super) fn routing_of(folder: &Path) -> PathBuf {
+    folder.join("routing")
+}
+
+/// A publication as it is written down.
+pub(super) fn line(table: &Table, by: &str, what: &str) -> StoredGeneration {
+    StoredGeneration {
+        generation: table.generation,
+        at: now(),
+        by: by.to_owned(),
+        what: what.to_owned(),
+        numbers: table.numbers() as u64,
+        change: None,
+        files: None,
+    }
+}
+
+/// The wall clock.
+pub(super) fn now() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn told(table: &Table) {
+    metrics::gauge!("strowger_config_generation").set(table.generation as f64);
+    metrics::gauge!("strowger_config_numbers").set(table.numbers() as f64);
 }
 
 /// Says in the log how far the reading of large tables has come, now and then.
@@ -225,88 +395,27 @@ pub(super) fn says_how_far() -> impl FnMut(Progress) {
 }
 
 /// Works on a thread of its own that calls, their audio and their records do not wait for.
-fn behind_all_others<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    /// As a nice value, of which 19 is the most.
-    const BEHIND: i32 = 10;
+pub(super) fn behind_all_others<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let work = || {
-        if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), BEHIND) {
-            tracing::debug!(%error, "a reload takes its turn like all others");
-        }
+        step_back();
         work()
     };
     let done = std::thread::scope(|scope| scope.spawn(work).join());
     done.unwrap_or_else(|bug| std::panic::resume_unwind(bug))
 }
 
-/// Frees a table that is served no more once nobody has it: to free millions of numbers takes longer than a shard has.
-fn retire(table: Arc<Table>) {
-    /// How often it is looked whether somebody has it; shards let go when they are told.
-    const LOOK: Duration = Duration::from_millis(100);
-    let last = move || {
-        while Arc::strong_count(&table) > 1 {
-            std::thread::sleep(LOOK);
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("retired".to_owned()).spawn(last) {
-        tracing::warn!(%error, "a table is freed by whoever has it last");
+/// From now on nothing that cannot wait waits for this thread.
+pub(super) fn step_back() {
+    /// As a nice value, of which 19 is the most.
+    const BEHIND: i32 = 10;
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), BEHIND) {
+        tracing::debug!(%error, "it takes its turn like all others");
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn done(outcome: Published, began: Instant, affects_calls: Vec<String>) -> Published {
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Published { took_ms, affects_calls, ..outcome }
-}
-
-/// The calls in progress whose trunk, agent or number would now be treated otherwise.
-fn affected(calls: &[LiveCall], old: &Table, new: &Table) -> Vec<String> {
-    let changed = |call: &&LiveCall| match call.agent.as_deref() {
-        Some(agent) => is_agents_call_affected(call, agent, old, new),
-        None => is_trunks_call_affected(call, old, new),
-    };
-    calls.iter().filter(changed).map(|call| call.id.to_string()).collect()
-}
-
-// The draw only chooses among trunks of equal rank; the same one for both tables.
-
-fn is_trunks_call_affected(call: &LiveCall, old: &Table, new: &Table) -> bool {
-    let Some(name) = call.trunk.as_deref() else { return false };
-    let (Some(was), Some(is)) = (old.trunk(name), new.trunk(name)) else { return true };
-    let Some(did) = call.did.as_deref().and_then(|did| E164::parse_e164(did).ok()) else {
-        return was != is;
-    };
-    was != is || !goes_alike(&old.plan_for(was, did, 0), &new.plan_for(is, did, 0))
-}
-
-fn is_agents_call_affected(call: &LiveCall, agent: &str, old: &Table, new: &Table) -> bool {
-    let (Some(was), Some(is)) = (old.agent(agent), new.agent(agent)) else { return true };
-    let goes_otherwise = call.trunk.as_deref().is_some_and(|name| old.trunk(name) != new.trunk(name));
-    was != is
-        || goes_otherwise
-        || !goes_alike(&old.plan_of(was, &call.dialled, 0), &new.plan_of(is, &call.dialled, 0))
-}
-
-/// Whether a call that was dialled again would go as before.
-fn goes_alike(before: &Result<Plan, NoPlan>, after: &Result<Plan, NoPlan>) -> bool {
-    match (before, after) {
-        (Ok(before), Ok(after)) => is_alike(before, after),
-        (Err(_), Err(_)) => true,
-        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-    }
-}
-
-/// Whether two plans do the same.
-fn is_alike(a: &Plan, b: &Plan) -> bool {
-    a.steps == b.steps
-        && a.account == b.account
-        && a.pass_called_number == b.pass_called_number
-        && a.call_connect == b.call_connect
-        && (&a.whisper, a.whisper_agents) == (&b.whisper, b.whisper_agents)
-        && (a.record, &a.record_notice) == (b.record, &b.record_notice)
-        && (&a.voicemail, a.caller_id) == (&b.voicemail, b.caller_id)
 }
 
 pub(super) fn findings(found: Vec<config::Finding>) -> Vec<Finding> {
@@ -318,74 +427,4 @@ pub(super) fn findings(found: Vec<config::Finding>) -> Vec<Finding> {
         remedy,
     };
     found.into_iter().map(convert).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::call::cdr::Direction;
-
-    const TRUNKS: &str = "[[trunk]]\nname = \"carrier\"\nfrom = [\"192.0.2.1/32\"]\n\
-        gateways = [{ uri = \"sip:192.0.2.1\" }]\noutbound = true\n\
-        [[trunk]]\nname = \"other\"\ngateways = [{ uri = \"sip:192.0.2.9\" }]\n";
-    const AGENTS: &str = "[[agent]]\nname = \"alice\"\nnumber = \"+12015550101\"\n[[agent]]\nname = \"bob\"\n\
-        contact = \"sip:bob@192.0.2.20\"\n";
-    const NUMBERS: &str = "[[number]]\ndid = \"+12015550101\"\nring = [\"bob\"]\n\
-        [[number]]\ndid = \"+12015550102\"\nring = [\"bob\"]\n";
-
-    fn live(id: &str, agent: Option<&str>, trunk: Option<&str>, did: &str, dialled: &str) -> LiveCall {
-        LiveCall {
-            id: id.into(),
-            direction: Direction::Outbound,
-            state: "bridged".into(),
-            generation: 1,
-            account: "".into(),
-            agent: agent.map(Into::into),
-            trunk: trunk.map(Into::into),
-            did: Some(did.into()),
-            dialled: dialled.into(),
-            caller: None,
-            started: Wall(0),
-            answered: None,
-        }
-    }
-
-    /// Who is affected by a change of a text: a call in, one of alice's out, one of hers to a DID, one to an agent.
-    fn affected_by(from: &str, to: &str) -> Vec<String> {
-        let text = format!("{TRUNKS}{AGENTS}{NUMBERS}");
-        assert!(text.contains(from), "{from}");
-        let table = |text: &str| Table::new(&config::parse(text, &|_| None).unwrap().config, 1, None);
-        let (alice, own) = (Some("alice"), "+12015550101");
-        let calls = [
-            live("in", None, Some("carrier"), "+12015550102", "+12015550102"),
-            live("out", alice, Some("carrier"), own, "+12125550188"),
-            live("did", alice, None, "+12015550102", "+12015550102"),
-            live("agent", alice, None, own, "bob"),
-            live("help", alice, Some("carrier"), own, "911"),
-        ];
-        affected(&calls, &table(&text), &table(&text.replace(from, to)))
-    }
-
-    #[test]
-    fn a_reload_names_the_calls_whose_number_agent_or_trunk_changed() {
-        assert_eq!(affected_by("192.0.2.9", "192.0.2.9"), [""; 0]);
-        assert_eq!(
-            affected_by(
-                "gateways = [{ uri = \"sip:192.0.2.1\" }]",
-                "gateways = [{ uri = \"sip:192.0.2.7\" }]"
-            ),
-            ["in", "out", "help"]
-        );
-        let alice = "[[agent]]\nname = \"alice\"\nnumber = \"+12015550101\"\n";
-        assert_eq!(affected_by(alice, ""), ["out", "did", "agent", "help"]);
-        assert_eq!(
-            affected_by("name = \"alice\"\n", "name = \"alice\"\ndnd = true\n"),
-            ["out", "did", "agent", "help"]
-        );
-        assert_eq!(affected_by("sip:bob@192.0.2.20", "sip:bob@192.0.2.21"), ["in", "did", "agent"]);
-        assert_eq!(
-            affected_by("did = \"+12015550102\"\n", "did = \"+12015550102\"\ntimeout = 9\n"),
-            ["in", "did"]
-        );
-    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{self, Config, Finding, MAX_FINDINGS, Place, Voicemail};
+use crate::config::{self, Config, Finding, Keys, MAX_FINDINGS, Overlay, Place, Voicemail};
 use crate::media::speech::{Voice, Words, speak};
 use crate::routing::{Prompt, Voices};
 
@@ -12,11 +12,26 @@ const PROMPTS: &str = "prompts";
 
 /// Makes sound of all that it says. Blocks: what was never spoken is spoken now. `folder`: the configuration's. Without
 /// `[media]` nothing is ever said.
-pub(crate) fn voices(config: &Config, folder: &Path) -> Result<Voices, Vec<Finding>> {
+pub(crate) fn voices(config: &Config, overlay: &Overlay, folder: &Path) -> Result<Voices, Vec<Finding>> {
+    let profiles = config.profiles.iter().map(|profile| &profile.keys);
+    let keys = std::iter::once(&config.defaults).chain(profiles).chain(config.numbers.sets());
+    let keys = keys.chain(overlay.numbers().map(|(_, number)| &number.keys));
+    voices_of(config, folder, keys)
+}
+
+/// The same of what these say alone.
+pub(crate) fn voices_of<'k>(
+    config: &Config,
+    folder: &Path,
+    keys: impl Iterator<Item = &'k Keys>,
+) -> Result<Voices, Vec<Finding>> {
     if config.node.media.is_none() {
         return Ok(Voices::default());
     }
-    let said: Vec<(Place, Words)> = all(config).collect();
+    let said: Vec<(Place, Words)> = keys.flat_map(said).collect();
+    if said.is_empty() {
+        return Ok(Voices::default());
+    }
     let words: Vec<Words> = said.iter().map(|(_, words)| words.clone()).collect();
     let kept = Path::new(&*config.node.node.data_dir).join(PROMPTS);
     let voice = Voice { command: &config.node.speech.command, shipped: &folder.join(PROMPTS), kept: &kept };
@@ -43,20 +58,20 @@ fn finding(config: &Config, place: Place, what: String, remedy: String) -> Findi
     Finding { file, line: place.line, column: place.column, message: what, remedy }
 }
 
-/// All that is said, and where that is written.
-fn all(config: &Config) -> impl Iterator<Item = (Place, Words)> + '_ {
-    let profiles = config.profiles.iter().map(|profile| &profile.keys);
-    let numbers = config.numbers.sets();
-    let keys = std::iter::once(&config.defaults).chain(profiles).chain(numbers);
-    keys.flat_map(|keys| {
-        let whisper = keys.whisper.iter().filter_map(|at| Some((at.place, at.value.as_ref()?)));
-        let notice = keys.record_notice.iter().filter_map(|at| Some((at.place, at.value.as_ref()?)));
-        let greeting = keys.voicemail.iter().filter_map(|at| match &at.value {
-            Voicemail::On { greeting, .. } => Some((at.place, greeting.as_ref()?)),
-            Voicemail::Off => None,
-        });
-        whisper.chain(notice).chain(greeting).map(|(place, prompt)| (place, words(prompt)))
-    })
+/// What keys say, and where that is written.
+fn said(keys: &Keys) -> impl Iterator<Item = (Place, Words)> + '_ {
+    let whisper = keys.whisper.iter().filter_map(|at| Some((at.place, at.value.as_ref()?)));
+    let notice = keys.record_notice.iter().filter_map(|at| Some((at.place, at.value.as_ref()?)));
+    let greeting = keys.voicemail.iter().filter_map(|at| match &at.value {
+        Voicemail::On { greeting, .. } => Some((at.place, greeting.as_ref()?)),
+        Voicemail::Off => None,
+    });
+    whisper.chain(notice).chain(greeting).map(|(place, prompt)| (place, words(prompt)))
+}
+
+/// The prompts that keys name.
+pub(crate) fn prompts(keys: &Keys) -> impl Iterator<Item = Prompt> + '_ {
+    said(keys).map(|(_, words)| prompt_of(words))
 }
 
 fn words(prompt: &config::Prompt) -> Words {

@@ -5,10 +5,12 @@
 
 mod cdrs;
 mod cursor;
+mod database;
 mod dir;
 mod disk;
 mod inbox;
 mod journal;
+pub mod ledger;
 mod line;
 pub mod phones;
 mod slots;
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant};
 
 pub use cdrs::{Page, ReadError, Reader};
 pub use cursor::{BadCursor, Cursor, Day};
+pub use database::DatabaseError;
 pub use dir::{DataDir, NodeFile, OpenError, read_node};
 pub use slots::{CAPACITY, Slots};
 

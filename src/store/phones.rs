@@ -4,34 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
+use super::database::{self, DatabaseError, millis, wall};
 use crate::time::Wall;
-use crate::volume;
-
-/// What the file holds, one step a version (`user_version`).
-const MIGRATIONS: [&str; 4] = [
-    "CREATE TABLE binding (
-    agent TEXT NOT NULL,
-    uri TEXT NOT NULL,
-    instance TEXT NOT NULL,
-    flow INTEGER NOT NULL,
-    addr TEXT NOT NULL,
-    source TEXT NOT NULL,
-    listener INTEGER NOT NULL,
-    path TEXT NOT NULL,
-    call_id BLOB NOT NULL,
-    cseq INTEGER NOT NULL,
-    expires INTEGER NOT NULL,
-    registered INTEGER NOT NULL,
-    user_agent TEXT NOT NULL,
-    PRIMARY KEY (agent, uri, instance, flow)
-) STRICT, WITHOUT ROWID",
-    "ALTER TABLE binding ADD COLUMN secret INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE binding ADD COLUMN transport TEXT NOT NULL DEFAULT 'udp';
-    ALTER TABLE binding ADD COLUMN params TEXT NOT NULL DEFAULT ''",
-    // A place in a file that may have changed since says nothing: those are of no listener.
-    "ALTER TABLE binding DROP COLUMN listener;
-    ALTER TABLE binding ADD COLUMN listener TEXT NOT NULL DEFAULT ''",
-];
 
 /// A binding as it is stored: one that is reached at an address, since no connection outlives its process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,40 +38,20 @@ pub struct StoredBinding {
 /// The table of bindings. Its calls block: not for a shard.
 pub struct Phones(Connection);
 
-#[derive(Debug, thiserror::Error)]
-#[error("store.sqlite: {0}")]
-pub struct PhonesError(#[from] rusqlite::Error);
-
 impl Phones {
     /// Opens the file of a data folder, and brings it to this version.
-    pub fn open(folder: &Path) -> Result<Phones, PhonesError> {
-        let path = folder.join("store.sqlite");
-        // With our mode from the first byte on; SQLite gives the files beside it the same.
-        if let Err(error) = volume::open_file(&path) {
-            tracing::warn!(%error, "store.sqlite cannot be opened");
-        }
-        let mut connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        let at: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        for (version, step) in (1u32..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= at) {
-            let work = connection.transaction()?;
-            work.execute_batch(step)?;
-            work.pragma_update(None, "user_version", version)?;
-            work.commit()?;
-        }
-        Ok(Phones(connection))
+    pub fn open(folder: &Path) -> Result<Phones, DatabaseError> {
+        Ok(Phones(database::open(folder)?))
     }
 
     /// Every agent's bindings that last at `now`; the others are deleted.
-    pub fn all(&mut self, now: Wall) -> Result<Vec<(String, StoredBinding)>, PhonesError> {
+    pub fn all(&mut self, now: Wall) -> Result<Vec<(String, StoredBinding)>, DatabaseError> {
         self.0.execute("DELETE FROM binding WHERE expires <= ?1", [millis(now)])?;
         let mut query = self.0.prepare(
             "SELECT agent, uri, instance, flow, addr, source, path, call_id, cseq, expires, registered, user_agent,
              secret, transport, params, listener FROM binding ORDER BY agent, registered",
         )?;
         let rows = query.query_map([], |row| {
-            let wall = |at| row.get(at).map(|ms: i64| Wall(ms.cast_unsigned()));
             let binding = StoredBinding {
                 uri: row.get(1)?,
                 instance: (row.get(2)?, row.get(3)?),
@@ -106,8 +60,8 @@ impl Phones {
                 path: row.get(6)?,
                 call_id: row.get(7)?,
                 cseq: row.get(8)?,
-                expires: wall(9)?,
-                registered: wall(10)?,
+                expires: wall(row, 9)?,
+                registered: wall(row, 10)?,
                 user_agent: row.get(11)?,
                 secret: row.get(12)?,
                 transport: row.get(13)?,
@@ -121,7 +75,7 @@ impl Phones {
 
     /// Replaces the bindings of these agents, all or nothing; on return they survive a power cut. Of two that are one the
     /// later is kept: one agent's phones hold nobody else's up.
-    pub fn replace(&mut self, agents: &[(String, Vec<StoredBinding>)]) -> Result<(), PhonesError> {
+    pub fn replace(&mut self, agents: &[(String, Vec<StoredBinding>)]) -> Result<(), DatabaseError> {
         let work = self.0.transaction()?;
         {
             let mut delete = work.prepare("DELETE FROM binding WHERE agent = ?1")?;
@@ -155,10 +109,6 @@ impl Phones {
         }
         Ok(work.commit()?)
     }
-}
-
-fn millis(wall: Wall) -> i64 {
-    wall.0.cast_signed()
 }
 
 #[cfg(test)]

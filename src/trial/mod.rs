@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use rsip::headers::Header;
 
-use crate::config::{self, Config, DidFrom, Loaded};
+use crate::config::{self, Config, DidFrom, Loaded, Overlay};
 use crate::engine::node::StartError as NodeError;
 use crate::media::reel::Kind;
 use crate::number::E164;
@@ -95,7 +95,7 @@ impl Trial {
         let scene = Scene::find(&table, &self.did, &listening).map_err(wrong)?;
         let data_dir = PathBuf::from(&*config.node.node.data_dir);
         let media = config.node.media.clone();
-        let voices = crate::serve::voices::voices(&config, &self.folder);
+        let voices = crate::serve::voices::voices(&config, &Overlay::default(), &self.folder);
         let voices = voices.map_err(|findings| wrong(config::plain(&findings, &[]).trim_end()))?;
         let runs = listening.iter().any(|(transport, addr)| is_taken(*transport, *addr));
         let (own, scene) = match runs {
@@ -164,7 +164,7 @@ impl Trial {
             | StartError::Admin(_)
             | StartError::NodeFile(_)
             | StartError::Certificates(_)
-            | StartError::Phones(_)
+            | StartError::Database(_)
             | StartError::Random(_)) => wrong(error),
         })
     }

@@ -9,9 +9,9 @@ use serde_json::json;
 use strowger::admin::Admin;
 use strowger::admin::metrics::Metrics;
 use strowger::admin::operations::{
-    AgentLine, BindingLine, Captured, Explanation, FailureLine, Finding, GatewayLine, GenerationLine,
-    NotCaptured, NotPublished, NotRouted, Operations, Published, Readiness, RegistrationLine,
-    RegistrationState, TrunkLine,
+    AgentLine, BindingLine, Captured, Changed, Condition, Explanation, FailureLine, Finding, GatewayLine,
+    GenerationLine, NotCaptured, NotChanged, NotPublished, NotRouted, NumberPage, NumberText, NumbersAsked,
+    Operations, Published, Readiness, RegistrationLine, RegistrationState, TrunkLine, Wish,
 };
 use strowger::call::cdr::{Direction, Role};
 use strowger::call::story::{CallPlace, CallStory, LadderLine, LiveCall, StoryLeg, StoryTimer, Way};
@@ -20,6 +20,9 @@ use strowger::store::{Reader, Settings, Store};
 use strowger::time::Wall;
 
 use crate::common::{NOON, PATIENCE, fast_folder, wait_until};
+
+/// Its number, as it is told.
+pub const NUMBER: &str = r#"{"did": "+12015550101", "ring": ["alice"], "source": "files"}"#;
 
 /// A running `[admin]` in front of a made-up node.
 pub struct Served {
@@ -46,6 +49,9 @@ pub fn served_on(addr: &str, token: Option<&str>) -> Served {
         readiness: Mutex::new(Readiness::Taking),
         reloads: Mutex::new(None),
         hung_up: Mutex::new(Vec::new()),
+        by: Mutex::default(),
+        wishes: Mutex::default(),
+        changes: Mutex::default(),
         records: store.reader(),
         data_dir: folder.path().to_owned(),
     });
@@ -79,6 +85,10 @@ pub struct MadeUp {
     pub readiness: Mutex<Readiness>,
     pub reloads: Mutex<Option<NotPublished>>,
     pub hung_up: Mutex<Vec<String>>,
+    /// Who last asked for something that is written down.
+    pub by: Mutex<String>,
+    pub wishes: Mutex<Vec<(Wish, Condition)>>,
+    pub changes: Mutex<Option<NotChanged>>,
     records: Reader,
     pub data_dir: std::path::PathBuf,
 }
@@ -122,8 +132,9 @@ impl Operations for MadeUp {
         .boxed()
     }
 
-    fn reload(&self, dry_run: bool) -> BoxFuture<'_, Result<Published, NotPublished>> {
+    fn reload<'a>(&'a self, dry_run: bool, by: &'a str) -> BoxFuture<'a, Result<Published, NotPublished>> {
         async move {
+            *self.by.lock().unwrap() = by.to_owned();
             match self.reloads.lock().unwrap().clone() {
                 Some(refused) => Err(refused),
                 None => Ok(Published { generation: if dry_run { 1 } else { 2 }, ..Published::default() }),
@@ -138,8 +149,57 @@ impl Operations for MadeUp {
         names.take(most).map(agent).collect()
     }
 
-    fn generations(&self) -> Vec<GenerationLine> {
-        vec![GenerationLine { generation: 1, published: Wall(NOON), numbers: 3 }]
+    fn generations(&self, before: Option<u64>, most: usize) -> Result<Vec<GenerationLine>, String> {
+        let line = |generation| GenerationLine {
+            generation,
+            published: Wall(NOON),
+            by: "alice".to_owned(),
+            what: "the node started".to_owned(),
+            numbers: 3,
+        };
+        Ok([3, 2, 1]
+            .into_iter()
+            .filter(|one| before.is_none_or(|before| *one < before))
+            .take(most)
+            .map(line)
+            .collect())
+    }
+
+    fn numbers(&self, asked: NumbersAsked) -> BoxFuture<'_, Result<NumberPage, String>> {
+        async move {
+            if asked.after.as_deref() == Some("nowhere") {
+                return Err("`after` is the `next` of an earlier page".to_owned());
+            }
+            Ok(NumberPage { items: vec![NUMBER.to_owned()], next: Some("files:+12015550101".to_owned()) })
+        }
+        .boxed()
+    }
+
+    fn number(&self, did: &str) -> Result<NumberText, NotChanged> {
+        match did.trim_start_matches('+') {
+            "12015550101" => Ok(NumberText { json: NUMBER.to_owned(), etag: "v1".to_owned() }),
+            "12015559999" => Err(NotChanged::Unknown),
+            _ => Err(NotChanged::BadNumber("a number is + and 7 to 15 digits".to_owned())),
+        }
+    }
+
+    fn change<'a>(
+        &'a self,
+        did: &'a str,
+        wish: Wish,
+        condition: Condition,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<Changed, NotChanged>> {
+        async move {
+            let text = self.number(did).ok();
+            *self.by.lock().unwrap() = by.to_owned();
+            self.wishes.lock().unwrap().push((wish, condition));
+            match self.changes.lock().unwrap().clone() {
+                Some(refused) => Err(refused),
+                None => Ok(Changed { created: text.is_none(), text, generation: 7 }),
+            }
+        }
+        .boxed()
     }
 
     fn route<'a>(

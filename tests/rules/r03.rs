@@ -1,6 +1,6 @@
 //! R3: who rings.
 
-use strowger::config::{self, Finding};
+use strowger::config::{self, Finding, Overlay};
 use strowger::routing::{self, Explanation, Table};
 
 use strowger::sim::served::served_with_names;
@@ -239,7 +239,14 @@ fn r03_5_what_a_route_says_the_caller_gets_is_what_the_call_tells_it() -> Result
 /// What `route` says of the DID.
 fn said(rest: &str) -> Result<Explanation, Vec<Finding>> {
     let config = config::parse(&node_text("", "", "", rest), &|_| None)?.config;
-    Ok(routing::explain(&Table::new(&config, 1, None), &config, &routing::Fixed, DID, None))
+    Ok(routing::explain(
+        &Table::new(&config, 1, None),
+        &config,
+        &Overlay::default(),
+        &routing::Fixed,
+        DID,
+        None,
+    ))
 }
 
 #[test]

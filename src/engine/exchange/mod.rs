@@ -438,10 +438,15 @@ impl Exchange {
             }
             Input::Backlog { age, lost } => self.admission.observe(now.mono, age, lost),
             Input::Due => self.due(now, out),
+            // Two that were published at once may be told of in the other order.
+            Input::Published(table) if table.generation < self.table.generation => {}
             Input::Published(table) => {
-                self.far_ends = far_ends(&table);
+                let is_around = table.is_around(&self.table);
                 self.table = table;
-                self.settle(now, out);
+                if !is_around {
+                    self.far_ends = far_ends(&self.table);
+                    self.settle(now, out);
+                }
             }
             Input::Drain => self.draining = true,
             Input::HangUp { call } => {

@@ -1,0 +1,319 @@
+//! `strowger numbers`: single numbers of the node that runs, told and set over its `[admin]`.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+use ureq::http::{StatusCode, header};
+
+use super::client::{Client, Failed, Question, escaped};
+use super::{Exit, Out, show};
+
+/// Items of a page: as many as the node gives at once.
+const PAGE: usize = 10_000;
+/// Keys whose values are whole numbers, and those that are true or false: all others are texts.
+const WHOLE: [&str; 3] = ["timeout", "call_connect_seconds", "assigned_head_start"];
+const FLAGS: [&str; 6] =
+    ["pass_called_number", "call_connect", "whisper_agents", "record", "voicemail", "enabled"];
+/// What is told of a number beside what it says.
+const TOLD: [&str; 6] = ["source", "set_at", "set_by", "generation", "removed", "aside"];
+
+#[derive(Debug, Subcommand)]
+pub enum Numbers {
+    /// Tells what is written of a number, or of a block of them.
+    Get { did: String },
+    /// Sets keys of a number, for the next call and for good: it wins over the files. Makes the number where it is none.
+    Set {
+        did: String,
+        /// As in [[number]]: `timeout=15`, `ring=alice|bob`, `whisper={"file": "a.wav"}`; `key=` unsets what profile or
+        /// defaults bring, `key=null` takes the key out.
+        #[arg(value_name = "KEY=VALUE", required_unless_present = "file")]
+        keys: Vec<String>,
+        /// All that it says, as JSON, in place of what it said; - reads standard input.
+        #[arg(long, value_name = "FILE", conflicts_with = "keys")]
+        file: Option<PathBuf>,
+        /// The version that is changed (its ETag): refused if somebody has changed it since.
+        #[arg(long, value_name = "ETAG")]
+        if_match: Option<String>,
+    },
+    /// Takes back what was set of numbers: what the files say of them holds again.
+    Unset {
+        #[arg(required = true)]
+        dids: Vec<String>,
+        /// They are to be none of ours, whatever the files say.
+        #[arg(long)]
+        delete: bool,
+    },
+    /// Lists numbers: those that were set so first, then the files'.
+    List {
+        /// Digits of the number, or part of its label or account.
+        #[arg(long, value_name = "TEXT")]
+        q: Option<String>,
+        /// Only what was set, or removed, over HTTP.
+        #[arg(long)]
+        set: bool,
+        /// How many at most.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Writes what was set over HTTP as a file for routing/.
+    Export {
+        /// The file; left out, standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+pub(super) fn run(client: &Client, asked: &Numbers, out: Out) -> Result<Exit, Failed> {
+    match asked {
+        Numbers::Get { did } => {
+            let (_, number) = get(client, did)?;
+            out.result(&number, || as_toml(&number))
+        }
+        Numbers::Set { did, keys, file, if_match } => {
+            let number = match file {
+                Some(file) => put(client, did, &read(file)?, if_match.as_deref())?,
+                None => set(client, did, &parsed(keys)?, if_match.as_deref())?,
+            };
+            out.result(&number, || as_toml(&number))
+        }
+        Numbers::Unset { dids, delete } => unset(client, dids, *delete, out),
+        Numbers::List { q, set, limit } => {
+            let items = list(client, q.as_deref(), *set, limit.unwrap_or(usize::MAX))?;
+            out.result(&json!({ "items": items, "next": null }), || show::numbers(&items))
+        }
+        Numbers::Export { out: file } => export(client, file.as_deref(), out),
+    }
+}
+
+fn path_of(did: &str) -> String {
+    format!("/v1/numbers/{}", escaped(did))
+}
+
+/// The number with its version.
+fn get(client: &Client, did: &str) -> Result<(String, Value), Failed> {
+    let answer = client.ask_for(Question::get(&path_of(did)))?;
+    let etag = answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default();
+    Ok((etag.to_owned(), answer.json()?))
+}
+
+/// The same; none: it is none of ours.
+fn find(client: &Client, did: &str) -> Result<Option<(String, Value)>, Failed> {
+    match get(client, did) {
+        Ok(found) => Ok(Some(found)),
+        Err(Failed::Refused(problem)) if problem.status == StatusCode::NOT_FOUND.as_u16() => Ok(None),
+        Err(failed) => Err(failed),
+    }
+}
+
+fn put(client: &Client, did: &str, body: &str, if_match: Option<&str>) -> Result<Value, Failed> {
+    let path = path_of(did);
+    let there = match if_match {
+        Some(etag) => Some(in_quotes(etag)),
+        None => find(client, did)?.map(|(etag, _)| etag),
+    };
+    let condition = match &there {
+        Some(etag) => ("If-Match", etag.as_str()),
+        None => ("If-None-Match", "*"),
+    };
+    let question = Question {
+        method: "PUT",
+        path: &path,
+        headers: &[condition],
+        body: Some(("application/json", body)),
+    };
+    client.ask_for(question)?.json()
+}
+
+fn set(
+    client: &Client,
+    did: &str,
+    keys: &Map<String, Value>,
+    if_match: Option<&str>,
+) -> Result<Value, Failed> {
+    let body = Value::Object(keys.clone()).to_string();
+    let etag = match if_match {
+        Some(etag) => in_quotes(etag),
+        None => match find(client, did)? {
+            Some((etag, _)) => etag,
+            None => return put(client, did, &body, None),
+        },
+    };
+    let body = Some(("application/merge-patch+json", body.as_str()));
+    let path = path_of(did);
+    let question = Question { method: "PATCH", path: &path, headers: &[("If-Match", &etag)], body };
+    client.ask_for(question)?.json()
+}
+
+/// An ETag as it may be typed, without its quotes too.
+fn in_quotes(etag: &str) -> String {
+    format!("\"{}\"", etag.trim_matches('"'))
+}
+
+fn unset(client: &Client, dids: &[String], delete: bool, out: Out) -> Result<Exit, Failed> {
+    let mut done = Vec::new();
+    for did in dids {
+        let path = if delete { path_of(did) } else { format!("{}?to=files", path_of(did)) };
+        // What was removed has no version that could be named.
+        let etag = find(client, did)?.map_or("*".to_owned(), |(etag, _)| etag);
+        let headers = [("If-Match", etag.as_str())];
+        client.ask_for(Question { method: "DELETE", path: &path, headers: &headers, body: None })?;
+        done.push(did.as_str());
+    }
+    let now = if delete { "is none of ours" } else { "is as the files have it" };
+    out.result(&json!({ "unset": done }), || done.iter().map(|did| format!("{did} {now}\n")).collect())
+}
+
+fn list(client: &Client, q: Option<&str>, set: bool, most: usize) -> Result<Vec<Value>, Failed> {
+    let mut asked = String::new();
+    if let Some(q) = q {
+        asked += &format!("&q={}", escaped(q));
+    }
+    if set {
+        asked += "&source=http";
+    }
+    let (mut items, mut after) = (Vec::new(), String::new());
+    while items.len() < most {
+        let limit = PAGE.min(most - items.len());
+        let mut page: Value = client.get(&format!("/v1/numbers?limit={limit}{asked}{after}"))?;
+        if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
+            items.extend(more);
+        }
+        match page.get("next").and_then(Value::as_str) {
+            Some(next) => after = format!("&after={}", escaped(next)),
+            None => break,
+        }
+    }
+    Ok(items)
+}
+
+fn export(client: &Client, file: Option<&Path>, out: Out) -> Result<Exit, Failed> {
+    let items = list(client, None, true, usize::MAX)?;
+    let mut text = String::from(
+        "#:schema ../schema/routing.json\n# Numbers that were set over HTTP. Where other files have them too, take them out there.\n",
+    );
+    for item in &items {
+        text.push('\n');
+        text.push_str(&as_toml(item));
+    }
+    match file {
+        None => out.result(&json!({ "items": items }), || text),
+        Some(file) => {
+            let failed = |error| Failed::Wrong(format!("{}: {error}", file.display()));
+            std::fs::write(file, &text).map_err(failed)?;
+            let told = json!({ "file": file.display().to_string(), "numbers": items.len() });
+            out.result(&told, || format!("{} in {}\n", many(items.len()), file.display()))
+        }
+    }
+}
+
+fn many(count: usize) -> String {
+    if count == 1 { "1 number".to_owned() } else { format!("{count} numbers") }
+}
+
+fn read(file: &Path) -> Result<String, Failed> {
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    read.map_err(|error| Failed::Wrong(format!("{}: {error}", file.display())))?;
+    Ok(text)
+}
+
+/// `key=value` as JSON.
+fn parsed(keys: &[String]) -> Result<Map<String, Value>, Failed> {
+    let mut all = Map::new();
+    for text in keys {
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(Failed::Wrong(format!("\"{text}\" is no key and value; write timeout=15")));
+        };
+        let value = value_of(key, value).map_err(|error| {
+            Failed::Wrong(format!("{key}: {error}; write it as JSON, in quotes of the shell"))
+        })?;
+        all.insert(key.to_owned(), value);
+    }
+    Ok(all)
+}
+
+fn value_of(key: &str, value: &str) -> serde_json::Result<Value> {
+    Ok(match value {
+        "null" => Value::Null,
+        json if json.starts_with(['{', '[']) => serde_json::from_str(json)?,
+        flag @ ("true" | "false") if FLAGS.contains(&key) => Value::Bool(flag == "true"),
+        whole if WHOLE.contains(&key) => whole.parse::<u64>().map_or_else(|_| whole.into(), Value::from),
+        list if key == "ring" => {
+            list.split('|').map(str::trim).filter(|name| !name.is_empty()).map(Value::from).collect()
+        }
+        text => text.into(),
+    })
+}
+
+/// As it would stand in a file, with what is told of it as comments.
+fn as_toml(number: &Value) -> String {
+    let Some(number) = number.as_object() else { return String::new() };
+    let told = |key: &str| number.get(key).and_then(Value::as_str).unwrap_or_default();
+    let mut text = match told("source") {
+        "http" => format!("# set over HTTP by {}, {}\n", told("set_by"), told("set_at")),
+        _ => "# from the files\n".to_owned(),
+    };
+    if number.get("removed").is_some() {
+        return format!("{text}# removed: {}, whatever the files say\n", told("did"));
+    }
+    if number.get("aside").is_some() {
+        text += &format!("# not served so: {}\n", told("aside"));
+    }
+    let keys: Map<String, Value> = number
+        .iter()
+        .filter(|(key, _)| !TOLD.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let file = json!({ "number": [keys] });
+    text + &toml::to_string(&file).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_of_the_type_that_its_key_wants() {
+        let typed =
+            ["timeout=15", "record=true", "label=15", "ring=alice|bob", "forward_to=", "profile=null"];
+        let typed = typed.map(str::to_owned).into_iter().chain(["whisper={\"file\": \"a.wav\"}".to_owned()]);
+        let keys = parsed(&typed.collect::<Vec<_>>()).unwrap();
+        let expected = json!({
+            "timeout": 15, "record": true, "label": "15", "ring": ["alice", "bob"], "forward_to": "", "profile": null,
+            "whisper": { "file": "a.wav" },
+        });
+        assert_eq!(Value::Object(keys), expected);
+        assert!(parsed(&["timeout".to_owned()]).is_err());
+        assert!(parsed(&["whisper={".to_owned()]).is_err());
+        // Whether it is right is for the node to say.
+        assert_eq!(
+            Value::Object(parsed(&["timeout=soon".to_owned()]).unwrap()),
+            json!({ "timeout": "soon" })
+        );
+    }
+
+    #[test]
+    fn an_exported_number_is_read_as_the_same() {
+        let number = json!({
+            "did": "+12015550101", "ring": ["alice"], "voicemail": { "greeting": "Hello", "max_seconds": 60, "min_seconds": 2 },
+            "overflow": [{ "ring": ["bob"], "timeout": 10 }], "whisper": { "file": "prompts/a.wav" }, "timeout": 15,
+            "forward_to": "", "source": "http", "set_at": "2026-11-01T10:00:00.000Z", "set_by": "alice", "generation": 7,
+        });
+        let text = as_toml(&number);
+        let read: toml::Table = toml::from_str(&text).unwrap();
+        let read = serde_json::to_value(&read["number"][0]).unwrap();
+        let mut expected = number.as_object().unwrap().clone();
+        TOLD.iter().for_each(|key| drop(expected.remove(*key)));
+        assert_eq!(read, Value::Object(expected));
+        assert!(
+            text.starts_with("# set over HTTP by alice, 2026-11-01T10:00:00.000Z\n[[number]]\n"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! Where tables go that are served no more: to free millions of numbers takes longer than a shard has.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::routing::Table;
+
+/// How often it is looked whether somebody has one; shards let go when they are told.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Tables that are served no more, until nobody else has them.
+#[derive(Clone, Default)]
+pub(super) struct Retired(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    tables: Vec<Arc<Table>>,
+    /// What they shared with others, each once: one of those may be with a shard still.
+    shared: Vec<Arc<dyn Any + Send + Sync>>,
+    /// Whether a thread looks after them.
+    is_watched: bool,
+}
+
+impl Retired {
+    /// Takes the table that `next` is served in place of.
+    pub fn take(&self, table: Arc<Table>, next: &Table) {
+        let mut waiting = self.waiting();
+        let served = next.shared();
+        for part in table.shared() {
+            let is_same =
+                |other: &Arc<dyn Any + Send + Sync>| std::ptr::addr_eq(&raw const **other, &raw const *part);
+            if !served.iter().any(is_same) && !waiting.shared.iter().any(is_same) {
+                waiting.shared.push(part);
+            }
+        }
+        waiting.tables.push(table);
+        if !std::mem::replace(&mut waiting.is_watched, true) {
+            let watched = self.clone();
+            let watch = move || {
+                while watched.free() {
+                    std::thread::sleep(LOOK)
+                }
+            };
+            if let Err(error) = std::thread::Builder::new().name("retired".to_owned()).spawn(watch) {
+                waiting.is_watched = false;
+                tracing::warn!(%error, "a table is freed by whoever has it last");
+            }
+        }
+    }
+
+    /// Frees what nobody else has. False: nothing is left.
+    fn free(&self) -> bool {
+        let mut gone: (Vec<Arc<Table>>, Vec<Arc<dyn Any + Send + Sync>>) = Default::default();
+        let mut waiting = self.waiting();
+        let Waiting { tables, shared, .. } = &mut *waiting;
+        gone.0.extend(tables.extract_if(.., |table| Arc::strong_count(table) == 1));
+        gone.1.extend(shared.extract_if(.., |part| Arc::strong_count(part) == 1));
+        let is_left = !tables.is_empty() || !shared.is_empty() || !gone.0.is_empty();
+        waiting.is_watched = is_left;
+        // Whoever publishes does not wait for it either.
+        drop(waiting);
+        drop(gone);
+        is_left
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_freed_once_nobody_has_it_and_what_it_shares_with_none_that_is_served() {
+        let table = || Arc::new(Table::from_toml("").unwrap());
+        let config = crate::config::parse("", &|_| None).unwrap().config;
+        let first = table();
+        let second = Arc::new(first.changed(2, &config, &[], Default::default()));
+        let (part, retired) = (Arc::downgrade(&first.shared()[0]), Retired::default());
+        let (by_a_shard, weak) = (Arc::clone(&first), Arc::downgrade(&first));
+        let until = |is_so: &dyn Fn() -> bool| {
+            while !is_so() {
+                std::thread::yield_now();
+            }
+        };
+        retired.take(first, &second);
+        assert!(retired.free() && weak.strong_count() == 2, "a shard has it");
+        drop(by_a_shard);
+        until(&|| weak.strong_count() == 0 && !retired.waiting().is_watched);
+        assert!(part.strong_count() > 0, "the second has the part");
+        let third = table();
+        let by_a_shard = Arc::clone(&second);
+        retired.take(second, &third);
+        assert!(retired.free() && part.strong_count() > 0, "a shard has it");
+        drop(by_a_shard);
+        until(&|| part.strong_count() == 0 && !retired.waiting().is_watched);
+    }
+}

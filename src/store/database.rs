@@ -1,0 +1,91 @@
+//! `store.sqlite`: its versions, and how it is opened.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, Row};
+
+use crate::time::Wall;
+use crate::volume;
+
+/// What the file holds, one step a version (`user_version`).
+const MIGRATIONS: [&str; 5] = [
+    "CREATE TABLE binding (
+    agent TEXT NOT NULL,
+    uri TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    flow INTEGER NOT NULL,
+    addr TEXT NOT NULL,
+    source TEXT NOT NULL,
+    listener INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    call_id BLOB NOT NULL,
+    cseq INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    registered INTEGER NOT NULL,
+    user_agent TEXT NOT NULL,
+    PRIMARY KEY (agent, uri, instance, flow)
+) STRICT, WITHOUT ROWID",
+    "ALTER TABLE binding ADD COLUMN secret INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE binding ADD COLUMN transport TEXT NOT NULL DEFAULT 'udp';
+    ALTER TABLE binding ADD COLUMN params TEXT NOT NULL DEFAULT ''",
+    // A place in a file that may have changed since says nothing: those are of no listener.
+    "ALTER TABLE binding DROP COLUMN listener;
+    ALTER TABLE binding ADD COLUMN listener TEXT NOT NULL DEFAULT ''",
+    // Without a body: the number was removed, whatever files say. What a generation changed of one number, and what was set
+    // of it before: nothing, its removal, or this body.
+    "CREATE TABLE number (
+    did TEXT NOT NULL PRIMARY KEY,
+    body TEXT,
+    at INTEGER NOT NULL,
+    by TEXT NOT NULL,
+    generation INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+    CREATE TABLE generation (
+    generation INTEGER NOT NULL PRIMARY KEY,
+    at INTEGER NOT NULL,
+    by TEXT NOT NULL,
+    what TEXT NOT NULL,
+    numbers INTEGER NOT NULL,
+    did TEXT,
+    was INTEGER NOT NULL DEFAULT 0,
+    before TEXT,
+    files TEXT
+) STRICT",
+];
+
+/// Who writes at the same time is waited for so long: each writes for a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+#[error("store.sqlite: {0}")]
+pub struct DatabaseError(#[from] rusqlite::Error);
+
+/// Opens the file of a data folder, and brings it to this version.
+pub(super) fn open(folder: &Path) -> Result<Connection, DatabaseError> {
+    let path = folder.join("store.sqlite");
+    // With our mode from the first byte on; SQLite gives the files beside it the same.
+    if let Err(error) = volume::open_file(&path) {
+        tracing::warn!(%error, "store.sqlite cannot be opened");
+    }
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let at: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for (version, step) in (1u32..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= at) {
+        let work = connection.transaction()?;
+        work.execute_batch(step)?;
+        work.pragma_update(None, "user_version", version)?;
+        work.commit()?;
+    }
+    Ok(connection)
+}
+
+pub(super) fn millis(wall: Wall) -> i64 {
+    wall.0.cast_signed()
+}
+
+pub(super) fn wall(row: &Row<'_>, at: usize) -> rusqlite::Result<Wall> {
+    row.get(at).map(|ms: i64| Wall(ms.cast_unsigned()))
+}
