@@ -12,8 +12,8 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::by::by;
 use super::metrics::Metrics;
-use super::numbers::by;
 use super::operations::{
     AgentLine, Captured, Explanation, GenerationLine, NotCaptured, NotPublished, NotRouted, Operations,
     Published, Readiness, TrunkLine,

@@ -4,6 +4,7 @@
 //! are RFC 9457 problems; strangers, web pages included, are kept out by the guard.
 
 mod api;
+mod by;
 mod guard;
 mod kept;
 mod listen;
@@ -25,9 +26,9 @@ use tower_http::timeout::TimeoutLayer;
 
 use api::Desk;
 pub use api::{AgentList, CallList, CdrList, GenerationList, MESSAGES, MISSING, NumberList, TrunkList};
+pub use by::BY;
 use guard::Guard;
 use metrics::Metrics;
-pub use numbers::BY;
 use operations::Operations;
 
 /// The largest body that is read.

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::api::{Desk, Limit, bad_request};
+use super::by::by;
 use super::operations::{
     Changed, Condition, NotChanged, NumberPage, NumberText, NumbersAsked, Versions, Wish,
 };
@@ -18,8 +19,6 @@ use super::problem::{Asked, Problem};
 
 /// Items of a page when the request names no limit, and at most.
 const NUMBERS: Limit = Limit { usual: 100, most: 10_000 };
-/// Who asks, as they say: for the list of generations.
-pub const BY: &str = "strowger-by";
 /// The generation in which a number is first as it was changed.
 const GENERATION: &str = "strowger-generation";
 /// Bodies of these types are read, and one that names none.
@@ -304,12 +303,4 @@ fn versions(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Versions>, 
     }
     let is_there = headers.contains_key(name);
     Ok(is_there.then_some(if any { Versions::Any } else { Versions::These(all) }))
-}
-
-/// Who asks, as they say.
-pub(super) fn by(headers: &HeaderMap) -> String {
-    const MOST: usize = 64;
-    let said = headers.get(BY).and_then(|by| by.to_str().ok()).unwrap_or_default();
-    let said: String = said.chars().filter(|letter| !letter.is_control()).take(MOST).collect();
-    if said.trim().is_empty() { "HTTP".to_owned() } else { said }
 }
