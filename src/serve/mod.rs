@@ -11,6 +11,7 @@ mod operations;
 mod phones;
 mod planes;
 mod publish;
+pub mod replay;
 mod tls;
 mod trunks;
 pub(crate) mod voices;
