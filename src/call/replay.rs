@@ -11,9 +11,10 @@
 //!   plan's making; of several legs of one target the first counts.
 //! - Of trunks of equal rank any may have been drawn; one that has limits may have been full, and another taken. Where
 //!   the other was taken because all gateways of the first were down, that is told as a difference.
-//! - How long a step rings is seen where it rang to its end, or for longer than it would today.
+//! - How long a step rings is seen where it rang to its end, or for longer than it would today, and no 3xx was followed.
 //! - Voicemail is seen where nobody answered. A caller whose offer held no codec of ours gets none whatever is
-//!   configured, and is told as a difference all the same; so is a call back to whoever called for help (R13).
+//!   configured, and is told as a difference all the same; so are a message or a recording that failed, and a call back
+//!   to whoever called for help (R13).
 //! - Whispers, prompts, and which headers a leg bore are in no record.
 
 use std::sync::Arc;
@@ -129,12 +130,7 @@ pub const fn told(why: NoPlan) -> u16 {
 
 /// Compares a call with the plan that it would have, or with why it would have none. `caller`: the number that it would
 /// be shown as where the caller is shown. `speaks`: there is `[media]`, without which nothing is said, asked or recorded.
-pub fn compare(
-    cdr: &Cdr,
-    plan: Result<&Plan, NoPlan>,
-    caller: Option<&str>,
-    speaks: bool,
-) -> Comparison {
+pub fn compare(cdr: &Cdr, plan: Result<&Plan, NoPlan>, caller: Option<&str>, speaks: bool) -> Comparison {
     let refused = |code: u16| format!("be answered {code}");
     let only = |was: String, would: String| Comparison {
         differences: vec![Difference::new(About::Refusal, was, would)],
@@ -168,6 +164,8 @@ struct Rung<'c> {
 /// A record's legs laid beside a plan's steps.
 struct Walk<'c> {
     cdr: &'c Cdr,
+    /// The called ones, as they began.
+    legs: Vec<&'c CdrLeg>,
     plan: &'c Plan,
     rung: Vec<Rung<'c>>,
     /// Somebody was rung whom the plan does not ring there.
@@ -178,11 +176,10 @@ struct Walk<'c> {
 
 impl<'c> Walk<'c> {
     fn of(cdr: &'c Cdr, plan: &'c Plan) -> Walk<'c> {
-        let mut walk = Walk { cdr, plan, rung: Vec::new(), strays: false, reached: None };
-        let mut seen: Vec<&CdrLeg> = Vec::new();
-        for leg in in_order(cdr) {
-            walk.take(leg, &seen);
-            seen.push(leg);
+        let legs = in_order(cdr);
+        let mut walk = Walk { cdr, legs, plan, rung: Vec::new(), strays: false, reached: None };
+        for at in 0..walk.legs.len() {
+            walk.take(at);
         }
         // Where all ended by itself, whatever the plan has further is reached.
         if walk.ran_out() {
@@ -191,17 +188,29 @@ impl<'c> Walk<'c> {
         walk
     }
 
-    /// `seen`: the legs before it.
-    fn take(&mut self, leg: &'c CdrLeg, seen: &[&'c CdrLeg]) {
+    /// The leg at that place.
+    fn take(&mut self, at: usize) {
+        let (seen, leg) = (&self.legs[..at], self.legs[at]);
         let now = self.reached.unwrap_or(0);
         let before = seen.iter().rev().find(|earlier| is_same(earlier, leg));
-        let again = before.is_some() && self.rung.iter().any(|rung| rung.step == now && is_same(rung.leg, leg));
+        let again =
+            before.is_some() && self.rung.iter().any(|rung| rung.step == now && is_same(rung.leg, leg));
         let all_ended = seen.iter().all(|earlier| earlier.ended <= leg.started);
-        let later = || (now..self.plan.steps.len()).skip(1).find_map(|step| Some((step, self.place(step, leg)?)));
-        // The next gateway, flow or shown number of the same target, or another phone of the agent.
-        let goes_on = before.is_some_and(|earlier| !all_ended || leads_on(earlier));
+        let later =
+            || (now..self.plan.steps.len()).skip(1).find_map(|step| Some((step, self.place(step, leg)?)));
+        // The next gateway, flow or shown number of the same target, or another phone of the agent: each once in a step.
+        let began = self.began(now);
+        let in_step = seen.iter().filter(|earlier| began.is_some_and(|began| earlier.started >= began));
+        let tried = in_step.filter(|earlier| is_same(earlier, leg)).any(|earlier| is_alike(earlier, leg));
+        let goes_on = before.is_some_and(|earlier| !all_ended || (leads_on(earlier) && !tried));
         let found = match self.place(now, leg) {
-            Some(place) if !again => Some((now, place)),
+            Some(place) if !again => {
+                // Who was away when its step began may ring in a later one.
+                let is_held = !self.plan.steps[now].targets[place].delay.is_zero();
+                let is_over = self.legs[..at].iter().any(|earlier| earlier.end == LegEnd::Timeout);
+                let comes_late = began.is_some() && all_ended && (is_over || !is_held);
+                later().filter(|_| comes_late).or(Some((now, place)))
+            }
             Some(_) | None if again && goes_on => return,
             Some(_) | None if all_ended => later(),
             Some(_) | None => None,
@@ -258,9 +267,15 @@ impl<'c> Walk<'c> {
     fn due(&self, step: usize, delay: Duration) -> Option<Wall> {
         let began = self.began(step)?;
         let targets = &self.plan.steps.get(step)?.targets;
-        let favoured = self.of_step(step).filter(|rung| targets[rung.place].delay.is_zero());
-        let alone_until = favoured.map(|rung| rung.leg.ended).max().unwrap_or(began);
-        Some(alone_until.min(Wall(began.0.saturating_add(millis(delay)))))
+        let late = Wall(began.0.saturating_add(millis(delay)));
+        // What a favoured one's 3xx or failure led to rings in its place.
+        let is_held = |rung: &Rung<'_>| rung.step != step || !targets[rung.place].delay.is_zero();
+        let held = |leg: &CdrLeg| self.rung.iter().any(|rung| std::ptr::eq(rung.leg, leg) && is_held(rung));
+        let favoured =
+            self.legs.iter().filter(|leg| leg.started >= began && leg.started < late && !held(leg));
+        let has_any = self.of_step(step).any(|rung| !is_held(rung));
+        let alone_until = favoured.map(|leg| leg.ended).max().filter(|_| has_any).unwrap_or(began);
+        Some(alone_until.min(late))
     }
 
     fn compared(&self, caller: Option<&str>, speaks: bool) -> Comparison {
@@ -269,8 +284,12 @@ impl<'c> Walk<'c> {
         for target in self.not_rung() {
             match &target.who {
                 Who::Agent(agent) if agent.dnd => {}
+                Who::Agent(agent) if found.might_ring.contains(&agent.name) => {}
                 Who::Agent(agent) => found.might_ring.push(Arc::clone(&agent.name)),
-                Who::Number { .. } => missed |= !self.may_have_found_no_room(),
+                Who::Number { number, trunk } if self.may_have_found_no_room(number, trunk) => {
+                    found.might_ring.push(number.to_string().into());
+                }
+                Who::Number { .. } => missed = true,
                 Who::Unreachable(_) => {}
             }
         }
@@ -322,19 +341,29 @@ impl<'c> Walk<'c> {
         missed.map(|(_, _, target)| target)
     }
 
-    /// A call may have no more legs, or every trunk that serves the number have been full.
-    fn may_have_found_no_room(&self) -> bool {
-        let legs = called(self.cdr).count();
-        legs >= usize::from(self.plan.limits.max_legs) || self.cdr.outcome == Outcome::Blocked
+    /// The call had no more legs to have, or each trunk that serves the number has limits, and may have been full.
+    fn may_have_found_no_room(&self, called: &Called, first: &Arc<Trunk>) -> bool {
+        let mut tried: Vec<Arc<Trunk>> = vec![Arc::clone(first)];
+        while tried.last().is_some_and(is_limited) {
+            let known: Vec<&Trunk> = tried.iter().map(|trunk| &**trunk).collect();
+            let Some(next) = self.plan.next_way(called, &known) else { return true };
+            tried.push(next);
+        }
+        self.legs.len() >= usize::from(self.plan.limits.max_legs) || self.cdr.outcome == Outcome::Blocked
     }
 
     /// How long the step rang, or after what head start.
     fn time(&self, step: usize) -> Option<Difference> {
+        // Whom a 3xx led to, and who was rung by the plan, cannot be told apart.
+        if self.legs.iter().any(|leg| is_redirect(leg)) {
+            return None;
+        }
         let timeout = millis(self.plan.steps.get(step)?.timeout);
         let began = self.began(step)?;
         let since = |at: Wall| at.0.saturating_sub(began.0);
         let to_its_end = self.of_step(step).find(|rung| rung.leg.end == LegEnd::Timeout);
-        let longest = self.of_step(step).map(|rung| since(rung.leg.answered.unwrap_or(rung.leg.ended))).max()?;
+        let longest =
+            self.of_step(step).map(|rung| since(rung.leg.answered.unwrap_or(rung.leg.ended))).max()?;
         let rang = match to_its_end {
             Some(rung) => Some(since(rung.leg.ended)).filter(|rang| rang.abs_diff(timeout) > TOLERANCE_MS),
             None => Some(longest).filter(|rang| *rang > timeout + TOLERANCE_MS),
@@ -352,7 +381,11 @@ impl<'c> Walk<'c> {
         let (rung, was, due) = late?;
         let after = |ms: u64| if ms == 0 { "at once".to_owned() } else { format!("after {}", seconds(ms)) };
         let name = name(rung.leg);
-        Some(Difference::new(About::Time, format!("rang {name} {}", after(was)), format!("ring {name} {}", after(due))))
+        Some(Difference::new(
+            About::Time,
+            format!("rang {name} {}", after(was)),
+            format!("ring {name} {}", after(due)),
+        ))
     }
 
     /// The trunk that the plan would call it by, or may have drawn.
@@ -368,13 +401,15 @@ impl<'c> Walk<'c> {
     fn trunk(&self, rung: &Rung<'_>) -> Option<Difference> {
         let (called, would) = self.way(rung)?;
         let was = rung.leg.trunk.as_ref().filter(|was| **was != would.name)?;
-        let may_be_full = would.max_calls > 0 || would.max_cps > 0;
-        if may_be_full && self.plan.next_way(called, &[would]).is_some() {
+        if is_limited(would) && self.plan.next_way(called, &[would]).is_some() {
             return None;
         }
         Some(Difference::new(
             About::Trunk,
-            format!("{} {called} through trunk {was}", if self.plan.diverts { "forwarded to" } else { "called" }),
+            format!(
+                "{} {called} through trunk {was}",
+                if self.plan.diverts { "forwarded to" } else { "called" }
+            ),
             format!("go through trunk {}", would.name),
         ))
     }
@@ -399,7 +434,11 @@ impl<'c> Walk<'c> {
             Some(shown) => shown.to_owned(),
         };
         let to = name(rung.leg);
-        Some(Difference::new(About::Shown, format!("showed {to} {}", said(was)), format!("show {}", said(would))))
+        Some(Difference::new(
+            About::Shown,
+            format!("showed {to} {}", said(was)),
+            format!("show {}", said(would)),
+        ))
     }
 
     /// R6: whether whoever answered a forwarded call had to press 1.
@@ -421,7 +460,9 @@ impl<'c> Walk<'c> {
         }
         match (took_message(self.cdr), speaks && self.plan.voicemail.is_some()) {
             (true, false) => Some(("went to voicemail".to_owned(), "not".to_owned())),
-            (false, true) => Some((format!("was answered {}", self.cdr.sip_code), "go to voicemail".to_owned())),
+            (false, true) => {
+                Some((format!("was answered {}", self.cdr.sip_code), "go to voicemail".to_owned()))
+            }
             (true, true) | (false, false) => None,
         }
         .map(|(was, would)| Difference::new(About::Voicemail, was, would))
@@ -438,13 +479,22 @@ impl<'c> Walk<'c> {
     }
 }
 
+fn is_limited(trunk: &Arc<Trunk>) -> bool {
+    trunk.max_calls > 0 || trunk.max_cps > 0
+}
+
 fn account(cdr: &Cdr, plan: &Plan) -> Option<Difference> {
     let said = |account: &str| match account {
         "" => "no account".to_owned(),
         account => format!("account {account}"),
     };
-    (*cdr.account != *plan.account)
-        .then(|| Difference::new(About::Account, format!("was on {}", said(&cdr.account)), format!("be on {}", said(&plan.account))))
+    (*cdr.account != *plan.account).then(|| {
+        Difference::new(
+            About::Account,
+            format!("was on {}", said(&cdr.account)),
+            format!("be on {}", said(&plan.account)),
+        )
+    })
 }
 
 /// The called legs as they began.
@@ -458,20 +508,27 @@ fn is_same(one: &CdrLeg, other: &CdrLeg) -> bool {
     one.role == other.role && one.target == other.target
 }
 
+/// To the same place, with the same number shown.
+fn is_alike(one: &CdrLeg, other: &CdrLeg) -> bool {
+    one.peer.is_some()
+        && one.peer == other.peer
+        && one.trunk == other.trunk
+        && one.presented == other.presented
+}
+
 fn is_redirect(leg: &CdrLeg) -> bool {
     leg.sip_code.is_some_and(|code| code / 100 == 3)
 }
 
 /// Its end has the same target called once more: a next gateway, trunk or flow, a redirect, or another number shown.
+/// Whatever a leg says that was given up for its silence comes too late to matter.
 fn leads_on(leg: &CdrLeg) -> bool {
-    match leg.sip_code {
-        None => leg.end != LegEnd::Timeout,
-        Some(430) => true,
-        Some(code) => {
-            is_redirect(leg)
-                || outcome::tries_the_next_gateway(code)
-                || outcome::refuses_the_shown_number(code) && leg.role == Role::Forward
-        }
+    let refuses_the_number = |code| outcome::refuses_the_shown_number(code) && leg.role == Role::Forward;
+    match (leg.end, leg.sip_code) {
+        (LegEnd::Unreachable, _) => true,
+        (LegEnd::Timeout, _) => false,
+        (_, Some(code)) => code == 430 || is_redirect(leg) || refuses_the_number(code),
+        (_, None) => true,
     }
 }
 
@@ -496,8 +553,9 @@ fn did(cdr: &Cdr) -> String {
     let mut seen: Vec<&CdrLeg> = Vec::new();
     for leg in in_order(cdr) {
         let name = name(leg);
-        let is_new = !seen.iter().any(|earlier| is_same(earlier, leg));
         let begins = seen.iter().all(|earlier| earlier.ended <= leg.started);
+        let before = seen.iter().rev().find(|earlier| is_same(earlier, leg));
+        let is_new = before.is_none_or(|earlier| begins && !leads_on(earlier));
         match rounds.last_mut() {
             Some(round) if is_new && !begins => round.push(name),
             Some(_) if !is_new => {}
@@ -548,7 +606,8 @@ fn would_ring(plan: &Plan) -> String {
         Who::Number { number, .. } => number.to_string(),
         Who::Unreachable(number) => format!("{number} (no trunk serves it)"),
     }));
-    let rings = if steps.is_empty() { "ring nobody".to_owned() } else { format!("ring {}", steps.join(", then ")) };
+    let rings =
+        if steps.is_empty() { "ring nobody".to_owned() } else { format!("ring {}", steps.join(", then ")) };
     if never.is_empty() { rings } else { format!("{rings}, and not {never}") }
 }
 

@@ -169,11 +169,14 @@ fn shown(found: &Replayed) -> String {
     }
     if found.left_out > 0 {
         // A String takes all that is written to it.
-        let _whole = writeln!(text, "and {} calls more, which are not listed", thousands(found.left_out));
+        let _whole = writeln!(text, "and {} more, not listed", calls(found.left_out));
     }
     for might in &found.might_ring {
-        let (agent, calls) = (printable(&might.agent), calls(might.calls));
-        let _whole = writeln!(text, "{agent} might ring too in {calls}: whether a phone was there and free, no record tells");
+        let (target, calls) = (printable(&might.target), calls(might.calls));
+        let _whole = writeln!(
+            text,
+            "{target} might ring too in {calls}: whether it was there and free, no record tells"
+        );
     }
     for unjudged in &found.unjudged_because {
         let _whole = writeln!(text, "not judged, {}: {}", calls(unjudged.calls), unjudged.why.why());
@@ -234,7 +237,9 @@ mod tests {
 
     #[test]
     fn a_count_is_cut_into_thousands() {
-        for (many, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")] {
+        for (many, text) in
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")]
+        {
             assert_eq!(thousands(many), text);
         }
     }

@@ -41,9 +41,15 @@ impl Unjudged {
 
     pub const fn why(self) -> &'static str {
         match self {
-            Unjudged::RefusedForItself => "refused for what they were themselves: a loop, a limit, an offer …",
-            Unjudged::UnknownSender => "came in by a trunk that is not configured, from where the record does not say",
-            Unjudged::UnknownAgent => "made by an agent whom the record does not name, and no other number tells",
+            Unjudged::RefusedForItself => {
+                "refused for what they were themselves: a loop, a limit, an offer …"
+            }
+            Unjudged::UnknownSender => {
+                "came in by a trunk that is not configured, from where the record does not say"
+            }
+            Unjudged::UnknownAgent => {
+                "made by an agent whom the record does not name, and no other number tells"
+            }
             Unjudged::JoinedAnother => "took the place of another call",
         }
     }
@@ -65,8 +71,8 @@ pub struct Replayed {
     pub unjudged_because: Vec<UnjudgedCalls>,
     /// Lines that are no record.
     pub unreadable: u64,
-    /// Agents who would be rung in calls in which they were not, if a phone and a line of theirs were free: a record does
-    /// not tell whether any was.
+    /// Who would be rung in calls in which they were not, if there and free: agents, and numbers behind trunks that have
+    /// limits. A record does not tell whether they were.
     pub might_ring: Vec<MightRing>,
 }
 
@@ -94,7 +100,8 @@ pub struct UnjudgedCalls {
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct MightRing {
-    pub agent: String,
+    /// An agent's name, or a number.
+    pub target: String,
     pub calls: u64,
 }
 
@@ -109,7 +116,7 @@ pub struct Replay<'t> {
     found: Replayed,
     /// Where those of one number with the same differences stand.
     alike: HashMap<(Box<str>, Vec<Difference>), usize>,
-    /// By the agent's name.
+    /// By an agent's name, or the number.
     might_ring: HashMap<Arc<str>, u64>,
     unjudged: [u64; Unjudged::ALL.len()],
 }
@@ -161,8 +168,8 @@ impl<'t> Replay<'t> {
                 return;
             }
         };
-        for agent in compared.might_ring {
-            *self.might_ring.entry(agent).or_default() += 1;
+        for target in compared.might_ring {
+            *self.might_ring.entry(target).or_default() += 1;
         }
         if compared.differences.is_empty() {
             return;
@@ -188,12 +195,17 @@ impl<'t> Replay<'t> {
     }
 
     pub fn finish(mut self) -> Replayed {
-        self.found.might_ring =
-            self.might_ring.iter().map(|(agent, calls)| MightRing { agent: agent.to_string(), calls: *calls }).collect();
-        self.found.might_ring.sort_by(|one, other| one.agent.cmp(&other.agent));
+        self.found.might_ring = self
+            .might_ring
+            .iter()
+            .map(|(target, calls)| MightRing { target: target.to_string(), calls: *calls })
+            .collect();
+        self.found.might_ring.sort_by(|one, other| one.target.cmp(&other.target));
         let because = Unjudged::ALL.into_iter().zip(self.unjudged);
-        self.found.unjudged_because =
-            because.filter(|(_, calls)| *calls > 0).map(|(why, calls)| UnjudgedCalls { why, calls }).collect();
+        self.found.unjudged_because = because
+            .filter(|(_, calls)| *calls > 0)
+            .map(|(why, calls)| UnjudgedCalls { why, calls })
+            .collect();
         self.found
     }
 
@@ -225,10 +237,13 @@ impl<'t> Replay<'t> {
             Ok(did) => self.table.plan_for(trunk, did, 0),
             Err(_) => self.table.plan(trunk, &cdr.dialled, 0),
         };
-        let mut compared = compare(cdr, plan.as_ref().map_err(|why| *why), cdr.caller.as_deref(), self.speaks);
+        let mut compared =
+            compare(cdr, plan.as_ref().map_err(|why| *why), cdr.caller.as_deref(), self.speaks);
         if moved {
             let would = format!("come in by {}", trunk.name);
-            compared.differences.insert(0, Difference::new(About::Sender, format!("came in by trunk {was}"), would));
+            compared
+                .differences
+                .insert(0, Difference::new(About::Sender, format!("came in by trunk {was}"), would));
         }
         Ok(compared)
     }
@@ -266,7 +281,9 @@ impl<'t> Replay<'t> {
         let named = agents.iter().find(of_account).map(&compared);
         let mut all = agents.iter().map(&compared);
         match named.or_else(|| all.next()) {
-            Some(one) if agents.iter().any(|agent| of_account(&agent)) || all.all(|other| other == one) => Ok(one),
+            Some(one) if agents.iter().any(|agent| of_account(&agent)) || all.all(|other| other == one) => {
+                Ok(one)
+            }
             Some(_) | None => Err(Unjudged::UnknownAgent),
         }
     }
