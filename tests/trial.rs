@@ -72,6 +72,33 @@ fn a_busy_phone_is_486_and_exit_1() {
     assert!(told.summary.starts_with("not bridged: 486 Busy Here; the call record says busy"));
 }
 
+/// The records of a real node, through the configuration that it had and through another.
+#[test]
+fn its_records_replayed_by_the_same_configuration_are_alike_and_by_another_they_are_not() {
+    let world = World::new(BOTH);
+    assert_eq!(world.tried(QUICK).code, 0);
+    assert_eq!(world.tried(&["--answer", "busy"]).code, 1);
+    assert_eq!(world.run(&["try", "+12015550177"]).code, 1);
+    let records = std::fs::read_dir(world.folder.path().join("data/cdr")).unwrap();
+    let files: Vec<String> = records.map(|file| file.unwrap().path().display().to_string()).collect();
+    let mut replay = vec!["check", "--replay"];
+    replay.extend(files.iter().map(String::as_str));
+    let ran = world.run(&replay);
+    let all_alike = "3 calls read, 0 would be routed otherwise, 0 could not be judged\n";
+    assert_eq!((ran.code, ran.out.as_str()), (0, all_alike), "{}", ran.err);
+
+    let routing = world.folder.path().join("config/routing/all.toml");
+    let text = std::fs::read_to_string(&routing).unwrap();
+    let text = text.replace(BOTH, FORWARD) + "[[number]]\ndid = \"+12015550177\"\nring = [\"bob\"]\n";
+    std::fs::write(&routing, text).unwrap();
+    let ran = world.run(&replay);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    let to_other = "rang alice and bob, would ring +12015550199 for 20 s (and 1 call more to this number)\n";
+    assert!(ran.out.contains(to_other), "{}", ran.out);
+    assert!(ran.out.contains("+12015550177 from +12025550123"), "{}", ran.out);
+    assert!(ran.out.contains(": was answered 404, would ring bob for 20 s\n"), "{}", ran.out);
+}
+
 #[test]
 fn a_phone_that_never_answers_rings_until_the_node_ends_it_with_480() {
     let told = World::new("ring = [\"alice\"]\ntimeout = 1").told(&["--answer", "never"], 1);

@@ -4,30 +4,63 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use strowger::call::cdr::Cdr;
+use strowger::call::replay::About;
+use strowger::config;
+use strowger::routing::Table;
+use strowger::serve::replay::Replay;
 use strowger::sim::served::{served, served_with_audio};
-use strowger::sim::{for_each_seed, run};
+use strowger::sim::{World, for_each_seed, run};
 
 /// After so many broken worlds a soak stops.
 const ENOUGH: u64 = 20;
 
 #[test]
 fn two_hundred_worlds_stay_sound_and_come_to_rest() {
-    let call_seconds = for_each_seed(&served(), 0..200, run::usual);
+    let call_seconds = for_each_seed(&served(), 0..200, |world| {
+        run::usual(world);
+        replays_alike(world, false);
+    });
     assert!(call_seconds > 10_000.0, "only {call_seconds:.0} call-seconds: the worlds are empty");
 }
 
 /// The same with audio that comes through us; now and then all ports are in use.
 #[test]
 fn a_hundred_worlds_whose_audio_comes_through_us_stay_sound_and_come_to_rest() {
-    let call_seconds = for_each_seed(&served_with_audio(24), 200..300, run::usual);
+    let call_seconds = for_each_seed(&served_with_audio(24), 200..300, |world| {
+        run::usual(world);
+        replays_alike(world, true);
+    });
     assert!(call_seconds > 5_000.0, "only {call_seconds:.0} call-seconds: the worlds are empty");
 }
 
 /// The same with whispers, call connect, recordings and messages, while some press keys, speak, fall silent or break.
 #[test]
 fn thirty_worlds_in_which_all_is_heard_stay_sound_and_come_to_rest() {
-    let call_seconds = for_each_seed(&served_with_audio(40), 300..330, run::aloud);
+    let call_seconds = for_each_seed(&served_with_audio(40), 300..330, |world| {
+        run::aloud(world);
+        replays_alike(world, true);
+    });
     assert!(call_seconds > 1_500.0, "only {call_seconds:.0} call-seconds: the worlds are empty");
+}
+
+/// Whatever befell a call, its record says nothing against the configuration that it was routed by. Where all is heard
+/// recordings and messages fail now and then, which no record tells from none having been asked for.
+fn replays_alike(world: &mut World, speaks: bool) {
+    let read = |text: &String| match config::parse(text, &|_| None) {
+        Ok(loaded) => loaded.config,
+        Err(findings) => panic!("{findings:?}"),
+    };
+    let tables: Vec<Table> = world.published.iter().map(|text| Table::new(&read(text), 1, None)).collect();
+    for record in &world.records {
+        let Ok(cdr) = serde_json::from_value::<Cdr>(record.clone()) else { panic!("no record: {record}") };
+        let place = usize::try_from(cdr.generation).unwrap_or_default() - 1;
+        let Ok(compared) = Replay::new(&tables[place], speaks, 1).judge(&cdr) else { continue };
+        let fails = |about: About| matches!(about, About::Recording | About::Voicemail);
+        let mut told = compared.differences.iter().filter(|one| !fails(one.about));
+        let first = told.next();
+        assert_eq!(first, None, "seed {}: {record:#}\n{}", world.seed, world.published[place]);
+    }
 }
 
 proptest! {

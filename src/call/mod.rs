@@ -9,6 +9,7 @@ pub mod leg;
 pub mod outcome;
 pub mod presentation;
 pub mod refusal;
+pub mod replay;
 pub mod story;
 
 mod connect;

@@ -19,6 +19,7 @@ use crate::config::{self, Checked, Findings, Overlay};
 use crate::media::reel::Sheet;
 use crate::routing::{self, Fixed, Table};
 use crate::serve;
+use crate::serve::replay::Replayed;
 use crate::trial::Told;
 
 fn env(name: &str) -> Option<String> {
@@ -27,14 +28,7 @@ fn env(name: &str) -> Option<String> {
 
 /// `strowger check`: every mistake at once, each with its place and what would be right.
 pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit, Failed> {
-    let Checked { config, mut errors, warnings } = config::checked(folder, &env);
-    let config = config.filter(|config| match serve::voices::voices(config, &Overlay::default(), folder) {
-        Ok(_) => true,
-        Err(unsaid) => {
-            errors.extend(unsaid);
-            false
-        }
-    });
+    let Checked { config, errors, warnings } = checked(folder);
     let said = config.map(|config| {
         format!(
             "{}: {}, {}, {}: no mistake\n",
@@ -54,6 +48,18 @@ pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit
     })?;
     let refused = !errors.is_empty() || (deny_warnings && !warnings.is_empty());
     Ok(if refused { Exit::Refused } else { Exit::Done })
+}
+
+/// The configuration, and every mistake in it; with a mistake there is none.
+pub(super) fn checked(folder: &Path) -> Checked {
+    let mut checked = config::checked(folder, &env);
+    if let Some(config) = &checked.config
+        && let Err(unsaid) = serve::voices::voices(config, &Overlay::default(), folder)
+    {
+        checked.errors.extend(unsaid);
+        checked.config = None;
+    }
+    checked
 }
 
 /// `1 trunk`, `2 trunks`.
@@ -91,6 +97,7 @@ pub fn schemas() -> Vec<(&'static str, String)> {
         ("route.json", text(schemars::schema_for!(Explanation))),
         ("try.json", text(schemars::schema_for!(Told))),
         ("problem.json", text(schemars::schema_for!(Problem))),
+        ("replay.json", text(schemars::schema_for!(Replayed))),
         ("check.json", text(schemars::schema_for!(Findings<'static>))),
         ("serve.json", text(schemars::schema_for!(Ready))),
         ("pcap.json", text(schemars::schema_for!(super::capture::Pcap))),

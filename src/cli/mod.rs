@@ -7,6 +7,7 @@ mod client;
 pub mod files;
 pub mod logging;
 mod numbers;
+mod replay;
 mod serve;
 mod show;
 mod trial;
@@ -52,12 +53,9 @@ pub enum Command {
     Serve,
     /// Makes one call: plays the carrier, and the called phones where nobody listens, and shows what passes.
     Try(trial::Try),
-    /// Finds every mistake in the configuration at once, each with its place.
-    Check {
-        /// Warnings count as mistakes.
-        #[arg(long)]
-        deny_warnings: bool,
-    },
+    /// Finds every mistake in the configuration at once, each with its place; and which past calls it would route
+    /// otherwise.
+    Check(replay::Check),
     /// Tells what a call to a number would do: whom it rings, for how long, as whom.
     Route(Route),
     /// Publishes the configuration anew, all or nothing; calls in progress keep their plan.
@@ -159,7 +157,7 @@ fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
             let _log = log.map_err(|error| Failed::Wrong(error.to_string()))?;
             trial::run(&line.config, asked, out)
         }
-        Some(Command::Check { deny_warnings }) => files::check(&line.config, *deny_warnings, out),
+        Some(Command::Check(asked)) => replay::check(&line.config, asked, out),
         Some(Command::ConfigSchema { out: folder }) => files::config_schema(folder.as_deref(), out),
         Some(Command::Route(route)) if route.offline => {
             let told = files::route(&line.config, &route.did, route.from.as_deref())?;

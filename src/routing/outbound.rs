@@ -75,13 +75,9 @@ impl Outbound {
 
     /// [`Outbound::choose`] for a number that is allowed, with no trunk forced, among those that have not been `tried`.
     pub(super) fn way(&self, number: E164, tried: &[&Trunk], draw: u32) -> Option<&Arc<Trunk>> {
-        let is_left = |way: &&Way| !tried.iter().any(|trunk| trunk.name == way.trunk.name);
-        let serves = |way: &&Way| way.prefix.covers(number) && is_left(way);
-        let first = self.ways.iter().position(|way| serves(&way))?;
-        let rank = |way: &Way| (way.prefix, way.trunk.priority);
-        let best = rank(&self.ways[first]);
-        let equal = self.ways[first..].iter().take_while(|way| rank(way) == best).filter(is_left);
+        let equal = self.best(number, tried);
         let total: u32 = equal.clone().map(|way| way.weight).sum();
+        let first = equal.clone().next()?;
         let mut left = draw.checked_rem(total).unwrap_or(0);
         for way in equal {
             match left.checked_sub(way.weight) {
@@ -89,6 +85,22 @@ impl Outbound {
                 Some(_) | None => return Some(&way.trunk),
             }
         }
-        Some(&self.ways[first].trunk)
+        Some(&first.trunk)
+    }
+
+    /// The trunks among which [`Outbound::choose`] draws where none is forced.
+    pub(super) fn equals(&self, number: E164) -> impl Iterator<Item = &Arc<Trunk>> {
+        self.best(number, &[]).map(|way| &way.trunk)
+    }
+
+    /// Those of the best rank that serve the number and have not been `tried`.
+    fn best<'o>(&'o self, number: E164, tried: &[&Trunk]) -> impl Iterator<Item = &'o Way> + Clone {
+        let is_left = move |way: &&Way| !tried.iter().any(|trunk| trunk.name == way.trunk.name);
+        let serves = |way: &&Way| way.prefix.covers(number) && is_left(way);
+        let rank = |way: &Way| (way.prefix, way.trunk.priority);
+        let first = self.ways.iter().position(|way| serves(&way)).unwrap_or(self.ways.len());
+        let rest = &self.ways[first..];
+        let best = rest.first().map(rank);
+        rest.iter().take_while(move |way| Some(rank(way)) == best).filter(is_left)
     }
 }

@@ -67,6 +67,18 @@ impl Plan {
         self.ways.choose(number, self.forced.as_ref(), draw)
     }
 
+    /// The trunk of that name by which a call to the number may begin: the number's own, else one of those among which
+    /// is drawn, and for an emergency the first (R13). None: it begins by another.
+    pub fn may_begin_by(&self, called: &Called, trunk: &str) -> Option<&Arc<Trunk>> {
+        let is_it = |way: &&Arc<Trunk>| *way.name == *trunk;
+        match (called, &self.urgency) {
+            (Called::Number(_), _) if self.forced.is_some() => self.forced.as_ref().filter(is_it),
+            (Called::Number(number), _) => self.ways.equals(*number).find(is_it),
+            (Called::Emergency(_), Urgency::Emergency(ways)) => ways.first().filter(is_it),
+            (Called::Emergency(_), Urgency::Ordinary | Urgency::CallBack) => None,
+        }
+    }
+
     /// The trunk that is tried where the `tried` ones could not carry the call: none where the number has one of its
     /// own, the next `outbound` one otherwise, and for an emergency the next of all (R13). Among equals the first.
     pub fn next_way(&self, called: &Called, tried: &[&Trunk]) -> Option<Arc<Trunk>> {

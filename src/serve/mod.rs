@@ -14,6 +14,7 @@ mod operations;
 mod phones;
 mod planes;
 mod publish;
+pub mod replay;
 mod retired;
 mod tls;
 mod trunks;

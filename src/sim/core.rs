@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::booth::{Listening, Word};
 use crate::engine::exchange::{Effects, Input};
 use crate::engine::precedence::Standing;
+use crate::routing::Explanation;
 use crate::time::{Instant, Now};
 use crate::transport::shed::Share;
 
@@ -87,6 +88,17 @@ pub trait Core {
     /// What each gateway failed of last, as operators are told.
     fn failures(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What operators are told that a call would do just now; the configuration as it was published.
+    fn explains(
+        &self,
+        _now: Instant,
+        _routing: &str,
+        _dialled: &str,
+        _from: Option<&str>,
+    ) -> Option<Explanation> {
+        None
     }
 
     /// Another routing configuration is published, as the text of an operator's file.

@@ -13,10 +13,10 @@ use serde_json::Value;
 use super::booth::{FIRST_PORT, Listening, SimBooth, Word};
 use super::core::{Census, Core, Maker};
 use super::layout;
-use crate::config::{self, Config, Strangers};
+use crate::config::{self, Config, Overlay, Strangers};
 use crate::engine::desk::Pace;
 use crate::engine::directory::Registrations;
-use crate::engine::exchange::binding::Directory;
+use crate::engine::exchange::binding::{Directory, Known};
 use crate::engine::exchange::{
     Anchoring, Bounds, CallEvent, Desk, Effects, Exchange, Input, LineTokens, Listener, Notice, Router,
     Settings,
@@ -28,7 +28,7 @@ use crate::engine::shard::guard;
 use crate::engine::trunks::{Listed, Trunks};
 use crate::media::prompt::Prompt;
 use crate::number::{Country, E164};
-use crate::routing::{Agent, Table, Trunk};
+use crate::routing::{self, Agent, Explanation, Table, Trunk};
 use crate::sip::digest::Nonces;
 use crate::sip::peer::{ListenerId, Transport};
 use crate::time::{Instant, Now};
@@ -358,6 +358,17 @@ impl Core for Shard {
             }
         }
         all
+    }
+
+    fn explains(
+        &self,
+        now: Instant,
+        routing: &str,
+        dialled: &str,
+        from: Option<&str>,
+    ) -> Option<Explanation> {
+        let phones = Known { directory: self.desk.directory(), hosts: self.desk.hosts(), now };
+        Some(routing::explain(&self.table, &read(routing), &Overlay::default(), &phones, dialled, from))
     }
 
     fn publish(&mut self, now: Now, generation: u64, routing: &str, out: &mut Effects) {

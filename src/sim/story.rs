@@ -75,6 +75,7 @@ pub struct Setup {
     routing: String,
     manner: Manner,
     shards: usize,
+    gateways: usize,
     lost: Option<usize>,
     unchecked: Option<&'static str>,
 }
@@ -87,7 +88,8 @@ impl Setup {
             true => routing.to_owned(),
             false => format!("{}{routing}", usual_ends()),
         };
-        Setup { maker, routing, manner: Manner::default(), shards: 1, lost: None, unchecked: None }
+        let manner = Manner::default();
+        Setup { maker, routing, manner, shards: 1, gateways: GATEWAYS, lost: None, unchecked: None }
     }
 
     /// Served by this core.
@@ -118,6 +120,12 @@ impl Setup {
         self
     }
 
+    /// So many gateways are there, whichever trunk names them.
+    pub fn gateways(mut self, gateways: usize) -> Setup {
+        self.gateways = gateways;
+        self
+    }
+
     /// The carrier sends an INVITE to this number.
     pub fn incoming(self, dialled: &str) -> Call {
         let manner = self.manner.clone();
@@ -127,7 +135,7 @@ impl Setup {
     /// The world before anybody calls.
     pub fn before_any_call(self) -> Call {
         let mut world = World::new(7, self.shards, self.maker);
-        world.settle(AGENTS, GATEWAYS, &self.routing);
+        world.settle(AGENTS, self.gateways, &self.routing);
         world.wire.lose_number(self.lost);
         if let Some(name) = self.unchecked {
             world.leaves_unchecked(name);

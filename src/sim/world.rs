@@ -26,6 +26,7 @@ use super::trace::{Crossing, Trace, label};
 use super::wire::{Way, Wire};
 use crate::engine::exchange::{Effects, Input};
 use crate::engine::precedence;
+use crate::routing::Explanation;
 use crate::sip::peer::{ListenerId, Peer, Transport, Undelivered};
 use crate::time::{Instant, Now, Wall};
 use crate::transport::shed::Share;
@@ -92,6 +93,8 @@ pub struct World {
     pub records: Vec<Value>,
     /// What was said of the trunks, in order.
     pub said: Vec<String>,
+    /// The operator's files, that of generation 1 first.
+    pub published: Vec<String>,
     /// Seconds of simulated calls, each from its INVITE to its record.
     pub call_seconds: f64,
     dice: Dice,
@@ -129,6 +132,7 @@ impl World {
             trace: Trace::default(),
             records: Vec::new(),
             said: Vec::new(),
+            published: Vec::new(),
             call_seconds: 0.0,
             dice,
             maker,
@@ -204,6 +208,7 @@ impl World {
         (self.agents, self.gateways) = (agents, gateways);
         self.cores = self.maker.cores(self.shards, self.seed, routing);
         self.checks.iter_mut().for_each(|check| check.published(self.generation, routing));
+        self.published.push(routing.to_owned());
     }
 
     /// Draws so many callers, who dial within the next four minutes.
@@ -428,6 +433,11 @@ impl World {
         self.cores.first().map(|core| core.failures()).unwrap_or_default()
     }
 
+    /// What operators are told that a call would do just now, by the configuration that was published last.
+    pub fn explains(&self, routing: &str, dialled: &str, from: Option<&str>) -> Option<Explanation> {
+        self.cores.first()?.explains(self.now, routing, dialled, from)
+    }
+
     /// Publishes a configuration: this one, or a newly drawn one.
     pub fn publish(&mut self, routing: Option<&str>) {
         self.generation += 1;
@@ -442,6 +452,7 @@ impl World {
         for check in &mut self.checks {
             check.published(self.generation, routing.unwrap_or(&drawn));
         }
+        self.published.push(routing.map_or(drawn, str::to_owned));
     }
 
     /// An inward datagram of the last seconds, counted back from now. A late repetition of an older one is not

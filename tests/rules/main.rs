@@ -19,6 +19,7 @@ mod r01_guesses;
 mod r01_table;
 mod r02;
 mod r03;
+mod r03_explained;
 mod r04;
 mod r04_anchored;
 mod r04_descriptions;
