@@ -27,7 +27,7 @@ fn env(name: &str) -> Option<String> {
 
 /// `strowger check`: every mistake at once, each with its place and what would be right.
 pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit, Failed> {
-    let Checked { config, mut errors, warnings } = config::checked(folder, &env);
+    let Checked { config, mut errors, warnings, .. } = config::checked(folder, &env);
     let config = config.filter(|config| match serve::voices::voices(config, folder) {
         Ok(_) => true,
         Err(unsaid) => {

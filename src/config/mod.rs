@@ -9,6 +9,7 @@ mod credentials;
 mod dids;
 mod diff;
 mod fields;
+mod kept;
 mod load;
 mod net;
 mod node;
@@ -23,6 +24,7 @@ mod schema;
 mod served;
 mod source;
 mod syntax;
+mod tables;
 mod trunk;
 mod uri;
 
@@ -34,7 +36,7 @@ pub use choices::{
 pub use credentials::Credentials;
 pub use dids::Dids;
 pub use diff::{Counts, Diff, diff};
-pub use load::{Checked, Loaded, Progress, checked, load, load_told, parse};
+pub use load::{Checked, Loaded, Progress, Reading, checked, load, parse};
 pub use net::Net;
 pub use node::{
     Admin, Capture, Collector, Limits, Listen, Media, Node, NodeSection, Ports, Public, Retention, Secret,
@@ -64,6 +66,8 @@ pub struct Config {
     pub dial: Dial,
     /// What every [`Place`] in it refers to.
     pub files: Files,
+    /// The tables that its numbers are of, as they were when they were read.
+    kept: kept::Kept,
 }
 
 impl Config {

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crate::admin::metrics::Metrics;
 use crate::admin::operations::{NotPublished, Operations, Published};
 use crate::admin::{Admin, BindError};
-use crate::config::{self, Anchor, Config, Dialled, Finding, Loaded, Media, Strangers};
+use crate::config::{self, Anchor, Config, Dialled, Finding, Loaded, Media, Reading, Strangers};
 use crate::engine::booth::Booth;
 use crate::engine::capture::Wanted;
 use crate::engine::clock::Clock;
@@ -91,8 +91,8 @@ pub struct Running {
 impl Running {
     /// Reads the configuration of a folder and starts the node. When it returns, all sockets are bound.
     pub fn start(folder: &Path, env: Env) -> Result<Running, StartError> {
-        let Loaded { config, warnings } =
-            config::load_told(folder, &*env, &mut publish::says_how_far()).map_err(StartError::Config)?;
+        let Loaded { config, warnings, .. } =
+            Reading::of(folder, &*env).load(&mut publish::says_how_far()).map_err(StartError::Config)?;
         for warning in &warnings {
             tracing::warn!("{warning}");
         }

@@ -11,7 +11,7 @@ use super::tls;
 use super::voices::voices;
 use crate::admin::operations::{Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
-use crate::config::{self, Config, Loaded, Progress};
+use crate::config::{self, Config, Loaded, Progress, Reading};
 use crate::number::E164;
 use crate::routing::{NoPlan, Plan, Table, Voices};
 use crate::sip::peer::NameId;
@@ -124,10 +124,13 @@ impl Publisher {
     fn read(&self) -> Result<Candidate, NotPublished> {
         let began = Instant::now();
         let env = Arc::clone(&self.env);
-        let loaded = config::load_told(&self.folder, &*env, &mut says_how_far())
-            .map_err(|errors| NotPublished::Wrong(findings(errors)))?;
-        let Loaded { config: mut new, warnings } = loaded;
         let old = self.config();
+        let loaded = Reading::of(&self.folder, &*env)
+            .after(&old)
+            .load(&mut says_how_far())
+            .map_err(|errors| NotPublished::Wrong(findings(errors)))?;
+        let Loaded { config: mut new, warnings, read, taken } = loaded;
+        tracing::info!(read, taken, "tables were read, or taken as they were");
         let diff = config::diff(&old, &new);
         let counts = diff.total();
         let outcome = Published {
