@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use strowger::config::{self, Checked, Finding, Reading};
+use strowger::config::{self, Checked, Finding, Place, Reading};
 
 const NODE: &str = "[[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:5060\"\n[media]\n";
 const REST: &str = "[[trunk]]\nname = \"carrier\"\nfrom = [\"192.0.2.1/32\"]\n\
@@ -187,13 +187,17 @@ fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
 }
 
 /// All that comes of reading it: the findings, how often what numbers say alike is kept, the numbers.
-fn outcome(folder: &Path, threads: usize) -> (Vec<Finding>, Vec<Finding>, Option<usize>, Vec<String>) {
+type Outcome = (Vec<Finding>, Vec<Finding>, Option<usize>, Vec<(u32, Place, String)>);
+
+fn outcome(folder: &Path, threads: usize) -> Outcome {
     let found = Reading::of(folder, &|_| None).threads(threads).check(&mut |_| {});
     let config = found.config.as_ref();
     // Of long tables some in full, which takes its time.
     let written = |(n, number): (usize, config::Listed<'_>)| {
-        let in_full = (n < 100 || n % 97 == 0).then(|| number.written());
-        format!("{:?} {:?} {:?} {in_full:?}", number.set(), number.did(), number.label())
+        let is_long = n >= 100 && n % 97 > 0;
+        let label = || number.label().unwrap_or_default().to_owned();
+        let text = if is_long { label() } else { format!("{:?}", number.written()) };
+        (number.set(), number.did().place, text)
     };
     let numbers = config.map(|config| config.numbers.iter().enumerate().map(written).collect());
     let sets = config.map(|config| config.numbers.sets().len());
@@ -209,8 +213,9 @@ fn blocks_that_several_threads_read_are_put_together_as_if_one_had_read_them() {
         lines.join("\n").into_bytes()
     };
     let row = |n: usize, rest: &str| Some(format!("Row {n},+1201{n:07},{rest}"));
-    let at =
-        |every: usize, rest: &'static str| move |n: usize| (n % every == 0).then(|| row(n, rest)).flatten();
+    let at = |every: usize, rest: &'static str| {
+        move |n: usize| n.is_multiple_of(every).then(|| row(n, rest)).flatten()
+    };
     let mut no_text = with(&|_| None);
     no_text[3 << 19] = 0xFF;
     let tables = [
@@ -219,7 +224,12 @@ fn blocks_that_several_threads_read_are_put_together_as_if_one_had_read_them() {
         with(&at(300, "alice,,x,,")),
         with(&at(300, "alice,,20,,day,more")),
         with(&|n| row(n, "alice,,9,,")),
-        with(&|n| row(n, if n % 390 == 0 { "carol,,9,no," } else { "bob,,9,," })),
+        // Behind the hundredth mistake, in its block, stands what is warned of.
+        with(&|n| match n {
+            _ if n % 390 == 0 => row(n, "bob,,x,,"),
+            _ if n % 1000 == 1 => row(n, "bob,,9,,"),
+            _ => None,
+        }),
         with(&|n| (n % 5000 == 7).then(|| format!("\"Row\n{n}\",12,alice,,9,,"))),
         with(&|n| (n == 38_000).then(|| "x".repeat(5 << 20))),
         [b"\n".repeat(5 << 18), with(&|_| None)].concat(),
@@ -230,11 +240,14 @@ fn blocks_that_several_threads_read_are_put_together_as_if_one_had_read_them() {
         let folder = folder(&[("a.csv", small.as_bytes()), ("b.csv", table), ("z.csv", small.as_bytes())]);
         let [one, several] = [1, 3].map(|threads| outcome(folder.path(), threads));
         assert_eq!((&one.0, &one.1), (&several.0, &several.1), "table {n}");
+        if ![0, 4, 8].contains(&n) {
+            continue;
+        }
         std::fs::remove_file(folder.path().join("routing/a.csv")).unwrap();
         std::fs::remove_file(folder.path().join("routing/z.csv")).unwrap();
         let [one, several] = [1, 3].map(|threads| outcome(folder.path(), threads));
         assert!(one == several, "table {n}");
-        assert_eq!(n == 0 || n == 4 || n == 8, one.2.is_some(), "table {n}: {:?}", one.0.first());
+        assert_eq!(one.3.len(), ROWS, "table {n}: {:?}", one.0.first());
     }
 }
 

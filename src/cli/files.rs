@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 
 use super::client::Failed;
 use super::serve::Ready;
-use super::{Exit, Out};
+use super::{Exit, Out, bar};
 use crate::admin::operations::{Explanation, NotRouted, Published};
 use crate::admin::problem::Problem;
 use crate::admin::{AgentList, CallList, CdrList, GenerationList, TrunkList};
 use crate::call::cdr::Cdr;
 use crate::call::story::CallStory;
-use crate::config::{self, Checked, Findings};
+use crate::config::{self, Checked, Findings, Reading};
 use crate::media::reel::Sheet;
 use crate::routing::{self, Fixed, Table};
 use crate::serve;
@@ -27,7 +27,12 @@ fn env(name: &str) -> Option<String> {
 
 /// `strowger check`: every mistake at once, each with its place and what would be right.
 pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit, Failed> {
-    let Checked { config, mut errors, warnings, .. } = config::checked(folder, &env);
+    let reading = Reading::of(folder, &env);
+    let checked = match bar::on_terminal() {
+        Some(mut bar) => reading.check(&mut bar),
+        None => reading.check(&mut |_| {}),
+    };
+    let Checked { config, mut errors, warnings, .. } = checked;
     let config = config.filter(|config| match serve::voices::voices(config, folder) {
         Ok(_) => true,
         Err(unsaid) => {

@@ -65,7 +65,7 @@ type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     pub numbers: usize,
-    /// Bytes of the files under `routing/`, and of those what was read of tables.
+    /// Bytes of the files under `routing/`, and of those what was read of tables, or taken as it was.
     pub all: u64,
     pub read: u64,
 }

@@ -140,6 +140,12 @@ impl Numbers {
         let Span { rows, sets, labels } = span;
         let moved = |was: u32, from: usize, to: usize| was - from as u32 + to as u32;
         let (first_row, first_set, first_label) = (self.rows.len(), self.sets.len(), self.labels.len());
+        if self.rows.is_empty() {
+            // Most of the others will follow, and some that are new; else growing would have all of them twice for a while.
+            let with_new = |of: usize| of + of / 16;
+            self.rows.reserve_exact(with_new(from.rows.len()));
+            self.labels.reserve_exact(with_new(from.labels.len()));
+        }
         self.sets.extend(from.sets[sets.clone()].iter().map(|set| {
             let mut keys = set.keys.clone();
             keys.place_by(&|place| Place { file, ..place });
