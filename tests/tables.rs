@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use strowger::config::{self, Checked, Finding};
+use strowger::config::{self, Checked, Finding, Place, Reading};
 
 const NODE: &str = "[[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:5060\"\n[media]\n";
 const REST: &str = "[[trunk]]\nname = \"carrier\"\nfrom = [\"192.0.2.1/32\"]\n\
@@ -73,7 +73,7 @@ fn how_far_it_has_come_is_told_after_each_block() {
     std::fs::write(folder.path().join("routing/rest.toml"), REST).unwrap();
     std::fs::write(folder.path().join("routing/z.csv"), rows(120_000)).unwrap();
     let mut told = Vec::new();
-    let loaded = config::load_told(folder.path(), &|_| None, &mut |progress| told.push(progress));
+    let loaded = Reading::of(folder.path(), &|_| None).load(&mut |progress| told.push(progress));
     assert_eq!(loaded.unwrap().config.numbers.len(), 120_000);
     assert!(told.len() > 1 && told.is_sorted_by_key(|progress| (progress.numbers, progress.read)));
     let last = told.last().unwrap();
@@ -174,8 +174,135 @@ fn row() -> impl Strategy<Value = Vec<&'static str>> {
         })
 }
 
+/// A folder with these files under `routing/`, beside the others.
+fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("routing")).unwrap();
+    std::fs::write(folder.path().join("strowger.toml"), NODE).unwrap();
+    std::fs::write(folder.path().join("routing/m.toml"), REST).unwrap();
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join("routing").join(name), bytes).unwrap();
+    }
+    folder
+}
+
+/// All that comes of reading it: the findings, how often what numbers say alike is kept, the numbers.
+type Outcome = (Vec<Finding>, Vec<Finding>, Option<usize>, Vec<(u32, Place, String)>);
+
+fn outcome(folder: &Path, threads: usize) -> Outcome {
+    let found = Reading::of(folder, &|_| None).threads(threads).check(&mut |_| {});
+    let config = found.config.as_ref();
+    // Of long tables some in full, which takes its time.
+    let written = |(n, number): (usize, config::Listed<'_>)| {
+        let is_long = n >= 100 && n % 97 > 0;
+        let label = || number.label().unwrap_or_default().to_owned();
+        let text = if is_long { label() } else { format!("{:?}", number.written()) };
+        (number.set(), number.did().place, text)
+    };
+    let numbers = config.map(|config| config.numbers.iter().enumerate().map(written).collect());
+    let sets = config.map(|config| config.numbers.sets().len());
+    (found.errors, found.warnings, sets, numbers.unwrap_or_default())
+}
+
+#[test]
+fn blocks_that_several_threads_read_are_put_together_as_if_one_had_read_them() {
+    const ROWS: usize = 40_000;
+    let with = |each: &dyn Fn(usize) -> Option<String>| {
+        let mut lines: Vec<String> = rows(ROWS).lines().map(str::to_owned).collect();
+        (1..=ROWS).for_each(|n| lines[n] = each(n).unwrap_or_else(|| std::mem::take(&mut lines[n])));
+        lines.join("\n").into_bytes()
+    };
+    let row = |n: usize, rest: &str| Some(format!("Row {n},+1201{n:07},{rest}"));
+    let at = |every: usize, rest: &'static str| {
+        move |n: usize| n.is_multiple_of(every).then(|| row(n, rest)).flatten()
+    };
+    let mut no_text = with(&|_| None);
+    no_text[3 << 19] = 0xFF;
+    let tables = [
+        with(&|n| row(n, &format!("alice,,{},,", 10 + n % 10))),
+        with(&at(1500, "bobb,,20,,")),
+        with(&at(300, "alice,,x,,")),
+        with(&at(300, "alice,,20,,day,more")),
+        with(&|n| row(n, "alice,,9,,")),
+        // Behind the hundredth mistake, in its block, stands what is warned of.
+        with(&|n| match n {
+            _ if n % 390 == 0 => row(n, "bob,,x,,"),
+            _ if n % 1000 == 1 => row(n, "bob,,9,,"),
+            _ => None,
+        }),
+        with(&|n| (n % 5000 == 7).then(|| format!("\"Row\n{n}\",12,alice,,9,,"))),
+        with(&|n| (n == 38_000).then(|| "x".repeat(5 << 20))),
+        [b"\n".repeat(5 << 18), with(&|_| None)].concat(),
+        no_text,
+    ];
+    for (n, table) in tables.iter().enumerate() {
+        let small = format!("{HEADER}Small,+13015550100,bobb,,x,,\n");
+        let folder = folder(&[("a.csv", small.as_bytes()), ("b.csv", table), ("z.csv", small.as_bytes())]);
+        let [one, several] = [1, 3].map(|threads| outcome(folder.path(), threads));
+        assert_eq!((&one.0, &one.1), (&several.0, &several.1), "table {n}");
+        if ![0, 4, 8].contains(&n) {
+            continue;
+        }
+        std::fs::remove_file(folder.path().join("routing/a.csv")).unwrap();
+        std::fs::remove_file(folder.path().join("routing/z.csv")).unwrap();
+        let [one, several] = [1, 3].map(|threads| outcome(folder.path(), threads));
+        assert!(one == several, "table {n}");
+        assert_eq!(one.3.len(), ROWS, "table {n}: {:?}", one.0.first());
+    }
+}
+
+/// What the kernel says of each thread that reads tables: its nice value.
+fn nice_values() -> Vec<i32> {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let stat = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    let nice = stat.filter_map(|stat| {
+        let (name, rest) = stat.split_once(") ")?;
+        name.ends_with("(tables").then(|| rest.split(' ').nth(16)?.parse().ok()).flatten()
+    });
+    nice.collect()
+}
+
+#[test]
+fn threads_that_read_tables_stand_as_far_behind_as_who_started_them() {
+    let folder = folder(&[("z.csv", rows(60_000).as_bytes())]);
+    let folder = folder.path();
+    let behind = || {
+        rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10).unwrap();
+        let mut seen = 0;
+        let mut look = |_| seen = seen.max(nice_values().iter().filter(|nice| **nice == 10).count());
+        Reading::of(folder, &|_| None).threads(2).load(&mut look).unwrap();
+        seen
+    };
+    // Other tests' threads stand in front.
+    assert_eq!(std::thread::scope(|scope| scope.spawn(behind).join().unwrap()), 2);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Many small tables, and files of TOML between them, each with mistakes of its own.
+    #[test]
+    fn what_is_said_does_not_depend_on_how_many_threads_read(
+        files in prop::collection::vec((prop::collection::vec(row(), 0..12), 0..6u8), 1..14),
+    ) {
+        let text = |rows: &[Vec<&str>], n: usize, kind: u8| match kind {
+            0 => format!("[[number]]\ndid = \"+1301555010{}\"\nring = [\"bobb\"]\n[dial]\nallow = [\"+1\"]", n % 10),
+            1 => "Label,did\n\"".to_owned(),
+            _ => rows.iter().fold(HEADER.to_owned(), |all, row| all + &row.join(",") + "\n"),
+        };
+        let named: Vec<(String, String)> = files
+            .iter()
+            .enumerate()
+            .map(|(n, (rows, kind))| {
+                (format!("{n:02}.{}", if *kind == 0 { "toml" } else { "csv" }), text(rows, n, *kind))
+            })
+            .collect();
+        let files: Vec<_> = named.iter().map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
+        let folder = folder(&files);
+        let [one, two, five] = [1, 2, 5].map(|threads| outcome(folder.path(), threads));
+        prop_assert_eq!(&one, &two);
+        prop_assert_eq!(&one, &five);
+    }
 
     /// Rows whose last cell is in "quotes" are read one by one, with all that can be said of them: the same is said of rows
     /// that are known at a glance, at the same places, and they are routed alike.

@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 
 use super::client::Failed;
 use super::serve::Ready;
-use super::{Exit, Out};
+use super::{Exit, Out, bar};
 use crate::admin::operations::{Explanation, NotRouted, Published};
 use crate::admin::problem::Problem;
 use crate::admin::{AgentList, CallList, CdrList, GenerationList, NumberList, TrunkList};
 use crate::call::cdr::Cdr;
 use crate::call::story::CallStory;
-use crate::config::{self, Checked, Findings, Overlay};
+use crate::config::{self, Checked, Findings, Overlay, Reading};
 use crate::media::reel::Sheet;
 use crate::routing::{self, Fixed, Table};
 use crate::serve;
@@ -28,7 +28,7 @@ fn env(name: &str) -> Option<String> {
 
 /// `strowger check`: every mistake at once, each with its place and what would be right.
 pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit, Failed> {
-    let Checked { config, errors, warnings } = checked(folder);
+    let Checked { config, errors, warnings, .. } = checked(folder);
     let said = config.map(|config| {
         format!(
             "{}: {}, {}, {}: no mistake\n",
@@ -52,7 +52,11 @@ pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit
 
 /// The configuration, and every mistake in it; with a mistake there is none.
 pub(super) fn checked(folder: &Path) -> Checked {
-    let mut checked = config::checked(folder, &env);
+    let reading = Reading::of(folder, &env);
+    let mut checked = match bar::on_terminal() {
+        Some(mut bar) => reading.check(&mut bar),
+        None => reading.check(&mut |_| {}),
+    };
     if let Some(config) = &checked.config
         && let Err(unsaid) = serve::voices::voices(config, &Overlay::default(), folder)
     {

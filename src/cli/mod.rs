@@ -2,6 +2,7 @@
 //!
 //! Commands that concern a running node speak to its `[admin]`; the others work on the files alone.
 
+mod bar;
 mod capture;
 mod client;
 pub mod files;

@@ -41,7 +41,7 @@ pub(super) fn check(folder: &Path, asked: &Check, out: Out) -> Result<Exit, Fail
     if asked.replay.is_empty() {
         return files::check(folder, asked.deny_warnings, out);
     }
-    let Checked { config, errors, warnings } = files::checked(folder);
+    let Checked { config, errors, warnings, .. } = files::checked(folder);
     let denied = asked.deny_warnings && !warnings.is_empty();
     let Some(config) = config.filter(|_| errors.is_empty() && !denied) else {
         return files::check(folder, asked.deny_warnings, out);

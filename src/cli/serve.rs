@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::client::Failed;
-use super::{Exit, Out};
+use super::{Exit, Out, bar};
 use crate::admin::operations::NotPublished;
 use crate::serve::{Env, Running};
 
@@ -64,7 +64,11 @@ impl Ready {
 
 pub(super) fn serve(config: &Path, out: Out) -> Result<Exit, Failed> {
     let env: Env = Arc::new(|name: &str| std::env::var(name).ok());
-    let running = Running::start(config, env).map_err(|error| Failed::Wrong(error.to_string()))?;
+    let running = match bar::on_terminal() {
+        Some(bar) => Running::start_told(config, env, bar),
+        None => Running::start(config, env),
+    };
+    let running = running.map_err(|error| Failed::Wrong(error.to_string()))?;
     let ended = running.block_on(async {
         // Whoever reads "ready" may signal at once; without a handler that would kill the process.
         let signals = Signals::new();

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use hashbrown::HashMap;
 use toml::de::DeTable;
@@ -10,11 +11,11 @@ use toml::de::DeTable;
 use super::check::Unread;
 use super::fields::{Fields, shown};
 use super::number::{self, Keys, Profile};
-use super::numbers::Numbers;
 use super::place::{Files, Finding, MAX_FINDINGS, Place, Report};
 use super::pool::{self, CallerId, DialKeys, EmergencyKeys, Pool};
 use super::source::Lines;
-use super::{Agent, Config, Node, Trunk, agent, check, node, row, syntax, trunk};
+use super::tables::{Tables, Threads, Told};
+use super::{Agent, Config, Node, Trunk, agent, check, node, syntax, trunk};
 
 /// The largest file that is read at once. Tables (.csv) are read block by block, however large they are.
 const MAX_FILE: u64 = 64 << 20;
@@ -30,6 +31,9 @@ const MAX_DEPTH: usize = 8;
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Finding>,
+    /// Tables (.csv) that were read, and that were taken as they are served.
+    pub read: usize,
+    pub taken: usize,
 }
 
 /// All that is to be said of a configuration.
@@ -40,12 +44,16 @@ pub struct Checked {
     /// At most [`MAX_FINDINGS`], in the order of the files; the warnings too.
     pub errors: Vec<Finding>,
     pub warnings: Vec<Finding>,
+    read: usize,
+    taken: usize,
 }
 
 impl Checked {
     fn into_loaded(self) -> Result<Loaded, Vec<Finding>> {
         match self.config {
-            Some(config) => Ok(Loaded { config, warnings: self.warnings }),
+            Some(config) => {
+                Ok(Loaded { config, warnings: self.warnings, read: self.read, taken: self.taken })
+            }
             None => Err(self.errors),
         }
     }
@@ -57,51 +65,100 @@ type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     pub numbers: usize,
-    /// Bytes of the files under `routing/`, and of those what was read of tables.
+    /// Bytes of the files under `routing/`, and of those what was read of tables, or taken as it was.
     pub all: u64,
     pub read: u64,
 }
 
-/// Reads `dir/strowger.toml` and all of `dir/routing/`, and checks them whole. `env` is the environment.
+/// How a folder is read: `dir/strowger.toml` and all of `dir/routing/`, which is checked whole.
+pub struct Reading<'r> {
+    dir: &'r Path,
+    env: Env<'r>,
+    served: Option<&'r Config>,
+    threads: usize,
+    now: SystemTime,
+}
+
+impl<'r> Reading<'r> {
+    /// `env` is the environment.
+    pub fn of(dir: &'r Path, env: Env<'r>) -> Reading<'r> {
+        Reading { dir, env, served: None, threads: 0, now: SystemTime::now() }
+    }
+
+    /// Takes the numbers of tables that are as they were from what is served.
+    pub fn after(self, served: &'r Config) -> Reading<'r> {
+        Reading { served: Some(served), ..self }
+    }
+
+    /// Reads tables by so many threads, which inherit the caller's priority; 0: as many as pay.
+    pub fn threads(self, threads: usize) -> Reading<'r> {
+        Reading { threads, ..self }
+    }
+
+    /// The wall clock. What changed shortly before is read again the next time, whether it changes or not.
+    pub fn now(self, now: SystemTime) -> Reading<'r> {
+        Reading { now, ..self }
+    }
+
+    /// How far it has come is told after each MiB.
+    ///
+    /// # Errors
+    /// All its mistakes, as [`Checked`] has them.
+    pub fn load(self, told: &mut dyn FnMut(Progress)) -> Result<Loaded, Vec<Finding>> {
+        self.check(told).into_loaded()
+    }
+
+    /// The same for who wants to hear of the warnings beside mistakes too.
+    pub fn check(self, told: &mut dyn FnMut(Progress)) -> Checked {
+        std::thread::scope(|scope| {
+            let mut gathered = Gathered::new(self.env, Tables::new(self.served, self.now));
+            gathered.toml_file(&self.dir.join("strowger.toml"), Sections::Node);
+            let mut files = Vec::new();
+            gathered.routing_files(&self.dir.join("routing"), MAX_DEPTH, &mut files);
+            let length = |file: &&PathBuf| std::fs::metadata(file).map_or(0, |about| about.len());
+            let (tables, others): (Vec<&PathBuf>, Vec<_>) = files.iter().partition(|file| is_table(file));
+            let of_tables = tables.iter().map(length).sum();
+            let all = of_tables + others.iter().map(length).sum::<u64>();
+            gathered.tables.read_by(Threads::start(scope, self.threads, of_tables));
+            let mut progress = Progress { numbers: 0, all, read: 0 };
+            let mut after = |numbers: usize, bytes: usize| {
+                progress = Progress { numbers, read: progress.read + bytes as u64, ..progress };
+                told(progress);
+            };
+            for file in &files {
+                if is_table(file) {
+                    gathered.csv_file(file, &mut after);
+                } else {
+                    gathered.tables.settle(&gathered.report, &mut after);
+                    gathered.toml_file(file, Sections::Routing);
+                }
+            }
+            gathered.tables.settle(&gathered.report, &mut after);
+            gathered.finish()
+        })
+    }
+}
+
+fn is_table(file: &Path) -> bool {
+    file.extension().is_some_and(|ext| ext == "csv")
+}
+
+/// Reads a folder as [`Reading`] does.
 ///
 /// # Errors
 /// All its mistakes, as [`Checked`] has them.
 pub fn load(dir: &Path, env: Env<'_>) -> Result<Loaded, Vec<Finding>> {
-    load_told(dir, env, &mut |_| {})
-}
-
-/// The same, and how far it has come is told after each few MiB.
-pub fn load_told(dir: &Path, env: Env<'_>, told: &mut dyn FnMut(Progress)) -> Result<Loaded, Vec<Finding>> {
-    read(dir, Gathered::new(env), told).into_loaded()
+    Reading::of(dir, env).load(&mut |_| {})
 }
 
 /// The same for who wants to hear of the warnings beside mistakes too.
 pub fn checked(dir: &Path, env: Env<'_>) -> Checked {
-    read(dir, Gathered::new(env), &mut |_| {})
-}
-
-fn read(dir: &Path, mut gathered: Gathered<'_>, told: &mut dyn FnMut(Progress)) -> Checked {
-    gathered.toml_file(&dir.join("strowger.toml"), Sections::Node);
-    let mut files = Vec::new();
-    gathered.routing_files(&dir.join("routing"), MAX_DEPTH, &mut files);
-    let length = |file: &PathBuf| std::fs::metadata(file).map_or(0, |about| about.len());
-    let mut progress = Progress { numbers: 0, all: files.iter().map(length).sum(), read: 0 };
-    let mut after = |numbers: usize, bytes: usize| {
-        progress = Progress { numbers, read: progress.read + bytes as u64, ..progress };
-        told(progress);
-    };
-    for file in &files {
-        match file.extension().and_then(|ext| ext.to_str()) {
-            Some("csv") => gathered.csv_file(file, &mut after),
-            Some(_) | None => gathered.toml_file(file, Sections::Routing),
-        }
-    }
-    gathered.finish()
+    Reading::of(dir, env).check(&mut |_| {})
 }
 
 /// Reads one text that holds the node's sections and the routing's together, as tests write it.
 pub fn parse(text: &str, env: Env<'_>) -> Result<Loaded, Vec<Finding>> {
-    let mut gathered = Gathered::new(env);
+    let mut gathered = Gathered::new(env, Tables::new(None, SystemTime::now()));
     if let Some(file) = gathered.report.add_file(Path::new("strowger.toml")) {
         gathered.toml_text(file, Path::new(""), text, Sections::Both);
     }
@@ -117,7 +174,7 @@ enum Sections {
 }
 
 /// What has been read so far.
-struct Gathered<'e> {
+struct Gathered<'e, 's> {
     env: Env<'e>,
     report: Report,
     node: Option<Node>,
@@ -125,9 +182,7 @@ struct Gathered<'e> {
     profiles: Vec<Profile>,
     trunks: Vec<Trunk>,
     agents: Vec<Agent>,
-    numbers: Numbers,
-    /// What numbers say whose `did` cannot be read.
-    nameless: Vec<Keys>,
+    tables: Tables<'s>,
     caller_ids: Vec<CallerId>,
     pools: Vec<Pool>,
     emergency: EmergencyKeys,
@@ -137,8 +192,8 @@ struct Gathered<'e> {
     singles: HashMap<(&'static str, String), Place, std::hash::RandomState>,
 }
 
-impl<'e> Gathered<'e> {
-    fn new(env: Env<'e>) -> Gathered<'e> {
+impl<'e, 's> Gathered<'e, 's> {
+    fn new(env: Env<'e>, tables: Tables<'s>) -> Gathered<'e, 's> {
         Gathered {
             env,
             report: Report::default(),
@@ -147,8 +202,7 @@ impl<'e> Gathered<'e> {
             profiles: Vec::new(),
             trunks: Vec::new(),
             agents: Vec::new(),
-            numbers: Numbers::default(),
-            nameless: Vec::new(),
+            tables,
             caller_ids: Vec::new(),
             pools: Vec::new(),
             emergency: EmergencyKeys::default(),
@@ -159,21 +213,26 @@ impl<'e> Gathered<'e> {
     }
 
     fn finish(mut self) -> Checked {
-        if !self.nameless.is_empty() {
+        if !self.tables.nameless.is_empty() {
             self.unread.sections.insert("number");
         }
-        self.unread.keys.append(&mut self.nameless);
+        self.unread.keys.append(&mut self.tables.nameless);
+        if self.tables.has_no_text {
+            self.unread.sections.extend(NAMED);
+        }
+        let (numbers, kept) = self.tables.finish();
         let checked = self.node.map(|node| Config {
             defaults: self.defaults,
             profiles: self.profiles,
             trunks: self.trunks,
             agents: self.agents,
-            numbers: self.numbers,
+            numbers,
             caller_ids: self.caller_ids,
             pools: self.pools,
             emergency: self.emergency.into_emergency(),
             dial: self.dial.into_dial(node.node.country),
             files: Files::default(),
+            kept,
             node,
         });
         if let Some(config) = &checked {
@@ -181,7 +240,7 @@ impl<'e> Gathered<'e> {
         }
         let (files, errors, warnings) = self.report.into_parts();
         let config = checked.filter(|_| errors.is_empty()).map(|config| Config { files, ..config });
-        Checked { config, errors, warnings }
+        Checked { config, errors, warnings, read: self.tables.read, taken: self.tables.taken }
     }
 
     /// Files of a folder and its folders, by path. Hidden ones are editors' and are left out.
@@ -221,15 +280,11 @@ impl<'e> Gathered<'e> {
         }
     }
 
-    fn csv_file(&mut self, path: &Path, told: &mut dyn FnMut(usize, usize)) {
+    fn csv_file(&mut self, path: &Path, told: &mut Told<'_>) {
         let Some(opened) = self.open(path) else { return };
         let Some(file) = self.report.add_file(path) else { return };
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let into = row::Into { numbers: &mut self.numbers, nameless: &mut self.nameless, told };
-        match row::read(file, opened, folder, &self.report, into) {
-            Ok(()) => {}
-            Err(row::Unreadable::Text) => self.unread.sections.extend(NAMED),
-            Err(row::Unreadable::Disk(error)) => self.unreadable(path, &error.to_string()),
+        if let Err(error) = self.tables.read((file, path), opened, &self.report, told) {
+            self.unreadable(path, &error.to_string());
         }
     }
 
@@ -345,14 +400,14 @@ impl<'e> Gathered<'e> {
         self.trunks.extend(trunks);
         let agents = self.entries(file, "agent", "[[agent]]", |fields| agent::read(fields, env));
         self.agents.extend(agents);
-        let mut nameless = std::mem::take(&mut self.nameless);
+        let mut nameless = std::mem::take(&mut self.tables.nameless);
         let numbers = self.entries(file, "number", "[[number]]", |fields| {
             let before = nameless.len();
             let number = number::read_number(fields, folder, &mut nameless);
             (number.is_some() || nameless.len() > before).then_some(number)
         });
-        self.nameless = nameless;
-        numbers.into_iter().flatten().for_each(|number| self.numbers.add(number.did, number.keys));
+        self.tables.nameless = nameless;
+        numbers.into_iter().flatten().for_each(|number| self.tables.numbers.add(number.did, number.keys));
         let caller_ids = self.entries(file, "caller_id", "[[caller_id]]", pool::read_caller_id);
         self.caller_ids.extend(caller_ids);
         let pools = self.entries(file, "pool", "[[pool]]", pool::read_pool);

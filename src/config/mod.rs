@@ -11,6 +11,7 @@ mod dids;
 mod diff;
 mod fields;
 mod judge;
+mod kept;
 mod load;
 mod net;
 mod node;
@@ -26,6 +27,7 @@ mod schema;
 mod served;
 mod source;
 mod syntax;
+mod tables;
 mod trunk;
 mod uri;
 
@@ -39,7 +41,7 @@ pub use credentials::Credentials;
 pub use dids::{Dids, Lengths};
 pub use diff::{Counts, Diff, diff};
 pub use judge::{Change, Judged, judge, over_http};
-pub use load::{Checked, Loaded, Progress, checked, load, load_told, parse};
+pub use load::{Checked, Loaded, Progress, Reading, checked, load, parse};
 pub use net::Net;
 pub use node::{
     Admin, Capture, Collector, Limits, Listen, Media, Node, NodeSection, Ports, Public, Retention, Secret,
@@ -71,6 +73,8 @@ pub struct Config {
     pub dial: Dial,
     /// What every [`Place`] in it refers to.
     pub files: Files,
+    /// The tables that its numbers are of, as they were when they were read.
+    kept: kept::Kept,
 }
 
 impl Config {

@@ -1,6 +1,8 @@
 //! The numbers of all files in as little memory as they need. Those of a table (.csv) mostly say the same but for who they are, how
 //! they are called and where they are forwarded to: what they have alike is kept once, as the first of them wrote it.
 
+use std::ops::Range;
+
 use super::number::{Dialled, Keys, Number};
 use super::place::{At, Place};
 use crate::number::E164;
@@ -14,6 +16,19 @@ pub struct Numbers {
     rows: Vec<Row>,
     sets: Vec<Set>,
     labels: String,
+    /// The number of its first set: of a part it is [`OF_A_PART`].
+    first_set: u32,
+}
+
+/// Sets of a part are numbered from here, above all those of the whole that its rows may name as well.
+const OF_A_PART: u32 = 1 << 31;
+
+/// What was added after something else: rows of one file, say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    rows: Range<usize>,
+    sets: Range<usize>,
+    labels: Range<usize>,
 }
 
 /// What many numbers say alike, and the first of them.
@@ -71,6 +86,80 @@ impl Numbers {
         self.rows.is_empty()
     }
 
+    /// None yet, to be appended to others.
+    pub(super) fn part() -> Numbers {
+        Numbers { first_set: OF_A_PART, ..Numbers::default() }
+    }
+
+    /// The place among its own sets (from 0) of one that its rows name.
+    pub(super) fn own_set(&self, set: u32) -> Option<usize> {
+        set.checked_sub(self.first_set).map(|set| set as usize)
+    }
+
+    /// Of what is added from now on, until it is [`extended`](Numbers::extend).
+    pub(super) fn span(&self) -> Span {
+        let nothing = |at: usize| at..at;
+        Span {
+            rows: nothing(self.rows.len()),
+            sets: nothing(self.sets.len()),
+            labels: nothing(self.labels.len()),
+        }
+    }
+
+    /// Up to what was added last.
+    pub(super) fn extend(&self, span: &mut Span) {
+        (span.rows.end, span.sets.end, span.labels.end) =
+            (self.rows.len(), self.sets.len(), self.labels.len());
+    }
+
+    /// How many bytes of a table its rows and labels would be at most, for [`has_room`](Numbers::has_room).
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.len().max(self.labels.len())
+    }
+
+    /// Adds those of a part, in their order. `kept`: by what a set of it (from 0) is kept already, which else will be kept by that.
+    pub(super) fn append(&mut self, part: Numbers, mut kept: impl FnMut(usize, u32) -> Option<u32>) {
+        let (rows, labels) = (self.rows.len() as u32, self.labels.len() as u32);
+        let mut now = Vec::with_capacity(part.sets.len());
+        for (at, set) in part.sets.into_iter().enumerate() {
+            let next = self.sets.len() as u32;
+            now.push(kept(at, next).unwrap_or_else(|| {
+                self.sets.push(Set { first: rows + set.first, ..set });
+                next
+            }));
+        }
+        self.labels.push_str(&part.labels);
+        self.rows.extend(part.rows.into_iter().map(|row| {
+            let of_part = row.set.checked_sub(OF_A_PART).and_then(|set| now.get(set as usize));
+            Row { set: of_part.copied().unwrap_or(row.set), label_at: labels + row.label_at, ..row }
+        }));
+    }
+
+    /// Adds those that others hold in a span, a file of theirs, as of that file.
+    pub(super) fn copy(&mut self, from: &Numbers, span: &Span, file: u16) {
+        let Span { rows, sets, labels } = span;
+        let moved = |was: u32, from: usize, to: usize| was - from as u32 + to as u32;
+        let (first_row, first_set, first_label) = (self.rows.len(), self.sets.len(), self.labels.len());
+        if self.rows.is_empty() {
+            // Most of the others will follow, and some that are new; else growing would have all of them twice for a while.
+            let with_new = |of: usize| of + of / 16;
+            self.rows.reserve_exact(with_new(from.rows.len()));
+            self.labels.reserve_exact(with_new(from.labels.len()));
+        }
+        self.sets.extend(from.sets[sets.clone()].iter().map(|set| {
+            let mut keys = set.keys.clone();
+            keys.place_by(&|place| Place { file, ..place });
+            Set { keys, first: moved(set.first, rows.start, first_row) }
+        }));
+        self.labels.push_str(from.labels.get(labels.clone()).unwrap_or_default());
+        self.rows.extend(from.rows[rows.clone()].iter().map(|row| Row {
+            set: moved(row.set, sets.start, first_set),
+            label_at: moved(row.label_at, labels.start, first_label),
+            file,
+            ..*row
+        }));
+    }
+
     /// Whether there is room for what a table says in so many bytes.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.rows.len() + bytes <= MOST && u32::try_from(self.labels.len() + bytes).is_ok()
@@ -98,7 +187,7 @@ impl Numbers {
 
     /// Adds one that is the first to say so much beside what is its own. What others say it by.
     pub(super) fn add_first(&mut self, own: Own<'_>, keys: Keys) -> u32 {
-        let set = self.sets.len() as u32;
+        let set = self.first_set + self.sets.len() as u32;
         self.sets.push(Set { keys, first: self.rows.len() as u32 });
         self.add_alike(own, set);
         set

@@ -172,6 +172,15 @@ impl Report {
         self.note(&self.warnings, place, message.into(), remedy.into());
     }
 
+    /// Notes what another has noted, in its order.
+    pub fn append(&self, part: Report) {
+        for (list, from) in [(&self.errors, part.errors), (&self.warnings, part.warnings)] {
+            for Raw { place, message, remedy } in from.into_inner() {
+                self.note(list, place, message, remedy);
+            }
+        }
+    }
+
     /// How many mistakes are noted.
     pub fn mistakes(&self) -> usize {
         self.errors.borrow().len()

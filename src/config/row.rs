@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::hash::RandomState;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hashbrown::HashMap;
 
@@ -16,75 +17,73 @@ use crate::number::E164;
 
 /// The most columns that a row is read to; more than there are keys is a slip that is told.
 const MAX_COLUMNS: usize = 64;
-/// So much of a file is read at once, and in one row.
-const BLOCK: usize = 4 << 20;
+/// So much of a file is read at once: some ten thousand rows, a few milliseconds for a thread.
+const BLOCK: usize = 1 << 20;
+/// The longest row.
+pub(super) const MAX_ROW: usize = 4 << 20;
 /// Parts a row's cells where they are compared with those of others: in none of those that are.
 const BETWEEN: char = '\u{1f}';
 
-/// What a file's numbers go into.
+/// What the rows of a table have in common, whoever reads them.
+#[derive(Clone)]
+pub(super) struct Table {
+    pub file: u16,
+    pub folder: Arc<Path>,
+    /// None: no row was read yet.
+    pub header: Option<Arc<Header>>,
+    /// What rows say beside what is their own, and by what it is kept.
+    pub known: Arc<RwLock<Alike>>,
+}
+
+pub(super) type Alike = HashMap<Box<str>, Known, RandomState>;
+
+/// Whole rows of a table.
+pub(super) struct Block {
+    pub bytes: Vec<u8>,
+    /// Of the first of them.
+    pub line: u32,
+}
+
+/// Where rows go.
 pub(super) struct Into<'n> {
     pub numbers: &'n mut Numbers,
     pub nameless: &'n mut Vec<Keys>,
-    /// Hears how many numbers there are, and how many bytes were read, after each block.
-    pub told: &'n mut dyn FnMut(usize, usize),
+    pub report: &'n Report,
 }
 
-/// Why a file could not be read to its end.
-pub(super) enum Unreadable {
+/// What came of a block.
+pub(super) struct Rows {
+    pub header: Option<Arc<Header>>,
+    /// What was said beside what is a row's own.
+    pub found: Alike,
+    pub end: End,
+}
+
+/// Whether the rows behind are to be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    GoOn,
+    Stop,
     /// It is not UTF-8; that was told.
-    Text,
-    Disk(io::Error),
+    NoText,
 }
 
-pub(super) fn read(
-    file: u16,
-    source: impl Read,
-    folder: &Path,
-    report: &Report,
-    into: Into<'_>,
-) -> Result<(), Unreadable> {
-    let mut blocks = Blocks::of(source);
-    let mut table =
-        Table { file, folder, report, into, header: None, known: HashMap::default(), text: String::new() };
-    let mut line = 1;
-    while !report.is_full() {
-        let Some(block) = blocks.next(BLOCK).map_err(Unreadable::Disk)? else { return Ok(()) };
-        let bytes = blocks.block(&block);
-        if block.is_cut {
-            let what = format!("a row is longer than {} MiB", BLOCK >> 20);
-            let place = Place { file, line, column: 1 };
-            report.error(place, what, "write a number a row, and end the row with a line break");
-            return Ok(());
+/// Reads a block's rows.
+pub(super) fn read(table: &Table, block: &Block, into: Into<'_>) -> Rows {
+    let Table { file, ref header, .. } = *table;
+    let text = match std::str::from_utf8(&block.bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let (lines, column) = position(&block.bytes[..error.valid_up_to()]);
+            let place = Place { file, line: block.line + lines, column };
+            into.report.error(place, "the text is not UTF-8", "save the file as UTF-8");
+            return Rows { header: header.clone(), found: Alike::default(), end: End::NoText };
         }
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => {
-                let valid = &bytes[..error.valid_up_to()];
-                let (lines, column) = position(valid);
-                report.error(
-                    Place { file, line: line + lines, column },
-                    "the text is not UTF-8",
-                    "save the file as UTF-8",
-                );
-                return Err(Unreadable::Text);
-            }
-        };
-        if !table.into.numbers.has_room(BLOCK) {
-            let what = "there are more numbers, or longer labels in all, than a table can hold";
-            report.error(
-                Place { file, line, column: 1 },
-                what,
-                "write less: 1,000 million numbers and 4 GiB of labels",
-            );
-            return Ok(());
-        }
-        if !table.read(text, line) {
-            return Ok(());
-        }
-        line += lines_in(bytes);
-        (table.into.told)(table.into.numbers.len(), bytes.len());
-    }
-    Ok(())
+    };
+    let header = header.clone();
+    let mut reader = Reader { table, into, header, found: Alike::default(), text: String::new() };
+    let end = if reader.read(text, block.line) { End::GoOn } else { End::Stop };
+    Rows { header: reader.header, found: reader.found, end }
 }
 
 /// How many lines end before, and at which column one stands then, in characters as far as they are any.
@@ -98,53 +97,65 @@ fn lines_in(bytes: &[u8]) -> u32 {
     u32::try_from(memchr::memchr_iter(b'\n', bytes).count()).unwrap_or(u32::MAX)
 }
 
-/// Whole rows of a file, some MiB of them at once.
-struct Blocks<R> {
+/// A file, block by block.
+pub(super) struct Blocks<R> {
     source: R,
-    bytes: Vec<u8>,
-    /// What has been handed out.
-    begin: usize,
+    /// What was read and not handed out.
+    rest: Vec<u8>,
+    line: u32,
     is_first: bool,
     is_over: bool,
 }
 
-struct Block {
-    range: std::ops::Range<usize>,
-    /// It is a piece of a row.
-    is_cut: bool,
+/// What comes next of a file.
+pub(super) enum Next {
+    Rows(Block),
+    /// A row that begins in this line is longer than one may be.
+    Endless(u32),
+    End,
 }
 
 impl<R: Read> Blocks<R> {
-    fn of(source: R) -> Blocks<R> {
-        Blocks { source, bytes: Vec::new(), begin: 0, is_first: true, is_over: false }
+    pub fn of(source: R) -> Blocks<R> {
+        Blocks { source, rest: Vec::new(), line: 1, is_first: true, is_over: false }
     }
 
-    fn block(&self, block: &Block) -> &[u8] {
-        &self.bytes[block.range.clone()]
-    }
-
-    /// The next of about so many bytes; none: the file is at its end.
-    fn next(&mut self, size: usize) -> io::Result<Option<Block>> {
-        self.bytes.drain(..self.begin);
-        self.begin = 0;
-        while self.bytes.len() < size && !self.is_over {
-            let before = self.bytes.len();
-            let more = (size - before) as u64;
-            self.is_over = self.source.by_ref().take(more).read_to_end(&mut self.bytes)? == 0;
+    pub fn next(&mut self) -> io::Result<Next> {
+        let mut bytes = std::mem::take(&mut self.rest);
+        let mut size = BLOCK;
+        loop {
+            while bytes.len() < size && !self.is_over {
+                let more = size - bytes.len();
+                bytes.reserve_exact(more);
+                self.is_over = self.source.by_ref().take(more as u64).read_to_end(&mut bytes)? == 0;
+            }
+            if std::mem::take(&mut self.is_first) && bytes.starts_with(b"\xEF\xBB\xBF") {
+                bytes.drain(..3);
+            }
+            if bytes.is_empty() {
+                return Ok(Next::End);
+            }
+            let end = if self.is_over { Some(bytes.len()) } else { end_of_rows(&bytes, size == MAX_ROW) };
+            if let Some(end) = end {
+                self.rest = bytes.split_off(end);
+                let line = self.line;
+                self.line = line.saturating_add(lines_in(&bytes));
+                return Ok(Next::Rows(Block { bytes, line }));
+            }
+            if size == MAX_ROW {
+                return Ok(Next::Endless(self.line));
+            }
+            size = MAX_ROW;
         }
-        let start =
-            if std::mem::take(&mut self.is_first) && self.bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-        if self.bytes.len() == start {
-            return Ok(None);
-        }
-        let end = if self.is_over { Some(self.bytes.len()) } else { end_of_rows(&self.bytes) };
-        self.begin = end.unwrap_or(self.bytes.len());
-        Ok(Some(Block { range: start..self.begin, is_cut: end.is_none() }))
     }
 }
 
-/// Behind the last line break that is outside of "quotes", or behind the last of all.
-fn end_of_rows(bytes: &[u8]) -> Option<usize> {
+/// Behind the last line break that is outside of "quotes". `at_all`: where there is none, behind the last of all.
+fn end_of_rows(bytes: &[u8], at_all: bool) -> Option<usize> {
+    let last = memchr::memrchr(b'\n', bytes).map(|at| at + 1);
+    if memchr::memchr(b'"', bytes).is_none() {
+        return last;
+    }
     let (mut quoted, mut end) = (false, None);
     for at in memchr::memchr2_iter(b'"', b'\n', bytes) {
         match bytes[at] {
@@ -153,50 +164,49 @@ fn end_of_rows(bytes: &[u8]) -> Option<usize> {
             _ => {}
         }
     }
-    end.or_else(|| memchr::memrchr(b'\n', bytes).map(|at| at + 1))
+    end.or(last.filter(|_| at_all))
 }
 
-/// A file that is being read.
-struct Table<'r, 'n> {
-    file: u16,
-    folder: &'r Path,
-    report: &'r Report,
+/// A block that is being read.
+struct Reader<'r, 'n> {
+    table: &'r Table,
     into: Into<'n>,
-    header: Option<Header>,
-    /// What rows say beside what is their own, and by what it is kept.
-    known: HashMap<Box<str>, Known, RandomState>,
-    /// For the row that is read: what it says so.
+    header: Option<Arc<Header>>,
+    found: Alike,
+    /// For the row that is read: what it says beside what is its own.
     text: String,
 }
 
-struct Header {
+/// The keys of a table's columns.
+pub(super) struct Header {
     names: Vec<String>,
     did: Option<usize>,
     label: Option<usize>,
     forward: Option<usize>,
 }
 
+/// By what it is kept what rows say.
 #[derive(Clone, Copy)]
-struct Known {
-    set: u32,
+pub(super) struct Known {
+    pub set: u32,
     /// Each row that says so is warned of.
-    is_warned_of: bool,
+    pub is_warned_of: bool,
 }
 
-impl Table<'_, '_> {
-    /// Reads the rows of a block whose first line is that. False: the rest is not to be read.
+impl Reader<'_, '_> {
+    /// Reads rows, the first of that line. False: the rest is not to be read.
     fn read(&mut self, text: &str, line: u32) -> bool {
         let mut reader =
             csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
         let mut record = csv::StringRecord::new();
-        let mut cursor = Cursor { text, file: self.file, offset: 0, line };
-        while !self.report.is_full() {
+        let mut cursor = Cursor { text, file: self.table.file, offset: 0, line };
+        while !self.into.report.is_full() {
             match reader.read_record(&mut record) {
                 Ok(true) => {}
                 Ok(false) => return true,
                 Err(error) => {
-                    let place = Place { file: self.file, line: cursor.line, column: 1 };
-                    self.report.error(place, format!("CSV: {error}"), "mend the row");
+                    let place = Place { file: self.table.file, line: cursor.line, column: 1 };
+                    self.into.report.error(place, format!("CSV: {error}"), "mend the row");
                     return false;
                 }
             }
@@ -205,13 +215,15 @@ impl Table<'_, '_> {
             match &self.header {
                 None => {
                     record.trim();
-                    self.header = Some(self.read_header(&record, &cursor));
+                    self.header = Some(Arc::new(self.read_header(&record, &cursor)));
                 }
                 Some(header) => {
                     let own = own_of(header, &record, &cursor, &mut self.text);
-                    let known = own.and_then(|_| self.known.get(&*self.text)).copied();
+                    let known = own.and_then(|_| self.known());
                     match (own, known) {
-                        (Some(own), Some(known)) if !(known.is_warned_of && self.report.hears_warnings()) => {
+                        (Some(own), Some(known))
+                            if !(known.is_warned_of && self.into.report.hears_warnings()) =>
+                        {
                             self.into.numbers.add_alike(own, known.set);
                         }
                         (Some(own), known) => self.read_row(&record, &cursor, Some(own), known),
@@ -226,10 +238,20 @@ impl Table<'_, '_> {
         false
     }
 
+    /// By what it is kept what the row says.
+    fn known(&mut self) -> Option<Known> {
+        if let Some(found) = self.found.get(&*self.text) {
+            return Some(*found);
+        }
+        let known = *self.table.known.read().unwrap_or_else(PoisonError::into_inner).get(&*self.text)?;
+        self.found.insert(self.text.as_str().into(), known);
+        Some(known)
+    }
+
     fn read_header(&self, record: &csv::StringRecord, cursor: &Cursor<'_>) -> Header {
         let names: Vec<String> = record.iter().map(str::to_owned).collect();
         let places = cursor.cells();
-        judge_header(&names, &|cell| at(&places, cell), self.report);
+        judge_header(&names, &|cell| at(&places, cell), self.into.report);
         let column = |key: &str| names.iter().position(|name| name == key);
         let (did, label, forward) = (column("did"), column("label"), column("forward_to"));
         Header { did, label, forward, names }
@@ -243,19 +265,20 @@ impl Table<'_, '_> {
         own: Option<Own<'_>>,
         known: Option<Known>,
     ) {
-        let Some(Header { names, .. }) = &self.header else { return };
+        let Some(header) = self.header.clone() else { return };
+        let names = &header.names;
         let places = cursor.cells();
         if record.len() > names.len() {
             let what = format!("the row has {} cells, the header {}", record.len(), names.len());
             let place = at(&places, names.len());
-            return self.report.error(place, what, "put texts that hold a comma in \"quotes\"");
+            return self.into.report.error(place, what, "put texts that hold a comma in \"quotes\"");
         }
         let cells = record.iter().enumerate().map(|(n, cell)| (Cow::Borrowed(cell), at(&places, n)));
-        let fields = Fields::row("[[number]]", at(&places, 0), names, cells.collect(), self.report);
-        let before = (self.report.mistakes(), self.report.noted());
-        let number = read_number(&fields, self.folder, self.into.nameless);
+        let fields = Fields::row("[[number]]", at(&places, 0), names, cells.collect(), self.into.report);
+        let before = (self.into.report.mistakes(), self.into.report.noted());
+        let number = read_number(&fields, &self.table.folder, self.into.nameless);
         let Some(Number { did, mut keys }) = number else { return };
-        match own.filter(|_| self.report.mistakes() == before.0) {
+        match own.filter(|_| self.into.report.mistakes() == before.0) {
             None => self.into.numbers.add(did, keys),
             Some(own) => {
                 (keys.label, keys.forward_to) = (None, None);
@@ -266,8 +289,8 @@ impl Table<'_, '_> {
                     }
                     None => self.into.numbers.add_first(own, keys),
                 };
-                let is_warned_of = self.report.noted() > before.1;
-                self.known.insert(self.text.as_str().into(), Known { set, is_warned_of });
+                let is_warned_of = self.into.report.noted() > before.1;
+                self.found.insert(self.text.as_str().into(), Known { set, is_warned_of });
             }
         }
     }

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use crate::admin::metrics::Metrics;
 use crate::admin::operations::{NotPublished, Operations, Published};
 use crate::admin::{Admin, BindError};
-use crate::config::{self, Anchor, Config, Dialled, Finding, Loaded, Media, Strangers};
+use crate::config::{self, Anchor, Config, Dialled, Finding, Loaded, Media, Progress, Reading, Strangers};
 use crate::engine::booth::Booth;
 use crate::engine::capture::Wanted;
 use crate::engine::clock::Clock;
@@ -107,8 +107,18 @@ pub struct Running {
 impl Running {
     /// Reads the configuration of a folder and starts the node. When it returns, all sockets are bound.
     pub fn start(folder: &Path, env: Env) -> Result<Running, StartError> {
-        let Loaded { config, warnings } =
-            config::load_told(folder, &*env, &mut publish::says_how_far()).map_err(StartError::Config)?;
+        Running::start_told(folder, env, publish::says_how_far())
+    }
+
+    /// The same, for who hears by other means than the log how far the reading has come. `told` is dropped when it is over.
+    pub fn start_told(
+        folder: &Path,
+        env: Env,
+        mut told: impl FnMut(Progress),
+    ) -> Result<Running, StartError> {
+        let loaded = Reading::of(folder, &*env).load(&mut told);
+        drop(told);
+        let Loaded { config, warnings, .. } = loaded.map_err(StartError::Config)?;
         for warning in &warnings {
             tracing::warn!("{warning}");
         }

@@ -14,7 +14,7 @@ use super::voices::voices;
 use super::written::{number_of, ours, reversed};
 use crate::admin::operations::{Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
-use crate::config::{self, Config, Dialled, Entry, Judged, Loaded, Overlay, Progress, Set};
+use crate::config::{self, Config, Dialled, Entry, Judged, Loaded, Overlay, Progress, Reading, Set};
 use crate::routing::Table;
 use crate::sip::peer::NameId;
 use crate::store::DatabaseError;
@@ -189,9 +189,12 @@ impl Publisher {
         let began = Instant::now();
         let env = Arc::clone(&self.env);
         let (old, overlay) = self.begin();
-        let loaded = config::load_told(&self.folder, &*env, &mut says_how_far())
+        let loaded = Reading::of(&self.folder, &*env)
+            .after(&old)
+            .load(&mut says_how_far())
             .map_err(|errors| NotPublished::Wrong(findings(errors)))?;
-        let Loaded { config: mut new, mut warnings } = loaded;
+        let Loaded { config: mut new, mut warnings, read, taken } = loaded;
+        tracing::info!(read, taken, "tables were read, or taken as they were");
         let diff = config::diff(&old, &new);
         // What stands in strowger.toml waits for a restart, so what is built from it stays as it was; but the files
         // of certificates are read anew.
