@@ -78,6 +78,7 @@ pub(super) fn router() -> OpenApiRouter<Desk> {
         .routes(routes!(pcap))
         .routes(routes!(cdrs))
         .routes(routes!(reload))
+        .routes(routes!(rollback))
         .routes(routes!(generations))
         .routes(routes!(agents))
         .routes(routes!(trunks))
@@ -169,6 +170,16 @@ struct PageQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ReloadQuery {
+    /// `1` or `true`: only say what would change.
+    dry_run: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RollbackQuery {
+    /// The generation that is to be served again; left out: the one before.
+    to: Option<u64>,
     /// `1` or `true`: only say what would change.
     dry_run: Option<String>,
 }
@@ -352,12 +363,35 @@ async fn reload(
     Asked(asked): Asked<ReloadQuery>,
     headers: HeaderMap,
 ) -> Result<Json<Published>, Problem> {
-    let dry_run = match asked.dry_run.as_deref() {
-        Some("1" | "true") => true,
-        None | Some("0" | "false") => false,
-        Some(_) => return Err(bad_request("`dry_run` is 1 or 0")),
-    };
+    let dry_run = is_dry(asked.dry_run.as_deref())?;
     desk.node.reload(dry_run, &by(&headers)).await.map(Json).map_err(not_published)
+}
+
+/// Publishes what an earlier generation was: its files as they were read, and what was set over HTTP then.
+#[utoipa::path(post, path = "/v1/rollback", params(RollbackQuery), responses(
+    (status = 200, description = "published, or what would be", body = ref("#/components/schemas/Published")),
+    (status = 404, description = "no such generation, or its files are no longer kept",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    (status = 409, description = "a reload runs",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    (status = 422, description = "it does not check any more; what was served still is",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+))]
+async fn rollback(
+    State(desk): State<Desk>,
+    Asked(asked): Asked<RollbackQuery>,
+    headers: HeaderMap,
+) -> Result<Json<Published>, Problem> {
+    let dry_run = is_dry(asked.dry_run.as_deref())?;
+    desk.node.roll_back(asked.to, dry_run, &by(&headers)).await.map(Json).map_err(not_published)
+}
+
+fn is_dry(asked: Option<&str>) -> Result<bool, Problem> {
+    match asked {
+        Some("1" | "true") => Ok(true),
+        None | Some("0" | "false") => Ok(false),
+        Some(_) => Err(bad_request("`dry_run` is 1 or 0")),
+    }
 }
 
 fn not_published(why: NotPublished) -> Problem {
@@ -367,6 +401,7 @@ fn not_published(why: NotPublished) -> Problem {
             let detail = "the configuration does not check; what was served before still is";
             Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
         }
+        NotPublished::NoSuch(detail) => Problem::new(StatusCode::NOT_FOUND, detail),
         NotPublished::Unwritten(detail) => Problem::new(StatusCode::INSUFFICIENT_STORAGE, detail),
     }
 }

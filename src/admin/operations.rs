@@ -35,6 +35,15 @@ pub trait Operations: Send + Sync + 'static {
     /// they say.
     fn reload<'a>(&'a self, dry_run: bool, by: &'a str) -> BoxFuture<'a, Result<Published, NotPublished>>;
 
+    /// Publishes what an earlier generation was, or with `dry_run` only says what would change. `to`: which; none: the one
+    /// before.
+    fn roll_back<'a>(
+        &'a self,
+        to: Option<u64>,
+        dry_run: bool,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<Published, NotPublished>>;
+
     /// The first `most` generations before that one, the latest first; an error says why they cannot be read.
     fn generations(&self, before: Option<u64>, most: usize) -> Result<Vec<GenerationLine>, String>;
 
@@ -146,6 +155,8 @@ pub enum NotPublished {
     Busy,
     /// It cannot be written down: what failed, and what would help.
     Unwritten(String),
+    /// There is no such generation, or what it was read from is kept no more: in words.
+    NoSuch(String),
 }
 
 /// A number as it is told: JSON, and its version.

@@ -65,6 +65,16 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Serves again what an earlier generation was: its files, which are kept, and what was set over HTTP then. The files
+    /// that lie there stay as they are, and are served at the next reload.
+    Rollback {
+        /// Which one; left out, the one before.
+        #[arg(long, value_name = "GENERATION")]
+        to: Option<u64>,
+        /// Only say what would change.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Lists the generations of the configuration, the latest first.
     Generations {
         /// How many at most.
@@ -173,11 +183,11 @@ fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
         }
         Some(Command::Reload { dry_run }) => {
             let path = if *dry_run { "/v1/reload?dry_run=1" } else { "/v1/reload" };
-            let published: Published = client()?.post(path)?;
-            for warning in &published.warnings {
-                out.message(format_args!("warning: {warning}"));
-            }
-            out.result(&published, || show::published(&published, *dry_run))
+            publish(&client()?, path, *dry_run, out)
+        }
+        Some(Command::Rollback { to, dry_run }) => {
+            let to = to.map(|to| format!("&to={to}")).unwrap_or_default();
+            publish(&client()?, &format!("/v1/rollback?dry_run={}{to}", u8::from(*dry_run)), *dry_run, out)
         }
         Some(Command::Numbers(asked)) => numbers::run(&client()?, asked, out),
         Some(Command::Generations { limit }) => {
@@ -202,6 +212,14 @@ fn perform(line: &CommandLine, out: Out) -> Result<Exit, Failed> {
             out.result(&story, || show::call(&story))
         }
     }
+}
+
+fn publish(client: &Client, path: &str, dry_run: bool, out: Out) -> Result<Exit, Failed> {
+    let published: Published = client.post(path)?;
+    for warning in &published.warnings {
+        out.message(format_args!("warning: {warning}"));
+    }
+    out.result(&published, || show::published(&published, dry_run))
 }
 
 /// All pages of the list.

@@ -154,7 +154,9 @@ async fn reload(running: &Running) {
             "the configuration was published"
         ),
         Err(NotPublished::Busy) => tracing::warn!("another reload runs; this one was not begun"),
-        Err(NotPublished::Unwritten(why)) => tracing::error!(why, "nothing was published"),
+        Err(NotPublished::Unwritten(why) | NotPublished::NoSuch(why)) => {
+            tracing::error!(why, "nothing was published")
+        }
         Err(NotPublished::Wrong(errors)) => {
             let first = errors.first().map(ToString::to_string).unwrap_or_default();
             tracing::error!(

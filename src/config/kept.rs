@@ -16,7 +16,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// What tells whether a file is the one that was read. Whoever sets `mtime` back cannot set `ctime`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub struct Stamp {
     device: u64,
     inode: u64,
     length: u64,
@@ -28,6 +28,11 @@ pub(super) struct Stamp {
 impl Stamp {
     pub fn of(file: &File) -> Option<Stamp> {
         file.metadata().ok().map(|about| Stamp::from(&about))
+    }
+
+    /// The same of the file at a path. None: there is none.
+    pub fn at(path: &Path) -> Option<Stamp> {
+        std::fs::metadata(path).ok().map(|about| Stamp::from(&about))
     }
 
     /// Whether it had been left alone for long enough by then that any later change shows.

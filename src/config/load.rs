@@ -77,12 +77,14 @@ pub struct Reading<'r> {
     served: Option<&'r Config>,
     threads: usize,
     now: SystemTime,
+    /// Not what lies in the folder: files by their names in it, and where they are.
+    elsewhere: Option<Vec<(PathBuf, PathBuf)>>,
 }
 
 impl<'r> Reading<'r> {
     /// `env` is the environment.
     pub fn of(dir: &'r Path, env: Env<'r>) -> Reading<'r> {
-        Reading { dir, env, served: None, threads: 0, now: SystemTime::now() }
+        Reading { dir, env, served: None, threads: 0, now: SystemTime::now(), elsewhere: None }
     }
 
     /// Takes the numbers of tables that are as they were from what is served.
@@ -100,6 +102,12 @@ impl<'r> Reading<'r> {
         Reading { now, ..self }
     }
 
+    /// Reads, in place of what lies in the folder, files that are elsewhere: by their names in it, and where they are.
+    pub fn elsewhere(self, files: Vec<(PathBuf, PathBuf)>) -> Reading<'r> {
+        let named = files.into_iter().map(|(name, path)| (self.dir.join(name), path));
+        Reading { elsewhere: Some(named.collect()), ..self }
+    }
+
     /// How far it has come is told after each MiB.
     ///
     /// # Errors
@@ -112,10 +120,18 @@ impl<'r> Reading<'r> {
     pub fn check(self, told: &mut dyn FnMut(Progress)) -> Checked {
         std::thread::scope(|scope| {
             let mut gathered = Gathered::new(self.env, Tables::new(self.served, self.now));
-            gathered.toml_file(&self.dir.join("strowger.toml"), Sections::Node);
+            let node = self.dir.join("strowger.toml");
             let mut files = Vec::new();
-            gathered.routing_files(&self.dir.join("routing"), MAX_DEPTH, &mut files);
-            let length = |file: &&PathBuf| std::fs::metadata(file).map_or(0, |about| about.len());
+            match self.elsewhere {
+                None => gathered.routing_files(&self.dir.join("routing"), MAX_DEPTH, &mut files),
+                Some(elsewhere) => {
+                    files.extend(elsewhere.iter().map(|(name, _)| name.clone()).filter(|name| *name != node));
+                    gathered.elsewhere = elsewhere.into_iter().collect();
+                }
+            }
+            gathered.toml_file(&node, Sections::Node);
+            let length =
+                |file: &&PathBuf| std::fs::metadata(gathered.place_of(file)).map_or(0, |about| about.len());
             let (tables, others): (Vec<&PathBuf>, Vec<_>) = files.iter().partition(|file| is_table(file));
             let of_tables = tables.iter().map(length).sum();
             let all = of_tables + others.iter().map(length).sum::<u64>();
@@ -141,6 +157,14 @@ impl<'r> Reading<'r> {
 
 fn is_table(file: &Path) -> bool {
     file.extension().is_some_and(|ext| ext == "csv")
+}
+
+/// The files that a folder is read from: `strowger.toml` first, then those under `routing/`.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut gathered = Gathered::new(&|_| None, Tables::new(None, SystemTime::now()));
+    let mut files = vec![dir.join("strowger.toml")];
+    gathered.routing_files(&dir.join("routing"), MAX_DEPTH, &mut files);
+    files
 }
 
 /// Reads a folder as [`Reading`] does.
@@ -190,6 +214,8 @@ struct Gathered<'e, 's> {
     unread: Unread,
     /// Where a key of a section that may be spread over files was first written.
     singles: HashMap<(&'static str, String), Place, std::hash::RandomState>,
+    /// Where files are that do not lie where they are named.
+    elsewhere: HashMap<PathBuf, PathBuf, std::hash::RandomState>,
 }
 
 impl<'e, 's> Gathered<'e, 's> {
@@ -209,7 +235,12 @@ impl<'e, 's> Gathered<'e, 's> {
             dial: DialKeys::default(),
             unread: Unread::default(),
             singles: HashMap::default(),
+            elsewhere: HashMap::default(),
         }
+    }
+
+    fn place_of<'p>(&'p self, path: &'p Path) -> &'p Path {
+        self.elsewhere.get(path).map_or(path, |path| path)
     }
 
     fn finish(mut self) -> Checked {
@@ -289,12 +320,13 @@ impl<'e, 's> Gathered<'e, 's> {
     }
 
     fn open(&mut self, path: &Path) -> Option<File> {
+        let place = self.place_of(path).to_owned();
         // Whoever opens a pipe waits until somebody writes.
-        if std::fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+        if std::fs::metadata(&place).is_ok_and(|about| !about.is_file()) {
             self.unreadable(path, "it is no plain file");
             return None;
         }
-        File::open(path).map_err(|error| self.unreadable(path, &error.to_string())).ok()
+        File::open(place).map_err(|error| self.unreadable(path, &error.to_string())).ok()
     }
 
     fn read_file(&mut self, path: &Path) -> Option<(u16, String)> {

@@ -41,7 +41,8 @@ pub use credentials::Credentials;
 pub use dids::{Dids, Lengths};
 pub use diff::{Counts, Diff, diff};
 pub use judge::{Change, Judged, judge, over_http};
-pub use load::{Checked, Loaded, Progress, Reading, checked, load, parse};
+pub use kept::Stamp;
+pub use load::{Checked, Loaded, Progress, Reading, checked, files, load, parse};
 pub use net::Net;
 pub use node::{
     Admin, Capture, Collector, Limits, Listen, Media, Node, NodeSection, Ports, Public, Retention, Secret,

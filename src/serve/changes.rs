@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::publish::{Publisher, State, findings, line, now, routing_of};
 use super::voices::{prompts, voices_of};
-use super::written::{number_of, ours};
+use super::written::{before_of, number_of, ours};
 use crate::admin::operations::{Changed, Condition, NotChanged, NumberText, Versions, Wish};
 use crate::config::{self, Dialled, Entry, Number, Overlay, Set, Told};
 use crate::routing::{Table, Voices};
-use crate::store::ledger::{Before, StoredGeneration, StoredNumber};
+use crate::store::ledger::{StoredGeneration, StoredNumber};
 
 /// How many changes wait at most; beyond, they are refused.
 pub(super) const WAITING: usize = 1024;
@@ -75,7 +75,7 @@ impl Publisher {
         if !(is_removed && matches!(wish, Wish::ToFiles)) {
             allowed(wish, condition, there.as_ref())?;
         }
-        let (name, folder) = (config::over_http(did), routing_of(&self.folder));
+        let (name, folder) = (config::over_http(did), routing_of(&self.files.folder));
         let wrong = |errors| NotChanged::Wrong(findings(errors));
         let read = |text: &str| {
             let (number, mut errors) = config::read_body(&name, text, did, &folder);
@@ -97,7 +97,7 @@ impl Publisher {
         };
         let (to, voices) = match sent {
             Some(number) => {
-                let said = voices_of(&config, &self.folder, std::iter::once(&number.keys));
+                let said = voices_of(&config, &self.files.folder, std::iter::once(&number.keys));
                 let voices = said.map_err(|mut errors| {
                     errors.iter_mut().for_each(|error| error.file.clone_from(&name));
                     wrong(errors)
@@ -249,15 +249,10 @@ impl Work {
                 return Err(Undone::Not(NotChanged::Wrong(findings(errors))));
             }
         };
-        let was = match before.as_deref().map(|entry| &entry.set) {
-            None => Before::Nothing,
-            Some(Set::Removed | Set::Aside { json: None, .. }) => Before::Removal,
-            Some(Set::To(number)) => Before::Body(number.to_json()),
-            Some(Set::Aside { json: Some(json), .. }) => Before::Body(json.to_string()),
-        };
+        let was = before_of(before.as_deref());
         let created = pinned.is_none();
         self.generations.push(StoredGeneration {
-            change: Some((did.to_string(), was)),
+            changes: vec![(did.to_string(), was)],
             ..line(&table, &by, &format!("{did} {says}"))
         });
         let stored = is_stored.then(|| StoredNumber { body, at, by: by.to_string(), generation });

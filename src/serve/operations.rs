@@ -15,7 +15,7 @@ use super::hosts::{DNS, Finder};
 use super::notices::Leavers;
 use super::phones;
 use super::planes::Planes;
-use super::publish::{Publisher, behind_all_others, step_back};
+use super::publish::{Publisher, Wanted, behind_all_others, step_back};
 use super::trunks;
 use crate::admin::operations::{
     AgentLine, BindingLine, Captured, Changed, Condition, Explanation, FailureLine, GenerationLine,
@@ -179,10 +179,10 @@ impl Front {
     }
 
     /// Reads, checks and publishes, or only judges.
-    async fn reload_now(&self, dry_run: bool, by: &str) -> Result<Published, NotPublished> {
+    async fn publish(&self, wanted: Wanted, dry_run: bool, by: &str) -> Result<Published, NotPublished> {
         let Ok(_alone) = self.reloading.try_lock() else { return Err(NotPublished::Busy) };
         // A large configuration takes seconds; the other thread of `back` goes on meanwhile.
-        let candidate = tokio::task::block_in_place(|| self.publisher.candidate())?;
+        let candidate = tokio::task::block_in_place(|| self.publisher.candidate(wanted))?;
         if dry_run {
             let calls = self.all_calls().await;
             return Ok(tokio::task::block_in_place(|| self.publisher.judge(candidate, &calls)));
@@ -194,6 +194,29 @@ impl Front {
             tokio::task::block_in_place(|| self.publisher.publish(candidate, &calls, by))?;
         self.tell_of(&table).await;
         Ok(published)
+    }
+
+    /// The same, to its end though nobody waits for it any more.
+    fn publish_by_itself(
+        &self,
+        wanted: Wanted,
+        dry_run: bool,
+        by: &str,
+    ) -> BoxFuture<'static, Result<Published, NotPublished>> {
+        let (front, by) = (self.me.upgrade(), by.to_owned());
+        async move {
+            let Some(front) = front else { return Err(NotPublished::Busy) };
+            let task = tokio::spawn(async move { front.publish(wanted, dry_run, &by).await });
+            match task.await {
+                Ok(done) => done,
+                Err(ended) => match ended.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The node is being stopped.
+                    Err(_) => Err(NotPublished::Busy),
+                },
+            }
+        }
+        .boxed()
     }
 
     /// Has every shard take a table in which only numbers are others.
@@ -318,21 +341,16 @@ impl Operations for Front {
     }
 
     fn reload<'a>(&'a self, dry_run: bool, by: &'a str) -> BoxFuture<'a, Result<Published, NotPublished>> {
-        // It runs to its end though nobody waits for it any more.
-        let (front, by) = (self.me.upgrade(), by.to_owned());
-        async move {
-            let Some(front) = front else { return Err(NotPublished::Busy) };
-            let task = tokio::spawn(async move { front.reload_now(dry_run, &by).await });
-            match task.await {
-                Ok(done) => done,
-                Err(ended) => match ended.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // The node is being stopped.
-                    Err(_) => Err(NotPublished::Busy),
-                },
-            }
-        }
-        .boxed()
+        self.publish_by_itself(Wanted::Files, dry_run, by)
+    }
+
+    fn roll_back<'a>(
+        &'a self,
+        to: Option<u64>,
+        dry_run: bool,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<Published, NotPublished>> {
+        self.publish_by_itself(Wanted::Earlier(to), dry_run, by)
     }
 
     fn generations(&self, before: Option<u64>, most: usize) -> Result<Vec<GenerationLine>, String> {
@@ -506,7 +524,8 @@ mod tests {
         registers(&front, &old, 1);
 
         password("marlin");
-        let table = front.publisher.publish(front.publisher.candidate().unwrap(), &[], "me").unwrap().1;
+        let table =
+            front.publisher.publish(front.publisher.candidate(Wanted::Files).unwrap(), &[], "me").unwrap().1;
         let new = secrets();
         running.block_on(async {
             // The second shard is busy when the others are told.

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 
 use super::affected::affected;
+use super::generations::{Earlier, Files};
 use super::retired::Retired;
 use super::tls;
 use super::voices::voices;
-use super::written::{number_of, ours, reversed};
+use super::written::{aside, before_of, number_of, ours, reversed, set_of, stored_of};
 use crate::admin::operations::{Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
 use crate::config::{self, Config, Dialled, Entry, Judged, Loaded, Overlay, Progress, Reading, Set};
@@ -27,7 +28,7 @@ pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What is served now.
 pub(super) struct Publisher {
-    pub(super) folder: PathBuf,
+    pub(super) files: Files,
     env: Env,
     state: Mutex<State>,
     table: Arc<ArcSwap<Table>>,
@@ -46,6 +47,15 @@ pub(super) struct State {
     pub said: usize,
 }
 
+/// What is to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The files as they are.
+    Files,
+    /// An earlier generation: that one, or the one before.
+    Earlier(Option<u64>),
+}
+
 /// A configuration that checked, and what it would change.
 pub(super) struct Candidate {
     config: Arc<Config>,
@@ -54,6 +64,14 @@ pub(super) struct Candidate {
     certificates: Certificates,
     outcome: Published,
     began: Instant,
+    /// The generation that it is, if it is an earlier one.
+    of: Option<u64>,
+    /// What is set over HTTP, and the numbers of which that is not so now.
+    overlay: Arc<Overlay>,
+    restored: BTreeSet<Dialled>,
+    /// What is written down of its files, and of those in whose place they are served.
+    files: Option<String>,
+    instead: Option<String>,
 }
 
 impl Candidate {
@@ -71,7 +89,7 @@ enum Certificates {
 
 /// What is served when a node starts.
 pub(super) struct First {
-    pub folder: PathBuf,
+    pub files: Files,
     pub env: Env,
     pub config: Config,
     pub ledger: Ledger,
@@ -89,20 +107,33 @@ impl Publisher {
     /// Publishes the first configuration of this process, and what was set over HTTP. `last`: a generation that was published
     /// before, if the ledger knows none.
     pub fn first(first: First, last: u64) -> Result<Publisher, NotServed> {
-        let First { folder, env, config, mut ledger, sides } = first;
-        let (overlay, table) = overlay(&config, &folder, ledger.numbers().map_err(NotServed::Database)?);
-        let voices = voices(&config, &overlay, &folder).map_err(NotServed::Unsaid)?;
+        let First { files, env, mut config, mut ledger, sides } = first;
+        let seen = files.look();
+        let (manifest, instead) = match files.rolled_back(&ledger, &env).map_err(NotServed::Database)? {
+            Some((loaded, manifest, instead)) => {
+                // What stands in strowger.toml is as it is when the node starts.
+                let node = std::mem::replace(&mut config, loaded.config).node;
+                config.node = node;
+                (manifest, Some(instead))
+            }
+            None => (files.keep(&seen), None),
+        };
+        let folder = &files.folder;
+        let (overlay, table) = overlay(&config, folder, ledger.numbers().map_err(NotServed::Database)?);
+        let voices = voices(&config, &overlay, folder).map_err(NotServed::Unsaid)?;
         let generation = ledger.last().map_err(NotServed::Database)?.max(last) + 1;
         let table = table.with_generation(generation).with_voices(voices);
         let line = line(&table, "strowger serve", "the node started");
+        let line = StoredGeneration { files: Some(manifest), instead, ..line };
         ledger.write(&[line], &[]).map_err(NotServed::Database)?;
+        files.clear(&ledger).map_err(NotServed::Database)?;
         let current = Arc::new(ArcSwap::from_pointee(table));
         let names = Arc::clone(&current);
         let name = move |id: NameId| names.load().host_name(id).cloned();
         let state = State { config: config.into(), overlay: overlay.into(), ledger, since: None, said: 0 };
         told(&current.load());
         Ok(Publisher {
-            folder,
+            files,
             env,
             state: Mutex::new(state),
             table: current,
@@ -168,10 +199,10 @@ impl Publisher {
         table
     }
 
-    /// Reads the files anew, checks them and builds their table, behind all that cannot wait. Blocks on the disk. One candidate
+    /// Reads what is wanted, checks it and builds its table, behind all that cannot wait. Blocks on the disk. One candidate
     /// is under way at once.
-    pub fn candidate(&self) -> Result<Candidate, NotPublished> {
-        let candidate = behind_all_others(|| self.read());
+    pub fn candidate(&self, wanted: Wanted) -> Result<Candidate, NotPublished> {
+        let candidate = behind_all_others(|| self.read(wanted));
         if candidate.is_err() {
             self.state().since = None;
         }
@@ -185,50 +216,89 @@ impl Publisher {
         (Arc::clone(&state.config), Arc::clone(&state.overlay))
     }
 
-    fn read(&self) -> Result<Candidate, NotPublished> {
+    fn read(&self, wanted: Wanted) -> Result<Candidate, NotPublished> {
         let began = Instant::now();
-        let env = Arc::clone(&self.env);
-        let (old, overlay) = self.begin();
-        let loaded = Reading::of(&self.folder, &*env)
-            .after(&old)
-            .load(&mut says_how_far())
-            .map_err(|errors| NotPublished::Wrong(findings(errors)))?;
-        let Loaded { config: mut new, mut warnings, read, taken } = loaded;
-        tracing::info!(read, taken, "tables were read, or taken as they were");
-        let diff = config::diff(&old, &new);
-        // What stands in strowger.toml waits for a restart, so what is built from it stays as it was; but the files
-        // of certificates are read anew.
-        let read = std::mem::replace(&mut new.node, old.node.clone());
-        let renewed = tls::renew(&mut new.node, &read);
-        let sides = tls::sides(&new.node).map_err(|error| {
-            let file = self.folder.join("strowger.toml").display().to_string();
-            let message = format!("the certificates cannot be used: {error}");
-            NotPublished::Wrong(vec![Finding { file, line: 1, column: 1, message, remedy: String::new() }])
-        })?;
-        let certificates = if renewed { Certificates::New(sides) } else { Certificates::Same(sides) };
+        let (old, set) = self.begin();
         let served = self.table();
+        let (of, earlier) = match wanted {
+            Wanted::Files => (None, self.read_files(&old, &set)?),
+            Wanted::Earlier(wanted) => {
+                let now = (served.generation, &*old, &*set);
+                let (of, earlier) = self.files.earlier(&self.state().ledger, now, wanted, &self.env)?;
+                (Some(of), earlier)
+            }
+        };
+        let Earlier { config, overlay, restored, files, instead } = earlier;
+        let (new, mut outcome, certificates) = match config {
+            Some(loaded) => self.compare(&old, loaded)?,
+            None => (Arc::clone(&old), Published::default(), Certificates::Same(None)),
+        };
+        let overlay = Arc::new(overlay);
         let table = Table::with_overlay(&new, &overlay, served.generation, Some(&served));
         let judged = judge_all(&new, &overlay, &table);
         if !judged.errors.is_empty() {
             return Err(NotPublished::Wrong(findings(judged.errors)));
         }
-        warnings.extend(judged.warnings);
-        let said = voices(&new, &overlay, &self.folder);
+        for did in &restored {
+            let was = number_of(*did, &served, &old, &set).map(|(number, _)| number);
+            let is = number_of(*did, &table, &new, &overlay).map(|(number, _)| number);
+            match (was, is) {
+                (None, Some(_)) => outcome.added += 1,
+                (Some(_), None) => outcome.removed += 1,
+                (Some(was), Some(is)) if was != is => outcome.changed += 1,
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+        }
+        outcome.warnings.extend(findings(judged.warnings));
+        outcome.generation = served.generation;
+        let said = voices(&new, &overlay, &self.files.folder);
         let said = said.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
+        let table = table.with_voices(said);
+        let config = new;
+        Ok(Candidate { config, table, certificates, outcome, began, of, overlay, restored, files, instead })
+    }
+
+    /// The files as they are, and what is set over HTTP.
+    fn read_files(&self, served: &Config, overlay: &Overlay) -> Result<Earlier, NotPublished> {
+        let seen = self.files.look();
+        let env = Arc::clone(&self.env);
+        let loaded = Reading::of(&self.files.folder, &*env).after(served).load(&mut says_how_far());
+        let loaded = loaded.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
+        tracing::info!(read = loaded.read, taken = loaded.taken, "tables were read, or taken as they were");
+        let files = Some(self.files.keep(&seen));
+        let (overlay, restored) = (overlay.clone(), BTreeSet::new());
+        Ok(Earlier { config: Some(loaded), overlay, restored, files, instead: None })
+    }
+
+    /// What a configuration changes, and what of it waits for a restart.
+    fn compare(
+        &self,
+        old: &Config,
+        loaded: Loaded,
+    ) -> Result<(Arc<Config>, Published, Certificates), NotPublished> {
+        let Loaded { config: mut new, warnings, .. } = loaded;
+        let diff = config::diff(old, &new);
+        // What stands in strowger.toml waits for a restart, so what is built from it stays as it was; but the files
+        // of certificates are read anew.
+        let read = std::mem::replace(&mut new.node, old.node.clone());
+        let renewed = tls::renew(&mut new.node, &read);
+        let sides = tls::sides(&new.node).map_err(|error| {
+            let file = self.files.folder.join("strowger.toml").display().to_string();
+            let message = format!("the certificates cannot be used: {error}");
+            NotPublished::Wrong(vec![Finding { file, line: 1, column: 1, message, remedy: String::new() }])
+        })?;
+        let certificates = if renewed { Certificates::New(sides) } else { Certificates::Same(sides) };
         let counts = diff.total();
         let outcome = Published {
-            generation: served.generation,
             added: counts.added as u64,
             changed: counts.changed as u64,
             removed: counts.removed as u64,
             unchanged: counts.unchanged as u64,
             warnings: findings(warnings),
-            took_ms: 0,
-            affects_calls: Vec::new(),
             restart_needed: diff.restart,
+            ..Published::default()
         };
-        let table = table.with_voices(said);
-        Ok(Candidate { config: Arc::new(new), table, certificates, outcome, began })
+        Ok((Arc::new(new), outcome, certificates))
     }
 
     /// Says what a candidate would do to the calls in progress, and nothing more.
@@ -245,42 +315,39 @@ impl Publisher {
         calls: &[LiveCall],
         by: &str,
     ) -> Result<(Published, Arc<Table>), NotPublished> {
-        let Candidate { config, table, certificates, outcome, began } = candidate;
+        let Candidate { config, table, certificates, outcome, began, of, overlay, restored, files, instead } =
+            candidate;
         let mut state = self.state();
         let since = state.since.take().unwrap_or_default();
         let old = self.table();
         let generation = old.generation + 1;
-        let table = if since.is_empty() {
-            table.with_generation(generation)
-        } else {
-            let changes: Vec<_> =
-                since.iter().map(|did| (*did, number_of(*did, &table, &config, &state.overlay))).collect();
-            let set: Vec<_> = changes
-                .iter()
-                .map(|(did, set)| (*did, set.as_ref().map(|(number, written)| (&number.keys, *written))))
-                .collect();
-            let table = table.changed(generation, &config, &set, Arc::clone(old.more_voices()));
-            // What was set while the candidate was under way was judged by the files before.
-            let changes: Vec<_> =
-                changes.into_iter().map(|(did, set)| (did, set.map(|(number, _)| number))).collect();
-            let judged = {
-                let ours = ours(&table, &config, &state.overlay);
-                config::judge(&config, &state.overlay, &changes, true, &ours)
-            };
-            if !judged.errors.is_empty() {
-                return Err(NotPublished::Wrong(findings(judged.errors)));
+        // What was set meanwhile stays as it was set.
+        let restored: Vec<Dialled> = restored.difference(&since).copied().collect();
+        let before: Vec<_> = restored.iter().map(|did| (*did, state.overlay.get(*did).cloned())).collect();
+        let set = Arc::make_mut(&mut state.overlay);
+        for did in &restored {
+            let entry =
+                overlay.get(*did).map(|entry| Entry { by: by.into(), generation, ..Entry::clone(entry) });
+            set.put(*did, entry.map(Arc::new));
+        }
+        let published = self.write(&mut state, &since, (table, &config), |table| {
+            let what = said(&outcome, of);
+            let changes = before.iter().map(|(did, entry)| (did.to_string(), before_of(entry.as_deref())));
+            StoredGeneration { changes: changes.collect(), files, instead, ..line(table, by, &what) }
+        });
+        let table = match published {
+            Ok(table) => table,
+            Err(why) => {
+                let set = Arc::make_mut(&mut state.overlay);
+                before.into_iter().for_each(|(did, entry)| set.put(did, entry));
+                return Err(why);
             }
-            table
         };
-        let Published { added, changed, removed, .. } = outcome;
-        let what = format!("the files: {added} added, {changed} changed, {removed} removed");
-        state.ledger.write(&[line(&table, by, &what)], &[]).map_err(|error| {
-            NotPublished::Unwritten(format!(
-                "the new generation cannot be written: {error}; make room on the disk"
-            ))
-        })?;
         state.config = config;
         let table = self.serve(table.into());
+        if let Err(error) = self.files.clear(&state.ledger) {
+            tracing::warn!(%error, "files of old generations are not removed");
+        }
         drop(state);
         let sides = match certificates {
             Certificates::Same(sides) => sides,
@@ -296,6 +363,54 @@ impl Publisher {
         let mut outcome = done(outcome, began, affected(calls, &old, &table));
         outcome.generation = generation;
         Ok((outcome, table))
+    }
+
+    /// Judges what was set while a candidate was under way, and writes down that it is served.
+    fn write(
+        &self,
+        state: &mut State,
+        since: &BTreeSet<Dialled>,
+        (table, config): (Table, &Config),
+        line: impl FnOnce(&Table) -> StoredGeneration,
+    ) -> Result<Table, NotPublished> {
+        let old = self.table();
+        let generation = old.generation + 1;
+        let table = if since.is_empty() {
+            table.with_generation(generation)
+        } else {
+            let changes: Vec<_> =
+                since.iter().map(|did| (*did, number_of(*did, &table, config, &state.overlay))).collect();
+            let set: Vec<_> = changes
+                .iter()
+                .map(|(did, set)| (*did, set.as_ref().map(|(number, written)| (&number.keys, *written))))
+                .collect();
+            let table = table.changed(generation, config, &set, Arc::clone(old.more_voices()));
+            // They were judged by the files before.
+            let changes: Vec<_> =
+                changes.into_iter().map(|(did, set)| (did, set.map(|(number, _)| number))).collect();
+            let judged = {
+                let ours = ours(&table, config, &state.overlay);
+                config::judge(config, &state.overlay, &changes, true, &ours)
+            };
+            if !judged.errors.is_empty() {
+                return Err(NotPublished::Wrong(findings(judged.errors)));
+            }
+            table
+        };
+        let line = line(&table);
+        let numbers: Vec<_> = line
+            .changes
+            .iter()
+            .filter_map(|(written, _)| {
+                let did: Dialled = written.parse().ok()?;
+                Some((written.clone(), state.overlay.get(did).map(|entry| stored_of(entry))))
+            })
+            .collect();
+        state.ledger.write(&[line], &numbers).map_err(|error| {
+            let help = "make room on the disk of data_dir";
+            NotPublished::Unwritten(format!("the new generation cannot be written: {error}; {help}"))
+        })?;
+        Ok(table)
     }
 
     /// Notes that these numbers were set: a candidate that is under way has not seen it.
@@ -318,10 +433,7 @@ fn overlay(config: &Config, folder: &Path, stored: Vec<(String, StoredNumber)>) 
         let StoredNumber { body, at, by, generation } = number;
         let set = match body {
             None => Set::Removed,
-            Some(json) => match config::read_body(&config::over_http(did), &json, did, &routing_of(folder)) {
-                (Some(number), errors) if errors.is_empty() => Set::To(number.over_http().into()),
-                (_, errors) => aside(did, Some(json.into()), errors.first()),
-            },
+            Some(json) => set_of(did, json, &routing_of(folder)),
         };
         overlay.put(did, Some(Arc::new(Entry { set, at, by: by.into(), generation })));
     }
@@ -349,10 +461,14 @@ fn judge_all(config: &Config, overlay: &Overlay, table: &Table) -> Judged {
     config::judge(config, overlay, &all, true, &ours(table, config, overlay))
 }
 
-fn aside(did: Dialled, json: Option<Box<str>>, why: Option<&config::Finding>) -> Set {
-    let why = why.map(ToString::to_string).unwrap_or_default();
-    tracing::error!(%did, why, "what was set over HTTP does not check with the files any more: these hold for it");
-    Set::Aside { json, why: why.into() }
+/// What a publication changed, in words.
+fn said(outcome: &Published, of: Option<u64>) -> String {
+    let Published { added, changed, removed, .. } = outcome;
+    let counts = format!("{added} added, {changed} changed, {removed} removed");
+    match of {
+        Some(generation) => format!("back to generation {generation}: {counts}"),
+        None => format!("the files: {counts}"),
+    }
 }
 
 /// What paths are relative to that are set over HTTP: the folder of the files that they could stand in.
@@ -368,8 +484,9 @@ pub(super) fn line(table: &Table, by: &str, what: &str) -> StoredGeneration {
         by: by.to_owned(),
         what: what.to_owned(),
         numbers: table.numbers() as u64,
-        change: None,
+        changes: Vec::new(),
         files: None,
+        instead: None,
     }
 }
 

@@ -1,8 +1,12 @@
 //! Where a number is written that is served: over HTTP or in the files.
 
-use crate::config::{Config, Dialled, Number, Overlay, Place};
+use std::path::Path;
+
+use crate::config::{self, Config, Dialled, Entry, Number, Overlay, Place, Set};
 use crate::number::E164;
 use crate::routing::{Table, Written};
+use crate::store::ledger::{Before, StoredNumber};
+use crate::time::Wall;
 
 /// Where the number, or block, is written that a number is ours by.
 pub(super) fn ours<'t>(
@@ -38,4 +42,49 @@ pub(super) fn number_of(
 /// The number that [`config::over_http`] made this name of.
 pub(super) fn reversed(name: &str) -> Option<Dialled> {
     name.strip_prefix("/v1/numbers/")?.parse().ok()
+}
+
+/// What is written down of what was set of a number before it is set otherwise.
+pub(super) fn before_of(entry: Option<&Entry>) -> Before {
+    match entry.map(|entry| &entry.set) {
+        None => Before::Nothing,
+        Some(Set::Removed | Set::Aside { json: None, .. }) => Before::Removal,
+        Some(Set::To(number)) => Before::Body(number.to_json()),
+        Some(Set::Aside { json: Some(json), .. }) => Before::Body(json.to_string()),
+    }
+}
+
+/// What was set of a number once, to be set again; none: nothing was. `folder`: what paths in it are relative to.
+pub(super) fn entry_of(did: Dialled, before: Before, folder: &Path) -> Option<Entry> {
+    let set = match before {
+        Before::Nothing => return None,
+        Before::Removal => Set::Removed,
+        Before::Body(json) => set_of(did, json, folder),
+    };
+    Some(Entry { set, at: Wall(0), by: "".into(), generation: 0 })
+}
+
+/// What is stored of a number, as it is set.
+pub(super) fn set_of(did: Dialled, json: String, folder: &Path) -> Set {
+    match config::read_body(&config::over_http(did), &json, did, folder) {
+        (Some(number), errors) if errors.is_empty() => Set::To(number.over_http().into()),
+        (_, errors) => aside(did, Some(json.into()), errors.first()),
+    }
+}
+
+/// What does not check with the files as they are, which hold for it.
+pub(super) fn aside(did: Dialled, json: Option<Box<str>>, why: Option<&config::Finding>) -> Set {
+    let why = why.map(ToString::to_string).unwrap_or_default();
+    tracing::error!(%did, why, "what was set over HTTP does not check with the files any more: these hold for it");
+    Set::Aside { json, why: why.into() }
+}
+
+/// As it is written down.
+pub(super) fn stored_of(entry: &Entry) -> StoredNumber {
+    let body = match &entry.set {
+        Set::To(number) => Some(number.to_json()),
+        Set::Removed => None,
+        Set::Aside { json, .. } => json.as_deref().map(str::to_owned),
+    };
+    StoredNumber { body, at: entry.at, by: entry.by.to_string(), generation: entry.generation }
 }

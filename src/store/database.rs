@@ -32,8 +32,8 @@ const MIGRATIONS: [&str; 5] = [
     // A place in a file that may have changed since says nothing: those are of no listener.
     "ALTER TABLE binding DROP COLUMN listener;
     ALTER TABLE binding ADD COLUMN listener TEXT NOT NULL DEFAULT ''",
-    // Without a body: the number was removed, whatever files say. What a generation changed of one number, and what was set
-    // of it before: nothing, its removal, or this body.
+    // Without a body: the number was removed, whatever files say. What a generation changed of numbers, and what was set
+    // of each before: nothing (1), its removal (2), or this body (3).
     "CREATE TABLE number (
     did TEXT NOT NULL PRIMARY KEY,
     body TEXT,
@@ -47,11 +47,16 @@ const MIGRATIONS: [&str; 5] = [
     by TEXT NOT NULL,
     what TEXT NOT NULL,
     numbers INTEGER NOT NULL,
-    did TEXT,
-    was INTEGER NOT NULL DEFAULT 0,
+    files TEXT,
+    instead TEXT
+) STRICT;
+    CREATE TABLE change (
+    generation INTEGER NOT NULL,
+    did TEXT NOT NULL,
+    was INTEGER NOT NULL,
     before TEXT,
-    files TEXT
-) STRICT",
+    PRIMARY KEY (generation, did)
+) STRICT, WITHOUT ROWID",
 ];
 
 /// Who writes at the same time is waited for so long: each writes for a moment.

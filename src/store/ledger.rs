@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 
 use super::database::{self, DatabaseError, millis, wall};
 use crate::time::Wall;
@@ -31,10 +31,13 @@ pub struct StoredGeneration {
     pub what: String,
     /// How many numbers it has.
     pub numbers: u64,
-    /// The number that it set or removed, and what was set of it before.
-    pub change: Option<(String, Before)>,
-    /// The files that it was read from, where it was read from files: a name for them that [`super::kept`] knows.
+    /// The numbers that it set or removed, and what was set of each before.
+    pub changes: Vec<(String, Before)>,
+    /// What it was read from, where it was read from files: a manifest of [`super::kept`]. None: as the one before, or they
+    /// could not be kept.
     pub files: Option<String>,
+    /// The manifest of the files that lay there, where older ones were served in their place.
+    pub instead: Option<String>,
 }
 
 /// What was set of a number before it was changed.
@@ -65,14 +68,14 @@ impl Ledger {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The first `most` generations before that one, or of all, the latest first.
+    /// The first `most` generations before that one, or of all, the latest first; without their changes.
     pub fn generations(
         &self,
         before: Option<u64>,
         most: usize,
     ) -> Result<Vec<StoredGeneration>, DatabaseError> {
         let mut query = self.0.prepare(
-            "SELECT generation, at, by, what, numbers, did, was, before, files FROM generation WHERE generation < ?1
+            "SELECT generation, at, by, what, numbers, files, instead FROM generation WHERE generation < ?1
              ORDER BY generation DESC LIMIT ?2",
         )?;
         let before = before.map_or(i64::MAX, u64::cast_signed);
@@ -80,12 +83,36 @@ impl Ledger {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// One of them.
-    pub fn generation(&self, generation: u64) -> Result<Option<StoredGeneration>, DatabaseError> {
+    /// The last `most` up to that one that were read from files, the latest first; without their changes.
+    pub fn of_files(&self, last: u64, most: usize) -> Result<Vec<StoredGeneration>, DatabaseError> {
         let mut query = self.0.prepare(
-            "SELECT generation, at, by, what, numbers, did, was, before, files FROM generation WHERE generation = ?1",
+            "SELECT generation, at, by, what, numbers, files, instead FROM generation
+             WHERE generation <= ?1 AND files IS NOT NULL ORDER BY generation DESC LIMIT ?2",
         )?;
-        Ok(query.query_row([generation.cast_signed()], generation_of).optional()?)
+        let rows = query.query_map(params![last.cast_signed(), most as u64 as i64], generation_of)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether that one is remembered.
+    pub fn knows(&self, generation: u64) -> Result<bool, DatabaseError> {
+        let mut query = self.0.prepare("SELECT 1 FROM generation WHERE generation = ?1")?;
+        Ok(query.exists([generation.cast_signed()])?)
+    }
+
+    /// What numbers were changed after that generation, and what was set of each when it was served.
+    pub fn changed_since(&self, generation: u64) -> Result<Vec<(String, Before)>, DatabaseError> {
+        let mut query = self.0.prepare(
+            "SELECT did, was, before, min(generation) FROM change WHERE generation > ?1 GROUP BY did ORDER BY did",
+        )?;
+        let rows = query.query_map([generation.cast_signed()], |row| {
+            let before = match (row.get(1)?, row.get(2)?) {
+                (3u8, Some(body)) => Before::Body(body),
+                (2, _) => Before::Removal,
+                (_, _) => Before::Nothing,
+            };
+            Ok((row.get(0)?, before))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// The last that was published; 0: there was none.
@@ -106,31 +133,40 @@ impl Ledger {
         write_numbers(&work, numbers)?;
         {
             let mut insert = work.prepare_cached(
-                "INSERT INTO generation (generation, at, by, what, numbers, did, was, before, files)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO generation (generation, at, by, what, numbers, files, instead)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?;
+            let mut change = work.prepare_cached("INSERT INTO change VALUES (?1, ?2, ?3, ?4)")?;
             for one in generations {
-                let (did, was, before) = match &one.change {
-                    None => (None, 0, None),
-                    Some((did, Before::Nothing)) => (Some(did), 1, None),
-                    Some((did, Before::Removal)) => (Some(did), 2, None),
-                    Some((did, Before::Body(body))) => (Some(did), 3, Some(body)),
-                };
+                let generation = one.generation.cast_signed();
+                let numbers = one.numbers.cast_signed();
                 insert.execute(params![
-                    one.generation.cast_signed(),
+                    generation,
                     millis(one.at),
                     one.by,
                     one.what,
-                    one.numbers.cast_signed(),
-                    did,
-                    was,
-                    before,
+                    numbers,
                     one.files,
+                    one.instead
                 ])?;
+                for (did, before) in &one.changes {
+                    let (was, body) = match before {
+                        Before::Nothing => (1, None),
+                        Before::Removal => (2, None),
+                        Before::Body(body) => (3, Some(body)),
+                    };
+                    change.execute(params![generation, did, was, body])?;
+                }
             }
             let last = generations.last().map_or(0, |one| one.generation);
             let oldest = last.saturating_sub(REMEMBERED).cast_signed();
-            work.prepare_cached("DELETE FROM generation WHERE generation <= ?1")?.execute([oldest])?;
+            // What the oldest that is remembered was read from stays known.
+            work.prepare_cached(
+                "DELETE FROM generation WHERE generation <= ?1 AND generation <
+                 (SELECT max(generation) FROM generation WHERE generation <= ?1 + 1 AND files IS NOT NULL)",
+            )?
+            .execute([oldest])?;
+            work.prepare_cached("DELETE FROM change WHERE generation <= ?1")?.execute([oldest])?;
         }
         Ok(work.commit()?)
     }
@@ -155,21 +191,15 @@ fn write_numbers(
 
 fn generation_of(row: &Row<'_>) -> rusqlite::Result<StoredGeneration> {
     let (generation, numbers): (i64, i64) = (row.get(0)?, row.get(4)?);
-    let did: Option<String> = row.get(5)?;
-    let (was, before): (u8, Option<String>) = (row.get(6)?, row.get(7)?);
-    let before = match (was, before) {
-        (3, Some(body)) => Before::Body(body),
-        (2, _) => Before::Removal,
-        (_, _) => Before::Nothing,
-    };
     Ok(StoredGeneration {
         generation: generation.cast_unsigned(),
         at: wall(row, 1)?,
         by: row.get(2)?,
         what: row.get(3)?,
         numbers: numbers.cast_unsigned(),
-        change: did.map(|did| (did, before)),
-        files: row.get(8)?,
+        changes: Vec::new(),
+        files: row.get(5)?,
+        instead: row.get(6)?,
     })
 }
 
@@ -181,27 +211,35 @@ mod tests {
         StoredNumber { body: body.map(str::to_owned), at: Wall(7), by: "alice".to_owned(), generation }
     }
 
-    fn generation(generation: u64, change: Option<(&str, Before)>) -> StoredGeneration {
+    fn generation(generation: u64, changes: &[(&str, Before)]) -> StoredGeneration {
         StoredGeneration {
             generation,
             at: Wall(generation),
             by: "alice".to_owned(),
             what: "it".to_owned(),
             numbers: 3,
-            change: change.map(|(did, before)| (did.to_owned(), before)),
+            changes: changes.iter().map(|(did, before)| ((*did).to_owned(), before.clone())).collect(),
             files: None,
+            instead: None,
         }
+    }
+
+    /// Without their changes, as they are listed.
+    fn listed(generations: &[StoredGeneration]) -> Vec<StoredGeneration> {
+        let bare = |one: &StoredGeneration| StoredGeneration { changes: Vec::new(), ..one.clone() };
+        generations.iter().rev().map(bare).collect()
     }
 
     #[test]
     fn numbers_and_generations_are_there_again_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = ("+12015550101".to_owned(), "+12015550102".to_owned());
+        let body = |text: &str| Before::Body(text.to_owned());
         let all = [
-            generation(1, None),
-            generation(2, Some((&one, Before::Nothing))),
-            generation(3, Some((&one, Before::Body("{}".to_owned())))),
-            generation(4, Some((&two, Before::Removal))),
+            StoredGeneration { files: Some("[]".to_owned()), ..generation(1, &[]) },
+            generation(2, &[(&one, Before::Nothing)]),
+            generation(3, &[(&one, body("{}"))]),
+            generation(4, &[(&one, Before::Removal), (&two, body("{ }"))]),
         ];
         {
             let mut ledger = Ledger::open(folder.path()).unwrap();
@@ -212,17 +250,22 @@ mod tests {
             ledger.write(&all[2..], &both).unwrap();
         }
         let mut ledger = Ledger::open(folder.path()).unwrap();
+        let numbers = [(one.clone(), number(None, 3)), (two.clone(), number(Some("{ }"), 4))];
+        assert_eq!(ledger.numbers().unwrap(), numbers);
+        let listed = listed(&all);
+        assert_eq!(ledger.generations(None, 10).unwrap(), listed);
+        assert_eq!(ledger.generations(Some(4), 2).unwrap(), listed[1..3]);
+        assert_eq!(ledger.of_files(4, 9).unwrap(), listed[3..]);
         assert_eq!(
-            ledger.numbers().unwrap(),
-            [(one.clone(), number(None, 3)), (two.clone(), number(Some("{ }"), 4))]
+            (ledger.last().unwrap(), ledger.knows(4).unwrap(), ledger.knows(9).unwrap()),
+            (4, true, false)
         );
-        let mut latest_first = all.to_vec();
-        latest_first.reverse();
-        assert_eq!(ledger.generations(None, 10).unwrap(), latest_first);
-        assert_eq!(ledger.generations(Some(4), 2).unwrap(), latest_first[1..3]);
-        assert_eq!(ledger.generation(3).unwrap().as_ref(), Some(&all[2]));
-        assert_eq!((ledger.last().unwrap(), ledger.generation(9).unwrap()), (4, None));
-        ledger.write(&[generation(5, None)], &[(one, None)]).unwrap();
+        // Of each what was set when that one was served.
+        let since = |generation| ledger.changed_since(generation).unwrap();
+        assert_eq!(since(4), []);
+        assert_eq!(since(2), [(one.clone(), body("{}")), (two.clone(), body("{ }"))]);
+        assert_eq!(since(1), [(one.clone(), Before::Nothing), (two.clone(), body("{ }"))]);
+        ledger.write(&[generation(5, &[])], &[(one, None)]).unwrap();
         assert_eq!(ledger.numbers().unwrap(), [(two, number(Some("{ }"), 4))]);
     }
 
@@ -230,21 +273,29 @@ mod tests {
     fn what_cannot_be_written_whole_is_not_written_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(folder.path()).unwrap();
-        ledger.write(&[generation(1, None)], &[]).unwrap();
+        ledger.write(&[generation(1, &[])], &[]).unwrap();
         let one = [("+12015550101".to_owned(), Some(number(Some("{}"), 1)))];
         // The same generation a second time.
-        assert!(ledger.write(&[generation(1, None)], &one).is_err());
+        assert!(ledger.write(&[generation(1, &[])], &one).is_err());
         assert_eq!(ledger.numbers().unwrap(), []);
     }
 
     #[test]
-    fn only_the_last_generations_are_remembered() {
+    fn only_the_last_generations_are_remembered_and_what_they_were_read_from() {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(folder.path()).unwrap();
-        let all: Vec<_> = (1..=5).map(|one| generation(one, None)).collect();
-        ledger.write(&all, &[]).unwrap();
-        ledger.write(&[generation(REMEMBERED + 3, None)], &[]).unwrap();
-        let left: Vec<u64> = ledger.generations(None, 10).unwrap().iter().map(|one| one.generation).collect();
-        assert_eq!(left, [REMEMBERED + 3, 5, 4]);
+        let read = |one| StoredGeneration { files: Some("[]".to_owned()), ..generation(one, &[]) };
+        let set = |one| generation(one, &[("+12015550101", Before::Nothing)]);
+        ledger.write(&[read(1), read(2), set(3), set(4), set(5)], &[]).unwrap();
+        ledger.write(&[generation(REMEMBERED + 3, &[])], &[]).unwrap();
+        let left = |ledger: &Ledger| -> Vec<u64> {
+            ledger.generations(None, 10).unwrap().iter().map(|one| one.generation).collect()
+        };
+        assert_eq!(left(&ledger), [REMEMBERED + 3, 5, 4, 3, 2]);
+        assert_eq!(ledger.changed_since(0).unwrap().len(), 1);
+        ledger.write(&[read(REMEMBERED + 4)], &[]).unwrap();
+        ledger.write(&[generation(3 * REMEMBERED, &[])], &[]).unwrap();
+        assert_eq!(left(&ledger), [3 * REMEMBERED, REMEMBERED + 4]);
+        assert_eq!(ledger.changed_since(0).unwrap(), []);
     }
 }

@@ -10,6 +10,7 @@ mod dir;
 mod disk;
 mod inbox;
 mod journal;
+pub mod kept;
 pub mod ledger;
 mod line;
 pub mod phones;

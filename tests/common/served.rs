@@ -143,6 +143,19 @@ impl Operations for MadeUp {
         .boxed()
     }
 
+    fn roll_back<'a>(
+        &'a self,
+        to: Option<u64>,
+        dry_run: bool,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<Published, NotPublished>> {
+        async move {
+            let published = self.reload(dry_run, by).await?;
+            Ok(Published { changed: to.unwrap_or(0), ..published })
+        }
+        .boxed()
+    }
+
     fn agents(&self, after: Option<&str>, most: usize) -> Vec<AgentLine> {
         let names =
             ["alice", "bob", "carol"].into_iter().filter(|name| after.is_none_or(|after| *name > after));

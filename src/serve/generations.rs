@@ -1,0 +1,200 @@
+//! The generations that were served: what each was read from is kept, so that it can be served again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::publish::{Env, findings, routing_of, says_how_far};
+use super::written::entry_of;
+use crate::admin::operations::NotPublished;
+use crate::config::{self, Config, Dialled, Loaded, Overlay, Reading, Stamp};
+use crate::store::DatabaseError;
+use crate::store::kept::{KeptFiles, Manifest};
+use crate::store::ledger::Ledger;
+
+/// Files of so many generations are kept at most, …
+const GENERATIONS: usize = 16;
+/// … and so many bytes of them; those of the last two in any case.
+const BYTES: u64 = 4 << 30;
+/// Stands for files that could not be kept.
+const NOT_KEPT: &str = "";
+
+/// The files of a configuration, and the copies of those that were served.
+pub(super) struct Files {
+    pub folder: PathBuf,
+    kept: KeptFiles,
+    /// The SHA-256 of those that were copied, as long as they are as they were.
+    known: Mutex<HashMap<PathBuf, (Stamp, String)>>,
+}
+
+/// How files were before they were read.
+pub(super) struct Seen(Vec<(PathBuf, Option<Stamp>)>);
+
+/// What an earlier generation was made of.
+pub(super) struct Earlier {
+    /// None: of the very files that are served.
+    pub config: Option<Loaded>,
+    pub overlay: Overlay,
+    /// The numbers that were set over HTTP otherwise then.
+    pub restored: BTreeSet<Dialled>,
+    /// What is written down of its files, and of those that lie there in their place.
+    pub files: Option<String>,
+    pub instead: Option<String>,
+}
+
+impl Files {
+    pub fn of(folder: PathBuf, kept: KeptFiles) -> Files {
+        Files { folder, kept, known: Mutex::default() }
+    }
+
+    /// Looks at the files before they are read.
+    pub fn look(&self) -> Seen {
+        let files = config::files(&self.folder);
+        Seen(
+            files
+                .into_iter()
+                .map(|path| {
+                    let stamp = Stamp::at(&path);
+                    (path, stamp)
+                })
+                .collect(),
+        )
+    }
+
+    /// Copies what was read. What is written down of it; where it cannot be copied, that.
+    pub fn keep(&self, seen: &Seen) -> String {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps: HashMap<&PathBuf, Stamp> =
+            seen.0.iter().filter_map(|(path, stamp)| Some((path, (*stamp)?))).collect();
+        let hash_of = |path: &std::path::Path| {
+            let (stamp, hash) = known.get(path)?;
+            (stamps.get(&path.to_owned()) == Some(stamp)).then(|| hash.clone())
+        };
+        let paths: Vec<PathBuf> = seen.0.iter().map(|(path, _)| path.clone()).collect();
+        let manifest = match self.kept.keep(&self.folder, &paths, &hash_of) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                tracing::warn!(%error, "the files of this generation are not kept: it cannot be rolled back to");
+                return NOT_KEPT.to_owned();
+            }
+        };
+        if seen.0.iter().any(|(path, stamp)| Stamp::at(path) != *stamp) {
+            tracing::warn!(
+                "files changed while they were read and are not kept: reload to be able to roll back"
+            );
+            return NOT_KEPT.to_owned();
+        }
+        let now = SystemTime::now();
+        known.clear();
+        for ((path, stamp), (_, hash)) in seen.0.iter().zip(&manifest.0) {
+            if let Some(stamp) = stamp.filter(|stamp| stamp.is_settled(now)) {
+                known.insert(path.clone(), (stamp, hash.clone()));
+            }
+        }
+        manifest.text()
+    }
+
+    /// Removes the copies that no remembered generation needs, beyond the bounds.
+    pub fn clear(&self, ledger: &Ledger) -> Result<(), DatabaseError> {
+        let (mut wanted, mut bytes) = (BTreeSet::new(), 0);
+        for (nth, generation) in ledger.of_files(u64::MAX >> 1, GENERATIONS)?.iter().enumerate() {
+            for text in [&generation.files, &generation.instead].into_iter().flatten() {
+                let Some(manifest) = Manifest::read(text) else { continue };
+                bytes += self.kept.size(&manifest, &wanted);
+                if nth < 2 || bytes <= BYTES {
+                    wanted.extend(manifest.0.into_iter().map(|(_, hash)| hash));
+                }
+            }
+        }
+        self.kept.clear(&wanted);
+        Ok(())
+    }
+
+    /// What that generation, or else the one before `served`, was made of. `config` and `overlay`: what is served.
+    pub fn earlier(
+        &self,
+        ledger: &Ledger,
+        (served, config, overlay): (u64, &Config, &Overlay),
+        wanted: Option<u64>,
+        env: &Env,
+    ) -> Result<(u64, Earlier), NotPublished> {
+        let failed = |error: DatabaseError| NotPublished::Unwritten(error.to_string());
+        let wanted = wanted.unwrap_or(served.saturating_sub(1));
+        if wanted >= served || !ledger.knows(wanted).map_err(failed)? {
+            let said =
+                format!("generation {wanted} is none that was served before {served} and is remembered");
+            return Err(NotPublished::NoSuch(format!("{said}; `strowger generations` lists them")));
+        }
+        let manifest = |generation| -> Result<Option<String>, NotPublished> {
+            let last = ledger.of_files(generation, 1).map_err(failed)?;
+            Ok(last.into_iter().next().and_then(|last| last.files))
+        };
+        let (then, now) = (manifest(wanted)?, manifest(served)?);
+        let mut earlier = Earlier {
+            config: None,
+            overlay: overlay.clone(),
+            restored: BTreeSet::new(),
+            files: None,
+            instead: None,
+        };
+        if then != now || then.as_deref() == Some(NOT_KEPT) {
+            let not_kept = || NotPublished::NoSuch(format!("the files of generation {wanted} were not kept"));
+            let files = then.as_deref().and_then(Manifest::read).ok_or_else(not_kept)?;
+            earlier.config = Some(self.read(&files, Some(config), env)?);
+            let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder));
+            earlier.instead = there.ok().filter(|there| *there != files).map(|there| there.text());
+            earlier.files = then;
+        }
+        for (written, before) in ledger.changed_since(wanted).map_err(failed)? {
+            let Ok(did) = written.parse::<Dialled>() else { continue };
+            let entry = entry_of(did, before, &routing_of(&self.folder));
+            earlier.overlay.put(did, entry.map(Arc::new));
+            earlier.restored.insert(did);
+        }
+        Ok((wanted, earlier))
+    }
+
+    /// What was served when the node ended, if that was an earlier generation and the files that it was served in place of
+    /// still lie there. What is written down of both comes with it.
+    pub fn rolled_back(
+        &self,
+        ledger: &Ledger,
+        env: &Env,
+    ) -> Result<Option<(Loaded, String, String)>, DatabaseError> {
+        let last = ledger.of_files(u64::MAX >> 1, 1)?.into_iter().next();
+        let Some((files, instead)) = last.and_then(|last| Some((last.files?, last.instead?))) else {
+            return Ok(None);
+        };
+        let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder)).ok();
+        if there != Manifest::read(&instead) {
+            return Ok(None);
+        }
+        let Some(manifest) = Manifest::read(&files) else { return Ok(None) };
+        match self.read(&manifest, None, env) {
+            Ok(loaded) => {
+                tracing::warn!(
+                    "the files are those that were rolled back from: what was rolled back to is served until they change"
+                );
+                Ok(Some((loaded, files, instead)))
+            }
+            Err(error) => {
+                tracing::error!(
+                    ?error,
+                    "what was rolled back to cannot be read: the files are served as they are"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    fn read(&self, manifest: &Manifest, served: Option<&Config>, env: &Env) -> Result<Loaded, NotPublished> {
+        let found = self.kept.find(manifest).map_err(|error| NotPublished::NoSuch(error.to_string()))?;
+        let reading = Reading::of(&self.folder, &**env).elsewhere(found);
+        let reading = match served {
+            Some(served) => reading.after(served),
+            None => reading,
+        };
+        reading.load(&mut says_how_far()).map_err(|errors| NotPublished::Wrong(findings(errors)))
+    }
+}

@@ -1,0 +1,248 @@
+//! `generations/`: what configurations were read from, so that one that was served can be served again. Each content once,
+//! under its SHA-256.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::volume::{self, Volume};
+
+/// So much is copied at once.
+const BLOCK: usize = 1 << 20;
+/// Of the file system so much stays free, for the records of calls: one part of so many.
+const FREE: u64 = 10;
+
+/// What a configuration was read from: each file by its path in the configuration's folder, and its SHA-256.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest(pub Vec<(String, String)>);
+
+impl Manifest {
+    /// None: it is none.
+    pub fn read(text: &str) -> Option<Manifest> {
+        serde_json::from_str(text).ok()
+    }
+
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Why files are not kept, or not there.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error("{}: there is no room for a copy", .0.display())]
+    NoRoom(PathBuf),
+    #[error("{0}: its copy is no longer kept")]
+    Gone(String),
+    #[error("{0}: its copy is damaged")]
+    Damaged(String),
+}
+
+/// The folder.
+pub struct KeptFiles {
+    folder: PathBuf,
+    volume: Arc<dyn Volume>,
+}
+
+impl KeptFiles {
+    pub fn of(data_dir: &Path, volume: Arc<dyn Volume>) -> KeptFiles {
+        KeptFiles { folder: data_dir.join("generations"), volume }
+    }
+
+    /// Copies files whose content is not kept yet. `root`: what they are named by their path in. `known`: the SHA-256 of a file
+    /// that is as it was when it was last copied.
+    ///
+    /// # Errors
+    /// Which file could not be read or copied.
+    pub fn keep(
+        &self,
+        root: &Path,
+        files: &[PathBuf],
+        known: &dyn Fn(&Path) -> Option<String>,
+    ) -> Result<Manifest, KeptError> {
+        volume::make_folder(&self.folder).map_err(io_at(&self.folder))?;
+        let mut manifest = Manifest::default();
+        for path in files {
+            let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+            let known = known(path).filter(|hash| self.path(hash).exists());
+            let hash = match known {
+                Some(hash) => hash,
+                None => self.copy(path)?,
+            };
+            manifest.0.push((name, hash));
+        }
+        Ok(manifest)
+    }
+
+    /// What the files of a manifest are that lie there now.
+    ///
+    /// # Errors
+    /// Which of them cannot be read.
+    pub fn hashes(root: &Path, files: &[PathBuf]) -> Result<Manifest, KeptError> {
+        let each = files.iter().map(|path| {
+            let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+            let hash = File::open(path).and_then(|mut file| pass(&mut file, &mut io::sink()));
+            Ok((name, hash.map_err(io_at(path))?))
+        });
+        Ok(Manifest(each.collect::<Result<_, _>>()?))
+    }
+
+    /// Where the files are that a manifest names, by their names; each whole and as it was.
+    ///
+    /// # Errors
+    /// Which one is not.
+    pub fn find(&self, manifest: &Manifest) -> Result<Vec<(PathBuf, PathBuf)>, KeptError> {
+        let mut found = Vec::new();
+        for (name, hash) in &manifest.0 {
+            let path = self.path(hash);
+            let Ok(mut file) = File::open(&path) else { return Err(KeptError::Gone(name.clone())) };
+            if pass(&mut file, &mut io::sink()).map_err(io_at(&path))? != *hash {
+                return Err(KeptError::Damaged(name.clone()));
+            }
+            found.push((PathBuf::from(name), path));
+        }
+        Ok(found)
+    }
+
+    /// Bytes of what a manifest names, as far as they are there and not among those.
+    pub fn size(&self, manifest: &Manifest, but: &BTreeSet<String>) -> u64 {
+        let hashes: BTreeSet<&String> = manifest.0.iter().map(|(_, hash)| hash).collect();
+        let beside = hashes.into_iter().filter(|hash| !but.contains(*hash));
+        beside.filter_map(|hash| std::fs::metadata(self.path(hash)).ok()).map(|about| about.len()).sum()
+    }
+
+    /// Removes all but those.
+    pub fn clear(&self, but: &BTreeSet<String>) {
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let is_kept = entry.file_name().to_str().is_some_and(|name| but.contains(name));
+            if !is_kept && let Err(error) = std::fs::remove_file(entry.path()) {
+                tracing::warn!(%error, "a file of an old generation cannot be removed");
+            }
+        }
+    }
+
+    fn copy(&self, path: &Path) -> Result<String, KeptError> {
+        let mut from = File::open(path).map_err(io_at(path))?;
+        let length = from.metadata().map_or(0, |about| about.len());
+        let space = self.volume.space(&self.folder).map_err(io_at(&self.folder))?;
+        if space.free.saturating_sub(length) < space.total / FREE {
+            return Err(KeptError::NoRoom(path.to_owned()));
+        }
+        let part = self.folder.join("copy.part");
+        let mut to = volume::open_file(&part).map_err(io_at(&part))?;
+        to.set_len(0).map_err(io_at(&part))?;
+        let hash = pass(&mut from, &mut to).map_err(io_at(path))?;
+        // A power cut may tear it: it is looked at before it is used.
+        std::fs::rename(&part, self.path(&hash)).map_err(io_at(&part))?;
+        Ok(hash)
+    }
+
+    fn path(&self, hash: &str) -> PathBuf {
+        // Nothing else is ever looked for: a manifest is read from a file.
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        self.folder.join(if is_hash { hash } else { "none" })
+    }
+}
+
+/// Passes all of it on. Its SHA-256, in hexadecimal.
+fn pass(from: &mut impl Read, to: &mut impl Write) -> io::Result<String> {
+    let (mut digest, mut block) = (Sha256::new(), vec![0; BLOCK]);
+    loop {
+        let length = match from.read(&mut block) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        digest.update(&block[..length]);
+        to.write_all(&block[..length])?;
+    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> KeptError {
+    let path = path.to_owned();
+    move |error| KeptError::Io { path, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(folder: &Path) -> KeptFiles {
+        KeptFiles::of(folder, Arc::new(volume::Disk))
+    }
+
+    #[test]
+    fn each_content_is_kept_once_found_whole_and_removed_with_the_last_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("config");
+        std::fs::create_dir(&root).unwrap();
+        let files = ["a.toml", "b.csv", "c.csv"].map(|name| root.join(name));
+        for (file, text) in files.iter().zip(["a", "same", "same"]) {
+            std::fs::write(file, text).unwrap();
+        }
+        let kept = kept(folder.path());
+        let first = kept.keep(&root, &files, &|_| None).unwrap();
+        assert_eq!(KeptFiles::hashes(&root, &files).unwrap(), first);
+        assert_eq!(Manifest::read(&first.text()), Some(first.clone()));
+        assert_eq!((first.0.len(), kept.size(&first, &BTreeSet::new())), (3, 5));
+        std::fs::write(&files[0], "b").unwrap();
+        let second = kept.keep(&root, &files, &|_| None).unwrap();
+        let content = |manifest: &Manifest| -> String {
+            let found = kept.find(manifest).unwrap().into_iter();
+            found
+                .map(|(name, path)| format!("{}={} ", name.display(), std::fs::read_to_string(path).unwrap()))
+                .collect()
+        };
+        assert_eq!(content(&first), "a.toml=a b.csv=same c.csv=same ");
+        assert_eq!(content(&second), "a.toml=b b.csv=same c.csv=same ");
+        kept.clear(&second.0.iter().map(|(_, hash)| hash.clone()).collect());
+        assert!(matches!(kept.find(&first), Err(KeptError::Gone(name)) if name == "a.toml"));
+        assert_eq!(content(&second), "a.toml=b b.csv=same c.csv=same ");
+        // One that a power cut has torn.
+        std::fs::write(folder.path().join("generations").join(&second.0[1].1), "sam").unwrap();
+        assert!(matches!(kept.find(&second), Err(KeptError::Damaged(name)) if name == "b.csv"));
+    }
+
+    #[test]
+    fn what_is_known_is_not_read_again_and_a_manifest_names_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.csv");
+        std::fs::write(&file, "text").unwrap();
+        let kept = kept(folder.path());
+        let first = kept.keep(folder.path(), std::slice::from_ref(&file), &|_| None).unwrap();
+        std::fs::write(&file, "other").unwrap();
+        let hash = first.0[0].1.clone();
+        let again = kept.keep(folder.path(), std::slice::from_ref(&file), &|_| Some(hash.clone())).unwrap();
+        assert_eq!(again, first);
+        let outside = Manifest(vec![("a.csv".to_owned(), "../a.csv".to_owned())]);
+        assert!(matches!(kept.find(&outside), Err(KeptError::Gone(_))));
+    }
+
+    #[test]
+    fn where_the_disk_is_nearly_full_nothing_is_copied() {
+        struct Full;
+        impl Volume for Full {
+            fn open(&self, path: &Path) -> io::Result<Box<dyn volume::Log>> {
+                volume::Disk.open(path)
+            }
+            fn space(&self, _: &Path) -> io::Result<volume::Space> {
+                Ok(volume::Space { free: 100, total: 1_000 })
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.csv");
+        std::fs::write(&file, "text").unwrap();
+        let kept = KeptFiles::of(folder.path(), Arc::new(Full));
+        let refused = kept.keep(folder.path(), &[file], &|_| None);
+        assert!(matches!(refused, Err(KeptError::NoRoom(_))));
+    }
+}

@@ -1,0 +1,188 @@
+//! What was served once is served again: of files that were changed, and of numbers that were set over HTTP.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use node::{Place, Serving};
+use serde_json::Value;
+
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+mod common;
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+#[path = "common/node.rs"]
+mod node;
+
+/// Two numbers in two files; who rings is written in one of them.
+fn place() -> Place {
+    let place = Place::new();
+    place.changes("config/routing/all.toml", |text| {
+        text.to_owned() + "[[agent]]\nname = \"bob\"\ncontact = \"sip:bob@127.0.0.1:9\"\n"
+    });
+    rings_in_file(&place, "alice");
+    place
+}
+
+fn rings_in_file(place: &Place, who: &str) {
+    let file = place.folder.path().join("config/routing/table.csv");
+    std::fs::write(file, format!("did,ring\n+12015550102,{who}\n")).unwrap();
+}
+
+fn done(place: &Place, args: &[&str]) -> String {
+    let (code, out, err) = place.strowger(args);
+    assert_eq!(code, 0, "{args:?}: {out}{err}");
+    out
+}
+
+/// Who rings for both numbers.
+fn ring(place: &Place) -> [String; 2] {
+    ["+12015550101", "+12015550102"].map(|did| {
+        let (code, out, _) = place.strowger(&["route", did, "--json"]);
+        if code != 0 {
+            return String::new();
+        }
+        let told: Value = serde_json::from_str(&out).unwrap();
+        told["plan"]["steps"][0]["targets"][0]["target"].as_str().unwrap().to_owned()
+    })
+}
+
+/// The latest first: by whom, and what.
+fn generations(place: &Place) -> Vec<(u64, String)> {
+    let list: Value = serde_json::from_str(&done(place, &["generations", "--json"])).unwrap();
+    let line =
+        |line: &Value| (line["generation"].as_u64().unwrap(), line["what"].as_str().unwrap().to_owned());
+    list["items"].as_array().unwrap().iter().map(line).collect()
+}
+
+fn killed(mut node: Serving) {
+    node.child.kill().unwrap();
+    node.ended();
+}
+
+#[test]
+fn a_reload_is_taken_back_and_forth_and_the_files_stay_as_they_are() {
+    let place = place();
+    let _node = place.serve();
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    assert_eq!(ring(&place), ["alice", "bob"]);
+    let told = done(&place, &["rollback", "--dry-run"]);
+    assert!(told.contains("1 changed"), "{told}");
+    assert_eq!(ring(&place), ["alice", "bob"]);
+    done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    let file = place.folder.path().join("config/routing/table.csv");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("bob"));
+    // And the rollback too.
+    done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["alice", "bob"]);
+    done(&place, &["rollback", "--to", "1"]);
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    done(&place, &["reload"]);
+    assert_eq!(ring(&place), ["alice", "bob"]);
+    let said = generations(&place);
+    let expected = [
+        (6, "the files: 0 added, 1 changed, 0 removed"),
+        (5, "back to generation 1: 0 added, 1 changed, 0 removed"),
+        (4, "back to generation 2: 0 added, 1 changed, 0 removed"),
+        (3, "back to generation 1: 0 added, 1 changed, 0 removed"),
+        (2, "the files: 0 added, 1 changed, 0 removed"),
+        (1, "the node started"),
+    ];
+    assert_eq!(said, expected.map(|(generation, what)| (generation, what.to_owned())));
+    // Where something is written is told by the file's own name.
+    rings_in_file(&place, "nobody");
+    done(&place, &["rollback", "--to", "1"]);
+    let told = done(&place, &["route", "+12015550102"]);
+    assert!(told.contains("config/routing/table.csv:2:14: ring"), "{told}");
+}
+
+#[test]
+fn a_number_that_was_set_is_taken_back_and_what_is_set_later_stays() {
+    let place = place();
+    let node = place.serve();
+    done(&place, &["numbers", "set", "+12015550101", "ring=bob"]);
+    done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    done(&place, &["numbers", "set", "+12015550102", "ring=bob"]);
+    done(&place, &["numbers", "set", "+12015550103", "ring=bob"]);
+    done(&place, &["numbers", "unset", "--delete", "+12015550101"]);
+    assert_eq!(ring(&place), ["", "bob"]);
+    // To when the first had been set, three changes ago and more.
+    done(&place, &["rollback", "--to", "2"]);
+    assert_eq!(ring(&place), ["bob", "alice"]);
+    assert_eq!(place.strowger(&["numbers", "get", "+12015550103"]).0, 1);
+    killed(node);
+    let _node = place.serve();
+    assert_eq!(ring(&place), ["bob", "alice"]);
+    done(&place, &["rollback", "--to", "6"]);
+    assert_eq!(ring(&place), ["", "bob"]);
+}
+
+#[test]
+fn what_was_rolled_back_to_outlives_a_restart_until_the_files_are_mended() {
+    let place = place();
+    let node = place.serve();
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    done(&place, &["rollback"]);
+    killed(node);
+    let node = place.serve();
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    killed(node);
+    let node = place.serve();
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    common::wait_until(|| place.log().contains("the files are those that were rolled back from"));
+    killed(node);
+    // What stands in strowger.toml is as it lies there: that alone is no reason to serve the rest again.
+    let file = place.folder.path().join("config/routing/table.csv");
+    std::fs::write(file, "did,ring\n+12015550102,bob\n+12015550103,bob\n").unwrap();
+    let _node = place.serve();
+    assert_eq!(ring(&place), ["alice", "bob"]);
+}
+
+#[test]
+fn a_generation_that_is_not_known_or_not_kept_is_refused_and_nothing_changes() {
+    let place = place();
+    let _node = place.serve();
+    for to in ["0", "1", "2", "99"] {
+        let (code, _, err) = place.strowger(&["rollback", "--to", to]);
+        assert!(code == 1 && err.contains("strowger generations"), "{err}");
+    }
+    assert_eq!(place.strowger(&["rollback"]).0, 1);
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    let kept = place.folder.path().join("data/generations");
+    for entry in std::fs::read_dir(&kept).unwrap() {
+        let path = entry.unwrap().path();
+        if std::fs::read_to_string(&path).unwrap().contains("+12015550102,alice") {
+            std::fs::write(&path, "did,ring\n").unwrap();
+        }
+    }
+    let (code, _, err) = place.strowger(&["rollback"]);
+    assert!(code == 1 && err.contains("table.csv: its copy is damaged"), "{err}");
+    assert_eq!(ring(&place), ["alice", "bob"]);
+    std::fs::remove_dir_all(&kept).unwrap();
+    let (code, _, err) = place.strowger(&["rollback"]);
+    assert!(code == 1 && err.contains("no longer kept"), "{err}");
+    // It keeps anew.
+    rings_in_file(&place, "alice");
+    done(&place, &["reload"]);
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["alice", "alice"]);
+}
+
+/// Files of generations long gone are no burden for ever.
+#[test]
+fn copies_that_no_generation_needs_are_removed() {
+    let place = place();
+    let _node = place.serve();
+    for n in 0..40 {
+        rings_in_file(&place, if n % 2 == 0 { "bob" } else { "alice" });
+        place.changes("config/routing/all.toml", |text| format!("{text}# {n}\n"));
+        done(&place, &["reload"]);
+    }
+    let kept = std::fs::read_dir(place.folder.path().join("data/generations")).unwrap().count();
+    // strowger.toml, two tables, and the last sixteen of the other.
+    assert_eq!(kept, 1 + 2 + 16);
+}
