@@ -380,6 +380,17 @@ fn beyond_loopback_a_token_is_required_and_checked() {
         let (status, body) = admin.ask("GET", "/v1/calls", headers);
         assert_problem(status, &body, 401, "token_env");
     }
+    // Of two neither counts: who is before us may have believed the other.
+    let right = ("Authorization", "Bearer open sesame");
+    for headers in [
+        &[right, right][..],
+        &[right, ("Authorization", "Bearer other")],
+        &[("Authorization", "Bearer other"), right],
+        &[("Authorization", "Bearer open sesame, Bearer other")],
+    ] {
+        let (status, body) = admin.ask("GET", "/v1/calls", headers);
+        assert_problem(status, &body, 401, "one token");
+    }
     assert_eq!(admin.ask("GET", "/v1/calls", &[("Authorization", "Bearer open sesame")]).0, 200);
     assert_eq!(admin.ask("GET", "/metrics", &[("Authorization", "bearer open sesame")]).0, 200);
 }

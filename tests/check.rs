@@ -286,10 +286,21 @@ fn a_reload_counts_what_changes_and_names_what_waits_for_a_restart() {
     assert_eq!(same.total().added + same.total().changed + same.total().removed, 0);
     let new = config::diff(&old, &load(&text(profile("bob"), &[two, one, three.clone()])));
     assert_eq!((new.numbers.changed, new.numbers.unchanged, new.numbers.added), (1, 1, 1));
+    let named = |diff: &config::Diff| {
+        diff.named.iter().map(|one| format!("{} {} {}", one.kind, one.name, one.change)).collect::<Vec<_>>()
+    };
+    assert_eq!(named(&new), ["number +12015550101 changed", "number +12015550103 added"]);
     let gone =
         config::diff(&old, &load(&format!("[limits]\nmax_legs = 4\n{}", text(profile("alice"), &[three]))));
     assert_eq!((gone.numbers.removed, gone.numbers.added), (2, 1));
     assert_eq!(gone.restart, ["limits.max_legs"]);
+    let three = ["number +12015550103 added", "number +12015550101 removed", "number +12015550102 removed"];
+    assert_eq!(named(&gone), three);
+    let none = config::diff(&old, &load(""));
+    assert_eq!(named(&none)[..2], ["agent alice removed", "agent bob removed"]);
+    let many = (0..1_000).map(|n| format!("[[number]]\ndid = \"+1201555{n:04}\"\n")).collect::<String>();
+    let many = config::diff(&load(""), &load(&many));
+    assert_eq!((many.numbers.added, many.named.len()), (1_000, config::MAX_NAMED));
 }
 
 #[test]

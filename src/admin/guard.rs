@@ -42,7 +42,11 @@ impl Guard {
         }
         match &self.token {
             Some(token) if !is_open(path) && !bears(headers, token) => {
-                let detail = "send `Authorization: Bearer` with the node's token ([admin] token_env)";
+                let detail = if has_several(headers) {
+                    "send one `Authorization: Bearer` header with one token, the node's ([admin] token_env)"
+                } else {
+                    "send `Authorization: Bearer` with the node's token ([admin] token_env)"
+                };
                 Some(Problem::new(StatusCode::UNAUTHORIZED, detail))
             }
             Some(_) | None => None,
@@ -75,8 +79,18 @@ fn names_loopback(authority: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Whether it has more than one token: whoever stands before us may have read the other one.
+fn has_several(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let first = values.next().is_some_and(|value| value.as_bytes().contains(&b','));
+    first || values.next().is_some()
+}
+
 fn bears(headers: &HeaderMap, token: &[u8]) -> bool {
-    let Some(value) = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()) else { return false };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next().map(|value| value.as_bytes()), values.next()) else {
+        return false;
+    };
     let scheme = value.get(..7).unwrap_or_default();
     scheme.eq_ignore_ascii_case(b"bearer ") && is_same(value.get(7..).unwrap_or_default(), token)
 }

@@ -144,6 +144,19 @@ pub struct Published {
     /// Keys of `strowger.toml` that changed and wait for a restart.
     #[serde(default)]
     pub restart_needed: Vec<String>,
+    /// The first hundred that were added, changed or removed.
+    #[serde(default)]
+    pub changes: Vec<ChangeLine>,
+}
+
+/// What became of a number, a trunk or an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangeLine {
+    /// `number`, `trunk` or `agent`.
+    pub kind: String,
+    pub name: String,
+    /// `added`, `changed` or `removed`.
+    pub change: String,
 }
 
 /// Why nothing was published; what was served before still is.

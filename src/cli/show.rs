@@ -6,7 +6,8 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::admin::operations::{
-    AgentLine, FailureLine, GenerationLine, Published, RegistrationLine, RegistrationState, TrunkLine,
+    AgentLine, ChangeLine, FailureLine, GenerationLine, Published, RegistrationLine, RegistrationState,
+    TrunkLine,
 };
 use crate::call::cdr::{Rtp, rfc3339};
 use crate::call::story::{CallStory, Clock, LiveCall, StoryLeg};
@@ -227,9 +228,17 @@ pub fn published(published: &Published, dry_run: bool) -> String {
         published.unchanged,
         seconds(published.took_ms),
     );
+    for ChangeLine { kind, name, change } in &published.changes {
+        let _infallible = writeln!(out, "  {change}: {kind} {}", printable(name));
+    }
+    let more = (published.added + published.changed + published.removed)
+        .saturating_sub(published.changes.len() as u64);
+    if more > 0 {
+        let _infallible = writeln!(out, "  and {more} more");
+    }
     if !published.affects_calls.is_empty() {
-        let calls = published.affects_calls.len();
-        let _infallible = writeln!(out, "{calls} calls in progress go on by the plan they began with");
+        let calls = published.affects_calls.join(", ");
+        let _infallible = writeln!(out, "calls in progress that go on by the plan they began with: {calls}");
     }
     if !published.restart_needed.is_empty() {
         let _infallible = writeln!(out, "waits for a restart: {}", published.restart_needed.join(", "));
@@ -455,12 +464,19 @@ mod tests {
             unchanged: 9,
             took_ms: 1_012,
             affects_calls: vec!["a".to_owned()],
+            changes: vec![ChangeLine {
+                kind: "number".to_owned(),
+                name: "+12015550101".to_owned(),
+                change: "changed".to_owned(),
+            }],
             restart_needed: vec!["node.shards".to_owned()],
             ..Published::default()
         };
         insta::assert_snapshot!(published(&done, false), @"
         generation 7: 2 added, 1 changed, 0 removed, 9 unchanged, in 1.012 s
-        1 calls in progress go on by the plan they began with
+          changed: number +12015550101
+          and 2 more
+        calls in progress that go on by the plan they began with: a
         waits for a restart: node.shards
         ");
     }

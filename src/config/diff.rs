@@ -1,6 +1,7 @@
 //! What one configuration changes of another, for a reload to report.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::hash::RandomState;
 
 use hashbrown::HashMap;
@@ -21,6 +22,33 @@ pub struct Diff {
     pub agents: Counts,
     /// Keys of `strowger.toml` that wait for a restart, such as `limits.max_legs`.
     pub restart: Vec<String>,
+    /// The first [`MAX_NAMED`] that came, differ or went.
+    pub named: Vec<Named>,
+}
+
+/// More are counted, and not named.
+pub const MAX_NAMED: usize = 100;
+
+/// What became of one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// `number`, `trunk` or `agent`.
+    pub kind: &'static str,
+    pub name: String,
+    /// `added`, `changed` or `removed`.
+    pub change: &'static str,
+}
+
+/// Those that are named so far.
+#[derive(Default)]
+struct Names(Vec<Named>);
+
+impl Names {
+    fn add(&mut self, kind: &'static str, name: impl Display, change: &'static str) {
+        if self.0.len() < MAX_NAMED {
+            self.0.push(Named { kind, name: name.to_string(), change });
+        }
+    }
 }
 
 /// How many came, differ, went and stayed.
@@ -46,24 +74,25 @@ impl Diff {
 
 /// Compares two configurations by what they say, not by where.
 pub fn diff(old: &Config, new: &Config) -> Diff {
-    Diff {
-        numbers: count_numbers(old, new),
-        trunks: count(
-            old.trunks.iter().map(|trunk| (&*trunk.name.value, trunk)),
-            new.trunks.iter().map(|trunk| (&*trunk.name.value, trunk)),
-            |was, is| was.says() == is.says(),
-        ),
-        agents: count(
-            old.agents.iter().map(|agent| (&*agent.name.value, agent)),
-            new.agents.iter().map(|agent| (&*agent.name.value, agent)),
-            |was, is| was.says() == is.says(),
-        ),
-        restart: changed_keys(old, new),
-    }
+    let mut names = Names::default();
+    let trunks = count(
+        ("trunk", &mut names),
+        old.trunks.iter().map(|trunk| (&*trunk.name.value, trunk)),
+        new.trunks.iter().map(|trunk| (&*trunk.name.value, trunk)),
+        |was, is| was.says() == is.says(),
+    );
+    let agents = count(
+        ("agent", &mut names),
+        old.agents.iter().map(|agent| (&*agent.name.value, agent)),
+        new.agents.iter().map(|agent| (&*agent.name.value, agent)),
+        |was, is| was.says() == is.says(),
+    );
+    let numbers = count_numbers(old, new, &mut names);
+    Diff { numbers, trunks, agents, restart: changed_keys(old, new), named: names.0 }
 }
 
 /// By what they do. What numbers have in common is compared once.
-fn count_numbers(old: &Config, new: &Config) -> Counts {
+fn count_numbers(old: &Config, new: &Config, names: &mut Names) -> Counts {
     let mut places: Dids<u32, 5> = Dids::with_capacity(old.numbers.len());
     for (place, number) in (0..).zip(old.numbers.iter()) {
         places.insert(number.did().value, place);
@@ -78,6 +107,7 @@ fn count_numbers(old: &Config, new: &Config) -> Counts {
             places.find_as_written(number.did().value).and_then(|place| old.numbers.get(place as usize));
         let Some(before) = before else {
             counts.added += 1;
+            names.add("number", number.did().value, "added");
             continue;
         };
         let sets = (before.set(), number.set());
@@ -86,10 +116,28 @@ fn count_numbers(old: &Config, new: &Config) -> Counts {
         let same = same_set
             && label_of(before, was) == label_of(number, is)
             && forward_of(before, was) == forward_of(number, is);
-        if same { counts.unchanged += 1 } else { counts.changed += 1 }
+        if same {
+            counts.unchanged += 1;
+        } else {
+            counts.changed += 1;
+            names.add("number", number.did().value, "changed");
+        }
     }
     counts.removed = old.numbers.len() - counts.unchanged - counts.changed;
+    if counts.removed > 0 {
+        name_removed(old, new, counts.removed, names);
+    }
     counts
+}
+
+fn name_removed(old: &Config, new: &Config, removed: usize, names: &mut Names) {
+    let mut there: Dids<u32, 5> = Dids::with_capacity(new.numbers.len());
+    new.numbers.iter().for_each(|number| {
+        there.insert(number.did().value, 0);
+    });
+    let dids = old.numbers.iter().map(|number| number.did().value);
+    let gone = dids.filter(|did| there.find_as_written(*did).is_none());
+    gone.take(removed.min(MAX_NAMED)).for_each(|did| names.add("number", did, "removed"));
 }
 
 fn label_of<'c>(number: Listed<'c>, merged: &'c Keys) -> &'c str {
@@ -108,7 +156,8 @@ impl Keys {
     }
 }
 
-fn count<K: Eq + std::hash::Hash, T>(
+fn count<K: Eq + std::hash::Hash + Display, T>(
+    (kind, names): (&'static str, &mut Names),
     old: impl Iterator<Item = (K, T)>,
     new: impl Iterator<Item = (K, T)>,
     same: impl Fn(&T, &T) -> bool,
@@ -117,12 +166,21 @@ fn count<K: Eq + std::hash::Hash, T>(
     let mut counts = Counts::default();
     for (key, is) in new {
         match old.remove(&key) {
-            None => counts.added += 1,
+            None => {
+                counts.added += 1;
+                names.add(kind, key, "added");
+            }
             Some(was) if same(&was, &is) => counts.unchanged += 1,
-            Some(_) => counts.changed += 1,
+            Some(_) => {
+                counts.changed += 1;
+                names.add(kind, key, "changed");
+            }
         }
     }
     counts.removed = old.len();
+    let mut gone: Vec<String> = old.into_keys().map(|key| key.to_string()).collect();
+    gone.sort();
+    gone.into_iter().for_each(|key| names.add(kind, key, "removed"));
     counts
 }
 

@@ -39,7 +39,7 @@ pub use choices::{
 };
 pub use credentials::Credentials;
 pub use dids::{Dids, Lengths};
-pub use diff::{Counts, Diff, diff};
+pub use diff::{Counts, Diff, MAX_NAMED, Named, diff};
 pub use judge::{Change, Judged, judge, over_http};
 pub use kept::Stamp;
 pub use load::{Checked, Loaded, Progress, Reading, checked, files, load, parse};

@@ -116,6 +116,11 @@ impl Table {
         }
     }
 
+    /// How many numbers were set since it was built, at most.
+    pub fn set_apart(&self) -> usize {
+        self.numbers.apart()
+    }
+
     /// Whether so many numbers were changed since it was built that it is better built anew.
     pub fn is_changed_a_lot(&self) -> bool {
         self.numbers.are_many()

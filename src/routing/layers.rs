@@ -95,6 +95,11 @@ impl Layers {
         [Arc::clone(&self.whole) as _, Arc::clone(&self.older) as _]
     }
 
+    /// How many were set since.
+    pub fn apart(&self) -> usize {
+        self.recent.changes.len() + self.older.changes.len()
+    }
+
     /// Whether so much was set since that all want to be published together.
     pub fn are_many(&self) -> bool {
         self.older.changes.len() > SINCE

@@ -513,6 +513,9 @@ impl Maker {
 }
 
 #[cfg(test)]
+mod number_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::time::Wall;

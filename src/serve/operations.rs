@@ -70,8 +70,10 @@ pub(super) struct Front {
     /// What the node listens on, in the order of its listeners.
     listening: Box<[(Transport, SocketAddr)]>,
     gone: Leavers,
-    /// Held while a reload runs.
+    /// Held while a reload runs: a second one is refused.
     reloading: tokio::sync::Mutex<()>,
+    /// Held while a table is built: one waits for another.
+    building: Arc<tokio::sync::Mutex<()>>,
     /// Held while numbers are listed.
     listing: tokio::sync::Mutex<()>,
     /// Where changes of single numbers wait.
@@ -100,6 +102,7 @@ impl Front {
             listening: node.listening().into(),
             gone: Leavers::default(),
             reloading: tokio::sync::Mutex::new(()),
+            building: Arc::default(),
             listing: tokio::sync::Mutex::new(()),
             orders,
         });
@@ -181,6 +184,7 @@ impl Front {
     /// Reads, checks and publishes, or only judges.
     async fn publish(&self, wanted: Wanted, dry_run: bool, by: &str) -> Result<Published, NotPublished> {
         let Ok(_alone) = self.reloading.try_lock() else { return Err(NotPublished::Busy) };
+        let _built = self.building.lock().await;
         // A large configuration takes seconds; the other thread of `back` goes on meanwhile.
         let candidate = tokio::task::block_in_place(|| self.publisher.candidate(wanted))?;
         if dry_run {
@@ -260,6 +264,28 @@ impl Front {
     }
 }
 
+/// Builds the table anew where much was set one by one, beside who sets more, unless a table is being built.
+fn fold_in_time(front: &Arc<Front>, table: &Table) {
+    if !table.is_changed_a_lot() {
+        return;
+    }
+    let Ok(built) = Arc::clone(&front.building).try_lock_owned() else { return };
+    let front = Arc::clone(front);
+    let fold = move || {
+        if let Some(table) = front.publisher.fold() {
+            front.tell_of_numbers(&table);
+            tracing::info!(
+                generation = table.generation,
+                "numbers that were set over HTTP are among all others"
+            );
+        }
+        drop(built);
+    };
+    if let Err(error) = std::thread::Builder::new().name("fold".to_owned()).spawn(fold) {
+        tracing::warn!(%error, "numbers that were set over HTTP stay apart");
+    }
+}
+
 /// Carries out what waits, behind calls, their audio and their records. False: nobody is left who could wish anything.
 fn carry_out(front: &Weak<Front>, orders: &mpsc::Receiver<Waiting>) -> bool {
     let Ok(first) = orders.recv() else { return false };
@@ -273,6 +299,9 @@ fn carry_out(front: &Weak<Front>, orders: &mpsc::Receiver<Waiting>) -> bool {
     for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
         // Who gave up waiting finds it done.
         waiting.send(outcome).ok();
+    }
+    if let Some(table) = table {
+        fold_in_time(&front, &table);
     }
     true
 }

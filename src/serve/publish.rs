@@ -13,9 +13,9 @@ use super::retired::Retired;
 use super::tls;
 use super::voices::voices;
 use super::written::{aside, before_of, number_of, ours, reversed, set_of, stored_of};
-use crate::admin::operations::{Finding, GenerationLine, NotPublished, Published};
+use crate::admin::operations::{ChangeLine, Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
-use crate::config::{self, Config, Dialled, Entry, Judged, Loaded, Overlay, Progress, Reading, Set};
+use crate::config::{self, Change, Config, Dialled, Entry, Judged, Loaded, Overlay, Progress, Reading, Set};
 use crate::routing::Table;
 use crate::sip::peer::NameId;
 use crate::store::DatabaseError;
@@ -242,11 +242,19 @@ impl Publisher {
         for did in &restored {
             let was = number_of(*did, &served, &old, &set).map(|(number, _)| number);
             let is = number_of(*did, &table, &new, &overlay).map(|(number, _)| number);
-            match (was, is) {
-                (None, Some(_)) => outcome.added += 1,
-                (Some(_), None) => outcome.removed += 1,
-                (Some(was), Some(is)) if was != is => outcome.changed += 1,
-                (Some(_), Some(_)) | (None, None) => {}
+            let change = match (was, is) {
+                (None, Some(_)) => "added",
+                (Some(_), None) => "removed",
+                (Some(was), Some(is)) if was != is => "changed",
+                (Some(_), Some(_)) | (None, None) => continue,
+            };
+            match change {
+                "added" => outcome.added += 1,
+                "removed" => outcome.removed += 1,
+                _ => outcome.changed += 1,
+            }
+            if outcome.changes.len() < config::MAX_NAMED {
+                outcome.changes.push(changed("number", did.to_string(), change));
             }
         }
         outcome.warnings.extend(findings(judged.warnings));
@@ -296,6 +304,7 @@ impl Publisher {
             unchanged: counts.unchanged as u64,
             warnings: findings(warnings),
             restart_needed: diff.restart,
+            changes: diff.named.into_iter().map(|one| changed(one.kind, one.name, one.change)).collect(),
             ..Published::default()
         };
         Ok((Arc::new(new), outcome, certificates))
@@ -373,21 +382,10 @@ impl Publisher {
         (table, config): (Table, &Config),
         line: impl FnOnce(&Table) -> StoredGeneration,
     ) -> Result<Table, NotPublished> {
-        let old = self.table();
-        let generation = old.generation + 1;
-        let table = if since.is_empty() {
-            table.with_generation(generation)
-        } else {
-            let changes: Vec<_> =
-                since.iter().map(|did| (*did, number_of(*did, &table, config, &state.overlay))).collect();
-            let set: Vec<_> = changes
-                .iter()
-                .map(|(did, set)| (*did, set.as_ref().map(|(number, written)| (&number.keys, *written))))
-                .collect();
-            let table = table.changed(generation, config, &set, Arc::clone(old.more_voices()));
+        let generation = self.table().generation + 1;
+        let (table, changes) = self.with(since, table, generation, (config, &state.overlay));
+        if !changes.is_empty() {
             // They were judged by the files before.
-            let changes: Vec<_> =
-                changes.into_iter().map(|(did, set)| (did, set.map(|(number, _)| number))).collect();
             let judged = {
                 let ours = ours(&table, config, &state.overlay);
                 config::judge(config, &state.overlay, &changes, true, &ours)
@@ -395,8 +393,7 @@ impl Publisher {
             if !judged.errors.is_empty() {
                 return Err(NotPublished::Wrong(findings(judged.errors)));
             }
-            table
-        };
+        }
         let line = line(&table);
         let numbers: Vec<_> = line
             .changes
@@ -411,6 +408,44 @@ impl Publisher {
             NotPublished::Unwritten(format!("the new generation cannot be written: {error}; {help}"))
         })?;
         Ok(table)
+    }
+
+    /// A table with what was set since it was begun, and that.
+    fn with(
+        &self,
+        since: &BTreeSet<Dialled>,
+        table: Table,
+        generation: u64,
+        (config, overlay): (&Config, &Overlay),
+    ) -> (Table, Vec<Change>) {
+        if since.is_empty() {
+            return (table.with_generation(generation), Vec::new());
+        }
+        let numbers: Vec<_> =
+            since.iter().map(|did| (*did, number_of(*did, &table, config, overlay))).collect();
+        let set: Vec<_> = numbers
+            .iter()
+            .map(|(did, set)| (*did, set.as_ref().map(|(number, written)| (&number.keys, *written))))
+            .collect();
+        let voices = Arc::clone(self.table().more_voices());
+        let table = table.changed(generation, config, &set, voices);
+        (table, numbers.into_iter().map(|(did, set)| (did, set.map(|(number, _)| number))).collect())
+    }
+
+    /// Builds the table anew of what is served, so that numbers that were set one by one are found as fast as all others.
+    /// It stays the same generation. None: it cannot be. No candidate is under way meanwhile.
+    pub fn fold(&self) -> Option<Arc<Table>> {
+        let (config, overlay) = self.begin();
+        let served = self.table();
+        let built = behind_all_others(|| {
+            let voices = voices(&config, &overlay, &self.files.folder).ok()?;
+            Some(Table::with_overlay(&config, &overlay, served.generation, Some(&served)).with_voices(voices))
+        });
+        let mut state = self.state();
+        let since = state.since.take().unwrap_or_default();
+        let generation = self.table().generation;
+        let (table, _) = self.with(&since, built?, generation, (&config, &state.overlay));
+        Some(self.serve(table.into()))
     }
 
     /// Notes that these numbers were set: a candidate that is under way has not seen it.
@@ -459,6 +494,10 @@ fn judge_all(config: &Config, overlay: &Overlay, table: &Table) -> Judged {
     let served = overlay.iter().filter(|(_, entry)| entry.is_served());
     let all: Vec<_> = served.map(|(did, entry)| (did, entry.number().cloned())).collect();
     config::judge(config, overlay, &all, true, &ours(table, config, overlay))
+}
+
+fn changed(kind: &str, name: String, change: &str) -> ChangeLine {
+    ChangeLine { kind: kind.to_owned(), name, change: change.to_owned() }
 }
 
 /// What a publication changed, in words.

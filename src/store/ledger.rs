@@ -57,6 +57,16 @@ impl Ledger {
         Ok(Ledger(database::open(folder)?))
     }
 
+    /// As on a disk with room for so many pages more, or with room again.
+    #[cfg(test)]
+    pub fn has_room(&self, pages: Option<u32>) {
+        let count: u32 = self.0.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        let most = pages.map_or(u32::MAX - 2, |pages| count + pages);
+        let set: u32 =
+            self.0.query_row(&format!("PRAGMA max_page_count = {most}"), [], |row| row.get(0)).unwrap();
+        assert!(set >= most.min(count));
+    }
+
     /// Every number that was set or removed, by its `did` as it is written.
     pub fn numbers(&self) -> Result<Vec<(String, StoredNumber)>, DatabaseError> {
         let mut query = self.0.prepare("SELECT did, body, at, by, generation FROM number ORDER BY did")?;
