@@ -1,6 +1,7 @@
 //! Whether numbers may be set, or removed, by themselves: by the same checks as in files, against all that is served.
 
 use super::check::{Check, Ours, Unread};
+use super::leads::Leads;
 use super::number::{Dialled, Keys, Number};
 use super::overlay::Overlay;
 use super::place::{At, Finding, MAX_FINDINGS, Place, Report};
@@ -22,48 +23,59 @@ pub struct Judged {
 /// A number as it is to be; none: it is to be none of ours.
 pub type Change = (Dialled, Option<Number>);
 
-/// Judges numbers as they are to be. `overlay`: as it will be with them. `ours`: where the number, or block, is written that
-/// a number will be ours by. `are_new`: some of them were none of ours before, so that others may lead to them.
+/// Judges numbers as they are to be, and what leads to them. `overlay`: as it will be with them. `ours`: where the number, or
+/// block, is written that a number will be ours by. `leads`: to which numbers others lead, to look no further where nobody
+/// does; none: all are looked at.
 pub fn judge(
     config: &Config,
     overlay: &Overlay,
     changes: &[Change],
-    are_new: bool,
+    leads: Option<&Leads>,
     ours: Ours<'_>,
 ) -> Judged {
-    let mut all = Judged::default();
-    let mut take = |one: Judged| {
-        all.errors.extend(one.errors);
-        all.warnings.extend(one.warnings);
-        all.errors.len() < MAX_FINDINGS
-    };
-    let mut dids: Dids<u32, 5> = Dids::with_capacity(changes.len());
+    let mut all = judge_itself(config, changes, ours);
+    let report = Report::of(&config.files);
+    let (unread, mut dids) = (Unread::default(), Dids::<u32, 5>::with_capacity(changes.len()));
     for (place, (did, number)) in (0..).zip(changes) {
-        let (unread, report) = (Unread::default(), Report::of(&config.files));
-        let check = Check::new(config, &unread, &report, ours);
         match number {
-            Some(number) => {
-                dids.insert(*did, place);
-                check.number(&number.keys);
-            }
-            None => removal(&check, config, overlay, *did),
+            Some(_) if leads.is_some_and(|leads| !leads.may_be_forwarded_to(*did)) => {}
+            Some(_) => drop(dids.insert(*did, place)),
+            None if leads.is_some_and(|leads| !leads.may_be_shown(*did)) => {}
+            None => removal(&Check::new(config, &unread, &report, ours), config, overlay, *did),
         }
-        drop(check);
-        if !take(told(report, *did)) {
+    }
+    let one_of_them = |forward| changes.get(dids.find(forward)? as usize)?.1.as_ref();
+    let leading = if dids.is_empty() { Vec::new() } else { leading(config, overlay, &one_of_them) };
+    all.take(told(report, None));
+    for (number, forward) in leading {
+        let report = Report::of(&config.files);
+        comes_back(&report, number.did.place, forward);
+        all.take(told(report, Some(number.did.value)));
+    }
+    all
+}
+
+/// Judges what numbers say that are to be so.
+pub fn judge_itself(config: &Config, changes: &[Change], ours: Ours<'_>) -> Judged {
+    let mut all = Judged::default();
+    for (did, number) in changes.iter().filter_map(|(did, number)| Some((*did, number.as_ref()?))) {
+        let (unread, report) = (Unread::default(), Report::of(&config.files));
+        Check::new(config, &unread, &report, ours).number(&number.keys);
+        all.take(told(report, Some(did)));
+        if all.errors.len() >= MAX_FINDINGS {
             break;
         }
     }
-    if are_new {
-        let one_of_them = |forward| changes.get(dids.find(forward)? as usize)?.1.as_ref();
-        for (number, forward) in leading(config, overlay, &one_of_them) {
-            let report = Report::of(&config.files);
-            comes_back(&report, number.did.place, forward);
-            take(told(report, number.did.value));
-        }
-    }
-    all.errors.truncate(MAX_FINDINGS);
-    all.warnings.truncate(MAX_FINDINGS);
     all
+}
+
+impl Judged {
+    fn take(&mut self, more: Judged) {
+        let room = |list: &Vec<Finding>| MAX_FINDINGS.saturating_sub(list.len());
+        let (errors, warnings) = (room(&self.errors), room(&self.warnings));
+        self.errors.extend(more.errors.into_iter().take(errors));
+        self.warnings.extend(more.warnings.into_iter().take(warnings));
+    }
 }
 
 /// What a number verified that is removed must be verified otherwise.
@@ -111,13 +123,16 @@ fn forwards(keys: &Keys) -> impl Iterator<Item = At<E164>> {
     own.into_iter().chain(steps.filter_map(|step| step.forward_to))
 }
 
-fn told(report: Report, did: Dialled) -> Judged {
+/// `did`: whose number it is that findings name no file of.
+fn told(report: Report, did: Option<Dialled>) -> Judged {
     let (_, mut errors, mut warnings) = report.into_parts();
-    let name = over_http(did);
-    for finding in
-        errors.iter_mut().chain(&mut warnings).filter(|finding| finding.file == super::place::OVER_HTTP)
-    {
-        finding.file.clone_from(&name);
+    if let Some(name) = did.map(over_http) {
+        let unnamed = |finding: &&mut Finding| finding.file == super::place::OVER_HTTP;
+        errors
+            .iter_mut()
+            .chain(&mut warnings)
+            .filter(unnamed)
+            .for_each(|finding| finding.file.clone_from(&name));
     }
     Judged { errors, warnings }
 }

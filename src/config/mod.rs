@@ -12,6 +12,7 @@ mod diff;
 mod fields;
 mod judge;
 mod kept;
+mod leads;
 mod load;
 mod net;
 mod node;
@@ -40,8 +41,9 @@ pub use choices::{
 pub use credentials::Credentials;
 pub use dids::{Dids, Lengths};
 pub use diff::{Counts, Diff, MAX_NAMED, Named, diff};
-pub use judge::{Change, Judged, judge, over_http};
+pub use judge::{Change, Judged, judge, judge_itself, over_http};
 pub use kept::Stamp;
+pub use leads::Leads;
 pub use load::{Checked, Loaded, Progress, Reading, checked, files, load, parse};
 pub use net::Net;
 pub use node::{

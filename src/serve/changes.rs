@@ -12,7 +12,7 @@ use super::publish::{Publisher, State, findings, line, now, routing_of};
 use super::voices::{prompts, voices_of};
 use super::written::{before_of, number_of, ours};
 use crate::admin::operations::{Changed, Condition, NotChanged, NumberText, Versions, Wish};
-use crate::config::{self, Dialled, Entry, Number, Overlay, Set, Told};
+use crate::config::{self, Dialled, Entry, Leads, Number, Overlay, Set, Told};
 use crate::routing::{Table, Voices};
 use crate::store::ledger::{StoredGeneration, StoredNumber};
 
@@ -83,7 +83,7 @@ impl Publisher {
             // place in what they sent.
             let change = number.clone().map(|number| (did, Some(number.over_http())));
             let ours = ours(&table, &config, &overlay);
-            errors.extend(config::judge(&config, &overlay, change.as_slice(), false, &ours).errors);
+            errors.extend(config::judge_itself(&config, change.as_slice(), &ours).errors);
             errors.sort();
             number.filter(|_| errors.is_empty()).ok_or(errors)
         };
@@ -272,15 +272,24 @@ impl Work {
         voices: &Voices,
     ) -> Result<Table, Vec<config::Finding>> {
         let set = number_of(did, &self.table, &state.config, &state.overlay);
-        let is_new = set.is_some() && self.table.written(did).is_none();
+        let is_there = self.table.written(did).is_some();
         let voices = self.voices(state, voices);
         let change = (did, set.as_ref().map(|(number, written)| (&number.keys, *written)));
         let table = self.table.changed(generation, &state.config, &[change], voices);
         let change = (did, set.map(|(number, _)| number));
-        let judged = {
-            let ours = ours(&table, &state.config, &state.overlay);
-            config::judge(&state.config, &state.overlay, &[change], is_new, &ours)
+        let State { config, overlay, leads, .. } = state;
+        let leads = leads.get_or_insert_with(|| Leads::of(config, overlay));
+        if let (_, Some(number)) = &change {
+            leads.add(&number.keys);
+        }
+        let ours = ours(&table, config, overlay);
+        let changes = std::slice::from_ref(&change);
+        let judged = match &change {
+            // Whoever led to it did so before.
+            (_, Some(_)) if is_there => config::judge_itself(config, changes, &ours),
+            _ => config::judge(config, overlay, changes, Some(leads), &ours),
         };
+        drop(ours);
         if judged.errors.is_empty() { Ok(table) } else { Err(judged.errors) }
     }
 

@@ -245,7 +245,11 @@ impl Front {
         let order = tokio::task::block_in_place(|| self.publisher.order(did, wish, condition, by));
         let (sender, outcome) = oneshot::channel();
         let busy = || Undone::Not(NotChanged::Busy);
-        self.orders.try_send((order.map_err(Undone::Not)?, sender)).map_err(|_| busy())?;
+        let order = (order.map_err(Undone::Not)?, sender);
+        self.orders.try_send(order).map_err(|_| {
+            metrics::counter!("strowger_queue_full_total", "queue" => "numbers").increment(1);
+            busy()
+        })?;
         outcome.await.map_err(|_| busy())?
     }
 

@@ -15,7 +15,9 @@ use super::voices::voices;
 use super::written::{aside, before_of, number_of, ours, reversed, set_of, stored_of};
 use crate::admin::operations::{ChangeLine, Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
-use crate::config::{self, Change, Config, Dialled, Entry, Judged, Loaded, Overlay, Progress, Reading, Set};
+use crate::config::{
+    self, Change, Config, Dialled, Entry, Judged, Leads, Loaded, Overlay, Progress, Reading, Set,
+};
 use crate::routing::Table;
 use crate::sip::peer::NameId;
 use crate::store::DatabaseError;
@@ -45,6 +47,8 @@ pub(super) struct State {
     since: Option<BTreeSet<Dialled>>,
     /// How much was said by numbers that were set since when it was last counted.
     pub said: usize,
+    /// To which numbers others lead, once that was asked for. Of all that was set since too.
+    pub leads: Option<Leads>,
 }
 
 /// What is to be served.
@@ -130,7 +134,14 @@ impl Publisher {
         let current = Arc::new(ArcSwap::from_pointee(table));
         let names = Arc::clone(&current);
         let name = move |id: NameId| names.load().host_name(id).cloned();
-        let state = State { config: config.into(), overlay: overlay.into(), ledger, since: None, said: 0 };
+        let state = State {
+            config: config.into(),
+            overlay: overlay.into(),
+            ledger,
+            since: None,
+            said: 0,
+            leads: None,
+        };
         told(&current.load());
         Ok(Publisher {
             files,
@@ -353,6 +364,7 @@ impl Publisher {
             }
         };
         state.config = config;
+        state.leads = None;
         let table = self.serve(table.into());
         if let Err(error) = self.files.clear(&state.ledger) {
             tracing::warn!(%error, "files of old generations are not removed");
@@ -388,7 +400,7 @@ impl Publisher {
             // They were judged by the files before.
             let judged = {
                 let ours = ours(&table, config, &state.overlay);
-                config::judge(config, &state.overlay, &changes, true, &ours)
+                config::judge(config, &state.overlay, &changes, None, &ours)
             };
             if !judged.errors.is_empty() {
                 return Err(NotPublished::Wrong(findings(judged.errors)));
@@ -493,7 +505,7 @@ fn overlay(config: &Config, folder: &Path, stored: Vec<(String, StoredNumber)>) 
 fn judge_all(config: &Config, overlay: &Overlay, table: &Table) -> Judged {
     let served = overlay.iter().filter(|(_, entry)| entry.is_served());
     let all: Vec<_> = served.map(|(did, entry)| (did, entry.number().cloned())).collect();
-    config::judge(config, overlay, &all, true, &ours(table, config, overlay))
+    config::judge(config, overlay, &all, None, &ours(table, config, overlay))
 }
 
 fn changed(kind: &str, name: String, change: &str) -> ChangeLine {
