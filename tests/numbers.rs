@@ -406,7 +406,18 @@ fn what_was_set_and_no_longer_checks_refuses_a_reload_and_is_set_aside_at_a_star
     let told = get(&node, ONE).is(200).json();
     assert!(told["aside"].as_str().unwrap().contains("agent \"bob\" does not exist"), "{told}");
     wait_until(|| place.log().contains("does not check with the files any more"));
-    // Mended, it is as it was set.
+    // Mended, it is as it was set: at a reload, …
+    place.changes("config/routing/all.toml", |text| text.replace("\"robert\"", "\"bob\""));
+    let (code, out, err) = place.strowger(&["reload"]);
+    assert!(code == 0 && out.contains("changed: number +12015550101"), "{out}{err}");
+    assert_eq!(rings(&node, "12015550101").as_deref(), Some("bob"));
+    assert_eq!(get(&node, ONE).json().get("aside"), None);
+    place.changes("config/routing/all.toml", |text| text.replace("\"bob\"", "\"robert\""));
+    node.child.kill().unwrap();
+    node.ended();
+    let mut node = place.serve();
+    assert_eq!(rings(&node, "12015550101").as_deref(), Some("alice"));
+    // … and at a start.
     place.changes("config/routing/all.toml", |text| text.replace("\"robert\"", "\"bob\""));
     node.child.kill().unwrap();
     node.ended();

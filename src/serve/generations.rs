@@ -11,7 +11,7 @@ use crate::admin::operations::NotPublished;
 use crate::config::{self, Config, Dialled, Loaded, Overlay, Reading, Stamp};
 use crate::store::DatabaseError;
 use crate::store::kept::{KeptFiles, Manifest};
-use crate::store::ledger::Ledger;
+use crate::store::ledger::{Before, Ledger};
 
 /// Files of so many generations are kept at most, …
 const GENERATIONS: usize = 16;
@@ -41,6 +41,36 @@ pub(super) struct Earlier {
     /// What is written down of its files, and of those that lie there in their place.
     pub files: Option<String>,
     pub instead: Option<String>,
+}
+
+/// What is known of an earlier generation.
+pub(super) struct Sought {
+    pub generation: u64,
+    /// What is written down of its files, and of those that are served.
+    then: Option<String>,
+    now: Option<String>,
+    /// The numbers that were changed since, and what was set of each before.
+    changed: Vec<(String, Before)>,
+}
+
+impl Sought {
+    /// Looks up that generation, or else the one before `served`.
+    pub fn of(ledger: &Ledger, served: u64, wanted: Option<u64>) -> Result<Sought, NotPublished> {
+        let failed = |error: DatabaseError| NotPublished::Unwritten(error.to_string());
+        let generation = wanted.unwrap_or(served.saturating_sub(1));
+        if generation >= served || !ledger.knows(generation).map_err(failed)? {
+            let said =
+                format!("generation {generation} is none that was served before {served} and is remembered");
+            return Err(NotPublished::NoSuch(format!("{said}; `strowger generations` lists them")));
+        }
+        let manifest = |generation| -> Result<Option<String>, NotPublished> {
+            let last = ledger.of_files(generation, 1).map_err(failed)?;
+            Ok(last.into_iter().next().and_then(|last| last.files))
+        };
+        let (then, now) = (manifest(generation)?, manifest(served)?);
+        let changed = ledger.changed_since(generation).map_err(failed)?;
+        Ok(Sought { generation, then, now, changed })
+    }
 }
 
 impl Files {
@@ -114,23 +144,11 @@ impl Files {
     /// What that generation, or else the one before `served`, was made of. `config` and `overlay`: what is served.
     pub fn earlier(
         &self,
-        ledger: &Ledger,
-        (served, config, overlay): (u64, &Config, &Overlay),
-        wanted: Option<u64>,
+        sought: Sought,
+        (config, overlay): (&Config, &Overlay),
         env: &Env,
-    ) -> Result<(u64, Earlier), NotPublished> {
-        let failed = |error: DatabaseError| NotPublished::Unwritten(error.to_string());
-        let wanted = wanted.unwrap_or(served.saturating_sub(1));
-        if wanted >= served || !ledger.knows(wanted).map_err(failed)? {
-            let said =
-                format!("generation {wanted} is none that was served before {served} and is remembered");
-            return Err(NotPublished::NoSuch(format!("{said}; `strowger generations` lists them")));
-        }
-        let manifest = |generation| -> Result<Option<String>, NotPublished> {
-            let last = ledger.of_files(generation, 1).map_err(failed)?;
-            Ok(last.into_iter().next().and_then(|last| last.files))
-        };
-        let (then, now) = (manifest(wanted)?, manifest(served)?);
+    ) -> Result<Earlier, NotPublished> {
+        let Sought { generation, then, now, changed } = sought;
         let mut earlier = Earlier {
             config: None,
             overlay: overlay.clone(),
@@ -139,20 +157,21 @@ impl Files {
             instead: None,
         };
         if then != now || then.as_deref() == Some(NOT_KEPT) {
-            let not_kept = || NotPublished::NoSuch(format!("the files of generation {wanted} were not kept"));
+            let not_kept =
+                || NotPublished::NoSuch(format!("the files of generation {generation} were not kept"));
             let files = then.as_deref().and_then(Manifest::read).ok_or_else(not_kept)?;
             earlier.config = Some(self.read(&files, Some(config), env)?);
             let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder));
             earlier.instead = there.ok().filter(|there| *there != files).map(|there| there.text());
             earlier.files = then;
         }
-        for (written, before) in ledger.changed_since(wanted).map_err(failed)? {
+        for (written, before) in changed {
             let Ok(did) = written.parse::<Dialled>() else { continue };
             let entry = entry_of(did, before, &routing_of(&self.folder));
             earlier.overlay.put(did, entry.map(Arc::new));
             earlier.restored.insert(did);
         }
-        Ok((wanted, earlier))
+        Ok(earlier)
     }
 
     /// What was served when the node ended, if that was an earlier generation and the files that it was served in place of

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 
 use super::affected::affected;
-use super::generations::{Earlier, Files};
+use super::generations::{Earlier, Files, Sought};
 use super::retired::Retired;
 use super::tls;
 use super::voices::voices;
-use super::written::{aside, before_of, number_of, ours, reversed, set_of, stored_of};
+use super::written::{aside, before_of, number_of, ours, reversed, set_of, stored_of, tried_again};
 use crate::admin::operations::{ChangeLine, Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
 use crate::config::{
@@ -234,9 +234,8 @@ impl Publisher {
         let (of, earlier) = match wanted {
             Wanted::Files => (None, self.read_files(&old, &set)?),
             Wanted::Earlier(wanted) => {
-                let now = (served.generation, &*old, &*set);
-                let (of, earlier) = self.files.earlier(&self.state().ledger, now, wanted, &self.env)?;
-                (Some(of), earlier)
+                let sought = Sought::of(&self.state().ledger, served.generation, wanted)?;
+                (Some(sought.generation), self.files.earlier(sought, (&old, &set), &self.env)?)
             }
         };
         let Earlier { config, overlay, restored, files, instead } = earlier;
@@ -244,9 +243,22 @@ impl Publisher {
             Some(loaded) => self.compare(&old, loaded)?,
             None => (Arc::clone(&old), Published::default(), Certificates::Same(None)),
         };
-        let overlay = Arc::new(overlay);
-        let table = Table::with_overlay(&new, &overlay, served.generation, Some(&served));
-        let judged = judge_all(&new, &overlay, &table);
+        let (overlay, mut restored) = (Arc::new(overlay), restored);
+        let build = |overlay: &Overlay| {
+            let table = Table::with_overlay(&new, overlay, served.generation, Some(&served));
+            let judged = judge_all(&new, overlay, &table);
+            (table, judged)
+        };
+        let (overlay, table, judged) = match with_those_aside(&overlay, &self.files.folder, build) {
+            Some((dids, overlay, table, judged)) => {
+                restored.extend(dids);
+                (overlay, table, judged)
+            }
+            None => {
+                let (table, judged) = build(&overlay);
+                (overlay, table, judged)
+            }
+        };
         if !judged.errors.is_empty() {
             return Err(NotPublished::Wrong(findings(judged.errors)));
         }
@@ -499,6 +511,24 @@ fn overlay(config: &Config, folder: &Path, stored: Vec<(String, StoredNumber)>) 
             return (overlay, table);
         }
     }
+}
+
+/// The same with what was set aside, where all of it checks now: which numbers, and what `build` makes of it.
+fn with_those_aside(
+    overlay: &Overlay,
+    folder: &Path,
+    build: impl Fn(&Overlay) -> (Table, Judged),
+) -> Option<(Vec<Dialled>, Arc<Overlay>, Table, Judged)> {
+    let aside =
+        overlay.iter().filter_map(|(did, entry)| Some((did, tried_again(did, entry, &routing_of(folder))?)));
+    let aside: Vec<(Dialled, Entry)> = aside.collect();
+    if aside.is_empty() {
+        return None;
+    }
+    let (mut all, dids) = (overlay.clone(), aside.iter().map(|(did, _)| *did).collect());
+    aside.into_iter().for_each(|(did, entry)| all.put(did, Some(Arc::new(entry))));
+    let (table, judged) = build(&all);
+    judged.errors.is_empty().then(|| (dids, all.into(), table, judged))
 }
 
 /// Judges all that was set over HTTP by files that are new.

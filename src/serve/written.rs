@@ -72,10 +72,27 @@ pub(super) fn set_of(did: Dialled, json: String, folder: &Path) -> Set {
     }
 }
 
+/// What was set aside, to be set again with other files. None: it was not, or cannot be read with any.
+pub(super) fn tried_again(did: Dialled, entry: &Entry, folder: &Path) -> Option<Entry> {
+    let Set::Aside { json, .. } = &entry.set else { return None };
+    let set = match json {
+        None => Set::Removed,
+        Some(json) => match config::read_body("", json, did, folder) {
+            (Some(number), errors) if errors.is_empty() => Set::To(number.over_http().into()),
+            (_, _) => return None,
+        },
+    };
+    Some(Entry { set, ..entry.clone() })
+}
+
 /// What does not check with the files as they are, which hold for it.
 pub(super) fn aside(did: Dialled, json: Option<Box<str>>, why: Option<&config::Finding>) -> Set {
     let why = why.map(ToString::to_string).unwrap_or_default();
-    tracing::error!(%did, why, "what was set over HTTP does not check with the files any more: these hold for it");
+    tracing::error!(
+        ?did,
+        why,
+        "what was set over HTTP does not check with the files any more: these hold for it"
+    );
     Set::Aside { json, why: why.into() }
 }
 
