@@ -19,6 +19,11 @@ use measure::{Measured, measure, while_published};
 use strowger::number::E164;
 use table::Publishes;
 
+/// The node's own, for all maps: it asks for huge pages where the system gives them to those who ask, as most do, and the
+/// system's allocator does not.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What it costs to find a number among many.
 #[derive(Parser)]
 #[command(name = "scripts/bench-lookup", disable_version_flag = true)]
