@@ -34,7 +34,7 @@ fn set_in(number: u64, generation: u64) -> Option<u64> {
     match step {
         step if step == CYCLE - 1 => Some(generation),
         step if number >= step * SET => Some(together),
-        _ => (number % REMOVED != 0).then_some(together + 1 + number / SET),
+        _ => (!number.is_multiple_of(REMOVED)).then_some(together + 1 + number / SET),
     }
 }
 
