@@ -9,14 +9,20 @@ mod measure;
 mod table;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
 use keys::Draw;
 use maps::Map;
-use measure::{Measured, measure};
+use measure::{Measured, measure, while_published};
+use strowger::number::E164;
+use table::Publishes;
+
+/// The node's own, for all maps: it asks for huge pages where the system gives them to those who ask, as most do, and the
+/// system's allocator does not.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What it costs to find a number among many.
 #[derive(Parser)]
@@ -32,7 +38,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [Draw::Uniform, Draw::Zipf])]
     keys: Vec<Draw>,
     /// In what it is looked up
-    #[arg(long, value_delimiter = ',', default_values_t = Kind::ALL)]
+    #[arg(long, value_delimiter = ',', default_values_t = Kind::value_variants().to_vec())]
     maps: Vec<Kind>,
     /// Rounds, in each of which everything is measured once; medians are told
     #[arg(long, default_value_t = 3)]
@@ -51,35 +57,81 @@ enum Kind {
     /// One load after another from as much memory as Strowger's table takes: what no table can beat
     Load,
     Strowger,
+    /// The same with as many other numbers set one by one as its small layers hold
+    StrowgerOverlaid,
     /// The same while the whole table is built anew and published, again and again
     StrowgerReloaded,
+    /// The same while single numbers are set and published, 500 a second
+    StrowgerUpdated,
     Dashmap,
+    DashmapUpdated,
     Papaya,
+    PapayaUpdated,
     Scc,
+    SccUpdated,
     /// RwLock<HashMap>, the standard library's
     Rwlock,
+    RwlockUpdated,
 }
 
-impl Kind {
-    const ALL: [Kind; 7] = [
-        Kind::Load,
-        Kind::Strowger,
-        Kind::StrowgerReloaded,
-        Kind::Dashmap,
-        Kind::Papaya,
-        Kind::Scc,
-        Kind::Rwlock,
-    ];
+/// What goes on while numbers are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meanwhile {
+    Nothing,
+    Reloads,
+    Updates,
+}
 
+/// From one update to the next: 500 a second.
+const UPDATE: Duration = Duration::from_millis(2);
+
+impl Kind {
     fn name(self) -> &'static str {
         match self {
             Kind::Load => "one dependent load",
             Kind::Strowger => "Strowger",
+            Kind::StrowgerOverlaid => "Strowger, 66,048 others set",
             Kind::StrowgerReloaded => "Strowger, reloaded meanwhile",
+            Kind::StrowgerUpdated => "Strowger, updated meanwhile",
             Kind::Dashmap => "dashmap",
+            Kind::DashmapUpdated => "dashmap, updated meanwhile",
             Kind::Papaya => "papaya",
+            Kind::PapayaUpdated => "papaya, updated meanwhile",
             Kind::Scc => "scc",
+            Kind::SccUpdated => "scc, updated meanwhile",
             Kind::Rwlock => "RwLock<HashMap>",
+            Kind::RwlockUpdated => "RwLock<HashMap>, updated meanwhile",
+        }
+    }
+
+    fn meanwhile(self) -> Meanwhile {
+        match self {
+            Kind::StrowgerReloaded => Meanwhile::Reloads,
+            Kind::StrowgerUpdated
+            | Kind::DashmapUpdated
+            | Kind::PapayaUpdated
+            | Kind::SccUpdated
+            | Kind::RwlockUpdated => Meanwhile::Updates,
+            Kind::Load
+            | Kind::Strowger
+            | Kind::StrowgerOverlaid
+            | Kind::Dashmap
+            | Kind::Papaya
+            | Kind::Scc
+            | Kind::Rwlock => Meanwhile::Nothing,
+        }
+    }
+
+    fn map<'l>(self, loaded: &'l table::Loaded, dids: &[E164]) -> Box<dyn Map + 'l> {
+        match self {
+            Kind::Load => Box::new(maps::Load::from(loaded.bytes())),
+            Kind::Strowger | Kind::StrowgerUpdated => Box::new(loaded.map(Publishes::One, false)),
+            Kind::StrowgerOverlaid => Box::new(loaded.map(Publishes::One, true)),
+            Kind::StrowgerReloaded => Box::new(loaded.map(Publishes::Whole, false)),
+            Kind::Dashmap | Kind::DashmapUpdated => Box::new(maps::Dash::of(dids)),
+            Kind::Papaya | Kind::PapayaUpdated => Box::new(maps::Papaya::of(dids)),
+            Kind::Scc | Kind::SccUpdated => Box::new(maps::Scc::of(dids)),
+            Kind::Rwlock | Kind::RwlockUpdated => Box::new(maps::Locked::of(dids)),
         }
     }
 }
@@ -107,14 +159,14 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         let loaded = table::load(*size)?;
         println!("{}\n", loaded.told());
         println!(
-            "| {size} numbers | keys | readers | ns a lookup | × one load | p50 | p99 | p99.9 | p99.99 |"
+            "| {size} numbers | keys | readers | ns a lookup | × one load | p50 | p99 | p99.9 | p99.99 | published a second |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|");
-        let dids = Arc::new(table::dids(*size));
+        println!("|---|---|---|---|---|---|---|---|---|---|");
+        let dids = table::dids(*size);
         for draw in &arguments.keys {
-            let keys = Arc::new(keys::drawn(*draw, &dids));
+            let keys = keys::drawn(*draw, &dids);
             for readers in &arguments.readers {
-                rows(arguments, &loaded, &dids, &keys, (*draw, *readers))?;
+                rows(arguments, &loaded, &dids, &keys, (*draw, *readers));
             }
         }
         println!();
@@ -126,25 +178,27 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 fn rows(
     arguments: &Arguments,
     loaded: &table::Loaded,
-    dids: &Arc<Vec<strowger::number::E164>>,
-    keys: &Arc<Vec<strowger::number::E164>>,
+    dids: &[E164],
+    keys: &[E164],
     (draw, readers): (Draw, usize),
-) -> Result<(), Box<dyn std::error::Error>> {
+) {
     let lasting = Duration::from_millis(arguments.millis);
     let mut limit = None;
     for kind in &arguments.maps {
         eprintln!("{} numbers, {draw}, {readers}: {}", dids.len(), kind.name());
-        let map: Box<dyn Map> = match kind {
-            Kind::Load => Box::new(maps::Load::from(loaded.bytes())),
-            Kind::Strowger => Box::new(loaded.map(false)),
-            Kind::StrowgerReloaded => Box::new(loaded.map(true)),
-            Kind::Dashmap => Box::new(maps::Dash::of(dids)),
-            Kind::Papaya => Box::new(maps::Papaya::of(dids)),
-            Kind::Scc => Box::new(maps::Scc::of(dids)),
-            Kind::Rwlock => Box::new(maps::Locked::of(dids)),
+        let map = kind.map(loaded, dids);
+        let rounds = || -> Vec<Measured> {
+            (0..arguments.rounds.max(1)).map(|_| measure(&*map, keys, readers, lasting)).collect()
         };
-        let mut rounds: Vec<Measured> =
-            (0..arguments.rounds.max(1)).map(|_| measure(&*map, keys, readers, lasting)).collect();
+        let while_every = |every| {
+            let (rounds, a_second) = while_published(&*map, dids, every, rounds);
+            (rounds, format!("{a_second:.1}"))
+        };
+        let (mut rounds, published) = match kind.meanwhile() {
+            Meanwhile::Nothing => (rounds(), "–".to_owned()),
+            Meanwhile::Reloads => while_every(None),
+            Meanwhile::Updates => while_every(Some(UPDATE)),
+        };
         rounds.sort_by(|a, b| a.nanos.total_cmp(&b.nanos));
         let median = &rounds[rounds.len() / 2];
         if *kind == Kind::Load {
@@ -153,10 +207,9 @@ fn rows(
         let times = limit.map_or("–".to_owned(), |limit| format!("{:.2}", median.nanos / limit));
         let [p50, p99, p999, p9999] = median.quantiles();
         println!(
-            "| {} | {draw} | {readers} | {:.1} | {times} | {p50} | {p99} | {p999} | {p9999} |",
+            "| {} | {draw} | {readers} | {:.1} | {times} | {p50} | {p99} | {p999} | {p9999} | {published} |",
             kind.name(),
             median.nanos,
         );
     }
-    Ok(())
 }

@@ -11,6 +11,9 @@ use strowger::number::E164;
 pub trait Map: Sync {
     /// How one thread looks up: something of what is kept of the number, that cannot be known without looking.
     fn reader(&self) -> Reader<'_>;
+
+    /// Publishes something new, of this number where it is a map of single ones, while others look up.
+    fn publish(&self, number: E164);
 }
 
 pub type Reader<'m> = Box<dyn FnMut(E164) -> u64 + 'm>;
@@ -56,6 +59,11 @@ impl Map for Dash {
     fn reader(&self) -> Reader<'_> {
         Box::new(|number| self.0.get(&number.to_bits()).map_or(0, |kept| kept.0[0]))
     }
+
+    fn publish(&self, number: E164) {
+        let (key, kept) = kept(number);
+        self.0.insert(key, kept);
+    }
 }
 
 pub struct Papaya(papaya::HashMap<u64, Kept, Scatter>);
@@ -76,6 +84,11 @@ impl Map for Papaya {
     fn reader(&self) -> Reader<'_> {
         Box::new(|number| self.0.pin().get(&number.to_bits()).map_or(0, |kept| kept.0[0]))
     }
+
+    fn publish(&self, number: E164) {
+        let (key, kept) = kept(number);
+        self.0.pin().insert(key, kept);
+    }
 }
 
 pub struct Scc(scc::HashIndex<u64, Kept, Scatter>);
@@ -94,6 +107,13 @@ impl Map for Scc {
     fn reader(&self) -> Reader<'_> {
         Box::new(|number| self.0.peek_with(&number.to_bits(), |_, kept| kept.0[0]).unwrap_or(0))
     }
+
+    /// Its values never change: one is taken out, another comes in.
+    fn publish(&self, number: E164) {
+        let (key, kept) = kept(number);
+        self.0.remove_sync(&key);
+        self.0.insert_sync(key, kept).ok();
+    }
 }
 
 pub struct Locked(RwLock<HashMap<u64, Kept, Scatter>>);
@@ -110,6 +130,11 @@ impl Map for Locked {
             let map = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             map.get(&number.to_bits()).map_or(0, |kept| kept.0[0])
         })
+    }
+
+    fn publish(&self, number: E164) {
+        let (key, kept) = kept(number);
+        self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key, kept);
     }
 }
 
@@ -135,4 +160,7 @@ impl Map for Load {
             self.0[place as usize].0
         })
     }
+
+    /// Nothing: it holds no numbers.
+    fn publish(&self, _: E164) {}
 }

@@ -2,11 +2,13 @@
 
 use std::hint::black_box;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use strowger::number::E164;
 
+use super::keys::Random;
 use super::maps::Map;
 
 /// Lookups between two looks at the clock.
@@ -25,6 +27,38 @@ impl Measured {
     pub fn quantiles(&self) -> [u64; 4] {
         [0.5, 0.99, 0.999, 0.9999].map(|part| self.each.value_at_quantile(part))
     }
+}
+
+/// Has another thread publish, again and again, as long as it is measured: what was measured, and how many were published
+/// a second. `every`: a publication is due so often; one that is late is made up for. None: one follows the other.
+pub fn while_published<T>(
+    map: &dyn Map,
+    dids: &[E164],
+    every: Option<Duration>,
+    measured: impl FnOnce() -> T,
+) -> (T, f64) {
+    let ends = AtomicBool::new(false);
+    let publish = || {
+        let mut random = Random(11);
+        let (began, mut published) = (Instant::now(), 0u32);
+        while !ends.load(Ordering::Relaxed) {
+            let due = every.map_or(Duration::ZERO, |every| every * published);
+            match due.checked_sub(began.elapsed()) {
+                Some(early) if !early.is_zero() => std::thread::sleep(early),
+                Some(_) | None => {
+                    map.publish(dids[random.below(dids.len())]);
+                    published += 1;
+                }
+            }
+        }
+        f64::from(published) / began.elapsed().as_secs_f64()
+    };
+    std::thread::scope(|scope| {
+        let publisher = scope.spawn(publish);
+        let measured = measured();
+        ends.store(true, Ordering::Relaxed);
+        (measured, publisher.join().unwrap_or_default())
+    })
 }
 
 /// Has so many threads look up these numbers one after another for so long.

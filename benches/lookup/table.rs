@@ -3,24 +3,27 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use strowger::config::{self, Config};
+use strowger::config::{self, Config, Dialled};
 use strowger::number::E164;
-use strowger::routing::Table;
+use strowger::routing::{Table, Voices, Written};
 
 use super::maps::{Map, Reader};
 
 /// Numbers in one file.
 const A_FILE: usize = 2_500_000;
 
+/// Changes that the layers before all numbers hold at most: so many are in the one that is built anew seldom, …
+const OLDER: usize = 1 << 16;
+/// … and so many in the one that is built anew with each change.
+const RECENT: usize = 512;
+
 /// A configuration of so many numbers.
 pub struct Loaded {
-    config: Arc<Config>,
+    config: Config,
     table: Arc<Table>,
     numbers: usize,
     bytes: usize,
@@ -51,7 +54,7 @@ pub fn load(count: usize) -> io::Result<Loaded> {
     let table = Arc::new(Table::new(&loaded.config, 1, None));
     let built = began.elapsed();
     let bytes = resident().saturating_sub(before);
-    Ok(Loaded { config: Arc::new(loaded.config), table, numbers: count, bytes, read, built })
+    Ok(Loaded { config: loaded.config, table, numbers: count, bytes, read, built })
 }
 
 fn write(folder: &Path, count: usize) -> io::Result<()> {
@@ -101,54 +104,78 @@ impl Loaded {
         self.table.bytes().0
     }
 
-    /// `reloads`: it is built anew and published while it is looked up in.
-    pub fn map(&self, reloads: bool) -> Served {
-        let current = Arc::new(ArcSwap::new(Arc::clone(&self.table)));
-        let ends = Arc::new(AtomicBool::new(false));
-        let reloader = reloads.then(|| {
-            let (config, current, ends) = (Arc::clone(&self.config), Arc::clone(&current), Arc::clone(&ends));
-            std::thread::spawn(move || {
-                // Whoever loaded it keeps the first one.
-                let (mut generation, mut others) = (1, 2);
-                while !ends.load(Ordering::Relaxed) {
-                    generation += 1;
-                    let old = current.load_full();
-                    let new = Arc::new(Table::new(&config, generation, Some(&old)));
-                    current.store(new);
-                    // No reader frees it: each has another soon.
-                    while Arc::strong_count(&old) > others && !ends.load(Ordering::Relaxed) {
-                        std::thread::yield_now();
-                    }
-                    others = 1;
-                }
-            })
-        });
-        Served { current, ends, reloader }
+    /// `publishes`: what it publishes. `overlaid`: as many numbers as the small layers hold were set since it was built, none
+    /// of which is looked up.
+    pub fn map(&self, publishes: Publishes, overlaid: bool) -> Served<'_> {
+        let mut table = Arc::clone(&self.table);
+        if overlaid {
+            for (first, count) in [(0, OLDER), (OLDER, RECENT)] {
+                let others: Vec<_> = (first..first + count).filter_map(other).collect();
+                table = Arc::new(self.changed(&table, &others));
+            }
+        }
+        Served { loaded: self, publishes, current: ArcSwap::new(table), retired: Mutex::default() }
+    }
+
+    /// The table with these set as some number of the files is.
+    fn changed(&self, table: &Table, dids: &[E164]) -> Table {
+        let generation = table.generation + 1;
+        let said = self.config.numbers.get(generation as usize * 7_919 % self.numbers);
+        let keys = said.map(|number| number.written().keys);
+        let set = keys.as_ref().map(|keys| (keys, Written::OverHttp));
+        let changes: Vec<_> = dids.iter().map(|did| (Dialled::Number(*did), set)).collect();
+        table.changed(generation, &self.config, &changes, Voices::default())
     }
 }
 
-pub struct Served {
-    current: Arc<ArcSwap<Table>>,
-    ends: Arc<AtomicBool>,
-    reloader: Option<JoinHandle<()>>,
+/// Numbers that none of ours is.
+fn other(at: usize) -> Option<E164> {
+    E164::parse_e164(&format!("+4930{at:08}")).ok()
 }
 
-impl Map for Served {
+/// What a table publishes in place of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publishes {
+    /// All of it, built anew.
+    Whole,
+    /// The same with one number set.
+    One,
+}
+
+pub struct Served<'l> {
+    loaded: &'l Loaded,
+    publishes: Publishes,
+    current: ArcSwap<Table>,
+    /// What readers may have yet: none of them frees it.
+    retired: Mutex<Vec<Arc<Table>>>,
+}
+
+impl Map for Served<'_> {
     /// As a shard does: it holds the table, and takes the next one when there is one.
     fn reader(&self) -> Reader<'_> {
-        let mut cached = arc_swap::Cache::new(&*self.current);
+        let mut cached = arc_swap::Cache::new(&self.current);
         Box::new(move |number| {
             let found = cached.load().number(number);
             found.and_then(|found| found.forward()).map_or(0, E164::to_bits)
         })
     }
-}
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        if let Some(reloader) = self.reloader.take() {
-            reloader.join().ok();
+    fn publish(&self, number: E164) {
+        let old = self.current.load_full();
+        let new = match self.publishes {
+            Publishes::Whole => Table::new(&self.loaded.config, old.generation + 1, Some(&old)),
+            Publishes::One => self.loaded.changed(&old, &[number]),
+        };
+        self.current.store(Arc::new(new));
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.push(old);
+        retired.retain(|table| Arc::strong_count(table) > 1);
+        // Ten million numbers are not had three times.
+        while self.publishes == Publishes::Whole
+            && retired.iter().any(|old| !Arc::ptr_eq(old, &self.loaded.table))
+        {
+            std::thread::yield_now();
+            retired.retain(|table| Arc::strong_count(table) > 1);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! R2 and R3 as plans, and what a table does beyond them.
 
+mod generations;
 mod r02_dialled;
 mod r03_who_rings;
 mod r13_way_out;
