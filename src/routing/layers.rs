@@ -41,6 +41,9 @@ pub(super) struct Layers {
 struct Layer {
     changes: Changes,
     numbers: Numbers,
+    /// Bits that its numbers set, each one: most others are told by one look not to be here.
+    marks: Box<[u64]>,
+    has_blocks: bool,
 }
 
 impl Layer {
@@ -52,8 +55,34 @@ impl Layer {
                 None => entering.enter_removed(*did),
             }
         }
-        Layer { changes, numbers: entering.finish() }
+        let mut marks = vec![0; (changes.len() * MARKS / 64).next_power_of_two()];
+        let mut has_blocks = false;
+        for did in changes.keys() {
+            match did {
+                Dialled::Number(number) => {
+                    let (word, bit) = mark(*number, marks.len());
+                    marks[word] |= bit;
+                }
+                Dialled::Block(_) => has_blocks = true,
+            }
+        }
+        Layer { changes, numbers: entering.finish(), marks: marks.into(), has_blocks }
     }
+
+    /// False: what it has says nothing of this number.
+    fn may_say(&self, did: E164) -> bool {
+        let (word, bit) = mark(did, self.marks.len());
+        self.has_blocks || self.marks[word] & bit != 0
+    }
+}
+
+/// Bits for each number: one in sixteen of the others is looked for in vain.
+const MARKS: usize = 16;
+
+/// In which of so many words, a power of two, a number sets which bit.
+fn mark(number: E164, words: usize) -> (usize, u64) {
+    let hash = number.to_bits().wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    ((hash >> 40) as usize & (words - 1), 1 << (hash >> 34 & 63))
 }
 
 /// Enters a number that is set by itself.
@@ -112,7 +141,7 @@ impl Layers {
 
     /// The number that serves this DID: itself, else the longest block.
     pub fn find(&self, did: E164) -> Option<Found<'_>> {
-        if self.recent.changes.is_empty() && self.older.changes.is_empty() {
+        if !self.recent.may_say(did) && !self.older.may_say(did) {
             return self.whole.find(did);
         }
         self.serving(did).map(|(_, found)| found)

@@ -1,6 +1,7 @@
 //! R2 and R3 as plans, and what a table does beyond them.
 
 mod generations;
+mod layers;
 mod r02_dialled;
 mod r03_who_rings;
 mod r13_way_out;
