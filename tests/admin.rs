@@ -417,6 +417,7 @@ fn the_openapi_description_names_every_path_and_every_schema_it_refers_to() {
         "/v1/numbers/{did}/route",
         "/v1/recordings/{id}",
         "/v1/reload",
+        "/v1/rollback",
         "/v1/trunks",
         "/v1/voicemails/{id}",
     ];

@@ -77,12 +77,15 @@ pub(super) fn router() -> OpenApiRouter<Desk> {
         .routes(routes!(call, hang_up))
         .routes(routes!(pcap))
         .routes(routes!(cdrs))
-        .routes(routes!(reload))
-        .routes(routes!(rollback))
         .routes(routes!(generations))
         .routes(routes!(agents))
         .routes(routes!(trunks))
         .routes(routes!(route))
+}
+
+/// What reads a whole configuration, and so may take long.
+pub(super) fn publications() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new().routes(routes!(reload)).routes(routes!(rollback))
 }
 
 /// The schemas that the paths refer to, by name. They come from the types that are sent, as those in

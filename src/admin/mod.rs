@@ -35,6 +35,8 @@ use operations::Operations;
 const BODY: usize = 1 << 20;
 /// How long a request may wait for the node's answer.
 const ANSWER: Duration = Duration::from_secs(15);
+/// How long one that reads millions of numbers may.
+const PUBLICATION: Duration = Duration::from_secs(600);
 
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -79,12 +81,13 @@ impl Admin {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let openapi = Arc::new(OnceLock::new());
-        let (router, description) =
-            api::router().merge(kept::router()).merge(numbers::router()).split_for_parts();
+        let within = |time| TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, time);
+        let router = api::router().merge(kept::router()).merge(numbers::router()).layer(within(ANSWER));
+        let router = router.merge(api::publications().layer(within(PUBLICATION)));
+        let (router, description) = router.split_for_parts();
         openapi.set(described(description)).ok();
         let guard = Arc::new(Guard::new(self.addr, self.token.as_deref()));
         let app = router
-            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER))
             .layer(RequestBodyLimitLayer::new(BODY))
             .layer(middleware::from_fn_with_state(guard, guard::check))
             .layer(middleware::map_response(problem::in_place_of_plain_errors))

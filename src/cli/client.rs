@@ -13,8 +13,10 @@ use crate::admin::BY;
 use crate::admin::problem::Problem;
 use crate::store::read_node;
 
-/// How long a node may take: a reload of a large configuration is the longest question.
+/// How long a node may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may that reads millions of numbers.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 /// The largest answer that is read.
 const ANSWER: u64 = 256 << 20;
 
@@ -173,6 +175,8 @@ impl Client {
         }
         let body = body.map_or("", |(_, text)| text).to_owned();
         let request = request.body(body).map_err(|error| Failed::Wrong(error.to_string()))?;
+        let patience = if method == "POST" { LONG_PATIENCE } else { PATIENCE };
+        let request = self.agent.configure_request(request).timeout_global(Some(patience)).build();
         let mut answer = self.agent.run(request).map_err(|error| self.unreachable(error))?;
         let body = answer.body_mut().with_config().limit(ANSWER).read_to_vec();
         let body = body.map_err(|error| self.unreachable(error))?;

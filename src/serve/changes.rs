@@ -12,7 +12,7 @@ use super::publish::{Publisher, State, findings, line, now, routing_of};
 use super::voices::{prompts, voices_of};
 use super::written::{before_of, number_of, ours};
 use crate::admin::operations::{Changed, Condition, NotChanged, NumberText, Versions, Wish};
-use crate::config::{self, Dialled, Entry, Leads, Number, Overlay, Set, Told};
+use crate::config::{self, Dialled, Entry, Number, Overlay, Set, Told};
 use crate::routing::{Table, Voices};
 use crate::store::ledger::{StoredGeneration, StoredNumber};
 
@@ -278,7 +278,6 @@ impl Work {
         let table = self.table.changed(generation, &state.config, &[change], voices);
         let change = (did, set.map(|(number, _)| number));
         let State { config, overlay, leads, .. } = state;
-        let leads = leads.get_or_insert_with(|| Leads::of(config, overlay));
         if let (_, Some(number)) = &change {
             leads.add(&number.keys);
         }

@@ -47,8 +47,8 @@ pub(super) struct State {
     since: Option<BTreeSet<Dialled>>,
     /// How much was said by numbers that were set since when it was last counted.
     pub said: usize,
-    /// To which numbers others lead, once that was asked for. Of all that was set since too.
-    pub leads: Option<Leads>,
+    /// To which numbers others lead.
+    pub leads: Leads,
 }
 
 /// What is to be served.
@@ -73,6 +73,7 @@ pub(super) struct Candidate {
     /// What is set over HTTP, and the numbers of which that is not so now.
     overlay: Arc<Overlay>,
     restored: BTreeSet<Dialled>,
+    leads: Leads,
     /// What is written down of its files, and of those in whose place they are served.
     files: Option<String>,
     instead: Option<String>,
@@ -134,14 +135,9 @@ impl Publisher {
         let current = Arc::new(ArcSwap::from_pointee(table));
         let names = Arc::clone(&current);
         let name = move |id: NameId| names.load().host_name(id).cloned();
-        let state = State {
-            config: config.into(),
-            overlay: overlay.into(),
-            ledger,
-            since: None,
-            said: 0,
-            leads: None,
-        };
+        let leads = Leads::of(&config, &overlay);
+        let (config, overlay) = (config.into(), overlay.into());
+        let state = State { config, overlay, ledger, since: None, said: 0, leads };
         told(&current.load());
         Ok(Publisher {
             files,
@@ -284,9 +280,20 @@ impl Publisher {
         outcome.generation = served.generation;
         let said = voices(&new, &overlay, &self.files.folder);
         let said = said.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
-        let table = table.with_voices(said);
-        let config = new;
-        Ok(Candidate { config, table, certificates, outcome, began, of, overlay, restored, files, instead })
+        let (table, leads) = (table.with_voices(said), Leads::of(&new, &overlay));
+        Ok(Candidate {
+            config: new,
+            table,
+            certificates,
+            outcome,
+            began,
+            of,
+            overlay,
+            restored,
+            leads,
+            files,
+            instead,
+        })
     }
 
     /// The files as they are, and what is set over HTTP.
@@ -347,19 +354,23 @@ impl Publisher {
         calls: &[LiveCall],
         by: &str,
     ) -> Result<(Published, Arc<Table>), NotPublished> {
-        let Candidate { config, table, certificates, outcome, began, of, overlay, restored, files, instead } =
-            candidate;
+        let Candidate { config, table, certificates, outcome, began, of, overlay, .. } = candidate;
+        let Candidate { restored, leads, files, instead, .. } = candidate;
         let mut state = self.state();
         let since = state.since.take().unwrap_or_default();
         let old = self.table();
-        let generation = old.generation + 1;
+        let (generation, at) = (old.generation + 1, now());
         // What was set meanwhile stays as it was set.
         let restored: Vec<Dialled> = restored.difference(&since).copied().collect();
         let before: Vec<_> = restored.iter().map(|did| (*did, state.overlay.get(*did).cloned())).collect();
         let set = Arc::make_mut(&mut state.overlay);
         for did in &restored {
-            let entry =
-                overlay.get(*did).map(|entry| Entry { by: by.into(), generation, ..Entry::clone(entry) });
+            let entry = overlay.get(*did).map(|entry| Entry {
+                set: entry.set.clone(),
+                at,
+                by: by.into(),
+                generation,
+            });
             set.put(*did, entry.map(Arc::new));
         }
         let published = self.write(&mut state, &since, (table, &config), |table| {
@@ -376,7 +387,9 @@ impl Publisher {
             }
         };
         state.config = config;
-        state.leads = None;
+        state.leads = leads;
+        let State { overlay, leads, .. } = &mut *state;
+        since.iter().filter_map(|did| overlay.number(*did)).for_each(|number| leads.add(&number.keys));
         let table = self.serve(table.into());
         if let Err(error) = self.files.clear(&state.ledger) {
             tracing::warn!(%error, "files of old generations are not removed");
