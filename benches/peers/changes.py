@@ -5,6 +5,7 @@
     changes.py change ADMIN TABLE DIDS RATE LOG     changes them, RATE a second, and reloads, until SIGTERM; logs what was
                                                     answered
     changes.py compare LOG DIDS CDRS                compares each record with what its generation had of its number
+    changes.py scrape ADMIN TEXT                    writes its metrics down
     changes.py setup NAME BEFORE AFTER [RTT]        strowger_setup_seconds between two scrapes, and SIPp's response times
     changes.py ratio BEFORE BETWEEN AFTER           of the 99th percentile, the second run to the first
 
@@ -12,6 +13,7 @@ A number's account names the change, or the round, that it is of.
 """
 
 import bisect
+import calendar
 import glob
 import http.client
 import json
@@ -160,8 +162,14 @@ def compare(log, dids, cdrs):
 
 def time_of(text):
     whole, millis = text.rstrip("Z").split(".")
-    import calendar
     return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + int(millis) / 1000
+
+
+def scrape(admin, path):
+    status, _, text = Node(admin).ask("GET", "/metrics")
+    with open(path, "wb") as file:
+        file.write(text)
+    sys.exit(0 if status == 200 else 1)
 
 
 def buckets(path):
@@ -177,11 +185,13 @@ def quantile(before, after, share):
     """As Prometheus does: a straight line through the bucket that holds it."""
     earlier = dict(buckets(before))
     counts = [(bound, count - earlier.get(bound, 0)) for bound, count in buckets(after)]
+    if not counts or counts[-1][1] == 0:
+        raise SystemExit("nothing was set up between these scrapes")
     wanted, low, below = counts[-1][1] * share, 0.0, 0.0
     for bound, count in counts:
-        if count >= wanted:
-            return bound if count == below else min(low + (bound - low) * (wanted - below) / (count - below), 1e9)
-        low, below = bound, count
+        if count >= wanted and bound < float("inf"):
+            return low + (bound - low) * (wanted - below) / (count - below)
+        low, below = bound if bound < float("inf") else low, count
     return low
 
 
@@ -198,7 +208,7 @@ def ratio(before, between, after):
 
 
 if __name__ == "__main__":
-    verbs = {verb.__name__: verb for verb in (write, change, compare, setup, ratio)}
+    verbs = {verb.__name__: verb for verb in (write, change, compare, scrape, setup, ratio)}
     if len(sys.argv) < 2 or sys.argv[1] not in verbs:
         sys.exit(__doc__)
     verbs[sys.argv[1]](*sys.argv[2:])

@@ -164,6 +164,26 @@ struct Number {
     asked: Option<(Is, String)>,
 }
 
+impl Number {
+    /// Calls that come from now on are planned with what was acknowledged, whatever is reloaded meanwhile.
+    fn is_served(&self, admin: &str) {
+        let path = format!("{}/route", self.path.replace('*', "001"));
+        let Some(answer) = try_ask(admin, "GET", &path, &[], "") else { return };
+        let is_none = self.is == Is::Removed || self.is == Is::InFiles && !self.is_in_files;
+        let answer = answer.is(if is_none { 404 } else { 200 });
+        let Ok(told) = serde_json::from_str::<Value>(&answer.body) else { return };
+        let plan = &told["plan"];
+        match &self.is {
+            Is::Set(by) => assert_eq!((&plan["label"], &plan["account"]), (&json!(by), &json!(by)), "{told}"),
+            Is::InFiles if self.is_in_files => {
+                assert!(plan["label"].as_str().unwrap().starts_with("variant "), "{told}");
+            }
+            Is::InFiles | Is::Removed => return,
+        }
+        assert!(plan["generation"].as_u64().unwrap() >= self.generation, "{told}");
+    }
+}
+
 struct Client {
     name: usize,
     numbers: Vec<Number>,
@@ -231,6 +251,7 @@ impl Client {
         newest.fetch_max(generation, SeqCst);
         number.etag = if status == 204 { String::new() } else { answer.etag() };
         (number.is, number.generation, number.asked) = (wished, generation, None);
+        number.is_served(admin);
         Some((generation, by))
     }
 
