@@ -163,7 +163,7 @@ fn key_of_block(prefix: Prefix) -> u64 {
 
 /// Scatters packed digits: the upper bits are good. A sender can choose what is looked up, but not what is in the table, so
 /// that a seed would protect nothing.
-fn scatter(key: u64) -> u64 {
+pub(super) fn scatter(key: u64) -> u64 {
     key.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 

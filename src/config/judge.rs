@@ -54,8 +54,9 @@ pub fn judge(
         }
     }
     if are_new {
+        let may_be_led_to = changes.iter().any(|(did, number)| number.is_some() && may_lead_to(config, *did));
         let one_of_them = |forward| changes.get(dids.find(forward)? as usize)?.1.as_ref();
-        for (number, forward) in leading(config, overlay, &one_of_them) {
+        for (number, forward) in leading(config, overlay, may_be_led_to, &one_of_them) {
             let report = Report::of(&config.files);
             comes_back(&report, number.did.place, forward);
             take(told(report, number.did.value));
@@ -86,16 +87,27 @@ fn comes_back(report: &Report, place: Place, forward: At<E164>) {
     report.error(place, what, "have that one ring its agents, or forward to where this one does");
 }
 
-/// What forwards to one of some numbers, and to which. `is_one`: whether it is. A hundred at most.
+/// Whether a row of the files may forward to it; of a block nobody knows without a look at each.
+fn may_lead_to(config: &Config, did: Dialled) -> bool {
+    match did {
+        Dialled::Number(number) => config.numbers.may_lead_to(number),
+        Dialled::Block(_) => true,
+    }
+}
+
+/// What forwards to one of some numbers, and to which. `by_rows`: whether rows of the files may. `is_one`: whether it is one of
+/// them. A hundred at most.
 fn leading<'n>(
     config: &Config,
     overlay: &Overlay,
+    by_rows: bool,
     is_one: &dyn Fn(E164) -> Option<&'n Number>,
 ) -> Vec<(&'n Number, At<E164>)> {
     let profiles = config.profiles.iter().map(|profile| &profile.keys);
     let keys = config.numbers.sets().chain(profiles).chain([&config.defaults]);
     let keys = keys.chain(overlay.numbers().map(|(_, number)| &number.keys)).flat_map(forwards);
-    let own = config.numbers.iter().filter_map(|number| {
+    let rows = by_rows.then(|| config.numbers.iter()).into_iter().flatten();
+    let own = rows.filter_map(|number| {
         let forward = number.forward()?;
         // Most are looked at for nothing else.
         let leads = is_one(forward.value).is_some() && !overlay.holds(number.did().value);

@@ -12,6 +12,7 @@ mod diff;
 mod fields;
 mod judge;
 mod kept;
+mod leads;
 mod load;
 mod net;
 mod node;

@@ -2,7 +2,9 @@
 //! they are called and where they are forwarded to: what they have alike is kept once, as the first of them wrote it.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
+use super::leads::Leads;
 use super::number::{Dialled, Keys, Number};
 use super::place::{At, Place};
 use crate::number::E164;
@@ -18,6 +20,8 @@ pub struct Numbers {
     labels: String,
     /// The number of its first set: of a part it is [`OF_A_PART`].
     first_set: u32,
+    /// Where rows forward to, once somebody has asked: none is added any more.
+    leads: OnceLock<Leads>,
 }
 
 /// Sets of a part are numbered from here, above all those of the whole that its rows may name as well.
@@ -119,6 +123,7 @@ impl Numbers {
 
     /// Adds those of a part, in their order. `kept`: by what a set of it (from 0) is kept already, which else will be kept by that.
     pub(super) fn append(&mut self, part: Numbers, mut kept: impl FnMut(usize, u32) -> Option<u32>) {
+        self.leads.take();
         let (rows, labels) = (self.rows.len() as u32, self.labels.len() as u32);
         let mut now = Vec::with_capacity(part.sets.len());
         for (at, set) in part.sets.into_iter().enumerate() {
@@ -137,6 +142,7 @@ impl Numbers {
 
     /// Adds those that others hold in a span, a file of theirs, as of that file.
     pub(super) fn copy(&mut self, from: &Numbers, span: &Span, file: u16) {
+        self.leads.take();
         let Span { rows, sets, labels } = span;
         let moved = |was: u32, from: usize, to: usize| was - from as u32 + to as u32;
         let (first_row, first_set, first_label) = (self.rows.len(), self.sets.len(), self.labels.len());
@@ -173,6 +179,12 @@ impl Numbers {
         self.rows.iter().map(|row| Listed { row, of: self })
     }
 
+    /// Whether any of them may forward there by a cell of its own. The first who asks looks at all.
+    pub(super) fn may_lead_to(&self, number: E164) -> bool {
+        let forwards = self.rows.iter().filter_map(|row| row.forward);
+        self.leads.get_or_init(|| Leads::of(forwards)).may_lead_to(number)
+    }
+
     /// What they say, as often as it is kept.
     pub fn sets(&self) -> impl ExactSizeIterator<Item = &Keys> {
         self.sets.iter().map(|set| &set.keys)
@@ -195,6 +207,7 @@ impl Numbers {
 
     /// Adds one that says the same as those before.
     pub(super) fn add_alike(&mut self, own: Own<'_>, set: u32) {
+        self.leads.take();
         let label = own.label.unwrap_or_default();
         // A text is 4 KiB at most.
         let (label_at, label_len) = (self.labels.len() as u32, label.len() as u16);
