@@ -13,24 +13,28 @@ import time
 from changes import Node, middle
 
 
-def each(count, what):
-    took = []
+def timed(what, took):
+    sent = time.monotonic()
+    what()
+    took.append(time.monotonic() - sent)
+
+
+def in_turn(folder, count, what):
+    """A sync of what was appended, one of what was written anew where the file was long enough (as a log that is used again
+    is), and the other: one after another, so that what else the disk has to do is the same for all."""
+    paths = [os.path.join(folder, name) for name in ("appended", "again")]
+    appended, again = (os.open(path, os.O_CREAT | os.O_WRONLY, 0o640) for path in paths)
+    page, took = bytes(4096), ([], [], [])
+    os.write(again, bytes(4096 * count))
+    os.fsync(again)
     for n in range(count):
-        sent = time.monotonic()
-        what(n)
-        took.append(time.monotonic() - sent)
-    return took
-
-
-def sync(folder, count):
-    path = os.path.join(folder, "bench")
-    file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o640)
-    page = bytes(4096)
-    try:
-        return each(count, lambda _: (os.write(file, page), os.fdatasync(file)))
-    finally:
+        timed(lambda: (os.write(appended, page), os.fdatasync(appended)), took[0])
+        timed(lambda: (os.pwrite(again, page, 4096 * n), os.fdatasync(again)), took[1])
+        timed(lambda: what(n), took[2])
+    for file, path in zip((appended, again), paths):
         os.close(file)
         os.remove(path)
+    return took
 
 
 def put(node, n, is_new):
@@ -70,10 +74,11 @@ def rate(admin, clients, seconds, first, is_new, most=None):
 
 def main(admin, folder, count, seconds):
     count, seconds, node = int(count), float(seconds), Node(admin)
-    print(f"  fdatasync of 4 KiB: {middle(sync(folder, count))}")
-    print(f"  set, new:           {middle(each(count, lambda n: put(node, n, True)))}")
-    print(f"  set, again:         {middle(each(count, lambda n: put(node, n, False)))}")
-    print(f"  fdatasync of 4 KiB: {middle(sync(folder, count))}")
+    for name, is_new in (("new", True), ("again", False)):
+        appended, again, puts = in_turn(folder, count, lambda n: put(node, n, is_new))
+        print(f"  fdatasync of 4 KiB, appended: {middle(appended)}")
+        print(f"  fdatasync of 4 KiB, again:    {middle(again)}")
+        print(f"  a number set, {name + ':':7}         {middle(puts)}", flush=True)
     first = count
     for clients in (1, 8, 64):
         new, last = rate(admin, clients, seconds, first, True)

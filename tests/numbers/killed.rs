@@ -23,7 +23,6 @@ fn a_node_killed_at_any_moment_has_lost_nothing_acknowledged_and_mixed_nothing()
 /// `SOAK_ROUNDS` of the same from `SOAK_SEED` on: `scripts/soak-kill`.
 #[test]
 #[ignore = "takes as long as it is told to"]
-#[expect(clippy::print_stdout, reason = "whoever waits for it reads how far it has come")]
 fn soak_kill() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     kill_again_and_again(
