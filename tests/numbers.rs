@@ -15,6 +15,9 @@ mod common;
 #[path = "common/node.rs"]
 mod node;
 
+#[path = "numbers/killed.rs"]
+mod killed;
+
 /// What was answered: status, headers, body.
 struct Answer {
     status: u16,
@@ -28,8 +31,13 @@ impl Answer {
     }
 
     fn etag(&self) -> String {
-        let line = self.head.lines().find(|line| line.starts_with("etag: "));
-        line.unwrap_or_else(|| panic!("{}{}", self.head, self.body))["etag: ".len()..].to_owned()
+        self.header("etag").to_owned()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        let line = lines.find(|(known, _)| *known == name);
+        line.unwrap_or_else(|| panic!("{}{}", self.head, self.body)).1
     }
 
     fn is(self, status: u16) -> Answer {
@@ -56,17 +64,24 @@ impl Answer {
 }
 
 fn ask(node: &Serving, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    let mut stream = TcpStream::connect(node.admin.trim_start_matches("http://")).unwrap();
+    try_ask(&node.admin, method, path, headers, body).unwrap()
+}
+
+/// None: the node ended before the headers of its answer were here. Its body may be cut short.
+fn try_ask(admin: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<Answer> {
+    let mut stream = TcpStream::connect(admin.trim_start_matches("http://")).ok()?;
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
     );
-    stream.write_all((head + body).as_bytes()).unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    Answer { status: head[9..12].parse().unwrap(), head: head.to_owned(), body: body.to_owned() }
+    // An answer may come before all is sent; the end of a node that was killed shows when it is read.
+    stream.write_all((head + body).as_bytes()).ok();
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text).ok();
+    let text = String::from_utf8(text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some(Answer { status: head[9..12].parse().unwrap(), head: head.to_owned(), body: body.to_owned() })
 }
 
 const ONE: &str = "/v1/numbers/%2B12015550101";

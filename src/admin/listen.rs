@@ -4,9 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -67,7 +70,35 @@ pub(super) struct Connection {
     stream: TcpStream,
     phase: Phase,
     deadline: Pin<Box<Sleep>>,
+    patience: Patience,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Whether a request has come whole and its answer takes as long as it takes.
+#[derive(Clone, Default)]
+pub(super) struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    /// From now on until what comes back is dropped.
+    pub fn begin(&self) -> Patient {
+        self.0.store(true, Ordering::Relaxed);
+        Patient(self.clone())
+    }
+}
+
+/// As long as it lives its connection waits for the answer.
+pub(super) struct Patient(Patience);
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, Listener>> for Patience {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Patience {
+        stream.io().patience.clone()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,7 +112,19 @@ enum Phase {
 impl Connection {
     fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Connection {
         let deadline = Box::pin(tokio::time::sleep(REQUEST));
-        Connection { stream, phase: Phase::Request, deadline, _permit: permit }
+        let patience = Patience::default();
+        Connection { stream, phase: Phase::Request, deadline, patience, _permit: permit }
+    }
+
+    /// Whether its time is over.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.deadline.as_mut().poll(cx).is_ready() {
+            if !self.patience.0.load(Ordering::Relaxed) {
+                return true;
+            }
+            self.enter(self.phase, REQUEST);
+        }
+        false
     }
 
     fn enter(&mut self, phase: Phase, limit: Duration) {
@@ -96,7 +139,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.deadline.as_mut().poll(cx).is_ready() {
+        if self.is_over(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let before = buf.filled().len();
@@ -114,7 +157,7 @@ impl AsyncWrite for Connection {
         match polled {
             Poll::Ready(_) => self.enter(Phase::Idle, IDLE),
             // The far end reads nothing: the deadline holds for that too.
-            Poll::Pending if self.deadline.as_mut().poll(cx).is_ready() => {
+            Poll::Pending if self.is_over(cx) => {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             Poll::Pending => {}
@@ -138,7 +181,7 @@ impl AsyncWrite for Connection {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
         if polled.is_ready() {
             self.enter(Phase::Idle, IDLE);
-        } else if self.deadline.as_mut().poll(cx).is_ready() {
+        } else if self.is_over(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         polled

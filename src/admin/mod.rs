@@ -19,8 +19,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
-use axum::middleware;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
@@ -28,6 +30,7 @@ use api::Desk;
 pub use api::{AgentList, CallList, CdrList, GenerationList, MESSAGES, MISSING, NumberList, TrunkList};
 pub use by::BY;
 use guard::Guard;
+use listen::Patience;
 use metrics::Metrics;
 use operations::Operations;
 
@@ -83,7 +86,9 @@ impl Admin {
         let openapi = Arc::new(OnceLock::new());
         let within = |time| TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, time);
         let router = api::router().merge(kept::router()).merge(numbers::router()).layer(within(ANSWER));
-        let router = router.merge(api::publications().layer(within(PUBLICATION)));
+        let publications =
+            api::publications().layer(within(PUBLICATION)).layer(middleware::from_fn(patiently));
+        let router = router.merge(publications);
         let (router, description) = router.split_for_parts();
         openapi.set(described(description)).ok();
         let guard = Arc::new(Guard::new(self.addr, self.token.as_deref()));
@@ -92,8 +97,15 @@ impl Admin {
             .layer(middleware::from_fn_with_state(guard, guard::check))
             .layer(middleware::map_response(problem::in_place_of_plain_errors))
             .with_state(Desk { node, metrics, openapi });
+        let app = app.into_make_service_with_connect_info::<Patience>();
         axum::serve(listen::Listener::new(self.listener), app).with_graceful_shutdown(stop).await
     }
+}
+
+/// The connection waits for the answer however long that takes.
+async fn patiently(ConnectInfo(patience): ConnectInfo<Patience>, request: Request, next: Next) -> Response {
+    let _patient = patience.begin();
+    next.run(request).await
 }
 
 /// The OpenAPI description: utoipa's paths with the schemas of the types that are sent.

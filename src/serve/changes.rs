@@ -229,6 +229,8 @@ impl Work {
         let in_files = self.table.in_files(did);
         let generation = self.table.generation + 1;
         let (at, says) = (now(), to.says());
+        // What is taken back was there all along.
+        let created = pinned.is_none() && matches!(to, To::Set(..));
         let entry = |set| Some(Arc::new(Entry { set, at, by: by.clone(), generation }));
         let (after, body) = match to {
             To::Set(number, text) => (entry(Set::To(number)), Some(text)),
@@ -250,7 +252,6 @@ impl Work {
             }
         };
         let was = before_of(before.as_deref());
-        let created = pinned.is_none();
         self.generations.push(StoredGeneration {
             changes: vec![(did.to_string(), was)],
             ..line(&table, &by, &format!("{did} {says}"))

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Changes numbers of a running node, and reloads its files, and says afterwards whether each call was routed as it had to be.
+
+    changes.py write TABLE DIDS ROUND               writes the table of these numbers as the reload of that round reads it
+    changes.py change ADMIN TABLE DIDS RATE LOG     changes them, RATE a second, and reloads, until SIGTERM; logs what was
+                                                    answered
+    changes.py compare LOG DIDS CDRS                compares each record with what its generation had of its number
+    changes.py scrape ADMIN TEXT                    writes its metrics down
+    changes.py setup NAME BEFORE AFTER [RTT]        strowger_setup_seconds between two scrapes, and SIPp's response times
+    changes.py ratio BEFORE BETWEEN AFTER           of the 99th percentile, the second run to the first
+
+A number's account names the change, or the round, that it is of.
+"""
+
+import bisect
+import calendar
+import glob
+import http.client
+import json
+import signal
+import socket
+import sys
+import threading
+import time
+
+FORWARD = "+442055550199"
+
+
+def lines(path):
+    with open(path) as file:
+        return file.read().split()
+
+
+def write(table, dids, round):
+    with open(table, "w") as file:
+        file.write("did,label,forward_to,timeout,account\n")
+        file.writelines(f"{did},Round {round},{FORWARD},20,round {round}\n" for did in lines(dids))
+
+
+class Node:
+    """One connection that is kept."""
+
+    def __init__(self, admin):
+        host, port = admin.rsplit(":", 1)
+        self.connection = http.client.HTTPConnection(host, int(port), timeout=600)
+        self.connection.connect()
+        self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, method, path, body=None, headers={}):
+        body = None if body is None else json.dumps(body).encode()
+        self.connection.request(method, path, body, headers)
+        answer = self.connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+
+def change(admin, table, dids, rate, log):
+    """Logs [when it was answered, generation, number or null for the files, account or null for what the files say]."""
+    numbers, rate, ended = lines(dids), float(rate), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    out, failed, took, reloads = open(log, "w"), [], [], []
+
+    def answered(generation, did, account):
+        out.write(json.dumps([time.time(), int(generation), did, account]) + "\n")
+
+    def change_numbers():
+        node, begun, set_over_http, done = Node(admin), time.monotonic(), set(), 0
+        while not ended.wait(max(0.0, begun + done / rate - time.monotonic())):
+            did = numbers[done * 7 % len(numbers)]
+            done += 1
+            path, headers = "/v1/numbers/" + did[1:], {"If-Match": "*"}
+            sent = time.monotonic()
+            if did in set_over_http and done % 10 == 0:
+                set_over_http.discard(did)
+                status, head, text = node.ask("DELETE", path + "?to=files", None, headers)
+                account = None
+            else:
+                set_over_http.add(did)
+                account = f"change {done}"
+                body = {"forward_to": FORWARD, "timeout": 20, "account": account}
+                status, head, text = node.ask("PUT", path, body, headers)
+            took.append(time.monotonic() - sent)
+            if status != 200:
+                return failed.append(f"{did}: {status} {text[:300]}")
+            answered(head["strowger-generation"], did, account)
+
+    def reload():
+        node, round = Node(admin), 0
+        while not ended.is_set():
+            round += 1
+            write(table, dids, round)
+            sent = time.monotonic()
+            status, _, text = node.ask("POST", "/v1/reload", None, {"Strowger-By": f"round {round}"})
+            # Who is told that it takes too long finds it published in the end.
+            generation = json.loads(text).get("generation") if status == 200 else None
+            while status == 503 and generation is None:
+                time.sleep(0.2)
+                items = json.loads(node.ask("GET", "/v1/generations?limit=1000")[2])["items"]
+                generation = next((item["generation"] for item in items if item["by"] == f"round {round}"), None)
+            if generation is None:
+                return failed.append(f"reload {round}: {status} {text[:300]}")
+            reloads.append(time.monotonic() - sent)
+            answered(generation, None, f"round {round}")
+
+    threads = [threading.Thread(target=reload)] + ([threading.Thread(target=change_numbers)] if rate else [])
+    begun = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lasted = time.monotonic() - begun
+    if took:
+        print(f"{len(took)} changes, {len(took) / lasted:.0f} a second: {middle(took)}")
+    if reloads:
+        print(f"{len(reloads)} reloads: {middle(reloads)}")
+    for what in failed:
+        print(what, file=sys.stderr)
+    sys.exit(1 if failed else 0)
+
+
+def middle(seconds):
+    at = sorted(seconds)
+    p99 = at[min(len(at) - 1, len(at) * 99 // 100)]
+    return f"median {at[len(at) // 2] * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, at most {at[-1] * 1e3:.1f} ms"
+
+
+def compare(log, dids, cdrs):
+    with open(log) as file:
+        events = [json.loads(line) for line in file]
+    at_start, by_number = [(0, "round 0")], {did: [] for did in lines(dids)}
+    for _, generation, did, account in sorted(events, key=lambda event: event[1]):
+        (at_start if did is None else by_number[did]).append((generation, account))
+    # The latest generation that had been answered by then.
+    whens, newest = [], []
+    for when, generation, _, _ in sorted(events):
+        whens.append(when)
+        newest.append(max(generation, newest[-1] if newest else 0))
+
+    def in_force(list, generation):
+        place = bisect.bisect_right(list, generation, key=lambda event: event[0])
+        return list[place - 1][1] if place else None
+
+    records, compared, wrong, late, generations = 0, 0, 0, 0, set()
+    for path in glob.glob(cdrs + "/*.jsonl"):
+        for line in open(path):
+            record = json.loads(line)
+            records += 1
+            generation, did = record["generation"], record["did"]
+            expected = ""
+            if did in by_number:
+                expected = in_force(by_number[did], generation) or in_force(at_start, generation)
+                compared += 1
+                generations.add(generation)
+            if record["account"] != expected:
+                wrong += 1
+                if wrong <= 5:
+                    print(f"{did} in generation {generation} was {expected!r}, and its record says {record['account']!r}")
+            # A millisecond is what a record is exact to.
+            began = time_of(record["started"])
+            place = bisect.bisect_left(whens, began - 0.001)
+            if place and generation < newest[place - 1]:
+                late += 1
+                if late <= 5:
+                    print(f"{did} began after generation {newest[place - 1]} was answered, and has {generation}")
+    print(f"{records} records, {compared} of them of numbers that were changed, in {len(generations)} generations:",
+          f"{wrong} are not as their generation had it, {late} are of one before the last that was answered")
+    sys.exit(1 if wrong or late or not compared else 0)
+
+
+def time_of(text):
+    whole, millis = text.rstrip("Z").split(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + int(millis) / 1000
+
+
+def scrape(admin, path):
+    status, _, text = Node(admin).ask("GET", "/metrics")
+    with open(path, "wb") as file:
+        file.write(text)
+    sys.exit(0 if status == 200 else 1)
+
+
+def buckets(path):
+    found = []
+    for line in open(path):
+        if line.startswith("strowger_setup_seconds_bucket"):
+            bound = line.split('le="')[1].split('"')[0]
+            found.append((float(bound.replace("+Inf", "inf")), float(line.rsplit(" ", 1)[1])))
+    return found
+
+
+def quantile(before, after, share):
+    """As Prometheus does: a straight line through the bucket that holds it."""
+    earlier = dict(buckets(before))
+    counts = [(bound, count - earlier.get(bound, 0)) for bound, count in buckets(after)]
+    if not counts or counts[-1][1] == 0:
+        raise SystemExit("nothing was set up between these scrapes")
+    wanted, low, below = counts[-1][1] * share, 0.0, 0.0
+    for bound, count in counts:
+        if count >= wanted and bound < float("inf"):
+            return low + (bound - low) * (wanted - below) / (count - below)
+        low, below = bound if bound < float("inf") else low, count
+    return low
+
+
+def setup(name, before, after, *rtt):
+    p50, p99 = (quantile(before, after, share) * 1e3 for share in (0.5, 0.99))
+    text = f"{name}: setup median {p50:.2f} ms, p99 {p99:.2f} ms (strowger_setup_seconds)"
+    times = [float(line.split(";")[1]) for path in rtt for line in open(path) if line[:1].isdigit()]
+    print(text + (f"; INVITE to 180 as SIPp saw it: {middle([time / 1e3 for time in times])}" if times else ""))
+
+
+def ratio(before, between, after):
+    first, second = quantile(before, between, 0.99), quantile(between, after, 0.99)
+    print(f"setup p99 of the second run to the first: {second / first:.2f}")
+
+
+if __name__ == "__main__":
+    verbs = {verb.__name__: verb for verb in (write, change, compare, scrape, setup, ratio)}
+    if len(sys.argv) < 2 or sys.argv[1] not in verbs:
+        sys.exit(__doc__)
+    verbs[sys.argv[1]](*sys.argv[2:])
