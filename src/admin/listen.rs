@@ -191,3 +191,34 @@ impl AsyncWrite for Connection {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_whose_time_is_over_ends_unless_its_answer_is_being_made() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+            let mut connection = Connection::new(stream, permit);
+            let is_over = |connection: &mut Connection| {
+                let mut buffer = [0; 1];
+                let mut context = Context::from_waker(std::task::Waker::noop());
+                let read = Pin::new(&mut *connection).poll_read(&mut context, &mut ReadBuf::new(&mut buffer));
+                matches!(read, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut)
+            };
+            let patience = connection.patience.clone();
+            let patient = patience.begin();
+            connection.enter(Phase::Request, Duration::ZERO);
+            connection.deadline.as_mut().await;
+            assert!(!is_over(&mut connection) && !is_over(&mut connection));
+            drop(patient);
+            connection.enter(Phase::Request, Duration::ZERO);
+            connection.deadline.as_mut().await;
+            assert!(is_over(&mut connection));
+        });
+    }
+}

@@ -8,7 +8,8 @@ use futures::channel::oneshot;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::publish::{Publisher, State, findings, line, now, routing_of};
+use super::publish::{Publisher, State, line, now};
+use super::reading::{findings, routing_of};
 use super::voices::{prompts, voices_of};
 use super::written::{before_of, number_of, ours};
 use crate::admin::operations::{Changed, Condition, NotChanged, NumberText, Versions, Wish};

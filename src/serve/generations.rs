@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::publish::{Env, findings, routing_of, says_how_far};
+use super::reading::{Env, findings, routing_of, says_how_far};
 use super::written::entry_of;
 use crate::admin::operations::NotPublished;
 use crate::config::{self, Config, Dialled, Loaded, Overlay, Reading, Stamp};

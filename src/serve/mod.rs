@@ -15,6 +15,7 @@ mod operations;
 mod phones;
 mod planes;
 mod publish;
+mod reading;
 pub mod replay;
 mod retired;
 mod tls;
@@ -56,8 +57,8 @@ use notices::{Guesses, Teller};
 pub use operations::route;
 use operations::{Front, Life};
 use phones::Left;
-pub use publish::Env;
 use publish::{First, NotServed, Publisher};
+pub use reading::Env;
 
 /// How long a node that ends at once waits for its BYEs and records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -110,7 +111,7 @@ pub struct Running {
 impl Running {
     /// Reads the configuration of a folder and starts the node. When it returns, all sockets are bound.
     pub fn start(folder: &Path, env: Env) -> Result<Running, StartError> {
-        Running::start_told(folder, env, publish::says_how_far())
+        Running::start_told(folder, env, reading::says_how_far())
     }
 
     /// The same, for who hears by other means than the log how far the reading has come. `told` is dropped when it is over.

@@ -1,32 +1,28 @@
 //! Which configuration is served: the first, and each that a reload puts in its place, all or nothing.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
 use super::affected::affected;
 use super::generations::{Earlier, Files, Sought};
+use super::reading::{Env, findings, routing_of, says_how_far};
 use super::retired::Retired;
 use super::tls;
 use super::voices::voices;
 use super::written::{aside, before_of, number_of, ours, reversed, set_of, stored_of, tried_again};
 use crate::admin::operations::{ChangeLine, Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
-use crate::config::{
-    self, Change, Config, Dialled, Entry, Judged, Leads, Loaded, Overlay, Progress, Reading, Set,
-};
+use crate::config::{self, Change, Config, Dialled, Entry, Judged, Leads, Loaded, Overlay, Reading, Set};
 use crate::routing::Table;
 use crate::sip::peer::NameId;
 use crate::store::DatabaseError;
 use crate::store::ledger::{Ledger, StoredGeneration, StoredNumber};
 use crate::time::Wall;
 use crate::transport::tls::{Sides, Tls};
-
-/// What a variable of the environment holds.
-pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What is served now.
 pub(super) struct Publisher {
@@ -565,11 +561,6 @@ fn said(outcome: &Published, of: Option<u64>) -> String {
     }
 }
 
-/// What paths are relative to that are set over HTTP: the folder of the files that they could stand in.
-pub(super) fn routing_of(folder: &Path) -> PathBuf {
-    folder.join("routing")
-}
-
 /// A publication as it is written down.
 pub(super) fn line(table: &Table, by: &str, what: &str) -> StoredGeneration {
     StoredGeneration {
@@ -595,19 +586,6 @@ fn told(table: &Table) {
     metrics::gauge!("strowger_config_numbers").set(table.numbers() as f64);
 }
 
-/// Says in the log how far the reading of large tables has come, now and then.
-pub(super) fn says_how_far() -> impl FnMut(Progress) {
-    const EVERY: Duration = Duration::from_secs(2);
-    let mut next = Instant::now() + EVERY;
-    move |Progress { numbers, all, read }| {
-        if Instant::now() >= next {
-            next = Instant::now() + EVERY;
-            let percent = read * 100 / all.max(1);
-            tracing::info!(numbers, percent, "the configuration is being read");
-        }
-    }
-}
-
 /// Works on a thread of its own that calls, their audio and their records do not wait for.
 pub(super) fn behind_all_others<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let work = || {
@@ -630,15 +608,4 @@ pub(super) fn step_back() {
 fn done(outcome: Published, began: Instant, affects_calls: Vec<String>) -> Published {
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Published { took_ms, affects_calls, ..outcome }
-}
-
-pub(super) fn findings(found: Vec<config::Finding>) -> Vec<Finding> {
-    let convert = |config::Finding { file, line, column, message, remedy }| Finding {
-        file,
-        line,
-        column,
-        message,
-        remedy,
-    };
-    found.into_iter().map(convert).collect()
 }
