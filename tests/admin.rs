@@ -245,6 +245,10 @@ fn a_number_is_told_with_its_version_and_changed_by_who_knows_it() {
     };
     let (status, head, _) = put("If-Match: \"v1\"\r\nStrowger-By: alice\r\n", "{}");
     assert!(status == 200 && head.contains("strowger-generation: 7"), "{head}");
+    assert!(
+        head.contains("strowger-warning: agent \"bobb\" does not exist; did you mean \"bob\"?"),
+        "{head}"
+    );
     assert_eq!(*admin.node.by.lock().unwrap(), "alice");
     put("If-Match: \"v1\"\r\nIf-Match: \"v2\", W/\"v3\"\r\n", "{}");
     put("If-None-Match: *\r\nContent-Type: application/json; charset=utf-8\r\n", "{}");

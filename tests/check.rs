@@ -272,6 +272,8 @@ fn the_sample_is_valid_by_its_schemas() {
 
 #[test]
 fn a_reload_counts_what_changes_and_names_what_waits_for_a_restart() {
+    let diff =
+        |old: &config::Config, new: &config::Config| config::diff(old, new, &config::Overlay::default());
     let load = |text: &str| config::parse(text, &|_| None).unwrap().config;
     let agents = "[[agent]]\nname = \"alice\"\n[[agent]]\nname = \"bob\"\n";
     let number = |did: &str, more: &str| format!("[[number]]\ndid = \"{did}\"\nprofile = \"day\"\n{more}\n");
@@ -280,26 +282,24 @@ fn a_reload_counts_what_changes_and_names_what_waits_for_a_restart() {
     let (one, two) = (number("+12015550101", ""), number("+12015550102", "ring = [\"bob\"]"));
     let three = number("+12015550103", "");
     let old = load(&text(profile("alice"), &[one.clone(), two.clone()]));
-    let same =
-        config::diff(&old, &load(&format!("\n\n{}", text(profile("alice"), &[one.clone(), two.clone()]))));
+    let same = diff(&old, &load(&format!("\n\n{}", text(profile("alice"), &[one.clone(), two.clone()]))));
     assert_eq!((same.numbers.unchanged, same.agents.unchanged), (2, 2));
     assert_eq!(same.total().added + same.total().changed + same.total().removed, 0);
-    let new = config::diff(&old, &load(&text(profile("bob"), &[two, one, three.clone()])));
+    let new = diff(&old, &load(&text(profile("bob"), &[two, one, three.clone()])));
     assert_eq!((new.numbers.changed, new.numbers.unchanged, new.numbers.added), (1, 1, 1));
     let named = |diff: &config::Diff| {
         diff.named.iter().map(|one| format!("{} {} {}", one.kind, one.name, one.change)).collect::<Vec<_>>()
     };
     assert_eq!(named(&new), ["number +12015550101 changed", "number +12015550103 added"]);
-    let gone =
-        config::diff(&old, &load(&format!("[limits]\nmax_legs = 4\n{}", text(profile("alice"), &[three]))));
+    let gone = diff(&old, &load(&format!("[limits]\nmax_legs = 4\n{}", text(profile("alice"), &[three]))));
     assert_eq!((gone.numbers.removed, gone.numbers.added), (2, 1));
     assert_eq!(gone.restart, ["limits.max_legs"]);
     let three = ["number +12015550103 added", "number +12015550101 removed", "number +12015550102 removed"];
     assert_eq!(named(&gone), three);
-    let none = config::diff(&old, &load(""));
+    let none = diff(&old, &load(""));
     assert_eq!(named(&none)[..2], ["agent alice removed", "agent bob removed"]);
     let many = (0..1_000).map(|n| format!("[[number]]\ndid = \"+1201555{n:04}\"\n")).collect::<String>();
-    let many = config::diff(&load(""), &load(&many));
+    let many = diff(&load(""), &load(&many));
     assert_eq!((many.numbers.added, many.named.len()), (1_000, config::MAX_NAMED));
 }
 

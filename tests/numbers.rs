@@ -228,6 +228,11 @@ fn a_merge_patch_changes_what_it_names_and_takes_out_what_is_null() {
     );
     assert_eq!(patch("[]").status, 422);
     patch("{\"timeout\"").is(422);
+    let twice = patch("{\"timeout\": 15,\n \"timeout\": 16}").is(422).errors();
+    assert_eq!(twice, "/v1/numbers/+12015550101:2:2: \"timeout\" is written twice; keep one of them");
+    let told = patch("{\"timeout\": 45, \"forward_to\": \"+12025550199\"}").is(200);
+    assert!(told.head.contains("strowger-warning: forward_to rings for 45 s"), "{}", told.head);
+    patch("{\"timeout\": null, \"forward_to\": null}").is(200);
     // What was told comes back as it is.
     let told = get(&node, ONE);
     let back = ask(&node, "PUT", ONE, &[("If-Match", &told.etag())], &told.body).is(200).json();
@@ -401,6 +406,46 @@ fn numbers_are_listed_in_pages_what_was_set_first_and_found_by_digits_label_or_a
     assert!(out.contains("+12015550107") && out.contains("removed over HTTP"), "{out}");
 }
 
+/// A reload tells what becomes of calls, not what becomes of lines.
+#[test]
+fn a_dry_run_names_what_calls_would_notice_of_numbers_that_are_set_over_http_too() {
+    let place = place();
+    let more =
+        "[[profile]]\nname = \"day\"\ntimeout = 15\n[[number]]\ndid = \"+12015550103\"\nring = [\"bob\"]\n";
+    place.changes("config/routing/all.toml", |text| text.to_owned() + more);
+    let node = place.serve();
+    put(&node, ONE, "{\"ring\": [\"bob\"]}").is(200);
+    put(&node, TWO, "{\"ring\": [\"bob\"], \"profile\": \"day\"}").is(201);
+    let etag = get(&node, "/v1/numbers/12015550103").etag();
+    ask(&node, "DELETE", "/v1/numbers/12015550103", &[("If-Match", &etag)], "").is(204);
+    place.changes("config/routing/all.toml", |text| {
+        let text = text.replace("ring = [\"alice\"]", "ring = [\"alice\", \"bob\"]");
+        text.replace("timeout = 15", "timeout = 16")
+            .replace("did = \"+12015550103\"", "did = \"+12015550104\"")
+    });
+    let (_, told, _) = place.strowger(&["reload", "--dry-run", "--json"]);
+    let changes = serde_json::from_str::<Value>(&told).unwrap()["changes"].clone();
+    let line =
+        |line: &Value| format!("{} {}", line["name"].as_str().unwrap(), line["change"].as_str().unwrap());
+    let told: Vec<String> = changes.as_array().unwrap().iter().map(line).collect();
+    assert_eq!(told, ["+12015550104 added", "+12015550102 changed"]);
+}
+
+/// A sound beside the file that names it is the same once the number is set over HTTP.
+#[test]
+fn a_path_of_a_file_stays_what_it_was_when_another_key_is_set() {
+    let place = place();
+    let sub = place.folder.path().join("config/routing/sub");
+    std::fs::create_dir(&sub).unwrap();
+    let number = "[[number]]\ndid = \"+12015550102\"\nring = [\"bob\"]\nwhisper = { file = \"s.wav\" }\n";
+    std::fs::write(sub.join("x.toml"), number).unwrap();
+    let node = place.serve();
+    assert_eq!(get(&node, TWO).json()["whisper"], json!({ "file": "sub/s.wav" }));
+    let etag = get(&node, TWO).etag();
+    let now = ask(&node, "PATCH", TWO, &[("If-Match", &etag)], "{\"timeout\": 15}").is(200).json();
+    assert_eq!(now["whisper"], json!({ "file": "sub/s.wav" }));
+}
+
 /// Files that are mended by hand while the node is down must not keep it from starting.
 #[test]
 fn what_was_set_and_no_longer_checks_refuses_a_reload_and_is_set_aside_at_a_start() {
@@ -462,7 +507,24 @@ fn an_operator_sets_looks_at_and_exports_numbers_from_the_command_line() {
     assert_eq!(place.strowger(&["numbers", "unset", "+12015550101"]).0, 1);
     let body = place.folder.path().join("body.json");
     std::fs::write(&body, "{\"ring\": [\"bob\"]}").unwrap();
-    assert_eq!(place.strowger(&["numbers", "set", "+12015550103", "--file", "body.json"]).0, 0);
+    let from_file = || place.strowger(&["numbers", "set", "+12015550103", "--file", "body.json"]);
+    assert_eq!(from_file().0, 0);
+    // What names no version replaces none; what was looked at before somebody changed it neither.
+    let (code, _, err) = from_file();
+    assert!(code == 1 && err.contains("is there already"), "{err}");
+    let (_, seen, _) = place.strowger(&["numbers", "get", "+12015550103", "--json"]);
+    std::fs::write(&body, &seen).unwrap();
+    assert_eq!(place.strowger(&["numbers", "set", "+12015550103", "timeout=33"]).0, 0);
+    let (code, _, err) = from_file();
+    assert!(code == 1 && err.contains("somebody has changed"), "{err}");
+    let (_, seen, _) = place.strowger(&["numbers", "get", "+12015550103", "--json"]);
+    std::fs::write(&body, &seen).unwrap();
+    assert_eq!(from_file().0, 0);
+    let (code, out, err) = place.strowger(&["numbers", "unset", "+12015550103", "+12015559999"]);
+    assert!(code == 1 && err.contains("+12015550103 is as the files have it"), "{out}{err}");
+    assert_eq!(place.strowger(&["numbers", "set", "+12015550103", "ring=bob"]).0, 0);
+    let (code, _, err) = place.strowger(&["numbers", "set", "+12015550103", "record_notice=false"]);
+    assert!(code == 1 && err.contains("record_notice is false"), "{err}");
     assert_eq!(place.strowger(&["numbers", "unset", "--delete", "+12015550101"]).0, 0);
 
     let (code, out, _) = place.strowger(&["numbers", "export", "--out", "config/routing/http.toml"]);

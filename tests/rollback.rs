@@ -132,7 +132,11 @@ fn what_was_rolled_back_to_outlives_a_restart_until_the_files_are_mended() {
     assert_eq!(ring(&place), ["alice", "alice"]);
     common::wait_until(|| place.log().contains("the files are those that were rolled back from"));
     killed(node);
-    // What stands in strowger.toml is as it lies there: that alone is no reason to serve the rest again.
+    // What stands in strowger.toml waits for a restart in any case: that alone is no reason to serve the rest again.
+    place.changes("config/strowger.toml", |text| format!("{text}# a remark\n"));
+    let node = place.serve();
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    killed(node);
     let file = place.folder.path().join("config/routing/table.csv");
     std::fs::write(file, "did,ring\n+12015550102,bob\n+12015550103,bob\n").unwrap();
     let _node = place.serve();
@@ -169,6 +173,40 @@ fn a_generation_that_is_not_known_or_not_kept_is_refused_and_nothing_changes() {
     rings_in_file(&place, "bob");
     done(&place, &["reload"]);
     done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["alice", "alice"]);
+}
+
+/// A start changes nothing that could be taken back.
+#[test]
+fn what_is_taken_back_is_the_last_change_whatever_was_started_since() {
+    let place = place();
+    let node = place.serve();
+    let (code, _, err) = place.strowger(&["rollback"]);
+    assert!(code == 1 && err.contains("strowger generations"), "{err}");
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    done(&place, &["reload"]);
+    killed(node);
+    let _node = place.serve();
+    let told = done(&place, &["rollback"]);
+    assert!(told.contains("changed: number +12015550102"), "{told}");
+    assert_eq!(ring(&place), ["alice", "alice"]);
+}
+
+/// A generation in which a number was set aside is served as it was: aside.
+#[test]
+fn what_was_set_aside_then_is_so_again() {
+    let place = place();
+    let node = place.serve();
+    done(&place, &["numbers", "set", "+12015550101", "ring=bob"]);
+    place.changes("config/routing/all.toml", |text| text.replace("\"bob\"", "\"robert\""));
+    killed(node);
+    let _node = place.serve();
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    done(&place, &["numbers", "set", "+12015550101", "ring=robert"]);
+    assert_eq!(ring(&place), ["robert", "alice"]);
+    let (code, out, err) = place.strowger(&["rollback"]);
+    assert!(code == 0 && err.contains("agent \"bob\" does not exist"), "{out}{err}");
     assert_eq!(ring(&place), ["alice", "alice"]);
 }
 

@@ -90,6 +90,42 @@ fn a_row_without_an_end_is_a_mistake_however_long_it_is() {
     assert!(!errors(quoted.as_bytes()).is_empty(), "a quote that nobody closes");
 }
 
+/// What a disk that was full, or a copy that was cut off, leaves of a table.
+#[test]
+fn a_table_that_was_hardly_written_whole_is_a_mistake() {
+    let whole = "did,label,timeout\n+12015550101,one,20\n+12015550102,two,20\n";
+    assert_eq!(errors(whole.as_bytes()), []);
+    for (cut, line, said) in [
+        ("", 1, "the table is empty"),
+        ("did,label,timeout\n+12015550101,one,20\n+12015550102", 3, "ends after 1 of 3 cells"),
+        ("did,label,timeout\n+12015550101,one,20\n+12015550102,two", 3, "ends after 2 of 3 cells"),
+        ("did,label,timeout\n+12015550101,one,20\n+12015550102,\"two", 3, "does not end"),
+        ("did,label,timeout\n+12015550101,one,20\n\"+12015550102", 3, "does not end"),
+    ] {
+        let found = errors(cut.as_bytes());
+        let is_told = found.iter().any(|(at, _, what)| *at == line && what.contains(said));
+        assert!(is_told, "{cut:?}: {found:?}");
+    }
+    // A row may be shorter than the header, and the last may lack its line break, but not both.
+    assert_eq!(errors(b"did,label,timeout\n+12015550101,one\n+12015550102,two,20"), []);
+    assert_eq!(errors(b"did,label,timeout\n+12015550101,5\" pipe,20\n+12015550102,two,20\n"), []);
+}
+
+#[test]
+fn a_folder_in_place_of_a_table_and_one_that_is_missing_are_mistakes() {
+    let folder = folder(&[("rest.toml", b"")]);
+    std::fs::create_dir(folder.path().join("routing/numbers.csv")).unwrap();
+    let said = |folder: &Path| {
+        let found = config::checked(folder, &|_| None).errors;
+        found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let told = said(folder.path());
+    assert!(told.contains("numbers.csv:1:1: cannot be read: it is a folder"), "{told}");
+    std::fs::remove_dir_all(folder.path().join("routing")).unwrap();
+    let told = said(folder.path());
+    assert!(told.contains("routing:1:1: cannot be read") && told.contains("see that"), "{told}");
+}
+
 #[test]
 fn a_mark_of_utf_8_and_line_ends_of_any_kind_are_fine() {
     let plain = rows(3);

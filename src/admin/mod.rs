@@ -32,6 +32,7 @@ pub use by::BY;
 use guard::Guard;
 use listen::Patience;
 use metrics::Metrics;
+pub use numbers::WARNING;
 use operations::Operations;
 
 /// The largest body that is read.

@@ -3,7 +3,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::api::{Desk, Limit, bad_request};
 use super::by::by;
 use super::operations::{
-    Changed, Condition, NotChanged, NumberPage, NumberText, NumbersAsked, Versions, Wish,
+    Changed, Condition, Finding, NotChanged, NumberPage, NumberText, NumbersAsked, Versions, Wish,
 };
 use super::problem::{Asked, Problem};
 
@@ -21,6 +21,8 @@ use super::problem::{Asked, Problem};
 const NUMBERS: Limit = Limit { usual: 100, most: 10_000 };
 /// The generation in which a number is first as it was changed.
 const GENERATION: &str = "strowger-generation";
+/// What wants a look in it, one header each.
+pub const WARNING: &str = "strowger-warning";
 /// Bodies of these types are read, and one that names none.
 const PUT_TYPES: [&str; 1] = ["application/json"];
 const PATCH_TYPES: [&str; 2] = ["application/merge-patch+json", "application/json"];
@@ -187,13 +189,21 @@ async fn change(desk: &Desk, did: &str, wish: Wish, headers: &HeaderMap) -> Resu
     let condition = condition(headers).map_err(IntoResponse::into_response)?;
     let by = by(headers);
     match desk.node.change(did, wish, condition, &by).await {
-        Ok(Changed { created, text, generation }) => {
+        Ok(Changed { created, text, generation, warnings }) => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
             let mut answer = match text {
                 Some(text) => told(status, text),
                 None => StatusCode::NO_CONTENT.into_response(),
             };
             answer.headers_mut().insert(HeaderName::from_static(GENERATION), generation.into());
+            for Finding { message, remedy, .. } in warnings {
+                // A header holds no other letters.
+                let said = format!("{message}; {remedy}")
+                    .replace(|letter: char| !(' '..='~').contains(&letter), "?");
+                if let Ok(said) = HeaderValue::from_str(&said) {
+                    answer.headers_mut().append(HeaderName::from_static(WARNING), said);
+                }
+            }
             Ok(answer)
         }
         Err(why) => {

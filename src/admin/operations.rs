@@ -247,6 +247,8 @@ pub struct Changed {
     pub text: Option<NumberText>,
     /// The first that has it so.
     pub generation: u64,
+    /// What wants a look in it.
+    pub warnings: Vec<Finding>,
 }
 
 /// Why a number was not changed.

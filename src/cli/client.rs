@@ -139,7 +139,12 @@ impl Client {
             .timeout_global(Some(PATIENCE))
             .build();
         let by = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(&env);
-        let by = by.filter(|by| !by.is_empty() && by.bytes().all(|byte| byte.is_ascii_graphic()));
+        let by = by
+            .filter(|by| !by.is_empty())
+            .unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()));
+        // A header holds no other letters.
+        let is_plain = by.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        let by = Some(if is_plain { by } else { escaped(&by) });
         Ok(Client { addr: reachable(addr), token, by, agent: agent.into() })
     }
 

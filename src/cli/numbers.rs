@@ -9,15 +9,15 @@ use ureq::http::{StatusCode, header};
 
 use super::client::{Client, Failed, Question, escaped};
 use super::{Exit, Out, show};
+use crate::admin::WARNING;
 
 /// Items of a page: as many as the node gives at once.
 const PAGE: usize = 10_000;
-/// Keys whose values are whole numbers, and those that are true or false: all others are texts.
+/// Keys whose values are whole numbers, and those that may be called as they like.
 const WHOLE: [&str; 3] = ["timeout", "call_connect_seconds", "assigned_head_start"];
-const FLAGS: [&str; 6] =
-    ["pass_called_number", "call_connect", "whisper_agents", "record", "voicemail", "enabled"];
+const NAMES: [&str; 2] = ["label", "account"];
 /// What is told of a number beside what it says.
-const TOLD: [&str; 6] = ["source", "set_at", "set_by", "generation", "removed", "aside"];
+const TOLD: [&str; 7] = ["etag", "source", "set_at", "set_by", "generation", "removed", "aside"];
 
 #[derive(Debug, Subcommand)]
 pub enum Numbers {
@@ -30,7 +30,8 @@ pub enum Numbers {
         /// defaults bring, `key=null` takes the key out.
         #[arg(value_name = "KEY=VALUE", required_unless_present = "file")]
         keys: Vec<String>,
-        /// All that it says, as JSON, in place of what it said; - reads standard input.
+        /// All that it says, as JSON, in place of what it said; - reads standard input. Where the number is there, the JSON's
+        /// `etag` (as `get --json` has it) or --if-match says which version it is made of.
         #[arg(long, value_name = "FILE", conflicts_with = "keys")]
         file: Option<PathBuf>,
         /// The version that is changed (its ETag): refused if somebody has changed it since.
@@ -68,13 +69,13 @@ pub enum Numbers {
 pub(super) fn run(client: &Client, asked: &Numbers, out: Out) -> Result<Exit, Failed> {
     match asked {
         Numbers::Get { did } => {
-            let (_, number) = get(client, did)?;
+            let number = with_version(get(client, did)?);
             out.result(&number, || as_toml(&number))
         }
         Numbers::Set { did, keys, file, if_match } => {
             let number = match file {
-                Some(file) => put(client, did, &read(file)?, if_match.as_deref())?,
-                None => set(client, did, &parsed(keys)?, if_match.as_deref())?,
+                Some(file) => put(client, did, &read(file)?, if_match.as_deref(), out)?,
+                None => set(client, did, &parsed(keys)?, if_match.as_deref(), out)?,
             };
             out.result(&number, || as_toml(&number))
         }
@@ -107,12 +108,20 @@ fn find(client: &Client, did: &str) -> Result<Option<(String, Value)>, Failed> {
     }
 }
 
-fn put(client: &Client, did: &str, body: &str, if_match: Option<&str>) -> Result<Value, Failed> {
+/// As it is told, its version among it.
+fn with_version((etag, mut number): (String, Value)) -> Value {
+    if let Some(number) = number.as_object_mut() {
+        number.insert("etag".to_owned(), etag.trim_matches('"').into());
+    }
+    number
+}
+
+/// Replaces the version that is named, or in `body`; without one it makes the number, and replaces none.
+fn put(client: &Client, did: &str, body: &str, if_match: Option<&str>, out: Out) -> Result<Value, Failed> {
     let path = path_of(did);
-    let there = match if_match {
-        Some(etag) => Some(in_quotes(etag)),
-        None => find(client, did)?.map(|(etag, _)| etag),
-    };
+    let named = serde_json::from_str::<Value>(body).ok();
+    let named = named.as_ref().and_then(|body| body.get("etag")?.as_str());
+    let there = if_match.or(named).map(in_quotes);
     let condition = match &there {
         Some(etag) => ("If-Match", etag.as_str()),
         None => ("If-None-Match", "*"),
@@ -123,7 +132,17 @@ fn put(client: &Client, did: &str, body: &str, if_match: Option<&str>) -> Result
         headers: &[condition],
         body: Some(("application/json", body)),
     };
-    client.ask_for(question)?.json()
+    told(client, question, out)
+}
+
+/// As it is now.
+fn told(client: &Client, question: Question<'_>, out: Out) -> Result<Value, Failed> {
+    let answer = client.ask_for(question)?;
+    for warning in answer.headers.get_all(WARNING).iter().filter_map(|warning| warning.to_str().ok()) {
+        out.message(format_args!("warning: {warning}"));
+    }
+    let etag = answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default();
+    Ok(with_version((etag.to_owned(), answer.json()?)))
 }
 
 fn set(
@@ -131,19 +150,19 @@ fn set(
     did: &str,
     keys: &Map<String, Value>,
     if_match: Option<&str>,
+    out: Out,
 ) -> Result<Value, Failed> {
     let body = Value::Object(keys.clone()).to_string();
     let etag = match if_match {
         Some(etag) => in_quotes(etag),
         None => match find(client, did)? {
             Some((etag, _)) => etag,
-            None => return put(client, did, &body, None),
+            None => return put(client, did, &body, None, out),
         },
     };
     let body = Some(("application/merge-patch+json", body.as_str()));
     let path = path_of(did);
-    let question = Question { method: "PATCH", path: &path, headers: &[("If-Match", &etag)], body };
-    client.ask_for(question)?.json()
+    told(client, Question { method: "PATCH", path: &path, headers: &[("If-Match", &etag)], body }, out)
 }
 
 /// An ETag as it may be typed, without its quotes too.
@@ -153,15 +172,19 @@ fn in_quotes(etag: &str) -> String {
 
 fn unset(client: &Client, dids: &[String], delete: bool, out: Out) -> Result<Exit, Failed> {
     let mut done = Vec::new();
+    let now = if delete { "is removed" } else { "is as the files have it" };
     for did in dids {
         let path = if delete { path_of(did) } else { format!("{}?to=files", path_of(did)) };
         // What was removed has no version that could be named.
         let etag = find(client, did)?.map_or("*".to_owned(), |(etag, _)| etag);
         let headers = [("If-Match", etag.as_str())];
-        client.ask_for(Question { method: "DELETE", path: &path, headers: &headers, body: None })?;
+        let question = Question { method: "DELETE", path: &path, headers: &headers, body: None };
+        if let Err(failed) = client.ask_for(question) {
+            done.iter().for_each(|did| out.message(format_args!("{did} {now}")));
+            return Err(failed);
+        }
         done.push(did.as_str());
     }
-    let now = if delete { "is none of ours" } else { "is as the files have it" };
     out.result(&json!({ "unset": done }), || done.iter().map(|did| format!("{did} {now}\n")).collect())
 }
 
@@ -242,7 +265,8 @@ fn value_of(key: &str, value: &str) -> serde_json::Result<Value> {
     Ok(match value {
         "null" => Value::Null,
         json if json.starts_with(['{', '[']) => serde_json::from_str(json)?,
-        flag @ ("true" | "false") if FLAGS.contains(&key) => Value::Bool(flag == "true"),
+        // A label may be called so; of other texts it is a slip, which the node tells.
+        flag @ ("true" | "false") if !NAMES.contains(&key) => Value::Bool(flag == "true"),
         whole if WHOLE.contains(&key) => whole.parse::<u64>().map_or_else(|_| whole.into(), Value::from),
         list if key == "ring" => {
             list.split('|').map(str::trim).filter(|name| !name.is_empty()).map(Value::from).collect()
@@ -259,6 +283,9 @@ fn as_toml(number: &Value) -> String {
         "http" => format!("# set over HTTP by {}, {}\n", told("set_by"), told("set_at")),
         _ => "# from the files\n".to_owned(),
     };
+    if number.contains_key("etag") {
+        text += &format!("# version {}\n", told("etag"));
+    }
     if number.get("removed").is_some() {
         return format!("{text}# removed: {}, whatever the files say\n", told("did"));
     }
@@ -286,6 +313,7 @@ mod tests {
         let keys = parsed(&typed.collect::<Vec<_>>()).unwrap();
         let expected = json!({
             "timeout": 15, "record": true, "label": "15", "ring": ["alice", "bob"], "forward_to": "", "profile": null,
+            "record_notice": false,
             "whisper": { "file": "a.wav" },
         });
         assert_eq!(Value::Object(keys), expected);

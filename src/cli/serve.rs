@@ -11,7 +11,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::client::Failed;
 use super::{Exit, Out, bar};
-use crate::admin::operations::NotPublished;
 use crate::serve::{Env, Running};
 
 /// What `serve` prints when all sockets are bound.
@@ -122,7 +121,8 @@ async fn until_told(running: &Running, mut signals: Signals) -> Result<Exit, Fai
     loop {
         let Signals { hup, term, int } = &mut signals;
         tokio::select! {
-            _ = hup.recv() => reload(running).await,
+            // The node tells the log what came of it.
+            _ = hup.recv() => drop(running.reload().await),
             _ = term.recv() => break,
             _ = int.recv() => break,
             () = &mut broken => return Err(Failed::Wrong("a shard has ended; the node cannot go on".to_owned())),
@@ -138,32 +138,4 @@ async fn until_told(running: &Running, mut signals: Signals) -> Result<Exit, Fai
         () = signals.end() => tracing::warn!("calls in progress are hung up"),
     }
     Ok(Exit::Done)
-}
-
-/// The outcome is one line of the log.
-async fn reload(running: &Running) {
-    match running.reload().await {
-        Ok(done) => tracing::info!(
-            generation = done.generation,
-            added = done.added,
-            changed = done.changed,
-            removed = done.removed,
-            took_ms = done.took_ms,
-            warnings = done.warnings.len(),
-            restart_needed = done.restart_needed.join(","),
-            "the configuration was published"
-        ),
-        Err(NotPublished::Busy) => tracing::warn!("another reload runs; this one was not begun"),
-        Err(NotPublished::Unwritten(why) | NotPublished::NoSuch(why)) => {
-            tracing::error!(why, "nothing was published")
-        }
-        Err(NotPublished::Wrong(errors)) => {
-            let first = errors.first().map(ToString::to_string).unwrap_or_default();
-            tracing::error!(
-                errors = errors.len(),
-                first,
-                "the configuration does not check; what was served still is"
-            );
-        }
-    }
 }

@@ -269,7 +269,7 @@ pub fn numbers(items: &[Value]) -> String {
         let rings: Vec<&str> = rings.filter_map(Value::as_str).collect();
         let from = match (text("source").as_str(), item.get("removed"), item.get("aside")) {
             ("http", Some(_), _) => format!("removed over HTTP by {}", text("set_by")),
-            ("http", _, Some(_)) => format!("the files; set over HTTP: {}", text("aside")),
+            ("http", _, Some(_)) => format!("set aside: {}", text("aside")),
             ("http", None, None) => format!("HTTP, by {}", text("set_by")),
             _ => "the files".to_owned(),
         };

@@ -17,7 +17,7 @@ use super::place::{At, Finding, Place, Report};
 use super::source::Lines;
 
 /// What is told beside what a number says, and may come back with it: it is not read.
-const TOLD: [&str; 6] = ["source", "set_at", "set_by", "generation", "removed", "aside"];
+const TOLD: [&str; 7] = ["etag", "source", "set_at", "set_by", "generation", "removed", "aside"];
 /// How deep its lists and tables may lie; a number's are two deep.
 const MAX_DEPTH: usize = 8;
 /// The longest body, in bytes: what a number may say, and room to write it in.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::number::Keys;
 use super::numbers::Listed;
-use super::{Config, Dids};
+use super::{Config, Dids, Overlay};
 use crate::number::E164;
 
 /// What differs between two configurations.
@@ -72,8 +72,9 @@ impl Diff {
     }
 }
 
-/// Compares two configurations by what they say, not by where.
-pub fn diff(old: &Config, new: &Config) -> Diff {
+/// Compares two configurations by what they say, not by where. `overlay`: what is set over HTTP with either; what files say of
+/// these numbers counts for nothing.
+pub fn diff(old: &Config, new: &Config, overlay: &Overlay) -> Diff {
     let mut names = Names::default();
     let trunks = count(
         ("trunk", &mut names),
@@ -87,12 +88,12 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         new.agents.iter().map(|agent| (&*agent.name.value, agent)),
         |was, is| was.says() == is.says(),
     );
-    let numbers = count_numbers(old, new, &mut names);
+    let numbers = count_numbers(old, new, overlay, &mut names);
     Diff { numbers, trunks, agents, restart: changed_keys(old, new), named: names.0 }
 }
 
 /// By what they do. What numbers have in common is compared once.
-fn count_numbers(old: &Config, new: &Config, names: &mut Names) -> Counts {
+fn count_numbers(old: &Config, new: &Config, overlay: &Overlay, names: &mut Names) -> Counts {
     let mut places: Dids<u32, 5> = Dids::with_capacity(old.numbers.len());
     for (place, number) in (0..).zip(old.numbers.iter()) {
         places.insert(number.did().value, place);
@@ -102,7 +103,7 @@ fn count_numbers(old: &Config, new: &Config, names: &mut Names) -> Counts {
     let [was, is] = [merged(old), merged(new)];
     let mut alike: HashMap<(u32, u32), bool, RandomState> = HashMap::default();
     let mut counts = Counts::default();
-    for number in new.numbers.iter() {
+    for number in new.numbers.iter().filter(|number| !overlay.holds(number.did().value)) {
         let before =
             places.find_as_written(number.did().value).and_then(|place| old.numbers.get(place as usize));
         let Some(before) = before else {
@@ -123,20 +124,33 @@ fn count_numbers(old: &Config, new: &Config, names: &mut Names) -> Counts {
             names.add("number", number.did().value, "changed");
         }
     }
-    counts.removed = old.numbers.len() - counts.unchanged - counts.changed;
+    let hidden = match overlay.is_empty() {
+        true => 0,
+        false => old.numbers.iter().filter(|number| overlay.holds(number.did().value)).count(),
+    };
+    counts.removed = old.numbers.len() - hidden - counts.unchanged - counts.changed;
     if counts.removed > 0 {
-        name_removed(old, new, counts.removed, names);
+        name_removed(old, new, overlay, counts.removed, names);
+    }
+    // Their profile may say something else.
+    for (did, number) in overlay.numbers() {
+        if old.merged(&number.keys) == new.merged(&number.keys) {
+            counts.unchanged += 1;
+        } else {
+            counts.changed += 1;
+            names.add("number", did, "changed");
+        }
     }
     counts
 }
 
-fn name_removed(old: &Config, new: &Config, removed: usize, names: &mut Names) {
+fn name_removed(old: &Config, new: &Config, overlay: &Overlay, removed: usize, names: &mut Names) {
     let mut there: Dids<u32, 5> = Dids::with_capacity(new.numbers.len());
     new.numbers.iter().for_each(|number| {
         there.insert(number.did().value, 0);
     });
     let dids = old.numbers.iter().map(|number| number.did().value);
-    let gone = dids.filter(|did| there.find_as_written(*did).is_none());
+    let gone = dids.filter(|did| there.find_as_written(*did).is_none() && !overlay.holds(*did));
     gone.take(removed.min(MAX_NAMED)).for_each(|did| names.add("number", did, "removed"));
 }
 

@@ -34,23 +34,21 @@ pub fn judge(
     ours: Ours<'_>,
 ) -> Judged {
     let mut all = judge_itself(config, changes, ours);
-    let report = Report::of(&config.files);
-    let (unread, mut dids) = (Unread::default(), Dids::<u32, 5>::with_capacity(changes.len()));
+    let mut dids = Dids::<u32, 5>::with_capacity(changes.len());
     for (place, (did, number)) in (0..).zip(changes) {
         match number {
             Some(_) if leads.is_some_and(|leads| !leads.may_be_forwarded_to(*did)) => {}
             Some(_) => drop(dids.insert(*did, place)),
             None if leads.is_some_and(|leads| !leads.may_be_shown(*did)) => {}
-            None => removal(&Check::new(config, &unread, &report, ours), config, overlay, *did),
+            None => all.take(removal(config, overlay, *did, ours)),
         }
     }
     let one_of_them = |forward| changes.get(dids.find(forward)? as usize)?.1.as_ref();
     let leading = if dids.is_empty() { Vec::new() } else { leading(config, overlay, &one_of_them) };
-    all.take(told(report, None));
-    for (number, forward) in leading {
+    for (number, by, forward) in leading {
         let report = Report::of(&config.files);
-        comes_back(&report, number.did.place, forward);
-        all.take(told(report, Some(number.did.value)));
+        comes_back(&report, number.did.place, by, forward);
+        all.take(told(report, number.did.value));
     }
     all
 }
@@ -61,7 +59,7 @@ pub fn judge_itself(config: &Config, changes: &[Change], ours: Ours<'_>) -> Judg
     for (did, number) in changes.iter().filter_map(|(did, number)| Some((*did, number.as_ref()?))) {
         let (unread, report) = (Unread::default(), Report::of(&config.files));
         Check::new(config, &unread, &report, ours).number(&number.keys);
-        all.take(told(report, Some(did)));
+        all.take(told(report, did));
         if all.errors.len() >= MAX_FINDINGS {
             break;
         }
@@ -79,7 +77,9 @@ impl Judged {
 }
 
 /// What a number verified that is removed must be verified otherwise.
-fn removal(check: &Check<'_>, config: &Config, overlay: &Overlay, did: Dialled) {
+fn removal(config: &Config, overlay: &Overlay, did: Dialled, ours: Ours<'_>) -> Judged {
+    let (unread, report) = (Unread::default(), Report::of(&config.files));
+    let check = Check::new(config, &unread, &report, ours);
     let by_agents = config.agents.iter().filter_map(|agent| agent.number.as_ref());
     let by_agents = by_agents.map(|number| ("number", number.place, number.value));
     let profiles = config.profiles.iter().map(|profile| &profile.keys);
@@ -90,30 +90,48 @@ fn removal(check: &Check<'_>, config: &Config, overlay: &Overlay, did: Dialled) 
     for (key, place, number) in by_agents.chain(shown).filter(|(.., number)| did.covers(*number)) {
         check.verified(key, place, number);
     }
+    drop(check);
+    let (_, errors, _) = report.into_parts();
+    let by_it = |Finding { file, line, column, message, remedy }| Finding {
+        file: over_http(did),
+        line: 1,
+        column: 1,
+        message: format!("it is removed, and {message} ({file}:{line}:{column})"),
+        remedy,
+    };
+    Judged { errors: errors.into_iter().map(by_it).collect(), warnings: Vec::new() }
 }
 
-fn comes_back(report: &Report, place: Place, forward: At<E164>) {
-    let at = report.at(forward.place);
+/// `by`: what forwards, where that is set over HTTP.
+fn comes_back(report: &Report, place: Place, by: Option<Dialled>, forward: At<E164>) {
+    let at = by.map_or_else(|| report.at(forward.place), over_http);
     let what = format!("forward_to {} leads to it ({at}): the call would come back", forward.value);
     report.error(place, what, "have that one ring its agents, or forward to where this one does");
 }
 
-/// What forwards to one of some numbers, and to which. `is_one`: whether it is. A hundred at most.
+/// What forwards to one of some numbers, where it is set over HTTP as which, and to which. `is_one`: whether it is. A hundred at most.
 fn leading<'n>(
     config: &Config,
     overlay: &Overlay,
     is_one: &dyn Fn(E164) -> Option<&'n Number>,
-) -> Vec<(&'n Number, At<E164>)> {
+) -> Vec<(&'n Number, Option<Dialled>, At<E164>)> {
     let profiles = config.profiles.iter().map(|profile| &profile.keys);
     let keys = config.numbers.sets().chain(profiles).chain([&config.defaults]);
-    let keys = keys.chain(overlay.numbers().map(|(_, number)| &number.keys)).flat_map(forwards);
+    let keys = keys.flat_map(forwards).map(|forward| (None, forward));
+    let set = overlay
+        .numbers()
+        .flat_map(|(did, number)| forwards(&number.keys).map(move |forward| (Some(did), forward)));
     let own = config.numbers.iter().filter_map(|number| {
         let forward = number.forward()?;
         // Most are looked at for nothing else.
         let leads = is_one(forward.value).is_some() && !overlay.holds(number.did().value);
-        leads.then_some(forward)
+        leads.then_some((None, forward))
     });
-    keys.chain(own).filter_map(|forward| Some((is_one(forward.value)?, forward))).take(MAX_FINDINGS).collect()
+    keys.chain(set)
+        .chain(own)
+        .filter_map(|(by, forward)| Some((is_one(forward.value)?, by, forward)))
+        .take(MAX_FINDINGS)
+        .collect()
 }
 
 /// Where keys forward to, by their steps.
@@ -123,16 +141,10 @@ fn forwards(keys: &Keys) -> impl Iterator<Item = At<E164>> {
     own.into_iter().chain(steps.filter_map(|step| step.forward_to))
 }
 
-/// `did`: whose number it is that findings name no file of.
-fn told(report: Report, did: Option<Dialled>) -> Judged {
+fn told(report: Report, did: Dialled) -> Judged {
     let (_, mut errors, mut warnings) = report.into_parts();
-    if let Some(name) = did.map(over_http) {
-        let unnamed = |finding: &&mut Finding| finding.file == super::place::OVER_HTTP;
-        errors
-            .iter_mut()
-            .chain(&mut warnings)
-            .filter(unnamed)
-            .for_each(|finding| finding.file.clone_from(&name));
-    }
+    let name = over_http(did);
+    let unnamed = |finding: &&mut Finding| finding.file == super::place::OVER_HTTP;
+    errors.iter_mut().chain(&mut warnings).filter(unnamed).for_each(|finding| finding.file.clone_from(&name));
     Judged { errors, warnings }
 }

@@ -278,8 +278,6 @@ impl<'e, 's> Gathered<'e, 's> {
     fn routing_files(&mut self, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
-            // A node without numbers is a node that answers 404.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
             Err(error) => return self.unreadable(folder, &error.to_string()),
         };
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -291,7 +289,9 @@ impl<'e, 's> Gathered<'e, 's> {
                 continue;
             }
             if path.is_dir() {
-                if depth > 0 {
+                if matches!(ext, Some("toml" | "csv")) {
+                    self.unreadable(&path, "it is a folder, with the name of a file");
+                } else if depth > 0 {
                     self.routing_files(&path, depth - 1, files);
                 }
             } else if matches!(ext, Some("toml" | "csv")) {
@@ -314,6 +314,12 @@ impl<'e, 's> Gathered<'e, 's> {
     fn csv_file(&mut self, path: &Path, told: &mut Told<'_>) {
         let Some(opened) = self.open(path) else { return };
         let Some(file) = self.report.add_file(path) else { return };
+        // What a disk that was full leaves of a table must not pass for one without numbers.
+        if opened.metadata().is_ok_and(|about| about.len() == 0) {
+            let place = Place { file, line: 1, column: 1 };
+            let remedy = "write a header, like did,forward_to, or remove the file";
+            return self.report.error(place, "the table is empty: it has no header", remedy);
+        }
         if let Err(error) = self.tables.read((file, path), opened, &self.report, told) {
             self.unreadable(path, &error.to_string());
         }

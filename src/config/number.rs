@@ -255,6 +255,25 @@ impl Keys {
         }
     }
 
+    /// With what is named by `file` as it would be written in that folder: relative to it where it lies there, else absolute.
+    pub fn written_in(mut self, folder: &Path) -> Keys {
+        let here = |prompt: &mut Prompt| {
+            if let Prompt::File { written, path } = prompt {
+                *written = path.strip_prefix(folder).unwrap_or(path).display().to_string().into();
+            }
+        };
+        [&mut self.whisper, &mut self.record_notice]
+            .into_iter()
+            .filter_map(|key| key.as_mut()?.value.as_mut())
+            .for_each(here);
+        if let Some(Voicemail::On { greeting: Some(greeting), .. }) =
+            self.voicemail.as_mut().map(|at| &mut at.value)
+        {
+            here(greeting);
+        }
+        self
+    }
+
     /// Puts each key, each name in a list and each step of `overflow` elsewhere.
     pub(super) fn place_by(&mut self, moved: &impl Fn(Place) -> Place) {
         macro_rules! each {

@@ -203,7 +203,10 @@ impl Reader<'_, '_> {
         while !self.into.report.is_full() {
             match reader.read_record(&mut record) {
                 Ok(true) => {}
-                Ok(false) => return true,
+                Ok(false) => {
+                    self.judge_end(&record, &cursor);
+                    return true;
+                }
                 Err(error) => {
                     let place = Place { file: self.table.file, line: cursor.line, column: 1 };
                     self.into.report.error(place, format!("CSV: {error}"), "mend the row");
@@ -236,6 +239,29 @@ impl Reader<'_, '_> {
             }
         }
         false
+    }
+
+    /// A file whose last row ends before its time was hardly written whole.
+    fn judge_end(&self, last: &csv::StringRecord, cursor: &Cursor<'_>) {
+        let Some(header) = &self.header else { return };
+        let raw = &cursor.text[cursor.offset..];
+        let place = Place { file: self.table.file, line: cursor.line, column: 1 };
+        let remedy = "see that the file is whole, and end the last row with a line break";
+        let has_quoted = raw.starts_with('"') || raw.contains(",\"");
+        if has_quoted && memchr::memchr_iter(b'"', raw.as_bytes()).count() % 2 == 1 {
+            self.into.report.error(
+                place,
+                "a text in \"quotes\" does not end: the file may be half written",
+                remedy,
+            );
+        } else if !raw.ends_with(['\n', '\r']) && !raw.is_empty() && last.len() < header.names.len() {
+            let what = format!(
+                "the last row ends after {} of {} cells: the file may be half written",
+                last.len(),
+                header.names.len()
+            );
+            self.into.report.error(place, what, remedy);
+        }
     }
 
     /// By what it is kept what the row says.

@@ -49,7 +49,8 @@ fn after(text: Option<&str>, table: &Table) -> Result<After, String> {
     let bad = || "`after` is the `next` of an earlier page".to_owned();
     let Some(text) = text else { return Ok(After::OverHttp(None)) };
     let (source, did) = text.split_once(':').ok_or_else(bad)?;
-    let did: Dialled = did.parse().map_err(|_| bad())?;
+    // A plus that was not escaped is a space.
+    let did: Dialled = did.replace(' ', "+").parse().map_err(|_| bad())?;
     match source {
         "http" => Ok(After::OverHttp(Some(did))),
         "files" => {

@@ -2,6 +2,7 @@
 //! before whoever asked for it hears so.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::channel::oneshot;
@@ -22,7 +23,7 @@ pub(super) const WAITING: usize = 1024;
 /// How many are written down together at most: their one sync is what takes longest.
 pub(super) const TOGETHER: usize = 64;
 /// How often a change is begun anew because another one of the same number came before it.
-pub(super) const ANEW: usize = 8;
+pub(super) const ANEW: usize = 100;
 
 /// A change that was read, and what it was made of.
 pub(super) struct Order {
@@ -59,7 +60,7 @@ pub(super) type Waiting = (Order, oneshot::Sender<Outcome>);
 impl Publisher {
     /// The number as it is told, with its version; none: it is none of ours. Blocks of numbers are told as they are written.
     pub fn number(&self, did: Dialled) -> Option<NumberText> {
-        number_in(&self.state(), &self.table(), did)
+        number_in(&self.state(), &self.table(), did, &routing_of(&self.files.folder))
     }
 
     /// Reads what is wished of a number, and makes sound of what it says. Blocks: what was never spoken is spoken now.
@@ -91,8 +92,16 @@ impl Publisher {
         let sent = match wish {
             Wish::Put(body) => Some(read(body).map_err(wrong)?),
             Wish::Patch(body) => {
+                // Which of two is meant nobody knows.
+                let (_, slips) = config::read_body(&name, body, did, &folder);
+                let twice: Vec<_> =
+                    slips.into_iter().filter(|slip| slip.message.ends_with("is written twice")).collect();
+                if !twice.is_empty() {
+                    return Err(wrong(twice));
+                }
                 let text = patched(there.as_ref(), body, &name).map_err(|finding| wrong(vec![finding]))?;
-                Some(read(&text).map_err(wrong)?)
+                // What is wrong is told where it stands in what was sent, as far as it is wrong there.
+                Some(read(&text).map_err(|errors| wrong(read(body).err().unwrap_or(errors)))?)
             }
             Wish::Delete | Wish::ToFiles => None,
         };
@@ -119,11 +128,16 @@ impl Publisher {
     /// now, if it is another. Blocks on the disk: all are safe there before they are served.
     pub fn apply(&self, orders: Vec<Order>) -> (Vec<Outcome>, Option<Arc<Table>>) {
         let mut state = self.state();
-        let mut work =
-            Work { table: self.table(), generations: Vec::new(), stored: Vec::new(), undo: Vec::new() };
+        let mut work = Work {
+            routing: routing_of(&self.files.folder),
+            table: self.table(),
+            generations: Vec::new(),
+            stored: Vec::new(),
+            undo: Vec::new(),
+        };
         let mut outcomes: Vec<Outcome> =
             orders.into_iter().map(|order| work.carry_out(&mut state, order)).collect();
-        let Work { table, generations, stored, undo } = work;
+        let Work { table, generations, stored, undo, .. } = work;
         if generations.is_empty() {
             return (outcomes, None);
         }
@@ -212,6 +226,7 @@ fn merge(whole: &mut Value, patch: Value, depth: usize) {
 
 /// What orders have done so far that is neither written down nor served.
 struct Work {
+    routing: PathBuf,
     table: Arc<Table>,
     generations: Vec<StoredGeneration>,
     stored: Vec<(String, Option<StoredNumber>)>,
@@ -222,7 +237,7 @@ struct Work {
 impl Work {
     fn carry_out(&mut self, state: &mut State, order: Order) -> Outcome {
         let Order { did, to, pinned, by, voices } = order;
-        let there = number_in(state, &self.table, did);
+        let there = number_in(state, &self.table, did, &self.routing);
         if there.map(|there| there.etag) != pinned {
             return Err(Undone::Moved);
         }
@@ -245,8 +260,8 @@ impl Work {
         }
         let is_stored = after.is_some();
         Arc::make_mut(&mut state.overlay).put(did, after);
-        let table = match self.changed(state, did, generation, &voices) {
-            Ok(table) => table,
+        let (table, warnings) = match self.changed(state, did, generation, &voices) {
+            Ok(changed) => changed,
             Err(errors) => {
                 Arc::make_mut(&mut state.overlay).put(did, before);
                 return Err(Undone::Not(NotChanged::Wrong(findings(errors))));
@@ -261,18 +276,18 @@ impl Work {
         self.stored.push((did.to_string(), stored));
         self.undo.push((did, before));
         self.table = Arc::new(table);
-        let text = number_in(state, &self.table, did);
-        Ok(Changed { created, text, generation })
+        let text = number_in(state, &self.table, did, &self.routing);
+        Ok(Changed { created, text, generation, warnings: findings(warnings) })
     }
 
-    /// The table with a number as it is now to be, if that may be.
+    /// The table with a number as it is now to be, if that may be, and what wants a look.
     fn changed(
         &self,
         state: &mut State,
         did: Dialled,
         generation: u64,
         voices: &Voices,
-    ) -> Result<Table, Vec<config::Finding>> {
+    ) -> Result<(Table, Vec<config::Finding>), Vec<config::Finding>> {
         let set = number_of(did, &self.table, &state.config, &state.overlay);
         let is_there = self.table.written(did).is_some();
         let voices = self.voices(state, voices);
@@ -291,7 +306,7 @@ impl Work {
             _ => config::judge(config, overlay, changes, Some(leads), &ours),
         };
         drop(ours);
-        if judged.errors.is_empty() { Ok(table) } else { Err(judged.errors) }
+        if judged.errors.is_empty() { Ok((table, judged.warnings)) } else { Err(judged.errors) }
     }
 
     /// What is said by numbers that were set since the table was built, and by this one. What nobody says any more is let go
@@ -329,7 +344,7 @@ impl To {
 }
 
 /// The number as it is told, if it is one.
-fn number_in(state: &State, table: &Table, did: Dialled) -> Option<NumberText> {
+fn number_in(state: &State, table: &Table, did: Dialled, routing: &Path) -> Option<NumberText> {
     if let Some(entry) = state.overlay.get(did) {
         return match &entry.set {
             Set::To(number) => Some(told(number, Some(entry))),
@@ -337,8 +352,8 @@ fn number_in(state: &State, table: &Table, did: Dialled) -> Option<NumberText> {
             Set::Aside { json, .. } => Some(told(&aside(did, json.as_deref()), Some(entry))),
         };
     }
-    let place = table.in_files(did)?;
-    Some(told(&state.config.numbers.get(place)?.written(), None))
+    let Number { did, keys } = state.config.numbers.get(table.in_files(did)?)?.written();
+    Some(told(&Number { did, keys: keys.written_in(routing) }, None))
 }
 
 /// What was set aside, as far as it can be read.

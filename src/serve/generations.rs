@@ -11,14 +11,16 @@ use crate::admin::operations::NotPublished;
 use crate::config::{self, Config, Dialled, Loaded, Overlay, Reading, Stamp};
 use crate::store::DatabaseError;
 use crate::store::kept::{KeptFiles, Manifest};
-use crate::store::ledger::{Before, Ledger};
+use crate::store::ledger::{Before, Ledger, StoredGeneration};
 
 /// Files of so many generations are kept at most, …
 const GENERATIONS: usize = 16;
 /// … and so many bytes of them; those of the last two in any case.
 const BYTES: u64 = 4 << 30;
+/// What waits for a restart in any case.
+const NODE: &str = "strowger.toml";
 /// Stands for files that could not be kept.
-const NOT_KEPT: &str = "";
+pub(super) const NOT_KEPT: &str = "";
 
 /// The files of a configuration, and the copies of those that were served.
 pub(super) struct Files {
@@ -46,9 +48,8 @@ pub(super) struct Earlier {
 /// What is known of an earlier generation.
 pub(super) struct Sought {
     pub generation: u64,
-    /// What is written down of its files, and of those that are served.
-    then: Option<String>,
-    now: Option<String>,
+    /// What is written down of its files, if they are not the very ones that are served.
+    others: Option<Option<String>>,
     /// The numbers that were changed since, and what was set of each before.
     changed: Vec<(String, Before)>,
 }
@@ -57,19 +58,37 @@ impl Sought {
     /// Looks up that generation, or else the one before `served`.
     pub fn of(ledger: &Ledger, served: u64, wanted: Option<u64>) -> Result<Sought, NotPublished> {
         let failed = |error: DatabaseError| NotPublished::Unwritten(error.to_string());
-        let generation = wanted.unwrap_or(served.saturating_sub(1));
+        let generation = match wanted {
+            Some(wanted) => wanted,
+            None => Sought::last_that_differs(ledger, served).map_err(failed)?,
+        };
         if generation >= served || !ledger.knows(generation).map_err(failed)? {
             let said =
                 format!("generation {generation} is none that was served before {served} and is remembered");
             return Err(NotPublished::NoSuch(format!("{said}; `strowger generations` lists them")));
         }
-        let manifest = |generation| -> Result<Option<String>, NotPublished> {
-            let last = ledger.of_files(generation, 1).map_err(failed)?;
-            Ok(last.into_iter().next().and_then(|last| last.files))
+        let files = |generation| -> Result<Option<StoredGeneration>, NotPublished> {
+            Ok(ledger.of_files(generation, 1).map_err(failed)?.into_iter().next())
         };
-        let (then, now) = (manifest(generation)?, manifest(served)?);
+        let (then, now) = (files(generation)?, files(served)?);
+        let is_same = |then: &StoredGeneration, now: &StoredGeneration| {
+            then.generation == now.generation
+                || (then.files == now.files && then.files.as_deref() != Some(NOT_KEPT))
+        };
+        let others = match (then, now) {
+            (Some(then), Some(now)) if is_same(&then, &now) => None,
+            (then, _) => Some(then.and_then(|then| then.files)),
+        };
         let changed = ledger.changed_since(generation).map_err(failed)?;
-        Ok(Sought { generation, then, now, changed })
+        Ok(Sought { generation, others, changed })
+    }
+
+    /// The last generation before that one that was another: a start changes nothing.
+    fn last_that_differs(ledger: &Ledger, served: u64) -> Result<u64, DatabaseError> {
+        let files = ledger.of_files(served, GENERATIONS)?;
+        let read = files.windows(2).find(|two| two[0].files != two[1].files).map(|two| two[0].generation);
+        let last = read.max(ledger.last_change()?.filter(|last| *last <= served));
+        Ok(last.unwrap_or(served).saturating_sub(1))
     }
 }
 
@@ -148,7 +167,7 @@ impl Files {
         (config, overlay): (&Config, &Overlay),
         env: &Env,
     ) -> Result<Earlier, NotPublished> {
-        let Sought { generation, then, now, changed } = sought;
+        let Sought { generation, others, changed } = sought;
         let mut earlier = Earlier {
             config: None,
             overlay: overlay.clone(),
@@ -156,7 +175,7 @@ impl Files {
             files: None,
             instead: None,
         };
-        if then != now || then.as_deref() == Some(NOT_KEPT) {
+        if let Some(then) = others {
             let not_kept =
                 || NotPublished::NoSuch(format!("the files of generation {generation} were not kept"));
             let files = then.as_deref().and_then(Manifest::read).ok_or_else(not_kept)?;
@@ -186,7 +205,12 @@ impl Files {
             return Ok(None);
         };
         let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder)).ok();
-        if there != Manifest::read(&instead) {
+        let of_routing = |manifest: Option<Manifest>| {
+            manifest
+                .map(|Manifest(files)| Manifest(files.into_iter().filter(|(name, _)| name != NODE).collect()))
+        };
+        if of_routing(there) != of_routing(Manifest::read(&instead)) {
+            tracing::info!("the files have changed since they were rolled back from, and are served");
             return Ok(None);
         }
         let Some(manifest) = Manifest::read(&files) else { return Ok(None) };

@@ -210,7 +210,11 @@ impl Front {
         let (front, by) = (self.me.upgrade(), by.to_owned());
         async move {
             let Some(front) = front else { return Err(NotPublished::Busy) };
-            let task = tokio::spawn(async move { front.publish(wanted, dry_run, &by).await });
+            let task = tokio::spawn(async move {
+                let done = front.publish(wanted, dry_run, &by).await;
+                told(&done, dry_run, &by);
+                done
+            });
             match task.await {
                 Ok(done) => done,
                 Err(ended) => match ended.try_into_panic() {
@@ -265,6 +269,33 @@ impl Front {
         }
         // Who was let in meanwhile by a shard that had not been told. Who registered anew at one that had been, stays.
         self.bar_agents(table);
+    }
+}
+
+/// What came of a publication is one line of the log.
+fn told(done: &Result<Published, NotPublished>, dry_run: bool, by: &str) {
+    match done {
+        Ok(_) if dry_run => tracing::debug!(by, "what a publication would change was told"),
+        Ok(done) => tracing::info!(
+            by,
+            generation = done.generation,
+            added = done.added,
+            changed = done.changed,
+            removed = done.removed,
+            took_ms = done.took_ms,
+            warnings = done.warnings.len(),
+            restart_needed = done.restart_needed.join(","),
+            "the configuration was published"
+        ),
+        Err(NotPublished::Busy) => tracing::warn!(by, "another reload runs; this one was not begun"),
+        Err(NotPublished::Unwritten(why) | NotPublished::NoSuch(why)) => {
+            tracing::error!(by, why, "nothing was published");
+        }
+        Err(NotPublished::Wrong(errors)) => {
+            let first = errors.first().map(ToString::to_string).unwrap_or_default();
+            let errors = errors.len();
+            tracing::error!(by, errors, first, "the configuration does not check; what was served still is");
+        }
     }
 }
 

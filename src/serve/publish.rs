@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 
 use super::affected::affected;
-use super::generations::{Earlier, Files, Sought};
+use super::generations::{Earlier, Files, NOT_KEPT, Sought};
 use super::reading::{Env, findings, routing_of, says_how_far};
 use super::retired::Retired;
 use super::tls;
@@ -232,28 +232,13 @@ impl Publisher {
         };
         let Earlier { config, overlay, restored, files, instead } = earlier;
         let (new, mut outcome, certificates) = match config {
-            Some(loaded) => self.compare(&old, loaded)?,
+            Some(loaded) => self.compare(&old, loaded, &overlay)?,
             None => (Arc::clone(&old), Published::default(), Certificates::Same(None)),
         };
-        let (overlay, mut restored) = (Arc::new(overlay), restored);
-        let build = |overlay: &Overlay| {
-            let table = Table::with_overlay(&new, overlay, served.generation, Some(&served));
-            let judged = judge_all(&new, overlay, &table);
-            (table, judged)
-        };
-        let (overlay, table, judged) = match with_those_aside(&overlay, &self.files.folder, build) {
-            Some((dids, overlay, table, judged)) => {
-                restored.extend(dids);
-                (overlay, table, judged)
-            }
-            None => {
-                let (table, judged) = build(&overlay);
-                (overlay, table, judged)
-            }
-        };
-        if !judged.errors.is_empty() {
-            return Err(NotPublished::Wrong(findings(judged.errors)));
-        }
+        let build = |overlay: &Overlay| Table::with_overlay(&new, overlay, served.generation, Some(&served));
+        let settled = settled(&new, overlay, restored, &self.files.folder, build);
+        let Settled { overlay, restored, table, warnings } =
+            settled.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
         for did in &restored {
             let was = number_of(*did, &served, &old, &set).map(|(number, _)| number);
             let is = number_of(*did, &table, &new, &overlay).map(|(number, _)| number);
@@ -272,7 +257,10 @@ impl Publisher {
                 outcome.changes.push(changed("number", did.to_string(), change));
             }
         }
-        outcome.warnings.extend(findings(judged.warnings));
+        outcome.warnings.extend(findings(warnings));
+        if files.as_deref() == Some(NOT_KEPT) {
+            outcome.warnings.push(not_kept(&self.files.folder));
+        }
         outcome.generation = served.generation;
         let said = voices(&new, &overlay, &self.files.folder);
         let said = said.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
@@ -309,9 +297,10 @@ impl Publisher {
         &self,
         old: &Config,
         loaded: Loaded,
+        overlay: &Overlay,
     ) -> Result<(Arc<Config>, Published, Certificates), NotPublished> {
         let Loaded { config: mut new, warnings, .. } = loaded;
-        let diff = config::diff(old, &new);
+        let diff = config::diff(old, &new, overlay);
         // What stands in strowger.toml waits for a restart, so what is built from it stays as it was; but the files
         // of certificates are read anew.
         let read = std::mem::replace(&mut new.node, old.node.clone());
@@ -509,12 +498,7 @@ fn overlay(config: &Config, folder: &Path, stored: Vec<(String, StoredNumber)>) 
         let table = Table::with_overlay(config, &overlay, 0, None);
         let mut is_new = false;
         for error in judge_all(config, &overlay, &table).errors {
-            let Some(did) = reversed(&error.file) else { continue };
-            let Some(entry) = overlay.get(did).filter(|entry| entry.is_served()).cloned() else { continue };
-            let json = entry.number().map(config::Number::to_json);
-            let set = aside(did, json.map(Into::into), Some(&error));
-            overlay.put(did, Some(Arc::new(Entry { set, ..Entry::clone(&entry) })));
-            is_new = true;
+            is_new |= reversed(&error.file).is_some_and(|did| set_aside(&mut overlay, did, &error));
         }
         if !is_new {
             return (overlay, table);
@@ -522,22 +506,71 @@ fn overlay(config: &Config, folder: &Path, stored: Vec<(String, StoredNumber)>) 
     }
 }
 
-/// The same with what was set aside, where all of it checks now: which numbers, and what `build` makes of it.
-fn with_those_aside(
-    overlay: &Overlay,
+/// What is set over HTTP, as it checks with files that are new.
+struct Settled {
+    overlay: Arc<Overlay>,
+    /// The numbers that are set otherwise than they are served.
+    restored: BTreeSet<Dialled>,
+    table: Table,
+    warnings: Vec<config::Finding>,
+}
+
+/// Tries again what was set aside; what of this, or of what is `restored`, does not check is set aside, and warned of.
+///
+/// # Errors
+/// What is wrong with all that is served.
+fn settled(
+    config: &Config,
+    mut overlay: Overlay,
+    mut restored: BTreeSet<Dialled>,
     folder: &Path,
-    build: impl Fn(&Overlay) -> (Table, Judged),
-) -> Option<(Vec<Dialled>, Arc<Overlay>, Table, Judged)> {
-    let aside =
-        overlay.iter().filter_map(|(did, entry)| Some((did, tried_again(did, entry, &routing_of(folder))?)));
-    let aside: Vec<(Dialled, Entry)> = aside.collect();
-    if aside.is_empty() {
-        return None;
+    build: impl Fn(&Overlay) -> Table,
+) -> Result<Settled, Vec<config::Finding>> {
+    let routing = routing_of(folder);
+    let again = |(did, entry): (Dialled, &Arc<Entry>)| Some((did, tried_again(did, entry, &routing)?));
+    let again: Vec<(Dialled, Entry)> = overlay.iter().filter_map(again).collect();
+    let mut movable: BTreeSet<Dialled> = restored.clone();
+    for (did, entry) in again {
+        overlay.put(did, Some(Arc::new(entry)));
+        movable.insert(did);
+        restored.insert(did);
     }
-    let (mut all, dids) = (overlay.clone(), aside.iter().map(|(did, _)| *did).collect());
-    aside.into_iter().for_each(|(did, entry)| all.put(did, Some(Arc::new(entry))));
-    let (table, judged) = build(&all);
-    judged.errors.is_empty().then(|| (dids, all.into(), table, judged))
+    let mut warnings = Vec::new();
+    loop {
+        let table = build(&overlay);
+        let judged = judge_all(config, &overlay, &table);
+        if judged.errors.is_empty() {
+            warnings.extend(judged.warnings);
+            let overlay = Arc::new(overlay);
+            return Ok(Settled { overlay, restored, table, warnings });
+        }
+        let mut is_new = false;
+        for error in &judged.errors {
+            let Some(did) = reversed(&error.file).filter(|did| movable.contains(did)) else { continue };
+            is_new |= set_aside(&mut overlay, did, error);
+            warnings.push(error.clone());
+        }
+        if !is_new {
+            return Err(judged.errors);
+        }
+    }
+}
+
+/// False: it is none that is served.
+fn set_aside(overlay: &mut Overlay, did: Dialled, why: &config::Finding) -> bool {
+    let Some(entry) = overlay.get(did).filter(|entry| entry.is_served()).cloned() else { return false };
+    let json = entry.number().map(config::Number::to_json);
+    let set = aside(did, json.map(Into::into), Some(why));
+    overlay.put(did, Some(Arc::new(Entry { set, ..Entry::clone(&entry) })));
+    true
+}
+
+/// That a generation cannot be rolled back to.
+fn not_kept(folder: &Path) -> Finding {
+    let message = "the files of this generation are not kept: it cannot be rolled back to".to_owned();
+    let remedy =
+        "see that the disk of data_dir has room, and that no file changes while it is read".to_owned();
+    Finding { file: folder.display().to_string(), line: 1, column: 1, message, remedy }
 }
 
 /// Judges all that was set over HTTP by files that are new.

@@ -109,6 +109,13 @@ impl Ledger {
         Ok(query.exists([generation.cast_signed()])?)
     }
 
+    /// The last generation in which a number was set or removed.
+    pub fn last_change(&self) -> Result<Option<u64>, DatabaseError> {
+        let last: Option<i64> =
+            self.0.query_row("SELECT max(generation) FROM change", [], |row| row.get(0))?;
+        Ok(last.map(i64::cast_unsigned))
+    }
+
     /// What numbers were changed after that generation, and what was set of each when it was served.
     pub fn changed_since(&self, generation: u64) -> Result<Vec<(String, Before)>, DatabaseError> {
         let mut query = self.0.prepare(

@@ -209,7 +209,9 @@ impl Operations for MadeUp {
             self.wishes.lock().unwrap().push((wish, condition));
             match self.changes.lock().unwrap().clone() {
                 Some(refused) => Err(refused),
-                None => Ok(Changed { created: text.is_none(), text, generation: 7 }),
+                None => {
+                    Ok(Changed { created: text.is_none(), text, generation: 7, warnings: vec![misspelt()] })
+                }
             }
         }
         .boxed()

@@ -73,7 +73,7 @@ proptest! {
                 prop_assert!(over_http || files.contains_key(&did));
             }
         }
-        for (did, _) in &files {
+        for did in files.keys() {
             prop_assert!(table.in_files(*did).is_some());
         }
     }
