@@ -120,6 +120,7 @@ impl<'r> Reading<'r> {
     pub fn check(self, told: &mut dyn FnMut(Progress)) -> Checked {
         std::thread::scope(|scope| {
             let mut gathered = Gathered::new(self.env, Tables::new(self.served, self.now));
+            gathered.is_served = self.served.is_some();
             let node = self.dir.join("strowger.toml");
             let mut files = Vec::new();
             match self.elsewhere {
@@ -214,6 +215,8 @@ struct Gathered<'e, 's> {
     unread: Unread,
     /// Where a key of a section that may be spread over files was first written.
     singles: HashMap<(&'static str, String), Place, std::hash::RandomState>,
+    /// Something is served already.
+    is_served: bool,
     /// Where files are that do not lie where they are named.
     elsewhere: HashMap<PathBuf, PathBuf, std::hash::RandomState>,
 }
@@ -235,6 +238,7 @@ impl<'e, 's> Gathered<'e, 's> {
             dial: DialKeys::default(),
             unread: Unread::default(),
             singles: HashMap::default(),
+            is_served: false,
             elsewhere: HashMap::default(),
         }
     }
@@ -278,6 +282,8 @@ impl<'e, 's> Gathered<'e, 's> {
     fn routing_files(&mut self, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
+            // A node that begins without numbers answers 404; one that serves some must not lose them so.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.is_served => return,
             Err(error) => return self.unreadable(folder, &error.to_string()),
         };
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();

@@ -198,13 +198,13 @@ impl Reader<'_, '_> {
     fn read(&mut self, text: &str, line: u32) -> bool {
         let mut reader =
             csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
-        let mut record = csv::StringRecord::new();
+        let (mut record, mut cells) = (csv::StringRecord::new(), 0);
         let mut cursor = Cursor { text, file: self.table.file, offset: 0, line };
         while !self.into.report.is_full() {
             match reader.read_record(&mut record) {
-                Ok(true) => {}
+                Ok(true) => cells = record.len(),
                 Ok(false) => {
-                    self.judge_end(&record, &cursor);
+                    self.judge_end(cells, &cursor);
                     return true;
                 }
                 Err(error) => {
@@ -242,7 +242,7 @@ impl Reader<'_, '_> {
     }
 
     /// A file whose last row ends before its time was hardly written whole.
-    fn judge_end(&self, last: &csv::StringRecord, cursor: &Cursor<'_>) {
+    fn judge_end(&self, cells: usize, cursor: &Cursor<'_>) {
         let Some(header) = &self.header else { return };
         let raw = &cursor.text[cursor.offset..];
         let place = Place { file: self.table.file, line: cursor.line, column: 1 };
@@ -254,12 +254,10 @@ impl Reader<'_, '_> {
                 "a text in \"quotes\" does not end: the file may be half written",
                 remedy,
             );
-        } else if !raw.ends_with(['\n', '\r']) && !raw.is_empty() && last.len() < header.names.len() {
-            let what = format!(
-                "the last row ends after {} of {} cells: the file may be half written",
-                last.len(),
-                header.names.len()
-            );
+        } else if !raw.ends_with(['\n', '\r']) && !raw.is_empty() && cells < header.names.len() {
+            let all = header.names.len();
+            let what =
+                format!("the last row ends after {cells} of {all} cells: the file may be half written");
             self.into.report.error(place, what, remedy);
         }
     }
