@@ -309,7 +309,8 @@ mod tests {
     fn what_is_typed_is_of_the_type_that_its_key_wants() {
         let typed =
             ["timeout=15", "record=true", "label=15", "ring=alice|bob", "forward_to=", "profile=null"];
-        let typed = typed.map(str::to_owned).into_iter().chain(["whisper={\"file\": \"a.wav\"}".to_owned()]);
+        let typed = typed.into_iter().chain(["record_notice=false"]);
+        let typed = typed.chain(["whisper={\"file\": \"a.wav\"}"]).map(str::to_owned);
         let keys = parsed(&typed.collect::<Vec<_>>()).unwrap();
         let expected = json!({
             "timeout": 15, "record": true, "label": "15", "ring": ["alice", "bob"], "forward_to": "", "profile": null,
