@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::show::thousands;
 use crate::config::Progress;
 
 /// What is read sooner is not worth a look.
@@ -43,20 +44,7 @@ fn draw(bar: &ProgressBar, progress: Progress, since: Duration) {
 /// `1,234,567 numbers, 617,283 a second`
 fn text(numbers: usize, since: Duration) -> String {
     let rate = numbers as u128 * 1000 / since.as_millis().max(1);
-    format!("{} numbers, {} a second", grouped(numbers as u128), grouped(rate))
-}
-
-/// With a comma after each three digits.
-fn grouped(number: u128) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    format!("{} numbers, {} a second", thousands(numbers as u128), thousands(rate))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::client::Failed;
+use super::show::thousands;
 use super::{Exit, Out, files};
 use crate::call::cdr::{Cdr, rfc3339};
 use crate::config::{self, Checked, Config};
@@ -220,19 +221,6 @@ fn calls(many: u64) -> String {
     format!("{} call{}", thousands(many), if many == 1 { "" } else { "s" })
 }
 
-/// `12,345`
-fn thousands(many: u64) -> String {
-    let digits = many.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,7 +228,7 @@ mod tests {
     #[test]
     fn a_count_is_cut_into_thousands() {
         for (many, text) in
-            [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")]
+            [(0u64, "0"), (999, "999"), (1_000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")]
         {
             assert_eq!(thousands(many), text);
         }

@@ -279,6 +279,19 @@ pub fn numbers(items: &[Value]) -> String {
     table(&rows)
 }
 
+/// `12,345`
+pub fn thousands(many: impl Into<u128>) -> String {
+    let digits = many.into().to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 fn seconds(ms: u64) -> String {
     format!("{}.{:03} s", ms / 1_000, ms % 1_000)
 }
