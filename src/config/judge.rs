@@ -43,7 +43,7 @@ pub fn judge(
             None => all.take(removal(config, overlay, *did, ours)),
         }
     }
-    let one_of_them = |forward| changes.get(dids.find(forward)? as usize)?.1.as_ref();
+    let one_of_them = |forward| changes.get(*dids.find(forward)? as usize)?.1.as_ref();
     let leading = if dids.is_empty() { Vec::new() } else { leading(config, overlay, &one_of_them) };
     for (number, by, forward) in leading {
         let report = Report::of(&config.files);

@@ -39,7 +39,7 @@ pub use choices::{
     WhenExhausted,
 };
 pub use credentials::Credentials;
-pub use dids::{Dids, Lengths};
+pub use dids::{AHEAD, Dids, Lengths};
 pub use diff::{Counts, Diff, MAX_NAMED, Named, diff};
 pub use judge::{Change, Judged, judge, judge_itself, over_http};
 pub use kept::Stamp;
