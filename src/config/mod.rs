@@ -33,7 +33,7 @@ mod trunk;
 mod uri;
 
 pub use agent::Agent;
-pub use body::{MAX_BODY, read_body};
+pub use body::{MAX_BODY, Origin, Sent, read_body, read_sent};
 pub use choices::{
     Anchor, DidFrom, ForeignCallerId, ListenTransport, NumberFormat, Pai, Strangers, TrunkTransport,
     WhenExhausted,
