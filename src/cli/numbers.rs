@@ -79,7 +79,7 @@ pub(super) fn run(client: &Client, asked: &Numbers, out: Out) -> Result<Exit, Fa
                 There::Removed(_, refusal) | There::Nothing(refusal) => return Err(refusal),
             };
             let number = with_version(&etag, number);
-            out.result(&number, || as_toml(&number))
+            out.result(&number, || on_terminal(&as_toml(&number)))
         }
         Numbers::Set { did, keys, file, if_match } => {
             let did = whole(client, did)?;
@@ -87,7 +87,7 @@ pub(super) fn run(client: &Client, asked: &Numbers, out: Out) -> Result<Exit, Fa
                 Some(file) => put(client, did, &read(file)?, if_match.as_deref(), out)?,
                 None => set(client, did, &parsed(keys)?, if_match.as_deref(), out)?,
             };
-            out.result(&number, || as_toml(&number))
+            out.result(&number, || on_terminal(&as_toml(&number)))
         }
         Numbers::Unset { dids, delete } => unset(client, dids, *delete, out),
         Numbers::List { q, set, limit } => {
@@ -393,6 +393,11 @@ fn value_of(key: &str, value: &str) -> serde_json::Result<Value> {
         }
         text => text.into(),
     })
+}
+
+/// Lines that a terminal shows and does not obey.
+fn on_terminal(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", printable(line))).collect()
 }
 
 /// As it would stand in a file, with what is told of it as comments.

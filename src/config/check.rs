@@ -9,8 +9,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::choices::{ListenTransport, TrunkTransport};
 use super::fields::shown;
-use super::judge::over_http;
-use super::number::{Dialled, Keys, Voicemail};
+use super::number::{Dialled, Keys, Voicemail, over_http};
 use super::place::{At, Place, Report, suggestion};
 use super::uri::SipUri;
 use super::{Config, Dids};

@@ -2,16 +2,11 @@
 
 use super::check::{Check, Ours, Unread};
 use super::leads::Leads;
-use super::number::{Dialled, Keys, Number};
+use super::number::{Dialled, Keys, Number, over_http};
 use super::overlay::Overlay;
 use super::place::{At, Finding, MAX_FINDINGS, Place, Report};
 use super::{Config, Dids};
 use crate::number::E164;
-
-/// What findings call the text of a number that was set, or is to be, over HTTP.
-pub fn over_http(did: Dialled) -> String {
-    format!("/v1/numbers/{did}")
-}
 
 /// What is said of one.
 #[derive(Debug, Default)]

@@ -87,6 +87,11 @@ impl Dialled {
     }
 }
 
+/// What findings call the text of a number that was set, or is to be, over HTTP.
+pub fn over_http(did: Dialled) -> String {
+    format!("/v1/numbers/{did}")
+}
+
 impl std::str::FromStr for Dialled {
     type Err = String;
 

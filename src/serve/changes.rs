@@ -106,7 +106,10 @@ impl Publisher {
         };
         let sent = match wish {
             Wish::Put(body) => Some(read(body, None)?),
-            Wish::Patch(body) => Some(read(body, there.as_ref().ok().map(|there| &*there.json))?),
+            Wish::Patch(body) => {
+                let aside = overlay.get(did).and_then(|entry| entry.json_aside());
+                Some(read(body, aside.or(there.as_ref().ok().map(|there| &*there.json)))?)
+            }
             Wish::Delete | Wish::ToFiles => None,
         };
         let (to, voices) = match sent {

@@ -88,6 +88,18 @@ fn a_number_that_is_made_or_rings_nobody_is_said_to_be() {
     );
     assert!(told(&place, &["set", "+12015550102", "ring="]).ends_with(nobody));
     assert!(!told(&place, &["set", "+12015550102", "enabled=false"]).contains("nobody"));
+    // What wants a look in a file does here too.
+    let err = told(&place, &["set", "+12015550102", "timeout=5", "label=a\u{202e}b"]);
+    assert!(
+        err.contains("warning: timeout = 5: few people answer so fast; write 10 seconds or more\n"),
+        "{err}"
+    );
+    // And nothing that turns a terminal's letters comes there.
+    let (_, out, _) = place.strowger(&["numbers", "get", "+12015550102"]);
+    assert!(
+        [&err, &out].iter().all(|text| text.contains("a\\u{202e}b") && !text.contains('\u{202e}')),
+        "{out}"
+    );
     // What is made of one that somebody has removed is not only new.
     told(&place, &["unset", "--delete", "+12015550101"]);
     let err = told(&place, &["set", "+12015550101", "ring=bob"]);

@@ -105,6 +105,31 @@ fn a_mistake_of_what_is_stored_is_told_as_such_to_who_patches_it() {
     assert_eq!((&now["label"], &now["ring"]), (&json!("a"), &json!(["robert"])));
 }
 
+/// What nobody can read of it any more is not lost to who patches the rest.
+#[test]
+fn what_is_set_aside_is_patched_as_it_is_stored_not_as_far_as_it_can_be_read() {
+    let place = place();
+    let mut node = place.serve();
+    put(&node, ONE, "{\"label\": \"a\", \"ring\": [\"bob\"], \"timeout\": 15}").is(200);
+    node.child.kill().unwrap();
+    node.ended();
+    let store = rusqlite::Connection::open(place.folder.path().join("data/store.sqlite")).unwrap();
+    let done = store.execute("UPDATE number SET body = replace(body, ': 15', ': \"soon\"')", []).unwrap();
+    assert_eq!(done, 1);
+    drop(store);
+    let node = place.serve();
+    let patch = |body: &str| {
+        let etag = get(&node, ONE).is(200).etag();
+        ask(&node, "PATCH", ONE, &[("If-Match", &etag)], body)
+    };
+    assert!(get(&node, ONE).json()["aside"].is_string());
+    let told = patch("{\"label\": \"b\"}").is(422).errors();
+    let said = "/v1/numbers/+12015550101:1:1: timeout, as it is stored: timeout is the text \"soon\"; write a whole number of seconds from 1 to 3600";
+    assert_eq!(told, said);
+    let now = patch("{\"timeout\": 16}").is(200).json();
+    assert_eq!((&now["label"], &now["ring"], &now["timeout"]), (&json!("a"), &json!(["bob"]), &json!(16)));
+}
+
 #[test]
 fn what_no_number_can_say_is_refused_and_nothing_is_published() {
     let place = place();
