@@ -9,7 +9,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::choices::{ListenTransport, TrunkTransport};
 use super::fields::shown;
-use super::number::{Keys, Voicemail};
+use super::number::{Dialled, Keys, Voicemail, over_http};
 use super::place::{At, Place, Report, suggestion};
 use super::uri::SipUri;
 use super::{AHEAD, Config, Dids};
@@ -32,7 +32,7 @@ pub(super) struct Unread {
 
 pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
     let dids = dids(config, report);
-    let ours = |number: E164| Some(config.numbers.get(*dids.find(number)? as usize)?.did().place);
+    let ours = |number: E164| Some(config.numbers.get(*dids.find(number)? as usize)?.did());
     let check = Check::new(config, unread, report, &ours);
     check.duplicates();
     check.trunk_matches();
@@ -69,7 +69,7 @@ fn dids(config: &Config, report: &Report) -> Dids<u32, 5> {
 }
 
 /// Where the number or block is written that a number is ours by.
-pub(super) type Ours<'o> = &'o dyn Fn(E164) -> Option<Place>;
+pub(super) type Ours<'o> = &'o dyn Fn(E164) -> Option<At<Dialled>>;
 
 pub(super) struct Check<'c> {
     config: &'c Config,
@@ -426,7 +426,10 @@ impl<'c> Check<'c> {
     /// Where a call may be forwarded to: a number that is not ours, and that `[dial]` allows.
     fn destination(&self, place: Place, number: E164) {
         if let Some(first) = (self.ours)(number) {
-            let at = self.report.at(first);
+            let at = match first.place.file {
+                Place::OVER_HTTP => over_http(first.value),
+                _ => self.report.at(first.place),
+            };
             let what = format!("forward_to {number} is a number of ours ({at}): the call would come back");
             self.report.error(place, what, "ring its agents, or forward to where that number does");
         } else if !self.unread.sections.contains("dial") && !self.config.dial.allows(number) {
