@@ -304,6 +304,34 @@ fn a_reload_counts_what_changes_and_names_what_waits_for_a_restart() {
 }
 
 #[test]
+fn a_reload_names_what_changes_of_dial_emergency_caller_ids_and_pools() {
+    const TEXT: &str = "[[trunk]]\nname = \"carrier\"\ngateways = [{ uri = \"sip:192.0.2.1\" }]\n\
+        [dial]\nallow = [\"+1\"]\n[emergency]\nnumbers = [\"911\"]\n\
+        [[caller_id]]\nnumber = \"+12015550142\"\n\
+        [[pool]]\nname = \"website\"\nhold_seconds = 60\n";
+    let load = |text: &str| config::parse(text, &|_| None).unwrap().config;
+    let diff = |text: &str| config::diff(&load(TEXT), &load(text), &config::Overlay::default());
+    let named = |from: &str, to: &str| {
+        assert!(TEXT.contains(from), "{from}");
+        let diff = diff(&TEXT.replace(from, to));
+        let total = diff.total();
+        assert_eq!(total.added + total.changed + total.removed, diff.named.len(), "all are counted");
+        diff.named.iter().map(|one| format!("{} {} {}", one.change, one.kind, one.name)).collect::<Vec<_>>()
+    };
+    assert_eq!(named("[dial]", "\n# moved\n\n[dial]"), [""; 0]);
+    assert_eq!(diff(TEXT).total().unchanged, 3, "the trunk, the caller ID, the pool");
+    assert_eq!(named("allow = [\"+1\"]", "allow = [\"+44\"]\ndeny = [\"+1\"]"), ["changed section [dial]"]);
+    assert_eq!(named("[\"911\"]", "[\"911\"]\ntrunk = \"carrier\""), ["changed section [emergency]"]);
+    let more = "[[caller_id]]\nnumber = \"+12015550143\"\n[[caller_id]]";
+    assert_eq!(named("[[caller_id]]", more), ["added caller_id +12015550143"]);
+    let verified = "0142\"\nverified = \"2026-11-01T10:00:00Z\"";
+    assert_eq!(named("0142\"", verified), ["changed caller_id +12015550142"]);
+    assert_eq!(named("[[caller_id]]\nnumber = \"+12015550142\"\n", ""), ["removed caller_id +12015550142"]);
+    assert_eq!(named("hold_seconds = 60", "hold_seconds = 61"), ["changed pool website"]);
+    assert_eq!(named("website", "shop"), ["added pool shop", "removed pool website"]);
+}
+
+#[test]
 fn routing_reads_as_a_sentence() {
     let loaded = config::load(Path::new("config"), &|_| None).unwrap();
     let table = strowger::routing::Table::new(&loaded.config, 1, None);

@@ -20,6 +20,11 @@ pub struct Diff {
     pub numbers: Counts,
     pub trunks: Counts,
     pub agents: Counts,
+    /// What may be shown, and what is leased.
+    pub caller_ids: Counts,
+    pub pools: Counts,
+    /// `[dial]` and `[emergency]`: they are there, written or not, so that they change or are not counted.
+    pub sections: Counts,
     /// Keys of `strowger.toml` that wait for a restart, such as `limits.max_legs`.
     pub restart: Vec<String>,
     /// The first [`MAX_NAMED`] that came, differ or went.
@@ -32,7 +37,7 @@ pub const MAX_NAMED: usize = 100;
 /// What became of one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// `number`, `trunk` or `agent`.
+    /// `number`, `trunk`, `agent`, `caller_id`, `pool` or `section`.
     pub kind: &'static str,
     pub name: String,
     /// `added`, `changed` or `removed`.
@@ -61,9 +66,10 @@ pub struct Counts {
 }
 
 impl Diff {
-    /// Numbers, trunks and agents together.
+    /// All of them together.
     pub fn total(&self) -> Counts {
-        [self.numbers, self.trunks, self.agents].into_iter().fold(Counts::default(), |sum, counts| Counts {
+        let all = [self.sections, self.trunks, self.agents, self.caller_ids, self.pools, self.numbers];
+        all.into_iter().fold(Counts::default(), |sum, counts| Counts {
             added: sum.added + counts.added,
             changed: sum.changed + counts.changed,
             removed: sum.removed + counts.removed,
@@ -76,6 +82,7 @@ impl Diff {
 /// these numbers counts for nothing.
 pub fn diff(old: &Config, new: &Config, overlay: &Overlay) -> Diff {
     let mut names = Names::default();
+    let sections = count_sections(old, new, &mut names);
     let trunks = count(
         ("trunk", &mut names),
         old.trunks.iter().map(|trunk| (&*trunk.name.value, trunk)),
@@ -88,8 +95,31 @@ pub fn diff(old: &Config, new: &Config, overlay: &Overlay) -> Diff {
         new.agents.iter().map(|agent| (&*agent.name.value, agent)),
         |was, is| was.says() == is.says(),
     );
+    let caller_ids = count(
+        ("caller_id", &mut names),
+        old.caller_ids.iter().map(|id| (id.number.value, id)),
+        new.caller_ids.iter().map(|id| (id.number.value, id)),
+        |was, is| was == is,
+    );
+    let pools = count(
+        ("pool", &mut names),
+        old.pools.iter().map(|pool| (&*pool.name.value, pool)),
+        new.pools.iter().map(|pool| (&*pool.name.value, pool)),
+        |was, is| was.says() == is.says(),
+    );
     let numbers = count_numbers(old, new, overlay, &mut names);
-    Diff { numbers, trunks, agents, restart: changed_keys(old, new), named: names.0 }
+    let restart = changed_keys(old, new);
+    Diff { numbers, trunks, agents, caller_ids, pools, sections, restart, named: names.0 }
+}
+
+fn count_sections(old: &Config, new: &Config, names: &mut Names) -> Counts {
+    let mut counts = Counts::default();
+    let compared = [("[dial]", old.dial == new.dial), ("[emergency]", old.emergency == new.emergency)];
+    for (name, _) in compared.into_iter().filter(|(_, is_same)| !is_same) {
+        counts.changed += 1;
+        names.add("section", name, "changed");
+    }
+    counts
 }
 
 /// By what they do. What numbers have in common is compared once.
