@@ -332,6 +332,34 @@ fn a_reload_names_what_changes_of_dial_emergency_caller_ids_and_pools() {
 }
 
 #[test]
+fn numbers_of_which_files_say_something_in_vain_are_a_hundred_warnings_and_how_many_more() {
+    use strowger::config::{Entry, Overlay, Set};
+    let load = |timeout: u32| {
+        let number = |n: u32| format!("[[number]]\ndid = \"+1201555{n:04}\"\ntimeout = {timeout}\n");
+        config::parse(&(0..150).map(number).collect::<String>(), &|_| None).unwrap().config
+    };
+    let (old, new) = (load(20), load(15));
+    let overlay = |by: &str| {
+        let mut overlay = Overlay::default();
+        for number in old.numbers.iter() {
+            let at = strowger::time::Wall(0);
+            let entry = Entry { set: Set::Removed, at, by: by.into(), generation: 1 };
+            overlay.put(number.did().value, Some(entry.into()));
+        }
+        overlay
+    };
+    let warned = |new: &config::Config, by: &str| config::diff(&old, new, &overlay(by)).warnings;
+    let told = warned(&new, "bob");
+    assert_eq!(told.len(), config::MAX_FINDINGS + 1);
+    let first = "strowger.toml:2:7: +12015550000: removed over HTTP by bob, which wins over what the file says now; \
+        `strowger numbers unset +12015550000` lets the file say";
+    assert_eq!(told[0].to_string(), first);
+    assert_eq!(told[100].message, "of 50 more numbers files say something else now, in vain");
+    assert_eq!(warned(&load(20), "bob"), []);
+    assert_eq!(warned(&new, ""), [], "what the same publication sets back");
+}
+
+#[test]
 fn routing_reads_as_a_sentence() {
     let loaded = config::load(Path::new("config"), &|_| None).unwrap();
     let table = strowger::routing::Table::new(&loaded.config, 1, None);

@@ -185,8 +185,9 @@ fn a_table_of_which_something_was_said_is_read_again_and_the_same_is_said() {
 fn a_table_whose_last_row_has_no_line_break_is_warned_of_at_every_reading() {
     let folder = folder();
     write(folder.path(), "b.csv", rows(100, 3).trim_end());
-    let warned =
-        |loaded: &Loaded| loaded.warnings.iter().filter(|warning| warning.message.contains("no line break")).count();
+    let warned = |loaded: &Loaded| {
+        loaded.warnings.iter().filter(|warning| warning.message.contains("no line break")).count()
+    };
     let mut served = load(folder.path(), None, later()).unwrap();
     assert_eq!(warned(&served), 1, "{:?}", served.warnings);
     for _ in 0..2 {

@@ -159,18 +159,18 @@ fn a_last_row_without_a_line_break_is_warned_of() {
     let warned = |table: &str| {
         let found = checked(table.as_bytes());
         assert_eq!(found.errors, [], "{table:?}");
-        found.warnings.iter().map(told).collect::<Vec<_>>()
+        found.warnings.iter().filter(|warning| warning.file.ends_with(".csv")).map(told).collect::<Vec<_>>()
     };
     let said = |line| {
         let what = "the last row has no line break: the file may have been cut in its last cell";
         vec![(line, 1, what.to_owned())]
     };
-    let whole = "did,label,forward_to\n+12015550401,Main St,+13125550100\n+12015550402,Oak,+13125550101\n";
+    let whole = "did,ring,label\n+12015550401,alice,Main St\n+12015550402,bob,Oak Avenue\n";
     assert_eq!(warned(whole), []);
     assert_eq!(warned(&whole.replace('\n', "\r\n")), []);
     assert_eq!(warned(whole.trim_end()), said(3));
     assert_eq!(warned(&whole[..whole.len() - 4]), said(3), "cut in its last cell");
-    assert_eq!(warned(whole.trim_end().replace("Oak", "\"Oak\"").as_str()), said(3));
+    assert_eq!(warned(whole.trim_end().replace("Oak Avenue", "\"Oak\"").as_str()), said(3));
     assert_eq!(warned("did,label"), said(1));
 }
 
@@ -216,6 +216,25 @@ fn every_row_that_says_the_same_is_warned_of_at_its_own_place() {
     let at = |n: u32| (n + 2, if n < 10 { 27 } else { 28 });
     assert_eq!(places.collect::<Vec<_>>(), (0..12).map(at).collect::<Vec<_>>());
     assert_eq!(found.config.unwrap().numbers.sets().len(), 1, "and kept once all the same");
+}
+
+#[test]
+fn r03_5_rows_that_ring_nobody_and_take_no_message_are_warned_of_as_far_as_anybody_mends_them() {
+    let rows = |voicemail: &str| {
+        (0..1_000).fold(HEADER.to_owned(), |all, n| all + &format!("Row {n},+1201{n:07},,,,{voicemail},\n"))
+    };
+    let found = checked(rows("false").as_bytes());
+    assert_eq!((found.errors.len(), found.warnings.len()), (0, config::MAX_FINDINGS));
+    let said = found.warnings.iter().filter(|warning| warning.message.contains("rings nobody"));
+    let places: Vec<_> = said.map(told).take(12).collect();
+    let at = |n: u32| {
+        let column = if n < 10 { 7 } else { 8 };
+        (n + 2, column, format!("+1201{n:07} rings nobody: the caller gets 480"))
+    };
+    assert_eq!(places, (0..12).map(at).collect::<Vec<_>>());
+    // There is [media], so that callers leave a message unless that is switched off.
+    let found = checked(rows("").as_bytes());
+    assert!(!found.warnings.iter().any(|warning| warning.message.contains("rings nobody")));
 }
 
 /// What parts cells inside of us parts none that somebody wrote.

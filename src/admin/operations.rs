@@ -130,7 +130,7 @@ pub enum NotCaptured {
 pub struct Published {
     /// The generation that calls are planned with from now on; of a dry run, the one that is served.
     pub generation: u64,
-    /// How many numbers, agents, trunks, caller IDs and pools were added; `[dial]` and `[emergency]` change …
+    /// How many numbers, agents, trunks, caller IDs and pools were added; `[dial]`, `[emergency]` and sounds change …
     pub added: u64,
     pub changed: u64,
     pub removed: u64,
@@ -152,7 +152,7 @@ pub struct Published {
 /// What became of a number, a trunk, an agent and the like.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeLine {
-    /// `number`, `trunk`, `agent`, `caller_id`, `pool` or `section`.
+    /// `number`, `trunk`, `agent`, `caller_id`, `pool`, `section` or `sound`.
     pub kind: String,
     /// Of a section as it is written: `[dial]`.
     pub name: String,

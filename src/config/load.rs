@@ -270,6 +270,7 @@ impl<'e, 's> Gathered<'e, 's> {
             kept,
             node,
         });
+        self.unread.anything = self.report.mistakes() > 0;
         if let Some(config) = &checked {
             check::check(config, &self.unread, &self.report);
         }
