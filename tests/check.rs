@@ -169,7 +169,79 @@ fn what_a_number_names_is_checked_though_its_did_is_wrong() {
 #[test]
 fn at_most_a_hundred_mistakes_are_reported() {
     let text: String = (0..300).map(|n| format!("[[number]]\ndid = \"wrong {n}\"\n")).collect();
-    assert_eq!(config::parse(&text, &|_| None).unwrap_err().len(), config::MAX_FINDINGS);
+    let errors = config::parse(&text, &|_| None).unwrap_err();
+    assert_eq!(errors.len(), config::MAX_FINDINGS);
+    let said = "these are the first 100 mistakes: there may be more\n";
+    assert!(config::plain(&errors, &[]).ends_with(said) && config::pretty(&errors, &[]).ends_with(said));
+    assert!(config::plain(&[], &errors).ends_with("these are the first 100 warnings: there may be more\n"));
+    assert!(!config::plain(&errors[1..], &errors[1..]).contains("more"), "these are all");
+}
+
+#[test]
+fn files_whose_names_end_in_capitals_are_warned_of_with_the_right_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("routing/FOLDER.CSV")).unwrap();
+    std::fs::write(dir.path().join("strowger.toml"), "").unwrap();
+    for name in ["A.CSV", "b.Toml", ".c.CSV", "FOLDER.CSV/d.TOML", "notes.TXT"] {
+        std::fs::write(dir.path().join("routing").join(name), "wrong").unwrap();
+    }
+    let (errors, warnings) = check(dir.path());
+    assert_eq!(errors, []);
+    let told = |warning: &Finding| warning.to_string().split_once("/routing/").unwrap().1.to_owned();
+    let not_read = "1:1: it is not read: the names of files end in .toml or .csv, and";
+    assert_eq!(
+        warnings.iter().map(told).collect::<Vec<_>>(),
+        [
+            format!("A.CSV:{not_read} A.CSV does not; name it A.csv"),
+            format!("FOLDER.CSV/d.TOML:{not_read} d.TOML does not; name it d.toml"),
+            format!("b.Toml:{not_read} b.Toml does not; name it b.toml"),
+        ]
+    );
+}
+
+/// Root may read all, so that a thread of its own becomes somebody else where root runs this.
+#[test]
+fn a_file_without_permission_is_a_mistake_that_says_what_to_see_to() {
+    use std::os::unix::fs::PermissionsExt;
+    const NOBODY: u32 = 65_534;
+    let dir = tempfile::tempdir().unwrap();
+    let allow = |name: &str, mode: u32| {
+        std::fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir(dir.path().join("routing")).unwrap();
+    let files = ["strowger.toml", "routing/a.toml", "routing/b.csv"];
+    std::fs::write(dir.path().join(files[0]), "").unwrap();
+    std::fs::write(dir.path().join(files[1]), "[dial]\nallow = [\"+1\"]\n").unwrap();
+    std::fs::write(dir.path().join(files[2]), "did,ring\n").unwrap();
+    allow("", 0o755);
+    let errors_of_somebody = || {
+        let work = || {
+            if rustix::process::getuid().is_root() {
+                rustix::thread::set_thread_uid(rustix::thread::Uid::from_raw(NOBODY)).unwrap();
+            }
+            check(dir.path()).0
+        };
+        std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+    };
+    assert_eq!(errors_of_somebody(), [], "all may read them");
+    for name in files {
+        allow(name, 0o000);
+        let [error] = &errors_of_somebody()[..] else { panic!("one mistake") };
+        let file = dir.path().join(name);
+        let file = file.display();
+        let said = format!(
+            "{file}:1:1: cannot be read: Permission denied (os error 13); see that {file} is there and may be read"
+        );
+        assert_eq!(error.to_string(), said);
+        allow(name, 0o644);
+    }
+    allow("routing", 0o000);
+    let errors = errors_of_somebody();
+    assert!(
+        errors[0].message.contains("Permission denied") && errors[0].file.ends_with("routing"),
+        "{errors:?}"
+    );
+    allow("routing", 0o755);
 }
 
 #[test]
@@ -268,39 +340,6 @@ fn the_sample_is_valid_by_its_schemas() {
     }
     let wrong = serde_json::json!({ "did": "+12015550101", "tiemout": 20 });
     assert!(mismatch(&wrong, &number, &number).is_some(), "an unknown key is no number");
-}
-
-#[test]
-fn a_reload_counts_what_changes_and_names_what_waits_for_a_restart() {
-    let diff =
-        |old: &config::Config, new: &config::Config| config::diff(old, new, &config::Overlay::default());
-    let load = |text: &str| config::parse(text, &|_| None).unwrap().config;
-    let agents = "[[agent]]\nname = \"alice\"\n[[agent]]\nname = \"bob\"\n";
-    let number = |did: &str, more: &str| format!("[[number]]\ndid = \"{did}\"\nprofile = \"day\"\n{more}\n");
-    let profile = |ring: &str| format!("[[profile]]\nname = \"day\"\nring = [\"{ring}\"]\n");
-    let text = |profile: String, numbers: &[String]| format!("{agents}{profile}{}", numbers.concat());
-    let (one, two) = (number("+12015550101", ""), number("+12015550102", "ring = [\"bob\"]"));
-    let three = number("+12015550103", "");
-    let old = load(&text(profile("alice"), &[one.clone(), two.clone()]));
-    let same = diff(&old, &load(&format!("\n\n{}", text(profile("alice"), &[one.clone(), two.clone()]))));
-    assert_eq!((same.numbers.unchanged, same.agents.unchanged), (2, 2));
-    assert_eq!(same.total().added + same.total().changed + same.total().removed, 0);
-    let new = diff(&old, &load(&text(profile("bob"), &[two, one, three.clone()])));
-    assert_eq!((new.numbers.changed, new.numbers.unchanged, new.numbers.added), (1, 1, 1));
-    let named = |diff: &config::Diff| {
-        diff.named.iter().map(|one| format!("{} {} {}", one.kind, one.name, one.change)).collect::<Vec<_>>()
-    };
-    assert_eq!(named(&new), ["number +12015550101 changed", "number +12015550103 added"]);
-    let gone = diff(&old, &load(&format!("[limits]\nmax_legs = 4\n{}", text(profile("alice"), &[three]))));
-    assert_eq!((gone.numbers.removed, gone.numbers.added), (2, 1));
-    assert_eq!(gone.restart, ["limits.max_legs"]);
-    let three = ["number +12015550103 added", "number +12015550101 removed", "number +12015550102 removed"];
-    assert_eq!(named(&gone), three);
-    let none = diff(&old, &load(""));
-    assert_eq!(named(&none)[..2], ["agent alice removed", "agent bob removed"]);
-    let many = (0..1_000).map(|n| format!("[[number]]\ndid = \"+1201555{n:04}\"\n")).collect::<String>();
-    let many = diff(&load(""), &load(&many));
-    assert_eq!((many.numbers.added, many.named.len()), (1_000, config::MAX_NAMED));
 }
 
 #[test]

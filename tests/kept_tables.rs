@@ -182,6 +182,25 @@ fn a_table_of_which_something_was_said_is_read_again_and_the_same_is_said() {
 }
 
 #[test]
+fn a_table_whose_last_row_has_no_line_break_is_warned_of_at_every_reading() {
+    let folder = folder();
+    write(folder.path(), "b.csv", rows(100, 3).trim_end());
+    let warned = |loaded: &Loaded| {
+        loaded.warnings.iter().filter(|warning| warning.message.contains("no line break")).count()
+    };
+    let mut served = load(folder.path(), None, later()).unwrap();
+    assert_eq!(warned(&served), 1, "{:?}", served.warnings);
+    for _ in 0..2 {
+        served = load(folder.path(), Some(&served.config), later()).unwrap();
+        assert_eq!((warned(&served), served.taken), (1, 0));
+    }
+    write(folder.path(), "b.csv", &rows(100, 3));
+    served = load(folder.path(), Some(&served.config), later()).unwrap();
+    assert_eq!((served.read, warned(&served)), (1, 0));
+    assert_eq!(load(folder.path(), Some(&served.config), later()).unwrap().taken, 1);
+}
+
+#[test]
 fn a_mistake_that_others_make_of_an_unchanged_table_is_told_at_its_place() {
     let folder = folder();
     write(folder.path(), "b.csv", &rows(100, 4));

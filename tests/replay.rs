@@ -297,6 +297,104 @@ fn r13_through_which_trunk_and_r09_as_whom() {
 }
 
 #[test]
+fn r13_to_which_gateway_and_r03_to_which_fixed_contact() {
+    let reached = |leg: &str, addr: &str| {
+        let mut cdr = then(Outcome::Answered, 200, &[leg]);
+        cdr.legs[1].peer = Some(addr.parse().unwrap());
+        cdr
+    };
+    let forwarded = reached("+13125550199/mobile 0-5 won", "127.0.3.1:5060");
+    let alice = reached("alice 0-5 won", "127.0.2.1:5060");
+    let carol = reached("carol 0-5 won", "127.0.9.9:40000");
+    let text = |keys: &str| format!("{ENDS}[[number]]\ndid = \"{DID}\"\n{keys}\n");
+    let (forward, ring) = ("forward_to = \"+13125550199\"", "ring = [\"alice\"]");
+    let (gateway, contact) = ("{ uri = \"sip:127.0.3.1\" }", "sip:alice@127.0.2.1");
+    for (keys, from, to, cdr, expected) in [
+        (forward, "", "", &forwarded, vec![]),
+        (
+            forward,
+            gateway,
+            "{ uri = \"sip:127.0.3.7:5080\" }",
+            &forwarded,
+            vec!["reached +13125550199 at 127.0.3.1:5060, would go to 127.0.3.7:5080"],
+        ),
+        // Which of them are up no record tells.
+        (
+            forward,
+            gateway,
+            "{ uri = \"sip:127.0.3.7\" }, { uri = \"sip:127.0.3.1\", priority = 20 }",
+            &forwarded,
+            vec![],
+        ),
+        (
+            forward,
+            gateway,
+            "{ uri = \"sip:127.0.3.7\" }, { uri = \"sip:127.0.3.8\" }",
+            &forwarded,
+            vec!["reached +13125550199 at 127.0.3.1:5060, would go to 127.0.3.7:5060 or 127.0.3.8:5060"],
+        ),
+        (
+            forward,
+            gateway,
+            "{ uri = \"sip:gw.example.com\" }, { uri = \"sip:127.0.3.8\" }",
+            &forwarded,
+            vec![],
+        ),
+        (ring, "", "", &alice, vec![]),
+        (
+            ring,
+            contact,
+            "sip:alice@127.0.2.1:5099",
+            &alice,
+            vec!["reached alice at 127.0.2.1:5060, would go to 127.0.2.1:5099"],
+        ),
+        (
+            ring,
+            "contact = \"sip:alice@127.0.2.1\"\n",
+            "",
+            &alice,
+            vec!["reached alice at 127.0.2.1:5060, would go nowhere: it has no address and cannot register"],
+        ),
+        // A phone that registers, or may, is anywhere.
+        ("ring = [\"carol\"]", "", "", &carol, vec![]),
+        (ring, contact, "sip:alice@127.0.2.9\"\npassword = \"x", &alice, vec![]),
+        // That it would go by another trunk says enough.
+        (
+            "forward_to = \"+13125550199\"\ntrunk = \"backup\"",
+            "",
+            "",
+            &forwarded,
+            vec!["forwarded to +13125550199 through trunk mobile, would go through trunk backup"],
+        ),
+    ] {
+        assert!(ENDS.contains(from), "{from}");
+        let text = if from.is_empty() { text(keys) } else { text(keys).replace(from, to) };
+        assert_eq!(told_by(&text, cdr), expected, "{keys}: {to}");
+    }
+}
+
+#[test]
+fn where_a_name_leads_is_not_looked_up_and_the_summary_says_so_once() {
+    let folder = folder();
+    let file = folder.path().join("config/routing/all.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("sip:alice@127.0.2.1", "sip:alice@phone.example.com")).unwrap();
+    let mut cdr = then(Outcome::Answered, 200, &["alice 0-5 won", "carol 0-5 elsewhere"]);
+    cdr.legs[1].peer = Some("127.0.2.1:5060".parse().unwrap());
+    let ran = strowger(folder.path(), &["check", "--replay", "-"], &[&cdr, &cdr].map(line).concat());
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "2 calls would go where a name leads: whether to another address than then is not looked up",
+            "2 calls read, 0 would be routed otherwise, 0 could not be judged",
+        ],
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
 fn what_is_kept_asked_and_counted_is_told_too() {
     let ring = "ring = [\"alice\"]";
     let mut recorded = then(Outcome::Answered, 200, &["alice 0-5 won"]);

@@ -106,9 +106,72 @@ fn a_table_that_was_hardly_written_whole_is_a_mistake() {
         let is_told = found.iter().any(|(at, _, what)| *at == line && what.contains(said));
         assert!(is_told, "{cut:?}: {found:?}");
     }
-    // A row may be shorter than the header, and the last may lack its line break, but not both.
-    assert_eq!(errors(b"did,label,timeout\n+12015550101,one\n+12015550102,two,20"), []);
     assert_eq!(errors(b"did,label,timeout\n+12015550101,5\" pipe,20\n+12015550102,two,20\n"), []);
+}
+
+/// RFC 4180 §2.4: each line has the same number of fields. Which one is missing nobody knows.
+#[test]
+fn a_row_of_fewer_cells_than_the_header_is_a_mistake_wherever_it_stands() {
+    const HEADER: &str = "did,label,account,ring\n";
+    const WHOLE: &str = "+12015550101,one,x,alice\n";
+    let said = |line: u32, cells: usize| vec![(line, 1, format!("the row has {cells} of 4 cells"))];
+    let short = "+12015550401,Main St,alice\n";
+    for (table, expected) in [
+        (format!("{HEADER}{short}{WHOLE}"), said(2, 3)),
+        (format!("{HEADER}{WHOLE}{short}"), said(3, 3)),
+        (format!("{HEADER}{WHOLE}{short}\n\n"), said(3, 3)),
+        (format!("{HEADER}{WHOLE}{short}").replace('\n', "\r\n"), said(3, 3)),
+        (format!("{HEADER}+12015550401\n{WHOLE}"), said(2, 1)),
+        (format!("{HEADER}\"+12015550401\",\"Main, St\"\n{WHOLE}"), said(2, 2)),
+        (format!("{HEADER}+12015550401,Mäin\n{WHOLE}"), said(2, 2)),
+        (format!("{HEADER}+12015550401,,,\n{WHOLE}"), vec![]),
+        (format!("{HEADER}\n{WHOLE}\n"), vec![]),
+    ] {
+        assert_eq!(errors(table.as_bytes()), expected, "{table:?}");
+    }
+    let found = checked(format!("{HEADER}{short}").as_bytes()).errors;
+    assert_eq!(
+        found[0].remedy,
+        "write an empty cell, as the second one of a,,c, for each key that it leaves out"
+    );
+    // Far behind the first block, by several threads as by one.
+    let lines = format!("{}Short,+12025550199,alice\n{}", rows(60_000), &rows(60_000)[HEADER.len()..]);
+    let folder = folder(&[("z.csv", lines.as_bytes())]);
+    let [one, several] = [1, 3].map(|threads| outcome(folder.path(), threads));
+    assert_eq!((&one.0, one.0[0].line, one.0[0].column), (&several.0, 60_002, 1));
+    assert_eq!(one.0[0].message, "the row has 3 of 7 cells");
+}
+
+/// What its own number is, is not known: others that show or name it are not said to be wrong.
+#[test]
+fn a_row_of_too_few_or_too_many_cells_makes_no_other_mistake() {
+    let shows = b"did,ring,caller_id\n+12015550102,alice,+12015550101\n".as_slice();
+    for (row, said) in [("+12015550101,alice", "of 3 cells"), ("+12015550101,alice,,", "has 4 cells")] {
+        let table = format!("did,ring,caller_id\n{row}\n");
+        let folder = folder(&[("a.csv", shows), ("b.csv", table.as_bytes())]);
+        let found = config::checked(folder.path(), &|_| None).errors;
+        assert!(found.len() == 1 && found[0].message.contains(said), "{found:?}");
+    }
+}
+
+#[test]
+fn a_last_row_without_a_line_break_is_warned_of() {
+    let warned = |table: &str| {
+        let found = checked(table.as_bytes());
+        assert_eq!(found.errors, [], "{table:?}");
+        found.warnings.iter().filter(|warning| warning.file.ends_with(".csv")).map(told).collect::<Vec<_>>()
+    };
+    let said = |line| {
+        let what = "the last row has no line break: the file may have been cut in its last cell";
+        vec![(line, 1, what.to_owned())]
+    };
+    let whole = "did,ring,label\n+12015550401,alice,Main St\n+12015550402,bob,Oak Avenue\n";
+    assert_eq!(warned(whole), []);
+    assert_eq!(warned(&whole.replace('\n', "\r\n")), []);
+    assert_eq!(warned(whole.trim_end()), said(3));
+    assert_eq!(warned(&whole[..whole.len() - 4]), said(3), "cut in its last cell");
+    assert_eq!(warned(whole.trim_end().replace("Oak Avenue", "\"Oak\"").as_str()), said(3));
+    assert_eq!(warned("did,label"), said(1));
 }
 
 #[test]
@@ -153,6 +216,25 @@ fn every_row_that_says_the_same_is_warned_of_at_its_own_place() {
     let at = |n: u32| (n + 2, if n < 10 { 27 } else { 28 });
     assert_eq!(places.collect::<Vec<_>>(), (0..12).map(at).collect::<Vec<_>>());
     assert_eq!(found.config.unwrap().numbers.sets().len(), 1, "and kept once all the same");
+}
+
+#[test]
+fn r03_5_rows_that_ring_nobody_and_take_no_message_are_warned_of_as_far_as_anybody_mends_them() {
+    let rows = |voicemail: &str| {
+        (0..1_000).fold(HEADER.to_owned(), |all, n| all + &format!("Row {n},+1201{n:07},,,,{voicemail},\n"))
+    };
+    let found = checked(rows("false").as_bytes());
+    assert_eq!((found.errors.len(), found.warnings.len()), (0, config::MAX_FINDINGS));
+    let said = found.warnings.iter().filter(|warning| warning.message.contains("rings nobody"));
+    let places: Vec<_> = said.map(told).take(12).collect();
+    let at = |n: u32| {
+        let column = if n < 10 { 7 } else { 8 };
+        (n + 2, column, format!("+1201{n:07} rings nobody: the caller gets 480"))
+    };
+    assert_eq!(places, (0..12).map(at).collect::<Vec<_>>());
+    // There is [media], so that callers leave a message unless that is switched off.
+    let found = checked(rows("").as_bytes());
+    assert!(!found.warnings.iter().any(|warning| warning.message.contains("rings nobody")));
 }
 
 /// What parts cells inside of us parts none that somebody wrote.

@@ -21,7 +21,7 @@ use super::operations::{
 use super::problem::{Asked, Problem};
 use crate::call::cdr::Cdr;
 use crate::call::story::{CallPlace, CallStory, LiveCall};
-use crate::config::{Number, Told};
+use crate::config::{Number, Told, may_be_more};
 use crate::media::reel::Sheet;
 use crate::store::{Cursor, ReadError};
 use crate::time::Wall;
@@ -402,6 +402,8 @@ fn not_published(why: NotPublished) -> Problem {
         NotPublished::Busy => Problem::new(StatusCode::CONFLICT, "another reload runs; try again"),
         NotPublished::Wrong(errors) => {
             let detail = "the configuration does not check; what was served before still is";
+            let more = may_be_more(errors.len(), "mistakes").map(|more| format!("; {more}"));
+            let detail = format!("{detail}{}", more.unwrap_or_default());
             Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
         }
         NotPublished::NoSuch(detail) => Problem::new(StatusCode::NOT_FOUND, detail),

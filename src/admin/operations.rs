@@ -130,7 +130,7 @@ pub enum NotCaptured {
 pub struct Published {
     /// The generation that calls are planned with from now on; of a dry run, the one that is served.
     pub generation: u64,
-    /// How many numbers, agents, trunks and profiles were added …
+    /// How many numbers, agents, trunks, caller IDs and pools were added; `[dial]`, `[emergency]` and sounds change …
     pub added: u64,
     pub changed: u64,
     pub removed: u64,
@@ -149,11 +149,12 @@ pub struct Published {
     pub changes: Vec<ChangeLine>,
 }
 
-/// What became of a number, a trunk or an agent.
+/// What became of a number, a trunk, an agent and the like.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeLine {
-    /// `number`, `trunk` or `agent`.
+    /// `number`, `trunk`, `agent`, `caller_id`, `pool`, `section` or `sound`.
     pub kind: String,
+    /// Of a section as it is written: `[dial]`.
     pub name: String,
     /// `added`, `changed` or `removed`.
     pub change: String,

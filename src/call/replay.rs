@@ -11,15 +11,20 @@
 //!   plan's making; of several legs of one target the first counts.
 //! - Of trunks of equal rank any may have been drawn; one that has limits may have been full, and another taken. Where
 //!   the other was taken because all gateways of the first were down, that is told as a difference.
+//! - Of a trunk's gateways any may have been taken, and a phone that registers is anywhere. Where a name leads is not
+//!   looked up: that is told apart, as [`Comparison::by_name`].
 //! - How long a step rings is seen where it rang to its end, or for longer than it would today, and no 3xx was followed.
 //! - Voicemail is seen where nobody answered. A caller whose offer held no codec of ours gets none whatever is
 //!   configured, and is told as a difference all the same; so are a message or a recording that failed, and a call back
 //!   to whoever called for help (R13).
 //! - Whispers, prompts, and which headers a leg bore are in no record.
 
+mod reached;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use reached::Reached;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -45,6 +50,8 @@ pub enum About {
     Time,
     /// By which trunk a number is called.
     Trunk,
+    /// At which address of a gateway, or of a phone that does not register.
+    Address,
     /// Whose number is shown.
     Shown,
     /// Whether a forwarded leg has to press 1.
@@ -76,6 +83,8 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// Agents who would be rung if a phone and a line of theirs were free, and who were not rung then.
     pub might_ring: Vec<Text>,
+    /// A leg would go where a name leads: whether that is where it went is not known.
+    pub by_name: bool,
 }
 
 /// How far a record tells of its call's route.
@@ -134,7 +143,7 @@ pub fn compare(cdr: &Cdr, plan: Result<&Plan, NoPlan>, caller: Option<&str>, spe
     let refused = |code: u16| format!("be answered {code}");
     let only = |was: String, would: String| Comparison {
         differences: vec![Difference::new(About::Refusal, was, would)],
-        might_ring: Vec::new(),
+        ..Comparison::default()
     };
     match (Routed::of(cdr), plan) {
         (Routed::Refused(then), Err(now)) if then == told(now) => Comparison::default(),
@@ -142,7 +151,7 @@ pub fn compare(cdr: &Cdr, plan: Result<&Plan, NoPlan>, caller: Option<&str>, spe
         (Routed::Refused(then), Ok(plan)) => only(format!("was answered {then}"), would_do(plan, speaks)),
         (Routed::Planned | Routed::Lost, Err(now)) => only(did(cdr), refused(told(now))),
         (Routed::Lost, Ok(plan)) => {
-            Comparison { differences: account(cdr, plan).into_iter().collect(), might_ring: Vec::new() }
+            Comparison { differences: account(cdr, plan).into_iter().collect(), ..Comparison::default() }
         }
         (Routed::Planned, Ok(plan)) => Walk::of(cdr, plan).compared(caller, speaks),
         (Routed::Joined | Routed::Elsewise, _) => Comparison::default(),
@@ -301,6 +310,11 @@ impl<'c> Walk<'c> {
         }
         for rung in &self.rung {
             found.differences.extend(self.trunk(rung));
+            match self.reached(rung) {
+                Reached::There => {}
+                Reached::Elsewhere(difference) => found.differences.push(difference),
+                Reached::ByName => found.by_name = true,
+            }
             found.differences.extend(self.shown(rung, caller));
         }
         found.differences.extend(self.confirmation(speaks));
@@ -412,6 +426,20 @@ impl<'c> Walk<'c> {
             ),
             format!("go through trunk {}", would.name),
         ))
+    }
+
+    /// Where the first leg of a target went, if it would go by the same trunk, or to the same agent.
+    fn reached(&self, rung: &Rung<'_>) -> Reached {
+        match self.target(rung).map(|target| &target.who) {
+            Some(Who::Agent(agent)) if !agent.dnd => Reached::at(agent, rung.leg),
+            Some(Who::Number { .. }) => match self.way(rung) {
+                Some((_, trunk)) if rung.leg.trunk.as_ref() == Some(&trunk.name) => {
+                    Reached::through(trunk, rung.leg)
+                }
+                Some(_) | None => Reached::There,
+            },
+            Some(Who::Agent(_) | Who::Unreachable(_)) | None => Reached::There,
+        }
     }
 
     /// Whose number the first leg of a target showed (R9).

@@ -25,6 +25,7 @@ use serde::Serialize;
 use crate::admin::operations::{Explanation, Published};
 use crate::admin::{AgentList, CallList, GenerationList, TrunkList};
 use crate::call::story::CallStory;
+use crate::config::may_be_more;
 use crate::sip::shown::is_obeyed;
 use client::{Client, Failed, escaped};
 
@@ -218,6 +219,9 @@ fn publish(client: &Client, path: &str, dry_run: bool, out: Out) -> Result<Exit,
     let published: Published = client.post(path)?;
     for warning in &published.warnings {
         out.message(format_args!("warning: {warning}"));
+    }
+    if let Some(more) = may_be_more(published.warnings.len(), "warnings") {
+        out.message(more);
     }
     out.result(&published, || show::published(&published, dry_run))
 }

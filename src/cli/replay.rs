@@ -181,6 +181,13 @@ fn shown(found: &Replayed) -> String {
             "{target} might ring too in {calls}: whether it was there and free, no record tells"
         );
     }
+    if found.by_name > 0 {
+        let _whole = writeln!(
+            text,
+            "{} would go where a name leads: whether to another address than then is not looked up",
+            calls(found.by_name)
+        );
+    }
     for unjudged in &found.unjudged_because {
         let _whole = writeln!(text, "not judged, {}: {}", calls(unjudged.calls), unjudged.why.why());
     }

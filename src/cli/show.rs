@@ -229,7 +229,8 @@ pub fn published(published: &Published, dry_run: bool) -> String {
         seconds(published.took_ms),
     );
     for ChangeLine { kind, name, change } in &published.changes {
-        let _infallible = writeln!(out, "  {change}: {kind} {}", printable(name));
+        let kind = if kind == "section" { String::new() } else { format!("{kind} ") };
+        let _infallible = writeln!(out, "  {change}: {kind}{}", printable(name));
     }
     let more = (published.added + published.changed + published.removed)
         .saturating_sub(published.changes.len() as u64);

@@ -9,7 +9,8 @@ use hashbrown::{HashMap, HashSet};
 
 use super::choices::{ListenTransport, TrunkTransport};
 use super::fields::shown;
-use super::number::{Dialled, Keys, Voicemail, over_http};
+use super::number::{Dialled, Keys, Overflow, Voicemail, over_http};
+use super::numbers::Listed;
 use super::place::{At, Place, Report, suggestion};
 use super::uri::SipUri;
 use super::{AHEAD, Config, Dids};
@@ -28,6 +29,8 @@ pub(super) struct Unread {
     pub sections: BTreeSet<&'static str>,
     /// A trunk has a mistake, or a file's syntax: which numbers are served is not known.
     pub ways: bool,
+    /// Anything has a mistake: of what is missing nobody knows whether it was written.
+    pub anything: bool,
 }
 
 pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
@@ -261,6 +264,7 @@ impl<'c> Check<'c> {
                 let whole = self.config.merged(&keys);
                 self.mobile_voicemail(&whole, own.is_some());
                 self.ways_out_of(&whole, own.is_some());
+                self.rings_somebody(number, &whole);
                 *known = match (self.report.mistakes() > before.0, self.report.noted() > before.1) {
                     (true, _) => Judged::Wrong,
                     (false, true) => Judged::Warned,
@@ -268,6 +272,27 @@ impl<'c> Check<'c> {
                 };
             }
         }
+    }
+
+    /// Nobody to ring in any step and no message taken (R3.5): allowed, and most likely not meant.
+    fn rings_somebody(&self, number: Listed<'_>, keys: &Keys) {
+        let unknown = set(&keys.profile).is_some_and(|(_, name)| self.config.profile(name).is_none());
+        let rings = |step: &Overflow| !step.ring.is_empty() || step.forward_to.is_some();
+        let is_off = keys.enabled.is_some_and(|at| !at.value);
+        let rings = number.forward().is_some()
+            || set(&keys.forward_to).is_some()
+            || set(&keys.assigned_to).is_some()
+            || keys.ring.iter().any(|ring| !ring.is_empty())
+            || keys.overflow.iter().flat_map(|steps| &steps.value).any(rings);
+        let off = keys.voicemail.as_ref().is_some_and(|at| at.value == Voicemail::Off);
+        let takes_messages = self.config.node.media.is_some() && !off;
+        if self.unread.anything || unknown || is_off || rings || takes_messages {
+            return;
+        }
+        let did = number.did();
+        let what = format!("{} rings nobody: the caller gets 480", did.value);
+        let remedy = "write ring, forward_to or assigned_to, or enabled = false where it is not in use";
+        self.report.warning(did.place, what, remedy);
     }
 
     /// A forward that no trunk carries is unreachable: allowed, and most likely not meant. `forwards`: to a number that is

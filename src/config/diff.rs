@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::hash::RandomState;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::number::Keys;
+use super::number::over_http;
+use super::number::{Dialled, Keys};
 use super::numbers::Listed;
+use super::place::{At, Finding, MAX_FINDINGS, OVER_HTTP, Place};
 use super::{Config, Dids, Overlay};
 use crate::number::E164;
 
@@ -20,10 +22,17 @@ pub struct Diff {
     pub numbers: Counts,
     pub trunks: Counts,
     pub agents: Counts,
+    /// What may be shown, and what is leased.
+    pub caller_ids: Counts,
+    pub pools: Counts,
+    /// `[dial]` and `[emergency]`: they are there, written or not, so that they change or are not counted.
+    pub sections: Counts,
     /// Keys of `strowger.toml` that wait for a restart, such as `limits.max_legs`.
     pub restart: Vec<String>,
     /// The first [`MAX_NAMED`] that came, differ or went.
     pub named: Vec<Named>,
+    /// Numbers of which files say something else now, and in vain. The first [`MAX_FINDINGS`], and how many more.
+    pub warnings: Vec<Finding>,
 }
 
 /// More are counted, and not named.
@@ -32,7 +41,7 @@ pub const MAX_NAMED: usize = 100;
 /// What became of one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// `number`, `trunk` or `agent`.
+    /// `number`, `trunk`, `agent`, `caller_id`, `pool` or `section`.
     pub kind: &'static str,
     pub name: String,
     /// `added`, `changed` or `removed`.
@@ -61,9 +70,10 @@ pub struct Counts {
 }
 
 impl Diff {
-    /// Numbers, trunks and agents together.
+    /// All of them together.
     pub fn total(&self) -> Counts {
-        [self.numbers, self.trunks, self.agents].into_iter().fold(Counts::default(), |sum, counts| Counts {
+        let all = [self.sections, self.trunks, self.agents, self.caller_ids, self.pools, self.numbers];
+        all.into_iter().fold(Counts::default(), |sum, counts| Counts {
             added: sum.added + counts.added,
             changed: sum.changed + counts.changed,
             removed: sum.removed + counts.removed,
@@ -76,6 +86,7 @@ impl Diff {
 /// these numbers counts for nothing.
 pub fn diff(old: &Config, new: &Config, overlay: &Overlay) -> Diff {
     let mut names = Names::default();
+    let sections = count_sections(old, new, &mut names);
     let trunks = count(
         ("trunk", &mut names),
         old.trunks.iter().map(|trunk| (&*trunk.name.value, trunk)),
@@ -88,46 +99,112 @@ pub fn diff(old: &Config, new: &Config, overlay: &Overlay) -> Diff {
         new.agents.iter().map(|agent| (&*agent.name.value, agent)),
         |was, is| was.says() == is.says(),
     );
-    let numbers = count_numbers(old, new, overlay, &mut names);
-    Diff { numbers, trunks, agents, restart: changed_keys(old, new), named: names.0 }
+    let caller_ids = count(
+        ("caller_id", &mut names),
+        old.caller_ids.iter().map(|id| (id.number.value, id)),
+        new.caller_ids.iter().map(|id| (id.number.value, id)),
+        |was, is| was == is,
+    );
+    let pools = count(
+        ("pool", &mut names),
+        old.pools.iter().map(|pool| (&*pool.name.value, pool)),
+        new.pools.iter().map(|pool| (&*pool.name.value, pool)),
+        |was, is| was.says() == is.says(),
+    );
+    let (numbers, in_vain) = count_numbers(old, new, overlay, &mut names);
+    let (restart, warnings) = (changed_keys(old, new), in_vain.into_findings());
+    Diff { numbers, trunks, agents, caller_ids, pools, sections, restart, named: names.0, warnings }
 }
 
-/// By what they do. What numbers have in common is compared once.
-fn count_numbers(old: &Config, new: &Config, overlay: &Overlay, names: &mut Names) -> Counts {
-    let mut places: Dids<u32, 5> = Dids::with_capacity(old.numbers.len());
-    for (place, number) in (0..).zip(old.numbers.iter()) {
-        places.insert(number.did().value, place);
-    }
-    let merged =
-        |config: &Config| config.numbers.sets().map(|keys| config.merged(keys)).collect::<Vec<Keys>>();
-    let [was, is] = [merged(old), merged(new)];
-    let mut alike: HashMap<(u32, u32), bool, RandomState> = HashMap::default();
+fn count_sections(old: &Config, new: &Config, names: &mut Names) -> Counts {
     let mut counts = Counts::default();
-    for number in new.numbers.iter().filter(|number| !overlay.holds(number.did().value)) {
-        let before =
-            places.find_as_written(number.did().value).and_then(|place| old.numbers.get(*place as usize));
-        let Some(before) = before else {
-            counts.added += 1;
-            names.add("number", number.did().value, "added");
-            continue;
-        };
+    let compared = [("[dial]", old.dial == new.dial), ("[emergency]", old.emergency == new.emergency)];
+    for (name, _) in compared.into_iter().filter(|(_, is_same)| !is_same) {
+        counts.changed += 1;
+        names.add("section", name, "changed");
+    }
+    counts
+}
+
+/// The numbers of the files of both.
+struct Rows<'c> {
+    old: &'c Config,
+    places: Dids<u32, 5>,
+    was: Vec<Keys>,
+    is: Vec<Keys>,
+    /// What numbers have in common is compared once.
+    alike: HashMap<(u32, u32), bool, RandomState>,
+}
+
+impl<'c> Rows<'c> {
+    fn of(old: &'c Config, new: &Config) -> Rows<'c> {
+        let mut places: Dids<u32, 5> = Dids::with_capacity(old.numbers.len());
+        for (place, number) in (0..).zip(old.numbers.iter()) {
+            places.insert(number.did().value, place);
+        }
+        let merged =
+            |config: &Config| config.numbers.sets().map(|keys| config.merged(keys)).collect::<Vec<Keys>>();
+        Rows { old, places, was: merged(old), is: merged(new), alike: HashMap::default() }
+    }
+
+    fn before(&self, number: Listed<'_>) -> Option<Listed<'c>> {
+        let place = self.places.find_as_written(number.did().value)?;
+        self.old.numbers.get(*place as usize)
+    }
+
+    /// Whether they do the same.
+    fn are_alike(&mut self, before: Listed<'_>, number: Listed<'_>) -> bool {
         let sets = (before.set(), number.set());
-        let [was, is] = [&was[sets.0 as usize], &is[sets.1 as usize]];
-        let same_set = *alike.entry(sets).or_insert_with(|| was.says_beside_its_own(is));
-        let same = same_set
+        let [was, is] = [&self.was[sets.0 as usize], &self.is[sets.1 as usize]];
+        let same_set = *self.alike.entry(sets).or_insert_with(|| was.says_beside_its_own(is));
+        same_set
             && label_of(before, was) == label_of(number, is)
-            && forward_of(before, was) == forward_of(number, is);
-        if same {
-            counts.unchanged += 1;
-        } else {
-            counts.changed += 1;
-            names.add("number", number.did().value, "changed");
+            && forward_of(before, was) == forward_of(number, is)
+    }
+}
+
+/// By what they do, and what of it is in vain.
+fn count_numbers<'c>(
+    old: &Config,
+    new: &'c Config,
+    overlay: &'c Overlay,
+    names: &mut Names,
+) -> (Counts, InVain<'c>) {
+    let mut rows = Rows::of(old, new);
+    let mut counts = Counts::default();
+    let mut in_vain = InVain { new, overlay, findings: Vec::new(), more: 0 };
+    let mut held: HashSet<Dialled, RandomState> = HashSet::default();
+    for number in new.numbers.iter() {
+        let (did, before) = (number.did().value, rows.before(number));
+        let is_same = before.map(|before| rows.are_alike(before, number));
+        if overlay.holds(did) {
+            held.insert(did);
+            if is_same != Some(true) {
+                in_vain.says(number);
+            }
+            continue;
+        }
+        match is_same {
+            None => {
+                counts.added += 1;
+                names.add("number", did, "added");
+            }
+            Some(true) => counts.unchanged += 1,
+            Some(false) => {
+                counts.changed += 1;
+                names.add("number", did, "changed");
+            }
         }
     }
-    let hidden = match overlay.is_empty() {
-        true => 0,
-        false => old.numbers.iter().filter(|number| overlay.holds(number.did().value)).count(),
-    };
+    let mut hidden = 0;
+    if !overlay.is_empty() {
+        for did in old.numbers.iter().map(|number| number.did().value).filter(|did| overlay.holds(*did)) {
+            hidden += 1;
+            if !held.contains(&did) {
+                in_vain.says_no_more(did);
+            }
+        }
+    }
     counts.removed = old.numbers.len() - hidden - counts.unchanged - counts.changed;
     if counts.removed > 0 {
         name_removed(old, new, overlay, counts.removed, names);
@@ -141,7 +218,61 @@ fn count_numbers(old: &Config, new: &Config, overlay: &Overlay, names: &mut Name
             names.add("number", did, "changed");
         }
     }
-    counts
+    (counts, in_vain)
+}
+
+/// What files say otherwise now of numbers for which what was set over HTTP holds.
+struct InVain<'c> {
+    new: &'c Config,
+    overlay: &'c Overlay,
+    findings: Vec<Finding>,
+    more: usize,
+}
+
+impl InVain<'_> {
+    /// The files say that. The same as is set is no news.
+    fn says(&mut self, number: Listed<'_>) {
+        let At { value: did, place } = number.did();
+        let in_files = || self.new.merged(&number.written().keys);
+        if self.overlay.number(did).is_some_and(|set| self.new.merged(&set.keys) == in_files()) {
+            return;
+        }
+        let file = self.new.files.name(place).display().to_string();
+        self.warn(did, (file, place), "which wins over what the file says now", "lets the file say");
+    }
+
+    /// No file names it any more.
+    fn says_no_more(&mut self, did: Dialled) {
+        if self.overlay.number(did).is_none() {
+            return;
+        }
+        let place = Place { line: 1, column: 1, ..Place::default() };
+        let stays = "and stays, though no file names it any more";
+        self.warn(did, (over_http(did), place), stays, "removes it");
+    }
+
+    fn warn(&mut self, did: Dialled, (file, place): (String, Place), why: &str, unset: &str) {
+        // What this very publication sets back is nobody's.
+        let Some(entry) = self.overlay.get(did).filter(|entry| !entry.by.is_empty()) else { return };
+        if self.findings.len() >= MAX_FINDINGS {
+            self.more += 1;
+            return;
+        }
+        let done = if entry.number().is_some() { "set" } else { "removed" };
+        let message = format!("{did}: {done} over HTTP by {}, {why}", entry.by);
+        let remedy = format!("`strowger numbers unset {did}` {unset}");
+        self.findings.push(Finding { file, line: place.line, column: place.column, message, remedy });
+    }
+
+    fn into_findings(mut self) -> Vec<Finding> {
+        if self.more > 0 {
+            let file = OVER_HTTP.to_owned();
+            let message = format!("of {} more numbers files say something else now, in vain", self.more);
+            let remedy = "`strowger numbers list --set` lists those that are set over HTTP".to_owned();
+            self.findings.push(Finding { file, line: 1, column: 1, message, remedy });
+        }
+        self.findings
+    }
 }
 
 fn name_removed(old: &Config, new: &Config, overlay: &Overlay, removed: usize, names: &mut Names) {

@@ -161,6 +161,12 @@ fn is_table(file: &Path) -> bool {
     file.extension().is_some_and(|ext| ext == "csv")
 }
 
+/// How the end of a name is written right, where it is written in capitals.
+fn lower(ext: Option<&str>) -> Option<&'static str> {
+    let ext = ext.filter(|ext| !matches!(*ext, "toml" | "csv"))?;
+    ["toml", "csv"].into_iter().find(|right| right.eq_ignore_ascii_case(ext))
+}
+
 /// The files that a folder is read from: `strowger.toml` first, then those under `routing/`.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let mut gathered = Gathered::new(&|_| None, Tables::new(None, SystemTime::now()));
@@ -271,6 +277,7 @@ impl<'e, 's> Gathered<'e, 's> {
             kept,
             node,
         });
+        self.unread.anything = self.report.mistakes() > 0;
         if let Some(config) = &checked {
             check::check(config, &self.unread, &self.report);
         }
@@ -301,6 +308,8 @@ impl<'e, 's> Gathered<'e, 's> {
                 } else if depth > 0 {
                     self.routing_files(&path, depth - 1, files);
                 }
+            } else if let Some(right) = lower(ext) {
+                self.passed_over(&path, right);
             } else if matches!(ext, Some("toml" | "csv")) {
                 files.push(path);
                 if files.len() > MAX_FILES {
@@ -308,6 +317,23 @@ impl<'e, 's> Gathered<'e, 's> {
                     return self.unreadable(folder, &format!("there are more than {MAX_FILES} files"));
                 }
             }
+        }
+    }
+
+    /// Whoever writes names in capitals must not think that it is read.
+    fn passed_over(&self, path: &Path, right: &str) {
+        if !self.report.hears_warnings() {
+            return;
+        }
+        if let Some(file) = self.report.add_file(path) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let what = format!(
+                "it is not read: the names of files end in .toml or .csv, and {} does not",
+                shown(&name)
+            );
+            let right = path.with_extension(right);
+            let remedy = format!("name it {}", right.file_name().unwrap_or_default().to_string_lossy());
+            self.report.warning(Place { file, line: 1, column: 1 }, what, remedy);
         }
     }
 

@@ -56,7 +56,7 @@ pub use numbers::{Listed, Numbers};
 pub use overlay::{Entry, Overlay, Set};
 pub use place::{At, Files, Finding, MAX_FINDINGS, Place};
 pub use pool::{CallerId, Dial, Emergency, Pool};
-pub use render::{Findings, plain, pretty};
+pub use render::{Findings, may_be_more, plain, pretty};
 pub use schema::{schema_of, schemas};
 pub use trunk::{Auth, Gateway, Trunk};
 pub use uri::SipUri;

@@ -77,6 +77,13 @@ pub struct Dial {
     pub deny: Vec<Prefix>,
 }
 
+impl Pool {
+    /// What it says, but for where it says it.
+    pub(super) fn says(&self) -> Pool {
+        Pool { place: Place::default(), ..self.clone() }
+    }
+}
+
 impl Dial {
     /// `[dial]` left out.
     pub fn of(country: Country) -> Dial {

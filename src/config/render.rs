@@ -7,7 +7,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Finding;
+use super::{Finding, MAX_FINDINGS};
 
 /// One line each: `file:line:column: what is wrong; what would be right`, warnings marked as such.
 pub fn plain(errors: &[Finding], warnings: &[Finding]) -> String {
@@ -19,7 +19,18 @@ pub fn plain(errors: &[Finding], warnings: &[Finding]) -> String {
         let Finding { file, line, column, message, remedy } = finding;
         let _ = writeln!(text, "{file}:{line}:{column}: warning: {message}; {remedy}");
     }
+    text.push_str(&beyond(errors, warnings));
     text
+}
+
+/// What is read out where so many are told that there may be others: behind the last mistake nothing is looked for.
+pub fn may_be_more(told: usize, what: &str) -> Option<String> {
+    (told >= MAX_FINDINGS).then(|| format!("these are the first {told} {what}: there may be more"))
+}
+
+fn beyond(errors: &[Finding], warnings: &[Finding]) -> String {
+    let both = [may_be_more(errors.len(), "mistakes"), may_be_more(warnings.len(), "warnings")];
+    both.into_iter().flatten().map(|line| line + "\n").collect()
 }
 
 /// For a terminal: each finding with the line it stands in, read again from its file.
@@ -33,6 +44,7 @@ pub fn pretty(errors: &[Finding], warnings: &[Finding]) -> String {
         }
         text.push('\n');
     }
+    text.push_str(&beyond(errors, warnings));
     text
 }
 

@@ -81,7 +81,7 @@ pub(super) fn read(table: &Table, block: &Block, into: Into<'_>) -> Rows {
         }
     };
     let header = header.clone();
-    let mut reader = Reader { table, into, header, found: Alike::default(), text: String::new() };
+    let mut reader = Reader { table, into, header, found: Alike::default(), text: String::new(), behind: 0 };
     let end = if reader.read(text, block.line) { End::GoOn } else { End::Stop };
     Rows { header: reader.header, found: reader.found, end }
 }
@@ -175,6 +175,8 @@ struct Reader<'r, 'n> {
     found: Alike,
     /// For the row that is read: what it says beside what is its own.
     text: String,
+    /// The text behind it begins here.
+    behind: usize,
 }
 
 /// The keys of a table's columns.
@@ -213,6 +215,7 @@ impl Reader<'_, '_> {
                     return false;
                 }
             }
+            self.behind = usize::try_from(reader.position().byte()).unwrap_or(usize::MAX);
             let begin = record.position().map_or(0, |position| position.byte());
             cursor.begin(usize::try_from(begin).unwrap_or(usize::MAX));
             match &self.header {
@@ -241,25 +244,43 @@ impl Reader<'_, '_> {
         false
     }
 
-    /// A file whose last row ends before its time was hardly written whole.
+    /// A file whose last row ends before its time was hardly written whole. Of one without a line break nobody can tell:
+    /// spreadsheets write it so, and so does who is cut off in the last cell.
     fn judge_end(&self, cells: usize, cursor: &Cursor<'_>) {
         let Some(header) = &self.header else { return };
         let raw = &cursor.text[cursor.offset..];
+        let all = header.names.len();
         let place = Place { file: self.table.file, line: cursor.line, column: 1 };
         let remedy = "see that the file is whole, and end the last row with a line break";
         let has_quoted = raw.starts_with('"') || raw.contains(",\"");
+        let is_cut = !raw.ends_with(['\n', '\r']) && !raw.is_empty();
         if has_quoted && memchr::memchr_iter(b'"', raw.as_bytes()).count() % 2 == 1 {
-            self.into.report.error(
-                place,
-                "a text in \"quotes\" does not end: the file may be half written",
-                remedy,
-            );
-        } else if !raw.ends_with(['\n', '\r']) && !raw.is_empty() && cells < header.names.len() {
-            let all = header.names.len();
+            let what = "a text in \"quotes\" does not end: the file may be half written";
+            self.into.report.error(place, what, remedy);
+        } else if is_cut && cells < all {
             let what =
                 format!("the last row ends after {cells} of {all} cells: the file may be half written");
             self.into.report.error(place, what, remedy);
+        } else if is_cut {
+            let what = "the last row has no line break: the file may have been cut in its last cell";
+            self.into.report.warning(place, what, remedy);
+        } else if (1..all).contains(&cells) {
+            self.is_short(cells, place);
         }
+    }
+
+    /// Which cells those are that it lacks, nobody knows (RFC 4180 §2.4).
+    fn is_short(&self, cells: usize, place: Place) {
+        let all = self.header.as_ref().map_or(0, |header| header.names.len());
+        let what = format!("the row has {cells} of {all} cells");
+        let remedy = "write an empty cell, as the second one of a,,c, for each key that it leaves out";
+        self.into.report.error(place, what, remedy);
+    }
+
+    /// Whether it is the last of the text.
+    fn is_last(&self, cursor: &Cursor<'_>) -> bool {
+        let behind = cursor.text.as_bytes().get(self.behind..).unwrap_or_default();
+        behind.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
     }
 
     /// By what it is kept what the row says.
@@ -292,10 +313,17 @@ impl Reader<'_, '_> {
         let Some(header) = self.header.clone() else { return };
         let names = &header.names;
         let places = cursor.cells();
-        if record.len() > names.len() {
-            let what = format!("the row has {} cells, the header {}", record.len(), names.len());
-            let place = at(&places, names.len());
-            return self.into.report.error(place, what, "put texts that hold a comma in \"quotes\"");
+        if record.len() != names.len() {
+            // Its number is not known, nor is what it says.
+            self.into.nameless.push(Keys::default());
+            if record.len() > names.len() {
+                let what = format!("the row has {} cells, the header {}", record.len(), names.len());
+                let place = at(&places, names.len());
+                self.into.report.error(place, what, "put texts that hold a comma in \"quotes\"");
+            } else if !self.is_last(cursor) {
+                self.is_short(record.len(), at(&places, 0));
+            }
+            return;
         }
         let cells = record.iter().enumerate().map(|(n, cell)| (Cow::Borrowed(cell), at(&places, n)));
         let fields = Fields::row("[[number]]", at(&places, 0), names, cells.collect(), self.into.report);
@@ -320,8 +348,8 @@ impl Reader<'_, '_> {
     }
 }
 
-/// What is a row's own, told at a glance. None: it has quotes, spaces around cells, what is no plain ASCII, too many cells, or
-/// in its own cells what is not plainly right. `rest`: what it says beside.
+/// What is a row's own, told at a glance. None: it has quotes, spaces around cells, what is no plain ASCII, too many cells or
+/// too few, or in its own cells what is not plainly right. `rest`: what it says beside.
 fn own_of<'t>(
     header: &Header,
     record: &'t csv::StringRecord,
@@ -333,7 +361,7 @@ fn own_of<'t>(
     let is_whole = matches!(raw.get(length), None | Some(b'\r' | b'\n'));
     let raw = raw.get(..length)?;
     let is_plain = raw.iter().all(|byte| matches!(byte, b' '..=b'~' if *byte != b'"'));
-    if !is_whole || !is_plain || record.len() > header.names.len() {
+    if !is_whole || !is_plain || record.len() != header.names.len() {
         return None;
     }
     if memchr::memchr(b' ', raw).is_some() && record.iter().any(|cell| cell.trim() != cell) {

@@ -41,9 +41,10 @@ fn goes_alike(before: &Result<Plan, NoPlan>, after: &Result<Plan, NoPlan>) -> bo
     }
 }
 
-/// Whether two plans do the same.
+/// Whether two plans do the same, and call it the same.
 fn is_alike(a: &Plan, b: &Plan) -> bool {
     a.steps == b.steps
+        && a.label == b.label
         && a.account == b.account
         && a.pass_called_number == b.pass_called_number
         && a.call_connect == b.call_connect
@@ -119,6 +120,11 @@ mod tests {
         assert_eq!(affected_by("sip:bob@192.0.2.20", "sip:bob@192.0.2.21"), ["in", "did", "agent"]);
         assert_eq!(
             affected_by("did = \"+12015550102\"\n", "did = \"+12015550102\"\ntimeout = 9\n"),
+            ["in", "did"]
+        );
+        // What records and events call it is its number's too.
+        assert_eq!(
+            affected_by("did = \"+12015550102\"\n", "did = \"+12015550102\"\nlabel = \"Second\"\n"),
             ["in", "did"]
         );
     }

@@ -272,21 +272,26 @@ impl Front {
     }
 }
 
-/// What came of a publication is one line of the log.
+/// What came of a publication is one line of the log, before which each warning is one.
 fn told(done: &Result<Published, NotPublished>, dry_run: bool, by: &str) {
     match done {
         Ok(_) if dry_run => tracing::debug!(by, "what a publication would change was told"),
-        Ok(done) => tracing::info!(
-            by,
-            generation = done.generation,
-            added = done.added,
-            changed = done.changed,
-            removed = done.removed,
-            took_ms = done.took_ms,
-            warnings = done.warnings.len(),
-            restart_needed = done.restart_needed.join(","),
-            "the configuration was published"
-        ),
+        Ok(done) => {
+            for warning in &done.warnings {
+                tracing::warn!("{warning}");
+            }
+            tracing::info!(
+                by,
+                generation = done.generation,
+                added = done.added,
+                changed = done.changed,
+                removed = done.removed,
+                took_ms = done.took_ms,
+                warnings = done.warnings.len(),
+                restart_needed = done.restart_needed.join(","),
+                "the configuration was published"
+            )
+        }
         Err(NotPublished::Busy) => tracing::warn!(by, "another reload runs; this one was not begun"),
         Err(NotPublished::Unwritten(why) | NotPublished::NoSuch(why)) => {
             tracing::error!(by, why, "nothing was published");

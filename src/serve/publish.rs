@@ -12,7 +12,7 @@ use super::generations::{Earlier, Files, NOT_KEPT, Sought};
 use super::reading::{Env, findings, routing_of, says_how_far};
 use super::retired::Retired;
 use super::tls;
-use super::voices::voices;
+use super::voices::{changed_sounds, voices};
 use super::written::{aside, before_of, number_of, ours, reversed, set_of, stored_of, tried_again};
 use crate::admin::operations::{ChangeLine, Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
@@ -264,6 +264,12 @@ impl Publisher {
         outcome.generation = served.generation;
         let said = voices(&new, &overlay, &self.files.folder);
         let said = said.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
+        for name in changed_sounds(&served, &said) {
+            outcome.changed += 1;
+            if outcome.changes.len() < config::MAX_NAMED {
+                outcome.changes.push(changed("sound", name, "changed"));
+            }
+        }
         let (table, leads) = (table.with_voices(said), Leads::of(&new, &overlay));
         Ok(Candidate {
             config: new,
@@ -317,7 +323,7 @@ impl Publisher {
             changed: counts.changed as u64,
             removed: counts.removed as u64,
             unchanged: counts.unchanged as u64,
-            warnings: findings(warnings),
+            warnings: findings(warnings.into_iter().chain(diff.warnings).collect()),
             restart_needed: diff.restart,
             changes: diff.named.into_iter().map(|one| changed(one.kind, one.name, one.change)).collect(),
             ..Published::default()

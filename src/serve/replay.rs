@@ -74,6 +74,8 @@ pub struct Replayed {
     /// Who would be rung in calls in which they were not, if there and free: agents, and numbers behind trunks that have
     /// limits. A record does not tell whether they were.
     pub might_ring: Vec<MightRing>,
+    /// Calls that would go where a name leads: whether to where they went is not known, as names are not looked up.
+    pub by_name: u64,
 }
 
 /// The first of some calls alike.
@@ -146,6 +148,7 @@ impl<'t> Replay<'t> {
             unjudged_because: Vec::new(),
             unreadable: 0,
             might_ring: Vec::new(),
+            by_name: 0,
         };
         let (alike, might_ring) = (HashMap::new(), HashMap::new());
         let unjudged = [0; Unjudged::ALL.len()];
@@ -168,6 +171,7 @@ impl<'t> Replay<'t> {
                 return;
             }
         };
+        self.found.by_name += u64::from(compared.by_name);
         for target in compared.might_ring {
             *self.might_ring.entry(target).or_default() += 1;
         }
@@ -229,7 +233,7 @@ impl<'t> Replay<'t> {
             None => {
                 let would = "be refused: no trunk's `from` holds its address";
                 let differs = Difference::new(About::Sender, format!("came in by trunk {was}"), would);
-                return Ok(Comparison { differences: vec![differs], might_ring: Vec::new() });
+                return Ok(Comparison { differences: vec![differs], ..Comparison::default() });
             }
         };
         let plan = match E164::parse_e164(&cdr.dialled) {

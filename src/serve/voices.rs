@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, Finding, Keys, MAX_FINDINGS, Overlay, Place, Voicemail};
 use crate::media::speech::{Voice, Words, speak};
-use crate::routing::{Prompt, Voices};
+use crate::routing::{Prompt, Table, Voices};
 
 /// The folder of sounds in the configuration's, and in `data_dir`.
 const PROMPTS: &str = "prompts";
@@ -51,6 +51,19 @@ pub(crate) fn voices_of<'k>(
             Err(findings.take(MAX_FINDINGS).collect())
         }
     }
+}
+
+/// The sound files of another content than was read of them before, as they are named.
+pub(super) fn changed_sounds(was: &Table, is: &Voices) -> Vec<String> {
+    let changed = |(prompt, sound): (&Prompt, &_)| match prompt {
+        Prompt::File(path) if was.voice(prompt).is_some_and(|was| was != *sound) => {
+            Some(path.display().to_string())
+        }
+        Prompt::File(_) | Prompt::Text(_) => None,
+    };
+    let mut names: Vec<String> = is.iter().filter_map(changed).collect();
+    names.sort();
+    names
 }
 
 fn finding(config: &Config, place: Place, what: String, remedy: String) -> Finding {
