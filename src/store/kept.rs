@@ -111,6 +111,11 @@ impl KeptFiles {
         Ok(found)
     }
 
+    /// Whether all is there that a manifest names, as far as a glance tells.
+    pub fn has(&self, manifest: &Manifest) -> bool {
+        manifest.0.iter().all(|(_, hash)| self.path(hash).exists())
+    }
+
     /// Bytes of what a manifest names, as far as they are there and not among those.
     pub fn size(&self, manifest: &Manifest, but: &BTreeSet<String>) -> u64 {
         let hashes: BTreeSet<&String> = manifest.0.iter().map(|(_, hash)| hash).collect();
