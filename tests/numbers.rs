@@ -159,9 +159,10 @@ fn a_number_whose_sound_is_gone_is_set_aside_at_a_start_and_named() {
         (rings(&node, "+12015550101").unwrap(), rings(&node, "+12015550102")),
         ("bob".to_owned(), None)
     );
-    let log = place.log();
-    let told = log.lines().find(|line| line.contains("/v1/numbers/+12015550102")).unwrap_or(&log);
-    assert!(told.contains("greeting.wav"), "{told}");
+    wait_until(|| {
+        let is_told = |line: &str| line.contains("/v1/numbers/+12015550102") && line.contains("greeting.wav");
+        place.log().lines().any(is_told)
+    });
     let listed = get(&node, "/v1/numbers?source=http").is(200).body;
     assert!(listed.contains("greeting.wav: No such file"), "{listed}");
     // It keeps no reload from being served, and is tried again with each.
