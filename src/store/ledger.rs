@@ -557,6 +557,37 @@ mod tests {
         assert_eq!(left(&ledger), [23, 22, 21, 20, 19, 18, 17, 16, 4, 1]);
     }
 
+    /// At the bounds that a node has.
+    #[test]
+    fn a_reload_before_ten_thousand_numbers_that_were_set_can_be_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        // Nobody pulls the plug here.
+        ledger.file.pragma_update(None, "synchronous", "OFF").unwrap();
+        let did = |one: u64| format!("+1201{:07}", one % 3_200);
+        let set = |one| generation(one, &[(&did(one), Before::Body(one.to_string()))]);
+        ledger.write(&[read(1, "a"), set(2), read(3, "b")], &[]).unwrap();
+        let all: Vec<u64> = (4..30_000).collect();
+        for together in all.chunks(64) {
+            ledger.write(&together.iter().map(|one| set(*one)).collect::<Vec<_>>(), &[]).unwrap();
+            assert!(ledger.held.singles < BOUNDS.lines + BOUNDS.step + 64, "{:?}", ledger.held);
+            assert!(ledger.held.changes < BOUNDS.lines + BOUNDS.step + 64 + 3_201, "{:?}", ledger.held);
+        }
+        let reach = reach(&ledger, 29_999);
+        assert_eq!((&reach[..3], reach[3].1), (&[(1, 1), (2, 2), (3, 3)][..], 29_998));
+        assert!((18_999..=19_999).contains(&reach[3].0), "{reach:?}");
+        let since = ledger.changed_since(2).unwrap();
+        let first = |number: u64| (4..).find(|one| one % 3_200 == number).unwrap();
+        let expected = (0..3_200).map(|one| (did(one), Before::Body(first(one).to_string())));
+        assert_eq!(since, expected.collect::<Vec<_>>());
+        // The last alone, too.
+        assert_eq!(
+            (ledger.files_since(29_999).unwrap(), ledger.last_change().unwrap()),
+            (Some(3), Some(29_999))
+        );
+        assert_eq!(ledger.changed_since(29_998).unwrap(), [(did(29_999), Before::Body("29999".to_owned()))]);
+    }
+
     #[test]
     fn of_changes_no_more_are_remembered_than_fit_whatever_was_read_since() {
         let folder = tempfile::tempdir().unwrap();
@@ -598,7 +629,7 @@ mod tests {
             for one in 1..200u64 {
                 let mut now = world.last().unwrap().clone();
                 let is_read = one == 1 || draw(9) == 0;
-                let changes = if is_read { draw(3) } else { 1 };
+                let changes = if is_read { draw(3) } else { 1 + draw(3) / 2 };
                 let mut before = std::collections::BTreeMap::new();
                 for _ in 0..changes {
                     let did = format!("+120155501{:02}", draw(12));
