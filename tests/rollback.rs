@@ -187,6 +187,8 @@ fn what_is_taken_back_is_the_last_change_whatever_was_started_since() {
     done(&place, &["reload"]);
     done(&place, &["reload"]);
     killed(node);
+    // What stands in strowger.toml is none that could be taken back.
+    place.changes("config/strowger.toml", |text| format!("{text}# a remark\n"));
     let _node = place.serve();
     let told = done(&place, &["rollback"]);
     assert!(told.contains("changed: number +12015550102"), "{told}");

@@ -15,8 +15,6 @@ use crate::store::ledger::{Before, FILES, Ledger, NOT_KEPT, Reach, StoredGenerat
 
 /// So many bytes of files are kept at most; those of the last two publications that differ in any case.
 const BYTES: u64 = 4 << 30;
-/// What waits for a restart in any case.
-const NODE: &str = "strowger.toml";
 /// Of what can be rolled back to so many stretches are told, the newest: who wants one of those before lists them.
 const TOLD: usize = 20;
 
@@ -231,11 +229,7 @@ impl Files {
         let last = last.and_then(|last| Some((last.generation, last.files?, last.instead?)));
         let Some((generation, files, instead)) = last else { return Ok(None) };
         let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder)).ok();
-        let of_routing = |manifest: Option<Manifest>| {
-            manifest
-                .map(|Manifest(files)| Manifest(files.into_iter().filter(|(name, _)| name != NODE).collect()))
-        };
-        if of_routing(there) != of_routing(Manifest::read(&instead)) {
+        if there.map(Manifest::of_routing) != Manifest::read(&instead).map(Manifest::of_routing) {
             tracing::info!("the files have changed since they were rolled back from, and are served");
             return Ok(None);
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::database::{self, DatabaseError, millis, wall};
+use super::kept::Manifest;
 use crate::time::Wall;
 
 /// How much is remembered. Publications of files (starts, reloads, rollbacks to other files) and of single numbers are bounded
@@ -271,9 +272,13 @@ impl Ledger {
 }
 
 impl StoredGeneration {
-    /// Whether both were read from the same files.
+    /// Whether both were read from the same files, but for what waits for a restart.
     pub fn is_of_the_files_of(&self, other: &StoredGeneration) -> bool {
-        self.files == other.files && self.files.as_deref() != Some(NOT_KEPT)
+        if self.files == other.files {
+            return self.files.as_deref() != Some(NOT_KEPT);
+        }
+        let routing = |one: &StoredGeneration| Some(Manifest::read(one.files.as_ref()?)?.of_routing());
+        routing(self).is_some_and(|files| Some(files) == routing(other))
     }
 }
 
