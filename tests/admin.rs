@@ -13,6 +13,7 @@ use strowger::admin::operations::{Condition, NotChanged, NotPublished, Readiness
 use strowger::admin::{Admin, AgentList, BindError, TrunkList};
 use strowger::call::cdr::Cdr;
 use strowger::call::story::CallStory;
+use strowger::time::Wall;
 
 mod common;
 #[path = "common/schema.rs"]
@@ -252,6 +253,11 @@ fn a_number_is_told_with_its_version_and_changed_by_who_knows_it() {
     assert_eq!(*admin.node.by.lock().unwrap(), "alice");
     put("If-Match: \"v1\"\r\nIf-Match: \"v2\", W/\"v3\"\r\n", "{}");
     put("If-None-Match: *\r\nContent-Type: application/json; charset=utf-8\r\n", "{}");
+    // Commas in quotes are a version's own, and what is empty between others counts for nothing (RFC 9110 §5.6.1).
+    put("If-Match: ,\"a,b\" ,, \"v1\",\r\n", "{}");
+    // A weak one is no version to change, and the same as another to whoever asks for any but it (§8.8.3.2).
+    put("If-Match: W/\"v1\"\r\n", "{}");
+    put("If-None-Match: W/\"v1\"\r\n", "{}");
     let these =
         |versions: &[&str]| Some(Versions::These(versions.iter().map(|one| (*one).to_owned()).collect()));
     let wishes: Vec<Condition> =
@@ -262,10 +268,21 @@ fn a_number_is_told_with_its_version_and_changed_by_who_knows_it() {
             Condition { if_match: these(&["v1"]), if_none_match: None },
             Condition { if_match: these(&["v1", "v2"]), if_none_match: None },
             Condition { if_match: None, if_none_match: Some(Versions::Any) },
+            Condition { if_match: these(&["a,b", "v1"]), if_none_match: None },
+            Condition { if_match: these(&[]), if_none_match: None },
+            Condition { if_match: None, if_none_match: these(&["v1"]) },
         ]
     );
     for (headers, body, status, said) in [
         ("If-Match: v1\r\n", "{}", 400, "in its quotes"),
+        ("If-Match: \r\n", "{}", 400, "in its quotes"),
+        ("If-Match: ,\r\n", "{}", 400, "in its quotes"),
+        ("If-Match: \"v1\" \"v2\"\r\n", "{}", 400, "in its quotes"),
+        ("If-Match: \"v0\", *\r\n", "{}", 400, "in its quotes"),
+        ("If-Match: *\r\nIf-Match: *\r\n", "{}", 400, "in its quotes"),
+        ("If-Match: W/v1\r\n", "{}", 400, "in its quotes"),
+        ("If-None-Match: W/\"v1\r\n", "{}", 400, "in its quotes"),
+        ("If-None-Match: \"\u{e9}\"\r\n", "{}", 400, "in its quotes"),
         ("Content-Type: text/plain\r\n", "{}", 415, "Content-Type: application/json"),
     ] {
         let (got, _, body) = put(headers, body);
@@ -283,6 +300,12 @@ fn why_a_number_was_not_changed_is_a_problem_that_says_what_would_be_right() {
         (NotChanged::Stale(None), 412, "no version to match", false),
         (NotChanged::Exists(v2()), 412, "is there already", true),
         (NotChanged::Unknown, 404, "none of our numbers", false),
+        (
+            NotChanged::Removed { etag: v2(), by: "bob".to_owned(), at: Wall(0) },
+            404,
+            "was removed over HTTP by bob, 1970-01-01T00:00:00.000Z; DELETE with ?to=files",
+            true,
+        ),
         (NotChanged::NotSet, 404, "nothing was set", false),
         (NotChanged::BadNumber("a number is + and 7 to 15 digits".to_owned()), 400, "7 to 15 digits", false),
         (NotChanged::Wrong(vec![misspelt()]), 422, "does not check", false),

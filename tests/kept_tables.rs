@@ -1,4 +1,4 @@
-//! Tables (.csv) that did not change since they were read are taken from what is served.
+//! Files of numbers that did not change since they were read are taken from what is served.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -87,7 +87,7 @@ fn tables_that_did_not_change_are_not_read_again_whatever_else_does() {
     fs::remove_file(folder.path().join("routing/a.csv")).unwrap();
     let third = load(folder.path(), Some(&second.config), later()).unwrap();
     let anew = load(folder.path(), None, later()).unwrap();
-    assert_eq!((third.read, third.taken), (0, 3));
+    assert_eq!((third.read, third.taken), (0, 4), "the numbers of c.toml too");
     assert_eq!(seen(&third).2, seen(&anew).2);
 }
 
@@ -199,4 +199,39 @@ fn a_mistake_that_others_make_of_an_unchanged_table_is_told_at_its_place() {
         unknown,
         [("a.csv", 2, 24), ("b.csv", 2, 24), ("b.csv", 3, 24), ("b.csv", 4, 24), ("b.csv", 5, 24)]
     );
+}
+
+#[test]
+fn a_toml_file_of_numbers_alone_that_did_not_change_is_taken_and_any_other_is_read() {
+    let number = |did: &str| {
+        format!(
+            "[[number]]\ndid = \"{did}\"\nlabel = \"Own\"\nring = [\"alice\"]\n\
+             overflow = [{{ ring = [\"alice\"], timeout = 15 }}]\n"
+        )
+    };
+    let folder = folder();
+    write(folder.path(), "a.toml", &(number("+12015550101") + &number("+12015550102")));
+    write(folder.path(), "b.toml", &(number("+12015550103") + "[defaults]\ntimeout = 31\n"));
+    // Worth a word, which is to be heard again.
+    write(folder.path(), "c.toml", "[[number]]\ndid = \"+12015550104\"\nforward_to = \"+12125550104\"\n");
+    write(folder.path(), "d.toml", &number("+1201556*"));
+    let first = load(folder.path(), None, later()).unwrap();
+    assert_eq!((first.read, first.taken), (0, 0));
+
+    fs::remove_file(folder.path().join("routing/agents.toml")).unwrap();
+    write(folder.path(), "zz.toml", REST);
+    let second = load(folder.path(), Some(&first.config), later()).unwrap();
+    let anew = load(folder.path(), None, later()).unwrap();
+    assert_eq!(second.taken, 3, "a, c and d");
+    assert_eq!(seen(&second).2, seen(&anew).2);
+    assert_eq!(second.config.defaults.timeout.map(|at| at.value), Some(31));
+    assert_eq!(second.warnings, anew.warnings);
+
+    // And where it is as it was but for one number.
+    write(folder.path(), "a.toml", &(number("+12015550101") + &number("+12015550105")));
+    let third = load(folder.path(), Some(&second.config), later()).unwrap();
+    assert_eq!(third.taken, 2);
+    let dids: Vec<String> =
+        third.config.numbers.iter().map(|number| number.did().value.to_string()).collect();
+    assert_eq!(dids, ["+12015550101", "+12015550105", "+12015550103", "+12015550104", "+1201556*"]);
 }

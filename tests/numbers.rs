@@ -17,6 +17,10 @@ mod node;
 
 #[path = "numbers/killed.rs"]
 mod killed;
+#[path = "numbers/operators.rs"]
+mod operators;
+#[path = "numbers/refused.rs"]
+mod refused;
 
 /// What was answered: status, headers, body.
 struct Answer {
@@ -416,7 +420,7 @@ fn what_was_set_wins_over_the_files_outlives_reloads_and_restarts_and_can_be_tak
     assert!(metrics.contains("strowger_config_numbers 3\n"), "{metrics}");
 
     let (code, out, err) =
-        place.strowger(&["numbers", "unset", "+12015550101", "+12015550102", "12015550103", "+1201555*"]);
+        place.strowger(&["numbers", "unset", "+12015550101", "+12015550102", "+12015550103", "+1201555*"]);
     assert_eq!(code, 0, "{out}{err}");
     assert_eq!(all(&node), ["alice", "", "bob", "", ""]);
     assert_eq!(get(&node, ONE).json()["source"], "files");
@@ -555,8 +559,8 @@ fn an_operator_sets_looks_at_and_exports_numbers_from_the_command_line() {
         place.strowger(&["numbers", "set", "+12015550102", "ring=alice|bob", "timeout=15", "label=Second"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("ring = [\"alice\", \"bob\"]\ntimeout = 15\n"), "{out}");
-    assert_eq!(place.strowger(&["numbers", "set", "12015550102", "timeout=null"]).0, 0);
-    let (_, out, _) = place.strowger(&["numbers", "get", "12015550102"]);
+    assert_eq!(place.strowger(&["numbers", "set", "+12015550102", "timeout=null"]).0, 0);
+    let (_, out, _) = place.strowger(&["numbers", "get", "+12015550102"]);
     assert!(out.contains("label = \"Second\"") && !out.contains("timeout"), "{out}");
     let (code, _, err) = place.strowger(&["numbers", "set", "+12015550102", "ring=alicia"]);
     assert!(code == 1 && err.contains("did you mean \"alice\"?"), "{err}");

@@ -43,7 +43,7 @@ struct Arguments {
     /// Rounds, in each of which everything is measured once; medians are told
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How long each is measured, in milliseconds
+    /// How long each is measured in a round, in milliseconds; reloaded: after a publication
     #[arg(long, default_value_t = 500)]
     millis: u64,
     /// cargo bench passes it
@@ -59,7 +59,7 @@ enum Kind {
     Strowger,
     /// The same with as many other numbers set one by one as its small layers hold
     StrowgerOverlaid,
-    /// The same while the whole table is built anew and published, again and again
+    /// The same while all files are read, the whole table is built anew and published, again and again
     StrowgerReloaded,
     /// The same while single numbers are set and published, 500 a second
     StrowgerUpdated,
@@ -84,6 +84,8 @@ enum Meanwhile {
 
 /// From one update to the next: 500 a second.
 const UPDATE: Duration = Duration::from_millis(2);
+/// While tables are read and built, it is measured until one was published and a round more, and so long at most.
+const LONGEST: Duration = Duration::from_secs(120);
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -122,7 +124,18 @@ impl Kind {
         }
     }
 
-    fn map<'l>(self, loaded: &'l table::Loaded, dids: &[E164]) -> Box<dyn Map + 'l> {
+    /// The one whose map this is looked up in as well.
+    fn map(self) -> Kind {
+        match self {
+            Kind::DashmapUpdated => Kind::Dashmap,
+            Kind::PapayaUpdated => Kind::Papaya,
+            Kind::SccUpdated => Kind::Scc,
+            Kind::RwlockUpdated => Kind::Rwlock,
+            own => own,
+        }
+    }
+
+    fn filled<'l>(self, loaded: &'l table::Loaded, dids: &[E164]) -> Box<dyn Map + 'l> {
         match self {
             Kind::Load => Box::new(maps::Load::from(loaded.bytes())),
             Kind::Strowger | Kind::StrowgerUpdated => Box::new(loaded.map(Publishes::One, false)),
@@ -163,10 +176,17 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         );
         println!("|---|---|---|---|---|---|---|---|---|---|");
         let dids = table::dids(*size);
+        let mut maps: Vec<(Kind, Box<dyn Map + '_>)> = Vec::new();
+        for kind in &arguments.maps {
+            if !maps.iter().any(|(of, _)| *of == kind.map()) {
+                eprintln!("{size} numbers: {} is filled", kind.map().name());
+                maps.push((kind.map(), kind.map().filled(&loaded, &dids)));
+            }
+        }
         for draw in &arguments.keys {
             let keys = keys::drawn(*draw, &dids);
             for readers in &arguments.readers {
-                rows(arguments, &loaded, &dids, &keys, (*draw, *readers));
+                rows(arguments, &maps, &dids, &keys, (*draw, *readers));
             }
         }
         println!();
@@ -174,38 +194,50 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// A line for each map: it is made, measured in as many rounds, and taken down before the next is made.
+/// A line for each kind: in each round each is measured once, so that whatever else the machine does falls on all alike.
 fn rows(
     arguments: &Arguments,
-    loaded: &table::Loaded,
+    maps: &[(Kind, Box<dyn Map + '_>)],
     dids: &[E164],
     keys: &[E164],
     (draw, readers): (Draw, usize),
 ) {
     let lasting = Duration::from_millis(arguments.millis);
+    let mut measured: Vec<Vec<(Measured, Option<f64>)>> = arguments.maps.iter().map(|_| Vec::new()).collect();
+    for round in 1..=arguments.rounds.max(1) {
+        for (kind, measured) in arguments.maps.iter().zip(&mut measured) {
+            eprintln!("{} numbers, {draw}, {readers}: {}, round {round}", dids.len(), kind.name());
+            let Some((_, map)) = maps.iter().find(|(of, _)| *of == kind.map()) else { continue };
+            let map = &**map;
+            measured.push(match kind.meanwhile() {
+                Meanwhile::Nothing => (measure(map, keys, readers, &|since| since >= lasting), None),
+                Meanwhile::Updates => {
+                    let updated = while_published(map, dids, Some(UPDATE), |_| {
+                        measure(map, keys, readers, &|since| since >= lasting)
+                    });
+                    (updated.0, Some(updated.1))
+                }
+                // What was published is new to the processor's caches, and the one before is freed.
+                Meanwhile::Reloads => {
+                    let reloaded = while_published(map, dids, None, |first| {
+                        let is_over = || first.get().is_some_and(|first| first.elapsed() >= lasting);
+                        measure(map, keys, readers, &|since| is_over() || since >= LONGEST)
+                    });
+                    (reloaded.0, Some(reloaded.1))
+                }
+            });
+        }
+    }
     let mut limit = None;
-    for kind in &arguments.maps {
-        eprintln!("{} numbers, {draw}, {readers}: {}", dids.len(), kind.name());
-        let map = kind.map(loaded, dids);
-        let rounds = || -> Vec<Measured> {
-            (0..arguments.rounds.max(1)).map(|_| measure(&*map, keys, readers, lasting)).collect()
-        };
-        let while_every = |every| {
-            let (rounds, a_second) = while_published(&*map, dids, every, rounds);
-            (rounds, format!("{a_second:.1}"))
-        };
-        let (mut rounds, published) = match kind.meanwhile() {
-            Meanwhile::Nothing => (rounds(), "–".to_owned()),
-            Meanwhile::Reloads => while_every(None),
-            Meanwhile::Updates => while_every(Some(UPDATE)),
-        };
-        rounds.sort_by(|a, b| a.nanos.total_cmp(&b.nanos));
-        let median = &rounds[rounds.len() / 2];
+    for (kind, mut rounds) in arguments.maps.iter().zip(measured) {
+        rounds.sort_by(|(a, _), (b, _)| a.nanos.total_cmp(&b.nanos));
+        let Some((median, published)) = rounds.get(rounds.len() / 2) else { continue };
         if *kind == Kind::Load {
             limit = Some(median.nanos);
         }
         let times = limit.map_or("–".to_owned(), |limit| format!("{:.2}", median.nanos / limit));
         let [p50, p99, p999, p9999] = median.quantiles();
+        let published = published.map_or("–".to_owned(), |published| format!("{published:.1}"));
         println!(
             "| {} | {draw} | {readers} | {:.1} | {times} | {p50} | {p99} | {p999} | {p9999} | {published} |",
             kind.name(),

@@ -1,8 +1,8 @@
 //! How long a lookup takes.
 
 use std::hint::black_box;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -30,14 +30,15 @@ impl Measured {
 }
 
 /// Has another thread publish, again and again, as long as it is measured: what was measured, and how many were published
-/// a second. `every`: a publication is due so often; one that is late is made up for. None: one follows the other.
+/// a second. `every`: a publication is due so often; one that is late is made up for. None: one follows the other. `measured`
+/// is told when the first was published.
 pub fn while_published<T>(
     map: &dyn Map,
     dids: &[E164],
     every: Option<Duration>,
-    measured: impl FnOnce() -> T,
+    measured: impl FnOnce(&OnceLock<Instant>) -> T,
 ) -> (T, f64) {
-    let ends = AtomicBool::new(false);
+    let (ends, first) = (AtomicBool::new(false), OnceLock::new());
     let publish = || {
         let mut random = Random(11);
         let (began, mut published) = (Instant::now(), 0u32);
@@ -48,6 +49,7 @@ pub fn while_published<T>(
                 Some(_) | None => {
                     map.publish(dids[random.below(dids.len())]);
                     published += 1;
+                    first.get_or_init(Instant::now);
                 }
             }
         }
@@ -55,27 +57,32 @@ pub fn while_published<T>(
     };
     std::thread::scope(|scope| {
         let publisher = scope.spawn(publish);
-        let measured = measured();
+        let measured = measured(&first);
         ends.store(true, Ordering::Relaxed);
         (measured, publisher.join().unwrap_or_default())
     })
 }
 
-/// Has so many threads look up these numbers one after another for so long.
-pub fn measure(map: &dyn Map, keys: &[E164], readers: usize, lasting: Duration) -> Measured {
+/// Has so many threads look up these numbers one after another, until it `is_over` after so long.
+pub fn measure(
+    map: &dyn Map,
+    keys: &[E164],
+    readers: usize,
+    is_over: &(dyn Fn(Duration) -> bool + Sync),
+) -> Measured {
     let clock = clock();
     let begin = Barrier::new(readers);
     let one = |reader: usize| {
         let mut look_up = map.reader();
         begin.wait();
-        let until = Instant::now() + lasting;
+        let began = Instant::now();
         let mut at = keys.len() / readers * reader;
         let (mut chunks, mut each) = (Histogram::<u64>::new(3).ok()?, Histogram::<u64>::new(3).ok()?);
         // Always 0, which nobody but the lookup knows: so the next one waits for it.
         let mut found = 0;
         for chunk in 0usize.. {
             let before = Instant::now();
-            if before >= until {
+            if is_over(before - began) {
                 break;
             }
             let next = |at: usize| if at + 1 == keys.len() { 0 } else { at + 1 };

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use strowger::config::{self, Config, Dialled};
 use strowger::number::E164;
 use strowger::routing::{Table, Voices, Written};
+use tempfile::TempDir;
 
 use super::maps::{Map, Reader};
 
@@ -23,6 +24,7 @@ const RECENT: usize = 512;
 
 /// A configuration of so many numbers.
 pub struct Loaded {
+    folder: TempDir,
     config: Config,
     table: Arc<Table>,
     numbers: usize,
@@ -54,7 +56,7 @@ pub fn load(count: usize) -> io::Result<Loaded> {
     let table = Arc::new(Table::new(&loaded.config, 1, None));
     let built = began.elapsed();
     let bytes = resident().saturating_sub(before);
-    Ok(Loaded { config: loaded.config, table, numbers: count, bytes, read, built })
+    Ok(Loaded { folder, config: loaded.config, table, numbers: count, bytes, read, built })
 }
 
 fn write(folder: &Path, count: usize) -> io::Result<()> {
@@ -136,7 +138,7 @@ fn other(at: usize) -> Option<E164> {
 /// What a table publishes in place of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Publishes {
-    /// All of it, built anew.
+    /// All of it, read and built anew.
     Whole,
     /// The same with one number set.
     One,
@@ -163,7 +165,10 @@ impl Map for Served<'_> {
     fn publish(&self, number: E164) {
         let old = self.current.load_full();
         let new = match self.publishes {
-            Publishes::Whole => Table::new(&self.loaded.config, old.generation + 1, Some(&old)),
+            Publishes::Whole => {
+                let Ok(read) = config::load(self.loaded.folder.path(), &|_| None) else { return };
+                Table::new(&read.config, old.generation + 1, Some(&old))
+            }
             Publishes::One => self.loaded.changed(&old, &[number]),
         };
         self.current.store(Arc::new(new));

@@ -2,8 +2,8 @@
 """Changes numbers of a running node, and reloads its files, and says afterwards whether each call was routed as it had to be.
 
     changes.py write TABLE DIDS ROUND               writes the table of these numbers as the reload of that round reads it
-    changes.py change ADMIN TABLE DIDS RATE LOG     changes them, RATE a second, and reloads, until SIGTERM; logs what was
-                                                    answered
+    changes.py change ADMIN TABLE DIDS RATE LOG     changes them, RATE a second, and reloads, until SIGTERM; the tables
+                                                    numbers-*.csv beside it are touched; logs what was answered
     changes.py compare LOG DIDS CDRS                compares each record with what its generation had of its number
     changes.py scrape ADMIN TEXT                    writes its metrics down
     changes.py setup NAME BEFORE AFTER [RTT]        strowger_setup_seconds between two scrapes, and SIPp's response times
@@ -17,6 +17,7 @@ import calendar
 import glob
 import http.client
 import json
+import os
 import signal
 import socket
 import sys
@@ -88,6 +89,8 @@ def change(admin, table, dids, rate, log):
         while not ended.is_set():
             round += 1
             write(table, dids, round)
+            for other in glob.glob(os.path.join(os.path.dirname(table), "numbers-*.csv")):
+                os.utime(other)
             sent = time.monotonic()
             status, _, text = node.ask("POST", "/v1/reload", None, {"Strowger-By": f"round {round}"})
             # Who is told that it takes too long finds it published in the end.

@@ -7,7 +7,10 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Bounds of `setup_seconds`: from well below a millisecond, where we belong, to where a caller notices.
-const SETUP: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0];
+const SETUP: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.0025, 0.0035, 0.005, 0.01, 0.025, 0.05, 0.1,
+    0.5, 1.0,
+];
 /// Bounds of `answer_seconds`: how long people let it ring.
 const ANSWER: [f64; 10] = [1.0, 2.0, 4.0, 6.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0];
 

@@ -16,6 +16,7 @@ use super::operations::{
     Changed, Condition, Finding, NotChanged, NumberPage, NumberText, NumbersAsked, Versions, Wish,
 };
 use super::problem::{Asked, Problem};
+use crate::time::rfc3339;
 
 /// Items of a page when the request names no limit, and at most.
 const NUMBERS: Limit = Limit { usual: 100, most: 10_000 };
@@ -83,16 +84,16 @@ async fn numbers(State(desk): State<Desk>, Asked(asked): Asked<NumbersQuery>) ->
     (status = 304, description = "it still has the version that If-None-Match names"),
     (status = 400, description = "no number",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
-    (status = 404, description = "none of ours",
+    (status = 404, description = "none of ours; with an ETag: removed over HTTP, which DELETE with ?to=files takes back",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
 ))]
 async fn number(
     State(desk): State<Desk>,
     Path(did): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let text = desk.node.number(&did).map_err(|why| refused(why, &did).0)?;
-    let known = versions(&headers, &header::IF_NONE_MATCH)?;
+) -> Result<Response, Response> {
+    let text = desk.node.number(&did).map_err(|why| answered(why, &did))?;
+    let known = versions(&headers, &header::IF_NONE_MATCH).map_err(IntoResponse::into_response)?;
     if known.is_some_and(|known| known.hold(&text.etag)) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, quoted(&text.etag))]).into_response());
     }
@@ -206,18 +207,21 @@ async fn change(desk: &Desk, did: &str, wish: Wish, headers: &HeaderMap) -> Resu
             }
             Ok(answer)
         }
-        Err(why) => {
-            let (problem, etag) = refused(why, did);
-            let mut answer = problem.into_response();
-            if let Some(etag) = etag.and_then(|etag| quoted(&etag).parse().ok()) {
-                answer.headers_mut().insert(header::ETAG, etag);
-            }
-            Err(answer)
-        }
+        Err(why) => Err(answered(why, did)),
     }
 }
 
-/// As a problem, and the version that the number has, if it is there.
+/// As a problem, with the version that the number has.
+fn answered(why: NotChanged, did: &str) -> Response {
+    let (problem, etag) = refused(why, did);
+    let mut answer = problem.into_response();
+    if let Some(etag) = etag.and_then(|etag| quoted(&etag).parse().ok()) {
+        answer.headers_mut().insert(header::ETAG, etag);
+    }
+    answer
+}
+
+/// As a problem, and the version that the number has, if it is there or was removed.
 fn refused(why: NotChanged, did: &str) -> (Problem, Option<String>) {
     let did: String = did.chars().take(32).collect();
     let problem = |status, detail: String| Problem::new(status, detail);
@@ -225,6 +229,13 @@ fn refused(why: NotChanged, did: &str) -> (Problem, Option<String>) {
         NotChanged::BadNumber(detail) => (bad_request(detail), None),
         NotChanged::Unknown => {
             (problem(StatusCode::NOT_FOUND, format!("{did} is none of our numbers as it is written")), None)
+        }
+        NotChanged::Removed { etag, by, at } => {
+            let detail = format!(
+                "{did} was removed over HTTP by {by}, {}; DELETE with ?to=files and its ETag in If-Match takes that back",
+                rfc3339::to_string(at)
+            );
+            (problem(StatusCode::NOT_FOUND, detail), Some(etag))
         }
         NotChanged::NotSet => {
             let detail = format!("nothing was set of {did} over HTTP: the files say what it does");
@@ -293,24 +304,57 @@ fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     })
 }
 
-/// `*`, or versions in quotes, separated by commas (RFC 9110 §13.1). A weak one (`W/"…"`) matches none of ours.
+/// `*`, or versions in quotes, separated by commas (RFC 9110 §13.1; §5.6.1: empty members count for nothing). A weak one
+/// (`W/"…"`) is none that If-Match could name, and to If-None-Match the same as another.
 fn versions(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Versions>, Problem> {
-    let mut all = Vec::new();
-    let mut any = false;
+    let bad = || bad_request(format!("{name} is * or an ETag in its quotes, like \"0123456789abcdef\""));
+    if !headers.contains_key(name) {
+        return Ok(None);
+    }
+    let mut members = Vec::new();
     for value in headers.get_all(name) {
-        let value = value.to_str().unwrap_or_default();
-        for part in value.split(',').map(str::trim) {
-            match part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-                Some(version) => all.push(version.to_owned()),
-                None if part == "*" => any = true,
-                None if part.starts_with("W/\"") => {}
-                None => {
-                    let detail = format!("{name} is * or an ETag in its quotes, like \"0123456789abcdef\"");
-                    return Err(bad_request(detail));
-                }
+        let mut rest = value.to_str().map_err(|_| bad())?.trim();
+        while !rest.is_empty() {
+            if let Some(behind) = rest.strip_prefix(',') {
+                rest = behind.trim_start();
+                continue;
+            }
+            let (member, behind) = member(rest).ok_or_else(bad)?;
+            members.push(member);
+            rest = behind.trim_start();
+            if !rest.is_empty() && !rest.starts_with(',') {
+                return Err(bad());
             }
         }
     }
-    let is_there = headers.contains_key(name);
-    Ok(is_there.then_some(if any { Versions::Any } else { Versions::These(all) }))
+    let is_any = |member: &Member<'_>| matches!(member, Member::Any);
+    match &members[..] {
+        [Member::Any] => Ok(Some(Versions::Any)),
+        all if all.is_empty() || all.iter().any(is_any) => Err(bad()),
+        all => {
+            let these = all.iter().filter_map(|member| match member {
+                Member::Weak(version) if *name == header::IF_NONE_MATCH => Some((*version).to_owned()),
+                Member::Strong(version) => Some((*version).to_owned()),
+                Member::Weak(_) | Member::Any => None,
+            });
+            Ok(Some(Versions::These(these.collect())))
+        }
+    }
+}
+
+/// One of a list of versions.
+enum Member<'v> {
+    Any,
+    Weak(&'v str),
+    Strong(&'v str),
+}
+
+/// The first of a list, and what is behind it; commas in its quotes are its own.
+fn member(list: &str) -> Option<(Member<'_>, &str)> {
+    if let Some(behind) = list.strip_prefix('*') {
+        return Some((Member::Any, behind));
+    }
+    let (opaque, is_weak) = list.strip_prefix("W/").map_or((list, false), |opaque| (opaque, true));
+    let (version, behind) = opaque.strip_prefix('"')?.split_once('"')?;
+    Some((if is_weak { Member::Weak(version) } else { Member::Strong(version) }, behind))
 }

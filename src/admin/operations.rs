@@ -260,6 +260,8 @@ pub enum NotChanged {
     BadNumber(String),
     /// It is none of ours.
     Unknown,
+    /// Nor is it: it was removed over HTTP, by whom and when. That has a version, which is named to take it back.
+    Removed { etag: String, by: String, at: Wall },
     /// Nothing was set of it over HTTP that could be taken back.
     NotSet,
     /// It is there, and the wish does not say which version it was made for. That which it has.

@@ -58,6 +58,7 @@ pub(super) async fn in_place_of_plain_errors(response: Response) -> Response {
         return response;
     }
     let detail = match status {
+        StatusCode::BAD_REQUEST => "the path's escapes (%2B…) are no UTF-8, or the body broke off",
         StatusCode::NOT_FOUND => "nothing is served at this path; /openapi.json lists what is",
         StatusCode::METHOD_NOT_ALLOWED => "this path does not serve the method; Allow names those it does",
         StatusCode::PAYLOAD_TOO_LARGE => "the body is too large",

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use ureq::http::HeaderMap;
+use ureq::http::{HeaderMap, StatusCode};
 
 use crate::admin::BY;
 use crate::admin::problem::Problem;
+use crate::number::Country;
 use crate::store::read_node;
 
 /// How long a node may take.
@@ -55,6 +56,7 @@ struct Node {
 #[derive(Default, Deserialize)]
 struct NodeSection {
     data_dir: Option<String>,
+    country: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +82,7 @@ impl<'q> Question<'q> {
 
 /// What it answered.
 pub struct Answer {
+    pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
@@ -89,6 +92,14 @@ impl Answer {
         serde_json::from_slice(&self.body)
             .map_err(|error| Failed::Wrong(format!("the node's answer is not understood: {error}")))
     }
+
+    /// One that is no success.
+    pub fn refusal(&self) -> Failed {
+        match serde_json::from_slice::<Problem>(&self.body) {
+            Ok(problem) => Failed::Refused(problem),
+            Err(_) => Failed::Wrong(format!("the node answered {}", self.status)),
+        }
+    }
 }
 
 /// The running node.
@@ -97,6 +108,8 @@ pub struct Client {
     token: Option<String>,
     /// Who asks.
     by: Option<String>,
+    /// How national numbers are read there.
+    pub country: Country,
     agent: ureq::Agent,
 }
 
@@ -115,6 +128,7 @@ impl Client {
         };
         let node: Node =
             toml::from_str(&text).map_err(|error| Failed::Wrong(format!("{}: {error}", path.display())))?;
+        let country = node.node.country.as_deref().and_then(Country::parse).unwrap_or(Country::US);
         let Some(admin) = node.admin else {
             let said = format!("{} has no [admin]: this node cannot be asked anything", path.display());
             return Err(Failed::Unreachable(said));
@@ -145,7 +159,7 @@ impl Client {
         // A header holds no other letters.
         let is_plain = by.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
         let by = Some(if is_plain { by } else { escaped(&by) });
-        Ok(Client { addr: reachable(addr), token, by, agent: agent.into() })
+        Ok(Client { addr: reachable(addr), token, by, country, agent: agent.into() })
     }
 
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
@@ -163,6 +177,12 @@ impl Client {
 
     /// Asks, and takes any answer that is no refusal.
     pub fn ask_for(&self, question: Question<'_>) -> Result<Answer, Failed> {
+        let answer = self.answer_to(question)?;
+        if answer.status.is_success() { Ok(answer) } else { Err(answer.refusal()) }
+    }
+
+    /// Asks, and takes any answer.
+    pub fn answer_to(&self, question: Question<'_>) -> Result<Answer, Failed> {
         let Question { method, path, headers, body } = question;
         let mut request =
             ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.addr));
@@ -185,13 +205,8 @@ impl Client {
         let mut answer = self.agent.run(request).map_err(|error| self.unreachable(error))?;
         let body = answer.body_mut().with_config().limit(ANSWER).read_to_vec();
         let body = body.map_err(|error| self.unreachable(error))?;
-        if answer.status().is_success() {
-            return Ok(Answer { headers: std::mem::take(answer.headers_mut()), body });
-        }
-        match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => Err(Failed::Refused(problem)),
-            Err(_) => Err(Failed::Wrong(format!("the node answered {}", answer.status()))),
-        }
+        let headers = std::mem::take(answer.headers_mut());
+        Ok(Answer { status: answer.status(), headers, body })
     }
 
     fn unreachable(&self, error: ureq::Error) -> Failed {

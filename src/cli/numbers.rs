@@ -10,6 +10,8 @@ use ureq::http::{StatusCode, header};
 use super::client::{Client, Failed, Question, escaped};
 use super::{Exit, Out, show};
 use crate::admin::WARNING;
+use crate::number::{self, E164};
+use crate::sip::shown::printable;
 
 /// Items of a page: as many as the node gives at once.
 const PAGE: usize = 10_000;
@@ -21,9 +23,10 @@ const TOLD: [&str; 7] = ["etag", "source", "set_at", "set_by", "generation", "re
 
 #[derive(Debug, Subcommand)]
 pub enum Numbers {
-    /// Tells what is written of a number, or of a block of them.
+    /// Tells what is written of a number, or of a block of them, who says so, and its version.
     Get { did: String },
-    /// Sets keys of a number, for the next call and for good: it wins over the files. Makes the number where it is none.
+    /// Sets keys of a number, for the next call and for good: it wins over the files. Makes the number where it is none. Tells
+    /// what was replaced by what, and who had set it.
     Set {
         did: String,
         /// As in [[number]]: `timeout=15`, `ring=alice|bob`, `whisper={"file": "a.wav"}`; `key=` unsets what profile or
@@ -31,10 +34,11 @@ pub enum Numbers {
         #[arg(value_name = "KEY=VALUE", required_unless_present = "file")]
         keys: Vec<String>,
         /// All that it says, as JSON, in place of what it said; - reads standard input. Where the number is there, the JSON's
-        /// `etag` (as `get --json` has it) or --if-match says which version it is made of.
+        /// `etag` (as `numbers get --json` has it) or --if-match says which version it is made of.
         #[arg(long, value_name = "FILE", conflicts_with = "keys")]
         file: Option<PathBuf>,
-        /// The version that is changed (its ETag): refused if somebody has changed it since.
+        /// The version that is changed, as `numbers get` shows it (`# version 1f3a…`): refused if somebody has changed it
+        /// since. Left out, what is there is changed, and what was replaced is told.
         #[arg(long, value_name = "ETAG")]
         if_match: Option<String>,
     },
@@ -69,15 +73,21 @@ pub enum Numbers {
 pub(super) fn run(client: &Client, asked: &Numbers, out: Out) -> Result<Exit, Failed> {
     match asked {
         Numbers::Get { did } => {
-            let number = with_version(get(client, did)?);
-            out.result(&number, || as_toml(&number))
+            let did = whole(client, did)?;
+            let (etag, number) = match find(client, did)? {
+                There::Number(etag, number) => (etag, number),
+                There::Removed(_, refusal) | There::Nothing(refusal) => return Err(refusal),
+            };
+            let number = with_version(&etag, number);
+            out.result(&number, || on_terminal(&as_toml(&number)))
         }
         Numbers::Set { did, keys, file, if_match } => {
+            let did = whole(client, did)?;
             let number = match file {
                 Some(file) => put(client, did, &read(file)?, if_match.as_deref(), out)?,
                 None => set(client, did, &parsed(keys)?, if_match.as_deref(), out)?,
             };
-            out.result(&number, || as_toml(&number))
+            out.result(&number, || on_terminal(&as_toml(&number)))
         }
         Numbers::Unset { dids, delete } => unset(client, dids, *delete, out),
         Numbers::List { q, set, limit } => {
@@ -88,28 +98,80 @@ pub(super) fn run(client: &Client, asked: &Numbers, out: Out) -> Result<Exit, Fa
     }
 }
 
+/// A number as it is named here, with its plus: digits alone are dialled so by some and written so by others.
+fn whole<'d>(client: &Client, did: &'d str) -> Result<&'d str, Failed> {
+    if did.starts_with('+') {
+        return Ok(did);
+    }
+    let shown = printable(did);
+    if did.ends_with('*') {
+        let said = format!("\"{shown}\" has no +; a block is + and its first digits, like \"+1201555*\"");
+        return Err(Failed::Wrong(said));
+    }
+    let dialled = number::read(did, &client.country).map(|number| number.to_string());
+    let written = E164::parse_e164(&format!("+{did}")).ok().map(|number| number.to_string());
+    let country = client.country;
+    let remedy = match (dialled, written) {
+        (Some(dialled), Some(written)) if dialled != written => {
+            format!(
+                "write {dialled}, as it is dialled in the node's country ({country:?}), or {written}, as it is written"
+            )
+        }
+        (Some(number), _) | (None, Some(number)) => format!("write {number}"),
+        (None, None) => "write + and 7 to 15 digits, like \"+12015550101\"".to_owned(),
+    };
+    Err(Failed::Wrong(format!("\"{shown}\" has no +; {remedy}")))
+}
+
 fn path_of(did: &str) -> String {
     format!("/v1/numbers/{}", escaped(did))
 }
 
-/// The number with its version.
-fn get(client: &Client, did: &str) -> Result<(String, Value), Failed> {
-    let answer = client.ask_for(Question::get(&path_of(did)))?;
-    let etag = answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default();
-    Ok((etag.to_owned(), answer.json()?))
+/// What there is of a number.
+enum There {
+    /// With its version.
+    Number(String, Value),
+    /// It was removed over HTTP: the version of that, and the node's own words.
+    Removed(String, Failed),
+    Nothing(Failed),
 }
 
-/// The same; none: it is none of ours.
-fn find(client: &Client, did: &str) -> Result<Option<(String, Value)>, Failed> {
-    match get(client, did) {
-        Ok(found) => Ok(Some(found)),
-        Err(Failed::Refused(problem)) if problem.status == StatusCode::NOT_FOUND.as_u16() => Ok(None),
-        Err(failed) => Err(failed),
+impl There {
+    /// The version to name by whoever changes it.
+    fn version(&self) -> Option<&str> {
+        match self {
+            There::Number(etag, _) | There::Removed(etag, _) => Some(etag),
+            There::Nothing(_) => None,
+        }
+    }
+
+    /// What it said, and who said so.
+    fn before(&self) -> (Option<&Value>, String) {
+        match self {
+            There::Number(_, number) => (Some(number), format!("before, {}", source(number))),
+            There::Removed(_, why) => {
+                let why = why.to_string();
+                let why = why.split_once("; ").map_or(&*why, |(why, _)| why);
+                (None, format!("before, {why}"))
+            }
+            There::Nothing(_) => (None, "before, none of ours".to_owned()),
+        }
+    }
+}
+
+fn find(client: &Client, did: &str) -> Result<There, Failed> {
+    let answer = client.answer_to(Question::get(&path_of(did)))?;
+    let etag = answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+    match (answer.status, etag) {
+        (StatusCode::NOT_FOUND, Some(etag)) => Ok(There::Removed(etag, answer.refusal())),
+        (StatusCode::NOT_FOUND, None) => Ok(There::Nothing(answer.refusal())),
+        (status, etag) if status.is_success() => Ok(There::Number(etag.unwrap_or_default(), answer.json()?)),
+        _ => Err(answer.refusal()),
     }
 }
 
 /// As it is told, its version among it.
-fn with_version((etag, mut number): (String, Value)) -> Value {
+fn with_version(etag: &str, mut number: Value) -> Value {
     if let Some(number) = number.as_object_mut() {
         number.insert("etag".to_owned(), etag.trim_matches('"').into());
     }
@@ -118,31 +180,69 @@ fn with_version((etag, mut number): (String, Value)) -> Value {
 
 /// Replaces the version that is named, or in `body`; without one it makes the number, and replaces none.
 fn put(client: &Client, did: &str, body: &str, if_match: Option<&str>, out: Out) -> Result<Value, Failed> {
-    let path = path_of(did);
+    let there = find(client, did)?;
     let named = serde_json::from_str::<Value>(body).ok();
     let named = named.as_ref().and_then(|body| body.get("etag")?.as_str());
-    let there = if_match.or(named).map(in_quotes);
-    let condition = match &there {
+    let version = if_match.or(named).map(in_quotes);
+    let condition = match &version {
         Some(etag) => ("If-Match", etag.as_str()),
         None => ("If-None-Match", "*"),
     };
     let question = Question {
         method: "PUT",
-        path: &path,
+        path: &path_of(did),
         headers: &[condition],
         body: Some(("application/json", body)),
     };
-    told(client, question, out)
+    told(client, did, question, &there, out)
 }
 
-/// As it is now.
-fn told(client: &Client, question: Question<'_>, out: Out) -> Result<Value, Failed> {
+/// As it is now. What was there before is told beside it, so that whoever changes it sees what they have replaced, also what
+/// was set since they looked.
+fn told(
+    client: &Client,
+    did: &str,
+    question: Question<'_>,
+    there: &There,
+    out: Out,
+) -> Result<Value, Failed> {
     let answer = client.ask_for(question)?;
+    let now: Value = answer.json()?;
+    let (before, said) = there.before();
+    out.message(match answer.status {
+        StatusCode::CREATED => format!("{did} is new; {said}"),
+        _ => format!("{did} is changed; {said}"),
+    });
+    differences(before, Some(&now)).iter().for_each(|line| out.message(format_args!("  {line}")));
     for warning in answer.headers.get_all(WARNING).iter().filter_map(|warning| warning.to_str().ok()) {
         out.message(format_args!("warning: {warning}"));
     }
     let etag = answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default();
-    Ok(with_version((etag.to_owned(), answer.json()?)))
+    Ok(with_version(etag, now))
+}
+
+/// Who says what a number does.
+fn source(number: &Value) -> String {
+    let told = |key: &str| number.get(key).and_then(Value::as_str).unwrap_or_default();
+    match told("source") {
+        "http" => printable(&format!("set over HTTP by {}, {}", told("set_by"), told("set_at"))).into_owned(),
+        _ => "from the files".to_owned(),
+    }
+}
+
+/// Key by key what one says otherwise than the other: `timeout: 20 -> 15`.
+fn differences(before: Option<&Value>, now: Option<&Value>) -> Vec<String> {
+    let said = |number: Option<&Value>| number.and_then(Value::as_object).cloned().unwrap_or_default();
+    let (before, now) = (said(before), said(now));
+    let gone = before.keys().filter(|key| !now.contains_key(*key));
+    let all = now.keys().chain(gone).filter(|key| *key != "did" && !TOLD.contains(&key.as_str()));
+    let shown = |value: Option<&Value>| match value {
+        Some(value) => printable(&value.to_string()).into_owned(),
+        None => "not written".to_owned(),
+    };
+    all.filter(|key| before.get(*key) != now.get(*key))
+        .map(|key| format!("{key}: {} -> {}", shown(before.get(key)), shown(now.get(key))))
+        .collect()
 }
 
 fn set(
@@ -152,17 +252,26 @@ fn set(
     if_match: Option<&str>,
     out: Out,
 ) -> Result<Value, Failed> {
+    let there = find(client, did)?;
     let body = Value::Object(keys.clone()).to_string();
-    let etag = match if_match {
-        Some(etag) => in_quotes(etag),
-        None => match find(client, did)? {
-            Some((etag, _)) => etag,
-            None => return put(client, did, &body, None, out),
-        },
-    };
-    let body = Some(("application/merge-patch+json", body.as_str()));
     let path = path_of(did);
-    told(client, Question { method: "PATCH", path: &path, headers: &[("If-Match", &etag)], body }, out)
+    let named = if_match.map(in_quotes);
+    let version = named.as_deref().or(there.version()).unwrap_or("*");
+    let patch = Question {
+        method: "PATCH",
+        path: &path,
+        headers: &[("If-Match", version)],
+        body: Some(("application/merge-patch+json", body.as_str())),
+    };
+    // What is none is made, unless somebody has made it since.
+    let make = Question {
+        method: "PUT",
+        headers: &[("If-None-Match", "*")],
+        body: Some(("application/json", body.as_str())),
+        ..Question::get(&path)
+    };
+    let makes = named.is_none() && !matches!(there, There::Number(..));
+    told(client, did, if makes { make } else { patch }, &there, out)
 }
 
 /// An ETag as it may be typed, without its quotes too.
@@ -171,21 +280,32 @@ fn in_quotes(etag: &str) -> String {
 }
 
 fn unset(client: &Client, dids: &[String], delete: bool, out: Out) -> Result<Exit, Failed> {
+    let dids = dids.iter().map(|did| whole(client, did)).collect::<Result<Vec<_>, _>>()?;
     let mut done = Vec::new();
     let now = if delete { "is removed" } else { "is as the files have it" };
     for did in dids {
-        let path = if delete { path_of(did) } else { format!("{}?to=files", path_of(did)) };
-        // What was removed has no version that could be named.
-        let etag = find(client, did)?.map_or("*".to_owned(), |(etag, _)| etag);
-        let headers = [("If-Match", etag.as_str())];
-        let question = Question { method: "DELETE", path: &path, headers: &headers, body: None };
-        if let Err(failed) = client.ask_for(question) {
+        if let Err(failed) = unset_one(client, did, delete, out) {
             done.iter().for_each(|did| out.message(format_args!("{did} {now}")));
             return Err(failed);
         }
-        done.push(did.as_str());
+        done.push(did);
     }
     out.result(&json!({ "unset": done }), || done.iter().map(|did| format!("{did} {now}\n")).collect())
+}
+
+fn unset_one(client: &Client, did: &str, delete: bool, out: Out) -> Result<(), Failed> {
+    let there = find(client, did)?;
+    let path = if delete { path_of(did) } else { format!("{}?to=files", path_of(did)) };
+    let headers = there.version().map(|etag| ("If-Match", etag));
+    let question = Question { method: "DELETE", path: &path, headers: headers.as_slice(), body: None };
+    let answer = client.ask_for(question)?;
+    // Nothing where it is none of ours.
+    let after: Option<Value> = if answer.body.is_empty() { None } else { Some(answer.json()?) };
+    let (before, said) = there.before();
+    let now = if after.is_some() { "is changed" } else { "is none of ours now" };
+    out.message(format_args!("{did} {now}; {said}"));
+    differences(before, after.as_ref()).iter().for_each(|line| out.message(format_args!("  {line}")));
+    Ok(())
 }
 
 fn list(client: &Client, q: Option<&str>, set: bool, most: usize) -> Result<Vec<Value>, Failed> {
@@ -275,16 +395,19 @@ fn value_of(key: &str, value: &str) -> serde_json::Result<Value> {
     })
 }
 
+/// Lines that a terminal shows and does not obey.
+fn on_terminal(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", printable(line))).collect()
+}
+
 /// As it would stand in a file, with what is told of it as comments.
 fn as_toml(number: &Value) -> String {
+    let source = source(number);
     let Some(number) = number.as_object() else { return String::new() };
     let told = |key: &str| number.get(key).and_then(Value::as_str).unwrap_or_default();
-    let mut text = match told("source") {
-        "http" => format!("# set over HTTP by {}, {}\n", told("set_by"), told("set_at")),
-        _ => "# from the files\n".to_owned(),
-    };
+    let mut text = format!("# {source}\n");
     if number.contains_key("etag") {
-        text += &format!("# version {}\n", told("etag"));
+        text += &format!("# version {}, for --if-match\n", told("etag"));
     }
     if number.get("removed").is_some() {
         return format!("{text}# removed: {}, whatever the files say\n", told("did"));

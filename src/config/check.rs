@@ -9,10 +9,10 @@ use hashbrown::{HashMap, HashSet};
 
 use super::choices::{ListenTransport, TrunkTransport};
 use super::fields::shown;
-use super::number::{Keys, Voicemail};
+use super::number::{Dialled, Keys, Voicemail, over_http};
 use super::place::{At, Place, Report, suggestion};
 use super::uri::SipUri;
-use super::{Config, Dids};
+use super::{AHEAD, Config, Dids};
 use crate::number::E164;
 use crate::sip::peer::Transport;
 
@@ -32,7 +32,7 @@ pub(super) struct Unread {
 
 pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
     let dids = dids(config, report);
-    let ours = |number: E164| Some(config.numbers.get(dids.find(number)? as usize)?.did().place);
+    let ours = |number: E164| Some(config.numbers.get(*dids.find(number)? as usize)?.did());
     let check = Check::new(config, unread, report, &ours);
     check.duplicates();
     check.trunk_matches();
@@ -52,11 +52,15 @@ pub(super) fn check(config: &Config, unread: &Unread, report: &Report) {
 
 /// The numbers by their place among all: of those that are written twice, which is told, the first.
 fn dids(config: &Config, report: &Report) -> Dids<u32, 5> {
-    let mut dids = Dids::with_capacity(config.numbers.len());
-    for (place, number) in (0..).zip(config.numbers.iter()) {
+    let numbers = &config.numbers;
+    let mut dids = Dids::with_capacity(numbers.len());
+    for (place, number) in (0..).zip(numbers.iter()) {
+        if (place as usize).is_multiple_of(AHEAD) {
+            let next = (place as usize..).take(AHEAD).map_while(|place| numbers.get(place));
+            dids.look_ahead(next.map(|next| next.did().value));
+        }
         let did = number.did();
-        if let Some(first) =
-            dids.insert(did.value, place).and_then(|first: u32| config.numbers.get(first as usize))
+        if let Some(first) = dids.insert(did.value, place).and_then(|first: u32| numbers.get(first as usize))
         {
             written_twice(report, "number", first.did().place, did.place, &did.value);
         }
@@ -65,7 +69,7 @@ fn dids(config: &Config, report: &Report) -> Dids<u32, 5> {
 }
 
 /// Where the number or block is written that a number is ours by.
-pub(super) type Ours<'o> = &'o dyn Fn(E164) -> Option<Place>;
+pub(super) type Ours<'o> = &'o dyn Fn(E164) -> Option<At<Dialled>>;
 
 pub(super) struct Check<'c> {
     config: &'c Config,
@@ -422,7 +426,10 @@ impl<'c> Check<'c> {
     /// Where a call may be forwarded to: a number that is not ours, and that `[dial]` allows.
     fn destination(&self, place: Place, number: E164) {
         if let Some(first) = (self.ours)(number) {
-            let at = self.report.at(first);
+            let at = match first.place.file {
+                Place::OVER_HTTP => over_http(first.value),
+                _ => self.report.at(first.place),
+            };
             let what = format!("forward_to {number} is a number of ours ({at}): the call would come back");
             self.report.error(place, what, "ring its agents, or forward to where that number does");
         } else if !self.unread.sections.contains("dial") && !self.config.dial.allows(number) {

@@ -6,8 +6,16 @@ use crate::number::{E164, MAX_DIGITS, Prefix};
 
 /// Of so many slots …
 const OF: usize = 50;
-/// … so many are in use: fuller, and more lookups would read a second line.
+/// … so many are in use: fuller, and more lookups would read a second line. Of few, all of which are in the processor's caches,
+/// fewer: there it costs more to look into a second line than to have more of them.
 const FULL: usize = 41;
+const FULL_OF_FEW: usize = 30;
+/// So many are few.
+const FEW: usize = 1 << 16;
+
+/// So many may be looked at [ahead](Dids::look_ahead): a processor waits for no more lines at once, and they stay in its
+/// nearest cache until they are wanted.
+pub const AHEAD: usize = 32;
 
 /// `N` DIDs, from the front. What finds it full is in the other line of its pair, which the processor mostly reads with it, or
 /// in a pair behind.
@@ -50,7 +58,8 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
     /// Of so many at most.
     pub fn with_capacity(most: usize) -> Dids<V, N> {
         const { assert!(size_of::<Line<V, N>>() == 64, "a line is a cache line") };
-        let lines = ((most * OF).div_ceil(N * FULL) + 1).next_multiple_of(2);
+        let full = if most <= FEW { FULL_OF_FEW } else { FULL };
+        let lines = ((most * OF).div_ceil(N * full) + 1).next_multiple_of(2);
         let empty = Line { keys: [0; N], values: [V::default(); N] };
         Dids { lines: vec![empty; lines].into(), len: 0, block_lengths: Lengths::default() }
     }
@@ -82,8 +91,16 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
         None
     }
 
+    /// Reads where those are, or will be, who are entered or looked up next: they wait for memory together then, and not each
+    /// for itself.
+    pub fn look_ahead(&self, dids: impl Iterator<Item = Dialled>) {
+        let first_key = |did| self.lines[self.home(key_of(did))].keys[0];
+        std::hint::black_box(dids.fold(0, |read, did| read ^ first_key(did)));
+    }
+
     /// Of the one that serves this number: itself, else the longest block.
-    pub fn find(&self, number: E164) -> Option<V> {
+    #[inline]
+    pub fn find(&self, number: E164) -> Option<&V> {
         let whole = self.get(number.to_bits());
         if whole.is_some() || self.block_lengths.0 == 0 {
             return whole;
@@ -97,7 +114,7 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
     }
 
     /// Of that one itself.
-    pub fn find_as_written(&self, did: Dialled) -> Option<V> {
+    pub fn find_as_written(&self, did: Dialled) -> Option<&V> {
         self.get(key_of(did))
     }
 
@@ -114,7 +131,8 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
         self.len == 0
     }
 
-    fn get(&self, key: u64) -> Option<V> {
+    #[inline]
+    fn get(&self, key: u64) -> Option<&V> {
         let home = self.home(key);
         let mut at = home;
         loop {
@@ -122,7 +140,7 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
             // Without a branch that nobody could foresee: which of them it is has no order.
             let slot = (1..N).fold(0, |found, slot| if line.keys[slot] == key { slot } else { found });
             if line.keys[slot] == key {
-                return Some(line.values[slot]);
+                return Some(&line.values[slot]);
             }
             if line.keys.last().is_none_or(|last| *last == 0) {
                 return None;
@@ -195,7 +213,7 @@ mod tests {
             assert_eq!(dids.len(), count as usize);
             for n in 0..count * 7 {
                 let found = dids.find(number(u64::from(n)));
-                assert_eq!(found, n.is_multiple_of(7).then_some(n / 7), "{n} of {count}");
+                assert_eq!(found.copied(), n.is_multiple_of(7).then_some(n / 7), "{n} of {count}");
             }
         }
     }
@@ -216,13 +234,13 @@ mod tests {
         assert_eq!(dids.insert(block("49301234"), 1), None);
         let [short, longer] =
             ["+49301234", "+493012345"].map(|text| E164::parse_e164(text).expect("a number"));
-        assert_eq!(dids.find(short), Some(1), "a block holds it");
+        assert_eq!(dids.find(short), Some(&1), "a block holds it");
         assert_eq!(dids.insert(Dialled::Number(short), 2), None);
-        assert_eq!((dids.find(short), dids.find(longer)), (Some(2), Some(1)));
+        assert_eq!((dids.find(short), dids.find(longer)), (Some(&2), Some(&1)));
         assert_eq!(dids.insert(block("49301234"), 3), Some(1));
-        assert_eq!((dids.find(longer), dids.len()), (Some(1), 2));
+        assert_eq!((dids.find(longer), dids.len()), (Some(&1), 2));
         assert_eq!(dids.find_as_written(block("4930")), None);
-        assert_eq!(dids.find_as_written(block("49301234")), Some(1));
+        assert_eq!(dids.find_as_written(block("49301234")), Some(&1));
     }
 
     proptest! {
@@ -250,7 +268,7 @@ mod tests {
                     let blocks = lengths.map(|len| Dialled::Block(Prefix::of(number(*n), len)));
                     blocks.filter_map(|block| all.get(&block).copied()).next()
                 };
-                prop_assert_eq!(dids.find(number(*n)), whole.or_else(longest));
+                prop_assert_eq!(dids.find(number(*n)).copied(), whole.or_else(longest));
             }
         }
     }

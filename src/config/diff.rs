@@ -105,7 +105,7 @@ fn count_numbers(old: &Config, new: &Config, overlay: &Overlay, names: &mut Name
     let mut counts = Counts::default();
     for number in new.numbers.iter().filter(|number| !overlay.holds(number.did().value)) {
         let before =
-            places.find_as_written(number.did().value).and_then(|place| old.numbers.get(place as usize));
+            places.find_as_written(number.did().value).and_then(|place| old.numbers.get(*place as usize));
         let Some(before) = before else {
             counts.added += 1;
             names.add("number", number.did().value, "added");

@@ -2,16 +2,11 @@
 
 use super::check::{Check, Ours, Unread};
 use super::leads::Leads;
-use super::number::{Dialled, Keys, Number};
+use super::number::{Dialled, Keys, Number, over_http};
 use super::overlay::Overlay;
 use super::place::{At, Finding, MAX_FINDINGS, Place, Report};
 use super::{Config, Dids};
 use crate::number::E164;
-
-/// What findings call the text of a number that was set, or is to be, over HTTP.
-pub fn over_http(did: Dialled) -> String {
-    format!("/v1/numbers/{did}")
-}
 
 /// What is said of one.
 #[derive(Debug, Default)]
@@ -43,9 +38,13 @@ pub fn judge(
             None => all.take(removal(config, overlay, *did, ours)),
         }
     }
-    let one_of_them = |forward| changes.get(dids.find(forward)? as usize)?.1.as_ref();
+    let one_of_them = |forward| changes.get(*dids.find(forward)? as usize)?.1.as_ref();
     let leading = if dids.is_empty() { Vec::new() } else { leading(config, overlay, &one_of_them) };
     for (number, by, forward) in leading {
+        // That it leads to itself was seen.
+        if by == Some(number.did.value) {
+            continue;
+        }
         let report = Report::of(&config.files);
         comes_back(&report, number.did.place, by, forward);
         all.take(told(report, number.did.value));
@@ -78,28 +77,31 @@ impl Judged {
 
 /// What a number verified that is removed must be verified otherwise.
 fn removal(config: &Config, overlay: &Overlay, did: Dialled, ours: Ours<'_>) -> Judged {
-    let (unread, report) = (Unread::default(), Report::of(&config.files));
-    let check = Check::new(config, &unread, &report, ours);
     let by_agents = config.agents.iter().filter_map(|agent| agent.number.as_ref());
-    let by_agents = by_agents.map(|number| ("number", number.place, number.value));
+    let by_agents = by_agents.map(|number| (None, "number", *number));
     let profiles = config.profiles.iter().map(|profile| &profile.keys);
-    let by_files = config.numbers.sets().chain(profiles).chain([&config.defaults]);
-    let keys = by_files.chain(overlay.numbers().map(|(_, number)| &number.keys));
-    let shown = keys.filter_map(|keys| keys.caller_id.as_ref());
-    let shown = shown.filter_map(|at| Some(("caller_id", at.place, at.value?)));
-    for (key, place, number) in by_agents.chain(shown).filter(|(.., number)| did.covers(*number)) {
-        check.verified(key, place, number);
+    let by_files = config.numbers.sets().chain(profiles).chain([&config.defaults]).map(|keys| (None, keys));
+    let keys = by_files.chain(overlay.numbers().map(|(did, number)| (Some(did), &number.keys)));
+    let shown = keys.filter_map(|(by, keys)| {
+        let at = keys.caller_id.as_ref()?;
+        Some((by, "caller_id", At { value: at.value?, place: at.place }))
+    });
+    let mut all = Judged::default();
+    for (by, key, shown) in by_agents.chain(shown).filter(|(.., shown)| did.covers(shown.value)) {
+        let (unread, report) = (Unread::default(), Report::of(&config.files));
+        Check::new(config, &unread, &report, ours).verified(key, shown.place, shown.value);
+        let at = by.map_or_else(|| report.at(shown.place), over_http);
+        let (_, errors, _) = report.into_parts();
+        let by_it = |Finding { message, remedy, .. }| Finding {
+            file: over_http(did),
+            line: 1,
+            column: 1,
+            message: format!("it is removed, and {message} ({at})"),
+            remedy,
+        };
+        all.take(Judged { errors: errors.into_iter().map(by_it).collect(), warnings: Vec::new() });
     }
-    drop(check);
-    let (_, errors, _) = report.into_parts();
-    let by_it = |Finding { file, line, column, message, remedy }| Finding {
-        file: over_http(did),
-        line: 1,
-        column: 1,
-        message: format!("it is removed, and {message} ({file}:{line}:{column})"),
-        remedy,
-    };
-    Judged { errors: errors.into_iter().map(by_it).collect(), warnings: Vec::new() }
+    all
 }
 
 /// `by`: what forwards, where that is set over HTTP.

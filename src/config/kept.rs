@@ -1,4 +1,4 @@
-//! Which tables (.csv) were read and how they were then, so that what did not change need not be read again.
+//! Which files of nothing but numbers were read and how they were then, so that what did not change need not be read again.
 
 use std::fs::{File, Metadata};
 use std::hash::RandomState;
@@ -61,7 +61,7 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// The tables of a configuration that had nothing to say of, as long as they are as they were.
+/// The files of a configuration that hold numbers alone and of which there is nothing to say, as long as they are as they were.
 #[derive(Debug, Default)]
 pub(crate) struct Kept(HashMap<PathBuf, (Stamp, Span), RandomState>);
 

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 
 use super::check::Unread;
 use super::fields::{Fields, shown};
+use super::kept::Stamp;
 use super::number::{self, Keys, Profile};
 use super::place::{Files, Finding, MAX_FINDINGS, Place, Report};
 use super::pool::{self, CallerId, DialKeys, EmergencyKeys, Pool};
@@ -130,13 +131,13 @@ impl<'r> Reading<'r> {
                     gathered.elsewhere = elsewhere.into_iter().collect();
                 }
             }
-            gathered.toml_file(&node, Sections::Node);
+            gathered.toml_file(&node, Sections::Node, &mut |_, _| {});
             let length =
                 |file: &&PathBuf| std::fs::metadata(gathered.place_of(file)).map_or(0, |about| about.len());
             let (tables, others): (Vec<&PathBuf>, Vec<_>) = files.iter().partition(|file| is_table(file));
             let of_tables = tables.iter().map(length).sum();
             let all = of_tables + others.iter().map(length).sum::<u64>();
-            gathered.tables.read_by(Threads::start(scope, self.threads, of_tables));
+            gathered.tables.read_by(Threads::start(scope, self.threads, of_tables), of_tables);
             let mut progress = Progress { numbers: 0, all, read: 0 };
             let mut after = |numbers: usize, bytes: usize| {
                 progress = Progress { numbers, read: progress.read + bytes as u64, ..progress };
@@ -147,7 +148,7 @@ impl<'r> Reading<'r> {
                     gathered.csv_file(file, &mut after);
                 } else {
                     gathered.tables.settle(&gathered.report, &mut after);
-                    gathered.toml_file(file, Sections::Routing);
+                    gathered.toml_file(file, Sections::Routing, &mut after);
                 }
             }
             gathered.tables.settle(&gathered.report, &mut after);
@@ -310,10 +311,21 @@ impl<'e, 's> Gathered<'e, 's> {
         }
     }
 
-    fn toml_file(&mut self, path: &Path, sections: Sections) {
+    /// One that holds nothing but numbers is taken from what is served, as a table is.
+    fn toml_file(&mut self, path: &Path, sections: Sections, told: &mut Told<'_>) {
+        let Some(opened) = self.open(path) else { return };
+        let (stamp, is_routing) = (Stamp::of(&opened), sections == Sections::Routing);
+        let Some(file) = self.report.add_file(path) else { return };
+        if is_routing && self.tables.take((file, path), stamp, &self.report, told) {
+            return;
+        }
+        let (mut span, noted) = (self.tables.numbers.span(), self.report.noted());
+        let Some(text) = self.text_of(path, file, &opened) else { return };
         let folder = path.parent().unwrap_or(Path::new(""));
-        if let Some((file, text)) = self.read_file(path) {
-            self.toml_text(file, folder, &text, sections);
+        let holds_numbers_alone = self.toml_text(file, folder, &text, sections);
+        self.tables.numbers.extend(&mut span);
+        if is_routing && holds_numbers_alone && self.report.noted() == noted {
+            self.tables.remember((file, path), stamp.filter(|was| Stamp::of(&opened) == Some(*was)), span);
         }
     }
 
@@ -341,8 +353,7 @@ impl<'e, 's> Gathered<'e, 's> {
         File::open(place).map_err(|error| self.unreadable(path, &error.to_string())).ok()
     }
 
-    fn read_file(&mut self, path: &Path) -> Option<(u16, String)> {
-        let opened = self.open(path)?;
+    fn text_of(&mut self, path: &Path, file: u16, opened: &File) -> Option<String> {
         let mut bytes = Vec::new();
         // One more byte than allowed is read, whatever the file's size claims to be.
         if let Err(error) = opened.take(MAX_FILE + 1).read_to_end(&mut bytes) {
@@ -353,12 +364,11 @@ impl<'e, 's> Gathered<'e, 's> {
             self.unreadable(path, "it is larger than 64 MiB; many numbers belong into a table (.csv)");
             return None;
         }
-        let file = self.report.add_file(path)?;
         if bytes.starts_with(b"\xEF\xBB\xBF") {
             bytes.drain(..3);
         }
         match String::from_utf8(bytes) {
-            Ok(text) => Some((file, text)),
+            Ok(text) => Some(text),
             Err(error) => {
                 let valid = error.utf8_error().valid_up_to();
                 let text = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
@@ -379,7 +389,8 @@ impl<'e, 's> Gathered<'e, 's> {
         }
     }
 
-    fn toml_text(&mut self, file: u16, folder: &Path, text: &str, sections: Sections) {
+    /// Whether it holds numbers and nothing else.
+    fn toml_text(&mut self, file: u16, folder: &Path, text: &str, sections: Sections) -> bool {
         let lines = Lines::of(file, text);
         let (document, slips) = DeTable::parse_recoverable(text);
         for error in slips.iter().take(MAX_FINDINGS) {
@@ -408,7 +419,7 @@ impl<'e, 's> Gathered<'e, 's> {
                 let fields = Fields::table("the file", top, document.get_ref(), &lines, &unheard);
                 self.node = Some(node::read(&fields, folder, self.env));
             }
-            return;
+            return false;
         }
         let report = std::mem::take(&mut self.report);
         let fields = Fields::table("the file", top, document.get_ref(), &lines, &report);
@@ -421,8 +432,10 @@ impl<'e, 's> Gathered<'e, 's> {
             self.routing(&fields, folder, broken);
         }
         misplaced(&fields, sections);
+        let holds_numbers_alone = fields.written().iter().all(|(key, _)| *key == "number");
         fields.finish();
         self.report = report;
+        holds_numbers_alone
     }
 
     /// `broken`: the file has mistakes of syntax, too.

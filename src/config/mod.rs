@@ -33,15 +33,15 @@ mod trunk;
 mod uri;
 
 pub use agent::Agent;
-pub use body::{MAX_BODY, read_body};
+pub use body::{MAX_BODY, Origin, Sent, read_body, read_sent};
 pub use choices::{
     Anchor, DidFrom, ForeignCallerId, ListenTransport, NumberFormat, Pai, Strangers, TrunkTransport,
     WhenExhausted,
 };
 pub use credentials::Credentials;
-pub use dids::{Dids, Lengths};
+pub use dids::{AHEAD, Dids, Lengths};
 pub use diff::{Counts, Diff, MAX_NAMED, Named, diff};
-pub use judge::{Change, Judged, judge, judge_itself, over_http};
+pub use judge::{Change, Judged, judge, judge_itself};
 pub use kept::Stamp;
 pub use leads::Leads;
 pub use load::{Checked, Loaded, Progress, Reading, checked, files, load, parse};
@@ -50,7 +50,7 @@ pub use node::{
     Admin, Capture, Collector, Limits, Listen, Media, Node, NodeSection, Ports, Public, Retention, Secret,
     Speech,
 };
-pub use number::{Dialled, Keys, Number, Overflow, Profile, Prompt, Voicemail};
+pub use number::{Dialled, Keys, Number, Overflow, Profile, Prompt, Voicemail, over_http};
 pub use number_json::Told;
 pub use numbers::{Listed, Numbers};
 pub use overlay::{Entry, Overlay, Set};

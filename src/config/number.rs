@@ -87,6 +87,11 @@ impl Dialled {
     }
 }
 
+/// What findings call the text of a number that was set, or is to be, over HTTP.
+pub fn over_http(did: Dialled) -> String {
+    format!("/v1/numbers/{did}")
+}
+
 impl std::str::FromStr for Dialled {
     type Err = String;
 
@@ -414,17 +419,20 @@ fn overflow(fields: &Fields<'_>) -> Option<At<Vec<Overflow>>> {
         fields.refuse(list.place, format!("overflow has more than {MAX_STEPS} steps"), "leave some out");
     }
     let step = |fields: &Fields<'_>| {
-        let forward = fields.number("forward_to");
+        let (ring, forward) = (fields.list("ring"), fields.number("forward_to"));
+        // What is there and cannot be read is told, and meant somebody.
+        let rings_none = !fields.has("ring") || fields.is_empty_list("ring");
+        let leads_nowhere = !fields.has("forward_to") || forward.is_some_and(|forward| forward.is_none());
+        if rings_none && leads_nowhere && !["ring", "forward_to"].iter().any(|key| fields.has_slip(key)) {
+            let what = "a step of overflow rings nobody".into();
+            fields.refuse(fields.place, what, "give it ring or forward_to");
+        }
         let step = Overflow {
-            ring: fields.list("ring").map(|list| list.value).unwrap_or_default(),
+            ring: ring.map(|list| list.value).unwrap_or_default(),
             forward_to: forward.and_then(|at| Some(At { value: at.value?, place: at.place })),
             timeout: timeout(fields),
             place: fields.place,
         };
-        if !["ring", "forward_to"].iter().any(|key| fields.has(key) || fields.has_slip(key)) {
-            let what = "a step of overflow rings nobody".into();
-            fields.refuse(fields.place, what, "give it ring or forward_to");
-        }
         fields.finish();
         step
     };

@@ -10,6 +10,9 @@ use crate::number::E164;
 /// As many as there may be, far more than there are telephone numbers in use.
 const MOST: usize = 1_000_000_000;
 
+/// Room that is made ahead, for each that is expected: memory that stays unused is not the system's loss.
+const ROOM: f64 = 1.0625;
+
 /// All of them, in the order of the files.
 #[derive(Debug, Default)]
 pub struct Numbers {
@@ -141,8 +144,8 @@ impl Numbers {
         let moved = |was: u32, from: usize, to: usize| was - from as u32 + to as u32;
         let (first_row, first_set, first_label) = (self.rows.len(), self.sets.len(), self.labels.len());
         if self.rows.is_empty() {
-            // Most of the others will follow, and some that are new; else growing would have all of them twice for a while.
-            let with_new = |of: usize| of + of / 16;
+            // Most of the others will follow, and some that are new.
+            let with_new = |of: usize| (of as f64 * ROOM) as usize;
             self.rows.reserve_exact(with_new(from.rows.len()));
             self.labels.reserve_exact(with_new(from.labels.len()));
         }
@@ -160,6 +163,15 @@ impl Numbers {
         }));
     }
 
+    /// Makes room for so many times as many as there are in a span, and some more: else growing would have all of them twice for
+    /// a while.
+    pub(super) fn reserve(&mut self, span: &Span, times: f64) {
+        let more = |of: &Range<usize>| (of.len() as f64 * (times * ROOM - 1.0)) as usize;
+        let (rows, labels) = (more(&span.rows).min(MOST), more(&span.labels).min(u32::MAX as usize));
+        // What there is no room for now grows as far as it can.
+        let _grows = self.rows.try_reserve_exact(rows).and(self.labels.try_reserve_exact(labels));
+    }
+
     /// Whether there is room for what a table says in so many bytes.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.rows.len() + bytes <= MOST && u32::try_from(self.labels.len() + bytes).is_ok()
@@ -171,6 +183,11 @@ impl Numbers {
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Listed<'_>> + DoubleEndedIterator {
         self.rows.iter().map(|row| Listed { row, of: self })
+    }
+
+    /// Bytes of the labels that are their own.
+    pub fn label_bytes(&self) -> usize {
+        self.labels.len()
     }
 
     /// What they say, as often as it is kept.

@@ -95,6 +95,14 @@ impl Entry {
         }
     }
 
+    /// What was set and is set aside, as it is stored: as it is told it may lack what cannot be read.
+    pub fn json_aside(&self) -> Option<&str> {
+        match &self.set {
+            Set::Aside { json, .. } => json.as_deref(),
+            Set::To(_) | Set::Removed => None,
+        }
+    }
+
     /// Whether it counts, rather than what files say.
     pub fn is_served(&self) -> bool {
         match self.set {

@@ -41,6 +41,8 @@ pub(super) struct Tables<'s> {
     now: SystemTime,
     opened: Vec<Opened>,
     threads: Threads,
+    /// How many bytes all tables have, until room is made for them.
+    all: Option<u64>,
     under_way: VecDeque<Receiver<Part>>,
 }
 
@@ -87,12 +89,14 @@ impl<'s> Tables<'s> {
             now,
             opened: Vec::new(),
             threads: Threads::default(),
+            all: None,
             under_way: VecDeque::new(),
         }
     }
 
-    pub fn read_by(&mut self, threads: Threads) {
-        self.threads = threads;
+    /// `bytes`: of all tables.
+    pub fn read_by(&mut self, threads: Threads, bytes: u64) {
+        (self.threads, self.all) = (threads, Some(bytes));
     }
 
     /// Reads a table; of its last rows it may be heard when the [next](Tables::settle) is read. The disk's error is for the
@@ -172,8 +176,8 @@ impl<'s> Tables<'s> {
         (std::mem::take(&mut self.numbers), kept)
     }
 
-    /// Takes it from what is served, if it is as it was.
-    fn take(
+    /// Takes a file's numbers from what is served, if it is as it was and held nothing else.
+    pub fn take(
         &mut self,
         (file, path): (u16, &Path),
         stamp: Option<Stamp>,
@@ -189,13 +193,18 @@ impl<'s> Tables<'s> {
         let mut now = self.numbers.span();
         self.numbers.copy(&served.numbers, span, file);
         self.numbers.extend(&mut now);
+        // The first of them has made room for all.
+        self.all = None;
         self.taken += 1;
-        let folder = path.parent().unwrap_or(Path::new("")).into();
-        let table = Table { file, folder, header: None, known: Arc::new(RwLock::default()) };
-        let path = path.into();
-        self.opened.push(Opened { path, table, span: Some(now), stamp: Some(stamp), is_over: true });
+        self.opened.push(Opened::whole((file, path), now, Some(stamp)));
         told(self.numbers.len(), stamp.length());
         true
+    }
+
+    /// That a file which was read elsewhere holds these numbers and nothing else, none of which needs a word.
+    pub fn remember(&mut self, file: (u16, &Path), stamp: Option<Stamp>, span: Span) {
+        let stamp = stamp.filter(|stamp| stamp.is_settled(self.now));
+        self.opened.push(Opened::whole(file, span, stamp));
     }
 
     /// Has a block read, by a thread if there is one.
@@ -230,7 +239,16 @@ impl<'s> Tables<'s> {
         opened.table.known.write().unwrap_or_else(PoisonError::into_inner).extend(found);
         opened.goes_on(header, end, report.noted() > noted);
         self.has_no_text |= end == End::NoText;
+        self.make_room(of, block.bytes.len());
         told(self.numbers.len(), block.bytes.len());
+    }
+
+    /// Makes room for all that tables say, when the first so many bytes of them have been read.
+    fn make_room(&mut self, of: usize, read: usize) {
+        let all = self.all.take().filter(|all| *all > read as u64);
+        if let (Some(all), Some(span)) = (all, &self.opened[of].span) {
+            self.numbers.reserve(span, all as f64 / read.max(1) as f64);
+        }
     }
 
     /// Puts what a thread has read behind all that was read before.
@@ -271,6 +289,7 @@ impl<'s> Tables<'s> {
         if let Some(span) = &mut opened.span {
             self.numbers.extend(span);
         }
+        self.make_room(of, block.bytes.len());
         told(self.numbers.len(), block.bytes.len());
     }
 
@@ -289,6 +308,13 @@ impl<'s> Tables<'s> {
 }
 
 impl Opened {
+    /// Of which no row is under way.
+    fn whole((file, path): (u16, &Path), span: Span, stamp: Option<Stamp>) -> Opened {
+        let folder = path.parent().unwrap_or(Path::new("")).into();
+        let table = Table { file, folder, header: None, known: Arc::new(RwLock::default()) };
+        Opened { path: path.into(), table, span: Some(span), stamp, is_over: true }
+    }
+
     fn goes_on(&mut self, header: Option<Arc<row::Header>>, end: End, has_findings: bool) {
         self.table.header = header;
         self.is_over = end != End::GoOn;

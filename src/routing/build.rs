@@ -17,7 +17,7 @@ use super::outbound::Outbound;
 use super::plan::{Agent, CallLimits, Contact, Prompt, Secrets, Text, Voicemail};
 use super::table::{Around, Table, Voices};
 use super::trunk::{Auth, Gateway, Host, Trunk};
-use crate::config::{self, At, Config, Dialled, Finding, Keys, Overflow, Overlay, TrunkTransport};
+use crate::config::{self, AHEAD, At, Config, Dialled, Finding, Keys, Overflow, Overlay, TrunkTransport};
 use crate::number::Country;
 use crate::sip::digest::Algorithm;
 use crate::sip::peer::Transport;
@@ -317,12 +317,16 @@ fn limits(limits: &config::Limits) -> CallLimits {
 
 /// What numbers say alike is compiled once.
 fn numbers(config: &Config, overlay: &Overlay, trunks: &[Arc<Trunk>], agents: &[Arc<Agent>]) -> Numbers {
-    let mut entering = Entering::of(config.numbers.len() + overlay.len());
+    let mut entering = Entering::of(config.numbers.len() + overlay.len(), config.numbers.label_bytes());
     let merged: Vec<Keys> = config.numbers.sets().map(|keys| config.merged(keys)).collect();
     // By its place, without a `forward_to` and with one.
     let mut compiled: Vec<[Option<u32>; 2]> = vec![[None; 2]; merged.len()];
     let mut labels: Vec<Option<Label>> = vec![None; merged.len()];
     for (place, number) in config.numbers.iter().enumerate() {
+        if place.is_multiple_of(AHEAD) {
+            let next = (place..).take(AHEAD).map_while(|place| config.numbers.get(place));
+            entering.look_ahead(next.map(|next| next.did().value));
+        }
         if overlay.holds(number.did().value) {
             entering.hide(number.did().value, place);
             continue;

@@ -48,7 +48,8 @@ struct Layer {
 
 impl Layer {
     fn of(changes: Changes) -> Layer {
-        let mut entering = Entering::of(changes.len());
+        let labels = changes.values().flatten().map(|set| set.label.len()).sum();
+        let mut entering = Entering::of(changes.len(), labels);
         for (did, set) in &changes {
             match set {
                 Some(set) => enter(&mut entering, *did, set),
@@ -140,8 +141,9 @@ impl Layers {
     }
 
     /// The number that serves this DID: itself, else the longest block.
+    #[inline]
     pub fn find(&self, did: E164) -> Option<Found<'_>> {
-        if !self.recent.may_say(did) && !self.older.may_say(did) {
+        if self.apart() == 0 || !self.recent.may_say(did) && !self.older.may_say(did) {
             return self.whole.find(did);
         }
         self.serving(did).map(|(_, found)| found)

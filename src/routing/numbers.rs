@@ -101,7 +101,7 @@ pub(super) struct Numbers {
 /// One of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'t> {
-    row: Row,
+    row: &'t Row,
     of: &'t Numbers,
 }
 
@@ -204,17 +204,22 @@ pub(super) struct Entering {
 }
 
 impl Entering {
-    /// So many.
-    pub fn of(numbers: usize) -> Entering {
+    /// So many, with so many bytes of labels.
+    pub fn of(numbers: usize, labels: usize) -> Entering {
         Entering {
             dids: Dids::with_capacity(numbers),
-            labels: String::new(),
+            labels: String::with_capacity(labels),
             hidden: BTreeMap::new(),
             settings: Vec::new(),
             known: HashTable::new(),
             hasher: RandomState::new(),
             texts: HashSet::default(),
         }
+    }
+
+    /// Those will be entered next.
+    pub fn look_ahead(&self, dids: impl Iterator<Item = Dialled>) {
+        self.dids.look_ahead(dids);
     }
 
     /// The same text once.

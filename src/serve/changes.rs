@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::channel::oneshot;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::publish::{Publisher, State, line, now};
@@ -14,7 +13,7 @@ use super::reading::{findings, routing_of};
 use super::voices::{prompts, voices_of};
 use super::written::{before_of, number_of, ours};
 use crate::admin::operations::{Changed, Condition, NotChanged, NumberText, Versions, Wish};
-use crate::config::{self, Dialled, Entry, Number, Overlay, Set, Told};
+use crate::config::{self, Config, Dialled, Entry, Number, Overlay, Set, Told, Voicemail};
 use crate::routing::{Table, Voices};
 use crate::store::ledger::{StoredGeneration, StoredNumber};
 
@@ -29,7 +28,7 @@ pub(super) const ANEW: usize = 100;
 pub(super) struct Order {
     did: Dialled,
     to: To,
-    /// What the number was when this was made of it, by its version; none: it was none.
+    /// What the number was when this was made of it, by its version; none: it was none and was not removed over HTTP.
     pinned: Option<String>,
     by: Box<str>,
     /// What it says, as it sounds.
@@ -38,10 +37,22 @@ pub(super) struct Order {
 
 enum To {
     /// Its text is what is stored.
-    Set(Box<Number>, String),
+    Set(Box<Made>),
     Removed,
     /// What files say of it.
     Files,
+}
+
+/// A number that was sent, or made of what was.
+struct Made {
+    /// Its places are those of its text, which is stored.
+    stored: Number,
+    text: String,
+    /// The same, its places those of what was sent, and where those come from.
+    sent: Number,
+    origin: config::Origin,
+    /// What wants a look in what was sent.
+    warnings: Vec<config::Finding>,
 }
 
 /// What became of an order.
@@ -58,8 +69,11 @@ pub(super) enum Undone {
 pub(super) type Waiting = (Order, oneshot::Sender<Outcome>);
 
 impl Publisher {
-    /// The number as it is told, with its version; none: it is none of ours. Blocks of numbers are told as they are written.
-    pub fn number(&self, did: Dialled) -> Option<NumberText> {
+    /// The number as it is told, with its version. Blocks of numbers are told as they are written.
+    ///
+    /// # Errors
+    /// It is none of ours, or was removed.
+    pub fn number(&self, did: Dialled) -> Result<NumberText, NotChanged> {
         number_in(&self.state(), &self.table(), did, &routing_of(&self.files.folder))
     }
 
@@ -73,55 +87,50 @@ impl Publisher {
     ) -> Result<Order, NotChanged> {
         let there = self.number(did);
         let (table, config, overlay) = self.served();
-        let is_removed = there.is_none() && overlay.get(did).is_some();
-        if !(is_removed && matches!(wish, Wish::ToFiles)) {
-            allowed(wish, condition, there.as_ref())?;
-        }
+        allowed(wish, condition, &there)?;
         let (name, folder) = (config::over_http(did), routing_of(&self.files.folder));
-        let wrong = |errors| NotChanged::Wrong(findings(errors));
-        let read = |text: &str| {
-            let (number, mut errors) = config::read_body(&name, text, did, &folder);
+        let wrong = |mut errors: Vec<config::Finding>| {
+            errors.sort();
+            NotChanged::Wrong(findings(errors))
+        };
+        let read = |text: &str, stored: Option<&str>| {
+            let sent = config::read_sent(&name, text, stored, did, &folder);
+            let (number, mut errors) = (sent.number.map(Number::over_http), sent.errors);
             // What can be read of it is judged whatever else is wrong: whoever wrote it reads all of it at once, with its
             // place in what they sent.
-            let change = number.clone().map(|number| (did, Some(number.over_http())));
-            let ours = ours(&table, &config, &overlay);
-            errors.extend(config::judge_itself(&config, change.as_slice(), &ours).errors);
-            errors.sort();
-            number.filter(|_| errors.is_empty()).ok_or(errors)
+            let change = number.clone().map(|number| (did, Some(number)));
+            let judged = config::judge_itself(&config, change.as_slice(), &ours(&table, &config, &overlay));
+            errors.extend(judged.errors.into_iter().map(|error| sent.origin.told(error)));
+            let number = number.filter(|_| errors.is_empty()).ok_or_else(|| wrong(errors))?;
+            Ok((number, sent.origin, sent.warnings))
         };
         let sent = match wish {
-            Wish::Put(body) => Some(read(body).map_err(wrong)?),
+            Wish::Put(body) => Some(read(body, None)?),
             Wish::Patch(body) => {
-                // Which of two is meant nobody knows.
-                let (_, slips) = config::read_body(&name, body, did, &folder);
-                let twice: Vec<_> =
-                    slips.into_iter().filter(|slip| slip.message.ends_with("is written twice")).collect();
-                if !twice.is_empty() {
-                    return Err(wrong(twice));
-                }
-                let text = patched(there.as_ref(), body, &name).map_err(|finding| wrong(vec![finding]))?;
-                // What is wrong is told where it stands in what was sent, as far as it is wrong there.
-                Some(read(&text).map_err(|errors| wrong(read(body).err().unwrap_or(errors)))?)
+                let aside = overlay.get(did).and_then(|entry| entry.json_aside());
+                Some(read(body, aside.or(there.as_ref().ok().map(|there| &*there.json)))?)
             }
             Wish::Delete | Wish::ToFiles => None,
         };
         let (to, voices) = match sent {
-            Some(number) => {
-                let said = voices_of(&config, &self.files.folder, std::iter::once(&number.keys));
-                let voices = said.map_err(|mut errors| {
-                    errors.iter_mut().for_each(|error| error.file.clone_from(&name));
-                    wrong(errors)
+            Some((sent, origin, warnings)) => {
+                let said = voices_of(&config, &self.files.folder, std::iter::once(&sent.keys));
+                let voices = said.map_err(|errors| {
+                    let placed =
+                        errors.into_iter().map(|error| config::Finding { file: name.clone(), ..error });
+                    wrong(placed.map(|error| origin.told(error)).collect())
                 })?;
-                let text = number.to_json();
-                // Places are those of what is stored.
-                let stored = read(&text).map_err(wrong)?.over_http();
-                (To::Set(stored.into(), text), voices)
+                let text = sent.to_json();
+                let stored = match config::read_body(&name, &text, did, &folder) {
+                    (Some(stored), errors) if errors.is_empty() => stored.over_http(),
+                    (_, errors) => return Err(wrong(errors.into_iter().map(as_stored).collect())),
+                };
+                (To::Set(Made { stored, text, sent, origin, warnings }.into()), voices)
             }
             None if matches!(wish, Wish::ToFiles) => (To::Files, Voices::default()),
             None => (To::Removed, Voices::default()),
         };
-        let pinned = there.map(|there| there.etag);
-        Ok(Order { did, to, pinned, by: by.into(), voices })
+        Ok(Order { did, to, pinned: version(&there), by: by.into(), voices })
     }
 
     /// Carries orders out, each by itself, and publishes them together: what became of each, and the table that is served
@@ -159,69 +168,65 @@ impl Publisher {
 }
 
 /// Whether the condition that came with a wish holds (RFC 9110 §13).
-fn allowed(wish: &Wish, condition: &Condition, there: Option<&NumberText>) -> Result<(), NotChanged> {
-    match (wish, there) {
-        (Wish::Patch(_) | Wish::Delete | Wish::ToFiles, None) => Err(NotChanged::Unknown),
-        (Wish::Put(_), None) => match condition.if_match {
-            Some(_) => Err(NotChanged::Stale(None)),
-            None => Ok(()),
-        },
-        (_, Some(there)) => {
-            if condition.if_none_match.as_ref().is_some_and(|versions| versions.hold(&there.etag)) {
-                return Err(NotChanged::Exists(there.etag.clone()));
-            }
-            match &condition.if_match {
-                None => Err(NotChanged::Unconditional(there.etag.clone())),
-                Some(versions) if versions.hold(&there.etag) => Ok(()),
-                Some(Versions::Any | Versions::These(_)) => Err(NotChanged::Stale(Some(there.etag.clone()))),
-            }
+fn allowed(
+    wish: &Wish,
+    condition: &Condition,
+    there: &Result<NumberText, NotChanged>,
+) -> Result<(), NotChanged> {
+    let etag = match (wish, there) {
+        (Wish::Put(_), Err(why)) => {
+            return match (&condition.if_match, why) {
+                (None, _) => Ok(()),
+                // Whoever names it knows that it was removed.
+                (Some(Versions::These(these)), NotChanged::Removed { etag, .. }) => {
+                    let known = these.contains(etag);
+                    known.then_some(()).ok_or_else(|| NotChanged::Stale(Some(etag.clone())))
+                }
+                (Some(_), _) => Err(NotChanged::Stale(None)),
+            };
         }
-    }
-}
-
-/// What a merge patch makes of a number (RFC 7396). `name`: what findings call the patch.
-fn patched(there: Option<&NumberText>, patch: &str, name: &str) -> Result<String, config::Finding> {
-    let mut whole: Value = there.and_then(|there| serde_json::from_str(&there.json).ok()).unwrap_or_default();
-    let patch: Value = serde_json::from_str(patch).map_err(|error| {
-        let said = error.to_string();
-        config::Finding {
-            file: name.to_owned(),
-            line: u32::try_from(error.line()).unwrap_or(u32::MAX).max(1),
-            column: u32::try_from(error.column()).unwrap_or(u32::MAX).max(1),
-            message: format!("JSON: {}", said.split(" at line ").next().unwrap_or_default()),
-            remedy: "send an object like {\"timeout\": 15}".to_owned(),
-        }
-    })?;
-    merge(&mut whole, patch, 0);
-    Ok(serde_json::to_string_pretty(&whole).unwrap_or_default())
-}
-
-/// RFC 7396 §2. Deeper than any key lies, what is sent stands in place of what was there.
-fn merge(whole: &mut Value, patch: Value, depth: usize) {
-    const DEEPEST: usize = 16;
-    let patch = match patch {
-        Value::Object(patch) if depth < DEEPEST => patch,
-        Value::Object(_)
-        | Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_) => {
-            *whole = patch;
-            return;
-        }
+        // That it is removed is what is taken back.
+        (Wish::ToFiles, Err(NotChanged::Removed { etag, .. })) => etag,
+        (Wish::Patch(_) | Wish::Delete | Wish::ToFiles, Err(why)) => return Err(why.clone()),
+        (_, Ok(there)) => &there.etag,
     };
-    if !whole.is_object() {
-        *whole = Value::Object(serde_json::Map::new());
+    if condition.if_none_match.as_ref().is_some_and(|versions| versions.hold(etag)) {
+        return Err(NotChanged::Exists(etag.clone()));
     }
-    let Some(whole) = whole.as_object_mut() else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            whole.remove(&key);
-        } else {
-            merge(whole.entry(key).or_insert(Value::Null), value, depth + 1);
-        }
+    match &condition.if_match {
+        None => Err(NotChanged::Unconditional(etag.clone())),
+        Some(versions) if versions.hold(etag) => Ok(()),
+        Some(Versions::Any | Versions::These(_)) => Err(NotChanged::Stale(Some(etag.clone()))),
     }
+}
+
+/// A mistake in the text that is made of a number to be stored: nobody sent that text.
+fn as_stored(finding: config::Finding) -> config::Finding {
+    let message = format!("as it would be stored: {}", finding.message);
+    config::Finding { line: 1, column: 1, message, ..finding }
+}
+
+/// What a caller hears of a number that rings nobody, if it does: an empty one is a slip more often than not.
+fn rings_nobody(config: &Config, did: Dialled, number: &Number) -> Option<config::Finding> {
+    let keys = config.merged(&number.keys);
+    let is_on = keys.enabled.is_none_or(|at| at.value);
+    let rings = keys.ring.is_some_and(|ring| !ring.is_empty())
+        || keys.forward_to.is_some_and(|forward| forward.is_some())
+        || keys.assigned_to.is_some_and(|agent| agent.is_some())
+        || keys.overflow.is_some_and(|steps| !steps.is_empty());
+    if rings || !is_on {
+        return None;
+    }
+    let takes_message =
+        config.node.media.is_some() && keys.voicemail.is_none_or(|at| at.value != Voicemail::Off);
+    let heard = if takes_message { "leaves a message" } else { "gets 480" };
+    Some(config::Finding {
+        file: config::over_http(did),
+        line: 1,
+        column: 1,
+        message: format!("it rings nobody: the caller {heard}"),
+        remedy: "give it ring, forward_to, assigned_to or overflow, unless that is meant".to_owned(),
+    })
 }
 
 /// What orders have done so far that is neither written down nor served.
@@ -238,7 +243,7 @@ impl Work {
     fn carry_out(&mut self, state: &mut State, order: Order) -> Outcome {
         let Order { did, to, pinned, by, voices } = order;
         let there = number_in(state, &self.table, did, &self.routing);
-        if there.map(|there| there.etag) != pinned {
+        if version(&there) != pinned {
             return Err(Undone::Moved);
         }
         let before = state.overlay.get(did).cloned();
@@ -246,26 +251,44 @@ impl Work {
         let generation = self.table.generation + 1;
         let (at, says) = (now(), to.says());
         // What is taken back was there all along.
-        let created = pinned.is_none() && matches!(to, To::Set(..));
+        let created = there.is_err() && matches!(to, To::Set(..));
         let entry = |set| Some(Arc::new(Entry { set, at, by: by.clone(), generation }));
-        let (after, body) = match to {
-            To::Set(number, text) => (entry(Set::To(number)), Some(text)),
-            To::Removed if in_files.is_some() => (entry(Set::Removed), None),
-            To::Removed => (None, None),
+        let (mut made, mut body) = (None, None);
+        let after = match to {
+            To::Set(set) => {
+                let Made { stored, text, sent, origin, warnings } = *set;
+                (made, body) = (Some((sent, origin, warnings)), Some(text));
+                entry(Set::To(stored.into()))
+            }
+            To::Removed if in_files.is_some() => entry(Set::Removed),
+            To::Removed => None,
             To::Files if before.is_none() => return Err(Undone::Not(NotChanged::NotSet)),
-            To::Files => (None, None),
+            To::Files => None,
         };
         if after.is_some() && before.is_none() && state.overlay.len() >= Overlay::MOST {
             return Err(Undone::Not(NotChanged::Full(Overlay::MOST)));
         }
         let is_stored = after.is_some();
         Arc::make_mut(&mut state.overlay).put(did, after);
-        let (table, warnings) = match self.changed(state, did, generation, &voices) {
+        let sent = made.as_ref().map(|(sent, ..)| sent);
+        let (table, warnings) = match self.changed(state, did, sent, generation, &voices) {
             Ok(changed) => changed,
-            Err(errors) => {
+            Err(mut errors) => {
                 Arc::make_mut(&mut state.overlay).put(did, before);
+                if let Some((_, origin, _)) = &made {
+                    errors = errors.into_iter().map(|error| origin.told(error)).collect();
+                    errors.sort();
+                }
                 return Err(Undone::Not(NotChanged::Wrong(findings(errors))));
             }
+        };
+        let warnings = match made {
+            Some((sent, origin, of_text)) => {
+                let of_whole = warnings.into_iter().map(|warning| origin.told(warning));
+                let nobody = rings_nobody(&state.config, did, &sent);
+                of_text.into_iter().chain(of_whole).chain(nobody).collect()
+            }
+            None => warnings,
         };
         let was = before_of(before.as_deref());
         self.generations.push(StoredGeneration {
@@ -276,15 +299,17 @@ impl Work {
         self.stored.push((did.to_string(), stored));
         self.undo.push((did, before));
         self.table = Arc::new(table);
-        let text = number_in(state, &self.table, did, &self.routing);
+        let text = number_in(state, &self.table, did, &self.routing).ok();
         Ok(Changed { created, text, generation, warnings: findings(warnings) })
     }
 
-    /// The table with a number as it is now to be, if that may be, and what wants a look.
+    /// The table with a number as it is now to be, if that may be, and what wants a look. `sent`: the same, with the places of
+    /// what was sent.
     fn changed(
         &self,
         state: &mut State,
         did: Dialled,
+        sent: Option<&Number>,
         generation: u64,
         voices: &Voices,
     ) -> Result<(Table, Vec<config::Finding>), Vec<config::Finding>> {
@@ -293,7 +318,7 @@ impl Work {
         let voices = self.voices(state, voices);
         let change = (did, set.as_ref().map(|(number, written)| (&number.keys, *written)));
         let table = self.table.changed(generation, &state.config, &[change], voices);
-        let change = (did, set.map(|(number, _)| number));
+        let change = (did, set.map(|(number, _)| sent.cloned().unwrap_or(number)));
         let State { config, overlay, leads, .. } = state;
         if let (_, Some(number)) = &change {
             leads.add(&number.keys);
@@ -344,16 +369,30 @@ impl To {
 }
 
 /// The number as it is told, if it is one.
-fn number_in(state: &State, table: &Table, did: Dialled, routing: &Path) -> Option<NumberText> {
+fn number_in(state: &State, table: &Table, did: Dialled, routing: &Path) -> Result<NumberText, NotChanged> {
     if let Some(entry) = state.overlay.get(did) {
         return match &entry.set {
-            Set::To(number) => Some(told(number, Some(entry))),
-            Set::Removed => None,
-            Set::Aside { json, .. } => Some(told(&aside(did, json.as_deref()), Some(entry))),
+            Set::To(number) => Ok(told(number, Some(entry))),
+            Set::Removed => Err(NotChanged::Removed {
+                etag: told(&Number::bare(did), Some(entry)).etag,
+                by: entry.by.to_string(),
+                at: entry.at,
+            }),
+            Set::Aside { json, .. } => Ok(told(&aside(did, json.as_deref()), Some(entry))),
         };
     }
-    let Number { did, keys } = state.config.numbers.get(table.in_files(did)?)?.written();
-    Some(told(&Number { did, keys: keys.written_in(routing) }, None))
+    let in_files = table.in_files(did).and_then(|place| state.config.numbers.get(place));
+    let Number { did, keys } = in_files.ok_or(NotChanged::Unknown)?.written();
+    Ok(told(&Number { did, keys: keys.written_in(routing) }, None))
+}
+
+/// Of a number that was removed over HTTP too.
+fn version(there: &Result<NumberText, NotChanged>) -> Option<String> {
+    match there {
+        Ok(there) => Some(there.etag.clone()),
+        Err(NotChanged::Removed { etag, .. }) => Some(etag.clone()),
+        Err(_) => None,
+    }
 }
 
 /// What was set aside, as far as it can be read.

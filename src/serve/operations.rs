@@ -434,7 +434,7 @@ impl Operations for Front {
 
     fn number(&self, did: &str) -> Result<NumberText, NotChanged> {
         let did = did.parse().map_err(NotChanged::BadNumber)?;
-        self.publisher.number(did).ok_or(NotChanged::Unknown)
+        self.publisher.number(did)
     }
 
     fn change<'a>(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::{self, Config, Dialled, Entry, Number, Overlay, Place, Set};
+use crate::config::{self, At, Config, Dialled, Entry, Number, Overlay, Set};
 use crate::number::E164;
 use crate::routing::{Table, Written};
 use crate::store::ledger::{Before, StoredNumber};
@@ -13,12 +13,12 @@ pub(super) fn ours<'t>(
     table: &'t Table,
     config: &'t Config,
     overlay: &'t Overlay,
-) -> impl Fn(E164) -> Option<Place> + 't {
+) -> impl Fn(E164) -> Option<At<Dialled>> + 't {
     move |number| {
         let (did, written) = table.serving(number)?;
         match written {
-            Written::InFiles(place) => Some(config.numbers.get(place)?.did().place),
-            Written::OverHttp => Some(overlay.number(did)?.did.place),
+            Written::InFiles(place) => Some(config.numbers.get(place)?.did()),
+            Written::OverHttp => Some(overlay.number(did)?.did),
         }
     }
 }

@@ -245,7 +245,8 @@ impl Client {
         };
         // A number of the files is another with each variant of them.
         let known = if matches!(number.is, Is::Set(_)) { number.etag.as_str() } else { "*" };
-        let condition = (if is_there { "If-Match" } else { "If-None-Match" }, known);
+        let is_known = is_there || query == "?to=files";
+        let condition = (if is_known { "If-Match" } else { "If-None-Match" }, known);
         let body = if method == "DELETE" { String::new() } else { said(&by, self.changes).to_string() };
         let before = newest.load(SeqCst);
         let path = format!("{}{query}", number.path);

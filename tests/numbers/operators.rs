@@ -1,0 +1,191 @@
+//! Two operators at the command line: each sees what they have replaced, and no number is another than was meant.
+
+use super::*;
+
+/// What was done, told on stderr.
+fn told(place: &Place, args: &[&str]) -> String {
+    let (code, out, err) = place.strowger(&[&["numbers"], args].concat());
+    assert_eq!(code, 0, "{args:?}: {out}{err}");
+    err
+}
+
+/// Their times.
+fn timeless(text: &str) -> String {
+    text.split(' ')
+        .map(|word| if word.contains("Z\n") { "NOW\n" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn whoever_sets_a_key_sees_what_it_was_and_who_had_set_it() {
+    let place = place();
+    let node = place.serve();
+    let headers = |etag: &str| [("If-Match", etag.to_owned()), ("Strowger-By", "bob".to_owned())];
+    let as_bob = |method: &str, path: &str, body: &str| {
+        let etag = get(&node, path).etag();
+        let headers = headers(&etag);
+        ask(&node, method, path, &headers.each_ref().map(|(name, value)| (*name, value.as_str())), body)
+    };
+    let err = told(&place, &["set", "+12015550101", "timeout=20", "label=Main"]);
+    assert_eq!(
+        err,
+        "+12015550101 is changed; before, from the files\n  label: not written -> \"Main\"\n  timeout: not written -> 20\n"
+    );
+    // Another changes it between the look and the change.
+    let (_, seen, _) = place.strowger(&["numbers", "get", "+12015550101"]);
+    assert!(seen.contains("timeout = 20"), "{seen}");
+    as_bob("PATCH", ONE, "{\"timeout\": 25}").is(200);
+    let err = told(&place, &["set", "+12015550101", "timeout=15"]);
+    assert_eq!(
+        timeless(&err),
+        "+12015550101 is changed; before, set over HTTP by bob, NOW\n  timeout: 25 -> 15\n"
+    );
+    // Who says which version they have seen is refused instead.
+    let version =
+        seen.lines().find_map(|line| line.strip_prefix("# version ")?.split_once(", for --if-match"));
+    let version = version.unwrap_or_else(|| panic!("{seen}")).0;
+    let (code, _, err) =
+        place.strowger(&["numbers", "set", "+12015550101", "timeout=16", "--if-match", version]);
+    assert!(code == 1 && err.contains("somebody has changed"), "{err}");
+    // The stored object is all that is printed as JSON.
+    let (code, out, err) = place.strowger(&["numbers", "set", "+12015550101", "label=null", "--json"]);
+    assert_eq!((code, &serde_json::from_str::<Value>(&out).unwrap()["timeout"]), (0, &json!(15)));
+    assert!(err.contains("  label: \"Main\" -> not written\n"), "{err}");
+    let body = place.folder.path().join("body.json");
+    std::fs::write(&body, "{\"ring\": [\"bob\"]}").unwrap();
+    let version = get(&node, ONE).etag();
+    let err = told(&place, &["set", "+12015550101", "--file", "body.json", "--if-match", &version]);
+    assert!(err.ends_with("  ring: [\"alice\"] -> [\"bob\"]\n  timeout: 15 -> not written\n"), "{err}");
+
+    as_bob("PATCH", ONE, "{\"timeout\": 33}").is(200);
+    let err = told(&place, &["unset", "+12015550101"]);
+    assert_eq!(
+        timeless(&err),
+        "+12015550101 is changed; before, set over HTTP by bob, NOW\n  ring: [\"bob\"] -> [\"alice\"]\n  timeout: 33 -> not written\n"
+    );
+    as_bob("PUT", ONE, "{\"ring\": [\"bob\"]}").is(200);
+    let err = told(&place, &["unset", "--delete", "+12015550101"]);
+    assert_eq!(
+        timeless(&err),
+        "+12015550101 is none of ours now; before, set over HTTP by bob, NOW\n  ring: [\"bob\"] -> not written\n"
+    );
+}
+
+#[test]
+fn a_number_that_is_made_or_rings_nobody_is_said_to_be() {
+    let place = place();
+    let _node = place.serve();
+    let err = told(&place, &["set", "+12015550102", "timeout=15"]);
+    let nobody = "warning: it rings nobody: the caller gets 480; give it ring, forward_to, assigned_to or overflow, unless that is meant\n";
+    assert_eq!(
+        err,
+        format!("+12015550102 is new; before, none of ours\n  timeout: not written -> 15\n{nobody}")
+    );
+    assert!(
+        told(&place, &["set", "+12015550102", "ring=alice"])
+            .ends_with("  ring: not written -> [\"alice\"]\n")
+    );
+    assert!(told(&place, &["set", "+12015550102", "ring="]).ends_with(nobody));
+    assert!(!told(&place, &["set", "+12015550102", "enabled=false"]).contains("nobody"));
+    // What wants a look in a file does here too.
+    let err = told(&place, &["set", "+12015550102", "timeout=5", "label=a\u{202e}b"]);
+    assert!(
+        err.contains("warning: timeout = 5: few people answer so fast; write 10 seconds or more\n"),
+        "{err}"
+    );
+    // And nothing that turns a terminal's letters comes there.
+    let (_, out, _) = place.strowger(&["numbers", "get", "+12015550102"]);
+    assert!(
+        [&err, &out].iter().all(|text| text.contains("a\\u{202e}b") && !text.contains('\u{202e}')),
+        "{out}"
+    );
+    // What is made of one that somebody has removed is not only new.
+    told(&place, &["unset", "--delete", "+12015550101"]);
+    let err = told(&place, &["set", "+12015550101", "ring=bob"]);
+    assert!(err.starts_with("+12015550101 is new; before, +12015550101 was removed over HTTP by "), "{err}");
+}
+
+#[test]
+fn a_number_without_its_plus_is_refused_with_what_it_may_have_been() {
+    let place = place();
+    let node = place.serve();
+    let both = "\"2015550101\" has no +; write +12015550101, as it is dialled in the node's country (US), or +2015550101, as it is written\n";
+    let one = "\"12015550101\" has no +; write +12015550101\n";
+    for (did, said) in [
+        ("2015550101", both),
+        ("12015550101", one),
+        ("1201555*", "\"1201555*\" has no +; a block is + and its first digits, like \"+1201555*\"\n"),
+        ("alice", "\"alice\" has no +; write + and 7 to 15 digits, like \"+12015550101\"\n"),
+    ] {
+        let verbs: [&[&str]; 5] = [
+            &["get", did],
+            &["set", did, "timeout=10"],
+            &["set", did, "--file", "body.json"],
+            &["unset", "+12015550101", did],
+            &["unset", "--delete", "+12015550101", did],
+        ];
+        for verb in verbs {
+            let (code, _, err) = place.strowger(&[&["numbers"], verb].concat());
+            assert_eq!((code, err.as_str()), (1, said), "{verb:?}");
+        }
+    }
+    // Nothing was done of the ones before it either.
+    assert_eq!(get(&node, ONE).is(200).json()["source"], "files");
+    assert_eq!(get(&node, "/v1/numbers?source=http").json()["items"], json!([]));
+}
+
+/// What was removed has a version too, which GET tells, and only who knows it takes it back.
+#[test]
+fn a_removal_is_taken_back_by_who_knows_its_version() {
+    let place = place();
+    let node = place.serve();
+    let to_files = &format!("{ONE}?to=files");
+    let remove = || {
+        let etag = get(&node, ONE).etag();
+        ask(&node, "DELETE", ONE, &[("If-Match", &etag), ("Strowger-By", "bob")], "").is(204);
+    };
+    remove();
+    let gone = get(&node, ONE).is(404);
+    assert!(
+        gone.json()["detail"].as_str().unwrap().contains("was removed over HTTP by bob, 2"),
+        "{}",
+        gone.body
+    );
+    assert_eq!(ask(&node, "DELETE", to_files, &[], "").is(428).etag(), gone.etag());
+    let stale = ask(&node, "DELETE", to_files, &[("If-Match", "\"0123456789abcdef\"")], "").is(412);
+    assert_eq!(stale.etag(), gone.etag());
+    assert_eq!(get(&node, ONE).status, 404);
+    ask(&node, "DELETE", ONE, &[("If-Match", &gone.etag())], "").is(404);
+    ask(&node, "DELETE", to_files, &[("If-Match", &gone.etag())], "").is(200);
+    assert_eq!(get(&node, ONE).is(200).json()["source"], "files");
+    // Removed once more it is another version.
+    remove();
+    ask(&node, "DELETE", to_files, &[("If-Match", &gone.etag())], "").is(412);
+    let (again, body) = (get(&node, ONE).is(404).etag(), "{\"ring\": [\"bob\"]}");
+    ask(&node, "PUT", ONE, &[("If-Match", &gone.etag())], body).is(412);
+    ask(&node, "PUT", ONE, &[("If-Match", &again)], body).is(201);
+    remove();
+    assert_eq!(place.strowger(&["numbers", "get", "+12015550101"]).0, 1);
+    let err = told(&place, &["unset", "+12015550101"]);
+    assert!(err.contains("is changed; before, +12015550101 was removed over HTTP by bob, 2"), "{err}");
+    assert!(err.ends_with("Z\n  ring: not written -> [\"alice\"]\n"), "{err}");
+    assert_eq!(get(&node, ONE).is(200).json()["source"], "files");
+}
+
+/// An item of the list that says `removed`, sent back, is no number that rings nobody.
+#[test]
+fn what_was_removed_and_comes_back_as_it_was_told_is_refused() {
+    let place = place();
+    let node = place.serve();
+    let etag = get(&node, ONE).etag();
+    ask(&node, "DELETE", ONE, &[("If-Match", &etag)], "").is(204);
+    let list = get(&node, "/v1/numbers?source=http").json();
+    let told = ask(&node, "PUT", ONE, &[], &list["items"][0].to_string()).is(422).errors();
+    assert!(told.contains("removed says that it is none of ours") && told.contains("DELETE it"), "{told}");
+    assert_eq!(get(&node, ONE).status, 404);
+    let patched = ask(&node, "PUT", ONE, &[], "{\"ring\": [\"alice\"], \"removed\": false}").is(201);
+    assert_eq!(patched.json()["ring"], json!(["alice"]));
+    let etag = patched.etag();
+    ask(&node, "PATCH", ONE, &[("If-Match", &etag)], "{\"removed\": true}").is(422);
+}
