@@ -119,6 +119,66 @@ fn place() -> Place {
     place
 }
 
+/// A place with sound, and one for `+12015550102` to say.
+fn with_sound() -> Place {
+    let place = place();
+    place.changes("config/strowger.toml", |text| {
+        format!("[media]\naddr = \"127.0.0.1\"\nports = \"20400-20599\"\n{text}")
+    });
+    beep(&place);
+    place
+}
+
+fn sound(place: &Place) -> std::path::PathBuf {
+    place.folder.path().join("config/routing/greeting.wav")
+}
+
+fn beep(place: &Place) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut file = hound::WavWriter::create(sound(place), spec).unwrap();
+    (0..800).for_each(|at| file.write_sample(if at % 16 < 8 { 3_000i16 } else { -3_000 }).unwrap());
+    file.finalize().unwrap();
+}
+
+#[test]
+fn a_number_whose_sound_is_gone_is_set_aside_at_a_start_and_named() {
+    let place = with_sound();
+    let node = place.serve();
+    let greeted = "{\"ring\": [\"alice\"], \"voicemail\": {\"greeting\": {\"file\": \"greeting.wav\"}}}";
+    put(&node, TWO, greeted).is(201);
+    put(&node, ONE, "{\"ring\": [\"bob\"]}").is(200);
+    std::fs::remove_file(sound(&place)).unwrap();
+    // Who reloads is told which number it is.
+    let refused = ask(&node, "POST", "/v1/reload", &[], "").is(422);
+    assert!(refused.errors().starts_with("/v1/numbers/+12015550102:"), "{}", refused.errors());
+    assert!(refused.errors().contains("greeting.wav"), "{}", refused.errors());
+    drop(node);
+    let node = place.serve();
+    assert_eq!(
+        (rings(&node, "+12015550101").unwrap(), rings(&node, "+12015550102")),
+        ("bob".to_owned(), None)
+    );
+    wait_until(|| {
+        let is_told = |line: &str| line.contains("/v1/numbers/+12015550102") && line.contains("greeting.wav");
+        place.log().lines().any(is_told)
+    });
+    let listed = get(&node, "/v1/numbers?source=http").is(200).body;
+    assert!(listed.contains("greeting.wav: No such file"), "{listed}");
+    // It keeps no reload from being served, and is tried again with each.
+    let published = ask(&node, "POST", "/v1/reload", &[], "").is(200).json();
+    let warned = published["warnings"].to_string();
+    assert!(warned.contains("/v1/numbers/+12015550102"), "{warned}");
+    assert_eq!(rings(&node, "+12015550102"), None);
+    beep(&place);
+    ask(&node, "POST", "/v1/reload", &[], "").is(200);
+    assert_eq!(rings(&node, "+12015550102").unwrap(), "alice");
+}
+
 #[test]
 fn a_number_that_is_set_serves_the_very_next_call_and_the_call_before_goes_on() {
     let place = place();

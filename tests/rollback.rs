@@ -187,6 +187,8 @@ fn what_is_taken_back_is_the_last_change_whatever_was_started_since() {
     done(&place, &["reload"]);
     done(&place, &["reload"]);
     killed(node);
+    // What stands in strowger.toml is none that could be taken back.
+    place.changes("config/strowger.toml", |text| format!("{text}# a remark\n"));
     let _node = place.serve();
     let told = done(&place, &["rollback"]);
     assert!(told.contains("changed: number +12015550102"), "{told}");
@@ -208,6 +210,159 @@ fn what_was_set_aside_then_is_so_again() {
     let (code, out, err) = place.strowger(&["rollback"]);
     assert!(code == 0 && err.contains("agent \"bob\" does not exist"), "{out}{err}");
     assert_eq!(ring(&place), ["alice", "alice"]);
+}
+
+/// A place with sound, and a greeting of one of its numbers.
+fn with_sound() -> Place {
+    let place = place();
+    place.changes("config/strowger.toml", |text| {
+        format!("[media]\naddr = \"127.0.0.1\"\nports = \"20200-20399\"\n{text}")
+    });
+    place
+}
+
+fn greets(place: &Place, file: &str) {
+    beep(&place.folder.path().join("config/routing").join(file));
+    place.changes("config/routing/all.toml", |text| {
+        let number = "did = \"+12015550101\"\n";
+        text.replace(number, &format!("{number}voicemail = {{ greeting = {{ file = {file:?} }} }}\n"))
+    });
+}
+
+fn beep(path: &std::path::Path) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut file = hound::WavWriter::create(path, spec).unwrap();
+    (0..800).for_each(|at| file.write_sample(if at % 16 < 8 { 3_000i16 } else { -3_000 }).unwrap());
+    file.finalize().unwrap();
+}
+
+#[test]
+fn files_that_were_rolled_back_to_and_cannot_be_served_any_more_give_way_to_those_that_lie_there() {
+    let place = with_sound();
+    let without = std::fs::read_to_string(place.folder.path().join("config/routing/all.toml")).unwrap();
+    greets(&place, "greeting.wav");
+    let node = place.serve();
+    std::fs::write(place.folder.path().join("config/routing/all.toml"), &without).unwrap();
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    let sound = place.folder.path().join("config/routing/greeting.wav");
+    let kept = std::fs::read(&sound).unwrap();
+    std::fs::remove_file(&sound).unwrap();
+    killed(node);
+    let node = place.serve();
+    assert_eq!(ring(&place), ["alice", "bob"]);
+    common::wait_until(|| place.log().contains("cannot be served any more"));
+    let log = place.log();
+    let told = log.lines().find(|line| line.contains("cannot be served any more")).unwrap();
+    let names = |what: &str| told.contains(what);
+    assert!(names("\"ERROR\"") && names("\"generation\":3") && names("greeting.wav"), "{told}");
+    killed(node);
+    // Where those are bad as well, their own mistakes are told.
+    std::fs::write(&sound, kept).unwrap();
+    let node = place.serve();
+    greets(&place, "other.wav");
+    done(&place, &["reload"]);
+    done(&place, &["rollback", "--to", "1"]);
+    killed(node);
+    for name in ["greeting.wav", "other.wav"] {
+        std::fs::remove_file(place.folder.path().join("config/routing").join(name)).unwrap();
+    }
+    let (code, _, err) = place.strowger(&["serve"]);
+    let refused = err.lines().find(|line| line.contains("all.toml:")).unwrap_or(&err);
+    assert!(code == 1 && err.contains("routing/other.wav: No such file"), "{code} {err}");
+    assert!(!refused.contains("greeting.wav") || refused.contains("cannot be served any more"), "{err}");
+}
+
+/// Each number once, whoever says what it does.
+#[test]
+fn what_a_rollback_changes_is_counted_and_named_once() {
+    let place = place();
+    let _node = place.serve();
+    let published = |args: &[&str]| -> Value { serde_json::from_str(&done(&place, args)).unwrap() };
+    let counts =
+        |told: &Value| ["added", "changed", "removed", "unchanged"].map(|key| told[key].as_u64().unwrap());
+    let there = published(&["reload", "--dry-run", "--json"])["unchanged"].as_u64().unwrap();
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    done(&place, &["numbers", "set", "+12015550102", "timeout=22"]);
+    let told = published(&["rollback", "--to", "1", "--dry-run", "--json"]);
+    assert_eq!(
+        (counts(&told), told["changes"].as_array().unwrap().len()),
+        ([0, 1, 0, there - 1], 1),
+        "{told}"
+    );
+    // Of the same files.
+    let told = published(&["rollback", "--to", "2", "--dry-run", "--json"]);
+    assert_eq!(
+        (counts(&told), told["changes"].as_array().unwrap().len()),
+        ([0, 1, 0, there - 1], 1),
+        "{told}"
+    );
+    // What files change and what was set come to the same: nobody would hear a difference.
+    done(&place, &["numbers", "set", "+12015550101", "ring=bob"]);
+    place.changes("config/routing/all.toml", |text| {
+        text.replace("ring = [\"alice\"]", "ring = [\"bob\"]\ntimeout = 33")
+    });
+    done(&place, &["reload"]);
+    done(&place, &["numbers", "unset", "+12015550101"]);
+    done(&place, &["numbers", "set", "+12015550103", "ring=bob"]);
+    done(&place, &["numbers", "set", "+12015550101", "ring=bob", "timeout=20"]);
+    let told = published(&["rollback", "--to", "4", "--dry-run", "--json"]);
+    let named: Vec<String> = told["changes"].as_array().unwrap().iter().map(Value::to_string).collect();
+    assert_eq!(counts(&told), [0, 1, 1, there - 1], "{named:?}");
+    let mut once = named.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), named.len(), "{named:?}");
+}
+
+#[test]
+fn a_rollback_with_nothing_to_undo_says_so_and_publishes_nothing() {
+    let place = place();
+    let node = place.serve();
+    done(&place, &["reload"]);
+    done(&place, &["reload"]);
+    let nothing = |args: &[&str]| {
+        let (code, out, err) = place.strowger(args);
+        assert!(code == 1 && out.is_empty() && err.contains("undo"), "{args:?}: {code} {out}{err}");
+    };
+    nothing(&["rollback"]);
+    nothing(&["rollback", "--dry-run"]);
+    nothing(&["rollback", "--to", "1"]);
+    assert_eq!(generations(&place).len(), 3);
+    let mut stream = std::net::TcpStream::connect(node.admin.trim_start_matches("http://")).unwrap();
+    let request =
+        "POST /v1/rollback HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 422 ") && answer.contains("undo"), "{answer}");
+    // What is set to what it is changes nothing either.
+    done(&place, &["numbers", "set", "+12015550101", "timeout=15"]);
+    done(&place, &["numbers", "set", "+12015550101", "timeout=15"]);
+    nothing(&["rollback", "--to", "4"]);
+    done(&place, &["rollback", "--to", "3"]);
+}
+
+/// A copy that nobody needs is cleared when a node starts: it was killed before the candidate was published.
+#[test]
+fn a_start_clears_what_was_copied_for_nothing() {
+    let place = place();
+    killed(place.serve());
+    let kept = place.folder.path().join("data/generations");
+    let count = || std::fs::read_dir(&kept).unwrap().count();
+    let before = count();
+    std::fs::write(kept.join("a".repeat(64)), "a table").unwrap();
+    std::fs::write(kept.join("copy.part"), "half a ta").unwrap();
+    let _node = place.serve();
+    assert_eq!(count(), before);
 }
 
 /// Files of generations long gone are no burden for ever.

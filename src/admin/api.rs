@@ -373,11 +373,12 @@ async fn reload(
 /// Publishes what an earlier generation was: its files as they were read, and what was set over HTTP then.
 #[utoipa::path(post, path = "/v1/rollback", params(RollbackQuery), responses(
     (status = 200, description = "published, or what would be", body = ref("#/components/schemas/Published")),
-    (status = 404, description = "no such generation, or its files are no longer kept",
+    (status = 404, description = "no such generation, or it can no longer be had: `detail` says which can",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
     (status = 409, description = "a reload runs",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
-    (status = 422, description = "it does not check any more; what was served still is",
+    (status = 422, description = "it does not check any more: `errors` says why; without these there is nothing to undo. \
+        What was served still is",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
 ))]
 async fn rollback(
@@ -407,6 +408,7 @@ fn not_published(why: NotPublished) -> Problem {
             Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
         }
         NotPublished::NoSuch(detail) => Problem::new(StatusCode::NOT_FOUND, detail),
+        NotPublished::Nothing(detail) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
         NotPublished::Unwritten(detail) => Problem::new(StatusCode::INSUFFICIENT_STORAGE, detail),
     }
 }

@@ -171,6 +171,8 @@ pub enum NotPublished {
     Unwritten(String),
     /// There is no such generation, or what it was read from is kept no more: in words.
     NoSuch(String),
+    /// It is what is served already: in words.
+    Nothing(String),
 }
 
 /// A number as it is told: JSON, and its version.
@@ -323,6 +325,9 @@ pub struct GenerationLine {
     pub what: String,
     /// How many numbers it has.
     pub numbers: u64,
+    /// Whether it can be rolled back to: it is not served, its files are kept, and what numbers were then is known.
+    #[serde(default)]
+    pub can_roll_back: bool,
 }
 
 /// One agent, and where its phones are.

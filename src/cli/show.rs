@@ -249,10 +249,11 @@ pub fn published(published: &Published, dry_run: bool) -> String {
 
 /// `strowger generations`.
 pub fn generations(lines: &[GenerationLine]) -> String {
-    let head = ["GENERATION", "PUBLISHED", "NUMBERS", "BY", "WHAT"].map(str::to_owned).to_vec();
+    let head = ["GENERATION", "PUBLISHED", "NUMBERS", "ROLLBACK", "BY", "WHAT"].map(str::to_owned).to_vec();
     let row = |line: &GenerationLine| {
-        let GenerationLine { generation, published, by, what, numbers } = line.clone();
-        vec![generation.to_string(), rfc3339::to_string(published), numbers.to_string(), by, what]
+        let GenerationLine { generation, published, by, what, numbers, can_roll_back } = line.clone();
+        let can = if can_roll_back { "yes" } else { "-" }.to_owned();
+        vec![generation.to_string(), rfc3339::to_string(published), numbers.to_string(), can, by, what]
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(lines.iter().map(row)).collect();
     table(&rows)

@@ -92,6 +92,11 @@ impl Table {
         Table { voices, ..self }
     }
 
+    /// What is said by what it was built of.
+    pub fn voices(&self) -> &Voices {
+        &self.voices
+    }
+
     /// What numbers say that were set since it was built.
     pub fn more_voices(&self) -> &Voices {
         &self.more_voices

@@ -18,6 +18,7 @@ mod publish;
 mod reading;
 pub mod replay;
 mod retired;
+mod settled;
 mod tls;
 mod trunks;
 pub(crate) mod voices;
@@ -58,7 +59,8 @@ pub use operations::route;
 use operations::{Front, Life};
 use phones::Left;
 use publish::{First, NotServed, Publisher};
-pub use reading::Env;
+pub use reading::{Env, Seen};
+use reading::{Steady, is_moving, steadily};
 
 /// How long a node that ends at once waits for its BYEs and records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -120,18 +122,27 @@ impl Running {
         env: Env,
         mut told: impl FnMut(Progress),
     ) -> Result<Running, StartError> {
-        let loaded = Reading::of(folder, &*env).load(&mut told);
+        let Steady { read, seen, moved } = steadily(folder, || Reading::of(folder, &*env).load(&mut told));
         drop(told);
-        let Loaded { config, warnings, .. } = loaded.map_err(StartError::Config)?;
+        let Loaded { config, warnings, .. } = read.map_err(StartError::Config)?;
+        if let Some(file) = moved {
+            // No call at all would be worse than one that goes by half of a change.
+            tracing::warn!("{}; what was read is served until then", is_moving(&file));
+        }
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
         files::raise_limit(options(&config).most_connections());
-        Running::start_with(config, folder.to_owned(), env)
+        Running::start_with((config, seen), folder.to_owned(), env)
     }
 
-    /// Starts the node of a configuration that was read already. `folder` is what a reload reads.
-    pub fn start_with(config: Config, folder: PathBuf, env: Env) -> Result<Running, StartError> {
+    /// Starts the node of a configuration that was read already, and of the files as they were before. `folder` is what a
+    /// reload reads.
+    pub fn start_with(
+        (config, seen): (Config, Seen),
+        folder: PathBuf,
+        env: Env,
+    ) -> Result<Running, StartError> {
         // Shards fetch their counters when they start.
         let metrics = Metrics::install();
         let section = &config.node;
@@ -154,7 +165,7 @@ impl Running {
         let last = store.dir().node().generation;
         let kept = KeptFiles::of(store.dir().path(), Arc::new(crate::volume::Disk));
         let files = Files::of(folder, kept);
-        let publisher = Publisher::first(First { files, env, config, ledger, sides }, last)?;
+        let publisher = Publisher::first(First { files, env, config, seen, ledger, sides }, last)?;
         let node = maker.start(options, &publisher)?;
         node.back().spawn(metrics.clone().upkeep());
         let front = Front::new(&node, publisher, &store);
@@ -515,6 +526,8 @@ impl Maker {
 
 #[cfg(test)]
 mod number_tests;
+#[cfg(test)]
+mod rollback_tests;
 
 #[cfg(test)]
 mod tests {
@@ -557,7 +570,8 @@ mod tests {
         let ledger = Ledger::open(store.dir().path()).unwrap();
         let kept = KeptFiles::of(store.dir().path(), Arc::new(crate::volume::Disk));
         let files = Files::of(folder, kept);
-        let first = First { files, env: Arc::new(|_| None), config, ledger, sides: None };
+        let seen = Seen::of(&files.folder);
+        let first = First { files, env: Arc::new(|_| None), config, seen, ledger, sides: None };
         let publisher = Publisher::first(first, 0).map_err(StartError::from).unwrap();
         let node = maker.start(options, &publisher).unwrap();
         let desk = Arc::clone(node.desk());

@@ -23,8 +23,9 @@ fn node() -> Node {
     write("strowger.toml", &(node + "[[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:0\"\n"));
     let number = |last: u32| format!("[[number]]\ndid = \"{}\"\nlabel = \"files\"\n", did(last));
     write("routing/all.toml", &(0..4).map(number).collect::<String>());
+    let seen = super::Seen::of(folder.path());
     let config = config::load(folder.path(), &|_| None).unwrap().config;
-    let running = Running::start_with(config, folder.path().to_owned(), Arc::new(|_| None)).unwrap();
+    let running = Running::start_with((config, seen), folder.path().to_owned(), Arc::new(|_| None)).unwrap();
     let front = Arc::clone(&running.front);
     Node { running, front, _folder: folder }
 }

@@ -293,6 +293,7 @@ fn told(done: &Result<Published, NotPublished>, dry_run: bool, by: &str) {
             )
         }
         Err(NotPublished::Busy) => tracing::warn!(by, "another reload runs; this one was not begun"),
+        Err(NotPublished::Nothing(why)) => tracing::info!(by, why, "nothing was published"),
         Err(NotPublished::Unwritten(why) | NotPublished::NoSuch(why)) => {
             tracing::error!(by, why, "nothing was published");
         }
@@ -585,8 +586,10 @@ mod tests {
             write("routing/all.toml", &format!("[[agent]]\nname = \"alice\"\npassword = \"{word}\"\n"));
         };
         password("swordfish");
+        let seen = crate::serve::Seen::of(folder.path());
         let config = config::load(folder.path(), &|_| None).unwrap().config;
-        let running = Running::start_with(config, folder.path().to_owned(), Arc::new(|_| None)).unwrap();
+        let running =
+            Running::start_with((config, seen), folder.path().to_owned(), Arc::new(|_| None)).unwrap();
         let front = Arc::clone(&running.front);
         let secrets = || front.publisher.table().agent("alice").unwrap().secrets.clone();
         let old = secrets();

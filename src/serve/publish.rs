@@ -8,19 +8,20 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 
 use super::affected::affected;
-use super::generations::{Earlier, Files, NOT_KEPT, Sought};
-use super::reading::{Env, findings, routing_of, says_how_far};
+use super::generations::{Earlier, Files, RolledBack, not_served};
+use super::reading::{Env, Seen, Steady, findings, is_moving, says_how_far, steadily};
 use super::retired::Retired;
+use super::settled::{Settled, overlay, settled};
 use super::tls;
 use super::voices::{changed_sounds, voices};
-use super::written::{aside, before_of, number_of, ours, reversed, set_of, stored_of, tried_again};
+use super::written::{before_of, number_of, ours, stored_of};
 use crate::admin::operations::{ChangeLine, Finding, GenerationLine, NotPublished, Published};
 use crate::call::story::LiveCall;
-use crate::config::{self, Change, Config, Dialled, Entry, Judged, Leads, Loaded, Overlay, Reading, Set};
+use crate::config::{self, Change, Config, Dialled, Entry, Keys, Leads, Loaded, Node, Overlay, Reading, Set};
 use crate::routing::Table;
 use crate::sip::peer::NameId;
 use crate::store::DatabaseError;
-use crate::store::ledger::{Ledger, StoredGeneration, StoredNumber};
+use crate::store::ledger::{Ledger, NOT_KEPT, StoredGeneration};
 use crate::time::Wall;
 use crate::transport::tls::{Sides, Tls};
 
@@ -73,6 +74,8 @@ pub(super) struct Candidate {
     /// What is written down of its files, and of those in whose place they are served.
     files: Option<String>,
     instead: Option<String>,
+    /// How the files were before they were read, as long as they are not kept.
+    seen: Option<Seen>,
 }
 
 impl Candidate {
@@ -93,6 +96,8 @@ pub(super) struct First {
     pub files: Files,
     pub env: Env,
     pub config: Config,
+    /// The files before it was read from them.
+    pub seen: Seen,
     pub ledger: Ledger,
     /// What its listeners show.
     pub sides: Option<Sides>,
@@ -108,22 +113,33 @@ impl Publisher {
     /// Publishes the first configuration of this process, and what was set over HTTP. `last`: a generation that was published
     /// before, if the ledger knows none.
     pub fn first(first: First, last: u64) -> Result<Publisher, NotServed> {
-        let First { files, env, mut config, mut ledger, sides } = first;
-        let seen = files.look();
-        let (manifest, instead) = match files.rolled_back(&ledger, &env).map_err(NotServed::Database)? {
-            Some((loaded, manifest, instead)) => {
-                // What stands in strowger.toml is as it is when the node starts.
-                let node = std::mem::replace(&mut config, loaded.config).node;
-                config.node = node;
-                (manifest, Some(instead))
+        let First { files, env, mut config, seen, mut ledger, sides } = first;
+        let folder = &files.folder;
+        let stored = ledger.numbers().map_err(NotServed::Database)?;
+        let mut back = files.rolled_back(&ledger, &env).map_err(NotServed::Database)?;
+        if let Some(RolledBack { loaded, generation, .. }) = &mut back {
+            // What stands in strowger.toml is as it is when the node starts.
+            std::mem::swap(&mut config.node, &mut loaded.config.node);
+            if let Err(unsaid) = voices(&loaded.config, &Overlay::default(), folder) {
+                not_served(*generation, &unsaid.first().map(ToString::to_string).unwrap_or_default());
+                std::mem::swap(&mut config.node, &mut loaded.config.node);
+                back = None;
+            }
+        }
+        let (manifest, instead) = match back {
+            Some(RolledBack { loaded, generation, files, instead }) => {
+                tracing::warn!(
+                    generation,
+                    "the files are those that were rolled back from: what was rolled back to is served until they change"
+                );
+                config = loaded.config;
+                (files, Some(instead))
             }
             None => (files.keep(&seen), None),
         };
-        let folder = &files.folder;
-        let (overlay, table) = overlay(&config, folder, ledger.numbers().map_err(NotServed::Database)?);
-        let voices = voices(&config, &overlay, folder).map_err(NotServed::Unsaid)?;
+        let (overlay, table) = overlay(&config, folder, stored).map_err(NotServed::Unsaid)?;
         let generation = ledger.last().map_err(NotServed::Database)?.max(last) + 1;
-        let table = table.with_generation(generation).with_voices(voices);
+        let table = table.with_generation(generation);
         let line = line(&table, "strowger serve", "the node started");
         let line = StoredGeneration { files: Some(manifest), instead, ..line };
         ledger.write(&[line], &[]).map_err(NotServed::Database)?;
@@ -184,13 +200,18 @@ impl Publisher {
         before: Option<u64>,
         most: usize,
     ) -> Result<Vec<GenerationLine>, DatabaseError> {
-        let stored = self.state().ledger.generations(before, most)?;
+        let state = self.state();
+        let stored = state.ledger.generations(before, most)?;
+        let had = self.files.can_be_had(&state.ledger, self.table().generation)?;
+        drop(state);
+        let is_had = |one: u64| had.iter().any(|(first, last)| (*first..=*last).contains(&one));
         let line = |StoredGeneration { generation, at, by, what, numbers, .. }| GenerationLine {
             generation,
             published: at,
             by,
             what,
             numbers,
+            can_roll_back: is_had(generation),
         };
         Ok(stored.into_iter().map(line).collect())
     }
@@ -212,6 +233,16 @@ impl Publisher {
         candidate
     }
 
+    /// Copies what a candidate was read from, to be able to roll back to it.
+    fn keep(&self, candidate: &mut Candidate) {
+        let Some(seen) = candidate.seen.take() else { return };
+        let files = behind_all_others(|| self.files.keep(&seen));
+        if files == NOT_KEPT {
+            candidate.outcome.warnings.push(not_kept(&self.files.folder));
+        }
+        candidate.files = Some(files);
+    }
+
     /// What was set so far; what is set from now on is remembered.
     fn begin(&self) -> (Arc<Config>, Arc<Overlay>) {
         let mut state = self.state();
@@ -223,56 +254,53 @@ impl Publisher {
         let began = Instant::now();
         let (old, set) = self.begin();
         let served = self.table();
-        let (of, earlier) = match wanted {
-            Wanted::Files => (None, self.read_files(&old, &set)?),
+        let (of, seen, earlier) = match wanted {
+            Wanted::Files => {
+                let (seen, read) = self.read_files(&old, &set)?;
+                (None, Some(seen), read)
+            }
             Wanted::Earlier(wanted) => {
-                let sought = Sought::of(&self.state().ledger, served.generation, wanted)?;
-                (Some(sought.generation), self.files.earlier(sought, (&old, &set), &self.env)?)
+                let sought = self.files.sought(&self.state().ledger, served.generation, wanted)?;
+                let of = sought.generation;
+                (Some(of), None, self.files.earlier(sought, (&old, &set), &self.env)?)
             }
         };
         let Earlier { config, overlay, restored, files, instead } = earlier;
-        let (new, mut outcome, certificates) = match config {
-            Some(loaded) => self.compare(&old, loaded, &overlay)?,
-            None => (Arc::clone(&old), Published::default(), Certificates::Same(None)),
+        let mut outcome = Published { generation: served.generation, ..Published::default() };
+        let mut new = config.map(|Loaded { config, warnings, .. }| {
+            outcome.warnings = findings(warnings);
+            config
+        });
+        // What stands in strowger.toml waits for a restart, so what is built from it stays as it was; but the files
+        // of certificates are read anew.
+        let mut read = new.as_mut().map(|new| std::mem::replace(&mut new.node, old.node.clone()));
+        let certificates = match (&mut new, &read) {
+            (Some(new), Some(read)) => self.certificates(new, read)?,
+            (_, _) => Certificates::Same(None),
         };
-        let build = |overlay: &Overlay| Table::with_overlay(&new, overlay, served.generation, Some(&served));
-        let settled = settled(&new, overlay, restored, &self.files.folder, build);
+        let is = new.as_ref().unwrap_or(&old);
+        let build = |overlay: &Overlay| Table::with_overlay(is, overlay, served.generation, Some(&served));
+        let settled = settled(is, overlay, restored, &self.files.folder, build);
         let Settled { overlay, restored, table, warnings } =
             settled.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
-        for did in &restored {
-            let was = number_of(*did, &served, &old, &set).map(|(number, _)| number);
-            let is = number_of(*did, &table, &new, &overlay).map(|(number, _)| number);
-            let change = match (was, is) {
-                (None, Some(_)) => "added",
-                (Some(_), None) => "removed",
-                (Some(was), Some(is)) if was != is => "changed",
-                (Some(_), Some(_)) | (None, None) => continue,
-            };
-            match change {
-                "added" => outcome.added += 1,
-                "removed" => outcome.removed += 1,
-                _ => outcome.changed += 1,
-            }
-            if outcome.changes.len() < config::MAX_NAMED {
-                outcome.changes.push(changed("number", did.to_string(), change));
-            }
-        }
         outcome.warnings.extend(findings(warnings));
-        if files.as_deref() == Some(NOT_KEPT) {
-            outcome.warnings.push(not_kept(&self.files.folder));
-        }
-        outcome.generation = served.generation;
-        let said = voices(&new, &overlay, &self.files.folder);
-        let said = said.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
-        for name in changed_sounds(&served, &said) {
+        let numbers = restored.iter().map(|did| {
+            let was = number_of(*did, &served, &old, &set).map(|(number, _)| old.merged(&number.keys));
+            let is = number_of(*did, &table, is, &overlay).map(|(number, _)| is.merged(&number.keys));
+            (*did, is_other(was.as_ref(), is.as_ref()))
+        });
+        let numbers: Vec<_> = numbers.collect();
+        compare(&old, (new.as_mut(), read.as_mut()), &overlay, &numbers, &mut outcome);
+        for name in changed_sounds(&served, table.voices()) {
             outcome.changed += 1;
             if outcome.changes.len() < config::MAX_NAMED {
                 outcome.changes.push(changed("sound", name, "changed"));
             }
         }
-        let (table, leads) = (table.with_voices(said), Leads::of(&new, &overlay));
+        let config = new.map_or(old, Arc::new);
+        let leads = Leads::of(&config, &overlay);
         Ok(Candidate {
-            config: new,
+            config,
             table,
             certificates,
             outcome,
@@ -283,52 +311,38 @@ impl Publisher {
             leads,
             files,
             instead,
+            seen,
         })
     }
 
     /// The files as they are, and what is set over HTTP.
-    fn read_files(&self, served: &Config, overlay: &Overlay) -> Result<Earlier, NotPublished> {
-        let seen = self.files.look();
-        let env = Arc::clone(&self.env);
-        let loaded = Reading::of(&self.files.folder, &*env).after(served).load(&mut says_how_far());
-        let loaded = loaded.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
+    fn read_files(&self, served: &Config, overlay: &Overlay) -> Result<(Seen, Earlier), NotPublished> {
+        let (folder, env) = (&self.files.folder, Arc::clone(&self.env));
+        let steady = steadily(folder, || Reading::of(folder, &*env).after(served).load(&mut says_how_far()));
+        let Steady { read, seen, moved } = steady;
+        let mut wrong: Vec<Finding> = moved.iter().map(|file| is_moving(file)).collect();
+        let loaded = match read {
+            Ok(loaded) if wrong.is_empty() => loaded,
+            Ok(_) => return Err(NotPublished::Wrong(wrong)),
+            Err(errors) => {
+                wrong.extend(findings(errors));
+                return Err(NotPublished::Wrong(wrong));
+            }
+        };
         tracing::info!(read = loaded.read, taken = loaded.taken, "tables were read, or taken as they were");
-        let files = Some(self.files.keep(&seen));
         let (overlay, restored) = (overlay.clone(), BTreeSet::new());
-        Ok(Earlier { config: Some(loaded), overlay, restored, files, instead: None })
+        Ok((seen, Earlier { config: Some(loaded), overlay, restored, files: None, instead: None }))
     }
 
-    /// What a configuration changes, and what of it waits for a restart.
-    fn compare(
-        &self,
-        old: &Config,
-        loaded: Loaded,
-        overlay: &Overlay,
-    ) -> Result<(Arc<Config>, Published, Certificates), NotPublished> {
-        let Loaded { config: mut new, warnings, .. } = loaded;
-        let diff = config::diff(old, &new, overlay);
-        // What stands in strowger.toml waits for a restart, so what is built from it stays as it was; but the files
-        // of certificates are read anew.
-        let read = std::mem::replace(&mut new.node, old.node.clone());
-        let renewed = tls::renew(&mut new.node, &read);
+    /// What handshakes take with a configuration whose files name these. `read`: what its strowger.toml says.
+    fn certificates(&self, new: &mut Config, read: &Node) -> Result<Certificates, NotPublished> {
+        let renewed = tls::renew(&mut new.node, read);
         let sides = tls::sides(&new.node).map_err(|error| {
             let file = self.files.folder.join("strowger.toml").display().to_string();
             let message = format!("the certificates cannot be used: {error}");
             NotPublished::Wrong(vec![Finding { file, line: 1, column: 1, message, remedy: String::new() }])
         })?;
-        let certificates = if renewed { Certificates::New(sides) } else { Certificates::Same(sides) };
-        let counts = diff.total();
-        let outcome = Published {
-            added: counts.added as u64,
-            changed: counts.changed as u64,
-            removed: counts.removed as u64,
-            unchanged: counts.unchanged as u64,
-            warnings: findings(warnings.into_iter().chain(diff.warnings).collect()),
-            restart_needed: diff.restart,
-            changes: diff.named.into_iter().map(|one| changed(one.kind, one.name, one.change)).collect(),
-            ..Published::default()
-        };
-        Ok((Arc::new(new), outcome, certificates))
+        Ok(if renewed { Certificates::New(sides) } else { Certificates::Same(sides) })
     }
 
     /// Says what a candidate would do to the calls in progress, and nothing more.
@@ -341,10 +355,11 @@ impl Publisher {
     /// there before anything is planned with it.
     pub fn publish(
         &self,
-        candidate: Candidate,
+        mut candidate: Candidate,
         calls: &[LiveCall],
         by: &str,
     ) -> Result<(Published, Arc<Table>), NotPublished> {
+        self.keep(&mut candidate);
         let Candidate { config, table, certificates, outcome, began, of, overlay, .. } = candidate;
         let Candidate { restored, leads, files, instead, .. } = candidate;
         let mut state = self.state();
@@ -374,6 +389,7 @@ impl Publisher {
             Err(why) => {
                 let set = Arc::make_mut(&mut state.overlay);
                 before.into_iter().for_each(|(did, entry)| set.put(did, entry));
+                self.clear(&state);
                 return Err(why);
             }
         };
@@ -382,9 +398,7 @@ impl Publisher {
         let State { overlay, leads, .. } = &mut *state;
         since.iter().filter_map(|did| overlay.number(*did)).for_each(|number| leads.add(&number.keys));
         let table = self.serve(table.into());
-        if let Err(error) = self.files.clear(&state.ledger) {
-            tracing::warn!(%error, "files of old generations are not removed");
-        }
+        self.clear(&state);
         drop(state);
         let sides = match certificates {
             Certificates::Same(sides) => sides,
@@ -400,6 +414,13 @@ impl Publisher {
         let mut outcome = done(outcome, began, affected(calls, &old, &table));
         outcome.generation = generation;
         Ok((outcome, table))
+    }
+
+    /// Removes copies that nobody needs: of old generations, and of a candidate that came to nothing.
+    fn clear(&self, state: &State) {
+        if let Err(error) = self.files.clear(&state.ledger) {
+            tracing::warn!(%error, "files of old generations are not removed");
+        }
     }
 
     /// Judges what was set while a candidate was under way, and writes down that it is served.
@@ -484,93 +505,6 @@ impl Publisher {
     }
 }
 
-/// What was set over HTTP before the node started, and the table with it. What does not check with the files as they are now is
-/// set aside, and told: one of them must not keep all calls from being taken.
-fn overlay(config: &Config, folder: &Path, stored: Vec<(String, StoredNumber)>) -> (Overlay, Table) {
-    let mut overlay = Overlay::default();
-    for (written, number) in stored {
-        let Ok(did) = written.parse() else {
-            tracing::error!(did = written, "what was set over HTTP is no number, and left out");
-            continue;
-        };
-        let StoredNumber { body, at, by, generation } = number;
-        let set = match body {
-            None => Set::Removed,
-            Some(json) => set_of(did, json, &routing_of(folder)),
-        };
-        overlay.put(did, Some(Arc::new(Entry { set, at, by: by.into(), generation })));
-    }
-    loop {
-        let table = Table::with_overlay(config, &overlay, 0, None);
-        let mut is_new = false;
-        for error in judge_all(config, &overlay, &table).errors {
-            is_new |= reversed(&error.file).is_some_and(|did| set_aside(&mut overlay, did, &error));
-        }
-        if !is_new {
-            return (overlay, table);
-        }
-    }
-}
-
-/// What is set over HTTP, as it checks with files that are new.
-struct Settled {
-    overlay: Arc<Overlay>,
-    /// The numbers that are set otherwise than they are served.
-    restored: BTreeSet<Dialled>,
-    table: Table,
-    warnings: Vec<config::Finding>,
-}
-
-/// Tries again what was set aside; what of this, or of what is `restored`, does not check is set aside, and warned of.
-///
-/// # Errors
-/// What is wrong with all that is served.
-fn settled(
-    config: &Config,
-    mut overlay: Overlay,
-    mut restored: BTreeSet<Dialled>,
-    folder: &Path,
-    build: impl Fn(&Overlay) -> Table,
-) -> Result<Settled, Vec<config::Finding>> {
-    let routing = routing_of(folder);
-    let again = |(did, entry): (Dialled, &Arc<Entry>)| Some((did, tried_again(did, entry, &routing)?));
-    let again: Vec<(Dialled, Entry)> = overlay.iter().filter_map(again).collect();
-    let mut movable: BTreeSet<Dialled> = restored.clone();
-    for (did, entry) in again {
-        overlay.put(did, Some(Arc::new(entry)));
-        movable.insert(did);
-        restored.insert(did);
-    }
-    let mut warnings = Vec::new();
-    loop {
-        let table = build(&overlay);
-        let judged = judge_all(config, &overlay, &table);
-        if judged.errors.is_empty() {
-            warnings.extend(judged.warnings);
-            let overlay = Arc::new(overlay);
-            return Ok(Settled { overlay, restored, table, warnings });
-        }
-        let mut is_new = false;
-        for error in &judged.errors {
-            let Some(did) = reversed(&error.file).filter(|did| movable.contains(did)) else { continue };
-            is_new |= set_aside(&mut overlay, did, error);
-            warnings.push(error.clone());
-        }
-        if !is_new {
-            return Err(judged.errors);
-        }
-    }
-}
-
-/// False: it is none that is served.
-fn set_aside(overlay: &mut Overlay, did: Dialled, why: &config::Finding) -> bool {
-    let Some(entry) = overlay.get(did).filter(|entry| entry.is_served()).cloned() else { return false };
-    let json = entry.number().map(config::Number::to_json);
-    let set = aside(did, json.map(Into::into), Some(why));
-    overlay.put(did, Some(Arc::new(Entry { set, ..Entry::clone(&entry) })));
-    true
-}
-
 /// That a generation cannot be rolled back to.
 fn not_kept(folder: &Path) -> Finding {
     let message = "the files of this generation are not kept: it cannot be rolled back to".to_owned();
@@ -579,11 +513,63 @@ fn not_kept(folder: &Path) -> Finding {
     Finding { file: folder.display().to_string(), line: 1, column: 1, message, remedy }
 }
 
-/// Judges all that was set over HTTP by files that are new.
-fn judge_all(config: &Config, overlay: &Overlay, table: &Table) -> Judged {
-    let served = overlay.iter().filter(|(_, entry)| entry.is_served());
-    let all: Vec<_> = served.map(|(did, entry)| (did, entry.number().cloned())).collect();
-    config::judge(config, overlay, &all, None, &ours(table, config, overlay))
+/// How many of what came, differs, went and stayed. `new`: the configuration with what its strowger.toml says, if it is another.
+/// `numbers`: those that are set otherwise over HTTP, and what became of each.
+fn compare(
+    old: &Config,
+    new: (Option<&mut Config>, Option<&mut Node>),
+    overlay: &Overlay,
+    numbers: &[(Dialled, Option<&'static str>)],
+    outcome: &mut Published,
+) {
+    // These are counted by themselves, whatever files say of them.
+    let mut others = overlay.clone();
+    for (did, _) in numbers {
+        let entry = Entry { set: Set::Removed, at: Wall(0), by: "".into(), generation: 0 };
+        others.put(*did, Some(Arc::new(entry)));
+    }
+    let diff = match new {
+        (Some(new), Some(read)) => {
+            std::mem::swap(&mut new.node, read);
+            let diff = config::diff(old, new, &others);
+            std::mem::swap(&mut new.node, read);
+            diff
+        }
+        (_, _) => config::diff(old, old, &others),
+    };
+    let counts = diff.total();
+    outcome.added = counts.added as u64;
+    outcome.changed = counts.changed as u64;
+    outcome.removed = counts.removed as u64;
+    outcome.unchanged = counts.unchanged as u64;
+    outcome.restart_needed = diff.restart;
+    outcome.warnings.extend(findings(diff.warnings));
+    outcome.changes = diff.named.into_iter().map(|one| changed(one.kind, one.name, one.change)).collect();
+    for (did, change) in numbers {
+        let Some(change) = *change else { continue };
+        match change {
+            "added" => outcome.added += 1,
+            "removed" => outcome.removed += 1,
+            "changed" => outcome.changed += 1,
+            _ => outcome.unchanged += 1,
+        }
+        if change != UNCHANGED && outcome.changes.len() < config::MAX_NAMED {
+            outcome.changes.push(changed("number", did.to_string(), change));
+        }
+    }
+}
+
+/// A number that does what it did.
+const UNCHANGED: &str = "unchanged";
+
+/// What became of a number, as it is told; none: it is and was none.
+fn is_other(was: Option<&Keys>, is: Option<&Keys>) -> Option<&'static str> {
+    match (was, is) {
+        (None, None) => None,
+        (None, Some(_)) => Some("added"),
+        (Some(_), None) => Some("removed"),
+        (Some(was), Some(is)) => Some(if was == is { UNCHANGED } else { "changed" }),
+    }
 }
 
 fn changed(kind: &str, name: String, change: &str) -> ChangeLine {

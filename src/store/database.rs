@@ -9,7 +9,7 @@ use crate::time::Wall;
 use crate::volume;
 
 /// What the file holds, one step a version (`user_version`).
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "CREATE TABLE binding (
     agent TEXT NOT NULL,
     uri TEXT NOT NULL,
@@ -57,6 +57,13 @@ const MIGRATIONS: [&str; 5] = [
     before TEXT,
     PRIMARY KEY (generation, did)
 ) STRICT, WITHOUT ROWID",
+    // One row: after `since` no change was forgotten; up to `gone` all were, and of those between the first that was made of
+    // each number after each publication of files is there. Of the last ten thousand generations all was there so far.
+    "CREATE INDEX change_of ON change (did, generation);
+    CREATE INDEX of_files ON generation (generation) WHERE files IS NOT NULL;
+    CREATE TABLE forgotten (since INTEGER NOT NULL, gone INTEGER NOT NULL) STRICT;
+    INSERT INTO forgotten SELECT last, last FROM
+    (SELECT max(0, ifnull(max(generation), 0) - 10000) AS last FROM generation)",
 ];
 
 /// Who writes at the same time is waited for so long: each writes for a moment.

@@ -17,6 +17,9 @@ const BLOCK: usize = 1 << 20;
 /// Of the file system so much stays free, for the records of calls: one part of so many.
 const FREE: u64 = 10;
 
+/// What waits for a restart in any case, whatever is served of the others.
+const NODE: &str = "strowger.toml";
+
 /// What a configuration was read from: each file by its path in the configuration's folder, and its SHA-256.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest(pub Vec<(String, String)>);
@@ -25,6 +28,12 @@ impl Manifest {
     /// None: it is none.
     pub fn read(text: &str) -> Option<Manifest> {
         serde_json::from_str(text).ok()
+    }
+
+    /// But for what waits for a restart.
+    pub fn of_routing(mut self) -> Manifest {
+        self.0.retain(|(name, _)| name != NODE);
+        self
     }
 
     pub fn text(&self) -> String {
@@ -109,6 +118,11 @@ impl KeptFiles {
             found.push((PathBuf::from(name), path));
         }
         Ok(found)
+    }
+
+    /// Whether all is there that a manifest names, as far as a glance tells.
+    pub fn has(&self, manifest: &Manifest) -> bool {
+        manifest.0.iter().all(|(_, hash)| self.path(hash).exists())
     }
 
     /// Bytes of what a manifest names, as far as they are there and not among those.

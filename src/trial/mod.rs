@@ -29,7 +29,7 @@ use crate::engine::node::StartError as NodeError;
 use crate::media::reel::Kind;
 use crate::number::E164;
 use crate::routing::{Plan, Table};
-use crate::serve::{Env, Running, StartError};
+use crate::serve::{Env, Running, Seen, StartError};
 use crate::sip::peer::Transport;
 use crate::store::OpenError;
 use carrier::{Carrier, Ending, MARGIN, Wanted};
@@ -85,6 +85,7 @@ fn wrong(error: impl ToString) -> Failed {
 impl Trial {
     /// Makes the call.
     pub fn run(&self, env: Env, watcher: &mut dyn Watcher) -> Result<Told, Failed> {
+        let seen = Seen::of(&self.folder);
         let loaded = config::load(&self.folder, &*env);
         let Loaded { config, .. } =
             loaded.map_err(|findings| wrong(config::plain(&findings, &[]).trim_end()))?;
@@ -101,7 +102,7 @@ impl Trial {
         let (own, scene) = match runs {
             true => (None, scene),
             false => {
-                let own = self.start(config, env)?;
+                let own = self.start((config, seen), env)?;
                 let scene = Scene::find(&table, &self.did, own.listening()).map_err(wrong)?;
                 (Some(own), scene)
             }
@@ -143,11 +144,11 @@ impl Trial {
     }
 
     /// A node for this call alone.
-    fn start(&self, mut config: Config, env: Env) -> Result<Running, Failed> {
+    fn start(&self, (mut config, seen): (Config, Seen), env: Env) -> Result<Running, Failed> {
         // Nobody will ask it anything.
         config.node.admin = None;
         let listening = listening(&config);
-        Running::start_with(config, self.folder.clone(), env).map_err(|error| match error {
+        Running::start_with((config, seen), self.folder.clone(), env).map_err(|error| match error {
             StartError::Store(locked @ OpenError::Locked { .. }) => {
                 let listening: Vec<String> = listening.into_iter().map(shown).collect();
                 Failed::Unreachable(format!(

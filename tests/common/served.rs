@@ -169,6 +169,7 @@ impl Operations for MadeUp {
             by: "alice".to_owned(),
             what: "the node started".to_owned(),
             numbers: 3,
+            can_roll_back: generation < 3,
         };
         Ok([3, 2, 1]
             .into_iter()

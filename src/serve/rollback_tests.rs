@@ -1,0 +1,301 @@
+//! Generations on a whole node, as far as they cannot be seen from outside.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use super::operations::Front;
+use super::reading::steadily;
+use super::{Env, Running};
+use crate::admin::operations::{
+    Condition, Finding, GenerationLine, NotPublished, Operations, Published, Versions, Wish,
+};
+use crate::config;
+use crate::number::E164;
+
+const ONE: &str = "+12015550001";
+const TWO: &str = "+12015550002";
+
+struct Node {
+    running: Option<Running>,
+    front: Option<Arc<Front>>,
+    folder: tempfile::TempDir,
+}
+
+/// What happens whenever a file that asks for a password is read.
+type Meanwhile = Arc<Mutex<Box<dyn FnMut(&Path) + Send>>>;
+
+fn nothing() -> Meanwhile {
+    Arc::new(Mutex::new(Box::new(|_| {})))
+}
+
+/// A number in a file that is read before one that asks for a password, and one in a file that is read after it.
+fn node(meanwhile: &Meanwhile) -> Node {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("routing")).unwrap();
+    let node = format!("[node]\ndata_dir = {:?}\n", folder.path().join("data"));
+    let node = node + "[[listen]]\ntransport = \"udp\"\naddr = \"127.0.0.1:0\"\n";
+    std::fs::write(folder.path().join("strowger.toml"), node).unwrap();
+    writes(folder.path(), "first");
+    let agent = "[[agent]]\nname = \"alice\"\npassword_env = \"ALICE\"\n";
+    std::fs::write(folder.path().join("routing/b.toml"), agent).unwrap();
+    let running = started(folder.path(), meanwhile);
+    let front = Arc::clone(&running.front);
+    Node { running: Some(running), front: Some(front), folder }
+}
+
+fn started(folder: &Path, meanwhile: &Meanwhile) -> Running {
+    let (meanwhile, of) = (Arc::clone(meanwhile), folder.to_owned());
+    let env: Env = Arc::new(move |name| {
+        if name == "ALICE" {
+            (meanwhile.lock().unwrap())(&of);
+        }
+        Some("swordfish".to_owned())
+    });
+    Running::start(folder, env).unwrap()
+}
+
+/// Both files of numbers, which belong together.
+fn writes(folder: &Path, label: &str) {
+    for (file, did) in [("a", ONE), ("c", TWO)] {
+        let text = format!("[[number]]\ndid = \"{did}\"\nlabel = \"{label}\"\n");
+        std::fs::write(folder.join(format!("routing/{file}.toml")), text).unwrap();
+    }
+}
+
+impl Node {
+    fn front(&self) -> &Arc<Front> {
+        self.front.as_ref().unwrap()
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    fn labels(&self) -> [String; 2] {
+        let table = self.front().publisher.table();
+        let label = |did| table.number(E164::parse_e164(did).unwrap()).unwrap().label().to_owned();
+        [ONE, TWO].map(label)
+    }
+
+    fn sets(&self, did: &str, label: &str) {
+        let any = self.front().number(did).ok().map(|_| Versions::Any);
+        let condition = Condition { if_match: any, if_none_match: None };
+        let wish = Wish::Put(format!("{{\"label\": \"{label}\"}}"));
+        self.running().block_on(async { self.front().change(did, wish, condition, "me").await.unwrap() });
+    }
+
+    fn reload(&self) -> Result<Published, NotPublished> {
+        self.running().block_on(async { self.front().reload(false, "me").await })
+    }
+
+    fn roll_back(&self, to: Option<u64>) -> Result<Published, NotPublished> {
+        self.running().block_on(async { self.front().roll_back(to, false, "me").await })
+    }
+
+    fn remembers(&self, lines: u64) {
+        self.front().publisher.state().ledger.remembers(lines, 16, 1_000_000);
+    }
+
+    /// The list, the latest first.
+    fn lines(&self) -> Vec<GenerationLine> {
+        self.front().generations(None, 10_000).unwrap()
+    }
+
+    fn served(&self) -> u64 {
+        self.front().publisher.table().generation
+    }
+
+    fn restarts(&mut self, meanwhile: &Meanwhile) {
+        drop(self.front.take());
+        self.running.take().unwrap().stop();
+        let running = started(self.folder.path(), meanwhile);
+        self.front = Some(Arc::clone(&running.front));
+        self.running = Some(running);
+    }
+
+    fn copies(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("data/generations")).unwrap().count()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.front.take());
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+}
+
+fn two(label: &str) -> [String; 2] {
+    [label, label].map(str::to_owned)
+}
+
+#[test]
+fn a_reload_is_taken_back_however_many_numbers_were_set_since() {
+    let node = node(&nothing());
+    node.remembers(20);
+    node.sets(ONE, "early");
+    writes(node.folder.path(), "bad");
+    assert_eq!(node.reload().unwrap().generation, 3);
+    assert_eq!(node.labels(), ["early", "bad"].map(str::to_owned));
+    (0..60).for_each(|n| node.sets(&format!("+1201555{:04}", 100 + n % 30), &n.to_string()));
+    let dids = node.lines().iter().map(|line| line.generation).collect::<Vec<_>>();
+    assert_eq!(dids[20..], [3, 1], "the newest twenty, and all that was read from files: {dids:?}");
+    // What numbers were set to then is known exactly.
+    let back = node.roll_back(Some(2)).unwrap();
+    assert_eq!((back.removed, back.changed), (30, 1), "{back:?}");
+    assert_eq!(node.labels(), ["early", "first"].map(str::to_owned));
+    let back = node.roll_back(Some(1)).unwrap();
+    assert_eq!((back.removed, back.changed), (0, 1), "{back:?}");
+    assert_eq!(node.labels(), two("first"));
+}
+
+#[test]
+fn a_generation_that_is_not_known_exactly_is_refused_with_those_that_are() {
+    let node = node(&nothing());
+    node.remembers(20);
+    (0..60).for_each(|n| node.sets(&format!("+1201555{:04}", 100 + n % 30), &n.to_string()));
+    assert_eq!(node.served(), 61);
+    for (to, had) in [(2, false), (40, false), (41, true), (60, true), (61, false), (99, false), (0, false)] {
+        match node.running().block_on(async { node.front().roll_back(Some(to), true, "me").await }) {
+            Ok(_) => assert!(had, "{to}"),
+            Err(NotPublished::NoSuch(why)) => {
+                let said =
+                    format!("generation {to} cannot be had; what can be rolled back to is 1, 41 to 60");
+                assert!(!had && why.starts_with(&said), "{why}");
+            }
+            Err(why) => panic!("{why:?}"),
+        }
+    }
+    let can = |line: &GenerationLine| line.can_roll_back;
+    let lines = node.lines();
+    assert!(!can(&lines[0]) && lines[1..].iter().all(can), "{lines:?}");
+    // The last one alone is taken back without a number.
+    let before = node.front().number("+12015550128").unwrap();
+    node.sets("+12015550128", "other");
+    node.roll_back(None).unwrap();
+    assert_eq!(
+        node.front().number("+12015550128").unwrap().json.contains("\"58\""),
+        before.json.contains("\"58\"")
+    );
+    assert!(before.json.contains("\"58\""), "{}", before.json);
+}
+
+#[test]
+fn what_a_start_keeps_is_what_it_read_though_the_files_change_as_soon_as_it_has() {
+    let (count, meanwhile) = (Arc::new(AtomicUsize::new(0)), nothing());
+    let node = node(&meanwhile);
+    let counts = Arc::clone(&count);
+    // Once while a start reads: it reads again, and so has all of it.
+    let begin: Box<dyn FnMut(&Path) + Send> = Box::new(move |folder| {
+        if counts.fetch_add(1, SeqCst) == 0 {
+            writes(folder, "second");
+        }
+    });
+    *meanwhile.lock().unwrap() = begin;
+    let mut node = node;
+    node.restarts(&meanwhile);
+    assert_eq!((node.labels(), count.load(SeqCst)), (two("second"), 2));
+    writes(node.folder.path(), "third");
+    node.reload().unwrap();
+    node.roll_back(None).unwrap();
+    assert_eq!(node.labels(), two("second"));
+}
+
+/// Each time: a start takes calls by what it read, but does not pretend to have kept it.
+#[test]
+fn a_start_whose_files_never_rest_serves_and_keeps_nothing() {
+    let meanwhile = nothing();
+    let mut node = node(&meanwhile);
+    let mut nth = 0;
+    let moving: Box<dyn FnMut(&Path) + Send> = Box::new(move |folder| {
+        nth += 1;
+        writes(folder, &format!("now {nth}"));
+    });
+    *meanwhile.lock().unwrap() = moving;
+    node.restarts(&meanwhile);
+    assert_eq!(node.labels(), ["now 2", "now 3"].map(str::to_owned));
+    *meanwhile.lock().unwrap() = Box::new(|_| {});
+    writes(node.folder.path(), "at rest");
+    node.reload().unwrap();
+    let refused = node.roll_back(Some(2));
+    let Err(NotPublished::NoSuch(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("no longer kept; what can be rolled back to is 1 ("), "{why}");
+    node.roll_back(Some(1)).unwrap();
+    assert_eq!(node.labels(), two("first"));
+}
+
+#[test]
+fn files_that_change_while_a_reload_reads_them_are_read_again_and_then_refused() {
+    let meanwhile = nothing();
+    let node = node(&meanwhile);
+    writes(node.folder.path(), "second");
+    let mut nth = 0;
+    *meanwhile.lock().unwrap() = Box::new(move |folder: &Path| {
+        nth += 1;
+        if nth < 3 {
+            writes(folder, &format!("now {nth}"));
+        }
+    });
+    node.reload().unwrap();
+    assert_eq!(node.labels(), two("now 2"));
+    let mut nth = 10;
+    *meanwhile.lock().unwrap() = Box::new(move |folder: &Path| {
+        nth += 1;
+        writes(folder, &format!("now {nth}"));
+    });
+    let refused = node.reload();
+    let Err(NotPublished::Wrong(errors)) = refused else { panic!("{refused:?}") };
+    let [Finding { file, message, .. }] = &errors[..] else { panic!("{errors:?}") };
+    assert!(file.ends_with("routing/a.toml") && message.contains("changed while it was read"), "{errors:?}");
+    assert_eq!((node.labels(), node.served()), (two("now 2"), 2));
+}
+
+#[test]
+fn a_file_that_came_or_went_meanwhile_has_changed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("routing")).unwrap();
+    std::fs::write(folder.path().join("strowger.toml"), "").unwrap();
+    let file = folder.path().join("routing/new.csv");
+    let tried = |meanwhile: &dyn Fn(usize)| {
+        let mut tries = 0;
+        let steady = steadily(folder.path(), || {
+            tries += 1;
+            meanwhile(tries);
+            config::load(folder.path(), &|_| None)
+        });
+        (tries, steady.moved)
+    };
+    assert_eq!(tried(&|_| {}), (1, None));
+    assert_eq!(tried(&|tries| drop((tries == 1).then(|| std::fs::write(&file, "did\n")))), (2, None));
+    let turns = |tries: usize| match tries % 2 {
+        1 => std::fs::remove_file(&file).unwrap(),
+        _ => std::fs::write(&file, "did\n").unwrap(),
+    };
+    assert_eq!(tried(&turns), (3, Some(file.clone())));
+}
+
+#[test]
+fn copies_of_what_is_not_published_are_not_made_or_do_not_stay() {
+    let node = node(&nothing());
+    let before = node.copies();
+    for n in 0..4 {
+        writes(node.folder.path(), &format!("dry {n}"));
+        node.running().block_on(async { node.front().reload(true, "me").await.unwrap() });
+        assert_eq!(node.copies(), before);
+    }
+    // One that checks, and then cannot be written down.
+    node.front().publisher.state().ledger.has_room(Some(0));
+    let by = "x".repeat(2_000);
+    let refused = (0..400).find_map(|n| {
+        writes(node.folder.path(), &format!("full {n}"));
+        let before = node.copies();
+        let done = node.running().block_on(async { node.front().reload(false, &by).await });
+        done.err().map(|why| (why, before))
+    });
+    let Some((NotPublished::Unwritten(_), before)) = refused else { panic!("{refused:?}") };
+    assert_eq!(node.copies(), before);
+    node.front().publisher.state().ledger.has_room(None);
+}
