@@ -131,7 +131,15 @@ impl Kind {
             Kind::PapayaUpdated => Kind::Papaya,
             Kind::SccUpdated => Kind::Scc,
             Kind::RwlockUpdated => Kind::Rwlock,
-            own => own,
+            own @ (Kind::Load
+            | Kind::Strowger
+            | Kind::StrowgerOverlaid
+            | Kind::StrowgerReloaded
+            | Kind::StrowgerUpdated
+            | Kind::Dashmap
+            | Kind::Papaya
+            | Kind::Scc
+            | Kind::Rwlock) => own,
         }
     }
 

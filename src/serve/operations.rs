@@ -15,7 +15,7 @@ use super::hosts::{DNS, Finder};
 use super::notices::Leavers;
 use super::phones;
 use super::planes::Planes;
-use super::publish::{Publisher, Wanted, behind_all_others, step_back};
+use super::publish::{Publisher, Wanted, behind_all_others, give_way};
 use super::trunks;
 use crate::admin::operations::{
     AgentLine, BindingLine, Captured, Changed, Condition, Explanation, FailureLine, GenerationLine,
@@ -108,7 +108,7 @@ impl Front {
         });
         let me = Arc::downgrade(&front);
         let carry_out = move || {
-            step_back();
+            give_way();
             while carry_out(&me, &receiver) {}
         };
         if let Err(error) = std::thread::Builder::new().name("numbers".to_owned()).spawn(carry_out) {

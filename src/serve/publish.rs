@@ -622,13 +622,22 @@ pub(super) fn behind_all_others<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// From now on nothing that cannot wait waits for this thread.
-pub(super) fn step_back() {
+fn step_back() {
     use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
     // Any other thread takes the processor from it at once: of the nicest of the others it would have to wait for the slice
     // that it is in, some milliseconds.
     let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     let me = thread_priority::thread_native_id();
     if let Err(error) = thread_priority::set_thread_priority_and_policy(me, ThreadPriority::Min, idle) {
+        tracing::debug!(%error, "it takes its turn like all others");
+    }
+}
+
+/// From now on this thread gives way to others, but not for ever: somebody waits for what it does, a moment's work.
+pub(super) fn give_way() {
+    /// As a nice value: about a tenth of the time of a processor that others want as well.
+    const BEHIND: i32 = 10;
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), BEHIND) {
         tracing::debug!(%error, "it takes its turn like all others");
     }
 }
