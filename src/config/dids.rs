@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_number_is_found_again_and_no_other_however_full_it_is() {
-        for count in [0u32, 1, 2, 3, 100, 20_000] {
+        for count in [0u32, 1, 2, 3, 100, 20_000, FEW as u32 + 1] {
             let mut dids = Places::with_capacity(count as usize);
             (0..count).for_each(|n| {
                 dids.insert(Dialled::Number(number(u64::from(n) * 7)), n);
