@@ -7,7 +7,7 @@
     changes.py compare LOG DIDS CDRS                compares each record with what its generation had of its number
     changes.py scrape ADMIN TEXT                    writes its metrics down
     changes.py setup NAME BEFORE AFTER [RTT]        strowger_setup_seconds between two scrapes, and SIPp's response times
-    changes.py ratio BEFORE BETWEEN AFTER           of the 99th percentile, the second run to the first
+    changes.py ratio (BEFORE BETWEEN AFTER)…        of the 99th percentile, the second run to the first, by the medians of all
 
 A number's account names the change, or the round, that it is of.
 """
@@ -58,7 +58,7 @@ def change(admin, table, dids, rate, log):
     """Logs [when it was answered, generation, number or null for the files, account or null for what the files say]."""
     numbers, rate, ended = lines(dids), float(rate), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    out, failed, took, reloads = open(log, "w"), [], [], []
+    out, failed, took, reloads = open(log, "a"), [], [], []
 
     def answered(generation, did, account):
         out.write(json.dumps([time.time(), int(generation), did, account]) + "\n")
@@ -211,9 +211,13 @@ def setup(name, before, after, *rtt):
     print(text + (f"; INVITE to 180 as SIPp saw it: {middle([time / 1e3 for time in times])}" if times else ""))
 
 
-def ratio(before, between, after):
-    first, second = quantile(before, between, 0.99), quantile(between, after, 0.99)
-    print(f"setup p99 of the second run to the first: {second / first:.2f}")
+def ratio(*scrapes):
+    rounds = list(zip(scrapes[::3], scrapes[1::3], scrapes[2::3]))
+    first, second = (sorted(quantile(*two, 0.99) for two in [pick(round) for round in rounds])
+                     for pick in (lambda round: round[:2], lambda round: round[1:]))
+    at_rest, meanwhile = first[len(first) // 2], second[len(second) // 2]
+    print(f"setup p99, medians of {len(rounds)} rounds: at rest {at_rest * 1e3:.2f} ms, meanwhile {meanwhile * 1e3:.2f} ms,",
+          f"{meanwhile / at_rest:.2f} times")
 
 
 if __name__ == "__main__":
