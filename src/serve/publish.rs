@@ -318,7 +318,9 @@ impl Publisher {
     /// The files as they are, and what is set over HTTP.
     fn read_files(&self, served: &Config, overlay: &Overlay) -> Result<(Seen, Earlier), NotPublished> {
         let (folder, env) = (&self.files.folder, Arc::clone(&self.env));
-        let steady = steadily(folder, || Reading::of(folder, &*env).after(served).load(&mut says_how_far()));
+        let steady = steadily(folder, || {
+            Reading::of(folder, &*env).after(served).threads(readers()).load(&mut says_how_far())
+        });
         let Steady { read, seen, moved } = steady;
         let mut wrong: Vec<Finding> = moved.iter().map(|file| is_moving(file)).collect();
         let loaded = match read {
@@ -619,6 +621,12 @@ pub(super) fn behind_all_others<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     };
     let done = std::thread::scope(|scope| scope.spawn(work).join());
     done.unwrap_or_else(|bug| std::panic::resume_unwind(bug))
+}
+
+/// While calls run half of the processors read tables: a message that comes in finds another that has nothing to do, and does
+/// not wait for one to turn around.
+fn readers() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2))
 }
 
 /// From now on nothing that cannot wait waits for this thread.
