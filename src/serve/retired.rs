@@ -9,6 +9,14 @@ use crate::routing::Table;
 /// How often it is looked whether somebody has one; shards let go when they are told.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// The allocator gives what is freed back to the system a second later, but only when somebody frees something then (`purge_delay`
+/// of mimalloc): where nothing else goes on, the whole of an old table would stay.
+const GIVEN_BACK: Duration = Duration::from_millis(1_100);
+/// It gives back one GiB's share each time, and again of the same when that second has passed once more.
+const PARTS: usize = 8;
+/// So much is a piece of memory of its own, which is freed at once.
+const PIECE: usize = 32 << 20;
+
 /// Tables that are served no more, until nobody else has them.
 #[derive(Clone, Default)]
 pub(super) struct Retired(Arc<Mutex<Waiting>>);
@@ -41,6 +49,7 @@ impl Retired {
                 while watched.free() {
                     std::thread::sleep(LOOK)
                 }
+                give_back();
             };
             if let Err(error) = std::thread::Builder::new().name("retired".to_owned()).spawn(watch) {
                 waiting.is_watched = false;
@@ -66,6 +75,16 @@ impl Retired {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has the allocator look whether what was freed can be given back.
+fn give_back() {
+    std::thread::sleep(GIVEN_BACK);
+    for _ in 0..PARTS {
+        // Never touched, so that it costs nothing.
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(PIECE)));
+        std::thread::sleep(LOOK);
     }
 }
 
