@@ -280,6 +280,68 @@ fn files_that_were_rolled_back_to_and_cannot_be_served_any_more_give_way_to_thos
     assert!(!refused.contains("greeting.wav") || refused.contains("cannot be served any more"), "{err}");
 }
 
+/// What is set aside is no part of a generation: it is set as it was.
+#[test]
+fn what_was_set_aside_and_is_served_again_is_no_change_that_is_taken_back() {
+    let place = with_sound();
+    let node = place.serve();
+    let sound = place.folder.path().join("config/routing/v.wav");
+    beep(&sound);
+    done(&place, &["numbers", "set", "+12015550105", "ring=bob", "whisper={\"file\": \"v.wav\"}"]);
+    killed(node);
+    std::fs::remove_file(&sound).unwrap();
+    let node = place.serve();
+    assert_eq!(place.strowger(&["route", "+12015550105"]).0, 1);
+    beep(&sound);
+    let told = done(&place, &["reload"]);
+    assert!(told.contains("added: number +12015550105"), "{told}");
+    let can = |place: &Place| -> Vec<u64> {
+        let list: Value = serde_json::from_str(&done(place, &["generations", "--json"])).unwrap();
+        let lines = list["items"].as_array().unwrap().iter();
+        let can = lines.filter(|line| line["can_roll_back"] == Value::Bool(true));
+        can.map(|line| line["generation"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(can(&place), [1]);
+    for to in ["2", "3"] {
+        let (code, _, err) = place.strowger(&["rollback", "--to", to]);
+        let says = |what: &str| err.contains(what);
+        assert!(code == 1 && says("what is set aside") && says("rolled back to is 1 ("), "{err}");
+    }
+    let (code, out, err) = place.strowger(&["rollback"]);
+    assert!(code == 0 && out.contains("removed: number +12015550105"), "{out}{err}");
+    assert!(err.contains("generations 3 to 4 are passed over"), "{err}");
+    // And back, whatever is started since.
+    done(&place, &["rollback"]);
+    killed(node);
+    let _node = place.serve();
+    assert_eq!(place.strowger(&["route", "+12015550105"]).0, 0);
+}
+
+#[test]
+fn a_rollback_that_is_refused_cites_the_copies_and_says_what_else_can_be_had() {
+    let place = with_sound();
+    let without = std::fs::read_to_string(place.folder.path().join("config/routing/all.toml")).unwrap();
+    let _node = place.serve();
+    greets(&place, "greeting.wav");
+    done(&place, &["reload"]);
+    std::fs::write(place.folder.path().join("config/routing/all.toml"), &without).unwrap();
+    done(&place, &["reload"]);
+    std::fs::remove_file(place.folder.path().join("config/routing/greeting.wav")).unwrap();
+    for args in [&["rollback"][..], &["rollback", "--to", "2"]] {
+        let (code, _, err) = place.strowger(args);
+        let says = |what: &str| err.contains(what);
+        assert!(code == 1 && says("as generation 2 had it: ") && says("greeting.wav"), "{err}");
+        assert!(
+            says("generation 2 cannot be served any more") && says("there is none to roll back to"),
+            "{err}"
+        );
+    }
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    let (code, _, err) = place.strowger(&["rollback", "--to", "2"]);
+    assert!(code == 1 && err.contains("what can be rolled back to is 1, 3 ("), "{err}");
+}
+
 /// Each number once, whoever says what it does.
 #[test]
 fn what_a_rollback_changes_is_counted_and_named_once() {
@@ -376,6 +438,6 @@ fn copies_that_no_generation_needs_are_removed() {
         done(&place, &["reload"]);
     }
     let kept = std::fs::read_dir(place.folder.path().join("data/generations")).unwrap().count();
-    // strowger.toml, two tables, and the last sixteen of the other.
-    assert_eq!(kept, 1 + 2 + 16);
+    // strowger.toml, two tables, and the last sixteen of the other and the one before them.
+    assert_eq!(kept, 1 + 2 + 17);
 }

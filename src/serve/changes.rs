@@ -268,7 +268,7 @@ impl Work {
         if after.is_some() && before.is_none() && state.overlay.len() >= Overlay::MOST {
             return Err(Undone::Not(NotChanged::Full(Overlay::MOST)));
         }
-        let is_stored = after.is_some();
+        let (is_stored, is) = (after.is_some(), before_of(after.as_deref()));
         Arc::make_mut(&mut state.overlay).put(did, after);
         let sent = made.as_ref().map(|(sent, ..)| sent);
         let (table, warnings) = match self.changed(state, did, sent, generation, &voices) {
@@ -290,9 +290,10 @@ impl Work {
             }
             None => warnings,
         };
-        let was = before_of(before.as_deref());
+        // What is set to what it was is nothing that could be taken back.
+        let was = Some(before_of(before.as_deref())).filter(|was| *was != is);
         self.generations.push(StoredGeneration {
-            changes: vec![(did.to_string(), was)],
+            changes: was.map(|was| (did.to_string(), was)).into_iter().collect(),
             ..line(&table, &by, &format!("{did} {says}"))
         });
         let stored = is_stored.then(|| StoredNumber { body, at, by: by.to_string(), generation });

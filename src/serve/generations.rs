@@ -1,20 +1,22 @@
 //! The generations that were served: what each was read from is kept, so that it can be served again.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::reading::{Env, Seen, findings, routing_of, says_how_far};
 use super::written::{before_of, entry_of};
-use crate::admin::operations::NotPublished;
+use crate::admin::operations::{Finding, NotPublished};
 use crate::config::{self, Config, Dialled, Loaded, Overlay, Reading, Stamp};
 use crate::store::DatabaseError;
-use crate::store::kept::{KeptFiles, Manifest};
-use crate::store::ledger::{Before, FILES, Ledger, NOT_KEPT, Reach, StoredGeneration};
+use crate::store::kept::{Kept, KeptFiles, Manifest};
+use crate::store::ledger::{Before, FILES, Ledger, Reach, Run, Source};
 
 /// So many bytes of files are kept at most; those of the last two publications that differ in any case.
 const BYTES: u64 = 4 << 30;
+/// How often a generation is looked for that differs from what is served: numbers that are set to and fro hide it.
+const TRIES: usize = 64;
 /// Of what can be rolled back to so many stretches are told, the newest: who wants one of those before lists them.
 const TOLD: usize = 20;
 
@@ -33,18 +35,21 @@ pub(super) struct Earlier {
     pub overlay: Overlay,
     /// The numbers that were set over HTTP otherwise then.
     pub restored: BTreeSet<Dialled>,
-    /// What is written down of its files, and of those that lie there in their place.
-    pub files: Option<String>,
-    pub instead: Option<String>,
+    /// What is written down of its files, if they are others.
+    pub source: Option<Source>,
 }
 
 /// What is known of an earlier generation.
 pub(super) struct Sought {
     pub generation: u64,
     /// What is written down of its files, if they are not the very ones that are served.
-    others: Option<Option<String>>,
-    /// The numbers that were changed since, and what was set of each before.
-    changed: Vec<(String, Before)>,
+    others: Option<Manifest>,
+    /// The numbers that were set otherwise then, and what was set of each.
+    changed: Vec<(Dialled, Before)>,
+    /// Which generations can be had.
+    had: Vec<(u64, u64)>,
+    /// What was passed over on the way to it, in words.
+    passed: Option<String>,
 }
 
 /// What was served when a node ended, if that was an earlier generation.
@@ -52,16 +57,47 @@ pub(super) struct RolledBack {
     pub loaded: Loaded,
     pub generation: u64,
     /// What is written down of its files, and of those that lie there in their place.
-    pub files: String,
-    pub instead: String,
+    pub source: Source,
+}
+
+/// Where findings stand that were made in copies.
+pub(super) struct Copies {
+    generation: u64,
+    /// The files, by their own names, that are others in the folder.
+    others: BTreeSet<String>,
+}
+
+impl Copies {
+    /// Says of what stands in no file of the folder where it stands.
+    pub fn cite(&self, findings: Vec<Finding>) -> Vec<Finding> {
+        let cite = |finding: Finding| match self.others.contains(&finding.file) {
+            true => {
+                let message = format!("as generation {} had it: {}", self.generation, finding.message);
+                Finding { message, ..finding }
+            }
+            false => finding,
+        };
+        findings.into_iter().map(cite).collect()
+    }
 }
 
 impl Sought {
-    /// The last generation before that one that was another: a start changes nothing. None: there is none.
-    fn last_that_differs(ledger: &Ledger, served: u64) -> Result<Option<u64>, DatabaseError> {
-        let files = ledger.files_since(served)?;
-        let last = files.max(ledger.last_change()?.filter(|last| *last <= served));
-        Ok(last.map(|last| last - 1))
+    /// What is refused once it was read, with what else can be had.
+    pub fn refused(&self, copies: &Copies, folder: &Path, errors: Vec<Finding>) -> NotPublished {
+        let mut errors = copies.cite(errors);
+        errors.push(Finding {
+            message: format!("generation {} cannot be served any more as it was", self.generation),
+            remedy: told(&without(&self.had, self.generation)),
+            ..of_all(folder)
+        });
+        NotPublished::Wrong(errors)
+    }
+
+    /// What was passed over on the way to it.
+    pub fn warning(&self, folder: &Path) -> Option<Finding> {
+        let message = self.passed.clone()?;
+        let remedy = "see `strowger generations`; --to names any other that has a yes".to_owned();
+        Some(Finding { message, remedy, ..of_all(folder) })
     }
 }
 
@@ -70,35 +106,49 @@ impl Files {
         Files { folder, kept, known: Mutex::default() }
     }
 
-    /// Looks up that generation, or else the one before `served`.
-    pub fn sought(&self, ledger: &Ledger, served: u64, wanted: Option<u64>) -> Result<Sought, NotPublished> {
-        let failed = |error: DatabaseError| NotPublished::Unwritten(error.to_string());
-        let generation = match wanted {
-            Some(wanted) => wanted,
-            None => Sought::last_that_differs(ledger, served).map_err(failed)?.ok_or_else(nothing)?,
-        };
+    /// Looks up that generation, or else the last before `served` that differs from it. `overlay`: what is set now.
+    pub fn sought(
+        &self,
+        ledger: &Ledger,
+        (served, overlay): (u64, &Overlay),
+        wanted: Option<u64>,
+    ) -> Result<Sought, NotPublished> {
         let reach = ledger.reach(served).map_err(failed)?;
         let had = self.whole(&reach, served, ledger).map_err(failed)?;
+        let (generation, passed) = match wanted {
+            Some(wanted) => (wanted, None),
+            None => last_that_differs(ledger, (served, overlay), &had)?,
+        };
+        let reached = reach.iter().find(|reach| (reach.first..=reach.last).contains(&generation));
+        let changed = match reached {
+            Some(_) => changed_since(ledger, generation, overlay)?,
+            None => Vec::new(),
+        };
+        if reached.is_some_and(|reached| reached.is_served) && changed.is_empty() {
+            let same = "its files are those that are served, and what was set over HTTP is what is set";
+            let nothing = "there is nothing to undo (what is set aside, or is served again, is no change)";
+            let told = told(&without(&had, generation));
+            return Err(NotPublished::Nothing(format!("generation {generation}: {same}: {nothing}; {told}")));
+        }
         if !had.iter().any(|(first, last)| (*first..=*last).contains(&generation)) {
-            let is_known = reach.iter().any(|reach| (reach.first..=reach.last).contains(&generation));
-            let why = match is_known {
-                true => format!("the files of generation {generation} are no longer kept"),
-                false => format!("generation {generation} cannot be had"),
+            let runs = ledger.runs(generation).map_err(failed)?;
+            let is_kept = runs.last().is_none_or(|run| run.is_kept);
+            let why = match (reached, is_kept) {
+                (Some(_), _) => format!("the files of generation {generation} are no longer kept"),
+                (None, false) if generation < served => {
+                    format!("the files of generation {generation} were not kept")
+                }
+                (None, _) => format!("generation {generation} cannot be had"),
             };
             return Err(NotPublished::NoSuch(format!("{why}; {}", told(&had))));
         }
-        let files = |generation| -> Result<Option<StoredGeneration>, NotPublished> {
-            Ok(ledger.of_files(generation, 1).map_err(failed)?.into_iter().next())
-        };
-        let (then, now) = (files(generation)?, files(served)?);
-        let others = match (then, now) {
-            (Some(then), Some(now)) if then.generation == now.generation || then.is_of_the_files_of(&now) => {
-                None
+        let others = match reached.filter(|reached| !reached.is_served) {
+            Some(Reach { run, .. }) => {
+                ledger.files(*run).map_err(failed)?.as_deref().and_then(Manifest::read)
             }
-            (then, _) => Some(then.and_then(|then| then.files)),
+            None => None,
         };
-        let changed = ledger.changed_since(generation).map_err(failed)?;
-        Ok(Sought { generation, others, changed })
+        Ok(Sought { generation, others, changed, had, passed })
     }
 
     /// Which generations can be rolled back to, of those before the one that is served.
@@ -107,42 +157,50 @@ impl Files {
         self.whole(&reach, served, ledger)
     }
 
-    /// Of that, what the files are kept of.
+    /// Of that, what the files are kept of, and what is not what is served.
     fn whole(&self, reach: &[Reach], served: u64, ledger: &Ledger) -> Result<Vec<(u64, u64)>, DatabaseError> {
-        let now = ledger.of_files(served, 1)?.into_iter().next();
-        let mut whole: HashMap<&str, bool> = HashMap::new();
+        let changed = ledger.last_change(served)?.unwrap_or(0);
+        let mut whole: HashMap<u64, bool> = HashMap::new();
         let mut had: Vec<(u64, u64)> = Vec::new();
-        for Reach { files, first, last } in reach {
-            let is_now = now.as_ref().is_some_and(|now| {
-                *first >= now.generation || (files != NOT_KEPT && now.files.as_ref() == Some(files))
-            });
-            let is_whole = || Manifest::read(files).is_some_and(|files| self.kept.has(&files));
-            if !is_now && !*whole.entry(files).or_insert_with(is_whole) {
+        for Reach { run, is_served, first, last } in reach {
+            // Nothing was set since: what is served is the same.
+            let last = if *is_served { (*last).min(changed.saturating_sub(1)) } else { *last };
+            let is_whole = match whole.get(run) {
+                _ if *is_served => true,
+                Some(is_whole) => *is_whole,
+                None => {
+                    let files = ledger.files(*run)?.as_deref().and_then(Manifest::read);
+                    let is_whole = files.is_some_and(|files| self.kept.has(&files));
+                    whole.insert(*run, is_whole);
+                    is_whole
+                }
+            };
+            if !is_whole || last < *first {
                 continue;
             }
             match had.last_mut() {
-                Some((_, end)) if *end + 1 == *first => *end = *last,
-                Some(_) | None => had.push((*first, *last)),
+                Some((_, end)) if *end + 1 == *first => *end = last,
+                Some(_) | None => had.push((*first, last)),
             }
         }
         Ok(had)
     }
 
     /// Copies what was read. What is written down of it; where it cannot be copied, that.
-    pub fn keep(&self, seen: &Seen) -> String {
+    pub fn keep(&self, seen: &Seen) -> Source {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps: HashMap<&PathBuf, Stamp> =
             seen.0.iter().filter_map(|(path, stamp)| Some((path, (*stamp)?))).collect();
-        let hash_of = |path: &std::path::Path| {
+        let hash_of = |path: &Path| {
             let (stamp, hash) = known.get(path)?;
             (stamps.get(&path.to_owned()) == Some(stamp)).then(|| hash.clone())
         };
         let paths: Vec<PathBuf> = seen.0.iter().map(|(path, _)| path.clone()).collect();
-        let manifest = match self.kept.keep(&self.folder, &paths, &hash_of) {
-            Ok(manifest) => manifest,
+        let Kept { manifest, lacking } = match self.kept.keep(&self.folder, &paths, &hash_of) {
+            Ok(kept) => kept,
             Err(error) => {
                 tracing::warn!(%error, "the files of this generation are not kept: it cannot be rolled back to");
-                return NOT_KEPT.to_owned();
+                return Source::unknown();
             }
         };
         if let Some(file) = seen.moved(&self.folder) {
@@ -151,7 +209,10 @@ impl Files {
                 %file,
                 "a file changed while it was read: none of this generation are kept, and it cannot be rolled back to; reload"
             );
-            return NOT_KEPT.to_owned();
+            return Source::unknown();
+        }
+        if let Some(error) = &lacking {
+            tracing::warn!(%error, "the files of this generation are not kept: it cannot be rolled back to");
         }
         let now = SystemTime::now();
         known.clear();
@@ -160,82 +221,83 @@ impl Files {
                 known.insert(path.clone(), (stamp, hash.clone()));
             }
         }
-        manifest.text()
+        Source { files: Some(manifest.text()), is_kept: lacking.is_none(), instead: None }
     }
 
-    /// Removes the copies that no remembered generation needs, beyond the bounds.
+    /// Removes the copies that no remembered generation needs, beyond the bounds. Those of files that could not be kept are
+    /// none that others have to make room for.
     pub fn clear(&self, ledger: &Ledger) -> Result<(), DatabaseError> {
         let (mut wanted, mut bytes, mut nth) = (BTreeSet::new(), 0, 0);
-        let mut later: Option<StoredGeneration> = None;
-        for generation in ledger.of_files(u64::MAX >> 1, FILES)? {
-            nth += usize::from(!later.is_some_and(|later| later.is_of_the_files_of(&generation)));
-            for text in [&generation.files, &generation.instead].into_iter().flatten() {
-                let Some(manifest) = Manifest::read(text) else { continue };
-                bytes += self.kept.size(&manifest, &wanted);
-                if nth <= 2 || bytes <= BYTES {
-                    wanted.extend(manifest.0.into_iter().map(|(_, hash)| hash));
-                }
+        let runs = ledger.runs(u64::MAX >> 1)?;
+        let mut later: Option<&Run> = None;
+        for run in runs.iter().rev().filter(|run| run.is_kept) {
+            nth += usize::from(!later.is_some_and(|later| later.is_of_the_files_of(run)));
+            later = Some(run);
+            // One beyond: what was served just before the oldest was of those.
+            if nth > FILES + 1 {
+                break;
             }
-            later = Some(generation);
+            let Some(manifest) = ledger.files(run.begin)?.as_deref().and_then(Manifest::read) else {
+                continue;
+            };
+            bytes += self.kept.size(&manifest, &wanted);
+            if nth <= 2 || bytes <= BYTES {
+                wanted.extend(manifest.0.into_iter().map(|(_, hash)| hash));
+            }
         }
         self.kept.clear(&wanted);
         Ok(())
     }
 
-    /// What that generation, or else the one before `served`, was made of. `config` and `overlay`: what is served.
+    /// What that generation was made of. `config` and `overlay`: what is served.
     pub fn earlier(
         &self,
-        sought: Sought,
+        sought: &Sought,
         (config, overlay): (&Config, &Overlay),
         env: &Env,
-    ) -> Result<Earlier, NotPublished> {
-        let Sought { generation, others, changed } = sought;
-        let mut earlier = Earlier {
-            config: None,
-            overlay: overlay.clone(),
-            restored: BTreeSet::new(),
-            files: None,
-            instead: None,
-        };
-        if let Some(then) = others {
-            let not_kept =
-                || NotPublished::NoSuch(format!("the files of generation {generation} were not kept"));
-            let files = then.as_deref().and_then(Manifest::read).ok_or_else(not_kept)?;
-            earlier.config = Some(self.read(&files, Some(config), env)?);
-            let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder));
-            earlier.instead = there.ok().filter(|there| *there != files).map(|there| there.text());
-            earlier.files = then;
+    ) -> Result<(Earlier, Copies), NotPublished> {
+        let Sought { generation, others, changed, had, .. } = sought;
+        let mut earlier =
+            Earlier { config: None, overlay: overlay.clone(), restored: BTreeSet::new(), source: None };
+        let mut copies = Copies { generation: *generation, others: BTreeSet::new() };
+        if let Some(files) = others {
+            let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder)).ok();
+            let is_there = |one| there.as_ref().is_some_and(|there| there.0.contains(one));
+            let others = files.0.iter().filter(|one| !is_there(one));
+            copies.others = others.map(|(name, _)| self.folder.join(name).display().to_string()).collect();
+            let loaded = self.read(files, Some(config), env).map_err(|why| match why {
+                NotPublished::Wrong(errors) => sought.refused(&copies, &self.folder, errors),
+                NotPublished::NoSuch(why) => {
+                    let told = told(&without(had, *generation));
+                    NotPublished::NoSuch(format!("generation {generation}: {why}; {told}"))
+                }
+                why @ (NotPublished::Busy | NotPublished::Unwritten(_) | NotPublished::Nothing(_)) => why,
+            });
+            earlier.config = Some(loaded?);
+            let instead = there.filter(|there| there != files).map(|there| there.text());
+            earlier.source = Some(Source { files: Some(files.text()), is_kept: true, instead });
         }
-        for (written, before) in changed {
-            let Ok(did) = written.parse::<Dialled>() else { continue };
-            if before == before_of(overlay.get(did).map(|entry| &**entry)) {
-                continue;
-            }
-            let entry = entry_of(did, before, &routing_of(&self.folder));
-            earlier.overlay.put(did, entry.map(Arc::new));
-            earlier.restored.insert(did);
+        for (did, before) in changed {
+            let entry = entry_of(*did, before.clone(), &routing_of(&self.folder));
+            earlier.overlay.put(*did, entry.map(Arc::new));
+            earlier.restored.insert(*did);
         }
-        if earlier.config.is_none() && earlier.restored.is_empty() {
-            let said = format!("generation {generation} is what is served: there is nothing to undo");
-            return Err(NotPublished::Nothing(format!("{said}; `strowger generations` lists them")));
-        }
-        Ok(earlier)
+        Ok((earlier, copies))
     }
 
     /// What was served when the node ended, if that was an earlier generation and the files that it was served in place of
     /// still lie there.
     pub fn rolled_back(&self, ledger: &Ledger, env: &Env) -> Result<Option<RolledBack>, DatabaseError> {
-        let last = ledger.of_files(u64::MAX >> 1, 1)?.into_iter().next();
-        let last = last.and_then(|last| Some((last.generation, last.files?, last.instead?)));
-        let Some((generation, files, instead)) = last else { return Ok(None) };
+        let Some((generation, source)) = ledger.last_source()? else { return Ok(None) };
+        let (Some(files), Some(instead)) = (&source.files, &source.instead) else { return Ok(None) };
         let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder)).ok();
-        if there.map(Manifest::of_routing) != Manifest::read(&instead).map(Manifest::of_routing) {
+        if there.map(Manifest::of_routing) != Manifest::read(instead).map(Manifest::of_routing) {
             tracing::info!("the files have changed since they were rolled back from, and are served");
             return Ok(None);
         }
-        let Some(manifest) = Manifest::read(&files) else { return Ok(None) };
+        let Some(manifest) = Manifest::read(files) else { return Ok(None) };
         match self.read(&manifest, None, env) {
-            Ok(loaded) => Ok(Some(RolledBack { loaded, generation, files, instead })),
+            Ok(loaded) => Ok(Some(RolledBack { loaded, generation, source })),
             Err(why) => {
                 let why = match why {
                     NotPublished::Wrong(errors) => {
@@ -272,6 +334,95 @@ pub(super) fn not_served(generation: u64, why: &str) {
     );
 }
 
+fn failed(error: DatabaseError) -> NotPublished {
+    NotPublished::Unwritten(error.to_string())
+}
+
+/// The numbers that were set otherwise in that generation than they are set now, and what was set of each.
+fn changed_since(
+    ledger: &Ledger,
+    generation: u64,
+    overlay: &Overlay,
+) -> Result<Vec<(Dialled, Before)>, NotPublished> {
+    let changed = ledger.changed_since(generation).map_err(failed)?;
+    let changed = changed.into_iter().filter_map(|(written, before)| {
+        let did: Dialled = written.parse().ok()?;
+        (before != before_of(overlay.get(did).map(|entry| &**entry))).then_some((did, before))
+    });
+    Ok(changed.collect())
+}
+
+/// The last generation before that one that is known to be another, and what was passed over on the way to it: a start changes
+/// nothing, files that were not kept cannot be had, and of those that nobody knows nobody knows whether they differ.
+fn last_that_differs(
+    ledger: &Ledger,
+    (served, overlay): (u64, &Overlay),
+    had: &[(u64, u64)],
+) -> Result<(u64, Option<String>), NotPublished> {
+    let runs = ledger.runs(served).map_err(failed)?;
+    let Some(now) = runs.last() else { return Err(nothing(had)) };
+    let (mut end, mut tries, mut not_kept) = (served, 0, None);
+    for run in runs.iter().rev() {
+        let is_same = run.begin == now.begin || run.is_of_the_files_of(now);
+        if !is_same && !now.is_known() {
+            let why = format!(
+                "the files that are served since generation {} changed while they were read: nobody knows what differs from them",
+                now.begin
+            );
+            return Err(NotPublished::NoSuch(format!("{why}; {}; name one with --to", told(had))));
+        }
+        if !is_same && run.is_kept {
+            return Ok((end, passed(end, served, not_kept)));
+        }
+        if !is_same {
+            not_kept = not_kept.or(Some((run.begin, end)));
+        }
+        // Of the same files: what was set since.
+        let mut up_to = end;
+        while is_same && tries < TRIES {
+            tries += 1;
+            if up_to < served && !changed_since(ledger, up_to, overlay)?.is_empty() {
+                return Ok((up_to, passed(up_to, served, not_kept)));
+            }
+            match ledger.last_change(up_to).map_err(failed)? {
+                Some(change) if change > run.begin => up_to = change - 1,
+                Some(_) | None => break,
+            }
+        }
+        end = run.begin.saturating_sub(1);
+    }
+    Err(nothing(had))
+}
+
+/// What was passed over between a generation and the one that is served, in words.
+fn passed(to: u64, served: u64, not_kept: Option<(u64, u64)>) -> Option<String> {
+    let named = |first: u64, last: u64| match last - first {
+        0 => format!("generation {first} is"),
+        _ => format!("generations {first} to {last} are"),
+    };
+    if let Some((first, last)) = not_kept {
+        return Some(format!("{} passed over: the files were not kept", named(first, last)));
+    }
+    // With the next one came what is taken back.
+    let why = "there are the files that are served, and what is set over HTTP (what is set aside, or is served again, is no change)";
+    (to + 1 < served).then(|| format!("{} passed over: {why}", named(to + 2, served)))
+}
+
+fn without(had: &[(u64, u64)], one: u64) -> Vec<(u64, u64)> {
+    let cut = |(first, last): &(u64, u64)| match (*first..=*last).contains(&one) {
+        true => [(*first, one.saturating_sub(1)), (one + 1, *last)],
+        // Nothing of it a second time.
+        false => [(*first, *last), (1, 0)],
+    };
+    had.iter().flat_map(cut).filter(|(first, last)| first <= last && *last > 0).collect()
+}
+
+/// What is found of a configuration as a whole.
+fn of_all(folder: &Path) -> Finding {
+    let file = folder.display().to_string();
+    Finding { file, line: 1, column: 1, message: String::new(), remedy: String::new() }
+}
+
 /// Which generations can be rolled back to, in words.
 fn told(had: &[(u64, u64)]) -> String {
     let range = |(first, last): &(u64, u64)| match last - first {
@@ -286,7 +437,122 @@ fn told(had: &[(u64, u64)]) -> String {
     }
 }
 
-fn nothing() -> NotPublished {
-    let said = "nothing has changed that could be undone; `strowger generations` lists what was served";
-    NotPublished::Nothing(said.to_owned())
+fn nothing(had: &[(u64, u64)]) -> NotPublished {
+    let said = "nothing has changed that could be undone";
+    NotPublished::Nothing(format!("{said}; {}", told(had)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    use super::*;
+    use crate::store::ledger::StoredGeneration;
+    use crate::time::Wall;
+    use crate::volume::{Disk, Log, Space, Volume};
+
+    /// A disk that is full, or is not.
+    #[derive(Default)]
+    struct Room(AtomicBool);
+
+    impl Volume for Room {
+        fn open(&self, path: &Path) -> std::io::Result<Box<dyn Log>> {
+            Disk.open(path)
+        }
+        fn space(&self, _: &Path) -> std::io::Result<Space> {
+            Ok(Space { free: if self.0.load(SeqCst) { 9 } else { 100_000 }, total: 100_000 })
+        }
+    }
+
+    struct Published {
+        room: Arc<Room>,
+        ledger: Ledger,
+        last: u64,
+        folder: tempfile::TempDir,
+    }
+
+    impl Published {
+        fn new() -> Published {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir(folder.path().join("routing")).unwrap();
+            std::fs::write(folder.path().join("strowger.toml"), "").unwrap();
+            let ledger = Ledger::open(folder.path()).unwrap();
+            Published { room: Arc::default(), ledger, last: 0, folder }
+        }
+
+        /// As after a start: of no file is anything known yet.
+        fn files(&self) -> Files {
+            let volume = Arc::clone(&self.room) as Arc<dyn Volume>;
+            Files::of(self.folder.path().to_owned(), KeptFiles::of(self.folder.path(), volume))
+        }
+
+        fn is_published_of(&mut self, source: Source) {
+            self.last += 1;
+            let line = StoredGeneration {
+                generation: self.last,
+                at: Wall(1),
+                by: String::new(),
+                what: String::new(),
+                numbers: 0,
+                changes: Vec::new(),
+                source: Some(source),
+            };
+            self.ledger.write(&[line], &[]).unwrap();
+            self.files().clear(&self.ledger).unwrap();
+        }
+
+        /// Whether the files are kept.
+        fn publishes(&mut self, text: &str) -> bool {
+            std::fs::write(self.folder.path().join("routing/a.csv"), text).unwrap();
+            let source = self.files().keep(&Seen::of(self.folder.path()));
+            let is_kept = source.is_kept;
+            self.is_published_of(source);
+            is_kept
+        }
+
+        fn had(&self) -> Vec<(u64, u64)> {
+            self.files().can_be_had(&self.ledger, self.last).unwrap()
+        }
+
+        fn sought(&self) -> Result<(u64, Option<String>), String> {
+            let sought = self.files().sought(&self.ledger, (self.last, &Overlay::default()), None);
+            sought.map(|sought| (sought.generation, sought.passed)).map_err(|why| format!("{why:?}"))
+        }
+    }
+
+    #[test]
+    fn publications_whose_files_cannot_be_kept_cost_no_copy_and_are_passed_over() {
+        let mut node = Published::new();
+        ["a", "b", "c"].iter().for_each(|text| assert!(node.publishes(text)));
+        // Started again and again on a full disk: what is kept already needs no room.
+        node.room.0.store(true, SeqCst);
+        (4..=40).for_each(|_| assert!(node.publishes("c")));
+        assert_eq!(node.had(), [(1, 2)]);
+        let (to, passed) = node.sought().unwrap();
+        let said = "generations 4 to 40 are passed over: there are the files that are served";
+        assert!(to == 2 && passed.unwrap().starts_with(said));
+        // More than are remembered of those that differ.
+        (41..=60).for_each(|n| assert!(!node.publishes(&n.to_string())));
+        assert_eq!(node.had(), [(1, 40)]);
+        let passed = Some("generations 41 to 59 are passed over: the files were not kept".to_owned());
+        assert_eq!(node.sought(), Ok((40, passed)));
+        // With room again the same files are kept.
+        node.room.0.store(false, SeqCst);
+        assert!(node.publishes("60") && node.publishes("d"));
+        assert_eq!(node.had(), [(1, 40), (60, 61)]);
+        assert_eq!(node.sought(), Ok((61, None)));
+    }
+
+    #[test]
+    fn where_nobody_knows_what_differs_a_rollback_says_what_can_be_had() {
+        let mut node = Published::new();
+        ["a", "b"].iter().for_each(|text| assert!(node.publishes(text)));
+        node.is_published_of(Source::unknown());
+        let refused = node.sought().unwrap_err();
+        let says = |what: &str| refused.contains(what);
+        assert!(says("since generation 3 changed") && says("is 1 to 2 (") && says("--to"), "{refused}");
+        assert!(node.publishes("b"));
+        let passed = Some("generation 3 is passed over: the files were not kept".to_owned());
+        assert_eq!(node.sought(), Ok((1, passed)));
+    }
 }

@@ -21,7 +21,7 @@ use crate::config::{self, Change, Config, Dialled, Entry, Keys, Leads, Loaded, N
 use crate::routing::Table;
 use crate::sip::peer::NameId;
 use crate::store::DatabaseError;
-use crate::store::ledger::{Ledger, NOT_KEPT, StoredGeneration};
+use crate::store::ledger::{Ledger, Source, StoredGeneration};
 use crate::time::Wall;
 use crate::transport::tls::{Sides, Tls};
 
@@ -71,9 +71,8 @@ pub(super) struct Candidate {
     overlay: Arc<Overlay>,
     restored: BTreeSet<Dialled>,
     leads: Leads,
-    /// What is written down of its files, and of those in whose place they are served.
-    files: Option<String>,
-    instead: Option<String>,
+    /// What is written down of its files, if they were read.
+    source: Option<Source>,
     /// How the files were before they were read, as long as they are not kept.
     seen: Option<Seen>,
 }
@@ -126,22 +125,22 @@ impl Publisher {
                 back = None;
             }
         }
-        let (manifest, instead) = match back {
-            Some(RolledBack { loaded, generation, files, instead }) => {
+        let source = match back {
+            Some(RolledBack { loaded, generation, source }) => {
                 tracing::warn!(
                     generation,
                     "the files are those that were rolled back from: what was rolled back to is served until they change"
                 );
                 config = loaded.config;
-                (files, Some(instead))
+                source
             }
-            None => (files.keep(&seen), None),
+            None => files.keep(&seen),
         };
         let (overlay, table) = overlay(&config, folder, stored).map_err(NotServed::Unsaid)?;
         let generation = ledger.last().map_err(NotServed::Database)?.max(last) + 1;
         let table = table.with_generation(generation);
         let line = line(&table, "strowger serve", "the node started");
-        let line = StoredGeneration { files: Some(manifest), instead, ..line };
+        let line = StoredGeneration { source: Some(source), ..line };
         ledger.write(&[line], &[]).map_err(NotServed::Database)?;
         files.clear(&ledger).map_err(NotServed::Database)?;
         let current = Arc::new(ArcSwap::from_pointee(table));
@@ -236,11 +235,11 @@ impl Publisher {
     /// Copies what a candidate was read from, to be able to roll back to it.
     fn keep(&self, candidate: &mut Candidate) {
         let Some(seen) = candidate.seen.take() else { return };
-        let files = behind_all_others(|| self.files.keep(&seen));
-        if files == NOT_KEPT {
+        let source = behind_all_others(|| self.files.keep(&seen));
+        if !source.is_kept {
             candidate.outcome.warnings.push(not_kept(&self.files.folder));
         }
-        candidate.files = Some(files);
+        candidate.source = Some(source);
     }
 
     /// What was set so far; what is set from now on is remembered.
@@ -254,18 +253,19 @@ impl Publisher {
         let began = Instant::now();
         let (old, set) = self.begin();
         let served = self.table();
-        let (of, seen, earlier) = match wanted {
+        let folder = &self.files.folder;
+        let (sought, seen, (earlier, copies)) = match wanted {
             Wanted::Files => {
                 let (seen, read) = self.read_files(&old, &set)?;
-                (None, Some(seen), read)
+                (None, Some(seen), (read, None))
             }
             Wanted::Earlier(wanted) => {
-                let sought = self.files.sought(&self.state().ledger, served.generation, wanted)?;
-                let of = sought.generation;
-                (Some(of), None, self.files.earlier(sought, (&old, &set), &self.env)?)
+                let sought = self.files.sought(&self.state().ledger, (served.generation, &set), wanted)?;
+                let (earlier, copies) = self.files.earlier(&sought, (&old, &set), &self.env)?;
+                (Some(sought), None, (earlier, Some(copies)))
             }
         };
-        let Earlier { config, overlay, restored, files, instead } = earlier;
+        let Earlier { config, overlay, restored, source } = earlier;
         let mut outcome = Published { generation: served.generation, ..Published::default() };
         let mut new = config.map(|Loaded { config, warnings, .. }| {
             outcome.warnings = findings(warnings);
@@ -280,9 +280,12 @@ impl Publisher {
         };
         let is = new.as_ref().unwrap_or(&old);
         let build = |overlay: &Overlay| Table::with_overlay(is, overlay, served.generation, Some(&served));
-        let settled = settled(is, overlay, restored, &self.files.folder, build);
+        let settled = settled(is, overlay, restored, folder, build);
         let Settled { overlay, restored, table, warnings } =
-            settled.map_err(|errors| NotPublished::Wrong(findings(errors)))?;
+            settled.map_err(|errors| match (&sought, &copies) {
+                (Some(sought), Some(copies)) => sought.refused(copies, folder, findings(errors)),
+                (_, _) => NotPublished::Wrong(findings(errors)),
+            })?;
         outcome.warnings.extend(findings(warnings));
         let numbers = restored.iter().map(|did| {
             let was = number_of(*did, &served, &old, &set).map(|(number, _)| old.merged(&number.keys));
@@ -297,6 +300,11 @@ impl Publisher {
                 outcome.changes.push(changed("sound", name, "changed"));
             }
         }
+        if let Some(copies) = copies {
+            outcome.warnings = copies.cite(std::mem::take(&mut outcome.warnings));
+        }
+        outcome.warnings.extend(sought.as_ref().and_then(|sought| sought.warning(folder)));
+        let of = sought.map(|sought| sought.generation);
         let config = new.map_or(old, Arc::new);
         let leads = Leads::of(&config, &overlay);
         Ok(Candidate {
@@ -309,8 +317,7 @@ impl Publisher {
             overlay,
             restored,
             leads,
-            files,
-            instead,
+            source,
             seen,
         })
     }
@@ -333,7 +340,7 @@ impl Publisher {
         };
         tracing::info!(read = loaded.read, taken = loaded.taken, "tables were read, or taken as they were");
         let (overlay, restored) = (overlay.clone(), BTreeSet::new());
-        Ok((seen, Earlier { config: Some(loaded), overlay, restored, files: None, instead: None }))
+        Ok((seen, Earlier { config: Some(loaded), overlay, restored, source: None }))
     }
 
     /// What handshakes take with a configuration whose files name these. `read`: what its strowger.toml says.
@@ -363,7 +370,7 @@ impl Publisher {
     ) -> Result<(Published, Arc<Table>), NotPublished> {
         self.keep(&mut candidate);
         let Candidate { config, table, certificates, outcome, began, of, overlay, .. } = candidate;
-        let Candidate { restored, leads, files, instead, .. } = candidate;
+        let Candidate { restored, leads, source, .. } = candidate;
         let mut state = self.state();
         let since = state.since.take().unwrap_or_default();
         let old = self.table();
@@ -372,19 +379,23 @@ impl Publisher {
         let restored: Vec<Dialled> = restored.difference(&since).copied().collect();
         let before: Vec<_> = restored.iter().map(|did| (*did, state.overlay.get(*did).cloned())).collect();
         let set = Arc::make_mut(&mut state.overlay);
-        for did in &restored {
-            let entry = overlay.get(*did).map(|entry| Entry {
-                set: entry.set.clone(),
-                at,
-                by: by.into(),
-                generation,
+        let mut changes = Vec::new();
+        for (did, was) in &before {
+            let (was, entry) = (was.as_deref(), overlay.get(*did).map(|entry| &**entry));
+            // What is set aside, or is served again, is set to what it was, by whom it was.
+            let is_same = before_of(was) == before_of(entry);
+            let entry = entry.map(|entry| match was.filter(|_| is_same) {
+                Some(was) => Entry { set: entry.set.clone(), ..was.clone() },
+                None => Entry { set: entry.set.clone(), at, by: by.into(), generation },
             });
             set.put(*did, entry.map(Arc::new));
+            if !is_same {
+                changes.push((did.to_string(), before_of(was)));
+            }
         }
         let published = self.write(&mut state, &since, (table, &config), |table| {
             let what = said(&outcome, of);
-            let changes = before.iter().map(|(did, entry)| (did.to_string(), before_of(entry.as_deref())));
-            StoredGeneration { changes: changes.collect(), files, instead, ..line(table, by, &what) }
+            StoredGeneration { changes, source, ..line(table, by, &what) }
         });
         let table = match published {
             Ok(table) => table,
@@ -597,8 +608,7 @@ pub(super) fn line(table: &Table, by: &str, what: &str) -> StoredGeneration {
         what: what.to_owned(),
         numbers: table.numbers() as u64,
         changes: Vec::new(),
-        files: None,
-        instead: None,
+        source: None,
     }
 }
 

@@ -184,6 +184,47 @@ fn a_generation_that_is_not_known_exactly_is_refused_with_those_that_are() {
 }
 
 #[test]
+fn the_generation_just_before_the_oldest_that_is_remembered_can_be_had_too() {
+    let node = node(&nothing());
+    for n in 0..20 {
+        node.sets(&format!("+12015551{n:03}"), "set");
+        writes(node.folder.path(), &n.to_string());
+        node.reload().unwrap();
+    }
+    // Of 3, 5 … 41 the last sixteen, from 11 on, and what was set before it.
+    let had = node.lines().into_iter().filter(|line| line.can_roll_back).map(|line| line.generation);
+    assert_eq!(had.collect::<Vec<_>>(), (10..=40).rev().collect::<Vec<_>>());
+    node.roll_back(Some(10)).unwrap();
+    assert_eq!(node.labels(), two("3"));
+    assert!(node.front().number("+12015551004").is_ok() && node.front().number("+12015551005").is_err());
+}
+
+#[test]
+fn what_is_served_already_has_no_yes_and_a_refusal_says_what_can_be_had() {
+    let node = node(&nothing());
+    let had = || node.lines().into_iter().filter(|line| line.can_roll_back).map(|line| line.generation);
+    for label in ["second", "third"] {
+        writes(node.folder.path(), label);
+        node.reload().unwrap();
+    }
+    node.roll_back(Some(2)).unwrap();
+    assert_eq!(had().collect::<Vec<_>>(), [3, 1]);
+    let refused = node.roll_back(Some(2));
+    let Err(NotPublished::Nothing(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("are those that are served") && why.contains("is 1, 3 ("), "{why}");
+    // What is set to what it was is nothing that could be taken back.
+    node.sets("+12015550100", "same");
+    node.sets("+12015550100", "same");
+    assert_eq!(had().collect::<Vec<_>>(), [4, 3, 2, 1]);
+    node.roll_back(None).unwrap();
+    assert!(node.front().number("+12015550100").is_err());
+    // Set and taken back: it says so.
+    let refused = node.roll_back(Some(4));
+    let Err(NotPublished::Nothing(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("are those that are served") && why.contains("is 1 to 3, 5 to 6 ("), "{why}");
+}
+
+#[test]
 fn what_a_start_keeps_is_what_it_read_though_the_files_change_as_soon_as_it_has() {
     let (count, meanwhile) = (Arc::new(AtomicUsize::new(0)), nothing());
     let node = node(&meanwhile);
@@ -222,7 +263,7 @@ fn a_start_whose_files_never_rest_serves_and_keeps_nothing() {
     node.reload().unwrap();
     let refused = node.roll_back(Some(2));
     let Err(NotPublished::NoSuch(why)) = refused else { panic!("{refused:?}") };
-    assert!(why.contains("no longer kept; what can be rolled back to is 1 ("), "{why}");
+    assert!(why.contains("were not kept; what can be rolled back to is 1 ("), "{why}");
     node.roll_back(Some(1)).unwrap();
     assert_eq!(node.labels(), two("first"));
 }

@@ -9,7 +9,7 @@ use crate::time::Wall;
 use crate::volume;
 
 /// What the file holds, one step a version (`user_version`).
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "CREATE TABLE binding (
     agent TEXT NOT NULL,
     uri TEXT NOT NULL,
@@ -64,6 +64,27 @@ const MIGRATIONS: [&str; 6] = [
     CREATE TABLE forgotten (since INTEGER NOT NULL, gone INTEGER NOT NULL) STRICT;
     INSERT INTO forgotten SELECT last, last FROM
     (SELECT max(0, ifnull(max(generation), 0) - 10000) AS last FROM generation)",
+    // Publications in a row of the same files have one manifest, not one each: `files` names them, without it nobody knows
+    // them; `routing` is what tells them from others. `instead` is that of the last publication.
+    "CREATE TABLE run (
+    begin INTEGER NOT NULL PRIMARY KEY,
+    kept INTEGER NOT NULL,
+    routing TEXT,
+    files TEXT,
+    instead TEXT
+) STRICT;
+    INSERT INTO run SELECT generation, files <> '', NULL, nullif(files, ''), NULL FROM
+    (SELECT generation, files, lag(files) OVER (ORDER BY generation) AS before FROM generation WHERE files IS NOT NULL)
+    WHERE before IS NULL OR before <> files ORDER BY generation DESC LIMIT 64;
+    UPDATE run SET instead =
+    (SELECT instead FROM generation WHERE files IS NOT NULL ORDER BY generation DESC LIMIT 1)
+    WHERE begin = (SELECT max(begin) FROM run);
+    ALTER TABLE generation ADD COLUMN is_read INTEGER NOT NULL DEFAULT 0;
+    UPDATE generation SET is_read = 1 WHERE files IS NOT NULL;
+    DROP INDEX of_files;
+    ALTER TABLE generation DROP COLUMN files;
+    ALTER TABLE generation DROP COLUMN instead;
+    CREATE INDEX of_files ON generation (generation) WHERE is_read = 1",
 ];
 
 /// Who writes at the same time is waited for so long: each writes for a moment.
@@ -84,14 +105,28 @@ pub(super) fn open(folder: &Path) -> Result<Connection, DatabaseError> {
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    bring(&mut connection, MIGRATIONS.len())?;
+    Ok(connection)
+}
+
+/// A file as that version has left it.
+#[cfg(test)]
+pub(super) fn older(folder: &Path, version: usize) -> Connection {
+    let mut connection = Connection::open(folder.join("store.sqlite")).unwrap();
+    bring(&mut connection, version).unwrap();
+    connection
+}
+
+fn bring(connection: &mut Connection, version: usize) -> Result<(), DatabaseError> {
     let at: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for (version, step) in (1u32..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= at) {
+    let steps = MIGRATIONS.into_iter().take(version);
+    for (version, step) in (1u32..).zip(steps).skip_while(|(version, _)| *version <= at) {
         let work = connection.transaction()?;
         work.execute_batch(step)?;
         work.pragma_update(None, "user_version", version)?;
         work.commit()?;
     }
-    Ok(connection)
+    Ok(())
 }
 
 pub(super) fn millis(wall: Wall) -> i64 {

@@ -1,7 +1,7 @@
 //! `generations/`: what configurations were read from, so that one that was served can be served again. Each content once,
 //! under its SHA-256.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -48,10 +48,20 @@ pub enum KeptError {
     Io { path: PathBuf, error: io::Error },
     #[error("{}: there is no room for a copy", .0.display())]
     NoRoom(PathBuf),
+    #[error("{}: it changed while it was copied", .0.display())]
+    Changed(PathBuf),
     #[error("{0}: its copy is no longer kept")]
     Gone(String),
     #[error("{0}: its copy is damaged")]
     Damaged(String),
+}
+
+/// What was to be kept.
+#[derive(Debug)]
+pub struct Kept {
+    pub manifest: Manifest,
+    /// Why there are not copies of all that it names.
+    pub lacking: Option<KeptError>,
 }
 
 /// The folder.
@@ -65,29 +75,41 @@ impl KeptFiles {
         KeptFiles { folder: data_dir.join("generations"), volume }
     }
 
-    /// Copies files whose content is not kept yet. `root`: what they are named by their path in. `known`: the SHA-256 of a file
-    /// that is as it was when it was last copied.
+    /// Copies files whose content is not kept yet: all of them, or none where there is no room. What is kept already needs
+    /// none. `root`: what they are named by their path in. `known`: the SHA-256 of a file that is as it was when it was last
+    /// looked at.
     ///
     /// # Errors
-    /// Which file could not be read or copied.
+    /// Which file could not be read, or changed meanwhile.
     pub fn keep(
         &self,
         root: &Path,
         files: &[PathBuf],
         known: &dyn Fn(&Path) -> Option<String>,
-    ) -> Result<Manifest, KeptError> {
-        volume::make_folder(&self.folder).map_err(io_at(&self.folder))?;
+    ) -> Result<Kept, KeptError> {
         let mut manifest = Manifest::default();
+        let mut missing = BTreeMap::new();
         for path in files {
-            let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
-            let known = known(path).filter(|hash| self.path(hash).exists());
-            let hash = match known {
-                Some(hash) => hash,
-                None => self.copy(path)?,
+            let (hash, is_there) = match known(path) {
+                Some(hash) => (hash.clone(), self.path(&hash).exists()),
+                None => {
+                    // As at a start: a power cut may have torn the copy.
+                    let hash = hash_of(path)?;
+                    let is_whole = hash_of(&self.path(&hash)).is_ok_and(|there| there == hash);
+                    (hash, is_whole)
+                }
             };
-            manifest.0.push((name, hash));
+            if !is_there {
+                missing.insert(hash.clone(), path);
+            }
+            manifest.0.push((name_in(root, path), hash));
         }
-        Ok(manifest)
+        let lacking = match self.copy_all(&missing) {
+            Ok(()) => None,
+            Err(changed @ KeptError::Changed(_)) => return Err(changed),
+            Err(error) => Some(error),
+        };
+        Ok(Kept { manifest, lacking })
     }
 
     /// What the files of a manifest are that lie there now.
@@ -95,11 +117,7 @@ impl KeptFiles {
     /// # Errors
     /// Which of them cannot be read.
     pub fn hashes(root: &Path, files: &[PathBuf]) -> Result<Manifest, KeptError> {
-        let each = files.iter().map(|path| {
-            let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
-            let hash = File::open(path).and_then(|mut file| pass(&mut file, &mut io::sink()));
-            Ok((name, hash.map_err(io_at(path))?))
-        });
+        let each = files.iter().map(|path| Ok((name_in(root, path), hash_of(path)?)));
         Ok(Manifest(each.collect::<Result<_, _>>()?))
     }
 
@@ -142,20 +160,28 @@ impl KeptFiles {
         }
     }
 
-    fn copy(&self, path: &Path) -> Result<String, KeptError> {
-        let mut from = File::open(path).map_err(io_at(path))?;
-        let length = from.metadata().map_or(0, |about| about.len());
+    /// Copies files by their SHA-256.
+    fn copy_all(&self, files: &BTreeMap<String, &PathBuf>) -> Result<(), KeptError> {
+        let Some(first) = files.values().next() else { return Ok(()) };
+        volume::make_folder(&self.folder).map_err(io_at(&self.folder))?;
+        let lengths = files.values().map(|path| std::fs::metadata(path).map_or(0, |about| about.len()));
         let space = self.volume.space(&self.folder).map_err(io_at(&self.folder))?;
-        if space.free.saturating_sub(length) < space.total / FREE {
-            return Err(KeptError::NoRoom(path.to_owned()));
+        if space.free.saturating_sub(lengths.sum()) < space.total / FREE {
+            return Err(KeptError::NoRoom(first.to_path_buf()));
         }
+        files.iter().try_for_each(|(hash, path)| self.copy(path, hash))
+    }
+
+    fn copy(&self, path: &Path, hash: &str) -> Result<(), KeptError> {
+        let mut from = File::open(path).map_err(io_at(path))?;
         let part = self.folder.join("copy.part");
         let mut to = volume::open_file(&part).map_err(io_at(&part))?;
         to.set_len(0).map_err(io_at(&part))?;
-        let hash = pass(&mut from, &mut to).map_err(io_at(path))?;
+        if pass(&mut from, &mut to).map_err(io_at(path))? != hash {
+            return Err(KeptError::Changed(path.to_owned()));
+        }
         // A power cut may tear it: it is looked at before it is used.
-        std::fs::rename(&part, self.path(&hash)).map_err(io_at(&part))?;
-        Ok(hash)
+        std::fs::rename(&part, self.path(hash)).map_err(io_at(&part))
     }
 
     fn path(&self, hash: &str) -> PathBuf {
@@ -163,6 +189,15 @@ impl KeptFiles {
         let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
         self.folder.join(if is_hash { hash } else { "none" })
     }
+}
+
+fn name_in(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
+}
+
+fn hash_of(path: &Path) -> Result<String, KeptError> {
+    let hash = File::open(path).and_then(|mut file| pass(&mut file, &mut io::sink()));
+    hash.map_err(io_at(path))
 }
 
 /// Passes all of it on. Its SHA-256, in hexadecimal.
@@ -194,6 +229,12 @@ mod tests {
         KeptFiles::of(folder, Arc::new(volume::Disk))
     }
 
+    fn whole(kept: Result<Kept, KeptError>) -> Manifest {
+        let Kept { manifest, lacking } = kept.unwrap();
+        assert!(lacking.is_none(), "{lacking:?}");
+        manifest
+    }
+
     #[test]
     fn each_content_is_kept_once_found_whole_and_removed_with_the_last_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -204,12 +245,12 @@ mod tests {
             std::fs::write(file, text).unwrap();
         }
         let kept = kept(folder.path());
-        let first = kept.keep(&root, &files, &|_| None).unwrap();
+        let first = whole(kept.keep(&root, &files, &|_| None));
         assert_eq!(KeptFiles::hashes(&root, &files).unwrap(), first);
         assert_eq!(Manifest::read(&first.text()), Some(first.clone()));
         assert_eq!((first.0.len(), kept.size(&first, &BTreeSet::new())), (3, 5));
         std::fs::write(&files[0], "b").unwrap();
-        let second = kept.keep(&root, &files, &|_| None).unwrap();
+        let second = whole(kept.keep(&root, &files, &|_| None));
         let content = |manifest: &Manifest| -> String {
             let found = kept.find(manifest).unwrap().into_iter();
             found
@@ -224,6 +265,8 @@ mod tests {
         // One that a power cut has torn.
         std::fs::write(folder.path().join("generations").join(&second.0[1].1), "sam").unwrap();
         assert!(matches!(kept.find(&second), Err(KeptError::Damaged(name)) if name == "b.csv"));
+        assert_eq!(whole(kept.keep(&root, &files, &|_| None)), second);
+        assert_eq!(content(&second), "a.toml=b b.csv=same c.csv=same ");
     }
 
     #[test]
@@ -232,31 +275,54 @@ mod tests {
         let file = folder.path().join("a.csv");
         std::fs::write(&file, "text").unwrap();
         let kept = kept(folder.path());
-        let first = kept.keep(folder.path(), std::slice::from_ref(&file), &|_| None).unwrap();
+        let first = whole(kept.keep(folder.path(), std::slice::from_ref(&file), &|_| None));
         std::fs::write(&file, "other").unwrap();
         let hash = first.0[0].1.clone();
-        let again = kept.keep(folder.path(), std::slice::from_ref(&file), &|_| Some(hash.clone())).unwrap();
+        let again = kept.keep(folder.path(), std::slice::from_ref(&file), &|_| Some(hash.clone()));
+        let again = whole(again);
         assert_eq!(again, first);
         let outside = Manifest(vec![("a.csv".to_owned(), "../a.csv".to_owned())]);
         assert!(matches!(kept.find(&outside), Err(KeptError::Gone(_))));
     }
 
-    #[test]
-    fn where_the_disk_is_nearly_full_nothing_is_copied() {
-        struct Full;
-        impl Volume for Full {
-            fn open(&self, path: &Path) -> io::Result<Box<dyn volume::Log>> {
-                volume::Disk.open(path)
-            }
-            fn space(&self, _: &Path) -> io::Result<volume::Space> {
-                Ok(volume::Space { free: 100, total: 1_000 })
-            }
+    /// With so much room, of a thousand.
+    struct Room(std::sync::atomic::AtomicU64);
+
+    impl Volume for Room {
+        fn open(&self, path: &Path) -> io::Result<Box<dyn volume::Log>> {
+            volume::Disk.open(path)
         }
+        fn space(&self, _: &Path) -> io::Result<volume::Space> {
+            Ok(volume::Space { free: self.0.load(std::sync::atomic::Ordering::SeqCst), total: 1_000 })
+        }
+    }
+
+    #[test]
+    fn what_is_kept_already_needs_no_room_and_nothing_is_copied_where_not_all_has_room() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a.csv");
-        std::fs::write(&file, "text").unwrap();
-        let kept = KeptFiles::of(folder.path(), Arc::new(Full));
-        let refused = kept.keep(folder.path(), &[file], &|_| None);
-        assert!(matches!(refused, Err(KeptError::NoRoom(_))));
+        let root = folder.path().join("config");
+        std::fs::create_dir(&root).unwrap();
+        let files = ["a.csv", "b.csv"].map(|name| root.join(name));
+        files.iter().for_each(|file| std::fs::write(file, file.display().to_string()).unwrap());
+        let room = Arc::new(Room(1_000.into()));
+        let kept = KeptFiles::of(folder.path(), Arc::clone(&room) as Arc<dyn Volume>);
+        let first = whole(kept.keep(&root, &files, &|_| None));
+        // As at a start: nothing is known of them.
+        room.0.store(50, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(whole(kept.keep(&root, &files, &|_| None)), first);
+        // What is new has none; what it is is known.
+        std::fs::write(&files[0], "a").unwrap();
+        let refused = kept.keep(&root, &files, &|_| None).unwrap();
+        assert!(matches!(&refused.lacking, Some(KeptError::NoRoom(file)) if *file == files[0]));
+        assert_eq!(KeptFiles::hashes(&root, &files).unwrap(), refused.manifest);
+        assert!(kept.has(&first) && !kept.has(&refused.manifest));
+        // Room for one of two is for none.
+        room.0.store(104, std::sync::atomic::Ordering::SeqCst);
+        std::fs::write(&files[1], "four+").unwrap();
+        let before = std::fs::read_dir(folder.path().join("generations")).unwrap().count();
+        assert!(kept.keep(&root, &files, &|_| None).unwrap().lacking.is_some());
+        assert_eq!(std::fs::read_dir(folder.path().join("generations")).unwrap().count(), before);
+        room.0.store(106, std::sync::atomic::Ordering::SeqCst);
+        whole(kept.keep(&root, &files, &|_| None));
     }
 }

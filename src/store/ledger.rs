@@ -6,7 +6,8 @@ use std::path::Path;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::database::{self, DatabaseError, millis, wall};
-use super::kept::Manifest;
+use super::runs::{self, Forgotten};
+pub use super::runs::{Reach, Run, Source};
 use crate::time::Wall;
 
 /// How much is remembered. Publications of files (starts, reloads, rollbacks to other files) and of single numbers are bounded
@@ -17,8 +18,8 @@ struct Bounds {
     lines: u64,
     /// What is beyond is forgotten so many at once, lest each change pays for a look at all.
     step: u64,
-    /// Publications of files that can be rolled back to. Those in a row of the same files count once: a node that is started
-    /// again and again forgets nothing.
+    /// Publications of files that can be rolled back to. Those in a row of the same files count once, those whose files could
+    /// not be kept for nothing: a node that is started again and again forgets nothing.
     files: usize,
     /// Changes of numbers: two million, as many as one rollback may make where a million numbers were set and a million others
     /// are. About 200 bytes each.
@@ -28,8 +29,6 @@ struct Bounds {
 const BOUNDS: Bounds = Bounds { lines: 10_000, step: 1_000, files: FILES, changes: 2_000_000 };
 /// So many publications of files that differ can be rolled back to.
 pub const FILES: usize = 16;
-/// What stands for files that could not be kept: they are no others' equal.
-pub const NOT_KEPT: &str = "";
 
 /// A number as it was set, or removed, over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +52,8 @@ pub struct StoredGeneration {
     pub numbers: u64,
     /// The numbers that it set or removed, and what was set of each before.
     pub changes: Vec<(String, Before)>,
-    /// What it was read from, where it was read from files: a manifest of [`super::kept`]. None: as the one before, or they
-    /// could not be kept.
-    pub files: Option<String>,
-    /// The manifest of the files that lay there, where older ones were served in their place.
-    pub instead: Option<String>,
+    /// What it was read from; none: from no files, they are as the one before had them. In a list it is left out.
+    pub source: Option<Source>,
 }
 
 /// What was set of a number before it was changed.
@@ -78,33 +74,17 @@ pub struct Ledger {
 /// How much there is of what is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
-    /// Publications that were read from no files.
+    /// Publications that were read from no files, and that were read from some.
     singles: u64,
+    read: u64,
     changes: u64,
-}
-
-/// From where on what numbers were is known.
-#[derive(Clone, Copy, Debug)]
-struct Forgotten {
-    /// No change that was made after this generation.
-    since: u64,
-    /// All changes up to this one.
-    gone: u64,
-}
-
-/// Generations that can be rolled back to, as far as the ledger knows: they are of the same files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reach {
-    /// The manifest of the files.
-    pub files: String,
-    pub first: u64,
-    pub last: u64,
 }
 
 impl Ledger {
     /// Opens the file of a data folder, and brings it to this version.
     pub fn open(folder: &Path) -> Result<Ledger, DatabaseError> {
-        let file = database::open(folder)?;
+        let mut file = database::open(folder)?;
+        runs::complete(&mut file)?;
         let held = Held::count(&file)?;
         Ok(Ledger { file, bounds: BOUNDS, held })
     }
@@ -143,7 +123,7 @@ impl Ledger {
         most: usize,
     ) -> Result<Vec<StoredGeneration>, DatabaseError> {
         let mut query = self.file.prepare(
-            "SELECT generation, at, by, what, numbers, files, instead FROM generation WHERE generation < ?1
+            "SELECT generation, at, by, what, numbers FROM generation WHERE generation < ?1
              ORDER BY generation DESC LIMIT ?2",
         )?;
         let before = before.map_or(i64::MAX, u64::cast_signed);
@@ -151,54 +131,34 @@ impl Ledger {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The last up to that one that were read from files, of so many different ones, the latest first; without their changes.
-    pub fn of_files(&self, last: u64, different: usize) -> Result<Vec<StoredGeneration>, DatabaseError> {
-        of_files(&self.file, last, different)
+    /// Of which files publications up to that generation were, the oldest first.
+    pub fn runs(&self, last: u64) -> Result<Vec<Run>, DatabaseError> {
+        runs::all(&self.file, last)
     }
 
-    /// The first of those generations in a row that were read from the files of that one. None: from no other files was any read
-    /// that is known.
-    pub fn files_since(&self, generation: u64) -> Result<Option<u64>, DatabaseError> {
-        let files = self.of_files(generation, 2)?;
-        let differ = files.windows(2).find(|two| !two[0].is_of_the_files_of(&two[1]));
-        Ok(differ.map(|two| two[0].generation))
+    /// The manifest of a run, by the first generation of it; none: nobody knows its files.
+    pub fn files(&self, run: u64) -> Result<Option<String>, DatabaseError> {
+        runs::files(&self.file, run)
     }
 
-    /// What can be rolled back to of the generations before that one, the oldest first.
+    /// Of the last publication of files: its generation, and what it was read from.
+    pub fn last_source(&self) -> Result<Option<(u64, Source)>, DatabaseError> {
+        runs::last(&self.file)
+    }
+
+    /// What can be rolled back to of the generations before that one, the oldest first, as far as numbers are known.
     pub fn reach(&self, served: u64) -> Result<Vec<Reach>, DatabaseError> {
-        let Forgotten { since, gone } = forgotten(&self.file)?;
-        let mut files = self.of_files(served, self.bounds.files + 1)?;
-        files.reverse();
-        let next = files.iter().skip(1).map(|next| Some(next.generation)).chain([None]);
-        let mut reach = Vec::new();
-        for (one, next) in files.iter().zip(next) {
-            let (begin, end) = (one.generation, next.unwrap_or(served) - 1);
-            let mut add = |first: u64, last: u64| {
-                if first <= last {
-                    reach.push(Reach { files: one.files.clone().unwrap_or_default(), first, last });
-                }
-            };
-            // What nothing is forgotten after, what was there when the next files were read, and what these were read as.
-            let exact = match next {
-                _ if end >= since => since.max(begin),
-                Some(_) if end >= gone => end,
-                _ => u64::MAX,
-            };
-            if begin >= gone && begin < exact && begin <= end {
-                add(begin, begin);
-            }
-            add(exact, end);
-        }
-        Ok(reach)
+        runs::reach(&self.file, served, forgotten(&self.file)?)
     }
 
-    /// The last generation in which a number was set or removed.
-    pub fn last_change(&self) -> Result<Option<u64>, DatabaseError> {
-        let last: Option<i64> =
-            self.file.query_row("SELECT max(generation) FROM change", [], |row| row.get(0))?;
+    /// The last generation up to that one in which a number was set or removed.
+    pub fn last_change(&self, up_to: u64) -> Result<Option<u64>, DatabaseError> {
+        let mut query =
+            self.file.prepare_cached("SELECT max(generation) FROM change WHERE generation <= ?1")?;
+        let last: Option<i64> = query.query_row([up_to.cast_signed()], |row| row.get(0))?;
         // Of what is forgotten the last is known yet.
         let gone = forgotten(&self.file)?.gone;
-        Ok(last.map(i64::cast_unsigned).or(Some(gone).filter(|gone| *gone > 0)))
+        Ok(last.map(i64::cast_unsigned).or(Some(gone).filter(|gone| *gone > 0 && *gone <= up_to)))
     }
 
     /// What numbers were changed after that generation, and what was set of each when it was served.
@@ -235,22 +195,16 @@ impl Ledger {
         write_numbers(&work, numbers)?;
         {
             let mut insert = work.prepare_cached(
-                "INSERT INTO generation (generation, at, by, what, numbers, files, instead)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO generation (generation, at, by, what, numbers, is_read) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?;
             let mut change = work.prepare_cached("INSERT INTO change VALUES (?1, ?2, ?3, ?4)")?;
             for one in generations {
                 let generation = one.generation.cast_signed();
-                let numbers = one.numbers.cast_signed();
-                insert.execute(params![
-                    generation,
-                    millis(one.at),
-                    one.by,
-                    one.what,
-                    numbers,
-                    one.files,
-                    one.instead
-                ])?;
+                let (numbers, is_read) = (one.numbers.cast_signed(), one.source.is_some());
+                insert.execute(params![generation, millis(one.at), one.by, one.what, numbers, is_read])?;
+                if let Some(source) = &one.source {
+                    runs::add(&work, one.generation, source)?;
+                }
                 for (did, before) in &one.changes {
                     let (was, body) = match before {
                         Before::Nothing => (1, None),
@@ -263,7 +217,7 @@ impl Ledger {
         }
         let mut held = self.held;
         held.add(generations);
-        let has_files = generations.iter().any(|one| one.files.is_some());
+        let has_files = generations.iter().any(|one| one.source.is_some());
         forget(&work, self.bounds, &mut held, has_files)?;
         work.commit()?;
         self.held = held;
@@ -271,35 +225,26 @@ impl Ledger {
     }
 }
 
-impl StoredGeneration {
-    /// Whether both were read from the same files, but for what waits for a restart.
-    pub fn is_of_the_files_of(&self, other: &StoredGeneration) -> bool {
-        if self.files == other.files {
-            return self.files.as_deref() != Some(NOT_KEPT);
-        }
-        let routing = |one: &StoredGeneration| Some(Manifest::read(one.files.as_ref()?)?.of_routing());
-        routing(self).is_some_and(|files| Some(files) == routing(other))
-    }
-}
-
 impl Held {
     fn count(file: &Connection) -> Result<Held, DatabaseError> {
         let count = |query: &str| file.query_row(query, [], |row| row.get::<_, i64>(0));
         Ok(Held {
-            singles: count("SELECT count(*) FROM generation WHERE files IS NULL")?.cast_unsigned(),
+            singles: count("SELECT count(*) FROM generation WHERE is_read = 0")?.cast_unsigned(),
+            read: count("SELECT count(*) FROM generation WHERE is_read = 1")?.cast_unsigned(),
             changes: count("SELECT count(*) FROM change")?.cast_unsigned(),
         })
     }
 
     fn add(&mut self, generations: &[StoredGeneration]) {
         for one in generations {
-            self.singles += u64::from(one.files.is_none());
+            self.singles += u64::from(one.source.is_none());
+            self.read += u64::from(one.source.is_some());
             self.changes += one.changes.len() as u64;
         }
     }
 }
 
-/// Forgets what is beyond the bounds. Costs nothing but for every `step`th publication of a single number, and each of files.
+/// Forgets what is beyond the bounds. Costs nothing but for every `step`th publication, and a look at few lines for each of files.
 fn forget(
     work: &Transaction<'_>,
     bounds: Bounds,
@@ -332,29 +277,21 @@ fn forget_files(
     forgotten: &mut Forgotten,
     held: &mut Held,
 ) -> Result<(), DatabaseError> {
-    let files = of_files(work, u64::MAX >> 1, bounds.files + 1)?;
-    let differ = |two: &&[StoredGeneration]| !two[0].is_of_the_files_of(&two[1]);
-    if let Some(oldest) = files.windows(2).filter(differ).nth(bounds.files - 1) {
-        let (oldest, before) = (oldest[0].generation, oldest[1].generation);
+    if let Some(oldest) = runs::trim(work, bounds.files)? {
         forget_all(work, oldest - 1, forgotten, held)?;
-        // A manifest may be as large as all the rest; the one before is what the generation before was read from.
-        work.prepare_cached(
-            "UPDATE generation SET files = ?1, instead = NULL
-             WHERE files IS NOT NULL AND files <> ?1 AND generation < ?2",
-        )?
-        .execute(params![NOT_KEPT, before.cast_signed()])?;
     }
-    work.prepare_cached(
-        "DELETE FROM generation WHERE files IS NOT NULL AND generation <=
-         (SELECT generation FROM generation INDEXED BY of_files WHERE files IS NOT NULL
-          ORDER BY generation DESC LIMIT 1 OFFSET ?1)",
-    )?
-    .execute([bounds.lines.cast_signed()])?;
+    if held.read >= bounds.lines + bounds.step {
+        let lines = "DELETE FROM generation WHERE is_read = 1 AND generation <=
+         (SELECT generation FROM generation INDEXED BY of_files WHERE is_read = 1
+          ORDER BY generation DESC LIMIT 1 OFFSET ?1)";
+        let lines = work.prepare_cached(lines)?.execute([bounds.lines.cast_signed()])?;
+        held.read = held.read.saturating_sub(lines as u64);
+    }
     Ok(())
 }
 
-/// Of the oldest changes of single numbers, all but the first of each number after each publication of files: by these a
-/// rollback to that one knows what was set.
+/// Of the oldest changes of single numbers, all but the first of each number in each run of the same files: by these a
+/// rollback to the beginning of one, or to just before it, knows what was set.
 fn forget_singles(
     work: &Transaction<'_>,
     bounds: Bounds,
@@ -362,23 +299,20 @@ fn forget_singles(
     held: &mut Held,
 ) -> Result<(), DatabaseError> {
     let newest =
-        "SELECT generation FROM generation WHERE files IS NULL ORDER BY generation DESC LIMIT 1 OFFSET ?1";
+        "SELECT generation FROM generation WHERE is_read = 0 ORDER BY generation DESC LIMIT 1 OFFSET ?1";
     let up_to: i64 =
         work.prepare_cached(newest)?.query_row([bounds.lines.cast_signed()], |row| row.get(0))?;
     let changes = work
         .prepare_cached(
             "DELETE FROM change WHERE generation > ?1 AND generation <= ?2
-             AND NOT EXISTS (SELECT 1 FROM generation AS of INDEXED BY of_files
-                             WHERE of.files IS NOT NULL AND of.generation = change.generation)
+             AND NOT EXISTS (SELECT 1 FROM run WHERE begin = change.generation)
              AND EXISTS (SELECT 1 FROM change AS first INDEXED BY change_of
                          WHERE first.did = change.did AND first.generation < change.generation
                          AND first.generation > ifnull(
-                             (SELECT of.generation FROM generation AS of INDEXED BY of_files
-                              WHERE of.files IS NOT NULL AND of.generation < change.generation
-                              ORDER BY of.generation DESC LIMIT 1), 0))",
+                             (SELECT max(begin) FROM run WHERE begin < change.generation), 0))",
         )?
         .execute([forgotten.since.cast_signed(), up_to])?;
-    let lines = "DELETE FROM generation WHERE generation <= ?1 AND files IS NULL";
+    let lines = "DELETE FROM generation WHERE generation <= ?1 AND is_read = 0";
     let lines = work.prepare_cached(lines)?.execute([up_to])?;
     held.changes = held.changes.saturating_sub(changes as u64);
     held.singles = held.singles.saturating_sub(lines as u64);
@@ -407,24 +341,6 @@ fn forgotten(file: &Connection) -> Result<Forgotten, DatabaseError> {
     Ok(Forgotten { since: since.cast_unsigned(), gone: gone.cast_unsigned() })
 }
 
-fn of_files(file: &Connection, last: u64, different: usize) -> Result<Vec<StoredGeneration>, DatabaseError> {
-    let mut query = file.prepare_cached(
-        "SELECT generation, at, by, what, numbers, files, instead FROM generation INDEXED BY of_files
-         WHERE generation <= ?1 AND files IS NOT NULL ORDER BY generation DESC",
-    )?;
-    let rows = query.query_map([last.cast_signed()], generation_of)?;
-    let (mut found, mut runs) = (Vec::<StoredGeneration>::new(), 0);
-    for row in rows {
-        let row = row?;
-        runs += usize::from(!found.last().is_some_and(|later| later.is_of_the_files_of(&row)));
-        if runs > different {
-            break;
-        }
-        found.push(row);
-    }
-    Ok(found)
-}
-
 fn write_numbers(
     work: &Transaction<'_>,
     numbers: &[(String, Option<StoredNumber>)],
@@ -451,8 +367,7 @@ fn generation_of(row: &Row<'_>) -> rusqlite::Result<StoredGeneration> {
         what: row.get(3)?,
         numbers: numbers.cast_unsigned(),
         changes: Vec::new(),
-        files: row.get(5)?,
-        instead: row.get(6)?,
+        source: None,
     })
 }
 
@@ -472,14 +387,14 @@ mod tests {
             what: "it".to_owned(),
             numbers: 3,
             changes: changes.iter().map(|(did, before)| ((*did).to_owned(), before.clone())).collect(),
-            files: None,
-            instead: None,
+            source: None,
         }
     }
 
-    /// Without their changes, as they are listed.
+    /// Without their changes and files, as they are listed.
     fn listed(generations: &[StoredGeneration]) -> Vec<StoredGeneration> {
-        let bare = |one: &StoredGeneration| StoredGeneration { changes: Vec::new(), ..one.clone() };
+        let bare =
+            |one: &StoredGeneration| StoredGeneration { changes: Vec::new(), source: None, ..one.clone() };
         generations.iter().rev().map(bare).collect()
     }
 
@@ -489,7 +404,7 @@ mod tests {
         let (one, two) = ("+12015550101".to_owned(), "+12015550102".to_owned());
         let body = |text: &str| Before::Body(text.to_owned());
         let all = [
-            StoredGeneration { files: Some("[]".to_owned()), ..generation(1, &[]) },
+            read(1, "[]"),
             generation(2, &[(&one, Before::Nothing)]),
             generation(3, &[(&one, body("{}"))]),
             generation(4, &[(&one, Before::Removal), (&two, body("{ }"))]),
@@ -508,9 +423,10 @@ mod tests {
         let listed = listed(&all);
         assert_eq!(ledger.generations(None, 10).unwrap(), listed);
         assert_eq!(ledger.generations(Some(4), 2).unwrap(), listed[1..3]);
-        assert_eq!(ledger.of_files(4, 9).unwrap(), listed[3..]);
+        assert_eq!(ledger.last_source().unwrap(), Some((1, kept("[]"))));
+        assert_eq!(ledger.files(1).unwrap(), Some("[]".to_owned()));
         assert_eq!(ledger.last().unwrap(), 4);
-        assert_eq!(ledger.reach(4).unwrap(), [Reach { files: "[]".to_owned(), first: 1, last: 3 }]);
+        assert_eq!(ledger.reach(4).unwrap(), [Reach { run: 1, is_served: true, first: 1, last: 3 }]);
         // Of each what was set when that one was served.
         let since = |generation| ledger.changed_since(generation).unwrap();
         assert_eq!(since(4), []);
@@ -531,9 +447,19 @@ mod tests {
         assert_eq!(ledger.numbers().unwrap(), []);
     }
 
+    fn kept(files: &str) -> Source {
+        Source { files: Some(files.to_owned()), is_kept: true, instead: None }
+    }
+
     /// A publication of those files.
     fn read(one: u64, files: &str) -> StoredGeneration {
-        StoredGeneration { files: Some(files.to_owned()), ..generation(one, &[]) }
+        StoredGeneration { source: Some(kept(files)), ..generation(one, &[]) }
+    }
+
+    /// One of those files, of which there are no copies; of none: nobody knows them.
+    fn not_kept(one: u64, files: Option<&str>) -> StoredGeneration {
+        let source = Source { files: files.map(str::to_owned), ..Source::unknown() };
+        StoredGeneration { source: Some(source), ..generation(one, &[]) }
     }
 
     fn left(ledger: &Ledger) -> Vec<u64> {
@@ -562,6 +488,91 @@ mod tests {
         assert_eq!(left(&ledger), [23, 22, 21, 20, 19, 18, 17, 16, 4, 1]);
     }
 
+    #[test]
+    fn publications_whose_files_are_not_kept_count_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        ledger.remembers(5_000, 2, 1_000);
+        ledger.write(&[read(1, "a"), read(2, "b"), read(3, "c")], &[]).unwrap();
+        (4..=20).for_each(|one| ledger.write(&[not_kept(one, Some(&one.to_string()))], &[]).unwrap());
+        (21..=40).for_each(|one| ledger.write(&[not_kept(one, None)], &[]).unwrap());
+        assert_eq!(reach(&ledger, 40), [(1, 1), (2, 2), (3, 3)]);
+        // To and fro for long: what differs stays, and of the last some of each.
+        for one in 41..2_000 {
+            let line = if one % 2 == 0 { not_kept(one, None) } else { read(one, "c") };
+            ledger.write(&[line], &[]).unwrap();
+            assert!(ledger.runs(one).unwrap().len() <= 64);
+        }
+        let reach = reach(&ledger, 1_999);
+        assert_eq!(reach[..2], [(1, 1), (2, 2)]);
+        assert_eq!(reach[reach.len() - 2..], [(1_995, 1_995), (1_997, 1_997)]);
+    }
+
+    #[test]
+    fn reloads_of_the_same_files_are_one_line_however_many_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        ledger.file.pragma_update(None, "synchronous", "OFF").unwrap();
+        let pages = |ledger: &Ledger| -> u32 {
+            ledger.file.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap()
+        };
+        let many = "x".repeat(40_000);
+        ledger.write(&[read(1, "a"), read(2, &many)], &[]).unwrap();
+        let before = pages(&ledger);
+        (3..1_000).for_each(|one| ledger.write(&[read(one, &many)], &[]).unwrap());
+        // Not one more of the manifest.
+        assert!(pages(&ledger) < before + 30, "{before} {}", pages(&ledger));
+        assert_eq!(ledger.runs(999).unwrap().len(), 2);
+        assert_eq!(reach(&ledger, 999), [(1, 1), (2, 998)]);
+        // Nor is one lost that began before all lines that are left.
+        ledger.remembers(50, 2, 1_000);
+        ledger.write(&[read(1_000, &many)], &[]).unwrap();
+        assert_eq!((left(&ledger).len(), reach(&ledger, 1_000)), (50, vec![(1, 1), (2, 999)]));
+    }
+
+    #[test]
+    fn what_an_older_version_wrote_is_of_the_same_files_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let files =
+            |node: &str, routing: &str| format!("[[\"strowger.toml\",\"{node}\"],[\"a\",\"{routing}\"]]");
+        {
+            let older = database::older(folder.path(), 6);
+            let mut insert =
+                older.prepare("INSERT INTO generation VALUES (?1, 1, '', '', 0, ?2, ?3)").unwrap();
+            let (a, same, b) = (files("1", "a"), files("2", "a"), files("2", "b"));
+            let lines: [(Option<&str>, Option<&str>); 9] = [
+                (Some(&a), None),
+                (None, None),
+                (Some(&a), None),
+                (Some(&same), None),
+                (Some(""), None),
+                (Some(""), None),
+                (Some(&b), None),
+                (Some(&a), Some(&b)),
+                (Some(&a), Some(&same)),
+            ];
+            for (generation, (files, instead)) in (1..).zip(lines) {
+                insert.execute(params![generation, files, instead]).unwrap();
+            }
+        }
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        let begins = |ledger: &Ledger| -> Vec<(u64, bool)> {
+            ledger.runs(100).unwrap().iter().map(|run| (run.begin, run.is_kept)).collect()
+        };
+        assert_eq!(begins(&ledger), [(1, true), (5, false), (7, true), (8, true)]);
+        let runs = ledger.runs(100).unwrap();
+        assert!(runs[0].is_of_the_files_of(&runs[3]) && !runs[2].is_of_the_files_of(&runs[3]));
+        assert_eq!(reach(&ledger, 9), [(1, 4), (7, 7), (8, 8)]);
+        assert_eq!(ledger.files(1).unwrap(), Some(files("2", "a")));
+        let source = Source { instead: Some(files("2", "a")), ..kept(&files("1", "a")) };
+        assert_eq!(ledger.last_source().unwrap(), Some((9, source)));
+        assert_eq!((ledger.held.singles, ledger.held.read), (1, 8));
+        ledger.write(&[read(10, &files("3", "a"))], &[]).unwrap();
+        drop(ledger);
+        let ledger = Ledger::open(folder.path()).unwrap();
+        assert_eq!(begins(&ledger), [(1, true), (5, false), (7, true), (8, true)]);
+    }
+
     /// At the bounds that a node has.
     #[test]
     fn a_reload_before_ten_thousand_numbers_that_were_set_can_be_taken_back() {
@@ -586,10 +597,8 @@ mod tests {
         let expected = (0..3_200).map(|one| (did(one), Before::Body(first(one).to_string())));
         assert_eq!(since, expected.collect::<Vec<_>>());
         // The last alone, too.
-        assert_eq!(
-            (ledger.files_since(29_999).unwrap(), ledger.last_change().unwrap()),
-            (Some(3), Some(29_999))
-        );
+        assert_eq!(ledger.last_change(29_999).unwrap(), Some(29_999));
+        assert_eq!(ledger.last_change(3).unwrap(), Some(2));
         assert_eq!(ledger.changed_since(29_998).unwrap(), [(did(29_999), Before::Body("29999".to_owned()))]);
     }
 
@@ -645,17 +654,27 @@ mod tests {
                     let was = was.map_or(Before::Nothing, Before::Body);
                     before.entry(did).or_insert(was);
                 }
-                let read = is_read.then(|| draw(3).to_string());
+                let source = is_read.then(|| match draw(10) {
+                    0 => Source::unknown(),
+                    1 => Source { files: Some(draw(3).to_string()), ..Source::unknown() },
+                    _ => kept(&draw(3).to_string()),
+                });
                 let line = StoredGeneration {
                     changes: before.into_iter().collect(),
-                    files: read.clone(),
+                    source: source.clone(),
                     ..generation(one, &[])
                 };
                 ledger.write(&[line], &[]).unwrap();
+                // Unknown ones are no others' equal.
+                let read = source.map(|source| source.files.unwrap_or_else(|| format!("unknown {one}")));
                 let last = files.last().unwrap().clone();
                 files.push(read.or(last));
                 world.push(now);
-                for Reach { files: of, first, last } in ledger.reach(one).unwrap() {
+                for Reach { run, is_served, first, last } in ledger.reach(one).unwrap() {
+                    let of = match is_served {
+                        true => files.last().unwrap().clone(),
+                        false => ledger.files(run).unwrap(),
+                    };
                     for then in first..=last {
                         let at = usize::try_from(then).unwrap();
                         let mut back = world.last().unwrap().clone();
@@ -666,7 +685,7 @@ mod tests {
                             }
                         }
                         assert_eq!(back, world[at], "seed {seed}: from {one} back to {then}");
-                        assert_eq!(files[at].as_ref(), Some(&of), "seed {seed}: from {one} back to {then}");
+                        assert_eq!(files[at], of, "seed {seed}: from {one} back to {then}");
                         can += 1;
                     }
                 }

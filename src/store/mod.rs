@@ -14,6 +14,7 @@ pub mod kept;
 pub mod ledger;
 mod line;
 pub mod phones;
+mod runs;
 mod slots;
 
 use std::collections::HashSet;
