@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::reading::{Env, Seen, findings, routing_of, says_how_far};
 use super::written::{before_of, entry_of};
 use crate::admin::operations::NotPublished;
-use crate::config::{self, Config, Dialled, Loaded, Overlay, Reading, Stamp};
+use crate::config::{self, Config, Dialled, Loaded, Node, Overlay, Reading, Stamp};
 use crate::store::DatabaseError;
 use crate::store::kept::{KeptFiles, Manifest};
 use crate::store::ledger::{Before, FILES, Ledger, NOT_KEPT, Reach, StoredGeneration};
@@ -49,6 +49,7 @@ pub(super) struct Sought {
 
 /// What was served when a node ended, if that was an earlier generation.
 pub(super) struct RolledBack {
+    /// With the strowger.toml by which the node starts.
     pub loaded: Loaded,
     pub generation: u64,
     /// What is written down of its files, and of those that lie there in their place.
@@ -201,7 +202,7 @@ impl Files {
             let not_kept =
                 || NotPublished::NoSuch(format!("the files of generation {generation} were not kept"));
             let files = then.as_deref().and_then(Manifest::read).ok_or_else(not_kept)?;
-            earlier.config = Some(self.read(&files, Some(config), env)?);
+            earlier.config = Some(self.read(&files, (&config.node, Some(config)), env)?);
             let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder));
             earlier.instead = there.ok().filter(|there| *there != files).map(|there| there.text());
             earlier.files = then;
@@ -223,8 +224,13 @@ impl Files {
     }
 
     /// What was served when the node ended, if that was an earlier generation and the files that it was served in place of
-    /// still lie there.
-    pub fn rolled_back(&self, ledger: &Ledger, env: &Env) -> Result<Option<RolledBack>, DatabaseError> {
+    /// still lie there. `node`: what strowger.toml says now, by which it must check.
+    pub fn rolled_back(
+        &self,
+        ledger: &Ledger,
+        node: &Node,
+        env: &Env,
+    ) -> Result<Option<RolledBack>, DatabaseError> {
         let last = ledger.of_files(u64::MAX >> 1, 1)?.into_iter().next();
         let last = last.and_then(|last| Some((last.generation, last.files?, last.instead?)));
         let Some((generation, files, instead)) = last else { return Ok(None) };
@@ -234,7 +240,7 @@ impl Files {
             return Ok(None);
         }
         let Some(manifest) = Manifest::read(&files) else { return Ok(None) };
-        match self.read(&manifest, None, env) {
+        match self.read(&manifest, (node, None), env) {
             Ok(loaded) => Ok(Some(RolledBack { loaded, generation, files, instead })),
             Err(why) => {
                 let why = match why {
@@ -252,9 +258,15 @@ impl Files {
         }
     }
 
-    fn read(&self, manifest: &Manifest, served: Option<&Config>, env: &Env) -> Result<Loaded, NotPublished> {
+    /// Its strowger.toml is not served again, so that what goes with the one that is in force is read and judged by that.
+    fn read(
+        &self,
+        manifest: &Manifest,
+        (in_force, served): (&Node, Option<&Config>),
+        env: &Env,
+    ) -> Result<Loaded, NotPublished> {
         let found = self.kept.find(manifest).map_err(|error| NotPublished::NoSuch(error.to_string()))?;
-        let reading = Reading::of(&self.folder, &**env).elsewhere(found);
+        let reading = Reading::of(&self.folder, &**env).elsewhere(found).under(in_force);
         let reading = match served {
             Some(served) => reading.after(served),
             None => reading,
