@@ -9,7 +9,9 @@ use common::{NOON, PATIENCE, cdr, entry};
 use schema::violations;
 use serde_json::{Value, json};
 use served::{NUMBER, Served, misspelt, runtime, served, served_on, story_of};
-use strowger::admin::operations::{Condition, NotChanged, NotPublished, Readiness, Versions, Wish};
+use strowger::admin::operations::{
+    Anew, Condition, NotChanged, NotPublished, Readiness, Removal, Versions, Wish,
+};
 use strowger::admin::{Admin, AgentList, BindError, TrunkList};
 use strowger::call::cdr::Cdr;
 use strowger::call::story::CallStory;
@@ -294,6 +296,7 @@ fn a_number_is_told_with_its_version_and_changed_by_who_knows_it() {
 fn why_a_number_was_not_changed_is_a_problem_that_says_what_would_be_right() {
     let admin = served();
     let v2 = || "v2".to_owned();
+    let removal = || Removal { etag: v2(), by: "bob".to_owned(), at: Wall(0) };
     for (why, status, said, etag) in [
         (NotChanged::Unconditional(v2()), 428, "If-Match", true),
         (NotChanged::Stale(Some(v2())), 412, "somebody has changed", true),
@@ -301,11 +304,24 @@ fn why_a_number_was_not_changed_is_a_problem_that_says_what_would_be_right() {
         (NotChanged::Exists(v2()), 412, "is there already", true),
         (NotChanged::Unknown, 404, "none of our numbers", false),
         (
-            NotChanged::Removed { etag: v2(), by: "bob".to_owned(), at: Wall(0) },
+            NotChanged::Removed(removal()),
             404,
             "was removed over HTTP by bob, 1970-01-01T00:00:00.000Z; DELETE with ?to=files",
             true,
         ),
+        (
+            NotChanged::Unaware(removal(), Anew::Made),
+            428,
+            "was removed over HTTP by bob, 1970-01-01T00:00:00.000Z; to make it anew, send If-None-Match: *",
+            true,
+        ),
+        (
+            NotChanged::Unaware(removal(), Anew::FromFiles),
+            428,
+            "was removed over HTTP by bob, 1970-01-01T00:00:00.000Z; to take that back, name its ETag",
+            true,
+        ),
+        (NotChanged::Gone(removal()), 412, "so no version of it is there to match", true),
         (NotChanged::NotSet, 404, "nothing was set", false),
         (NotChanged::BadNumber("a number is + and 7 to 15 digits".to_owned()), 400, "7 to 15 digits", false),
         (NotChanged::Wrong(vec![misspelt()]), 422, "does not check", false),

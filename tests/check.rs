@@ -175,6 +175,16 @@ fn at_most_a_hundred_mistakes_are_reported() {
     assert!(config::plain(&errors, &[]).ends_with(said) && config::pretty(&errors, &[]).ends_with(said));
     assert!(config::plain(&[], &errors).ends_with("these are the first 100 warnings: there may be more\n"));
     assert!(!config::plain(&errors[1..], &errors[1..]).contains("more"), "these are all");
+    // As JSON too.
+    let more = |errors, warnings| {
+        let json = serde_json::to_value(config::Findings::of(errors, warnings)).unwrap();
+        ["more_errors", "more_warnings"].map(|key| json[key].as_bool().unwrap())
+    };
+    let [all, many] = [&errors[1..], &errors[..]];
+    assert_eq!(
+        [more(all, all), more(many, all), more(all, many)],
+        [[false; 2], [true, false], [false, true]]
+    );
 }
 
 #[test]
@@ -451,7 +461,7 @@ fn on_a_terminal_a_mistake_is_shown_in_its_line() {
 #[test]
 fn findings_have_a_json_form() {
     let (errors, warnings) = check(Path::new("tests/config_cases/six_mistakes"));
-    let json = serde_json::to_value(config::Findings { errors: &errors, warnings: &warnings }).unwrap();
+    let json = serde_json::to_value(config::Findings::of(&errors, &warnings)).unwrap();
     let schema = std::fs::read_to_string("config/schema/check.json").unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();
     assert_eq!(mismatch(&json, &schema, &schema), None);

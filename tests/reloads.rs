@@ -218,6 +218,14 @@ fn a_reload_names_what_changes_of_dial_emergency_caller_ids_and_pools() {
     assert_eq!(named("[dial]", "\n# moved\n\n[dial]"), [""; 0]);
     assert_eq!(diff(TEXT).total().unchanged, 3, "the trunk, the caller ID, the pool");
     assert_eq!(named("allow = [\"+1\"]", "allow = [\"+44\"]\ndeny = [\"+1\"]"), ["changed section [dial]"]);
+    // What is longest decides, wherever it is written.
+    let two = |list: &str| load(&TEXT.replace("allow = [\"+1\"]", list));
+    let one = two("allow = [\"+1\", \"+44\"]\ndeny = [\"+1900\", \"+881\"]");
+    let other = two("allow = [\"+44\", \"+1\", \"+44\"]\ndeny = [\"+881\", \"+1900\"]");
+    let nothing = config::Overlay::default();
+    assert_eq!(config::diff(&one, &other, &nothing).named, []);
+    let swapped = two("allow = [\"+1900\", \"+881\"]\ndeny = [\"+1\", \"+44\"]");
+    assert_eq!(config::diff(&one, &swapped, &nothing).named.len(), 1);
     assert_eq!(named("[\"911\"]", "[\"911\"]\ntrunk = \"carrier\""), ["changed section [emergency]"]);
     let more = "[[caller_id]]\nnumber = \"+12015550143\"\n[[caller_id]]";
     assert_eq!(named("[[caller_id]]", more), ["added caller_id +12015550143"]);

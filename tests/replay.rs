@@ -348,6 +348,9 @@ fn r13_to_which_gateway_and_r03_to_which_fixed_contact() {
             &alice,
             vec!["reached alice at 127.0.2.1:5060, would go to 127.0.2.1:5099"],
         ),
+        // Neither the user part nor the transport is in a record.
+        (ring, contact, "sip:rob@127.0.2.1;transport=tcp", &alice, vec![]),
+        (forward, "sip:127.0.3.1", "sip:127.0.3.1;transport=tcp", &forwarded, vec![]),
         (
             ring,
             "contact = \"sip:alice@127.0.2.1\"\n",

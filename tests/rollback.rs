@@ -342,6 +342,69 @@ fn a_rollback_that_is_refused_cites_the_copies_and_says_what_else_can_be_had() {
     assert!(code == 1 && err.contains("what can be rolled back to is 1, 3 ("), "{err}");
 }
 
+/// Its own strowger.toml is not served again, so that what goes with that one only is told.
+#[test]
+fn what_is_rolled_back_to_is_judged_by_the_strowger_toml_that_is_in_force() {
+    let place = with_sound();
+    let all = place.folder.path().join("config/routing/all.toml");
+    let without = std::fs::read_to_string(&all).unwrap();
+    std::fs::write(&all, without.replace("ring = [\"alice\"]", "ring = [\"alice\"]\nrecord = true")).unwrap();
+    let node = place.serve();
+    std::fs::write(&all, &without).unwrap();
+    done(&place, &["reload"]);
+    let (code, out, err) = place.strowger(&["rollback"]);
+    assert!(code == 0 && !err.contains("warning"), "{out}{err}");
+    killed(node);
+    place.changes("config/strowger.toml", |text| {
+        let (media, rest) = text.split_once("[[listen]]").unwrap();
+        assert!(media.starts_with("[media]"), "{media}");
+        format!("[[listen]]{rest}")
+    });
+    let _node = place.serve();
+    let said = "record needs audio that comes through this node, and there is no [media]";
+    common::wait_until(|| place.log().contains(said));
+    let log = place.log();
+    let told = log.lines().find(|line| line.contains(said)).unwrap();
+    let names = |what: &str| told.contains(what);
+    assert!(names("\"WARN\"") && names("\"generation\":3") && names("of what was rolled back to"), "{told}");
+    done(&place, &["reload"]);
+    let (code, out, err) = place.strowger(&["rollback", "--to", "3", "--json"]);
+    let told: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{code} {out}{err}"));
+    assert!(told["warnings"].to_string().contains(said), "{told}");
+    // A restart does not bring the strowger.toml of then back.
+    assert_eq!(told["restart_needed"], serde_json::json!([]), "{told}");
+}
+
+#[test]
+fn what_does_not_check_with_the_strowger_toml_in_force_is_not_served_again() {
+    let place = place();
+    let there = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let all = place.folder.path().join("config/routing/all.toml");
+    let without = std::fs::read_to_string(&all).unwrap();
+    std::fs::write(&all, without.replace("sip:bob@127.0.0.1:9", &format!("sip:bob@{there}"))).unwrap();
+    let node = place.serve();
+    std::fs::write(&all, &without).unwrap();
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    killed(node);
+    // Where that phone was, the node listens now.
+    place.changes("config/strowger.toml", |text| {
+        format!("{text}[[listen]]\ntransport = \"udp\"\naddr = \"{there}\"\n")
+    });
+    let _node = place.serve();
+    assert_eq!(ring(&place), ["alice", "bob"]);
+    common::wait_until(|| place.log().contains("cannot be served any more"));
+    let log = place.log();
+    let told = log.lines().find(|line| line.contains("cannot be served any more")).unwrap();
+    let names = |what: &str| told.contains(what);
+    assert!(names("\"ERROR\"") && names("\"generation\":3") && names("where we listen"), "{told}");
+    let (code, out, err) = place.strowger(&["rollback", "--to", "1"]);
+    assert!(code == 1 && err.contains("where we listen"), "{code} {out}{err}");
+    assert_eq!(ring(&place), ["alice", "bob"]);
+}
+
 /// Each number once, whoever says what it does.
 #[test]
 fn what_a_rollback_changes_is_counted_and_named_once() {

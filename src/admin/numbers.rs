@@ -13,7 +13,8 @@ use utoipa_axum::routes;
 use super::api::{Desk, Limit, bad_request};
 use super::by::by;
 use super::operations::{
-    Changed, Condition, Finding, NotChanged, NumberPage, NumberText, NumbersAsked, Versions, Wish,
+    Anew, Changed, Condition, Finding, NotChanged, NumberPage, NumberText, NumbersAsked, Removal, Versions,
+    Wish,
 };
 use super::problem::{Asked, Problem};
 use crate::time::rfc3339;
@@ -103,18 +104,18 @@ async fn number(
 /// Makes a number, or says anew all that it says.
 #[utoipa::path(put, path = "/v1/numbers/{did}",
     params(("did" = String, Path, description = "`%2B1201…`, its bare digits, or a block: `%2B1201*`"),
-        ("If-Match" = Option<String>, Header, description = "the ETag of the version that is replaced"),
+        ("If-Match" = Option<String>, Header, description = "the ETag of the version that is replaced, or of its removal"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if it is not there"),
         ("Strowger-By" = Option<String>, Header, description = "who does it, for the list of generations")),
     request_body(content = ref("#/components/schemas/Number"), description = "the keys of [[number]]; `did` may be left out"),
     responses(
     (status = 200, description = "it is so: durable, and so for the next call", body = ref("#/components/schemas/ToldNumber")),
     (status = 201, description = "the same, and it was none of ours", body = ref("#/components/schemas/ToldNumber")),
-    (status = 412, description = "it has another version, its ETag; or it is there and was to be made",
+    (status = 412, description = "it has another version, its ETag, or was removed; or it is there and was to be made",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
     (status = 422, description = "it does not check; nothing was changed",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
-    (status = 428, description = "it is there: name its version with If-Match",
+    (status = 428, description = "it is there, or was removed over HTTP: name the version of that with If-Match, or make it anew with If-None-Match",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
 ))]
 async fn put(
@@ -230,12 +231,26 @@ fn refused(why: NotChanged, did: &str) -> (Problem, Option<String>) {
         NotChanged::Unknown => {
             (problem(StatusCode::NOT_FOUND, format!("{did} is none of our numbers as it is written")), None)
         }
-        NotChanged::Removed { etag, by, at } => {
-            let detail = format!(
-                "{did} was removed over HTTP by {by}, {}; DELETE with ?to=files and its ETag in If-Match takes that back",
-                rfc3339::to_string(at)
-            );
-            (problem(StatusCode::NOT_FOUND, detail), Some(etag))
+        NotChanged::Removed(removal) => {
+            let help = "DELETE with ?to=files and its ETag in If-Match takes that back";
+            (
+                problem(StatusCode::NOT_FOUND, format!("{}; {help}", removed(&did, &removal))),
+                Some(removal.etag),
+            )
+        }
+        NotChanged::Unaware(removal, anew) => {
+            let help = match anew {
+                Anew::Made => "to make it anew, send If-None-Match: *, or the ETag of that in If-Match",
+                Anew::FromFiles => "to take that back, name its ETag with If-Match",
+            };
+            let detail = format!("{}; {help}", removed(&did, &removal));
+            (problem(StatusCode::PRECONDITION_REQUIRED, detail), Some(removal.etag))
+        }
+        NotChanged::Gone(removal) => {
+            let help = "so no version of it is there to match; to make it anew, send If-None-Match: *, or the ETag of \
+                        that in If-Match";
+            let detail = format!("{}, {help}", removed(&did, &removal));
+            (problem(StatusCode::PRECONDITION_FAILED, detail), Some(removal.etag))
         }
         NotChanged::NotSet => {
             let detail = format!("nothing was set of {did} over HTTP: the files say what it does");
@@ -272,6 +287,10 @@ fn refused(why: NotChanged, did: &str) -> (Problem, Option<String>) {
             (problem(StatusCode::SERVICE_UNAVAILABLE, detail), None)
         }
     }
+}
+
+fn removed(did: &str, Removal { by, at, .. }: &Removal) -> String {
+    format!("{did} was removed over HTTP by {by}, {}", rfc3339::to_string(*at))
 }
 
 fn told(status: StatusCode, text: NumberText) -> Response {

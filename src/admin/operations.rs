@@ -254,6 +254,23 @@ pub struct Changed {
     pub warnings: Vec<Finding>,
 }
 
+/// That a number was removed over HTTP, by whom and when. That has a version, which is named to take it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    pub etag: String,
+    pub by: String,
+    pub at: Wall,
+}
+
+/// What is to become of a number that was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anew {
+    /// What is sent.
+    Made,
+    /// What the files say.
+    FromFiles,
+}
+
 /// Why a number was not changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotChanged {
@@ -261,14 +278,19 @@ pub enum NotChanged {
     BadNumber(String),
     /// It is none of ours.
     Unknown,
-    /// Nor is it: it was removed over HTTP, by whom and when. That has a version, which is named to take it back.
-    Removed { etag: String, by: String, at: Wall },
+    /// Nor is it: it was removed over HTTP.
+    Removed(Removal),
     /// Nothing was set of it over HTTP that could be taken back.
     NotSet,
     /// It is there, and the wish does not say which version it was made for. That which it has.
     Unconditional(String),
+    /// It was removed over HTTP, and the wish does not say whether whoever wishes it knows that. To be made anew, or to be
+    /// as the files have it.
+    Unaware(Removal, Anew),
     /// It has another version than the wish was made for, this one if it is there at all.
     Stale(Option<String>),
+    /// It was removed over HTTP, and the wish was made for what was there, whatever version or one of its own.
+    Gone(Removal),
     /// It was to be made, and is there in this version.
     Exists(String),
     /// It does not check.

@@ -17,6 +17,7 @@
 //! - Voicemail is seen where nobody answered. A caller whose offer held no codec of ours gets none whatever is
 //!   configured, and is told as a difference all the same; so are a message or a recording that failed, and a call back
 //!   to whoever called for help (R13).
+//! - Of where a leg went its address is known, not the user part of the URI that it was called by, nor the transport.
 //! - Whispers, prompts, and which headers a leg bore are in no record.
 
 mod reached;

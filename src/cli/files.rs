@@ -38,7 +38,7 @@ pub(super) fn check(folder: &Path, deny_warnings: bool, out: Out) -> Result<Exit
             count(config.trunks.len(), "trunk"),
         )
     });
-    out.result(&Findings { errors: &errors, warnings: &warnings }, || {
+    out.result(&Findings::of(&errors, &warnings), || {
         let found = if io::stdout().is_terminal() {
             config::pretty(&errors, &warnings)
         } else {

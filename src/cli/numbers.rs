@@ -263,15 +263,19 @@ fn set(
         headers: &[("If-Match", version)],
         body: Some(("application/merge-patch+json", body.as_str())),
     };
-    // What is none is made, unless somebody has made it since.
+    // What is none is made, unless somebody has made it since, or removed it once more.
+    let condition = match &there {
+        There::Number(..) => None,
+        There::Removed(..) => Some(("If-Match", version)),
+        There::Nothing(_) => named.is_none().then_some(("If-None-Match", "*")),
+    };
     let make = Question {
         method: "PUT",
-        headers: &[("If-None-Match", "*")],
+        headers: condition.as_slice(),
         body: Some(("application/json", body.as_str())),
         ..Question::get(&path)
     };
-    let makes = named.is_none() && !matches!(there, There::Number(..));
-    told(client, did, if makes { make } else { patch }, &there, out)
+    told(client, did, if condition.is_some() { make } else { patch }, &there, out)
 }
 
 /// An ETag as it may be typed, without its quotes too.

@@ -118,7 +118,8 @@ pub fn diff(old: &Config, new: &Config, overlay: &Overlay) -> Diff {
 
 fn count_sections(old: &Config, new: &Config, names: &mut Names) -> Counts {
     let mut counts = Counts::default();
-    let compared = [("[dial]", old.dial == new.dial), ("[emergency]", old.emergency == new.emergency)];
+    let compared =
+        [("[dial]", old.dial.says_the_same(&new.dial)), ("[emergency]", old.emergency == new.emergency)];
     for (name, _) in compared.into_iter().filter(|(_, is_same)| !is_same) {
         counts.changed += 1;
         names.add("section", name, "changed");

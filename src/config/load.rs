@@ -80,12 +80,15 @@ pub struct Reading<'r> {
     now: SystemTime,
     /// Not what lies in the folder: files by their names in it, and where they are.
     elsewhere: Option<Vec<(PathBuf, PathBuf)>>,
+    /// What strowger.toml says that is in force, whatever it says there.
+    in_force: Option<&'r Node>,
 }
 
 impl<'r> Reading<'r> {
     /// `env` is the environment.
     pub fn of(dir: &'r Path, env: Env<'r>) -> Reading<'r> {
-        Reading { dir, env, served: None, threads: 0, now: SystemTime::now(), elsewhere: None }
+        let now = SystemTime::now();
+        Reading { dir, env, served: None, threads: 0, now, elsewhere: None, in_force: None }
     }
 
     /// Takes the numbers of tables that are as they were from what is served.
@@ -107,6 +110,11 @@ impl<'r> Reading<'r> {
     pub fn elsewhere(self, files: Vec<(PathBuf, PathBuf)>) -> Reading<'r> {
         let named = files.into_iter().map(|(name, path)| (self.dir.join(name), path));
         Reading { elsewhere: Some(named.collect()), ..self }
+    }
+
+    /// Does not read strowger.toml: what lies under `routing/` is judged by what a strowger.toml said that was read before.
+    pub fn under(self, in_force: &'r Node) -> Reading<'r> {
+        Reading { in_force: Some(in_force), ..self }
     }
 
     /// How far it has come is told after each MiB.
@@ -131,7 +139,14 @@ impl<'r> Reading<'r> {
                     gathered.elsewhere = elsewhere.into_iter().collect();
                 }
             }
-            gathered.toml_file(&node, Sections::Node, &mut |_, _| {});
+            match self.in_force {
+                None => gathered.toml_file(&node, Sections::Node, &mut |_, _| {}),
+                Some(in_force) => {
+                    // It is the first file, as it was when it was read: its places name it so.
+                    gathered.report.add_file(&node);
+                    gathered.node = Some(in_force.clone());
+                }
+            }
             let length =
                 |file: &&PathBuf| std::fs::metadata(gathered.place_of(file)).map_or(0, |about| about.len());
             let (tables, others): (Vec<&PathBuf>, Vec<_>) = files.iter().partition(|file| is_table(file));

@@ -1,5 +1,7 @@
 //! `[[pool]]`, `[[caller_id]]`, `[emergency]` and `[dial]`: what numbers may show, and what may be dialled.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -91,6 +93,12 @@ impl Dial {
             allow: Prefix::from_digits(country.calling_code()).into_iter().collect(),
             deny: DENIED.iter().filter_map(|text| Prefix::parse(text)).collect(),
         }
+    }
+
+    /// Whether it allows and denies the same, in whatever order that is written and however often.
+    pub(super) fn says_the_same(&self, other: &Dial) -> bool {
+        let set = |list: &[Prefix]| list.iter().copied().collect::<BTreeSet<Prefix>>();
+        set(&self.allow) == set(&other.allow) && set(&self.deny) == set(&other.deny)
     }
 
     /// Whether a number may be called.

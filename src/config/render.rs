@@ -55,6 +55,18 @@ pub struct Findings<'a> {
     /// At most 100, in the order of the files.
     pub errors: &'a [Finding],
     pub warnings: &'a [Finding],
+    /// These are the first mistakes: there may be more.
+    pub more_errors: bool,
+    /// The same of the warnings.
+    pub more_warnings: bool,
+}
+
+impl<'a> Findings<'a> {
+    pub fn of(errors: &'a [Finding], warnings: &'a [Finding]) -> Findings<'a> {
+        let [more_errors, more_warnings] =
+            [errors, warnings].map(|told| may_be_more(told.len(), "").is_some());
+        Findings { errors, warnings, more_errors, more_warnings }
+    }
 }
 
 fn snippet(level: Level<'_>, finding: &Finding, line: &str) -> String {

@@ -12,7 +12,7 @@ use super::publish::{Publisher, State, line, now};
 use super::reading::{findings, routing_of};
 use super::voices::{prompts, voices_of};
 use super::written::{before_of, number_of, ours};
-use crate::admin::operations::{Changed, Condition, NotChanged, NumberText, Versions, Wish};
+use crate::admin::operations::{Anew, Changed, Condition, NotChanged, NumberText, Removal, Versions, Wish};
 use crate::config::{self, Config, Dialled, Entry, Number, Overlay, Set, Told, Voicemail};
 use crate::routing::{Table, Voices};
 use crate::store::ledger::{StoredGeneration, StoredNumber};
@@ -174,19 +174,20 @@ fn allowed(
     there: &Result<NumberText, NotChanged>,
 ) -> Result<(), NotChanged> {
     let etag = match (wish, there) {
-        (Wish::Put(_), Err(why)) => {
-            return match (&condition.if_match, why) {
-                (None, _) => Ok(()),
-                // Whoever names it knows that it was removed.
-                (Some(Versions::These(these)), NotChanged::Removed { etag, .. }) => {
-                    let known = these.contains(etag);
-                    known.then_some(()).ok_or_else(|| NotChanged::Stale(Some(etag.clone())))
-                }
-                (Some(_), _) => Err(NotChanged::Stale(None)),
-            };
+        (Wish::Put(_), Err(NotChanged::Removed(removal))) => return is_known(condition, removal),
+        (Wish::Put(_), Err(_)) => {
+            return condition.if_match.is_none().then_some(()).ok_or(NotChanged::Stale(None));
         }
         // That it is removed is what is taken back.
-        (Wish::ToFiles, Err(NotChanged::Removed { etag, .. })) => etag,
+        (Wish::ToFiles, Err(NotChanged::Removed(removal))) => {
+            return match &condition.if_match {
+                None => Err(NotChanged::Unaware(removal.clone(), Anew::FromFiles)),
+                Some(versions) if versions.hold(&removal.etag) => Ok(()),
+                Some(Versions::Any | Versions::These(_)) => {
+                    Err(NotChanged::Stale(Some(removal.etag.clone())))
+                }
+            };
+        }
         (Wish::Patch(_) | Wish::Delete | Wish::ToFiles, Err(why)) => return Err(why.clone()),
         (_, Ok(there)) => &there.etag,
     };
@@ -197,6 +198,17 @@ fn allowed(
         None => Err(NotChanged::Unconditional(etag.clone())),
         Some(versions) if versions.hold(etag) => Ok(()),
         Some(Versions::Any | Versions::These(_)) => Err(NotChanged::Stale(Some(etag.clone()))),
+    }
+}
+
+/// Whether whoever makes a number anew that was removed knows that it is not there: by the version of that, or by asking that
+/// there be none. What is removed has no representation that `If-Match: *` could match (RFC 9110 §13.1.1).
+fn is_known(condition: &Condition, removal: &Removal) -> Result<(), NotChanged> {
+    match (&condition.if_match, &condition.if_none_match) {
+        (None, None) => Err(NotChanged::Unaware(removal.clone(), Anew::Made)),
+        (None, Some(_)) => Ok(()),
+        (Some(Versions::These(these)), _) if these.contains(&removal.etag) => Ok(()),
+        (Some(Versions::Any | Versions::These(_)), _) => Err(NotChanged::Gone(removal.clone())),
     }
 }
 
@@ -374,11 +386,11 @@ fn number_in(state: &State, table: &Table, did: Dialled, routing: &Path) -> Resu
     if let Some(entry) = state.overlay.get(did) {
         return match &entry.set {
             Set::To(number) => Ok(told(number, Some(entry))),
-            Set::Removed => Err(NotChanged::Removed {
+            Set::Removed => Err(NotChanged::Removed(Removal {
                 etag: told(&Number::bare(did), Some(entry)).etag,
                 by: entry.by.to_string(),
                 at: entry.at,
-            }),
+            })),
             Set::Aside { json, .. } => Ok(told(&aside(did, json.as_deref()), Some(entry))),
         };
     }
@@ -391,7 +403,7 @@ fn number_in(state: &State, table: &Table, did: Dialled, routing: &Path) -> Resu
 fn version(there: &Result<NumberText, NotChanged>) -> Option<String> {
     match there {
         Ok(there) => Some(there.etag.clone()),
-        Err(NotChanged::Removed { etag, .. }) => Some(etag.clone()),
+        Err(NotChanged::Removed(removal)) => Some(removal.etag.clone()),
         Err(_) => None,
     }
 }

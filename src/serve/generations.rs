@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::reading::{Env, Seen, findings, routing_of, says_how_far};
 use super::written::{before_of, entry_of};
 use crate::admin::operations::{Finding, NotPublished};
-use crate::config::{self, Config, Dialled, Loaded, Overlay, Reading, Stamp};
+use crate::config::{self, Config, Dialled, Loaded, Node, Overlay, Reading, Stamp};
 use crate::store::DatabaseError;
 use crate::store::kept::{Kept, KeptFiles, Manifest};
 use crate::store::ledger::{Before, FILES, Ledger, Reach, Run, Source};
@@ -54,6 +54,7 @@ pub(super) struct Sought {
 
 /// What was served when a node ended, if that was an earlier generation.
 pub(super) struct RolledBack {
+    /// With the strowger.toml by which the node starts.
     pub loaded: Loaded,
     pub generation: u64,
     /// What is written down of its files, and of those that lie there in their place.
@@ -265,7 +266,7 @@ impl Files {
             let is_there = |one| there.as_ref().is_some_and(|there| there.0.contains(one));
             let others = files.0.iter().filter(|one| !is_there(one));
             copies.others = others.map(|(name, _)| self.folder.join(name).display().to_string()).collect();
-            let loaded = self.read(files, Some(config), env).map_err(|why| match why {
+            let loaded = self.read(files, (&config.node, Some(config)), env).map_err(|why| match why {
                 NotPublished::Wrong(errors) => sought.refused(&copies, &self.folder, errors),
                 NotPublished::NoSuch(why) => {
                     let told = told(&without(had, *generation));
@@ -286,8 +287,13 @@ impl Files {
     }
 
     /// What was served when the node ended, if that was an earlier generation and the files that it was served in place of
-    /// still lie there.
-    pub fn rolled_back(&self, ledger: &Ledger, env: &Env) -> Result<Option<RolledBack>, DatabaseError> {
+    /// still lie there. `node`: what strowger.toml says now, by which it must check.
+    pub fn rolled_back(
+        &self,
+        ledger: &Ledger,
+        node: &Node,
+        env: &Env,
+    ) -> Result<Option<RolledBack>, DatabaseError> {
         let Some((generation, source)) = ledger.last_source()? else { return Ok(None) };
         let (Some(files), Some(instead)) = (&source.files, &source.instead) else { return Ok(None) };
         let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder)).ok();
@@ -296,7 +302,7 @@ impl Files {
             return Ok(None);
         }
         let Some(manifest) = Manifest::read(files) else { return Ok(None) };
-        match self.read(&manifest, None, env) {
+        match self.read(&manifest, (node, None), env) {
             Ok(loaded) => Ok(Some(RolledBack { loaded, generation, source })),
             Err(why) => {
                 let why = match why {
@@ -314,9 +320,15 @@ impl Files {
         }
     }
 
-    fn read(&self, manifest: &Manifest, served: Option<&Config>, env: &Env) -> Result<Loaded, NotPublished> {
+    /// Its strowger.toml is not served again, so that what goes with the one that is in force is read and judged by that.
+    fn read(
+        &self,
+        manifest: &Manifest,
+        (in_force, served): (&Node, Option<&Config>),
+        env: &Env,
+    ) -> Result<Loaded, NotPublished> {
         let found = self.kept.find(manifest).map_err(|error| NotPublished::NoSuch(error.to_string()))?;
-        let reading = Reading::of(&self.folder, &**env).elsewhere(found);
+        let reading = Reading::of(&self.folder, &**env).elsewhere(found).under(in_force);
         let reading = match served {
             Some(served) => reading.after(served),
             None => reading,

@@ -60,7 +60,7 @@ use operations::{Front, Life};
 use phones::Left;
 use publish::{First, NotServed, Publisher};
 pub use reading::{Env, Seen};
-use reading::{Steady, is_moving, steadily};
+use reading::{Steady, a_moment, is_moving, mistakes, steadily};
 
 /// How long a node that ends at once waits for its BYEs and records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -122,12 +122,14 @@ impl Running {
         env: Env,
         mut told: impl FnMut(Progress),
     ) -> Result<Running, StartError> {
-        let Steady { read, seen, moved } = steadily(folder, || Reading::of(folder, &*env).load(&mut told));
+        let read = || Reading::of(folder, &*env).load(&mut told);
+        let Steady { read, seen, moved } = steadily(folder, a_moment, read);
         drop(told);
-        let Loaded { config, warnings, .. } = read.map_err(StartError::Config)?;
+        let Loaded { config, warnings, .. } =
+            read.map_err(|errors| StartError::Config(mistakes(moved.as_deref(), errors, "start again")))?;
         if let Some(file) = moved {
             // No call at all would be worse than one that goes by half of a change.
-            tracing::warn!("{}; what was read is served until then", is_moving(&file));
+            tracing::warn!("{}; what was read is served until then", is_moving(&file, "reload"));
         }
         for warning in &warnings {
             tracing::warn!("{warning}");

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::affected::affected;
 use super::generations::{Earlier, Files, RolledBack, not_served};
-use super::reading::{Env, Seen, Steady, findings, is_moving, says_how_far, steadily};
+use super::reading::{Env, Seen, Steady, a_moment, findings, mistakes, says_how_far, steadily};
 use super::retired::Retired;
 use super::settled::{Settled, overlay, settled};
 use super::tls;
@@ -112,29 +112,28 @@ impl Publisher {
     /// Publishes the first configuration of this process, and what was set over HTTP. `last`: a generation that was published
     /// before, if the ledger knows none.
     pub fn first(first: First, last: u64) -> Result<Publisher, NotServed> {
-        let First { files, env, mut config, seen, mut ledger, sides } = first;
+        let First { files, env, config, seen, mut ledger, sides } = first;
         let folder = &files.folder;
         let stored = ledger.numbers().map_err(NotServed::Database)?;
-        let mut back = files.rolled_back(&ledger, &env).map_err(NotServed::Database)?;
-        if let Some(RolledBack { loaded, generation, .. }) = &mut back {
-            // What stands in strowger.toml is as it is when the node starts.
-            std::mem::swap(&mut config.node, &mut loaded.config.node);
-            if let Err(unsaid) = voices(&loaded.config, &Overlay::default(), folder) {
-                not_served(*generation, &unsaid.first().map(ToString::to_string).unwrap_or_default());
-                std::mem::swap(&mut config.node, &mut loaded.config.node);
-                back = None;
-            }
+        let mut back = files.rolled_back(&ledger, &config.node, &env).map_err(NotServed::Database)?;
+        if let Some(RolledBack { loaded, generation, .. }) = &back
+            && let Err(unsaid) = voices(&loaded.config, &Overlay::default(), folder)
+        {
+            not_served(*generation, &unsaid.first().map(ToString::to_string).unwrap_or_default());
+            back = None;
         }
-        let source = match back {
+        let (config, source) = match back {
             Some(RolledBack { loaded, generation, source }) => {
                 tracing::warn!(
                     generation,
                     "the files are those that were rolled back from: what was rolled back to is served until they change"
                 );
-                config = loaded.config;
-                source
+                for warning in &loaded.warnings {
+                    tracing::warn!(generation, "of what was rolled back to: {warning}");
+                }
+                (loaded.config, source)
             }
-            None => files.keep(&seen),
+            None => (config, files.keep(&seen)),
         };
         let (overlay, table) = overlay(&config, folder, stored).map_err(NotServed::Unsaid)?;
         let generation = ledger.last().map_err(NotServed::Database)?.max(last) + 1;
@@ -325,19 +324,13 @@ impl Publisher {
     /// The files as they are, and what is set over HTTP.
     fn read_files(&self, served: &Config, overlay: &Overlay) -> Result<(Seen, Earlier), NotPublished> {
         let (folder, env) = (&self.files.folder, Arc::clone(&self.env));
-        let steady = steadily(folder, || {
-            Reading::of(folder, &*env).after(served).threads(readers()).load(&mut says_how_far())
-        });
-        let Steady { read, seen, moved } = steady;
-        let mut wrong: Vec<Finding> = moved.iter().map(|file| is_moving(file)).collect();
-        let loaded = match read {
-            Ok(loaded) if wrong.is_empty() => loaded,
-            Ok(_) => return Err(NotPublished::Wrong(wrong)),
-            Err(errors) => {
-                wrong.extend(findings(errors));
-                return Err(NotPublished::Wrong(wrong));
-            }
-        };
+        let read = || Reading::of(folder, &*env).after(served).threads(readers()).load(&mut says_how_far());
+        let Steady { read, seen, moved } = steadily(folder, a_moment, read);
+        let wrong = |errors| NotPublished::Wrong(findings(mistakes(moved.as_deref(), errors, "reload")));
+        let loaded = read.map_err(wrong)?;
+        if moved.is_some() {
+            return Err(wrong(Vec::new()));
+        }
         tracing::info!(read = loaded.read, taken = loaded.taken, "tables were read, or taken as they were");
         let (overlay, restored) = (overlay.clone(), BTreeSet::new());
         Ok((seen, Earlier { config: Some(loaded), overlay, restored, source: None }))

@@ -9,6 +9,14 @@ use crate::config::{self, Loaded, Progress, Stamp};
 
 /// How often files are read that change meanwhile: whoever writes them is done soon, or does so all the time.
 const TRIES: usize = 3;
+/// Between two of these readings it is looked so often whether files still change.
+pub(super) const LOOK: Duration = Duration::from_millis(100);
+/// They have come to rest where so many looks in a row find no change: half a second, longer than whoever copies or renders
+/// them pauses between two writes.
+const AT_REST: usize = 5;
+/// So often it is looked at most, all pauses together, five seconds: whoever waits for calls, or for what a reload says, waits
+/// as long.
+const LOOKS: usize = 50;
 
 /// What a variable of the environment holds.
 pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -62,12 +70,20 @@ pub(super) struct Steady {
     pub moved: Option<PathBuf>,
 }
 
-/// Reads files, again if they change meanwhile: half of what they were and half of what they are nobody meant.
+/// Lets the time of one look pass.
+pub(super) fn a_moment() {
+    std::thread::sleep(LOOK);
+}
+
+/// Reads files, again if they change meanwhile: half of what they were and half of what they are nobody meant. Before they are
+/// read again they have a while to come to rest, which passes moment by moment: a small configuration would otherwise be read
+/// three times while one file is written.
 pub(super) fn steadily(
     folder: &Path,
+    mut moment: impl FnMut(),
     mut read: impl FnMut() -> Result<Loaded, Vec<config::Finding>>,
 ) -> Steady {
-    let mut tries = 1;
+    let (mut tries, mut looks) = (1, LOOKS);
     loop {
         let seen = Seen::of(folder);
         let read = read();
@@ -76,19 +92,43 @@ pub(super) fn steadily(
             return Steady { read, seen, moved };
         }
         let file = moved.as_deref().unwrap_or(folder).display();
-        tracing::info!(%file, tries, "a file changed while it was read: all are read again");
+        tracing::info!(%file, tries, "a file changed while it was read: all are read again when they rest");
+        looks = come_to_rest(folder, looks, &mut moment);
         tries += 1;
     }
 }
 
-/// That a file changed each time.
-pub(super) fn is_moving(file: &Path) -> Finding {
-    Finding {
+/// Looks at files until they rest, or until so many looks are used up. How many are left.
+fn come_to_rest(folder: &Path, mut looks: usize, moment: &mut impl FnMut()) -> usize {
+    let (mut seen, mut still) = (Seen::of(folder), 0);
+    while still < AT_REST && looks > 0 {
+        moment();
+        let now = Seen::of(folder);
+        still = if now == seen { still + 1 } else { 0 };
+        (seen, looks) = (now, looks - 1);
+    }
+    looks
+}
+
+/// That a file changed each time is told before whatever else is wrong, which may be so for that alone. `then`: what to do when
+/// whoever writes it is done.
+pub(super) fn mistakes(
+    moved: Option<&Path>,
+    errors: Vec<config::Finding>,
+    then: &str,
+) -> Vec<config::Finding> {
+    let moving = moved.map(|file| is_moving(file, then));
+    moving.into_iter().chain(errors).take(config::MAX_FINDINGS).collect()
+}
+
+/// That a file changed each time. `then`: what to do when whoever writes it is done.
+pub(super) fn is_moving(file: &Path, then: &str) -> config::Finding {
+    config::Finding {
         file: file.display().to_string(),
         line: 1,
         column: 1,
         message: format!("the file changed while it was read, {TRIES} times in a row"),
-        remedy: "reload when whoever writes it is done".to_owned(),
+        remedy: format!("{then} when whoever writes it is done"),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Generations on a whole node, as far as they cannot be seen from outside.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use super::operations::Front;
-use super::reading::steadily;
+use super::reading::{LOOK, Steady, mistakes, steadily};
 use super::{Env, Running};
 use crate::admin::operations::{
     Condition, Finding, GenerationLine, NotPublished, Operations, Published, Versions, Wish,
@@ -44,15 +45,18 @@ fn node(meanwhile: &Meanwhile) -> Node {
     Node { running: Some(running), front: Some(front), folder }
 }
 
-fn started(folder: &Path, meanwhile: &Meanwhile) -> Running {
+fn env(meanwhile: &Meanwhile, folder: &Path) -> Env {
     let (meanwhile, of) = (Arc::clone(meanwhile), folder.to_owned());
-    let env: Env = Arc::new(move |name| {
+    Arc::new(move |name| {
         if name == "ALICE" {
             (meanwhile.lock().unwrap())(&of);
         }
         Some("swordfish".to_owned())
-    });
-    Running::start(folder, env).unwrap()
+    })
+}
+
+fn started(folder: &Path, meanwhile: &Meanwhile) -> Running {
+    Running::start(folder, env(meanwhile, folder)).unwrap()
 }
 
 /// Both files of numbers, which belong together.
@@ -302,11 +306,15 @@ fn a_file_that_came_or_went_meanwhile_has_changed_too() {
     let file = folder.path().join("routing/new.csv");
     let tried = |meanwhile: &dyn Fn(usize)| {
         let mut tries = 0;
-        let steady = steadily(folder.path(), || {
-            tries += 1;
-            meanwhile(tries);
-            config::load(folder.path(), &|_| None)
-        });
+        let steady = steadily(
+            folder.path(),
+            || {},
+            || {
+                tries += 1;
+                meanwhile(tries);
+                config::load(folder.path(), &|_| None)
+            },
+        );
         (tries, steady.moved)
     };
     assert_eq!(tried(&|_| {}), (1, None));
@@ -316,6 +324,93 @@ fn a_file_that_came_or_went_meanwhile_has_changed_too() {
         _ => std::fs::write(&file, "did\n").unwrap(),
     };
     assert_eq!(tried(&turns), (3, Some(file.clone())));
+}
+
+/// A table, and what is written into it whenever a moment passes, and each time that it was read: how often it was read, how
+/// many moments passed, and what was read.
+fn read_while(writes: impl Fn(usize) -> Option<&'static str>) -> (usize, usize, Steady) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("routing")).unwrap();
+    std::fs::write(folder.path().join("strowger.toml"), "").unwrap();
+    let (moments, reads, written) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let write = |now: usize| {
+        let Some(text) = writes(now) else { return };
+        written.set(written.get() + 1);
+        // Of another length each time: the clock of files may tick too slowly to tell two.
+        let text = format!("{text}{}", "5".repeat(written.get() % 2));
+        std::fs::write(folder.path().join("routing/table.csv"), text).unwrap();
+    };
+    write(0);
+    let pass = || {
+        moments.set(moments.get() + 1);
+        write(moments.get());
+    };
+    let steady = steadily(folder.path(), pass, || {
+        reads.set(reads.get() + 1);
+        let read = config::load(folder.path(), &|_| None);
+        write(moments.get());
+        read
+    });
+    (reads.get(), moments.get(), steady)
+}
+
+/// The beginning of a table, cut in its second row.
+const CUT: &str = "did,timeout\n+12015550001,20\n+1201";
+
+#[test]
+fn a_start_waits_until_files_that_changed_while_it_read_have_come_to_rest() {
+    // Completed in the eighth moment; five more of rest follow.
+    let (reads, moments, steady) = read_while(|now| match now {
+        0..=7 => Some(CUT),
+        8 => Some("did,timeout\n+12015550001,20\n+12015550002,20\n+12015550003,1"),
+        _ => None,
+    });
+    assert_eq!((reads, moments, steady.moved), (2, 13, None));
+    assert_eq!(steady.read.unwrap().config.numbers.len(), 3);
+    // What was at rest when it was read waits for nothing.
+    let (reads, moments, _) = read_while(|now| (now > 0).then_some(CUT));
+    assert_eq!((reads, moments), (1, 0));
+}
+
+#[test]
+fn a_start_waits_for_files_that_never_rest_for_five_seconds_and_no_more() {
+    let (reads, moments, steady) = read_while(|_| Some(CUT));
+    assert_eq!((reads, LOOK * u32::try_from(moments).unwrap()), (3, std::time::Duration::from_secs(5)));
+    let moved = steady.moved.unwrap();
+    let told = mistakes(Some(&moved), steady.read.unwrap_err(), "start again");
+    let [moving, cut, ..] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(moving.message, "the file changed while it was read, 3 times in a row");
+    assert_eq!(moving.remedy, "start again when whoever writes it is done");
+    assert!(moving.file.ends_with("routing/table.csv") && cut.message.contains("half written"), "{told:?}");
+    let many = vec![cut.clone(); config::MAX_FINDINGS];
+    assert_eq!(mistakes(Some(&moved), many, "reload").len(), config::MAX_FINDINGS);
+}
+
+/// What is wrong may be so for that alone.
+#[test]
+fn mistakes_in_files_that_change_are_told_with_that_they_change() {
+    let meanwhile = nothing();
+    let mut node = node(&meanwhile);
+    let mut nth = 0;
+    *meanwhile.lock().unwrap() = Box::new(move |folder: &Path| {
+        nth += 1;
+        writes(folder, &format!("now {nth}"));
+        std::fs::write(folder.join("routing/d.csv"), format!("did,timeout\n+1201555{nth}")).unwrap();
+    });
+    let refused = node.reload();
+    let Err(NotPublished::Wrong(errors)) = refused else { panic!("{refused:?}") };
+    let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let are_told = |told: &[String], then: &str| {
+        told[0].contains("changed while it was read, 3 times in a row")
+            && told[0].ends_with(&format!("; {then} when whoever writes it is done"))
+            && told[1..].iter().any(|line| line.contains("d.csv:2:") && line.contains("half written"))
+    };
+    assert!(are_told(&told, "reload"), "{told:?}");
+    drop(node.front.take());
+    node.running.take().unwrap().stop();
+    let refused = Running::start(node.folder.path(), env(&meanwhile, node.folder.path())).err().unwrap();
+    let told: Vec<String> = refused.to_string().lines().map(str::to_owned).collect();
+    assert!(are_told(&told, "start again"), "{told:?}");
 }
 
 #[test]

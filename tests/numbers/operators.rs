@@ -173,6 +173,64 @@ fn a_removal_is_taken_back_by_who_knows_its_version() {
     assert_eq!(get(&node, ONE).is(200).json()["source"], "files");
 }
 
+/// Nobody overwrites a removal that they have not seen.
+#[test]
+fn a_number_that_was_removed_is_made_anew_by_who_knows_that_it_is_not_there() {
+    let place = place();
+    let node = place.serve();
+    let remove = || {
+        let etag = get(&node, ONE).etag();
+        ask(&node, "DELETE", ONE, &[("If-Match", &etag), ("Strowger-By", "bob")], "").is(204);
+        get(&node, ONE).is(404).etag()
+    };
+    let (gone, body) = (remove(), "{\"ring\": [\"bob\"]}");
+    let refused = |method: &str, path: &str, condition: &[(&str, &str)], status: u16, help: &str| {
+        let answer = ask(&node, method, path, condition, if method == "PUT" { body } else { "" }).is(status);
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.starts_with("+12015550101 was removed over HTTP by bob, 2"), "{detail}");
+        assert!(detail.contains(help), "{detail}");
+        assert_eq!((answer.etag(), get(&node, ONE).status), (gone.clone(), 404));
+    };
+    refused(
+        "PUT",
+        ONE,
+        &[],
+        428,
+        "; to make it anew, send If-None-Match: *, or the ETag of that in If-Match",
+    );
+    let to_files = &format!("{ONE}?to=files");
+    refused("DELETE", to_files, &[], 428, "; to take that back, name its ETag with If-Match");
+    // Of what is not there no version matches, nor any (RFC 9110 §13.1.1).
+    for stale in ["*", "\"0123456789abcdef\""] {
+        refused("PUT", ONE, &[("If-Match", stale)], 412, ", so no version of it is there to match; to make");
+    }
+    ask(&node, "PUT", ONE, &[("If-None-Match", "*")], body).is(201);
+    ask(&node, "PUT", ONE, &[("If-None-Match", "*")], body).is(412);
+    let gone = remove();
+    ask(&node, "PUT", ONE, &[("If-Match", &gone)], body).is(201);
+    // At the command line it is seen by whom.
+    let gone = remove();
+    let err = told(&place, &["set", "+12015550101", "ring=bob"]);
+    assert!(
+        err.starts_with("+12015550101 is new; before, +12015550101 was removed over HTTP by bob, 2"),
+        "{err}"
+    );
+    let again = remove();
+    let set = |version: &str| {
+        place.strowger(&[
+            "numbers",
+            "set",
+            "+12015550101",
+            "ring=bob",
+            "--if-match",
+            version.trim_matches('"'),
+        ])
+    };
+    let (code, _, err) = set(&gone);
+    assert!(code == 1 && err.contains("was removed over HTTP by bob"), "{err}");
+    assert_eq!(set(&again).0, 0);
+}
+
 /// An item of the list that says `removed`, sent back, is no number that rings nobody.
 #[test]
 fn what_was_removed_and_comes_back_as_it_was_told_is_refused() {
@@ -181,10 +239,11 @@ fn what_was_removed_and_comes_back_as_it_was_told_is_refused() {
     let etag = get(&node, ONE).etag();
     ask(&node, "DELETE", ONE, &[("If-Match", &etag)], "").is(204);
     let list = get(&node, "/v1/numbers?source=http").json();
-    let told = ask(&node, "PUT", ONE, &[], &list["items"][0].to_string()).is(422).errors();
+    let anew = &[("If-None-Match", "*")];
+    let told = ask(&node, "PUT", ONE, anew, &list["items"][0].to_string()).is(422).errors();
     assert!(told.contains("removed says that it is none of ours") && told.contains("DELETE it"), "{told}");
     assert_eq!(get(&node, ONE).status, 404);
-    let patched = ask(&node, "PUT", ONE, &[], "{\"ring\": [\"alice\"], \"removed\": false}").is(201);
+    let patched = ask(&node, "PUT", ONE, anew, "{\"ring\": [\"alice\"], \"removed\": false}").is(201);
     assert_eq!(patched.json()["ring"], json!(["alice"]));
     let etag = patched.etag();
     ask(&node, "PATCH", ONE, &[("If-Match", &etag)], "{\"removed\": true}").is(422);
