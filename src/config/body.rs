@@ -384,8 +384,6 @@ mod tests {
             (r#"{"ring": null, "ring": ["bob"]}"#, "body:1:16: \"ring\" is written twice"),
             (r#"{"ring": ["a"], "r\u0069ng": ["b"]}"#, "body:1:17: \"ring\" is written twice"),
             (r#"{"whisper": {"file": "a", "file": "b"}}"#, "body:1:27: \"file\" is written twice"),
-            (r#"{"overflow": [{"ring": []}]}"#, "body:1:15: a step of overflow rings nobody"),
-            (r#"{"overflow": [{"forward_to": ""}]}"#, "body:1:15: a step of overflow rings nobody"),
             (r#"{"overflow": [{"forward_to": null}]}"#, "body:1:15: a step of overflow rings nobody"),
             (
                 r#"{"removed": true}"#,
@@ -437,7 +435,11 @@ mod tests {
             }
         }
         for step in all.get_mut("overflow").and_then(Value::as_array_mut).into_iter().flatten() {
-            step.as_object_mut().unwrap().retain(|_, value| *value != "" && *value != json!([]));
+            let step = step.as_object_mut().unwrap();
+            step.retain(|_, value| *value != "" && *value != json!([]));
+            if !step.contains_key("forward_to") {
+                step.entry("ring").or_insert(json!([]));
+            }
         }
         body
     }

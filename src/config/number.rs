@@ -202,7 +202,7 @@ fn unset_is_empty<T: Serialize, S: serde::Serializer>(
 }
 
 /// One step of `overflow`. Two are equal when they say the same, wherever they do.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Overflow {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -420,19 +420,17 @@ fn overflow(fields: &Fields<'_>) -> Option<At<Vec<Overflow>>> {
     }
     let step = |fields: &Fields<'_>| {
         let (ring, forward) = (fields.list("ring"), fields.number("forward_to"));
-        // What is there and cannot be read is told, and meant somebody.
-        let rings_none = !fields.has("ring") || fields.is_empty_list("ring");
-        let leads_nowhere = !fields.has("forward_to") || forward.is_some_and(|forward| forward.is_none());
-        if rings_none && leads_nowhere && !["ring", "forward_to"].iter().any(|key| fields.has_slip(key)) {
-            let what = "a step of overflow rings nobody".into();
-            fields.refuse(fields.place, what, "give it ring or forward_to");
-        }
         let step = Overflow {
             ring: ring.map(|list| list.value).unwrap_or_default(),
             forward_to: forward.and_then(|at| Some(At { value: at.value?, place: at.place })),
             timeout: timeout(fields),
             place: fields.place,
         };
+        // One that is written to ring nobody for now (`ring = []`) is passed over.
+        if !["ring", "forward_to"].iter().any(|key| fields.has(key) || fields.has_slip(key)) {
+            let what = "a step of overflow rings nobody".into();
+            fields.refuse(fields.place, what, "give it ring or forward_to");
+        }
         fields.finish();
         step
     };

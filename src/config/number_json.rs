@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
-use super::number::{Dialled, Keys, Number, Profile, Prompt, Voicemail};
+use super::number::{Dialled, Keys, Number, Overflow, Profile, Prompt, Voicemail};
 use super::overlay::{Entry, Set};
 use crate::time::rfc3339;
 
@@ -37,6 +37,23 @@ impl JsonSchema for Dialled {
             "description": "An E.164 number, or a block of them: +1201555*. The longest match wins.",
             "pattern": r"^\+(1[0-9]{10}|[02-9][0-9]{6,14}|[0-9]{1,14}\*)$",
         })
+    }
+}
+
+/// What it does not say is left out, so that it is read back as it was: one of them has to be there.
+impl Serialize for Overflow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if !self.ring.is_empty() || self.forward_to.is_none() {
+            map.serialize_entry("ring", &self.ring)?;
+        }
+        if let Some(forward) = &self.forward_to {
+            map.serialize_entry("forward_to", forward)?;
+        }
+        if let Some(timeout) = &self.timeout {
+            map.serialize_entry("timeout", timeout)?;
+        }
+        map.end()
     }
 }
 

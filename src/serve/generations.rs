@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::reading::{Env, Seen, findings, routing_of, says_how_far};
+use super::reading::{Env, Seen, findings, readers, routing_of, says_how_far};
 use super::written::{before_of, entry_of};
 use crate::admin::operations::{Finding, NotPublished};
 use crate::config::{self, Config, Dialled, Loaded, Node, Overlay, Reading, Stamp};
@@ -330,7 +330,7 @@ impl Files {
         let found = self.kept.find(manifest).map_err(|error| NotPublished::NoSuch(error.to_string()))?;
         let reading = Reading::of(&self.folder, &**env).elsewhere(found).under(in_force);
         let reading = match served {
-            Some(served) => reading.after(served),
+            Some(served) => reading.after(served).threads(readers()),
             None => reading,
         };
         reading.load(&mut says_how_far()).map_err(|errors| NotPublished::Wrong(findings(errors)))

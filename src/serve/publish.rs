@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::affected::affected;
 use super::generations::{Earlier, Files, RolledBack, not_served};
-use super::reading::{Env, Seen, Steady, a_moment, findings, mistakes, says_how_far, steadily};
+use super::reading::{Env, Seen, Steady, a_moment, findings, mistakes, readers, says_how_far, steadily};
 use super::retired::Retired;
 use super::settled::{Settled, overlay, settled};
 use super::tls;
@@ -624,12 +624,6 @@ pub(super) fn behind_all_others<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     };
     let done = std::thread::scope(|scope| scope.spawn(work).join());
     done.unwrap_or_else(|bug| std::panic::resume_unwind(bug))
-}
-
-/// While calls run half of the processors read tables: a message that comes in finds another that has nothing to do, and does
-/// not wait for one to turn around.
-fn readers() -> usize {
-    std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2))
 }
 
 /// From now on nothing that cannot wait waits for this thread.

@@ -142,3 +142,9 @@ pub(super) fn findings(found: Vec<config::Finding>) -> Vec<Finding> {
     };
     found.into_iter().map(convert).collect()
 }
+
+/// While calls run half of the processors read tables: a message that comes in finds another that has nothing to do, and does
+/// not wait for one to turn around.
+pub(super) fn readers() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2))
+}
