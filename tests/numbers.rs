@@ -14,6 +14,8 @@ mod common;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "common/node.rs"]
 mod node;
+#[path = "common/sound.rs"]
+mod sound;
 
 #[path = "numbers/killed.rs"]
 mod killed;
@@ -125,24 +127,12 @@ fn with_sound() -> Place {
     place.changes("config/strowger.toml", |text| {
         format!("[media]\naddr = \"127.0.0.1\"\nports = \"20400-20599\"\n{text}")
     });
-    beep(&place);
+    sound::beep(&sound(&place), 3_000);
     place
 }
 
 fn sound(place: &Place) -> std::path::PathBuf {
     place.folder.path().join("config/routing/greeting.wav")
-}
-
-fn beep(place: &Place) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut file = hound::WavWriter::create(sound(place), spec).unwrap();
-    (0..800).for_each(|at| file.write_sample(if at % 16 < 8 { 3_000i16 } else { -3_000 }).unwrap());
-    file.finalize().unwrap();
 }
 
 #[test]
@@ -174,7 +164,7 @@ fn a_number_whose_sound_is_gone_is_set_aside_at_a_start_and_named() {
     let warned = published["warnings"].to_string();
     assert!(warned.contains("/v1/numbers/+12015550102"), "{warned}");
     assert_eq!(rings(&node, "+12015550102"), None);
-    beep(&place);
+    sound::beep(&sound(&place), 3_000);
     ask(&node, "POST", "/v1/reload", &[], "").is(200);
     assert_eq!(rings(&node, "+12015550102").unwrap(), "alice");
 }

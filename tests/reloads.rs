@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::path::Path;
-
 use common::wait_until;
 use node::Place;
 use serde_json::Value;
@@ -14,6 +12,8 @@ mod common;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "common/node.rs"]
 mod node;
+#[path = "common/sound.rs"]
+mod sound;
 
 const ALL: &str = "config/routing/all.toml";
 
@@ -119,23 +119,11 @@ fn a_number_whose_file_says_in_vain_what_http_wins_over_is_warned_of_at_its_plac
     assert!(told[0].contains("no file names it any more; `strowger numbers unset"), "{told:?}");
 }
 
-fn wav(file: &Path, amplitude: i16) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(file, spec).unwrap();
-    (0..800i16).for_each(|n| writer.write_sample(n % 20 * amplitude).unwrap());
-    writer.finalize().unwrap();
-}
-
 #[test]
 fn a_sound_of_another_content_is_a_change_that_is_named() {
     let place = place();
     let sound = place.folder.path().join("config/routing/welcome.wav");
-    wav(&sound, 100);
+    sound::beep(&sound, 100);
     place.changes("config/strowger.toml", |node| format!("{node}[media]\naddr = \"127.0.0.1\"\n"));
     place.changes(ALL, |text| format!("{text}whisper = {{ file = \"welcome.wav\" }}\n"));
     let _node = place.serve();
@@ -144,7 +132,7 @@ fn a_sound_of_another_content_is_a_change_that_is_named() {
         out.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(changes(&["reload"]), [""; 0]);
-    wav(&sound, 200);
+    sound::beep(&sound, 200);
     let said = ["  changed: sound config/routing/welcome.wav"];
     assert_eq!(changes(&["reload", "--dry-run"]), said);
     assert_eq!(changes(&["reload"]), said);

@@ -10,6 +10,8 @@ mod common;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "common/node.rs"]
 mod node;
+#[path = "common/sound.rs"]
+mod sound;
 
 /// Two numbers in two files; who rings is written in one of them.
 fn place() -> Place {
@@ -222,23 +224,11 @@ fn with_sound() -> Place {
 }
 
 fn greets(place: &Place, file: &str) {
-    beep(&place.folder.path().join("config/routing").join(file));
+    sound::beep(&place.folder.path().join("config/routing").join(file), 3_000);
     place.changes("config/routing/all.toml", |text| {
         let number = "did = \"+12015550101\"\n";
         text.replace(number, &format!("{number}voicemail = {{ greeting = {{ file = {file:?} }} }}\n"))
     });
-}
-
-fn beep(path: &std::path::Path) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut file = hound::WavWriter::create(path, spec).unwrap();
-    (0..800).for_each(|at| file.write_sample(if at % 16 < 8 { 3_000i16 } else { -3_000 }).unwrap());
-    file.finalize().unwrap();
 }
 
 #[test]
@@ -286,13 +276,13 @@ fn what_was_set_aside_and_is_served_again_is_no_change_that_is_taken_back() {
     let place = with_sound();
     let node = place.serve();
     let sound = place.folder.path().join("config/routing/v.wav");
-    beep(&sound);
+    sound::beep(&sound, 3_000);
     done(&place, &["numbers", "set", "+12015550105", "ring=bob", "whisper={\"file\": \"v.wav\"}"]);
     killed(node);
     std::fs::remove_file(&sound).unwrap();
     let node = place.serve();
     assert_eq!(place.strowger(&["route", "+12015550105"]).0, 1);
-    beep(&sound);
+    sound::beep(&sound, 3_000);
     let told = done(&place, &["reload"]);
     assert!(told.contains("added: number +12015550105"), "{told}");
     let can = |place: &Place| -> Vec<u64> {

@@ -8,6 +8,8 @@ mod common;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "common/node.rs"]
 mod node;
+#[path = "common/sound.rs"]
+mod sound;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 mod support;
 
@@ -355,7 +357,7 @@ fn r04_at_any_address_a_caller_by_ipv6_and_a_phone_by_ipv4_hear_each_other() {
 #[test]
 fn r07_a_recording_whose_node_is_killed_is_whole_at_the_next_start() {
     let place = with_audio_at(own_host());
-    beep(&place.folder.path().join("config/routing/notice.wav"));
+    sound::beep(&place.folder.path().join("config/routing/notice.wav"), 3_000);
     place.changes("config/routing/all.toml", |text| {
         format!("{text}record = true\nrecord_notice = {{ file = \"notice.wav\" }}\n")
     });
@@ -400,19 +402,6 @@ fn r07_a_recording_whose_node_is_killed_is_whole_at_the_next_start() {
     let told = (sheet["duration_ms"].as_u64(), sheet["end"].as_str(), sheet["did"].as_str());
     assert_eq!(told, (Some(samples.len() as u64 / 16), Some("cut_off"), Some(DID)), "{sheet:#}");
     assert!(sheet["notice_said"].is_string(), "{sheet:#}");
-}
-
-/// A tenth of a second that can be said.
-fn beep(path: &Path) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut file = hound::WavWriter::create(path, spec).unwrap();
-    (0..800).for_each(|at| file.write_sample(if at % 16 < 8 { 3_000i16 } else { -3_000 }).unwrap());
-    file.finalize().unwrap();
 }
 
 /// A file of that ending, in the folder or below.
