@@ -30,6 +30,18 @@ pub struct Space {
     pub total: u64,
 }
 
+/// With less than this free, or a twentieth of a small disk, nothing more is written that calls can go on without: the call
+/// records and the journal are on the same disk as a rule.
+const FLOOR: u64 = 1 << 30;
+const SMALL: u64 = 20;
+
+impl Space {
+    /// Bytes that stay free for the records of calls.
+    pub fn floor(self) -> u64 {
+        FLOOR.min(self.total / SMALL)
+    }
+}
+
 /// One file that only grows. A group that failed is written again at the same place, whole: after a failed
 /// sync the kernel may have dropped what it could not write, so that a second sync alone proves nothing.
 pub trait Log: Send {

@@ -14,8 +14,8 @@ use crate::volume::{self, Volume};
 
 /// So much is copied at once.
 const BLOCK: usize = 1 << 20;
-/// Of the file system so much stays free, for the records of calls: one part of so many.
-const FREE: u64 = 10;
+/// So many times of what stays free for the records of calls: recordings come before copies.
+const FLOORS: u64 = 2;
 
 /// What waits for a restart in any case, whatever is served of the others.
 const NODE: &str = "strowger.toml";
@@ -166,7 +166,7 @@ impl KeptFiles {
         volume::make_folder(&self.folder).map_err(io_at(&self.folder))?;
         let lengths = files.values().map(|path| std::fs::metadata(path).map_or(0, |about| about.len()));
         let space = self.volume.space(&self.folder).map_err(io_at(&self.folder))?;
-        if space.free.saturating_sub(lengths.sum()) < space.total / FREE {
+        if space.free.saturating_sub(lengths.sum()) < FLOORS * space.floor() {
             return Err(KeptError::NoRoom(first.to_path_buf()));
         }
         files.iter().try_for_each(|(hash, path)| self.copy(path, hash))
@@ -285,15 +285,15 @@ mod tests {
         assert!(matches!(kept.find(&outside), Err(KeptError::Gone(_))));
     }
 
-    /// With so much room, of a thousand.
-    struct Room(std::sync::atomic::AtomicU64);
+    /// With so much room of so much in all.
+    struct Room(std::sync::atomic::AtomicU64, u64);
 
     impl Volume for Room {
         fn open(&self, path: &Path) -> io::Result<Box<dyn volume::Log>> {
             volume::Disk.open(path)
         }
         fn space(&self, _: &Path) -> io::Result<volume::Space> {
-            Ok(volume::Space { free: self.0.load(std::sync::atomic::Ordering::SeqCst), total: 1_000 })
+            Ok(volume::Space { free: self.0.load(std::sync::atomic::Ordering::SeqCst), total: self.1 })
         }
     }
 
@@ -304,7 +304,7 @@ mod tests {
         std::fs::create_dir(&root).unwrap();
         let files = ["a.csv", "b.csv"].map(|name| root.join(name));
         files.iter().for_each(|file| std::fs::write(file, file.display().to_string()).unwrap());
-        let room = Arc::new(Room(1_000.into()));
+        let room = Arc::new(Room(1_000.into(), 1_000));
         let kept = KeptFiles::of(folder.path(), Arc::clone(&room) as Arc<dyn Volume>);
         let first = whole(kept.keep(&root, &files, &|_| None));
         // As at a start: nothing is known of them.
@@ -324,5 +324,18 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path().join("generations")).unwrap().count(), before);
         room.0.store(106, std::sync::atomic::Ordering::SeqCst);
         whole(kept.keep(&root, &files, &|_| None));
+    }
+    #[test]
+    fn a_few_bytes_have_room_on_a_large_disk_that_is_nearly_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.csv");
+        std::fs::write(&file, "text").unwrap();
+        for (free, has_room) in [((2 << 30) + 4, true), ((2 << 30) + 3, false)] {
+            let kept =
+                KeptFiles::of(&folder.path().join(free.to_string()), Arc::new(Room(free.into(), 250 << 30)));
+            std::fs::create_dir(folder.path().join(free.to_string())).unwrap();
+            let made = kept.keep(folder.path(), std::slice::from_ref(&file), &|_| None).unwrap();
+            assert_eq!(made.lacking.is_none(), has_room, "{free}: {:?}", made.lacking);
+        }
     }
 }

@@ -40,12 +40,7 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Recordings that run at once: each keeps a file open.
 const MOST: usize = 20_000;
 
-/// With less than this free, or a twentieth of a small disk, no recording begins: the call records and the journal are on
-/// the same disk as a rule, and calls cannot go on without them.
-const FLOOR: u64 = 1 << 30;
-const SMALL: u64 = 20;
-
-/// With less than this part of the floor, those that run end too.
+/// With less than this part of the floor, recordings that run end too.
 const LAST: u64 = 4;
 
 /// So much above the floor recordings begin again: an eighth of it.
@@ -262,7 +257,7 @@ impl Writer {
             (true, false) => tracing::info!(free_mb, "there is room for recordings again"),
             (true, true) | (false, false) => {}
         }
-        if space.free < floor(space) / LAST && !self.running.is_empty() {
+        if space.free < space.floor() / LAST && !self.running.is_empty() {
             tracing::error!(
                 free_mb,
                 recordings = self.running.len(),
@@ -433,12 +428,8 @@ impl Track {
     }
 }
 
-fn floor(space: Space) -> u64 {
-    FLOOR.min(space.total / SMALL)
-}
-
-/// Whether too little is free for another recording, as it was or was not before.
+/// Whether less than the floor is free, too little for another recording, as it was or was not before.
 pub(super) fn is_full(space: Space, was_full: bool) -> bool {
-    let floor = floor(space);
+    let floor = space.floor();
     space.free < if was_full { floor + floor / ABOVE } else { floor }
 }
