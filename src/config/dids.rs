@@ -13,6 +13,9 @@ const FULL_OF_FEW: usize = 30;
 /// So many are few.
 const FEW: usize = 1 << 16;
 
+/// So many lines, a MiB of them, are in the processor's own caches: what is looked for behind the first is not waited for.
+const NEAR: usize = 1 << 14;
+
 /// So many may be looked at [ahead](Dids::look_ahead): a processor waits for no more lines at once, and they stay in its
 /// nearest cache until they are wanted.
 pub const AHEAD: usize = 32;
@@ -134,6 +137,10 @@ impl<V: Copy + Default, const N: usize> Dids<V, N> {
     #[inline]
     fn get(&self, key: u64) -> Option<&V> {
         let home = self.home(key);
+        if self.lines.len() > NEAR {
+            // Asked for now, it comes together with the first.
+            std::hint::black_box(self.lines[home ^ 1].keys[0]);
+        }
         let mut at = home;
         loop {
             let line = &self.lines[at];

@@ -337,7 +337,7 @@ fn numbers(config: &Config, overlay: &Overlay, trunks: &[Arc<Trunk>], agents: &[
         let settings = *compiled[set][usize::from(forward.is_some())].get_or_insert_with(|| {
             let account = entering.text(text(&keys.account));
             let settings = settings(keys, account, forward.is_some(), trunks, agents);
-            entering.settings(settings)
+            entering.settings(&settings)
         });
         let label = match number.label() {
             Some(own) => entering.label(own),

@@ -88,7 +88,7 @@ fn mark(number: E164, words: usize) -> (usize, u64) {
 
 /// Enters a number that is set by itself.
 pub(super) fn enter(entering: &mut Entering, did: Dialled, set: &Compiled) {
-    let settings = entering.settings(set.settings.clone());
+    let settings = entering.settings(&set.settings);
     let label = entering.label(&set.label);
     entering.enter(did, set.forward, label, settings, set.written);
 }

@@ -260,16 +260,16 @@ impl Entering {
     }
 
     /// What numbers have in common: by its place, the same for the same.
-    pub fn settings(&mut self, new: Settings) -> u32 {
+    pub fn settings(&mut self, new: &Settings) -> u32 {
         let Entering { settings, known, hasher, .. } = self;
-        let same = |place: &u32| settings.get(*place as usize) == Some(&new);
+        let same = |place: &u32| settings.get(*place as usize) == Some(new);
         let hash_of = |place: &u32| hasher.hash_one(settings.get(*place as usize));
-        match known.entry(hasher.hash_one(Some(&new)), same, hash_of) {
+        match known.entry(hasher.hash_one(Some(new)), same, hash_of) {
             Entry::Occupied(there) => *there.get(),
             Entry::Vacant(free) => {
                 let place = settings.len() as u32;
                 free.insert(place);
-                settings.push(new);
+                settings.push(new.clone());
                 place
             }
         }
