@@ -145,6 +145,48 @@ fn what_was_rolled_back_to_outlives_a_restart_until_the_files_are_mended() {
     assert_eq!(ring(&place), ["alice", "bob"]);
 }
 
+/// As somebody rolls back at night: the files cannot even be read.
+#[test]
+fn what_was_rolled_back_to_outlives_a_restart_over_files_with_mistakes_until_they_change() {
+    let place = place();
+    let node = place.serve();
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    rings_in_file(&place, "nobody,who");
+    assert_eq!(place.strowger(&["reload"]).0, 1);
+    done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    killed(node);
+    let node = place.serve();
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    let is_told = |line: &&str| line.contains("of the files, which are not served");
+    common::wait_until(|| place.log().lines().any(|line| is_told(&line)));
+    let log = place.log();
+    let told = log.lines().find(is_told).unwrap_or_default();
+    assert!(told.contains("\"ERROR\"") && told.contains("table.csv:2:"), "{told}");
+    // Nothing of them was kept or published.
+    let list: Vec<String> = generations(&place).into_iter().map(|(_, what)| what).collect();
+    assert_eq!(list.len(), 4, "{list:?}");
+    killed(node);
+    // Now they are others, and it is they that a start is to serve.
+    rings_in_file(&place, "somebody,else");
+    let (code, _, err) = place.strowger(&["serve"]);
+    assert!(code == 1 && err.contains("table.csv:2:"), "{code}: {err}");
+    rings_in_file(&place, "bob");
+    let _node = place.serve();
+    assert_eq!(ring(&place), ["alice", "bob"]);
+}
+
+/// There is nothing that could be served, and nothing is left behind.
+#[test]
+fn a_first_start_on_files_with_mistakes_makes_no_data() {
+    let place = place();
+    rings_in_file(&place, "nobody,who");
+    let (code, _, err) = place.strowger(&["serve"]);
+    assert!(code == 1 && err.contains("table.csv:2:"), "{code}: {err}");
+    assert!(!place.folder.path().join("data").exists());
+}
+
 #[test]
 fn a_generation_that_is_not_known_or_not_kept_is_refused_and_nothing_changes() {
     let place = place();

@@ -18,6 +18,8 @@ use super::source::Lines;
 use super::tables::{Tables, Threads, Told};
 use super::{Agent, Config, Node, Trunk, agent, check, node, syntax, trunk};
 
+/// What says what the node is; all others lie under `routing/`.
+pub const NODE_FILE: &str = "strowger.toml";
 /// The largest file that is read at once. Tables (.csv) are read block by block, however large they are.
 const MAX_FILE: u64 = 64 << 20;
 /// The most files under `routing/`.
@@ -112,6 +114,13 @@ impl<'r> Reading<'r> {
         Reading { elsewhere: Some(named.collect()), ..self }
     }
 
+    /// Reads strowger.toml alone, as if nothing lay under `routing/`.
+    pub fn node_alone(self) -> Reading<'r> {
+        let node = PathBuf::from(NODE_FILE);
+        let path = self.dir.join(&node);
+        self.elsewhere(vec![(node, path)])
+    }
+
     /// Does not read strowger.toml: what lies under `routing/` is judged by what a strowger.toml said that was read before.
     pub fn under(self, in_force: &'r Node) -> Reading<'r> {
         Reading { in_force: Some(in_force), ..self }
@@ -130,7 +139,7 @@ impl<'r> Reading<'r> {
         std::thread::scope(|scope| {
             let mut gathered = Gathered::new(self.env, Tables::new(self.served, self.now));
             gathered.is_served = self.served.is_some();
-            let node = self.dir.join("strowger.toml");
+            let node = self.dir.join(NODE_FILE);
             let mut files = Vec::new();
             match self.elsewhere {
                 None => gathered.routing_files(&self.dir.join("routing"), MAX_DEPTH, &mut files),
@@ -185,7 +194,7 @@ fn lower(ext: Option<&str>) -> Option<&'static str> {
 /// The files that a folder is read from: `strowger.toml` first, then those under `routing/`.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let mut gathered = Gathered::new(&|_| None, Tables::new(None, SystemTime::now()));
-    let mut files = vec![dir.join("strowger.toml")];
+    let mut files = vec![dir.join(NODE_FILE)];
     gathered.routing_files(&dir.join("routing"), MAX_DEPTH, &mut files);
     files
 }
@@ -206,7 +215,7 @@ pub fn checked(dir: &Path, env: Env<'_>) -> Checked {
 /// Reads one text that holds the node's sections and the routing's together, as tests write it.
 pub fn parse(text: &str, env: Env<'_>) -> Result<Loaded, Vec<Finding>> {
     let mut gathered = Gathered::new(env, Tables::new(None, SystemTime::now()));
-    if let Some(file) = gathered.report.add_file(Path::new("strowger.toml")) {
+    if let Some(file) = gathered.report.add_file(Path::new(NODE_FILE)) {
         gathered.toml_text(file, Path::new(""), text, Sections::Both);
     }
     gathered.finish().into_loaded()
@@ -568,7 +577,7 @@ fn misplaced(file: &Fields<'_>, sections: Sections) {
         &["defaults", "profile", "trunk", "agent", "number", "caller_id", "pool", "emergency", "dial"];
     let (elsewhere, home) = match sections {
         Sections::Node => (ROUTING, "a file under routing/"),
-        Sections::Routing => (NODE, "strowger.toml"),
+        Sections::Routing => (NODE, NODE_FILE),
         Sections::Both => return,
     };
     for (key, place) in file.written() {

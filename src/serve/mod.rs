@@ -50,7 +50,7 @@ use crate::sip::peer::Transport;
 use crate::store::kept::KeptFiles;
 use crate::store::ledger::Ledger;
 use crate::store::phones::{Phones, StoredBinding};
-use crate::store::{DataDir, DatabaseError, OpenError, Recorder, Store};
+use crate::store::{DataDir, DatabaseError, OpenError, Recorder, Store, has_database};
 use audio::Audio;
 use desk::StoredDesk;
 use generations::Files;
@@ -58,7 +58,7 @@ use notices::{Guesses, Teller};
 pub use operations::route;
 use operations::{Front, Life};
 use phones::Left;
-use publish::{First, NotServed, Publisher};
+use publish::{First, Found, NotServed, Publisher};
 pub use reading::{Env, Seen};
 use reading::{Steady, a_moment, is_moving, mistakes, steadily};
 
@@ -92,7 +92,7 @@ impl From<NotServed> for StartError {
     fn from(why: NotServed) -> StartError {
         match why {
             NotServed::Database(error) => error.into(),
-            NotServed::Unsaid(findings) => StartError::Config(findings),
+            NotServed::Wrong(findings) => StartError::Config(findings),
         }
     }
 }
@@ -125,17 +125,29 @@ impl Running {
         let read = || Reading::of(folder, &*env).load(&mut told);
         let Steady { read, seen, moved } = steadily(folder, a_moment, read);
         drop(told);
-        let Loaded { config, warnings, .. } =
-            read.map_err(|errors| StartError::Config(mistakes(moved.as_deref(), errors, "start again")))?;
-        if let Some(file) = moved {
-            // No call at all would be worse than one that goes by half of a change.
-            tracing::warn!("{}; what was read is served until then", is_moving(&file, "reload"));
-        }
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
-        files::raise_limit(options(&config).most_connections());
-        Running::start_with((config, seen), folder.to_owned(), env)
+        let (node, found) = match read {
+            Ok(Loaded { config, mut warnings, .. }) => {
+                if let Some(file) = moved {
+                    // No call at all would be worse than one that goes by half of a change.
+                    let moving = is_moving(&file, "reload");
+                    let message = format!("{}; what was read is served until then", moving.message);
+                    warnings.insert(0, Finding { message, ..moving });
+                }
+                (config.node.clone(), Ok((config, warnings)))
+            }
+            Err(errors) => {
+                let errors = mistakes(moved.as_deref(), errors, "start again");
+                // What was rolled back to may be served in their place.
+                match Reading::of(folder, &*env).node_alone().load(&mut |_| {}) {
+                    Ok(Loaded { config, .. }) if has_database(Path::new(&*config.node.node.data_dir)) => {
+                        (config.node, Err(errors))
+                    }
+                    Ok(_) | Err(_) => return Err(StartError::Config(errors)),
+                }
+            }
+        };
+        files::raise_limit(options(&node).most_connections());
+        Running::start_of(&node, (found, seen), folder.to_owned(), env)
     }
 
     /// Starts the node of a configuration that was read already, and of the files as they were before. `folder` is what a
@@ -145,29 +157,39 @@ impl Running {
         folder: PathBuf,
         env: Env,
     ) -> Result<Running, StartError> {
+        let node = config.node.clone();
+        Running::start_of(&node, (Ok((config, Vec::new())), seen), folder, env)
+    }
+
+    fn start_of(
+        section: &config::Node,
+        (found, seen): (Found, Seen),
+        folder: PathBuf,
+        env: Env,
+    ) -> Result<Running, StartError> {
         // Shards fetch their counters when they start.
         let metrics = Metrics::install();
-        let section = &config.node;
         let settings = crate::store::Settings::new(&section.node.name, section.retention.cdr_days);
         let store = Store::open(Path::new(&*section.node.data_dir), settings)?;
         let (drain, recording_days) = (section.limits.drain_seconds, section.retention.recording_days);
-        let options = options(&config);
+        let options = options(section);
         let admin = section
             .admin
             .as_ref()
             .map(|admin| (admin.addr, admin.token.as_ref().map(|token| token.reveal().to_owned())));
         let mut phones = Phones::open(store.dir().path())?;
         let left = phones.all(Clock::start().read().now.wall)?;
-        let audio = config.node.media.as_ref().map(|_| Audio::open(store.dir().path()));
+        let audio = section.media.as_ref().map(|_| Audio::open(store.dir().path()));
         let audio = audio.transpose().map_err(StartError::NodeFile)?;
         let lines = line_tokens(&store.dir())?;
-        let maker = Maker::new(&config, options.shards, store.recorder(), lines, left, audio.as_ref())?;
-        let sides = tls::sides(&config.node)?;
+        let maker = Maker::new(section, options.shards, store.recorder(), lines, left, audio.as_ref())?;
+        let sides = tls::sides(section)?;
         let ledger = Ledger::open(store.dir().path())?;
         let last = store.dir().node().generation;
         let kept = KeptFiles::of(store.dir().path(), Arc::new(crate::volume::Disk));
         let files = Files::of(folder, kept);
-        let publisher = Publisher::first(First { files, env, config, seen, ledger, sides }, last)?;
+        let publisher =
+            Publisher::first(First { files, env, node: section, found, seen, ledger, sides }, last)?;
         let node = maker.start(options, &publisher)?;
         node.back().spawn(metrics.clone().upkeep());
         let front = Front::new(&node, publisher, &store);
@@ -369,25 +391,25 @@ fn lock(phones: &Mutex<Phones>) -> MutexGuard<'_, Phones> {
 }
 
 /// What the node's edge is made of.
-fn options(config: &Config) -> Options {
-    let listeners = tls::served(&config.node).map(|listen| Listen {
+fn options(node: &config::Node) -> Options {
+    let listeners = tls::served(node).map(|listen| Listen {
         transport: listen.transport.transport(),
         addr: listen.addr,
         advertise: listen.advertise,
     });
     let listeners = listeners.collect();
-    let shards = match config.node.node.shards {
+    let shards = match node.node.shards {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         shards => shards as usize,
     };
     let shards = shards.min(crate::engine::node::MOST_SHARDS - 1);
-    let capture = config.node.capture.as_ref().map(|capture| Wanted {
-        node: (&*config.node.node.name).into(),
+    let capture = node.capture.as_ref().map(|capture| Wanted {
+        node: (&*node.node.name).into(),
         collector: capture.hep.as_ref().map(|hep| (hep.host.clone(), hep.port)),
     });
-    let planes = config.node.media.as_ref().map(|_| {
+    let planes = node.media.as_ref().map(|_| {
         let half = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
-        (half.min(MOST_PLANES), Arc::from(&*config.node.node.name))
+        (half.min(MOST_PLANES), Arc::from(&*node.node.name))
     });
     Options { shards, capture, planes, ..Options::new(listeners) }
 }
@@ -429,7 +451,7 @@ struct Maker {
 
 impl Maker {
     fn new(
-        config: &Config,
+        node: &config::Node,
         shards: usize,
         recorder: Recorder,
         lines: LineTokens,
@@ -440,7 +462,7 @@ impl Maker {
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
         let mut secret = [0; 64];
         getrandom::fill(&mut secret).map_err(StartError::Random)?;
-        let section = &config.node.node;
+        let section = &node.node;
         Ok(Maker {
             name: (&*section.name).into(),
             country: section.country,
@@ -452,8 +474,7 @@ impl Maker {
             lines,
             recorder,
             left: Left::new(left),
-            media: config
-                .node
+            media: node
                 .media
                 .clone()
                 .zip(audio)
@@ -566,14 +587,17 @@ mod tests {
             secret: table.agent("alice").unwrap().secrets.mark(),
         };
         let left = vec![("alice".to_owned(), row)];
-        let options = Options { shards: 2, ..options(&config) };
-        let maker = Maker::new(&config, 2, store.recorder(), LineTokens::new([0; 64]), left, None).unwrap();
+        let options = Options { shards: 2, ..options(&config.node) };
+        let maker =
+            Maker::new(&config.node, 2, store.recorder(), LineTokens::new([0; 64]), left, None).unwrap();
         let folder = folder.path().to_owned();
         let ledger = Ledger::open(store.dir().path()).unwrap();
         let kept = KeptFiles::of(store.dir().path(), Arc::new(crate::volume::Disk));
         let files = Files::of(folder, kept);
         let seen = Seen::of(&files.folder);
-        let first = First { files, env: Arc::new(|_| None), config, seen, ledger, sides: None };
+        let node = config.node.clone();
+        let found = Ok((config, Vec::new()));
+        let first = First { files, env: Arc::new(|_| None), node: &node, found, seen, ledger, sides: None };
         let publisher = Publisher::first(first, 0).map_err(StartError::from).unwrap();
         let node = maker.start(options, &publisher).unwrap();
         let desk = Arc::clone(node.desk());

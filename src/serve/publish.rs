@@ -91,39 +91,44 @@ enum Certificates {
 }
 
 /// What is served when a node starts.
-pub(super) struct First {
+pub(super) struct First<'n> {
     pub files: Files,
     pub env: Env,
-    pub config: Config,
-    /// The files before it was read from them.
+    /// What strowger.toml says.
+    pub node: &'n Node,
+    pub found: Found,
+    /// The files before they were read.
     pub seen: Seen,
     pub ledger: Ledger,
     /// What its listeners show.
     pub sides: Option<Sides>,
 }
 
+/// What was read of the files, with what wants a look in it, or all their mistakes.
+pub(super) type Found = Result<(Config, Vec<config::Finding>), Vec<config::Finding>>;
+
 /// Why nothing can be served.
 pub(super) enum NotServed {
     Database(DatabaseError),
-    Unsaid(Vec<config::Finding>),
+    Wrong(Vec<config::Finding>),
 }
 
 impl Publisher {
     /// Publishes the first configuration of this process, and what was set over HTTP. `last`: a generation that was published
     /// before, if the ledger knows none.
-    pub fn first(first: First, last: u64) -> Result<Publisher, NotServed> {
-        let First { files, env, config, seen, mut ledger, sides } = first;
+    pub fn first(first: First<'_>, last: u64) -> Result<Publisher, NotServed> {
+        let First { files, env, node, found, seen, mut ledger, sides } = first;
         let folder = &files.folder;
         let stored = ledger.numbers().map_err(NotServed::Database)?;
-        let mut back = files.rolled_back(&ledger, &config.node, &env).map_err(NotServed::Database)?;
+        let mut back = files.rolled_back(&ledger, node, &env).map_err(NotServed::Database)?;
         if let Some(RolledBack { loaded, generation, .. }) = &back
             && let Err(unsaid) = voices(&loaded.config, &Overlay::default(), folder)
         {
             not_served(*generation, &unsaid.first().map(ToString::to_string).unwrap_or_default());
             back = None;
         }
-        let (config, source) = match back {
-            Some(RolledBack { loaded, generation, source }) => {
+        let (config, source) = match (back, found) {
+            (Some(RolledBack { loaded, generation, source }), found) => {
                 tracing::warn!(
                     generation,
                     "the files are those that were rolled back from: what was rolled back to is served until they change"
@@ -131,11 +136,20 @@ impl Publisher {
                 for warning in &loaded.warnings {
                     tracing::warn!(generation, "of what was rolled back to: {warning}");
                 }
+                for error in found.err().into_iter().flatten() {
+                    tracing::error!("of the files, which are not served: {error}");
+                }
                 (loaded.config, source)
             }
-            None => (config, files.keep(&seen)),
+            (None, Ok((config, warnings))) => {
+                for warning in &warnings {
+                    tracing::warn!("{warning}");
+                }
+                (config, files.keep(&seen))
+            }
+            (None, Err(errors)) => return Err(NotServed::Wrong(errors)),
         };
-        let (overlay, table) = overlay(&config, folder, stored).map_err(NotServed::Unsaid)?;
+        let (overlay, table) = overlay(&config, folder, stored).map_err(NotServed::Wrong)?;
         let generation = ledger.last().map_err(NotServed::Database)?.max(last) + 1;
         let table = table.with_generation(generation);
         let line = line(&table, "strowger serve", "the node started");
@@ -340,7 +354,7 @@ impl Publisher {
     fn certificates(&self, new: &mut Config, read: &Node) -> Result<Certificates, NotPublished> {
         let renewed = tls::renew(&mut new.node, read);
         let sides = tls::sides(&new.node).map_err(|error| {
-            let file = self.files.folder.join("strowger.toml").display().to_string();
+            let file = self.files.folder.join(config::NODE_FILE).display().to_string();
             let message = format!("the certificates cannot be used: {error}");
             NotPublished::Wrong(vec![Finding { file, line: 1, column: 1, message, remedy: String::new() }])
         })?;

@@ -94,9 +94,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[error("store.sqlite: {0}")]
 pub struct DatabaseError(#[from] rusqlite::Error);
 
+const FILE: &str = "store.sqlite";
+
+/// Whether a data folder has the file.
+pub fn has_database(folder: &Path) -> bool {
+    folder.join(FILE).exists()
+}
+
 /// Opens the file of a data folder, and brings it to this version.
 pub(super) fn open(folder: &Path) -> Result<Connection, DatabaseError> {
-    let path = folder.join("store.sqlite");
+    let path = folder.join(FILE);
     // With our mode from the first byte on; SQLite gives the files beside it the same.
     if let Err(error) = volume::open_file(&path) {
         tracing::warn!(%error, "store.sqlite cannot be opened");
@@ -112,7 +119,7 @@ pub(super) fn open(folder: &Path) -> Result<Connection, DatabaseError> {
 /// A file as that version has left it.
 #[cfg(test)]
 pub(super) fn older(folder: &Path, version: usize) -> Connection {
-    let mut connection = Connection::open(folder.join("store.sqlite")).unwrap();
+    let mut connection = Connection::open(folder.join(FILE)).unwrap();
     bring(&mut connection, version).unwrap();
     connection
 }

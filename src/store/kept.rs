@@ -10,15 +10,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::config::NODE_FILE;
 use crate::volume::{self, Volume};
 
 /// So much is copied at once.
 const BLOCK: usize = 1 << 20;
 /// So many times of what stays free for the records of calls: recordings come before copies.
 const FLOORS: u64 = 2;
-
-/// What waits for a restart in any case, whatever is served of the others.
-const NODE: &str = "strowger.toml";
 
 /// What a configuration was read from: each file by its path in the configuration's folder, and its SHA-256.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,9 +28,9 @@ impl Manifest {
         serde_json::from_str(text).ok()
     }
 
-    /// But for what waits for a restart.
+    /// But for what waits for a restart in any case, whatever is served of the others.
     pub fn of_routing(mut self) -> Manifest {
-        self.0.retain(|(name, _)| name != NODE);
+        self.0.retain(|(name, _)| name != NODE_FILE);
         self
     }
 

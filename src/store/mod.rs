@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 pub use cdrs::{Page, ReadError, Reader};
 pub use cursor::{BadCursor, Cursor, Day};
-pub use database::DatabaseError;
+pub use database::{DatabaseError, has_database};
 pub use dir::{DataDir, NodeFile, OpenError, read_node};
 pub use slots::{CAPACITY, Slots};
 
