@@ -468,6 +468,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
     use super::*;
+    use crate::store::kept::KeptError;
     use crate::store::ledger::{Ledger, StoredGeneration};
     use crate::time::Wall;
     use crate::volume::{Disk, Log, Space, Volume};
@@ -562,6 +563,26 @@ mod tests {
         assert!(node.publishes("60") && node.publishes("d"));
         assert_eq!(node.had(), [(1, 40), (60, 61)]);
         assert_eq!(node.sought(), Ok((61, None)));
+    }
+
+    /// What one lacks (a sound, or a copy that is damaged) all of the same files lack.
+    #[test]
+    fn who_is_refused_one_generation_is_told_of_none_of_the_same_files() {
+        let mut node = Published::new();
+        ["a", "b", "a", "c"].iter().for_each(|text| assert!(node.publishes(text)));
+        let sought = |to| {
+            node.files().sought(node.ledger.past(), (node.last, &Overlay::default()), Some(to)).ok().unwrap()
+        };
+        assert_eq!(
+            (node.had(), sought(1).beside, sought(2).beside),
+            (vec![(1, 3)], vec![(2, 2)], vec![(1, 1), (3, 3)])
+        );
+        // One that is found to be damaged is told as kept no more, to nobody.
+        let manifest = sought(3).others.unwrap();
+        let copy = node.folder.path().join("generations").join(&manifest.0[1].1);
+        std::fs::write(copy, "A").unwrap();
+        assert!(matches!(node.files().kept.find(&manifest), Err(KeptError::Damaged(_))));
+        assert_eq!(node.had(), [(2, 2)]);
     }
 
     #[test]

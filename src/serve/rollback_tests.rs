@@ -307,7 +307,7 @@ fn a_file_that_came_or_went_meanwhile_has_changed_too() {
     let file = folder.path().join("routing/new.csv");
     let tried = |meanwhile: &dyn Fn(usize)| {
         let mut tries = 0;
-        let time = Passing { began: LATER, moments: Cell::new(0), pass: &|_| {} };
+        let time = Passing { began: SystemTime::now() + LATER, moments: Cell::new(0), pass: &|_| {} };
         let steady = steadily(folder.path(), &time, || {
             tries += 1;
             meanwhile(tries);
@@ -324,10 +324,9 @@ fn a_file_that_came_or_went_meanwhile_has_changed_too() {
     assert_eq!(tried(&turns), (3, Some(file.clone())));
 }
 
-/// Time that passes as it is told to; files tell theirs by the system's clock.
+/// Time that passes as it is told to.
 struct Passing<'p> {
-    /// So much later than the files were first written.
-    began: Duration,
+    began: SystemTime,
     moments: Cell<u32>,
     pass: &'p dyn Fn(u32),
 }
@@ -337,7 +336,7 @@ const LATER: Duration = Duration::from_secs(60);
 
 impl Time for Passing<'_> {
     fn now(&self) -> SystemTime {
-        SystemTime::now() + self.began + LOOK * self.moments.get()
+        self.began + LOOK * self.moments.get()
     }
 
     fn a_moment(&self) {
@@ -353,15 +352,19 @@ fn read_while(after: Duration, writes: impl Fn(u32) -> Option<&'static str>) -> 
     std::fs::create_dir(folder.path().join("routing")).unwrap();
     std::fs::write(folder.path().join("strowger.toml"), "").unwrap();
     let (reads, written) = (Cell::new(0), Cell::new(0));
-    let write = |now: u32| {
+    let begun = SystemTime::now();
+    let write_at = |now: u32, at: SystemTime| {
         let Some(text) = writes(now) else { return };
         written.set(written.get() + 1);
         // Of another length each time: the clock of files may tick too slowly to tell two.
         let text = format!("{text}{}", "5".repeat(written.get() % 2));
-        std::fs::write(folder.path().join("routing/table.csv"), text).unwrap();
+        let path = folder.path().join("routing/table.csv");
+        std::fs::write(&path, text).unwrap();
+        std::fs::File::options().append(true).open(path).unwrap().set_modified(at).unwrap();
     };
-    write(0);
-    let time = Passing { began: after, moments: Cell::new(0), pass: &write };
+    write_at(0, begun);
+    let write = |now: u32| write_at(now, begun + after + LOOK * now);
+    let time = Passing { began: begun + after, moments: Cell::new(0), pass: &write };
     let steady = steadily(folder.path(), &time, || {
         reads.set(reads.get() + 1);
         let read = config::load(folder.path(), &|_| None);
@@ -392,14 +395,13 @@ fn a_start_waits_until_files_that_changed_while_it_read_have_come_to_rest() {
 /// Whoever writes a table pauses while it is half there, for longer than a small one takes to be read.
 #[test]
 fn what_was_written_just_now_is_read_half_a_second_later() {
-    let whole = "did,timeout\n+12015550001,20\n+12015550002,20\n";
-    let completed =
-        |at: u32| move |now: u32| (now == 0).then_some("did,timeout\n").or((now == at).then_some(whole));
-    let (reads, moments, steady) = read_while(Duration::ZERO, completed(3));
-    assert_eq!((reads, moments, steady.read.unwrap().config.numbers.len()), (1, 5, 2));
+    let (half, whole) = ("did,timeout\n+12015550001,1", "did,timeout\n+12015550001,1\n+12015550002,1");
+    let completed = |at: u32| move |now: u32| (now == 0).then_some(half).or((now == at).then_some(whole));
+    let (reads, moments, steady) = read_while(Duration::ZERO, completed(4));
+    assert_eq!((reads, moments, steady.read.unwrap().config.numbers.len()), (1, 9, 2));
     // That long is nobody waited for who did not say that there is more to come.
     let (reads, moments, steady) = read_while(Duration::ZERO, completed(6));
-    assert_eq!((reads, moments, steady.read.unwrap().config.numbers.len()), (1, 5, 0));
+    assert_eq!((reads, moments, steady.read.unwrap().config.numbers.len()), (1, 5, 1));
     let (reads, moments, _) = read_while(LOOK * 2, |now| (now == 0).then_some(whole));
     assert_eq!((reads, moments), (1, 3));
 }

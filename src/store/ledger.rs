@@ -417,6 +417,17 @@ mod tests {
     }
 
     #[test]
+    fn who_reads_long_sees_what_was_and_nobody_who_writes_waits_for_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        ledger.write(&[read(1, "a")], &[]).unwrap();
+        let past = ledger.past().as_it_is().unwrap();
+        ledger.write(&[read(2, "b")], &[]).unwrap();
+        let last = |past: &Past| (past.last().unwrap(), past.runs(9).unwrap().len());
+        assert_eq!((last(&past), last(ledger.past())), ((1, 1), (2, 2)));
+    }
+
+    #[test]
     fn reloads_of_the_same_files_are_one_line_however_many_there_are() {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(folder.path()).unwrap();
