@@ -31,6 +31,7 @@ mod syntax;
 mod tables;
 mod trunk;
 mod uri;
+mod walk;
 
 pub use agent::Agent;
 pub use body::{MAX_BODY, Origin, Sent, read_body, read_sent};
