@@ -10,6 +10,7 @@ mod credentials;
 mod dids;
 mod diff;
 mod fields;
+mod forms;
 mod judge;
 mod kept;
 mod leads;
