@@ -1,7 +1,5 @@
 //! The bench of lookups measures what it says: a table beside which nothing is published has no figure.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 #[expect(dead_code, reason = "shared with the bench, which asks for more")]
 #[path = "../benches/lookup/keys.rs"]
 mod keys;
