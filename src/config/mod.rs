@@ -10,6 +10,7 @@ mod credentials;
 mod dids;
 mod diff;
 mod fields;
+mod forms;
 mod judge;
 mod kept;
 mod leads;
@@ -31,6 +32,7 @@ mod syntax;
 mod tables;
 mod trunk;
 mod uri;
+mod walk;
 
 pub use agent::Agent;
 pub use body::{MAX_BODY, Origin, Sent, read_body, read_sent};
