@@ -6,7 +6,8 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, params};
 
 use super::database::{self, DatabaseError, millis};
-use super::past::{Past, forgotten};
+use super::past::forgotten;
+pub use super::past::{Before, Past, StoredGeneration, StoredNumber};
 use super::runs::{self, Forgotten};
 pub use super::runs::{Reach, Run, Source};
 use crate::time::Wall;
@@ -30,40 +31,6 @@ struct Bounds {
 const BOUNDS: Bounds = Bounds { lines: 10_000, step: 1_000, files: FILES, changes: 2_000_000 };
 /// So many publications of files that differ can be rolled back to.
 pub const FILES: usize = 16;
-
-/// A number as it was set, or removed, over HTTP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredNumber {
-    /// What it was set to, as JSON; none: it was removed.
-    pub body: Option<String>,
-    pub at: Wall,
-    pub by: String,
-    pub generation: u64,
-}
-
-/// One publication.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredGeneration {
-    pub generation: u64,
-    pub at: Wall,
-    /// Who published it, and what it changed, in words.
-    pub by: String,
-    pub what: String,
-    /// How many numbers it has.
-    pub numbers: u64,
-    /// The numbers that it set or removed, and what was set of each before.
-    pub changes: Vec<(String, Before)>,
-    /// What it was read from; none: from no files, they are as the one before had them. In a list it is left out.
-    pub source: Option<Source>,
-}
-
-/// What was set of a number before it was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Before {
-    Nothing,
-    Removal,
-    Body(String),
-}
 
 /// Both tables. Its calls block: not for a shard.
 pub struct Ledger {

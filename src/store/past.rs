@@ -3,8 +3,42 @@
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::database::{DatabaseError, PATIENCE, wall};
-use super::ledger::{Before, StoredGeneration, StoredNumber};
 use super::runs::{self, Forgotten, Reach, Run, Source};
+use crate::time::Wall;
+
+/// A number as it was set, or removed, over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredNumber {
+    /// What it was set to, as JSON; none: it was removed.
+    pub body: Option<String>,
+    pub at: Wall,
+    pub by: String,
+    pub generation: u64,
+}
+
+/// One publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredGeneration {
+    pub generation: u64,
+    pub at: Wall,
+    /// Who published it, and what it changed, in words.
+    pub by: String,
+    pub what: String,
+    /// How many numbers it has.
+    pub numbers: u64,
+    /// The numbers that it set or removed, and what was set of each before.
+    pub changes: Vec<(String, Before)>,
+    /// What it was read from; none: from no files, they are as the one before had them. In a list it is left out.
+    pub source: Option<Source>,
+}
+
+/// What was set of a number before it was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Before {
+    Nothing,
+    Removal,
+    Body(String),
+}
 
 /// Of the file that a ledger writes. Its calls block: not for a shard.
 pub struct Past(pub(super) Connection);
