@@ -43,7 +43,7 @@ pub use choices::{
 pub use credentials::Credentials;
 pub use dids::{AHEAD, Dids, Lengths};
 pub use diff::{Counts, Diff, MAX_NAMED, Named, diff};
-pub use judge::{Change, Judged, judge, judge_itself};
+pub use judge::{Change, Judged, judge, judge_itself, judge_up_to};
 pub use kept::Stamp;
 pub use leads::Leads;
 pub use load::{Checked, Loaded, NODE_FILE, Progress, Reading, checked, files, load, parse};

@@ -276,6 +276,15 @@ impl Voicemail {
 }
 
 impl Keys {
+    /// Whether anybody rings in any step (R3.5).
+    pub fn rings_somebody(&self) -> bool {
+        let rings = |step: &Overflow| !step.ring.is_empty() || step.forward_to.is_some();
+        self.ring.as_ref().is_some_and(|ring| !ring.value.is_empty())
+            || self.forward_to.is_some_and(|forward| forward.value.is_some())
+            || self.assigned_to.as_ref().is_some_and(|agent| agent.value.is_some())
+            || self.overflow.iter().flat_map(|steps| &steps.value).any(rings)
+    }
+
     /// These keys, each that is not written taken from `base`.
     pub fn over(&self, base: &Keys) -> Keys {
         macro_rules! each {

@@ -143,6 +143,10 @@ fn a_number_that_is_made_or_rings_nobody_is_said_to_be() {
             .ends_with("  ring: not written -> [\"alice\"]\n")
     );
     assert!(told(&place, &["set", "+12015550102", "ring="]).ends_with(nobody));
+    // Nor does it where a step is there that rings nobody either.
+    let file = place.folder.path().join("number.json");
+    std::fs::write(&file, "{\"overflow\": [{\"ring\": []}]}").unwrap();
+    assert!(told(&place, &["set", "+12015550103", "--file", file.to_str().unwrap()]).ends_with(nobody));
     assert!(!told(&place, &["set", "+12015550102", "enabled=false"]).contains("nobody"));
     // What wants a look in a file does here too.
     let err = told(&place, &["set", "+12015550102", "timeout=5", "label=a\u{202e}b"]);
