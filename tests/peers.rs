@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -268,6 +269,12 @@ fn a_client_whose_connection_ends_fails_the_bench_of_changes() {
 
 #[test]
 fn a_run_that_would_judge_nothing_is_no_use_of_a_script() {
+    // One that begins all the same gets no further than this.
+    let programs = tempfile::tempdir().unwrap();
+    let cargo = programs.path().join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\nexit 9\n").unwrap();
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap());
     for (script, args) in [
         ("soak-reload", &["--reloads", "1"][..]),
         ("soak-reload", &["--reloads", "0"]),
@@ -280,8 +287,8 @@ fn a_run_that_would_judge_nothing_is_no_use_of_a_script() {
         ("bench-changes", &["--seconds", "0"]),
         ("bench-changes", &["--seconds", "1,2"]),
     ] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(script);
-        let output = Command::new(path).args(args).output().unwrap();
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(script);
+        let output = Command::new(program).args(args).env("PATH", &path).output().unwrap();
         let usage = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{script} {args:?}: {usage}");
         assert!(usage.contains(&format!("scripts/{script} [-h]")), "{usage}");

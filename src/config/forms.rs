@@ -162,8 +162,8 @@ impl Form for List {
 
 /// First digits of numbers.
 pub(super) const PREFIXES: List = List::of(PREFIX);
-/// Names of what other entries define: whether they do, the reader knows.
-pub(super) const NAMES: List = List::of(LINE);
+/// Texts: names that other entries define, among others; whether they do, the reader knows.
+pub(super) const LINES: List = List::of(LINE);
 
 /// Written as an empty text, it unsets what would be inherited.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use super::choices::{Anchor, ListenTransport, Strangers};
 use super::credentials::{self, Credentials, Written};
 use super::fields::{Fields, shown};
-use super::forms::{COLLECTOR, IP, LINE, List, MAX_LIST, NAME, NAMES, PORTS, REALM, SOCKET, Whole, form};
+use super::forms::{COLLECTOR, IP, LINE, LINES, List, MAX_LIST, NAME, PORTS, REALM, SOCKET, Whole, form};
 use super::net::number_in;
 use super::place::{At, Place};
 use super::served;
@@ -169,7 +169,7 @@ pub struct Public {
 #[schemars(deny_unknown_fields)]
 pub struct Speech {
     /// Turns `{text}` into the sound file `{wav}`.
-    #[schemars(transform = form(&NAMES))]
+    #[schemars(transform = form(&LINES))]
     pub command: Vec<Box<str>>,
 }
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::fields::{Fields, shown};
-use super::forms::{LINE, List, NAMES, OrEmpty, Whole, form};
+use super::forms::{LINE, LINES, List, OrEmpty, Whole, form};
 use super::place::{At, Place};
 use crate::number::{BadNumber, E164, MAX_DIGITS, Prefix};
 
@@ -182,7 +182,7 @@ pub struct Keys {
     pub record_notice: Option<At<Option<Prompt>>>,
     /// Agents that ring, all at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = form(&NAMES))]
+    #[schemars(transform = form(&LINES))]
     pub ring: Option<At<Vec<At<Box<str>>>>>,
     /// The agent that rings alone for `assigned_head_start`, or where neither `ring` nor `forward_to` is set.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
@@ -231,7 +231,7 @@ fn unset_is_empty<T: Serialize, S: serde::Serializer>(
 #[schemars(deny_unknown_fields, extend("anyOf" = [{ "required": ["ring"] }, { "required": ["forward_to"] }]))]
 pub struct Overflow {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default, transform = form(&NAMES))]
+    #[schemars(default, transform = form(&LINES))]
     pub ring: Vec<At<Box<str>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = form(&OrEmpty))]

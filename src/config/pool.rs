@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::choices::WhenExhausted;
 use super::fields::{Fields, shown};
-use super::forms::{EMERGENCY, LINE, List, NAME, NAMES, OrEmpty, PREFIXES, Whole, form};
+use super::forms::{EMERGENCY, LINE, LINES, List, NAME, OrEmpty, PREFIXES, Whole, form};
 use super::node::value_or;
 use super::place::{At, Place};
 use crate::number::{Country, E164, Prefix};
@@ -33,7 +33,7 @@ pub struct Pool {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = form(&LINE))]
     pub key: Option<Box<str>>,
-    #[schemars(default, transform = form(&NAMES))]
+    #[schemars(default, transform = form(&LINES))]
     pub origins: Vec<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = form(&OrEmpty))]
