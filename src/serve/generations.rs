@@ -11,8 +11,7 @@ use crate::admin::operations::{Finding, NotPublished};
 use crate::config::{self, Config, Dialled, Loaded, Node, Overlay, Reading, Stamp};
 use crate::store::DatabaseError;
 use crate::store::kept::{Kept, KeptFiles, Manifest};
-use crate::store::ledger::{Before, FILES, Reach, Run, Source};
-use crate::store::past::Past;
+use crate::store::ledger::{Before, FILES, Past, Reach, Run, Source};
 
 /// So many bytes of files are kept at most; those of the last two publications that differ in any case.
 const BYTES: u64 = 4 << 30;

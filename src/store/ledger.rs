@@ -10,7 +10,6 @@ use super::past::forgotten;
 pub use super::past::{Before, Past, StoredGeneration, StoredNumber};
 use super::runs::{self, Forgotten};
 pub use super::runs::{Reach, Run, Source};
-use crate::time::Wall;
 
 /// How much is remembered. Publications of files (starts, reloads, rollbacks to other files) and of single numbers are bounded
 /// apart, so that neither pushes the other out.
@@ -249,6 +248,7 @@ fn write_numbers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Wall;
 
     fn number(body: Option<&str>, generation: u64) -> StoredNumber {
         StoredNumber { body: body.map(str::to_owned), at: Wall(7), by: "alice".to_owned(), generation }
