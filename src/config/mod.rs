@@ -19,6 +19,7 @@ mod node;
 mod number;
 mod number_json;
 mod numbers;
+mod open;
 mod overlay;
 mod place;
 mod pool;
@@ -29,6 +30,7 @@ mod served;
 mod source;
 mod syntax;
 mod tables;
+mod torn;
 mod trunk;
 mod uri;
 
