@@ -33,7 +33,10 @@ fn mistakes(text: &str) -> Vec<(u32, u32, String)> {
 /// The same as lines of text, with what would be right.
 fn said(text: &str) -> Vec<String> {
     let errors = checked(&[("routing/agents.toml", AGENTS), ("routing/n.toml", text)]).errors;
-    errors.iter().map(|error| format!("{}:{}: {}; {}", error.line, error.column, error.message, error.remedy)).collect()
+    errors
+        .iter()
+        .map(|error| format!("{}:{}: {}; {}", error.line, error.column, error.message, error.remedy))
+        .collect()
 }
 
 #[test]
@@ -44,12 +47,18 @@ fn a_value_with_a_unit_is_told_the_number_that_is_wanted() {
         ("timeout = 20 sec", "it is a number of seconds, without a unit: timeout = 20"),
         ("timeout = 2m", "it is a number of seconds, without a unit: timeout = 120"),
         ("timeout = 500ms", "it is a number of seconds, without a unit"),
-        ("overflow = [{ ring = [\"bob\"], timeout = 15s }]", "it is a number of seconds, without a unit: timeout = 15"),
+        (
+            "overflow = [{ ring = [\"bob\"], timeout = 15s }]",
+            "it is a number of seconds, without a unit: timeout = 15",
+        ),
         ("record = yes", "write record = true or record = false"),
         ("label = 20s", "put the text in \"…\""),
         ("label = Main", "put the text in \"…\""),
         ("ring = [\"bob\"]]", "leave it out, or open the list or table that it closes"),
-        ("ring = [\"bob, \"alice\"]", "end the text before it with its quote, or put a comma between the two"),
+        (
+            "ring = [\"bob, \"alice\"]",
+            "end the text before it with its quote, or put a comma between the two",
+        ),
     ] {
         let said = of(line);
         let [said] = &said[..] else { panic!("{line}: {said:?}") };
@@ -73,7 +82,8 @@ fn what_is_not_closed_is_told_where_it_opens() {
         ("overflow = [{ ring = [\"bob\"], timeout = 15 }", 12),
     ] {
         let next = "[[number]]\ndid = \"+12015550102\"\nring = [\"alice\", \"bob\"]\nlabel = \"b\"\n";
-        let text = format!("{next}\n[[number]]\ndid = \"+12015550101\"\n{line}\n\n{}", next.replace("0102", "0103"));
+        let text =
+            format!("{next}\n[[number]]\ndid = \"+12015550101\"\n{line}\n\n{}", next.replace("0102", "0103"));
         let found = mistakes(&text);
         let [(8, at, message)] = &found[..] else { panic!("{line}: {found:?}") };
         assert!(*at == column && message.starts_with("TOML: "), "{line}: {found:?}");
@@ -113,6 +123,7 @@ fn names_that_a_torn_entry_may_have_are_not_said_to_be_unknown_and_others_are() 
         ("[[agnt]\nname = \"carol\"\n", &[4, 5, 6]),
         ("[[trunk]]\nname = \"mobile\n", &[3, 5, 6]),
         // What stands in it by a head of its own is its own.
+        ("[[trunkk\nname = \"mobile\"\n[trunk.auth]\nusername = \"u\"\n", &[3, 5, 6]),
         ("[[trunk]]\nname = \"mobile\"\n[trunk.auth]\nusername = u\n", &[3, 5, 6]),
         ("[[profile]]\nname = day\n", &[3, 4, 6]),
         ("[[pool]]\nname =\n", &[3, 4, 5]),
@@ -128,7 +139,8 @@ fn names_that_a_torn_entry_may_have_are_not_said_to_be_unknown_and_others_are() 
 fn a_torn_section_of_the_node_leaves_the_others_judged_and_makes_no_other_mistake() {
     let number = "[[number]]\ndid = \"+12015550101\"\nforward_to = \"+442071838750\"\nring = [\"alice\"]\nrecord = true\n";
     let of = |node: &str| {
-        let found = checked(&[("strowger.toml", node), ("routing/agents.toml", AGENTS), ("routing/n.toml", number)]);
+        let found =
+            checked(&[("strowger.toml", node), ("routing/agents.toml", AGENTS), ("routing/n.toml", number)]);
         let told = |found: &[Finding]| found.iter().map(|one| one.line).collect::<Vec<_>>();
         (told(&found.errors), told(&found.warnings))
     };
@@ -143,7 +155,10 @@ fn a_torn_section_of_the_node_leaves_the_others_judged_and_makes_no_other_mistak
 #[test]
 fn a_file_without_a_head_before_its_slip_names_nothing_that_is_unknown() {
     let found = mistakes("number = [{ did = \"+12015550101\", ring = [\"nobody\"] }\n");
-    assert!(!found.is_empty() && found.iter().all(|(.., message)| message.starts_with("TOML: ")), "{found:?}");
+    assert!(
+        !found.is_empty() && found.iter().all(|(.., message)| message.starts_with("TOML: ")),
+        "{found:?}"
+    );
     // Of what stands before the first head nobody knows the section: of others their own mistakes are told.
     let found = mistakes("not a key\n[[number]]\ndid = \"2015550101\"\nring = [\"nobody\"]\n");
     assert_eq!(found.iter().map(|(line, ..)| *line).collect::<Vec<_>>(), [1, 3], "{found:?}");
@@ -151,9 +166,9 @@ fn a_file_without_a_head_before_its_slip_names_nothing_that_is_unknown() {
 
 #[test]
 fn a_hundred_slips_are_told_and_a_hostile_file_costs_no_more_than_its_length() {
-    /// A debug build reads a MiB of entries in well under a second; what grows with the square takes minutes.
+    /// A debug build reads each of these in at most two seconds; what grows with the square takes minutes.
     const LONG: Duration = Duration::from_secs(60);
-    let many = |piece: &str| piece.repeat((4 << 20) / piece.len());
+    let many = |piece: &str| piece.repeat((256 << 10) / piece.len());
     for (what, text) in [
         ("heads", many("[[number]]\n") + "x"),
         ("unclosed heads", many("[[number\n")),
@@ -203,8 +218,12 @@ fn entry(number: usize, form: usize, planted: Planted) -> String {
         1 => format!(
             "overflow = [\n  {{ ring = [\"{name}\"],\n    timeout = {timeout} }},\n]\nvoicemail = {{ greeting = \"Hello\" }}\n"
         ),
-        2 => format!("label = \"\"\"one \\\n[[number]] \\\ntwo\"\"\"\nring = [\n\"alice\",\n\"{name}\"\n]\ntimeout = {timeout}\n"),
-        _ => format!("ring = [\"{name}\"] # [[number]]\n\n# remark\ntimeout = {timeout}\n[number.voicemail]\ngreeting = \"\"\n"),
+        2 => format!(
+            "label = \"\"\"one \\\n[[number]] \\\ntwo\"\"\"\nring = [\n\"alice\",\n\"{name}\"\n]\ntimeout = {timeout}\n"
+        ),
+        _ => format!(
+            "ring = [\"{name}\"] # [[number]]\n\n# remark\ntimeout = {timeout}\n[number.voicemail]\ngreeting = \"\"\n"
+        ),
     };
     format!("[[number]]\ndid = \"{plus}1201555{number:04}\"\n{key}{body}\n")
 }
@@ -221,7 +240,10 @@ impl Tear {
         let mut text = entry.to_owned();
         match self {
             Tear::Without(index) => {
-                let signs: Vec<usize> = entry.match_indices(['"', '\'', '[', ']', '{', '}', '=', ',', '+']).map(|(at, _)| at).collect();
+                let signs: Vec<usize> = entry
+                    .match_indices(['"', '\'', '[', ']', '{', '}', '=', ',', '+'])
+                    .map(|(at, _)| at)
+                    .collect();
                 text.remove(signs[index.index(signs.len())]);
             }
             Tear::With(index, sign) => text.insert(index.index(entry.len()), *sign),
@@ -239,7 +261,7 @@ fn tear() -> impl Strategy<Value = Tear> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn one_torn_entry_hides_no_mistake_of_others_and_makes_none(
         entries in prop::collection::vec((0..4_usize, planted()), 1..10),
@@ -257,7 +279,11 @@ proptest! {
         let whole = mistakes(&texts.concat());
         let planted = entries.iter().enumerate().filter(|(at, (_, planted))| *at != torn && *planted != Planted::Nothing);
         prop_assert_eq!(whole.len(), planted.count());
-        let text = format!("{before}{}{after}", tear.of(&texts[torn]));
+        let text = tear.of(&texts[torn]);
+        // `[[n.umber]]` is not torn: it is a table of another name.
+        let head = text.lines().next().unwrap_or_default();
+        prop_assume!(head.starts_with("[[number]]") || toml::from_str::<toml::Table>(head).is_err());
+        let text = format!("{before}{text}{after}");
         let found = mistakes(&text);
         for planted in &whole {
             prop_assert!(found.contains(planted), "{planted:?} is not told of\n{text}\nbut {found:?}");

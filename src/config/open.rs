@@ -34,7 +34,7 @@ impl Unclosed {
 }
 
 /// A walk through a text.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Walk {
     /// The byte that comes next.
     at: usize,
@@ -97,7 +97,10 @@ impl Walk {
                 other => self.broken = Some(other.map(unclosed)),
             },
             // A list holds no keys: it was to end before this one.
-            b'=' => self.broken = self.brackets.last().filter(|(_, open)| *open == b'[').map(|open| Some(unclosed(*open))),
+            b'=' => {
+                self.broken =
+                    self.brackets.last().filter(|(_, open)| *open == b'[').map(|open| Some(unclosed(*open)))
+            }
             _ => {}
         }
     }
@@ -111,11 +114,13 @@ impl Walk {
         while let Some(byte) = bytes.get(self.at) {
             match *byte {
                 b'\n' => break,
-                b'\\' if quote == b'"' && bytes.get(self.at + 1).is_some_and(|next| *next != b'\n') => self.at += 2,
+                b'\\' if quote == b'"' && bytes.get(self.at + 1).is_some_and(|next| *next != b'\n') => {
+                    self.at += 2
+                }
                 byte => {
                     self.at += 1;
                     if byte == quote {
-                        return;
+                        return self.closed(bytes);
                     }
                 }
             }
@@ -133,9 +138,18 @@ impl Walk {
                 self.at += run;
                 if run >= 3 {
                     self.long = None;
+                    self.closed(bytes);
                 }
             }
             _ => self.at += 1,
+        }
+    }
+
+    /// After a text: what goes on with neither a separator nor a new line shows that it did not end here.
+    fn closed(&mut self, bytes: &[u8]) {
+        let next = bytes[self.at..].iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r'));
+        if next.is_some_and(|byte| !matches!(byte, b'\n' | b'#' | b',' | b']' | b'}' | b'=' | b'.')) {
+            self.broken = Some(None);
         }
     }
 }

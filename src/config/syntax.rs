@@ -115,7 +115,11 @@ pub(super) fn slip(text: &str, at: usize, said: &str) -> Slip {
     let before = text.get(line_start(text, at)..at).unwrap_or_default();
     let said = self::said(said, rest);
     let wanted = wanted(said, before, rest).map(Cow::Owned);
-    Slip { at, said: said.replace('\n', ", "), remedy: wanted.unwrap_or_else(|| remedy(said, before, rest).into()) }
+    Slip {
+        at,
+        said: said.replace('\n', ", "),
+        remedy: wanted.unwrap_or_else(|| remedy(said, before, rest).into()),
+    }
 }
 
 /// The first line of a text.
@@ -149,7 +153,8 @@ fn remedy(said: &str, before: &str, rest: &str) -> &'static str {
 
 /// What would be right where no text is wanted but a number, or true or false.
 fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
-    let is_value = [UNQUOTED, "invalid", "unexpected key or value"].iter().any(|begins| said.starts_with(begins));
+    let is_value =
+        [UNQUOTED, "invalid", "unexpected key or value"].iter().any(|begins| said.starts_with(begins));
     // `20 s` is a number, and something behind it.
     let (key, number) = before.rsplit_once('=')?;
     let key = key.trim_end().rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
@@ -169,7 +174,8 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
         return None;
     }
     let what = format!("it is a number of {counted}, without a unit");
-    let in_seconds = |name: &str| UNITS.iter().find(|(names, _)| names.contains(&name)).map(|(_, seconds)| *seconds);
+    let in_seconds =
+        |name: &str| UNITS.iter().find(|(names, _)| names.contains(&name)).map(|(_, seconds)| *seconds);
     let same = in_seconds(&unit.to_ascii_lowercase()).zip(in_seconds(counted)).and_then(|(unit, counted)| {
         let seconds = count.parse::<u64>().ok()?.checked_mul(unit)?;
         seconds.is_multiple_of(counted).then(|| seconds / counted)

@@ -16,8 +16,24 @@ use super::syntax::{DUPLICATE, Slip, slip};
 
 /// Every section that a file may have.
 pub(super) const SECTIONS: [&str; 18] = [
-    "defaults", "profile", "trunk", "agent", "number", "caller_id", "pool", "emergency", "dial", "node", "listen", "media",
-    "admin", "public", "speech", "limits", "capture", "retention",
+    "defaults",
+    "profile",
+    "trunk",
+    "agent",
+    "number",
+    "caller_id",
+    "pool",
+    "emergency",
+    "dial",
+    "node",
+    "listen",
+    "media",
+    "admin",
+    "public",
+    "speech",
+    "limits",
+    "capture",
+    "retention",
 ];
 /// What is open is followed through so many bytes: no list or text that can be read is longer in lines.
 const FOLLOWED: usize = 256 << 10;
@@ -72,12 +88,19 @@ impl Division<'_> {
         let mut entry = Entry { from: 0, section: None, is_torn: false };
         // What stands before the first head is a piece too.
         let mut head = (first.at == 0).then_some(first);
-        let mut next = if head.is_some() { next_head(self.text, self.after_line(0)..all) } else { Some(first) };
+        let mut next =
+            if head.is_some() { next_head(self.text, self.after_line(0)..all) } else { Some(first) };
         loop {
             let from = head.map_or(0, |head| head.at);
-            if let Some(head) = head.filter(|head| !head.is_inner || head.section != entry.section) {
-                self.close(&entry, from);
-                entry = Entry { from, section: head.section, is_torn: false };
+            // A table inside an entry whose head is torn beyond knowing is a part of it too.
+            match head {
+                Some(Head { section, is_inner: true, .. }) if entry.is_torn => self.sections.extend(section),
+                Some(Head { section, is_inner: true, .. }) if section == entry.section => {}
+                Some(Head { section, .. }) => {
+                    self.close(&entry, from);
+                    entry = Entry { from, section, is_torn: false };
+                }
+                None => {}
             }
             let mut until = next.map_or(all, |next| next.at);
             if let Err(error) = parsed(self.text, from..until) {
@@ -185,12 +208,40 @@ impl Division<'_> {
 
     /// Where the key ends that begins here, and its slip.
     fn key(&self, range: Range<usize>) -> (usize, Option<Slip>) {
+        let (until, walk) = self.one_key(range.clone());
+        let Err(error) = parsed(self.text, range.start..until) else { return (until, None) };
+        // A text over several lines may hold what looks like a key.
+        if let Some(end) = self.followed(&walk, until..range.end) {
+            match parsed(self.text, range.start..end) {
+                Ok(()) => return (end, None),
+                Err(error) if !self.are_keys(until..end) => {
+                    let at = range.start + offset(&error);
+                    return (end, Some(slip(self.text, at, error.message())));
+                }
+                Err(_) => {}
+            }
+        }
+        let at = range.start + offset(&error);
+        // Where it opens says more than where the reader gave up.
+        let found = match walk.unclosed().filter(|open| open.at() <= at) {
+            Some(open) => slip(self.text, open.at(), open.said()),
+            None => slip(self.text, at, error.message()),
+        };
+        (until, Some(found))
+    }
+
+    /// Where the key ends that begins here, where nothing that looks like another is part of it, and what is open there.
+    fn one_key(&self, range: Range<usize>) -> (usize, Walk) {
         let furthest = self.furthest(range.start).min(range.end);
         let indent = indent(self.line(range.start));
         let mut walk = Walk::from(range.start);
-        let mut until = self.after_line(range.start).min(range.end);
-        walk.to(self.text, until);
-        while until < range.end {
+        let mut until = range.start;
+        loop {
+            until = self.after_line(until).min(range.end);
+            walk.to(self.text, until);
+            if until >= range.end {
+                return (until, walk);
+            }
             let line = self.line(until);
             let is_next = if walk.is_closed() {
                 !is_remark(line)
@@ -199,30 +250,33 @@ impl Division<'_> {
                 until >= furthest || is_key(line) && self::indent(line) <= indent
             };
             if is_next {
-                break;
+                return (until, walk);
             }
-            until = self.after_line(until).min(range.end);
-            walk.to(self.text, until);
         }
-        let Err(error) = parsed(self.text, range.start..until) else { return (until, None) };
-        // A text over several lines may hold what looks like a key.
-        let unclosed = walk.unclosed();
-        let mut end = until;
+    }
+
+    /// Where what is open is closed, with the end of a line.
+    fn followed(&self, walk: &Walk, range: Range<usize>) -> Option<usize> {
+        let furthest = self.furthest(range.start).min(range.end);
+        let (mut walk, mut end) = (walk.clone(), range.start);
         while walk.is_open() && end < furthest {
             end = self.after_line(end).min(range.end);
             walk.to(self.text, end);
         }
-        if end > until && walk.is_closed() && parsed(self.text, range.start..end).is_ok() {
-            return (end, None);
+        (end > range.start && walk.is_closed()).then_some(end)
+    }
+
+    /// Whether these lines are keys by themselves.
+    fn are_keys(&self, range: Range<usize>) -> bool {
+        let mut at = range.start;
+        while at < range.end {
+            let (until, _) = self.one_key(at..range.end);
+            if parsed(self.text, at..until).is_err() {
+                return false;
+            }
+            at = until;
         }
-        let at = range.start + offset(&error);
-        // Where it opens says more than where the reader gave up.
-        let opened = unclosed.filter(|open| open.at() <= at);
-        let found = match opened {
-            Some(open) => slip(self.text, open.at(), open.said()),
-            None => slip(self.text, at, error.message()),
-        };
-        (until, Some(found))
+        true
     }
 
     /// How far what is open is followed: to the end, or to the beginning of a line.
@@ -283,27 +337,33 @@ fn head(line: &str) -> Option<(Option<&'static str>, bool)> {
     /// A longer line opens nothing.
     const LONGEST: usize = 200;
     let line = line.split('#').next()?.trim();
-    if line.len() > LONGEST || !line.contains(['[', ']']) {
+    let is_value = line.contains('=') && !line.starts_with(['[', '=']);
+    if line.len() > LONGEST || is_value || !line.contains(['[', ']']) {
         return None;
     }
-    let before = line.find('[').map_or("", |open| &line[..open]);
-    let inner = line.trim_start_matches(|c| c != '[').trim_start_matches('[');
-    let inner = if inner.is_empty() { line } else { inner };
-    let inner = inner.split(']').next()?;
-    let name: String =
-        inner.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')).collect();
-    let mut names = name.split('.');
-    let first = names.next()?;
-    let is_inner = names.next().is_some();
-    let known = SECTIONS.iter().copied().find(|section| *section == first);
-    let looks_so = line.starts_with('[') && inner.trim_start().starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let is_value = line.contains('=');
-    match known {
-        // One sign that slipped in before it.
-        Some(_) if before.trim().chars().count() <= 1 && (line.contains('[') || !is_value) => Some((known, is_inner)),
-        None if looks_so && !is_value => Some((nearest(first, SECTIONS), is_inner)),
-        Some(_) | None => None,
+    let word = |part: &str| {
+        let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        part.chars().filter(fits).collect::<String>().trim_matches('.').to_owned()
+    };
+    let words = line.split(['[', ']']).map(word).filter(|word| !word.is_empty());
+    // A sign that slipped in before the brackets is no name.
+    let known = |word: &String| {
+        let (first, inner) = word.split_once('.').map_or((&**word, false), |(first, _)| (first, true));
+        SECTIONS.iter().find(|section| **section == first).map(|section| (Some(*section), inner))
+    };
+    let words: Vec<String> = words.collect();
+    let stray = usize::from(words.first()?.len() == 1);
+    if let Some(found) = words.get(stray).and_then(known) {
+        return Some(found);
     }
+    let opens = line.trim_start_matches('[').trim_start();
+    let looks_so = line.starts_with('[') && opens.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !looks_so || line.contains('=') {
+        return None;
+    }
+    let name = words.concat();
+    let first = name.split('.').next().unwrap_or_default();
+    Some(known(&name).unwrap_or((nearest(first, SECTIONS), name.contains('.'))))
 }
 
 fn indent(line: &str) -> usize {
