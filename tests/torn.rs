@@ -22,12 +22,21 @@ fn checked(files: &[(&str, &str)]) -> Checked {
     config::checked(folder.path(), &|_| None)
 }
 
-/// The mistakes of a file of entries, beside one that has alice and bob: where, and what.
-fn mistakes(text: &str) -> Vec<(u32, u32, String)> {
+/// Where, and what.
+type Told = Vec<(u32, u32, String)>;
+
+/// The mistakes and the warnings of a file of entries, beside one that has alice and bob.
+fn told(text: &str) -> [Told; 2] {
     let checked = checked(&[("routing/agents.toml", AGENTS), ("routing/n.toml", text)]);
     assert!(checked.errors.iter().all(|error| error.file.ends_with("n.toml")), "{:?}", checked.errors);
-    let told = |error: &Finding| (error.line, error.column, error.message.clone());
-    checked.errors.iter().map(told).collect()
+    let told = |found: &Finding| (found.line, found.column, found.message.clone());
+    [checked.errors, checked.warnings].map(|all| all.iter().map(told).collect())
+}
+
+/// Its mistakes alone.
+fn mistakes(text: &str) -> Told {
+    let [mistakes, _] = told(text);
+    mistakes
 }
 
 /// The same as lines of text, with what would be right.
@@ -207,23 +216,42 @@ fn planted() -> impl Strategy<Value = Planted> {
     prop::sample::select(vec![Planted::Nothing, Planted::Key, Planted::Did, Planted::Name, Planted::Range])
 }
 
+/// How many forms of an entry there are; the last are no numbers.
+const FORMS: usize = 6;
+const AGENT: usize = 4;
+
 /// The entry of this number, of one of several forms.
 fn entry(number: usize, form: usize, planted: Planted) -> String {
     let plus = if planted == Planted::Did { "" } else { "+" };
     let name = if planted == Planted::Name { "nobody" } else { "bob" };
     let timeout = if planted == Planted::Range { 100_000 } else { 20 };
     let key = if planted == Planted::Key { "zzzz = 1\n" } else { "" };
+    let calls = if planted == Planted::Range { 10_000_000 } else { 2 };
     let body = match form {
         0 => format!("ring = [\"alice\", \"{name}\"]\ntimeout = {timeout}\nlabel = ''\n"),
         1 => format!(
-            "overflow = [\n  {{ ring = [\"{name}\"],\n    timeout = {timeout} }},\n]\nvoicemail = {{ greeting = \"Hello\" }}\n"
+            "overflow = [\n  {{ ring = [\"{name}\"],\n    timeout = {timeout} }},\n]\n\
+             voicemail = {{ greeting = \"Hello\" }}\n"
         ),
         2 => format!(
             "label = \"\"\"one \\\n[[number]] \\\ntwo\"\"\"\nring = [\n\"alice\",\n\"{name}\"\n]\ntimeout = {timeout}\n"
         ),
-        _ => format!(
-            "ring = [\"{name}\"] # [[number]]\n\n# remark\ntimeout = {timeout}\n[number.voicemail]\ngreeting = \"\"\n"
+        3 => format!(
+            "ring = [\"{name}\"] # [[number]]\n\n# remark\ntimeout = {timeout}\n\
+             [number.voicemail]\ngreeting = \"\"\n"
         ),
+        AGENT => {
+            return format!(
+                "[[agent]]\nname = \"a{number}\"\n{key}max_calls = {calls}\n\
+                 contact = \"sip:a{number}@127.0.0.1:5092\"\n\n"
+            );
+        }
+        _ => {
+            return format!(
+                "[[trunk]]\nname = \"t{number}\"\n{key}from = [\n  \"192.0.2.{number}/32\",\n]\nmax_calls = {calls}\n\
+                 gateways = [{{ uri = \"sip:192.0.2.{number}:5080\", priority = 10 }}]\n\n"
+            );
+        }
     };
     format!("[[number]]\ndid = \"{plus}1201555{number:04}\"\n{key}{body}\n")
 }
@@ -264,7 +292,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn one_torn_entry_hides_no_mistake_of_others_and_makes_none(
-        entries in prop::collection::vec((0..4_usize, planted()), 1..10),
+        entries in prop::collection::vec((0..FORMS, planted()), 1..10),
         torn in any::<prop::sample::Index>(),
         tear in tear(),
     ) {
@@ -274,24 +302,34 @@ proptest! {
             .enumerate()
             .map(|(at, (form, planted))| entry(at, *form, if at == torn { Planted::Nothing } else { *planted }))
             .collect();
-        let before: String = texts[..torn].concat();
-        let after: String = texts[torn + 1..].concat();
-        let whole = mistakes(&texts.concat());
-        let planted = entries.iter().enumerate().filter(|(at, (_, planted))| *at != torn && *planted != Planted::Nothing);
-        prop_assert_eq!(whole.len(), planted.count());
+        let [before, after] = [&texts[..torn], &texts[torn + 1..]].map(|texts| texts.concat());
+        let [whole, whole_warned] = told(&texts.concat());
+        let is_told = |(form, planted): &(usize, Planted)| match planted {
+            Planted::Nothing => false,
+            Planted::Key | Planted::Range => true,
+            Planted::Name | Planted::Did => *form < AGENT,
+        };
+        let planted = entries.iter().enumerate().filter(|(at, entry)| *at != torn && is_told(entry));
+        prop_assert_eq!(whole.len(), planted.count(), "{:?}\n{}", whole, texts.concat());
         let text = tear.of(&texts[torn]);
         // `[[n.umber]]` is not torn: it is a table of another name.
+        let heads = ["[[number]]", "[[agent]]", "[[trunk]]"];
         let head = text.lines().next().unwrap_or_default();
-        prop_assume!(head.starts_with("[[number]]") || toml::from_str::<toml::Table>(head).is_err());
+        prop_assume!(heads.iter().any(|right| head.starts_with(right)) || toml::from_str::<toml::Table>(head).is_err());
         let text = format!("{before}{text}{after}");
-        let found = mistakes(&text);
-        for planted in &whole {
-            prop_assert!(found.contains(planted), "{planted:?} is not told of\n{text}\nbut {found:?}");
-        }
+        let [found, warned] = told(&text);
+        // A torn agent may be the one that is named.
+        let is_unread = |message: &str| entries[torn].0 == AGENT && message.contains("does not exist");
         let first = before.lines().count() + 1;
         let lines = first..first + texts[torn].lines().count();
-        for other in found.iter().filter(|found| !whole.contains(found)) {
-            prop_assert!(lines.contains(&(other.0 as usize)), "{other:?} is told of\n{text}");
+        for planted in &whole {
+            let is_told = found.contains(planted) || is_unread(&planted.2);
+            prop_assert!(is_told, "{planted:?} is not told of\n{text}\nbut {found:?}");
+        }
+        for (whole, found) in [(whole, found), (whole_warned, warned)] {
+            for other in found.iter().filter(|found| !whole.contains(found)) {
+                prop_assert!(lines.contains(&(other.0 as usize)), "{other:?} is told of\n{text}");
+            }
         }
     }
 }
