@@ -14,6 +14,8 @@ mod common;
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "common/node.rs"]
 mod node;
+#[path = "common/schema.rs"]
+mod schema;
 #[path = "common/sound.rs"]
 mod sound;
 

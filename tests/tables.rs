@@ -97,6 +97,10 @@ fn a_table_that_was_hardly_written_whole_is_a_mistake() {
     assert_eq!(errors(whole.as_bytes()), []);
     for (cut, line, said) in [
         ("", 1, "the table is empty"),
+        ("\n", 1, "the table is empty"),
+        ("\r\n\n\r\n", 1, "the table is empty"),
+        ("\u{feff}", 1, "the table is empty"),
+        ("\u{feff}\n\n", 1, "the table is empty"),
         ("did,label,timeout\n+12015550101,one,20\n+12015550102", 3, "ends after 1 of 3 cells"),
         ("did,label,timeout\n+12015550101,one,20\n+12015550102,two", 3, "ends after 2 of 3 cells"),
         ("did,label,timeout\n+12015550101,one,20\n+12015550102,\"two", 3, "does not end"),

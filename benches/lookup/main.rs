@@ -194,7 +194,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         for draw in &arguments.keys {
             let keys = keys::drawn(*draw, &dids);
             for readers in &arguments.readers {
-                rows(arguments, &maps, &dids, &keys, (*draw, *readers));
+                rows(arguments, &maps, &dids, &keys, (*draw, *readers))?;
             }
         }
         println!();
@@ -209,7 +209,7 @@ fn rows(
     dids: &[E164],
     keys: &[E164],
     (draw, readers): (Draw, usize),
-) {
+) -> Result<(), String> {
     let lasting = Duration::from_millis(arguments.millis);
     let mut measured: Vec<Vec<(Measured, Option<f64>)>> = arguments.maps.iter().map(|_| Vec::new()).collect();
     for round in 1..=arguments.rounds.max(1) {
@@ -222,7 +222,7 @@ fn rows(
                 Meanwhile::Updates => {
                     let updated = while_published(map, dids, Some(UPDATE), |_| {
                         measure(map, keys, readers, &|since| since >= lasting)
-                    });
+                    })?;
                     (updated.0, Some(updated.1))
                 }
                 // What was published is new to the processor's caches, and the one before is freed.
@@ -230,7 +230,7 @@ fn rows(
                     let reloaded = while_published(map, dids, None, |first| {
                         let is_over = || first.get().is_some_and(|first| first.elapsed() >= lasting);
                         measure(map, keys, readers, &|since| is_over() || since >= LONGEST)
-                    });
+                    })?;
                     (reloaded.0, Some(reloaded.1))
                 }
             });
@@ -252,4 +252,5 @@ fn rows(
             median.nanos,
         );
     }
+    Ok(())
 }

@@ -13,7 +13,10 @@ pub trait Map: Sync {
     fn reader(&self) -> Reader<'_>;
 
     /// Publishes something new, of this number where it is a map of single ones, while others look up.
-    fn publish(&self, number: E164);
+    ///
+    /// # Errors
+    /// Why there is nothing new: what is measured then is a table at rest.
+    fn publish(&self, number: E164) -> Result<(), String>;
 }
 
 pub type Reader<'m> = Box<dyn FnMut(E164) -> u64 + 'm>;
@@ -60,9 +63,10 @@ impl Map for Dash {
         Box::new(|number| self.0.get(&number.to_bits()).map_or(0, |kept| kept.0[0]))
     }
 
-    fn publish(&self, number: E164) {
+    fn publish(&self, number: E164) -> Result<(), String> {
         let (key, kept) = kept(number);
         self.0.insert(key, kept);
+        Ok(())
     }
 }
 
@@ -85,9 +89,10 @@ impl Map for Papaya {
         Box::new(|number| self.0.pin().get(&number.to_bits()).map_or(0, |kept| kept.0[0]))
     }
 
-    fn publish(&self, number: E164) {
+    fn publish(&self, number: E164) -> Result<(), String> {
         let (key, kept) = kept(number);
         self.0.pin().insert(key, kept);
+        Ok(())
     }
 }
 
@@ -109,10 +114,10 @@ impl Map for Scc {
     }
 
     /// Its values never change: one is taken out, another comes in.
-    fn publish(&self, number: E164) {
+    fn publish(&self, number: E164) -> Result<(), String> {
         let (key, kept) = kept(number);
         self.0.remove_sync(&key);
-        self.0.insert_sync(key, kept).ok();
+        self.0.insert_sync(key, kept).map_err(|_| format!("{number} is there though it was taken out"))
     }
 }
 
@@ -132,9 +137,10 @@ impl Map for Locked {
         })
     }
 
-    fn publish(&self, number: E164) {
+    fn publish(&self, number: E164) -> Result<(), String> {
         let (key, kept) = kept(number);
         self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key, kept);
+        Ok(())
     }
 }
 
@@ -161,6 +167,7 @@ impl Map for Load {
         })
     }
 
-    /// Nothing: it holds no numbers.
-    fn publish(&self, _: E164) {}
+    fn publish(&self, _: E164) -> Result<(), String> {
+        Err("it holds no numbers".to_owned())
+    }
 }

@@ -31,13 +31,16 @@ impl Measured {
 
 /// Has another thread publish, again and again, as long as it is measured: what was measured, and how many were published
 /// a second. `every`: a publication is due so often; one that is late is made up for. None: one follows the other. `measured`
-/// is told when the first was published.
+/// is told when the first was published, or could not be.
+///
+/// # Errors
+/// Why one could not be published, or that none was: no figure is one of a table that others are published beside.
 pub fn while_published<T>(
     map: &dyn Map,
     dids: &[E164],
     every: Option<Duration>,
     measured: impl FnOnce(&OnceLock<Instant>) -> T,
-) -> (T, f64) {
+) -> Result<(T, f64), String> {
     let (ends, first) = (AtomicBool::new(false), OnceLock::new());
     let publish = || {
         let mut random = Random(11);
@@ -47,19 +50,25 @@ pub fn while_published<T>(
             match due.checked_sub(began.elapsed()) {
                 Some(early) if !early.is_zero() => std::thread::sleep(early),
                 Some(_) | None => {
-                    map.publish(dids[random.below(dids.len())]);
-                    published += 1;
+                    let outcome = map.publish(dids[random.below(dids.len())]);
                     first.get_or_init(Instant::now);
+                    outcome?;
+                    published += 1;
                 }
             }
         }
-        f64::from(published) / began.elapsed().as_secs_f64()
+        if published == 0 {
+            return Err("nothing was published while it was measured".to_owned());
+        }
+        Ok(f64::from(published) / began.elapsed().as_secs_f64())
     };
     std::thread::scope(|scope| {
         let publisher = scope.spawn(publish);
         let measured = measured(&first);
         ends.store(true, Ordering::Relaxed);
-        (measured, publisher.join().unwrap_or_default())
+        let published =
+            publisher.join().map_err(|_| "the thread that publishes ended by a panic".to_owned())?;
+        Ok((measured, published?))
     })
 }
 
@@ -110,6 +119,7 @@ pub fn measure(
         let threads: Vec<_> = (0..readers).map(|reader| scope.spawn(move || one(reader))).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
     });
+    assert_eq!(all.len(), readers, "a reader did not come back: the figure would be one of fewer");
     let mut sum: Option<(Histogram<u64>, Histogram<u64>)> = None;
     for (chunks, each) in all {
         match &mut sum {
@@ -120,7 +130,7 @@ pub fn measure(
             }
         }
     }
-    let (chunks, each) = sum.unwrap_or_else(|| panic!("no thread came back"));
+    let (chunks, each) = sum.unwrap_or_else(|| panic!("there was no reader"));
     Measured { nanos: chunks.value_at_quantile(0.5) as f64 / CHUNK as f64, each }
 }
 

@@ -24,7 +24,7 @@ const RECENT: usize = 512;
 
 /// A configuration of so many numbers.
 pub struct Loaded {
-    folder: TempDir,
+    pub folder: TempDir,
     config: Config,
     table: Arc<Table>,
     numbers: usize,
@@ -48,15 +48,19 @@ pub fn load(count: usize) -> io::Result<Loaded> {
     write(folder.path(), count)?;
     let before = resident();
     let began = Instant::now();
-    let loaded = config::load(folder.path(), &|_| None).map_err(|findings| {
-        io::Error::other(findings.first().map_or_else(String::new, ToString::to_string))
-    })?;
+    let loaded =
+        config::load(folder.path(), &|_| None).map_err(|findings| io::Error::other(first(&findings)))?;
     let read = began.elapsed();
     let began = Instant::now();
     let table = Arc::new(Table::new(&loaded.config, 1, None));
     let built = began.elapsed();
     let bytes = resident().saturating_sub(before);
     Ok(Loaded { folder, config: loaded.config, table, numbers: count, bytes, read, built })
+}
+
+/// Of all mistakes the one that stands first.
+fn first(findings: &[config::Finding]) -> String {
+    findings.first().map_or_else(|| "nobody says why".to_owned(), ToString::to_string)
 }
 
 fn write(folder: &Path, count: usize) -> io::Result<()> {
@@ -162,11 +166,12 @@ impl Map for Served<'_> {
         })
     }
 
-    fn publish(&self, number: E164) {
+    fn publish(&self, number: E164) -> Result<(), String> {
         let old = self.current.load_full();
         let new = match self.publishes {
             Publishes::Whole => {
-                let Ok(read) = config::load(self.loaded.folder.path(), &|_| None) else { return };
+                let read = config::load(self.loaded.folder.path(), &|_| None)
+                    .map_err(|findings| first(&findings))?;
                 Table::new(&read.config, old.generation + 1, Some(&old))
             }
             Publishes::One => self.loaded.changed(&old, &[number]),
@@ -182,5 +187,6 @@ impl Map for Served<'_> {
             std::thread::yield_now();
             retired.retain(|table| Arc::strong_count(table) > 1);
         }
+        Ok(())
     }
 }

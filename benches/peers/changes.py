@@ -4,12 +4,17 @@
     changes.py write TABLE DIDS ROUND               writes the table of these numbers as the reload of that round reads it
     changes.py change ADMIN TABLE DIDS RATE LOG     changes them, RATE a second, and reloads, until SIGTERM; the tables
                                                     numbers-*.csv beside it are touched; logs what was answered
-    changes.py compare LOG DIDS CDRS                compares each record with what its generation had of its number
+    changes.py compare LOG DIDS CDRS CALLS          compares each record with what its generation had of its number; there
+                                                    is one at least of each call, of which there were so many
     changes.py scrape ADMIN TEXT                    writes its metrics down
+    changes.py repeated NAME BEFORE AFTER           strowger_sip_retransmissions_total between two scrapes
+    changes.py calls NAME STAT CALLS                what SIPp's -trace_stat says of so many calls; without CALLS, of those
+                                                    that it was called by
     changes.py setup NAME BEFORE AFTER [RTT]        strowger_setup_seconds between two scrapes, and SIPp's response times
     changes.py ratio (BEFORE BETWEEN AFTER)…        of the 99th percentile, the second run to the first, by the medians of all
 
-A number's account names the change, or the round, that it is of.
+A number's account names the change, or the round, that it is of. The exit status is 1 where anything is not as it has to be, and
+where nothing was there that could have been; the ratio is for people to judge.
 """
 
 import bisect
@@ -25,6 +30,8 @@ import threading
 import time
 
 FORWARD = "+442055550199"
+# Seconds that a reload may take after the node has said that it takes long: ten million numbers take less than one minute.
+PATIENCE = 600
 
 
 def lines(path):
@@ -60,6 +67,16 @@ def change(admin, table, dids, rate, log):
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     out, failed, took, reloads = open(log, "a"), [], [], []
 
+    # Whatever ends a thread before its time is a failure, and is told.
+    def told(what, work):
+        def run():
+            try:
+                work()
+            except Exception as why:
+                failed.append(f"{what}: {type(why).__name__}: {why}")
+
+        return threading.Thread(target=run)
+
     def answered(generation, did, account):
         out.write(json.dumps([time.time(), int(generation), did, account]) + "\n")
 
@@ -94,8 +111,8 @@ def change(admin, table, dids, rate, log):
             sent = time.monotonic()
             status, _, text = node.ask("POST", "/v1/reload", None, {"Strowger-By": f"round {round}"})
             # Who is told that it takes too long finds it published in the end.
-            generation = json.loads(text).get("generation") if status == 200 else None
-            while status == 503 and generation is None:
+            generation = json.loads(text)["generation"] if status == 200 else None
+            while status == 503 and generation is None and time.monotonic() < sent + PATIENCE:
                 time.sleep(0.2)
                 items = json.loads(node.ask("GET", "/v1/generations?limit=1000")[2])["items"]
                 generation = next((item["generation"] for item in items if item["by"] == f"round {round}"), None)
@@ -104,7 +121,7 @@ def change(admin, table, dids, rate, log):
             reloads.append(time.monotonic() - sent)
             answered(generation, None, f"round {round}")
 
-    threads = [threading.Thread(target=reload)] + ([threading.Thread(target=change_numbers)] if rate else [])
+    threads = [told("reloads", reload)] + ([told("changes", change_numbers)] if rate else [])
     begun = time.monotonic()
     for thread in threads:
         thread.start()
@@ -115,9 +132,18 @@ def change(admin, table, dids, rate, log):
         print(f"{len(took)} changes, {len(took) / lasted:.0f} a second: {middle(took)}")
     if reloads:
         print(f"{len(reloads)} reloads: {middle(reloads)}")
-    for what in failed:
-        print(what, file=sys.stderr)
-    sys.exit(1 if failed else 0)
+    if rate and not took:
+        failed.append("no number was changed")
+    if not reloads:
+        failed.append("nothing was reloaded")
+    fail(failed)
+
+
+def fail(what):
+    """Ends, and says what is wrong, if anything is."""
+    for line in what:
+        print(line, file=sys.stderr)
+    sys.exit(1 if what else 0)
 
 
 def middle(seconds):
@@ -126,9 +152,10 @@ def middle(seconds):
     return f"median {at[len(at) // 2] * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, at most {at[-1] * 1e3:.1f} ms"
 
 
-def compare(log, dids, cdrs):
+def compare(log, dids, cdrs, calls):
     with open(log) as file:
         events = [json.loads(line) for line in file]
+    failed = [] if events else ["no change and no reload was answered: there is nothing to compare with"]
     at_start, by_number = [(0, "round 0")], {did: [] for did in lines(dids)}
     for _, generation, did, account in sorted(events, key=lambda event: event[1]):
         (at_start if did is None else by_number[did]).append((generation, account))
@@ -166,7 +193,13 @@ def compare(log, dids, cdrs):
                     print(f"{did} began after generation {newest[place - 1]} was answered, and has {generation}")
     print(f"{records} records, {compared} of them of numbers that were changed, in {len(generations)} generations:",
           f"{wrong} are not as their generation had it, {late} are of one before the last that was answered")
-    sys.exit(1 if wrong or late or not compared else 0)
+    if wrong or late:
+        failed.append("records are not as they have to be")
+    if not compared:
+        failed.append("there is no record of a number that was changed")
+    if records < int(calls):
+        failed.append(f"{calls} calls were made, and there are {records} records")
+    fail(failed)
 
 
 def time_of(text):
@@ -178,7 +211,37 @@ def scrape(admin, path):
     status, _, text = Node(admin).ask("GET", "/metrics")
     with open(path, "wb") as file:
         file.write(text)
-    sys.exit(0 if status == 200 else 1)
+    fail([] if status == 200 else [f"/metrics: {status}"])
+
+
+def repeated(name, before, after):
+    """What the node sent twice, and what came to it twice, whoever sent it."""
+    def counts(path):
+        lines = (line for line in open(path) if line.startswith("strowger_sip_retransmissions_total{"))
+        return {line.split('dir="')[1].split('"')[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
+
+    earlier, later = counts(before), counts(after)
+    if not {"in", "out"} <= later.keys():
+        fail([f"{name}: the node does not tell how often anything was sent twice"])
+    # What a counter has not counted yet may be left out.
+    sent, came = (later[dir] - earlier.get(dir, 0) for dir in ("out", "in"))
+    print(f"{name}: the node sent {sent:.0f} messages twice, and {came:.0f} came to it twice")
+    fail([f"{name}: something was sent twice"] if sent or came else [])
+
+
+def calls(name, stat, wanted=None):
+    """The last line of SIPp's own statistics."""
+    with open(stat) as file:
+        rows = [line.rstrip("\n").split(";") for line in file]
+    if len(rows) < 2:
+        fail([f"{name}: SIPp has written no statistics"])
+    last = dict(zip(rows[0], rows[-1]))
+    made, failures, twice = (int(last[key]) for key in ("TotalCallCreated", "FailedCall(C)", "Retransmissions(C)"))
+    print(f"{name}: {made} calls, {failures} failed, {twice} retransmissions")
+    failed = [f"{name}: calls failed"] if failures else []
+    failed += [f"{name}: SIPp sent something twice"] if twice else []
+    failed += [f"{name}: {made} calls instead of {wanted}"] if made != int(wanted or max(1, made)) else []
+    fail(failed)
 
 
 def buckets(path):
@@ -221,7 +284,7 @@ def ratio(*scrapes):
 
 
 if __name__ == "__main__":
-    verbs = {verb.__name__: verb for verb in (write, change, compare, scrape, setup, ratio)}
+    verbs = {verb.__name__: verb for verb in (write, change, compare, scrape, repeated, calls, setup, ratio)}
     if len(sys.argv) < 2 or sys.argv[1] not in verbs:
         sys.exit(__doc__)
     verbs[sys.argv[1]](*sys.argv[2:])

@@ -50,16 +50,16 @@ def rate(admin, clients, seconds, first, is_new, most=None):
     numbers, until, done, failed = itertools.count(first), time.monotonic() + seconds, [0] * clients, []
 
     def client(me):
-        node = Node(admin)
-        while time.monotonic() < until:
-            # Nobody changes the same number as another.
-            n = next(numbers) if is_new else first + (me + done[me] * clients) % most
-            try:
+        # Whatever ends one before its time: a figure without it would be one of fewer clients.
+        try:
+            node = Node(admin)
+            while time.monotonic() < until:
+                # Nobody changes the same number as another.
+                n = next(numbers) if is_new else first + (me + done[me] * clients) % most
                 put(node, n, is_new)
-            except SystemExit as why:
-                failed.append(why)
-                return
-            done[me] += 1
+                done[me] += 1
+        except (Exception, SystemExit) as why:
+            failed.append(f"{type(why).__name__}: {why}")
 
     threads = [threading.Thread(target=client, args=(me,)) for me in range(clients)]
     begun = time.monotonic()
@@ -67,8 +67,8 @@ def rate(admin, clients, seconds, first, is_new, most=None):
         thread.start()
     for thread in threads:
         thread.join()
-    if failed:
-        raise failed[0]
+    if failed or not all(done):
+        raise SystemExit(f"{clients} clients: {failed[0] if failed else 'one of them has set nothing'}")
     return sum(done) / (time.monotonic() - begun), next(numbers)
 
 

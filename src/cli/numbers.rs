@@ -10,7 +10,7 @@ use ureq::http::{StatusCode, header};
 use super::client::{Client, Failed, Question, escaped};
 use super::{Exit, Out, show};
 use crate::admin::WARNING;
-use crate::number::{self, E164};
+use crate::number::{self, E164, MAX_DIGITS};
 use crate::sip::shown::printable;
 
 /// Items of a page: as many as the node gives at once.
@@ -306,10 +306,37 @@ fn unset_one(client: &Client, did: &str, delete: bool, out: Out) -> Result<(), F
     // Nothing where it is none of ours.
     let after: Option<Value> = if answer.body.is_empty() { None } else { Some(answer.json()?) };
     let (before, said) = there.before();
-    let now = if after.is_some() { "is changed" } else { "is none of ours now" };
+    let now = match &after {
+        Some(_) => "is changed".to_owned(),
+        None => match block_of(client, did)? {
+            Some(block) => format!("is served by the block {block} now"),
+            None => "is none of ours now".to_owned(),
+        },
+    };
     out.message(format_args!("{did} {now}; {said}"));
     differences(before, after.as_ref()).iter().for_each(|line| out.message(format_args!("  {line}")));
     Ok(())
+}
+
+/// The block that serves a number, or a block, which is none of ours itself: the longest that holds it decides, also where it
+/// is disabled.
+fn block_of(client: &Client, did: &str) -> Result<Option<String>, Failed> {
+    // What serves a number is asked for first: mostly nothing does.
+    let is_number = !did.ends_with('*');
+    let route = format!("{}/route", path_of(did));
+    if is_number && !client.answer_to(Question::get(&route))?.status.is_success() {
+        return Ok(None);
+    }
+    let digits = did.trim_start_matches('+').trim_end_matches('*');
+    let longest = digits.len().saturating_sub(1).min(MAX_DIGITS - 1);
+    for digits in (1..=longest).rev().filter_map(|len| digits.get(..len)) {
+        let block = format!("+{digits}*");
+        if let There::Number(_, number) = find(client, &block)? {
+            let is_off = number.get("enabled") == Some(&Value::Bool(false));
+            return Ok(Some(block).filter(|_| !is_off));
+        }
+    }
+    Ok(None)
 }
 
 fn list(client: &Client, q: Option<&str>, set: bool, most: usize) -> Result<Vec<Value>, Failed> {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::fields::{Fields, shown};
+use super::forms::{CONTACT, LINE, MD5, NAME, OrEmpty, SHA256, form};
 use super::node::{Secret, value_or};
 use super::place::{At, Place};
 use super::trunk;
@@ -14,34 +15,39 @@ use crate::number::E164;
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Agent {
+    #[schemars(transform = form(&NAME))]
     pub name: At<Box<str>>,
     /// The environment variable that holds the password.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub password_env: Option<Box<str>>,
     /// In clear text: warned of.
-    #[serde(skip)]
-    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing)]
+    #[schemars(with = "Option<String>", transform = form(&LINE))]
     pub password: Option<Secret>,
     /// MD5 of `name:realm:password`, in hexadecimal.
     #[serde(skip_serializing)]
+    #[schemars(transform = form(&MD5))]
     pub ha1: Option<Box<str>>,
     /// SHA-256 of the same.
     #[serde(skip_serializing)]
+    #[schemars(transform = form(&SHA256))]
     pub ha1_sha256: Option<Box<str>>,
     /// Where the phone always is, beside where it registers.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "contact_text")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", transform = form(&CONTACT))]
     pub contact: Option<SipUri>,
     /// Shown on the agent's outbound calls.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&OrEmpty))]
     pub number: Option<At<E164>>,
     /// Calls at once; with so many the agent counts as busy.
-    #[schemars(extend("default" = 1))]
+    #[schemars(extend("default" = 1), transform = form(&trunk::MAX_CALLS))]
     pub max_calls: u32,
     /// Do not disturb: counts as busy.
     #[schemars(extend("default" = false))]
     pub dnd: bool,
-    #[schemars(extend("default" = ""))]
+    #[schemars(extend("default" = ""), transform = form(&LINE))]
     pub account: Box<str>,
     #[serde(skip)]
     pub place: Place,
@@ -87,7 +93,7 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         ha1_sha256,
         contact: trunk::uri(fields, "contact").map(|at| at.value),
         number,
-        max_calls: value_or(fields.whole("max_calls", 0, 1_000_000, "calls, 0 for no limit"), 1),
+        max_calls: value_or(fields.whole("max_calls", &trunk::MAX_CALLS), 1),
         dnd: value_or(fields.flag("dnd"), false),
         account: value_or(fields.text("account"), "".into()),
         place: fields.place,

@@ -9,7 +9,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::choices::{ListenTransport, TrunkTransport};
 use super::fields::shown;
-use super::number::{Dialled, Keys, Overflow, Voicemail, over_http};
+use super::number::{Dialled, Keys, Voicemail, over_http};
 use super::numbers::Listed;
 use super::place::{At, Place, Report, suggestion};
 use super::uri::SipUri;
@@ -284,13 +284,8 @@ impl<'c> Check<'c> {
     /// Nobody to ring in any step and no message taken (R3.5): allowed, and most likely not meant.
     fn rings_somebody(&self, number: Listed<'_>, keys: &Keys) {
         let unknown = set(&keys.profile).is_some_and(|(_, name)| self.config.profile(name).is_none());
-        let rings = |step: &Overflow| !step.ring.is_empty() || step.forward_to.is_some();
         let is_off = keys.enabled.is_some_and(|at| !at.value);
-        let rings = number.forward().is_some()
-            || set(&keys.forward_to).is_some()
-            || set(&keys.assigned_to).is_some()
-            || keys.ring.iter().any(|ring| !ring.is_empty())
-            || keys.overflow.iter().flat_map(|steps| &steps.value).any(rings);
+        let rings = number.forward().is_some() || keys.rings_somebody();
         let off = keys.voicemail.as_ref().is_some_and(|at| at.value == Voicemail::Off);
         let takes_messages = self.config.node.media.is_some() && !off;
         if self.unread.anything || unknown || is_off || rings || takes_messages {

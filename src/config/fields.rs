@@ -8,17 +8,11 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::choices::Choice;
+use super::forms::{MAX_LIST, MAX_NAME, MAX_TEXT, Whole};
 use super::place::{At, Place, Report, nearest, quoted};
 use super::served;
 use super::source::Lines;
 use crate::number::{E164, Prefix};
-
-/// The longest text of a setting, in bytes; greetings are the longest that somebody writes.
-pub(super) const MAX_TEXT: usize = 4096;
-/// The longest name of a trunk, agent, profile or pool, in characters.
-const MAX_NAME: usize = 64;
-/// The longest list in one key.
-const MAX_LIST: usize = 1000;
 
 /// What a section's keys are asked through.
 pub(super) struct Fields<'a> {
@@ -153,8 +147,8 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A whole number from `least` to `most`; `unit` names what it counts.
-    pub fn whole(&self, key: &'static str, least: u32, most: u32, unit: &str) -> Option<At<u32>> {
+    pub fn whole(&self, key: &'static str, form: &Whole) -> Option<At<u32>> {
+        let Whole { least, most, unit } = *form;
         self.get(key, |fields, value, place| {
             let remedy = || format!("write a whole number of {unit} from {least} to {most}");
             let digits = match &value {

@@ -28,18 +28,35 @@ pub fn judge(
     leads: Option<&Leads>,
     ours: Ours<'_>,
 ) -> Judged {
-    let mut all = judge_itself(config, changes, ours);
+    judge_up_to(MAX_FINDINGS, config, overlay, changes, leads, ours)
+}
+
+/// The same for who wants to know all that has a mistake, at once: `most` mistakes are told.
+pub fn judge_up_to(
+    most: usize,
+    config: &Config,
+    overlay: &Overlay,
+    changes: &[Change],
+    leads: Option<&Leads>,
+    ours: Ours<'_>,
+) -> Judged {
+    let mut all = each(most, config, changes, ours);
     let mut dids = Dids::<u32, 5>::with_capacity(changes.len());
+    let mut removed = Dids::<u32, 5>::with_capacity(changes.len());
     for (place, (did, number)) in (0..).zip(changes) {
         match number {
             Some(_) if leads.is_some_and(|leads| !leads.may_be_forwarded_to(*did)) => {}
             Some(_) => drop(dids.insert(*did, place)),
             None if leads.is_some_and(|leads| !leads.may_be_shown(*did)) => {}
-            None => all.take(removal(config, overlay, *did, ours)),
+            None => drop(removed.insert(*did, place)),
         }
     }
+    if !removed.is_empty() {
+        let one_of_them = |shown| Some(changes.get(*removed.find(shown)? as usize)?.0);
+        removals(config, overlay, &one_of_them, ours, (&mut all, most));
+    }
     let one_of_them = |forward| changes.get(*dids.find(forward)? as usize)?.1.as_ref();
-    let leading = if dids.is_empty() { Vec::new() } else { leading(config, overlay, &one_of_them) };
+    let leading = if dids.is_empty() { Vec::new() } else { leading(config, overlay, &one_of_them, most) };
     for (number, by, forward) in leading {
         // That it leads to itself was seen.
         if by == Some(number.did.value) {
@@ -47,19 +64,23 @@ pub fn judge(
         }
         let report = Report::of(&config.files);
         comes_back(&report, number.did.place, by, forward);
-        all.take(told(report, number.did.value));
+        all.take(told(report, number.did.value), most);
     }
     all
 }
 
 /// Judges what numbers say that are to be so.
 pub fn judge_itself(config: &Config, changes: &[Change], ours: Ours<'_>) -> Judged {
+    each(MAX_FINDINGS, config, changes, ours)
+}
+
+fn each(most: usize, config: &Config, changes: &[Change], ours: Ours<'_>) -> Judged {
     let mut all = Judged::default();
     for (did, number) in changes.iter().filter_map(|(did, number)| Some((*did, number.as_ref()?))) {
         let (unread, report) = (Unread::default(), Report::of(&config.files));
         Check::new(config, &unread, &report, ours).number(&number.keys);
-        all.take(told(report, did));
-        if all.errors.len() >= MAX_FINDINGS {
+        all.take(told(report, did), most);
+        if all.errors.len() >= most {
             break;
         }
     }
@@ -67,16 +88,23 @@ pub fn judge_itself(config: &Config, changes: &[Change], ours: Ours<'_>) -> Judg
 }
 
 impl Judged {
-    fn take(&mut self, more: Judged) {
-        let room = |list: &Vec<Finding>| MAX_FINDINGS.saturating_sub(list.len());
-        let (errors, warnings) = (room(&self.errors), room(&self.warnings));
+    /// So many mistakes at most; of warnings as many as are ever told.
+    fn take(&mut self, more: Judged, most: usize) {
+        let errors = most.saturating_sub(self.errors.len());
+        let warnings = MAX_FINDINGS.saturating_sub(self.warnings.len());
         self.errors.extend(more.errors.into_iter().take(errors));
         self.warnings.extend(more.warnings.into_iter().take(warnings));
     }
 }
 
-/// What a number verified that is removed must be verified otherwise.
-fn removal(config: &Config, overlay: &Overlay, did: Dialled, ours: Ours<'_>) -> Judged {
+/// What a number verified that is removed must be verified otherwise. `removed`: which one made a number ours, if one did.
+fn removals(
+    config: &Config,
+    overlay: &Overlay,
+    removed: &dyn Fn(E164) -> Option<Dialled>,
+    ours: Ours<'_>,
+    (all, most): (&mut Judged, usize),
+) {
     let by_agents = config.agents.iter().filter_map(|agent| agent.number.as_ref());
     let by_agents = by_agents.map(|number| (None, "number", *number));
     let profiles = config.profiles.iter().map(|profile| &profile.keys);
@@ -86,8 +114,8 @@ fn removal(config: &Config, overlay: &Overlay, did: Dialled, ours: Ours<'_>) -> 
         let at = keys.caller_id.as_ref()?;
         Some((by, "caller_id", At { value: at.value?, place: at.place }))
     });
-    let mut all = Judged::default();
-    for (by, key, shown) in by_agents.chain(shown).filter(|(.., shown)| did.covers(shown.value)) {
+    for (by, key, shown) in by_agents.chain(shown) {
+        let Some(did) = removed(shown.value).filter(|_| all.errors.len() < most) else { continue };
         let (unread, report) = (Unread::default(), Report::of(&config.files));
         Check::new(config, &unread, &report, ours).verified(key, shown.place, shown.value);
         let at = by.map_or_else(|| report.at(shown.place), over_http);
@@ -99,9 +127,8 @@ fn removal(config: &Config, overlay: &Overlay, did: Dialled, ours: Ours<'_>) -> 
             message: format!("it is removed, and {message} ({at})"),
             remedy,
         };
-        all.take(Judged { errors: errors.into_iter().map(by_it).collect(), warnings: Vec::new() });
+        all.take(Judged { errors: errors.into_iter().map(by_it).collect(), warnings: Vec::new() }, most);
     }
-    all
 }
 
 /// `by`: what forwards, where that is set over HTTP.
@@ -111,11 +138,12 @@ fn comes_back(report: &Report, place: Place, by: Option<Dialled>, forward: At<E1
     report.error(place, what, "have that one ring its agents, or forward to where this one does");
 }
 
-/// What forwards to one of some numbers, where it is set over HTTP as which, and to which. `is_one`: whether it is. A hundred at most.
+/// What forwards to one of some numbers, where it is set over HTTP as which, and to which. `is_one`: whether it is. So many at most.
 fn leading<'n>(
     config: &Config,
     overlay: &Overlay,
     is_one: &dyn Fn(E164) -> Option<&'n Number>,
+    most: usize,
 ) -> Vec<(&'n Number, Option<Dialled>, At<E164>)> {
     let profiles = config.profiles.iter().map(|profile| &profile.keys);
     let keys = config.numbers.sets().chain(profiles).chain([&config.defaults]);
@@ -132,7 +160,7 @@ fn leading<'n>(
     keys.chain(set)
         .chain(own)
         .filter_map(|(by, forward)| Some((is_one(forward.value)?, by, forward)))
-        .take(MAX_FINDINGS)
+        .take(most)
         .collect()
 }
 
@@ -149,4 +177,51 @@ fn told(report: Report, did: Dialled) -> Judged {
     let unnamed = |finding: &&mut Finding| finding.file == super::place::OVER_HTTP;
     errors.iter_mut().chain(&mut warnings).filter(unnamed).for_each(|finding| finding.file.clone_from(&name));
     Judged { errors, warnings }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Entry, Set, parse, read_body};
+    use super::*;
+    use crate::time::Wall;
+
+    /// As many as a node may have: each looks for what shows it among all others, and all together no longer than one.
+    #[test]
+    fn of_many_numbers_that_are_removed_those_are_told_that_somebody_shows() {
+        const MANY: u32 = 30_000;
+        let config = parse("[[agent]]\nname = \"alice\"\nnumber = \"+12015550000\"\n", &|_| None);
+        let config = config.expect_err("its number is verified by nothing");
+        assert!(config[0].message.contains("+12015550000"), "{config:?}");
+        let text = "[[agent]]\nname = \"alice\"\nnumber = \"+12015550000\"\n\
+            [[number]]\ndid = \"+1201555*\"\nring = [\"alice\"]\n[[number]]\ndid = \"+12015550000\"\nring = [\"alice\"]\n";
+        let config = parse(text, &|_| None).unwrap().config;
+        let (mut overlay, mut removed) = (Overlay::default(), Vec::new());
+        let mut put = |did: Dialled, set| {
+            let entry = Entry { set, at: Wall(0), by: "".into(), generation: 1 };
+            overlay.put(did, Some(Arc::new(entry)));
+        };
+        for last in 0..MANY {
+            // Every third shows one that is removed.
+            let body = format!("{{\"ring\": [\"alice\"], \"caller_id\": \"+1303555{:04}\"}}", last % 3_000);
+            let did: Dialled = format!("+1202{last:07}").parse().unwrap();
+            let (number, errors) = read_body("", &body, did, std::path::Path::new(""));
+            assert!(errors.is_empty());
+            put(did, Set::To(number.unwrap().over_http().into()));
+            let gone: Dialled = format!("+1303{:07}", 5_550_000 + last).parse().unwrap();
+            put(gone, Set::Removed);
+            removed.push((gone, None));
+        }
+        for gone in ["+12015550000", "+1201555*"] {
+            put(gone.parse().unwrap(), Set::Removed);
+            removed.push((gone.parse().unwrap(), None));
+        }
+        let judged = judge_up_to(usize::MAX, &config, &overlay, &removed, None, &|_| None);
+        assert_eq!(judged.errors.len(), MANY as usize + 1, "{:?}", judged.errors.first());
+        assert!(judged.errors.iter().any(|error| error.file.ends_with("+12015550000")));
+        assert_eq!(judge(&config, &overlay, &removed, None, &|_| None).errors.len(), MAX_FINDINGS);
+        let first = &judge(&config, &overlay, &removed[5..6], None, &|_| None).errors;
+        assert!(first.len() == 10 && first[0].message.starts_with("it is removed, and "), "{first:?}");
+    }
 }

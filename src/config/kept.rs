@@ -37,16 +37,27 @@ impl Stamp {
 
     /// Whether it had been left alone for long enough by then that any later change shows.
     pub fn is_settled(&self, now: SystemTime) -> bool {
-        let (Ok(seconds), Ok(nanos)) = (u64::try_from(self.ctime.0), u32::try_from(self.ctime.1)) else {
-            return false;
-        };
-        let changed = UNIX_EPOCH.checked_add(Duration::new(seconds, nanos));
-        changed.and_then(|changed| now.duration_since(changed).ok()).is_some_and(|age| age >= SETTLED)
+        time_of(self.ctime)
+            .and_then(|changed| now.duration_since(changed).ok())
+            .is_some_and(|age| age >= SETTLED)
+    }
+
+    /// Whether it was written less than so long ago, by a clock that may be as much behind.
+    pub fn is_younger_than(&self, rest: Duration, now: SystemTime) -> bool {
+        time_of(self.mtime).is_some_and(|written| match now.duration_since(written) {
+            Ok(age) => age < rest,
+            Err(ahead) => ahead.duration() < rest,
+        })
     }
 
     pub fn length(&self) -> usize {
         usize::try_from(self.length).unwrap_or(usize::MAX)
     }
+}
+
+fn time_of((seconds, nanos): (i64, i64)) -> Option<SystemTime> {
+    let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
+    UNIX_EPOCH.checked_add(since)
 }
 
 impl From<&Metadata> for Stamp {

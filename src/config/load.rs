@@ -17,6 +17,7 @@ use super::pool::{self, CallerId, DialKeys, EmergencyKeys, Pool};
 use super::source::Lines;
 use super::syntax::Slip;
 use super::tables::{Tables, Threads, Told};
+use super::walk::{Refused, Walk};
 use super::{Agent, Config, Node, Trunk, agent, check, node, syntax, torn, trunk};
 
 /// What says what the node is; all others lie under `routing/`.
@@ -27,7 +28,7 @@ const MAX_FILE: u64 = 64 << 20;
 const MAX_FILES: usize = 4096;
 /// The sections that others are judged by: whose entries they name, and `[dial]`.
 const NAMED: [&str; 7] = ["profile", "trunk", "agent", "number", "caller_id", "pool", "dial"];
-/// How deep folders under `routing/` may lie; a link that leads back ends here too.
+/// How deep folders under `routing/` may lie.
 const MAX_DEPTH: usize = 8;
 
 /// A configuration without mistakes, and what wants a look in it.
@@ -141,14 +142,16 @@ impl<'r> Reading<'r> {
             let mut gathered = Gathered::new(self.env, Tables::new(self.served, self.now));
             gathered.is_served = self.served.is_some();
             let node = self.dir.join(NODE_FILE);
-            let mut files = Vec::new();
+            let mut walk = Walk::default();
             match self.elsewhere {
-                None => gathered.routing_files(&self.dir.join("routing"), MAX_DEPTH, &mut files),
+                None => gathered.routing_files(&self.dir.join("routing"), MAX_DEPTH, &mut walk),
                 Some(elsewhere) => {
-                    files.extend(elsewhere.iter().map(|(name, _)| name.clone()).filter(|name| *name != node));
+                    walk.files
+                        .extend(elsewhere.iter().map(|(name, _)| name.clone()).filter(|name| *name != node));
                     gathered.elsewhere = elsewhere.into_iter().collect();
                 }
             }
+            let files = walk.files;
             match self.in_force {
                 None => gathered.toml_file(&node, Sections::Node, &mut |_, _| {}),
                 Some(in_force) => {
@@ -195,9 +198,9 @@ fn lower(ext: Option<&str>) -> Option<&'static str> {
 /// The files that a folder is read from: `strowger.toml` first, then those under `routing/`.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let mut gathered = Gathered::new(&|_| None, Tables::new(None, SystemTime::now()));
-    let mut files = vec![dir.join(NODE_FILE)];
-    gathered.routing_files(&dir.join("routing"), MAX_DEPTH, &mut files);
-    files
+    let mut walk = Walk::default();
+    gathered.routing_files(&dir.join("routing"), MAX_DEPTH, &mut walk);
+    [vec![dir.join(NODE_FILE)], walk.files].concat()
 }
 
 /// Reads a folder as [`Reading`] does.
@@ -326,7 +329,15 @@ impl<'e, 's> Gathered<'e, 's> {
     }
 
     /// Files of a folder and its folders, by path. Hidden ones are editors' and are left out.
-    fn routing_files(&mut self, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+    fn routing_files(&mut self, folder: &Path, depth: usize, walk: &mut Walk) {
+        match walk.enter(folder) {
+            Ok(()) => self.files_of(folder, depth, walk),
+            Err(refused) => return self.refused(&refused),
+        }
+        walk.leave();
+    }
+
+    fn files_of(&mut self, folder: &Path, depth: usize, walk: &mut Walk) {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             // A node that begins without numbers answers 404; one that serves some must not lose them so.
@@ -338,24 +349,33 @@ impl<'e, 's> Gathered<'e, 's> {
         for path in paths {
             let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
             let ext = path.extension().and_then(|ext| ext.to_str());
-            if hidden || files.len() > MAX_FILES {
+            if hidden || walk.files.len() > MAX_FILES {
                 continue;
             }
             if path.is_dir() {
                 if matches!(ext, Some("toml" | "csv")) {
                     self.unreadable(&path, "it is a folder, with the name of a file");
                 } else if depth > 0 {
-                    self.routing_files(&path, depth - 1, files);
+                    self.routing_files(&path, depth - 1, walk);
                 }
             } else if let Some(right) = lower(ext) {
                 self.passed_over(&path, right);
             } else if matches!(ext, Some("toml" | "csv")) {
-                files.push(path);
-                if files.len() > MAX_FILES {
-                    files.pop();
+                if let Err(refused) = walk.add(path) {
+                    self.refused(&refused);
+                }
+                if walk.files.len() > MAX_FILES {
+                    walk.files.pop();
                     return self.unreadable(folder, &format!("there are more than {MAX_FILES} files"));
                 }
             }
+        }
+    }
+
+    /// A name that is not followed. What it leads to is read by another.
+    fn refused(&self, Refused { name, what, remedy }: &Refused) {
+        if let Some(file) = self.report.add_file(name) {
+            self.report.error(Place { file, line: 1, column: 1 }, what.clone(), *remedy);
         }
     }
 
@@ -397,12 +417,6 @@ impl<'e, 's> Gathered<'e, 's> {
     fn csv_file(&mut self, path: &Path, told: &mut Told<'_>) {
         let Some(opened) = self.open(path) else { return };
         let Some(file) = self.report.add_file(path) else { return };
-        // What a disk that was full leaves of a table must not pass for one without numbers.
-        if opened.metadata().is_ok_and(|about| about.len() == 0) {
-            let place = Place { file, line: 1, column: 1 };
-            let remedy = "write a header, like did,forward_to, or remove the file";
-            return self.report.error(place, "the table is empty: it has no header", remedy);
-        }
         if let Err(error) = self.tables.read((file, path), opened, &self.report, told) {
             self.unreadable(path, &error.to_string());
         }

@@ -10,6 +10,7 @@ mod credentials;
 mod dids;
 mod diff;
 mod fields;
+mod forms;
 mod judge;
 mod kept;
 mod leads;
@@ -33,6 +34,7 @@ mod tables;
 mod torn;
 mod trunk;
 mod uri;
+mod walk;
 
 pub use agent::Agent;
 pub use body::{MAX_BODY, Origin, Sent, read_body, read_sent};
@@ -43,7 +45,7 @@ pub use choices::{
 pub use credentials::Credentials;
 pub use dids::{AHEAD, Dids, Lengths};
 pub use diff::{Counts, Diff, MAX_NAMED, Named, diff};
-pub use judge::{Change, Judged, judge, judge_itself};
+pub use judge::{Change, Judged, judge, judge_itself, judge_up_to};
 pub use kept::Stamp;
 pub use leads::Leads;
 pub use load::{Checked, Loaded, NODE_FILE, Progress, Reading, checked, files, load, parse};

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::fields::{Fields, shown};
+use super::forms::NET;
 use super::place::At;
 
 /// An address, or all of a net; of one port, or of all.
@@ -72,7 +73,8 @@ impl std::fmt::Display for Net {
     }
 }
 
-fn number_in<T: std::str::FromStr>(text: &str) -> Option<T> {
+/// Digits alone: a sign before them is none of a port.
+pub(super) fn number_in<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
@@ -102,10 +104,10 @@ impl schemars::JsonSchema for Net {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "description": "An address or a net, with or without a port: 192.0.2.0/24, [2001:db8::1]:5060.",
-        })
+        let mut schema = NET.schema();
+        let what = "An address or a net, with or without a port: 192.0.2.0/24, [2001:db8::1]:5060.";
+        schema.insert("description".into(), what.into());
+        schema
     }
 }
 

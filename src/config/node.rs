@@ -12,6 +12,8 @@ use serde::{Serialize, Serializer};
 use super::choices::{Anchor, ListenTransport, Strangers};
 use super::credentials::{self, Credentials, Written};
 use super::fields::{Fields, shown};
+use super::forms::{COLLECTOR, IP, LINE, List, MAX_LIST, NAME, NAMES, PORTS, REALM, SOCKET, Whole, form};
+use super::net::number_in;
 use super::place::{At, Place};
 use super::served;
 use crate::number::Country;
@@ -19,9 +21,17 @@ use crate::number::Country;
 /// The most listeners of a node: a peer names its listener in one byte.
 const MAX_LISTENERS: usize = 64;
 /// A shard is a thread; more than this is a slip.
-const MAX_SHARDS: u32 = 256;
-/// Characters: every challenge carries it, and every answer.
-const MAX_REALM: usize = 128;
+const SHARDS: Whole = Whole::of("threads", 0, 256);
+const LISTENERS: List = List::up_to(MAX_LISTENERS);
+const PROXIES: List = List::up_to(MAX_LIST);
+/// A day, and a week: what is longer is a slip.
+const DAY: Whole = Whole::of("seconds", 1, 86_400);
+const WEEK: Whole = Whole::of("seconds", 1, 7 * 86_400);
+const DRAIN: Whole = Whole::of("seconds", 0, WEEK.most);
+const LEGS: Whole = Whole::of("legs", 1, 100);
+const RINGING: Whole = Whole::of("calls", 0, 1_000_000);
+/// A hundred years.
+const DAYS: Whole = Whole::of("days", 0, 36_500);
 
 /// Where a `[[listen]]` listens that does not say.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060);
@@ -32,7 +42,7 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060
 pub struct Node {
     #[schemars(default)]
     pub node: NodeSection,
-    #[schemars(default)]
+    #[schemars(default, transform = form(&LISTENERS))]
     pub listen: Vec<Listen>,
     /// Left out: signalling only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,20 +69,20 @@ pub struct Node {
 #[schemars(deny_unknown_fields)]
 pub struct NodeSection {
     /// Stands in records, events and headers.
-    #[schemars(extend("default" = "edge-1"))]
+    #[schemars(extend("default" = "edge-1"), transform = form(&NAME))]
     pub name: Box<str>,
     /// Relative to the working directory.
-    #[schemars(extend("default" = "data"))]
+    #[schemars(extend("default" = "data"), transform = form(&LINE))]
     pub data_dir: Box<str>,
     /// How national numbers are read: an ISO 3166 code.
     #[serde(serialize_with = "iso")]
     #[schemars(with = "String", extend("default" = "US", "pattern" = "^[A-Za-z]{2}$"))]
     pub country: Country,
     /// Of digest authentication.
-    #[schemars(extend("default" = "strowger", "pattern" = r#"^[^"\\\x00-\x1f\x7f-\x9f]{1,128}$"#))]
+    #[schemars(extend("default" = "strowger"), transform = form(&REALM))]
     pub realm: Box<str>,
     /// Signalling threads; 0: one per core.
-    #[schemars(extend("default" = 1))]
+    #[schemars(extend("default" = 1), transform = form(&SHARDS))]
     pub shards: u32,
     #[schemars(extend("default" = "reject"))]
     pub strangers: Strangers,
@@ -84,20 +94,23 @@ pub struct NodeSection {
 pub struct Listen {
     #[schemars(extend("default" = "udp"))]
     pub transport: ListenTransport,
-    #[schemars(with = "String", extend("default" = "127.0.0.1:5060"))]
+    #[schemars(with = "String", extend("default" = "127.0.0.1:5060"), transform = form(&SOCKET))]
     pub addr: SocketAddr,
     /// What Via and Contact say.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", transform = form(&SOCKET))]
     pub advertise: Option<SocketAddr>,
     /// TLS: the certificate chain, our own first; PEM, relative to this file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub cert: Option<Box<str>>,
     /// TLS: its private key; PEM (PKCS#8, PKCS#1 or SEC1), relative to this file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub key: Option<Box<str>>,
     /// TLS: whoever connects has to show a certificate that one of these signed; PEM, relative to this file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub client_ca: Option<Box<str>>,
     /// What those files hold.
     #[serde(skip)]
@@ -110,11 +123,11 @@ pub struct Listen {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Media {
-    #[schemars(with = "String", extend("default" = "127.0.0.1"))]
+    #[schemars(with = "String", extend("default" = "127.0.0.1"), transform = form(&IP))]
     pub addr: IpAddr,
     /// What SDP says.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", transform = form(&IP))]
     pub advertise: Option<IpAddr>,
     #[schemars(extend("default" = "20000-29999"))]
     pub ports: Ports,
@@ -130,10 +143,11 @@ pub struct Ports(pub u16, pub u16);
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Admin {
-    #[schemars(with = "String", extend("default" = "127.0.0.1:8060"))]
+    #[schemars(with = "String", extend("default" = "127.0.0.1:8060"), transform = form(&SOCKET))]
     pub addr: SocketAddr,
     /// The environment variable that holds the bearer token. Required when `addr` is not loopback.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub token_env: Option<Box<str>>,
     /// What the environment held. None with `token_env` set: nobody may come in.
     #[serde(skip)]
@@ -144,9 +158,9 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Public {
-    #[schemars(with = "String", extend("default" = "127.0.0.1:8061"))]
+    #[schemars(with = "String", extend("default" = "127.0.0.1:8061"), transform = form(&SOCKET))]
     pub addr: SocketAddr,
-    #[schemars(default)]
+    #[schemars(default, transform = form(&PROXIES))]
     pub trusted_proxies: Vec<super::Net>,
 }
 
@@ -155,6 +169,7 @@ pub struct Public {
 #[schemars(deny_unknown_fields)]
 pub struct Speech {
     /// Turns `{text}` into the sound file `{wav}`.
+    #[schemars(transform = form(&NAMES))]
     pub command: Vec<Box<str>>,
 }
 
@@ -163,17 +178,17 @@ pub struct Speech {
 #[schemars(deny_unknown_fields)]
 pub struct Limits {
     #[serde(serialize_with = "seconds")]
-    #[schemars(with = "u32", extend("default" = 14400))]
+    #[schemars(with = "u32", extend("default" = 14400), transform = form(&WEEK))]
     pub max_call_seconds: Duration,
     #[serde(serialize_with = "seconds")]
-    #[schemars(with = "u32", extend("default" = 60))]
+    #[schemars(with = "u32", extend("default" = 60), transform = form(&DAY))]
     pub rtp_timeout: Duration,
     #[serde(serialize_with = "seconds")]
-    #[schemars(with = "u32", extend("default" = 3600))]
+    #[schemars(with = "u32", extend("default" = 3600), transform = form(&DRAIN))]
     pub drain_seconds: Duration,
-    #[schemars(extend("default" = 32))]
+    #[schemars(extend("default" = 32), transform = form(&LEGS))]
     pub max_legs: u8,
-    #[schemars(extend("default" = 0))]
+    #[schemars(extend("default" = 0), transform = form(&RINGING))]
     pub max_ringing_per_caller: u32,
 }
 
@@ -182,7 +197,7 @@ pub struct Limits {
 #[schemars(deny_unknown_fields)]
 pub struct Capture {
     /// host:port of a HEP3 collector, which gets every message; empty: none.
-    #[schemars(with = "String", extend("default" = ""))]
+    #[schemars(with = "String", extend("default" = ""), transform = form(&COLLECTOR))]
     pub hep: Option<Collector>,
 }
 
@@ -197,7 +212,7 @@ impl Collector {
     /// Reads `homer.example.com:9060`, `192.0.2.1:9060` or `[2001:db8::1]:9060`.
     fn parse(text: &str) -> Option<Collector> {
         let (host, port) = text.rsplit_once(':')?;
-        let port = port.parse().ok().filter(|port| *port > 0)?;
+        let port = number_in(port).filter(|port| *port > 0)?;
         let host = match host.strip_prefix('[') {
             Some(rest) => rest.strip_suffix(']').filter(|ip| ip.parse::<Ipv6Addr>().is_ok())?,
             None => Some(host).filter(|name| is_host(name))?,
@@ -234,12 +249,12 @@ impl Serialize for Collector {
 #[schemars(deny_unknown_fields)]
 pub struct Retention {
     /// Of call records; 0 = for ever.
-    #[schemars(extend("default" = 400))]
+    #[schemars(extend("default" = 400), transform = form(&DAYS))]
     pub cdr_days: u32,
     /// Of recordings and messages; 0 = for ever.
-    #[schemars(extend("default" = 90))]
+    #[schemars(extend("default" = 90), transform = form(&DAYS))]
     pub recording_days: u32,
-    #[schemars(extend("default" = 90))]
+    #[schemars(extend("default" = 90), transform = form(&DAYS))]
     pub visitor_days: u32,
 }
 
@@ -354,7 +369,7 @@ fn node_section(fields: &Fields<'_>) -> NodeSection {
         data_dir: value_or(fields.text("data_dir"), default.data_dir),
         country: country(fields).unwrap_or(default.country),
         realm: realm(fields).unwrap_or(default.realm),
-        shards: value_or(fields.whole("shards", 0, MAX_SHARDS, "threads"), default.shards),
+        shards: value_or(fields.whole("shards", &SHARDS), default.shards),
         strangers: value_or(fields.choice("strangers"), default.strangers),
     };
     fields.finish();
@@ -365,7 +380,7 @@ fn node_section(fields: &Fields<'_>) -> NodeSection {
 fn realm(fields: &Fields<'_>) -> Option<Box<str>> {
     let realm = fields.text("realm")?;
     let fits = |c: char| !c.is_control() && !matches!(c, '"' | '\\');
-    if realm.is_empty() || realm.chars().count() > MAX_REALM || !realm.chars().all(fits) {
+    if realm.is_empty() || realm.chars().count() > REALM.most || !realm.chars().all(fits) {
         let what = format!("realm = \"{}\" is no realm", shown(&realm));
         fields.refuse(
             realm.place,
@@ -469,8 +484,7 @@ fn media(fields: &Fields<'_>) -> Media {
 
 fn ports(fields: &Fields<'_>) -> Option<Ports> {
     let text = fields.text("ports")?;
-    let range =
-        text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    let range = text.split_once('-').and_then(|(first, last)| Some((number_in(first)?, number_in(last)?)));
     match range {
         Some((first, last)) if first >= 1024 && last > first => {
             let pairs = (u32::from(last) + 1 - u32::from(first + first % 2)) / 2;
@@ -531,18 +545,17 @@ fn speech(fields: &Fields<'_>) -> Speech {
 }
 
 fn limits(fields: &Fields<'_>) -> Limits {
-    const WEEK: u32 = 7 * 86_400;
     let default = Limits::default();
-    let time = |key, least, most, default| {
-        fields.whole(key, least, most, "seconds").map_or(default, |at| Duration::from_secs(at.value.into()))
+    let time = |key, form, default| {
+        fields.whole(key, form).map_or(default, |at| Duration::from_secs(at.value.into()))
     };
-    let legs = fields.whole("max_legs", 1, 100, "legs").and_then(|at| u8::try_from(at.value).ok());
+    let legs = fields.whole("max_legs", &LEGS).and_then(|at| u8::try_from(at.value).ok());
     let limits = Limits {
-        max_call_seconds: time("max_call_seconds", 1, WEEK, default.max_call_seconds),
-        rtp_timeout: time("rtp_timeout", 1, 86_400, default.rtp_timeout),
-        drain_seconds: time("drain_seconds", 0, WEEK, default.drain_seconds),
+        max_call_seconds: time("max_call_seconds", &WEEK, default.max_call_seconds),
+        rtp_timeout: time("rtp_timeout", &DAY, default.rtp_timeout),
+        drain_seconds: time("drain_seconds", &DRAIN, default.drain_seconds),
         max_legs: legs.unwrap_or(default.max_legs),
-        max_ringing_per_caller: value_or(fields.whole("max_ringing_per_caller", 0, 1_000_000, "calls"), 0),
+        max_ringing_per_caller: value_or(fields.whole("max_ringing_per_caller", &RINGING), 0),
     };
     fields.finish();
     limits
@@ -563,7 +576,7 @@ fn capture(fields: &Fields<'_>) -> Capture {
 }
 
 fn retention(fields: &Fields<'_>) -> Retention {
-    let days = |key, default| value_or(fields.whole(key, 0, 36_500, "days"), default);
+    let days = |key, default| value_or(fields.whole(key, &DAYS), default);
     let default = Retention::default();
     let retention = Retention {
         cdr_days: days("cdr_days", default.cdr_days),
@@ -619,7 +632,7 @@ impl JsonSchema for Ports {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^[0-9]{4,5}-[0-9]{4,5}$" })
+        PORTS.schema()
     }
 }
 

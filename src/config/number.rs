@@ -7,13 +7,25 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::fields::{Fields, shown};
+use super::forms::{LINE, List, NAMES, OrEmpty, Whole, form};
 use super::place::{At, Place};
 use crate::number::{BadNumber, E164, MAX_DIGITS, Prefix};
 
 /// `overflow` steps of one number.
 const MAX_STEPS: usize = 16;
-/// How long a step may ring, in seconds.
-const MAX_TIMEOUT: u32 = 3600;
+const STEPS: List = List::up_to(MAX_STEPS);
+/// How long a step may ring.
+const TIMEOUT: Whole = Whole::of("seconds", 1, 3600);
+/// … and one alone before the others.
+const HEAD_START: Whole = Whole::of("seconds", 0, TIMEOUT.most);
+/// How long whoever was called may take to press 1.
+const CALL_CONNECT: Whole = Whole::of("seconds", 1, 120);
+/// How long a message is at most, and how long one has to be to be kept.
+pub(super) const MAX_MESSAGE: Whole = Whole::of("seconds", 1, 3600);
+pub(super) const MIN_MESSAGE: Whole = Whole::of("seconds", 0, 60);
+/// What holds where neither is written.
+pub(super) const MAX_SECONDS: u32 = 120;
+pub(super) const MIN_SECONDS: u32 = 2;
 /// The keys of `[[number]]`, in the order of the documentation; a CSV's header is made of these.
 pub(super) const KEYS: &[&str] = &[
     "did",
@@ -126,19 +138,24 @@ pub struct Profile {
 #[schemars(deny_unknown_fields)]
 pub struct Keys {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub label: Option<At<Box<str>>>,
     /// The `[[profile]]` that the keys not written here are taken from.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
+    #[schemars(transform = form(&LINE))]
     pub profile: Option<At<Option<Box<str>>>>,
     /// A label in CDRs, events and filters.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub account: Option<At<Box<str>>>,
     /// An external number that rings.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
+    #[schemars(transform = form(&OrEmpty))]
     pub forward_to: Option<At<Option<E164>>>,
     /// How long it rings, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = 20))]
+    #[schemars(transform = form(&TIMEOUT))]
     pub timeout: Option<At<u32>>,
     /// A forwarded leg shows the DID, not the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,6 +167,7 @@ pub struct Keys {
     pub call_connect: Option<At<bool>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = 10))]
+    #[schemars(transform = form(&CALL_CONNECT))]
     pub call_connect_seconds: Option<At<u32>>,
     /// What a forwarded leg hears before it is bridged.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
@@ -164,26 +182,33 @@ pub struct Keys {
     pub record_notice: Option<At<Option<Prompt>>>,
     /// Agents that ring, all at once.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&NAMES))]
     pub ring: Option<At<Vec<At<Box<str>>>>>,
     /// The agent that rings alone for `assigned_head_start`, or where neither `ring` nor `forward_to` is set.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
+    #[schemars(transform = form(&LINE))]
     pub assigned_to: Option<At<Option<Box<str>>>>,
     /// In seconds; 0: together.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = 0))]
+    #[schemars(transform = form(&HEAD_START))]
     pub assigned_head_start: Option<At<u32>>,
     /// Other routing after no answer, tried in order.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&STEPS))]
     pub overflow: Option<At<Vec<Overflow>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voicemail: Option<At<Voicemail>>,
     /// A verified external number shown on outbound calls from this DID.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
+    #[schemars(transform = form(&OrEmpty))]
     pub caller_id: Option<At<Option<E164>>>,
     /// Forces an outbound trunk.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
+    #[schemars(transform = form(&LINE))]
     pub trunk: Option<At<Option<Box<str>>>>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unset_is_empty")]
+    #[schemars(transform = form(&LINE))]
     pub pool: Option<At<Option<Box<str>>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = true))]
@@ -203,15 +228,17 @@ fn unset_is_empty<T: Serialize, S: serde::Serializer>(
 
 /// One step of `overflow`. Two are equal when they say the same, wherever they do.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("anyOf" = [{ "required": ["ring"] }, { "required": ["forward_to"] }]))]
 pub struct Overflow {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
+    #[schemars(default, transform = form(&NAMES))]
     pub ring: Vec<At<Box<str>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&OrEmpty))]
     pub forward_to: Option<At<E164>>,
     /// In seconds; left out: the number's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&TIMEOUT))]
     pub timeout: Option<At<u32>>,
     #[serde(skip)]
     pub place: Place,
@@ -244,10 +271,20 @@ pub enum Voicemail {
 
 impl Voicemail {
     /// `voicemail = true`
-    pub const PLAIN: Voicemail = Voicemail::On { greeting: None, max_seconds: 120, min_seconds: 2 };
+    pub const PLAIN: Voicemail =
+        Voicemail::On { greeting: None, max_seconds: MAX_SECONDS, min_seconds: MIN_SECONDS };
 }
 
 impl Keys {
+    /// Whether anybody rings in any step (R3.5).
+    pub fn rings_somebody(&self) -> bool {
+        let rings = |step: &Overflow| !step.ring.is_empty() || step.forward_to.is_some();
+        self.ring.as_ref().is_some_and(|ring| !ring.value.is_empty())
+            || self.forward_to.is_some_and(|forward| forward.value.is_some())
+            || self.assigned_to.as_ref().is_some_and(|agent| agent.value.is_some())
+            || self.overflow.iter().flat_map(|steps| &steps.value).any(rings)
+    }
+
     /// These keys, each that is not written taken from `base`.
     pub fn over(&self, base: &Keys) -> Keys {
         macro_rules! each {
@@ -379,14 +416,14 @@ fn keys(fields: &Fields<'_>, folder: &Path) -> Keys {
         timeout: timeout(fields),
         pass_called_number: fields.flag("pass_called_number"),
         call_connect: call_connect(fields),
-        call_connect_seconds: fields.whole("call_connect_seconds", 1, 120, "seconds"),
+        call_connect_seconds: fields.whole("call_connect_seconds", &CALL_CONNECT),
         whisper: prompt(fields, "whisper", folder),
         whisper_agents: fields.flag("whisper_agents"),
         record: fields.flag("record"),
         record_notice: prompt(fields, "record_notice", folder),
         ring: fields.list("ring"),
         assigned_to: fields.some_text("assigned_to"),
-        assigned_head_start: fields.whole("assigned_head_start", 0, MAX_TIMEOUT, "seconds"),
+        assigned_head_start: fields.whole("assigned_head_start", &HEAD_START),
         overflow: overflow(fields),
         voicemail: voicemail(fields, folder),
         caller_id: fields.number("caller_id"),
@@ -404,7 +441,7 @@ fn call_connect(fields: &Fields<'_>) -> Option<At<bool>> {
 }
 
 fn timeout(fields: &Fields<'_>) -> Option<At<u32>> {
-    let timeout = fields.whole("timeout", 1, MAX_TIMEOUT, "seconds")?;
+    let timeout = fields.whole("timeout", &TIMEOUT)?;
     if timeout.value < 10 {
         let what = format!("timeout = {}: few people answer so fast", timeout.value);
         fields.report().warning(timeout.place, what, "write 10 seconds or more");
@@ -462,9 +499,10 @@ fn voicemail(fields: &Fields<'_>, folder: &Path) -> Option<At<Voicemail>> {
     }
     let inner = fields.inner("voicemail", "voicemail")?;
     let greeting = prompt(&inner, "greeting", folder).and_then(|at| at.value);
-    let max = inner.whole("max_seconds", 1, 3600, "seconds");
-    let min = inner.whole("min_seconds", 0, 60, "seconds");
-    let (max_seconds, min_seconds) = (max.map_or(120, |at| at.value), min.map_or(2, |at| at.value));
+    let max = inner.whole("max_seconds", &MAX_MESSAGE);
+    let min = inner.whole("min_seconds", &MIN_MESSAGE);
+    let max_seconds = max.map_or(MAX_SECONDS, |at| at.value);
+    let min_seconds = min.map_or(MIN_SECONDS, |at| at.value);
     if min_seconds >= max_seconds {
         let what = format!("min_seconds = {min_seconds} is not below max_seconds = {max_seconds}");
         fields.refuse(min.or(max).map_or(inner.place, |at| at.place), what, "no message would be kept");

@@ -7,7 +7,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
-use super::number::{Dialled, Keys, Number, Overflow, Profile, Prompt, Voicemail};
+use super::forms::{LINE, NAME};
+use super::number::{
+    Dialled, Keys, MAX_MESSAGE, MAX_SECONDS, MIN_MESSAGE, MIN_SECONDS, Number, Overflow, Profile, Prompt,
+    Voicemail,
+};
 use super::overlay::{Entry, Set};
 use crate::time::rfc3339;
 
@@ -79,10 +83,10 @@ impl JsonSchema for Prompt {
         json_schema!({
             "description": "A text to be said, or a sound file: absolute, or relative to the file that names it.",
             "oneOf": [
-                { "type": "string" },
+                LINE.schema(),
                 {
                     "type": "object",
-                    "properties": { "file": { "type": "string" } },
+                    "properties": { "file": LINE.schema() },
                     "required": ["file"],
                     "additionalProperties": false,
                 },
@@ -125,8 +129,8 @@ impl JsonSchema for Voicemail {
                     "type": "object",
                     "properties": {
                         "greeting": prompt,
-                        "max_seconds": { "type": "integer", "minimum": 1, "maximum": 3600, "default": 120 },
-                        "min_seconds": { "type": "integer", "minimum": 0, "maximum": 60, "default": 2 },
+                        "max_seconds": MAX_MESSAGE.schema(MAX_SECONDS),
+                        "min_seconds": MIN_MESSAGE.schema(MIN_SECONDS),
                     },
                     "additionalProperties": false,
                 },
@@ -164,8 +168,12 @@ impl JsonSchema for Profile {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let name = generator.subschema_for::<String>();
-        keys_and(generator, "name", name)
+        let mut schema = keys_and(generator, "name", NAME.schema());
+        // A profile has no profile.
+        if let Some(properties) = schema.get_mut("properties").and_then(|p| p.as_object_mut()) {
+            properties.remove("profile");
+        }
+        schema
     }
 }
 

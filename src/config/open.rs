@@ -35,7 +35,7 @@ impl Unclosed {
 
 /// A walk through a text.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Walk {
+pub(super) struct Open {
     /// The byte that comes next.
     at: usize,
     brackets: Vec<(usize, u8)>,
@@ -45,10 +45,10 @@ pub(super) struct Walk {
     broken: Option<Option<Unclosed>>,
 }
 
-impl Walk {
+impl Open {
     /// Begins at a byte where nothing is open.
-    pub fn from(at: usize) -> Walk {
-        Walk { at, ..Walk::default() }
+    pub fn from(at: usize) -> Open {
+        Open { at, ..Open::default() }
     }
 
     /// Nothing is open here, and all was closed that was opened.

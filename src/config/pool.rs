@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::choices::WhenExhausted;
 use super::fields::{Fields, shown};
+use super::forms::{EMERGENCY, LINE, List, NAME, NAMES, OrEmpty, PREFIXES, Whole, form};
 use super::node::value_or;
 use super::place::{At, Place};
 use crate::number::{Country, E164, Prefix};
@@ -15,32 +16,40 @@ use crate::number::{Country, E164, Prefix};
 /// ones and cost like foreign ones.
 const DENIED: &[&str] = &["+1900", "+1976", "+1809", "+1829", "+1849", "+1876"];
 /// The only numbers of `[emergency]` when it is left out.
-const EMERGENCY: &[&str] = &["911", "933", "112"];
+const HELP: &[&str] = &["911", "933", "112"];
+const HELP_NUMBERS: List = List::of(EMERGENCY).not_empty();
+/// A day, a week and ten years: what is longer is a slip.
+const HOLD: Whole = Whole::of("seconds", 0, 86_400);
+const WINDOW: Whole = Whole::of("minutes", 0, 10_080);
+const DAYS: Whole = Whole::of("days", 0, 3_650);
 
 /// `[[pool]]`: numbers that are leased to visitors of a website.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Pool {
+    #[schemars(transform = form(&NAME))]
     pub name: At<Box<str>>,
     /// Public: it can lease and nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub key: Option<Box<str>>,
-    #[schemars(default)]
+    #[schemars(default, transform = form(&NAMES))]
     pub origins: Vec<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&OrEmpty))]
     pub default_number: Option<E164>,
     /// A lease lives so long after the visitor's last sign of life.
-    #[schemars(extend("default" = 120))]
+    #[schemars(extend("default" = 120), transform = form(&HOLD))]
     pub hold_seconds: u32,
     /// Then the number is not reused if another is free, and calls still count for the visit.
-    #[schemars(extend("default" = 30))]
+    #[schemars(extend("default" = 30), transform = form(&WINDOW))]
     pub window_minutes: u32,
-    #[schemars(extend("default" = 30))]
+    #[schemars(extend("default" = 30), transform = form(&DAYS))]
     pub sticky_days: u32,
     #[schemars(extend("default" = "oldest"))]
     pub when_exhausted: WhenExhausted,
     /// A number new in the pool is not leased so long.
-    #[schemars(extend("default" = 14))]
+    #[schemars(extend("default" = 14), transform = form(&DAYS))]
     pub quarantine_days: u32,
     #[serde(skip)]
     pub place: Place,
@@ -53,6 +62,7 @@ pub struct CallerId {
     pub number: At<E164>,
     /// When it was verified (RFC 3339). Left out: it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub verified: Option<Box<str>>,
 }
 
@@ -60,9 +70,10 @@ pub struct CallerId {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Emergency {
-    #[schemars(extend("default" = ["911", "933", "112"]))]
+    #[schemars(extend("default" = HELP), transform = form(&HELP_NUMBERS))]
     pub numbers: Vec<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub trunk: Option<At<Box<str>>>,
 }
 
@@ -72,10 +83,10 @@ pub struct Emergency {
 pub struct Dial {
     /// Left out: the node's country code.
     #[serde(serialize_with = "texts")]
-    #[schemars(with = "Vec<String>", default)]
+    #[schemars(with = "Vec<String>", default, transform = form(&PREFIXES))]
     pub allow: Vec<Prefix>,
     #[serde(serialize_with = "texts")]
-    #[schemars(with = "Vec<String>", extend("default" = DENIED))]
+    #[schemars(with = "Vec<String>", extend("default" = DENIED), transform = form(&PREFIXES))]
     pub deny: Vec<Prefix>,
 }
 
@@ -116,7 +127,7 @@ impl Dial {
 
 impl Default for Emergency {
     fn default() -> Emergency {
-        Emergency { numbers: EMERGENCY.iter().copied().map(Into::into).collect(), trunk: None }
+        Emergency { numbers: HELP.iter().copied().map(Into::into).collect(), trunk: None }
     }
 }
 
@@ -126,16 +137,16 @@ pub(super) fn read_pool(fields: &Fields<'_>) -> Option<Pool> {
     }
     let name = fields.name("name");
     let origins = fields.list("origins").map(|list| list.value).unwrap_or_default();
-    let whole = |key, most, unit, default| value_or(fields.whole(key, 0, most, unit), default);
+    let whole = |key, form, default| value_or(fields.whole(key, form), default);
     let pool = Pool {
         key: fields.some_text("key").and_then(|at| at.value),
         origins: origins.into_iter().map(|at| at.value).collect(),
         default_number: fields.number("default_number").and_then(|at| at.value),
-        hold_seconds: whole("hold_seconds", 86_400, "seconds", 120),
-        window_minutes: whole("window_minutes", 10_080, "minutes", 30),
-        sticky_days: whole("sticky_days", 3_650, "days", 30),
+        hold_seconds: whole("hold_seconds", &HOLD, 120),
+        window_minutes: whole("window_minutes", &WINDOW, 30),
+        sticky_days: whole("sticky_days", &DAYS, 30),
         when_exhausted: value_or(fields.choice("when_exhausted"), WhenExhausted::Oldest),
-        quarantine_days: whole("quarantine_days", 3_650, "days", 14),
+        quarantine_days: whole("quarantine_days", &DAYS, 14),
         place: fields.place,
         name: fields.or_finish(name)?,
     };
@@ -184,7 +195,9 @@ impl EmergencyKeys {
     pub fn read(fields: &Fields<'_>) -> EmergencyKeys {
         let numbers = fields.list("numbers").map(|list| list.value);
         for number in numbers.iter().flatten() {
-            if !(2..=6).contains(&number.len()) || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            if !(EMERGENCY.least..=EMERGENCY.most).contains(&number.len())
+                || !number.bytes().all(|byte| byte.is_ascii_digit())
+            {
                 let what = format!("\"{}\" is no emergency number", shown(number));
                 fields.refuse(number.place, what, "write 2 to 6 digits, like \"911\"");
             }

@@ -9,7 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use hashbrown::HashMap;
 
-use super::fields::{Fields, MAX_TEXT, key_remedy, shown};
+use super::fields::{Fields, key_remedy, shown};
+use super::forms::MAX_TEXT;
 use super::number::{Dialled, KEYS, Keys, Number, read_number};
 use super::numbers::{Columns, Numbers, Own};
 use super::place::{Place, Report};

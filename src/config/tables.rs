@@ -119,10 +119,11 @@ impl<'s> Tables<'s> {
         let remembered = stamp.filter(|stamp| stamp.is_settled(self.now));
         self.opened.push(Opened { path: path.into(), table, span: None, stamp: remembered, is_over: false });
         let mut blocks = Blocks::of(&opened);
-        let mut is_first = true;
+        let (mut is_first, mut is_empty) = (true, true);
         while !report.is_full() && !self.opened[of].is_over {
             match blocks.next() {
                 Ok(Next::Rows(block)) => {
+                    is_empty = is_empty && block.bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
                     if !is_first && self.opened[of].table.header.is_none() {
                         self.settle(report, told);
                     }
@@ -141,6 +142,11 @@ impl<'s> Tables<'s> {
                             "write a number a row, and end the row with a line break",
                         );
                     }
+                }
+                // What a disk that was full leaves of a table must not pass for one without numbers.
+                Ok(Next::End) if is_empty => {
+                    let what = "the table is empty: it has no header".to_owned();
+                    self.stop(of, 1, report, what, "write a header, like did,forward_to, or remove the file");
                 }
                 Ok(Next::End) => break,
                 Err(error) => {

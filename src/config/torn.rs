@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, Error};
 
-use super::open::Walk;
+use super::open::Open;
 use super::place::{MAX_FINDINGS, nearest};
 use super::syntax::{DUPLICATE, Slip, slip};
 
@@ -53,7 +53,7 @@ pub(super) fn divided(text: &str) -> Option<Torn> {
     let first = next_head(text, 0..text.len())?;
     let mut division =
         Division { text, bytes: text.as_bytes().to_vec(), slips: Vec::new(), sections: BTreeSet::new() };
-    division.walk(first);
+    division.read(first);
     let healthy = String::from_utf8(division.bytes).ok()?;
     Some(Torn { healthy, slips: division.slips, sections: division.sections })
 }
@@ -83,7 +83,7 @@ struct Division<'t> {
 }
 
 impl Division<'_> {
-    fn walk(&mut self, first: Head) {
+    fn read(&mut self, first: Head) {
         let all = self.text.len();
         let mut entry = Entry { from: 0, section: None, is_torn: false };
         // What stands before the first head is a piece too.
@@ -172,16 +172,16 @@ impl Division<'_> {
     fn closed(&self, from: usize, until: usize) -> Option<usize> {
         // A head has brackets of its own.
         let is_head = head(self.line(from)).is_some();
-        let mut walk = Walk::from(if is_head { self.after_line(from) } else { from });
-        walk.to(self.text, until);
+        let mut open = Open::from(if is_head { self.after_line(from) } else { from });
+        open.to(self.text, until);
         let furthest = self.furthest(until);
         let mut end = until;
-        while walk.is_open() && end < furthest {
+        while open.is_open() && end < furthest {
             end = self.next_piece(end, furthest);
-            walk.to(self.text, end);
+            open.to(self.text, end);
         }
         let is_end = end < furthest || furthest == self.text.len();
-        (end > until && is_end && walk.is_closed()).then_some(end)
+        (end > until && is_end && open.is_closed()).then_some(end)
     }
 
     /// Where the piece after the one at `from` begins.
@@ -208,10 +208,10 @@ impl Division<'_> {
 
     /// Where the key ends that begins here, and its slip.
     fn key(&self, range: Range<usize>) -> (usize, Option<Slip>) {
-        let (until, walk) = self.one_key(range.clone());
+        let (until, open) = self.one_key(range.clone());
         let Err(error) = parsed(self.text, range.start..until) else { return (until, None) };
         // A text over several lines may hold what looks like a key.
-        if let Some(end) = self.followed(&walk, until..range.end) {
+        if let Some(end) = self.followed(&open, until..range.end) {
             match parsed(self.text, range.start..end) {
                 Ok(()) => return (end, None),
                 Err(error) if !self.are_keys(until..end) => {
@@ -223,7 +223,7 @@ impl Division<'_> {
         }
         let at = range.start + offset(&error);
         // Where it opens says more than where the reader gave up.
-        let found = match walk.unclosed().filter(|open| open.at() <= at) {
+        let found = match open.unclosed().filter(|open| open.at() <= at) {
             Some(open) => slip(self.text, open.at(), open.said()),
             None => slip(self.text, at, error.message()),
         };
@@ -231,39 +231,39 @@ impl Division<'_> {
     }
 
     /// Where the key ends that begins here, where nothing that looks like another is part of it, and what is open there.
-    fn one_key(&self, range: Range<usize>) -> (usize, Walk) {
+    fn one_key(&self, range: Range<usize>) -> (usize, Open) {
         let furthest = self.furthest(range.start).min(range.end);
         let indent = indent(self.line(range.start));
-        let mut walk = Walk::from(range.start);
+        let mut open = Open::from(range.start);
         let mut until = range.start;
         loop {
             until = self.after_line(until).min(range.end);
-            walk.to(self.text, until);
+            open.to(self.text, until);
             if until >= range.end {
-                return (until, walk);
+                return (until, open);
             }
             let line = self.line(until);
-            let is_next = if walk.is_closed() {
+            let is_next = if open.is_closed() {
                 !is_remark(line)
             } else {
                 // What stands further in belongs to what is open.
                 until >= furthest || is_key(line) && self::indent(line) <= indent
             };
             if is_next {
-                return (until, walk);
+                return (until, open);
             }
         }
     }
 
     /// Where what is open is closed, with the end of a line.
-    fn followed(&self, walk: &Walk, range: Range<usize>) -> Option<usize> {
+    fn followed(&self, open: &Open, range: Range<usize>) -> Option<usize> {
         let furthest = self.furthest(range.start).min(range.end);
-        let (mut walk, mut end) = (walk.clone(), range.start);
-        while walk.is_open() && end < furthest {
+        let (mut open, mut end) = (open.clone(), range.start);
+        while open.is_open() && end < furthest {
             end = self.after_line(end).min(range.end);
-            walk.to(self.text, end);
+            open.to(self.text, end);
         }
-        (end > range.start && walk.is_closed()).then_some(end)
+        (end > range.start && open.is_closed()).then_some(end)
     }
 
     /// Whether these lines are keys by themselves.

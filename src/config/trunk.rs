@@ -7,34 +7,50 @@ use serde::Serialize;
 
 use super::choices::{DidFrom, ForeignCallerId, NumberFormat, Pai, TrunkTransport};
 use super::fields::{Fields, shown};
+use super::forms::{DIGITS, GATEWAY, HEADER, LINE, List, MAX_LIST, NAME, PREFIXES, SOMETHING, Whole, form};
 use super::net::{Net, nets};
 use super::node::{Secret, seconds, value_or};
 use super::place::{At, Place};
 use super::uri::SipUri;
-use crate::number::Prefix;
+use crate::number::{MAX_DIGITS, Prefix};
 use crate::sip::header::{Fate, Name, chars};
 
 /// The most gateways of a trunk.
 const MAX_GATEWAYS: usize = 32;
+const GATEWAYS: List = List::up_to(MAX_GATEWAYS);
+/// The nets that it sends from.
+const NETS: List = List::up_to(MAX_LIST);
+const CARRY: List = List::of(HEADER);
+/// Which comes first, and how large a share one has.
+const STEPS: Whole = Whole::of("steps", 0, u16::MAX as u32);
+const WEIGHT: Whole = Whole::of("steps", 1, u16::MAX as u32);
+const OPTIONS_INTERVAL: Whole = Whole::of("seconds", 0, 86_400);
+/// At most 64·T1: then the transaction ends by itself (RFC 3261 §17.1.1.2).
+const TRY_TIMEOUT: Whole = Whole::of("seconds", 1, 32);
+pub(super) const MAX_CALLS: Whole = Whole::of("calls, 0 for no limit", 0, 1_000_000);
+const STRIP: Whole = Whole::of("digits", 0, MAX_DIGITS as u32);
+const LIMIT_CODE: Whole = Whole::of("a status", 400, 699);
+
 /// `[[trunk]]`, the defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Trunk {
+    #[schemars(transform = form(&NAME))]
     pub name: At<Box<str>>,
     /// Who sends calls in on it: nets, with or without a port.
-    #[schemars(default)]
+    #[schemars(default, transform = form(&NETS))]
     pub from: Vec<At<Net>>,
-    #[schemars(default)]
+    #[schemars(default, transform = form(&GATEWAYS))]
     pub gateways: Vec<Gateway>,
     /// Serves calls to external numbers that name no trunk.
     #[schemars(extend("default" = false))]
     pub outbound: bool,
     /// Of the numbers that it serves.
-    #[schemars(with = "Vec<String>", extend("default" = ["+"]))]
+    #[schemars(with = "Vec<String>", extend("default" = ["+"]), transform = form(&PREFIXES))]
     #[serde(serialize_with = "texts")]
     pub prefixes: Vec<Prefix>,
     /// Among outbound trunks; the lowest is taken.
-    #[schemars(extend("default" = 10))]
+    #[schemars(extend("default" = 10), transform = form(&STEPS))]
     pub priority: u16,
     #[schemars(extend("default" = "auto"))]
     pub transport: TrunkTransport,
@@ -45,17 +61,17 @@ pub struct Trunk {
     pub register: bool,
     /// Seconds between OPTIONS to each gateway; 0: off, and every gateway counts as up.
     #[serde(serialize_with = "seconds")]
-    #[schemars(with = "u32", extend("default" = 30))]
+    #[schemars(with = "u32", extend("default" = 30), transform = form(&OPTIONS_INTERVAL))]
     pub options_interval: Duration,
     /// Seconds that a gateway may take for its first 1xx while another one is left.
     #[serde(serialize_with = "seconds")]
-    #[schemars(with = "u32", extend("default" = 4))]
+    #[schemars(with = "u32", extend("default" = 4), transform = form(&TRY_TIMEOUT))]
     pub try_timeout: Duration,
     /// Calls at once; 0: no limit.
-    #[schemars(extend("default" = 0))]
+    #[schemars(extend("default" = 0), transform = form(&MAX_CALLS))]
     pub max_calls: u32,
     /// Calls in one second; 0: no limit.
-    #[schemars(extend("default" = 0))]
+    #[schemars(extend("default" = 0), transform = form(&MAX_CALLS))]
     pub max_cps: u32,
     /// What a call above these limits is answered: 503 or 486.
     #[schemars(extend("default" = 503, "enum" = [503, 486]))]
@@ -65,10 +81,10 @@ pub struct Trunk {
     #[schemars(extend("default" = "e164"))]
     pub numbers: NumberFormat,
     /// Digits taken off the front of the number dialled on calls in.
-    #[schemars(extend("default" = 0))]
+    #[schemars(extend("default" = 0), transform = form(&STRIP))]
     pub strip: u8,
     /// Put before what `strip` left.
-    #[schemars(extend("default" = ""))]
+    #[schemars(extend("default" = ""), transform = form(&DIGITS))]
     pub prefix: Box<str>,
     #[schemars(extend("default" = "pass"))]
     pub foreign_caller_id: ForeignCallerId,
@@ -79,7 +95,7 @@ pub struct Trunk {
     #[schemars(extend("default" = true))]
     pub history_info: bool,
     /// Names of further headers that are carried between legs.
-    #[schemars(default)]
+    #[schemars(default, transform = form(&CARRY))]
     pub carry: Vec<Box<str>>,
     /// The first leg's Call-ID on INVITEs that we send.
     #[schemars(extend("default" = true))]
@@ -100,13 +116,13 @@ pub struct Trunk {
 #[schemars(deny_unknown_fields)]
 pub struct Gateway {
     #[serde(serialize_with = "uri_text")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", transform = form(&GATEWAY))]
     pub uri: SipUri,
     /// The lowest is tried first.
-    #[schemars(extend("default" = 10))]
+    #[schemars(extend("default" = 10), transform = form(&STEPS))]
     pub priority: u16,
     /// Among gateways of one priority: its share of the calls.
-    #[schemars(extend("default" = 1))]
+    #[schemars(extend("default" = 1), transform = form(&WEIGHT))]
     pub weight: u16,
 }
 
@@ -114,12 +130,15 @@ pub struct Gateway {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Auth {
+    #[schemars(transform = form(&SOMETHING))]
     pub username: Box<str>,
     /// The environment variable that holds the password.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = form(&LINE))]
     pub password_env: Option<Box<str>>,
     /// In clear text: warned of.
-    #[serde(skip)]
+    #[serde(skip_serializing)]
+    #[schemars(with = "Option<String>", transform = form(&LINE))]
     pub password: Option<Secret>,
 }
 
@@ -168,14 +187,14 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
     called_as_we_register(fields, register, did_from, auth.as_ref());
     secure_by_udp(fields, transport, &gateways);
     let small = |key, default: u16| {
-        let read = fields.whole(key, 0, u16::MAX.into(), "steps");
+        let read = fields.whole(key, &STEPS);
         read.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(default)
     };
-    let time = |key, least, most, default: u64| {
-        let read = fields.whole(key, least, most, "seconds");
+    let time = |key, form, default: u64| {
+        let read = fields.whole(key, form);
         Duration::from_secs(read.map_or(default, |at| at.value.into()))
     };
-    let limit = |key, what| value_or(fields.whole(key, 0, 1_000_000, what), 0);
+    let limit = |key| value_or(fields.whole(key, &MAX_CALLS), 0);
     let prefixes = fields.prefixes("prefixes");
     if let Some(list) =
         prefixes.as_ref().filter(|_| fields.is_empty_list("prefixes") && value_or(outbound, false))
@@ -198,14 +217,14 @@ pub(super) fn read(fields: &Fields<'_>, env: &dyn Fn(&str) -> Option<String>) ->
         transport: value_or(transport, TrunkTransport::Auto),
         auth,
         register: value_or(register, false),
-        options_interval: time("options_interval", 0, 86_400, 30),
-        try_timeout: time("try_timeout", 1, 32, 4),
-        max_calls: limit("max_calls", "calls"),
-        max_cps: limit("max_cps", "calls"),
+        options_interval: time("options_interval", &OPTIONS_INTERVAL, 30),
+        try_timeout: time("try_timeout", &TRY_TIMEOUT, 4),
+        max_calls: limit("max_calls"),
+        max_cps: limit("max_cps"),
         limit_code: limit_code(fields),
         did_from: value_or(did_from, DidFrom::RequestUri),
         numbers: value_or(fields.choice("numbers"), NumberFormat::E164),
-        strip: fields.whole("strip", 0, 15, "digits").and_then(|at| u8::try_from(at.value).ok()).unwrap_or(0),
+        strip: fields.whole("strip", &STRIP).and_then(|at| u8::try_from(at.value).ok()).unwrap_or(0),
         prefix: digits(fields, "prefix"),
         foreign_caller_id: value_or(fields.choice("foreign_caller_id"), ForeignCallerId::Pass),
         pai: value_or(fields.choice("pai"), Pai::Caller),
@@ -281,16 +300,19 @@ fn gateway(fields: &Fields<'_>) -> Option<Gateway> {
     if !fields.has("uri") {
         fields.missing("uri", "write { uri = \"sip:192.0.2.1:5060\" }");
     }
+    if let Some(place) = fields.empty_text("uri") {
+        fields.refuse(place, "uri is empty".into(), "write uri = \"sip:192.0.2.1:5060\"");
+    }
     let uri = uri(fields, "uri");
     if let Some(at) = uri.as_ref().filter(|at| at.user.is_some()) {
         let what = format!("the gateway \"{}\" has a user part", at.text);
         fields.refuse(at.place, what, "write the host alone, like \"sip:192.0.2.1:5060\"");
     }
-    let small = |key, least, default: u16| {
-        let read = fields.whole(key, least, u16::MAX.into(), "steps");
+    let small = |key, form, default: u16| {
+        let read = fields.whole(key, form);
         read.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(default)
     };
-    let (priority, weight) = (small("priority", 0, 10), small("weight", 1, 1));
+    let (priority, weight) = (small("priority", &STEPS, 10), small("weight", &WEIGHT, 1));
     fields.finish();
     Some(Gateway { uri: uri?.value, priority, weight })
 }
@@ -310,7 +332,7 @@ pub(super) fn uri(fields: &Fields<'_>, key: &'static str) -> Option<At<SipUri>> 
 }
 
 fn limit_code(fields: &Fields<'_>) -> u16 {
-    match fields.whole("limit_code", 400, 699, "a status") {
+    match fields.whole("limit_code", &LIMIT_CODE) {
         Some(At { value: 486, .. }) => 486,
         Some(At { value: 503, .. }) | None => 503,
         Some(At { value, place }) => {
@@ -324,7 +346,7 @@ fn limit_code(fields: &Fields<'_>) -> u16 {
 fn digits(fields: &Fields<'_>, key: &'static str) -> Box<str> {
     let Some(text) = fields.text(key) else { return "".into() };
     let digits = text.strip_prefix('+').unwrap_or(&text);
-    if digits.len() > 15 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if digits.len() > MAX_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         let what = format!("{key} = \"{}\" is not made of digits", shown(&text));
         fields.refuse(text.place, what, "write at most 15 digits, with or without a + before them");
         return "".into();
@@ -337,7 +359,7 @@ fn carry(fields: &Fields<'_>) -> Vec<Box<str>> {
     let Some(list) = fields.list("carry") else { return Vec::new() };
     let mut carried: Vec<Box<str>> = Vec::new();
     for name in &list.value {
-        let token = name.len() <= 64 && chars::is_token(name.as_bytes());
+        let token = name.len() <= HEADER.most && chars::is_token(name.as_bytes());
         let shown = shown(name);
         let (what, remedy) = match Fate::of(name.as_bytes()) {
             _ if !token => {

@@ -6,6 +6,9 @@ use crate::sip::header::chars;
 use crate::sip::peer::Transport;
 use crate::sip::uri::Uri;
 
+/// The longest URI that an operator writes, in bytes.
+pub(super) const MAX_URI: usize = 512;
+
 /// A `sip:` or `sips:` URI that an operator wrote (RFC 3261 §19.1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SipUri {
@@ -38,7 +41,8 @@ impl SipUri {
     /// Reads it, or says what would be right.
     pub fn parse(text: &str) -> Result<SipUri, &'static str> {
         const FORM: &str = "write it like \"sip:alice@192.0.2.1:5060\"";
-        if text.len() > 512 || !text.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"\\^`{|}".contains(&b)) {
+        if text.len() > MAX_URI || !text.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"\\^`{|}".contains(&b))
+        {
             return Err("write it in printable ASCII, without spaces, quotes and <>");
         }
         let (scheme, rest) = text.split_once(':').ok_or(FORM)?;

@@ -222,11 +222,7 @@ fn as_stored(finding: config::Finding) -> config::Finding {
 fn rings_nobody(config: &Config, did: Dialled, number: &Number) -> Option<config::Finding> {
     let keys = config.merged(&number.keys);
     let is_on = keys.enabled.is_none_or(|at| at.value);
-    let rings = keys.ring.is_some_and(|ring| !ring.is_empty())
-        || keys.forward_to.is_some_and(|forward| forward.is_some())
-        || keys.assigned_to.is_some_and(|agent| agent.is_some())
-        || keys.overflow.is_some_and(|steps| !steps.is_empty());
-    if rings || !is_on {
+    if keys.rings_somebody() || !is_on {
         return None;
     }
     let takes_message =

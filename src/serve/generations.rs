@@ -11,7 +11,8 @@ use crate::admin::operations::{Finding, NotPublished};
 use crate::config::{self, Config, Dialled, Loaded, Node, Overlay, Reading, Stamp};
 use crate::store::DatabaseError;
 use crate::store::kept::{Kept, KeptFiles, Manifest};
-use crate::store::ledger::{Before, FILES, Ledger, Reach, Run, Source};
+use crate::store::ledger::{Before, FILES, Reach, Run, Source};
+use crate::store::past::Past;
 
 /// So many bytes of files are kept at most; those of the last two publications that differ in any case.
 const BYTES: u64 = 4 << 30;
@@ -46,8 +47,8 @@ pub(super) struct Sought {
     others: Option<Manifest>,
     /// The numbers that were set otherwise then, and what was set of each.
     changed: Vec<(Dialled, Before)>,
-    /// Which generations can be had.
-    had: Vec<(u64, u64)>,
+    /// Which generations can be had where this one cannot after all, nor any other of the same files.
+    beside: Vec<(u64, u64)>,
     /// What was passed over on the way to it, in words.
     passed: Option<String>,
 }
@@ -88,7 +89,7 @@ impl Sought {
         let mut errors = copies.cite(errors);
         errors.push(Finding {
             message: format!("generation {} cannot be served any more as it was", self.generation),
-            remedy: told(&without(&self.had, self.generation)),
+            remedy: told(&without(&self.beside, self.generation)),
             ..of_all(folder)
         });
         NotPublished::Wrong(errors)
@@ -110,19 +111,19 @@ impl Files {
     /// Looks up that generation, or else the last before `served` that differs from it. `overlay`: what is set now.
     pub fn sought(
         &self,
-        ledger: &Ledger,
+        past: &Past,
         (served, overlay): (u64, &Overlay),
         wanted: Option<u64>,
     ) -> Result<Sought, NotPublished> {
-        let reach = ledger.reach(served).map_err(failed)?;
-        let had = self.whole(&reach, served, ledger).map_err(failed)?;
+        let reach = past.reach(served).map_err(failed)?;
+        let had = self.whole(&reach, served, past, None).map_err(failed)?;
         let (generation, passed) = match wanted {
             Some(wanted) => (wanted, None),
-            None => last_that_differs(ledger, (served, overlay), &had)?,
+            None => last_that_differs(past, (served, overlay), &had)?,
         };
         let reached = reach.iter().find(|reach| (reach.first..=reach.last).contains(&generation));
         let changed = match reached {
-            Some(_) => changed_since(ledger, generation, overlay)?,
+            Some(_) => changed_since(past, generation, overlay)?,
             None => Vec::new(),
         };
         if reached.is_some_and(|reached| reached.is_served) && changed.is_empty() {
@@ -132,7 +133,7 @@ impl Files {
             return Err(NotPublished::Nothing(format!("generation {generation}: {same}: {nothing}; {told}")));
         }
         if !had.iter().any(|(first, last)| (*first..=*last).contains(&generation)) {
-            let runs = ledger.runs(generation).map_err(failed)?;
+            let runs = past.runs(generation).map_err(failed)?;
             let is_kept = runs.last().is_none_or(|run| run.is_kept);
             let why = match (reached, is_kept) {
                 (Some(_), _) => format!("the files of generation {generation} are no longer kept"),
@@ -144,23 +145,31 @@ impl Files {
             return Err(NotPublished::NoSuch(format!("{why}; {}", told(&had))));
         }
         let others = match reached.filter(|reached| !reached.is_served) {
-            Some(Reach { run, .. }) => {
-                ledger.files(*run).map_err(failed)?.as_deref().and_then(Manifest::read)
-            }
+            Some(Reach { run, .. }) => past.files(*run).map_err(failed)?.as_deref().and_then(Manifest::read),
             None => None,
         };
-        Ok(Sought { generation, others, changed, had, passed })
+        let beside = match &others {
+            Some(_) => self.whole(&reach, served, past, others.as_ref()).map_err(failed)?,
+            None => had,
+        };
+        Ok(Sought { generation, others, changed, beside, passed })
     }
 
     /// Which generations can be rolled back to, of those before the one that is served.
-    pub fn can_be_had(&self, ledger: &Ledger, served: u64) -> Result<Vec<(u64, u64)>, DatabaseError> {
-        let reach = ledger.reach(served)?;
-        self.whole(&reach, served, ledger)
+    pub fn can_be_had(&self, past: &Past, served: u64) -> Result<Vec<(u64, u64)>, DatabaseError> {
+        let reach = past.reach(served)?;
+        self.whole(&reach, served, past, None)
     }
 
-    /// Of that, what the files are kept of, and what is not what is served.
-    fn whole(&self, reach: &[Reach], served: u64, ledger: &Ledger) -> Result<Vec<(u64, u64)>, DatabaseError> {
-        let changed = ledger.last_change(served)?.unwrap_or(0);
+    /// Of that, what the files are kept of, and what is not what is served. `but`: those that are of these files.
+    fn whole(
+        &self,
+        reach: &[Reach],
+        served: u64,
+        past: &Past,
+        but: Option<&Manifest>,
+    ) -> Result<Vec<(u64, u64)>, DatabaseError> {
+        let changed = past.last_change(served)?.unwrap_or(0);
         let mut whole: HashMap<u64, bool> = HashMap::new();
         let mut had: Vec<(u64, u64)> = Vec::new();
         for Reach { run, is_served, first, last } in reach {
@@ -170,8 +179,8 @@ impl Files {
                 _ if *is_served => true,
                 Some(is_whole) => *is_whole,
                 None => {
-                    let files = ledger.files(*run)?.as_deref().and_then(Manifest::read);
-                    let is_whole = files.is_some_and(|files| self.kept.has(&files));
+                    let files = past.files(*run)?.as_deref().and_then(Manifest::read);
+                    let is_whole = files.is_some_and(|files| Some(&files) != but && self.kept.has(&files));
                     whole.insert(*run, is_whole);
                     is_whole
                 }
@@ -227,9 +236,9 @@ impl Files {
 
     /// Removes the copies that no remembered generation needs, beyond the bounds. Those of files that could not be kept are
     /// none that others have to make room for.
-    pub fn clear(&self, ledger: &Ledger) -> Result<(), DatabaseError> {
+    pub fn clear(&self, past: &Past) -> Result<(), DatabaseError> {
         let (mut wanted, mut bytes, mut nth) = (BTreeSet::new(), 0, 0);
-        let runs = ledger.runs(u64::MAX >> 1)?;
+        let runs = past.runs(u64::MAX >> 1)?;
         let mut later: Option<&Run> = None;
         for run in runs.iter().rev().filter(|run| run.is_kept) {
             nth += usize::from(!later.is_some_and(|later| later.is_of_the_files_of(run)));
@@ -238,7 +247,7 @@ impl Files {
             if nth > FILES + 1 {
                 break;
             }
-            let Some(manifest) = ledger.files(run.begin)?.as_deref().and_then(Manifest::read) else {
+            let Some(manifest) = past.files(run.begin)?.as_deref().and_then(Manifest::read) else {
                 continue;
             };
             bytes += self.kept.size(&manifest, &wanted);
@@ -257,7 +266,7 @@ impl Files {
         (config, overlay): (&Config, &Overlay),
         env: &Env,
     ) -> Result<(Earlier, Copies), NotPublished> {
-        let Sought { generation, others, changed, had, .. } = sought;
+        let Sought { generation, others, changed, beside, .. } = sought;
         let mut earlier =
             Earlier { config: None, overlay: overlay.clone(), restored: BTreeSet::new(), source: None };
         let mut copies = Copies { generation: *generation, others: BTreeSet::new() };
@@ -269,7 +278,7 @@ impl Files {
             let loaded = self.read(files, (&config.node, Some(config)), env).map_err(|why| match why {
                 NotPublished::Wrong(errors) => sought.refused(&copies, &self.folder, errors),
                 NotPublished::NoSuch(why) => {
-                    let told = told(&without(had, *generation));
+                    let told = told(&without(beside, *generation));
                     NotPublished::NoSuch(format!("generation {generation}: {why}; {told}"))
                 }
                 why @ (NotPublished::Busy | NotPublished::Unwritten(_) | NotPublished::Nothing(_)) => why,
@@ -290,11 +299,11 @@ impl Files {
     /// still lie there. `node`: what strowger.toml says now, by which it must check.
     pub fn rolled_back(
         &self,
-        ledger: &Ledger,
+        past: &Past,
         node: &Node,
         env: &Env,
     ) -> Result<Option<RolledBack>, DatabaseError> {
-        let Some((generation, source)) = ledger.last_source()? else { return Ok(None) };
+        let Some((generation, source)) = past.last_source()? else { return Ok(None) };
         let (Some(files), Some(instead)) = (&source.files, &source.instead) else { return Ok(None) };
         let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder)).ok();
         if there.map(Manifest::of_routing) != Manifest::read(instead).map(Manifest::of_routing) {
@@ -346,17 +355,17 @@ pub(super) fn not_served(generation: u64, why: &str) {
     );
 }
 
-fn failed(error: DatabaseError) -> NotPublished {
+pub(super) fn failed(error: DatabaseError) -> NotPublished {
     NotPublished::Unwritten(error.to_string())
 }
 
 /// The numbers that were set otherwise in that generation than they are set now, and what was set of each.
 fn changed_since(
-    ledger: &Ledger,
+    past: &Past,
     generation: u64,
     overlay: &Overlay,
 ) -> Result<Vec<(Dialled, Before)>, NotPublished> {
-    let changed = ledger.changed_since(generation).map_err(failed)?;
+    let changed = past.changed_since(generation).map_err(failed)?;
     let changed = changed.into_iter().filter_map(|(written, before)| {
         let did: Dialled = written.parse().ok()?;
         (before != before_of(overlay.get(did).map(|entry| &**entry))).then_some((did, before))
@@ -367,11 +376,11 @@ fn changed_since(
 /// The last generation before that one that is known to be another, and what was passed over on the way to it: a start changes
 /// nothing, files that were not kept cannot be had, and of those that nobody knows nobody knows whether they differ.
 fn last_that_differs(
-    ledger: &Ledger,
+    past: &Past,
     (served, overlay): (u64, &Overlay),
     had: &[(u64, u64)],
 ) -> Result<(u64, Option<String>), NotPublished> {
-    let runs = ledger.runs(served).map_err(failed)?;
+    let runs = past.runs(served).map_err(failed)?;
     let Some(now) = runs.last() else { return Err(nothing(had)) };
     let (mut end, mut tries, mut not_kept) = (served, 0, None);
     for run in runs.iter().rev() {
@@ -393,10 +402,10 @@ fn last_that_differs(
         let mut up_to = end;
         while is_same && tries < TRIES {
             tries += 1;
-            if up_to < served && !changed_since(ledger, up_to, overlay)?.is_empty() {
+            if up_to < served && !changed_since(past, up_to, overlay)?.is_empty() {
                 return Ok((up_to, passed(up_to, served, not_kept)));
             }
-            match ledger.last_change(up_to).map_err(failed)? {
+            match past.last_change(up_to).map_err(failed)? {
                 Some(change) if change > run.begin => up_to = change - 1,
                 Some(_) | None => break,
             }
@@ -459,7 +468,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
     use super::*;
-    use crate::store::ledger::StoredGeneration;
+    use crate::store::kept::KeptError;
+    use crate::store::ledger::{Ledger, StoredGeneration};
     use crate::time::Wall;
     use crate::volume::{Disk, Log, Space, Volume};
 
@@ -510,7 +520,7 @@ mod tests {
                 source: Some(source),
             };
             self.ledger.write(&[line], &[]).unwrap();
-            self.files().clear(&self.ledger).unwrap();
+            self.files().clear(self.ledger.past()).unwrap();
         }
 
         /// Whether the files are kept.
@@ -523,11 +533,11 @@ mod tests {
         }
 
         fn had(&self) -> Vec<(u64, u64)> {
-            self.files().can_be_had(&self.ledger, self.last).unwrap()
+            self.files().can_be_had(self.ledger.past(), self.last).unwrap()
         }
 
         fn sought(&self) -> Result<(u64, Option<String>), String> {
-            let sought = self.files().sought(&self.ledger, (self.last, &Overlay::default()), None);
+            let sought = self.files().sought(self.ledger.past(), (self.last, &Overlay::default()), None);
             sought.map(|sought| (sought.generation, sought.passed)).map_err(|why| format!("{why:?}"))
         }
     }
@@ -553,6 +563,26 @@ mod tests {
         assert!(node.publishes("60") && node.publishes("d"));
         assert_eq!(node.had(), [(1, 40), (60, 61)]);
         assert_eq!(node.sought(), Ok((61, None)));
+    }
+
+    /// What one lacks (a sound, or a copy that is damaged) all of the same files lack.
+    #[test]
+    fn who_is_refused_one_generation_is_told_of_none_of_the_same_files() {
+        let mut node = Published::new();
+        ["a", "b", "a", "c"].iter().for_each(|text| assert!(node.publishes(text)));
+        let sought = |to| {
+            node.files().sought(node.ledger.past(), (node.last, &Overlay::default()), Some(to)).ok().unwrap()
+        };
+        assert_eq!(
+            (node.had(), sought(1).beside, sought(2).beside),
+            (vec![(1, 3)], vec![(2, 2)], vec![(1, 1), (3, 3)])
+        );
+        // One that is found to be damaged is told as kept no more, to nobody.
+        let manifest = sought(3).others.unwrap();
+        let copy = node.folder.path().join("generations").join(&manifest.0[1].1);
+        std::fs::write(copy, "A").unwrap();
+        assert!(matches!(node.files().kept.find(&manifest), Err(KeptError::Damaged(_))));
+        assert_eq!(node.had(), [(2, 2)]);
     }
 
     #[test]

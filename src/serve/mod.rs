@@ -60,7 +60,7 @@ use operations::{Front, Life};
 use phones::Left;
 use publish::{First, Found, NotServed, Publisher};
 pub use reading::{Env, Seen};
-use reading::{Steady, a_moment, is_moving, mistakes, steadily};
+use reading::{RealTime, Steady, is_moving, mistakes, steadily};
 
 /// How long a node that ends at once waits for its BYEs and records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -123,7 +123,7 @@ impl Running {
         mut told: impl FnMut(Progress),
     ) -> Result<Running, StartError> {
         let read = || Reading::of(folder, &*env).load(&mut told);
-        let Steady { read, seen, moved } = steadily(folder, a_moment, read);
+        let Steady { read, seen, moved } = steadily(folder, &RealTime, read);
         drop(told);
         let (node, found) = match read {
             Ok(Loaded { config, mut warnings, .. }) => {

@@ -8,8 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 
 use super::affected::affected;
-use super::generations::{Earlier, Files, RolledBack, not_served};
-use super::reading::{Env, Seen, Steady, a_moment, findings, mistakes, readers, says_how_far, steadily};
+use super::generations::{Earlier, Files, RolledBack, failed, not_served};
+use super::reading::{Env, RealTime, Seen, Steady, findings, mistakes, readers, says_how_far, steadily};
 use super::retired::Retired;
 use super::settled::{Settled, overlay, settled};
 use super::tls;
@@ -119,8 +119,8 @@ impl Publisher {
     pub fn first(first: First<'_>, last: u64) -> Result<Publisher, NotServed> {
         let First { files, env, node, found, seen, mut ledger, sides } = first;
         let folder = &files.folder;
-        let stored = ledger.numbers().map_err(NotServed::Database)?;
-        let mut back = files.rolled_back(&ledger, node, &env).map_err(NotServed::Database)?;
+        let stored = ledger.past().numbers().map_err(NotServed::Database)?;
+        let mut back = files.rolled_back(ledger.past(), node, &env).map_err(NotServed::Database)?;
         if let Some(RolledBack { loaded, generation, .. }) = &back
             && let Err(unsaid) = voices(&loaded.config, &Overlay::default(), folder)
         {
@@ -150,12 +150,12 @@ impl Publisher {
             (None, Err(errors)) => return Err(NotServed::Wrong(errors)),
         };
         let (overlay, table) = overlay(&config, folder, stored).map_err(NotServed::Wrong)?;
-        let generation = ledger.last().map_err(NotServed::Database)?.max(last) + 1;
+        let generation = ledger.past().last().map_err(NotServed::Database)?.max(last) + 1;
         let table = table.with_generation(generation);
         let line = line(&table, "strowger serve", "the node started");
         let line = StoredGeneration { source: Some(source), ..line };
         ledger.write(&[line], &[]).map_err(NotServed::Database)?;
-        files.clear(&ledger).map_err(NotServed::Database)?;
+        files.clear(ledger.past()).map_err(NotServed::Database)?;
         let current = Arc::new(ArcSwap::from_pointee(table));
         let names = Arc::clone(&current);
         let name = move |id: NameId| names.load().host_name(id).cloned();
@@ -213,8 +213,8 @@ impl Publisher {
         most: usize,
     ) -> Result<Vec<GenerationLine>, DatabaseError> {
         let state = self.state();
-        let stored = state.ledger.generations(before, most)?;
-        let had = self.files.can_be_had(&state.ledger, self.table().generation)?;
+        let stored = state.ledger.past().generations(before, most)?;
+        let had = self.files.can_be_had(state.ledger.past(), self.table().generation)?;
         drop(state);
         let is_had = |one: u64| had.iter().any(|(first, last)| (*first..=*last).contains(&one));
         let line = |StoredGeneration { generation, at, by, what, numbers, .. }| GenerationLine {
@@ -273,7 +273,9 @@ impl Publisher {
                 (None, Some(seen), (read, None))
             }
             Wanted::Earlier(wanted) => {
-                let sought = self.files.sought(&self.state().ledger, (served.generation, &set), wanted)?;
+                // Whoever sets a number does not wait for what is looked up behind all others.
+                let past = self.state().ledger.past().as_it_is().map_err(failed)?;
+                let sought = self.files.sought(&past, (served.generation, &set), wanted)?;
                 let (earlier, copies) = self.files.earlier(&sought, (&old, &set), &self.env)?;
                 (Some(sought), None, (earlier, Some(copies)))
             }
@@ -339,7 +341,7 @@ impl Publisher {
     fn read_files(&self, served: &Config, overlay: &Overlay) -> Result<(Seen, Earlier), NotPublished> {
         let (folder, env) = (&self.files.folder, Arc::clone(&self.env));
         let read = || Reading::of(folder, &*env).after(served).threads(readers()).load(&mut says_how_far());
-        let Steady { read, seen, moved } = steadily(folder, a_moment, read);
+        let Steady { read, seen, moved } = steadily(folder, &RealTime, read);
         let wrong = |errors| NotPublished::Wrong(findings(mistakes(moved.as_deref(), errors, "reload")));
         let loaded = read.map_err(wrong)?;
         if moved.is_some() {
@@ -438,7 +440,7 @@ impl Publisher {
 
     /// Removes copies that nobody needs: of old generations, and of a candidate that came to nothing.
     fn clear(&self, state: &State) {
-        if let Err(error) = self.files.clear(&state.ledger) {
+        if let Err(error) = self.files.clear(state.ledger.past()) {
             tracing::warn!(%error, "files of old generations are not removed");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::admin::operations::Finding;
 use crate::config::{self, Loaded, Progress, Stamp};
@@ -13,10 +13,10 @@ const TRIES: usize = 3;
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// They have come to rest where so many looks in a row find no change: half a second, longer than whoever copies or renders
 /// them pauses between two writes.
-const AT_REST: usize = 5;
+const AT_REST: u32 = 5;
 /// So often it is looked at most, all pauses together, five seconds: whoever waits for calls, or for what a reload says, waits
 /// as long.
-const LOOKS: usize = 50;
+const LOOKS: u32 = 50;
 
 /// What a variable of the environment holds.
 pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -50,6 +50,12 @@ impl Seen {
         Seen(files.map(|path| (path.clone(), Stamp::at(&path))).collect())
     }
 
+    /// The first that was written less than so long ago.
+    fn young(&self, rest: Duration, now: SystemTime) -> Option<&Path> {
+        let is_young = |stamp: &Option<Stamp>| stamp.is_some_and(|stamp| stamp.is_younger_than(rest, now));
+        self.0.iter().find(|(_, stamp)| is_young(stamp)).map(|(path, _)| path.as_path())
+    }
+
     /// The first that is another one since, came or went.
     pub(super) fn moved(&self, folder: &Path) -> Option<PathBuf> {
         let now = Seen::of(folder);
@@ -70,20 +76,41 @@ pub(super) struct Steady {
     pub moved: Option<PathBuf>,
 }
 
-/// Lets the time of one look pass.
-pub(super) fn a_moment() {
-    std::thread::sleep(LOOK);
+/// The time by which files are let come to rest.
+pub(super) trait Time {
+    /// The wall clock.
+    fn now(&self) -> SystemTime;
+    /// Lets the time of one look pass.
+    fn a_moment(&self);
 }
 
-/// Reads files, again if they change meanwhile: half of what they were and half of what they are nobody meant. Before they are
-/// read again they have a while to come to rest, which passes moment by moment: a small configuration would otherwise be read
-/// three times while one file is written.
+/// As it passes.
+pub(super) struct RealTime;
+
+impl Time for RealTime {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn a_moment(&self) {
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Reads files when they rest, and again if they change meanwhile: half of what they were and half of what they are nobody
+/// meant. Before they are read again they have a while to come to rest: a small configuration would otherwise be read three
+/// times while one file is written.
 pub(super) fn steadily(
     folder: &Path,
-    mut moment: impl FnMut(),
+    time: &impl Time,
     mut read: impl FnMut() -> Result<Loaded, Vec<config::Finding>>,
 ) -> Steady {
     let (mut tries, mut looks) = (1, LOOKS);
+    // Whoever writes one just now may have paused.
+    while looks > 0 && Seen::of(folder).young(LOOK * AT_REST, time.now()).is_some() {
+        time.a_moment();
+        looks -= 1;
+    }
     loop {
         let seen = Seen::of(folder);
         let read = read();
@@ -93,16 +120,16 @@ pub(super) fn steadily(
         }
         let file = moved.as_deref().unwrap_or(folder).display();
         tracing::info!(%file, tries, "a file changed while it was read: all are read again when they rest");
-        looks = come_to_rest(folder, looks, &mut moment);
+        looks = come_to_rest(folder, looks, time);
         tries += 1;
     }
 }
 
 /// Looks at files until they rest, or until so many looks are used up. How many are left.
-fn come_to_rest(folder: &Path, mut looks: usize, moment: &mut impl FnMut()) -> usize {
+fn come_to_rest(folder: &Path, mut looks: u32, time: &impl Time) -> u32 {
     let (mut seen, mut still) = (Seen::of(folder), 0);
     while still < AT_REST && looks > 0 {
-        moment();
+        time.a_moment();
         let now = Seen::of(folder);
         still = if now == seen { still + 1 } else { 0 };
         (seen, looks) = (now, looks - 1);

@@ -10,10 +10,11 @@ use crate::routing::Table;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The allocator gives what is freed back to the system a second later, but only when somebody frees something then (`purge_delay`
-/// of mimalloc): where nothing else goes on, the whole of an old table would stay.
-const GIVEN_BACK: Duration = Duration::from_millis(1_100);
+/// of mimalloc): where nothing else goes on, the whole of an old table would stay. After so many looks at nothing it is had freed
+/// something.
+const GIVEN_BACK: u32 = 11;
 /// It gives back one GiB's share each time, and again of the same when that second has passed once more.
-const PARTS: usize = 8;
+const PARTS: u32 = 8;
 /// So much is a piece of memory of its own, which is freed at once.
 const PIECE: usize = 32 << 20;
 
@@ -45,12 +46,7 @@ impl Retired {
         waiting.tables.push(table);
         if !std::mem::replace(&mut waiting.is_watched, true) {
             let watched = self.clone();
-            let watch = move || {
-                while watched.free() {
-                    std::thread::sleep(LOOK)
-                }
-                give_back();
-            };
+            let watch = move || watched.watch();
             if let Err(error) = std::thread::Builder::new().name("retired".to_owned()).spawn(watch) {
                 waiting.is_watched = false;
                 tracing::warn!(%error, "a table is freed by whoever has it last");
@@ -58,19 +54,35 @@ impl Retired {
         }
     }
 
-    /// Frees what nobody else has. False: nothing is left.
+    /// Frees what nobody else has as soon as that is so, until nothing is left and has been given back.
+    fn watch(&self) {
+        let mut still = 0;
+        loop {
+            let was_freed = self.free();
+            still = if was_freed { 0 } else { still + 1 };
+            if (GIVEN_BACK..GIVEN_BACK + PARTS).contains(&still) {
+                give_back();
+            }
+            let mut waiting = self.waiting();
+            if still >= GIVEN_BACK + PARTS && waiting.tables.is_empty() && waiting.shared.is_empty() {
+                waiting.is_watched = false;
+                return;
+            }
+            drop(waiting);
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Frees what nobody else has. Whether that was anything.
     fn free(&self) -> bool {
         let mut gone: (Vec<Arc<Table>>, Vec<Arc<dyn Any + Send + Sync>>) = Default::default();
         let mut waiting = self.waiting();
         let Waiting { tables, shared, .. } = &mut *waiting;
         gone.0.extend(tables.extract_if(.., |table| Arc::strong_count(table) == 1));
         gone.1.extend(shared.extract_if(.., |part| Arc::strong_count(part) == 1));
-        let is_left = !tables.is_empty() || !shared.is_empty() || !gone.0.is_empty();
-        waiting.is_watched = is_left;
         // Whoever publishes does not wait for it either.
         drop(waiting);
-        drop(gone);
-        is_left
+        !gone.0.is_empty() || !gone.1.is_empty()
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -80,12 +92,10 @@ impl Retired {
 
 /// Has the allocator look whether what was freed can be given back.
 fn give_back() {
-    std::thread::sleep(GIVEN_BACK);
-    for _ in 0..PARTS {
-        // Never touched, so that it costs nothing.
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(PIECE)));
-        std::thread::sleep(LOOK);
-    }
+    // Never touched, so that it costs nothing; where there is no room for it, there is none to give back either.
+    let mut piece = Vec::<u8>::new();
+    drop(piece.try_reserve_exact(PIECE));
+    drop(std::hint::black_box(piece));
 }
 
 #[cfg(test)]
@@ -106,14 +116,14 @@ mod tests {
             }
         };
         retired.take(first, &second);
-        assert!(retired.free() && weak.strong_count() == 2, "a shard has it");
+        assert!(!retired.free() && weak.strong_count() == 2, "a shard has it");
         drop(by_a_shard);
-        until(&|| weak.strong_count() == 0 && !retired.waiting().is_watched);
+        until(&|| weak.strong_count() == 0);
         assert!(part.strong_count() > 0, "the second has the part");
         let third = table();
         let by_a_shard = Arc::clone(&second);
         retired.take(second, &third);
-        assert!(retired.free() && part.strong_count() > 0, "a shard has it");
+        assert!(retired.waiting().is_watched && part.strong_count() > 0, "a shard has it");
         drop(by_a_shard);
         until(&|| part.strong_count() == 0 && !retired.waiting().is_watched);
     }

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use super::operations::Front;
-use super::reading::{LOOK, Steady, mistakes, steadily};
+use super::reading::{LOOK, Steady, Time, mistakes, steadily};
 use super::{Env, Running};
 use crate::admin::operations::{
     Condition, Finding, GenerationLine, NotPublished, Operations, Published, Versions, Wish,
@@ -306,15 +307,12 @@ fn a_file_that_came_or_went_meanwhile_has_changed_too() {
     let file = folder.path().join("routing/new.csv");
     let tried = |meanwhile: &dyn Fn(usize)| {
         let mut tries = 0;
-        let steady = steadily(
-            folder.path(),
-            || {},
-            || {
-                tries += 1;
-                meanwhile(tries);
-                config::load(folder.path(), &|_| None)
-            },
-        );
+        let time = Passing { began: SystemTime::now() + LATER, moments: Cell::new(0), pass: &|_| {} };
+        let steady = steadily(folder.path(), &time, || {
+            tries += 1;
+            meanwhile(tries);
+            config::load(folder.path(), &|_| None)
+        });
         (tries, steady.moved)
     };
     assert_eq!(tried(&|_| {}), (1, None));
@@ -326,32 +324,54 @@ fn a_file_that_came_or_went_meanwhile_has_changed_too() {
     assert_eq!(tried(&turns), (3, Some(file.clone())));
 }
 
+/// Time that passes as it is told to.
+struct Passing<'p> {
+    began: SystemTime,
+    moments: Cell<u32>,
+    pass: &'p dyn Fn(u32),
+}
+
+/// When all that was written rests.
+const LATER: Duration = Duration::from_secs(60);
+
+impl Time for Passing<'_> {
+    fn now(&self) -> SystemTime {
+        self.began + LOOK * self.moments.get()
+    }
+
+    fn a_moment(&self) {
+        self.moments.set(self.moments.get() + 1);
+        (self.pass)(self.moments.get());
+    }
+}
+
 /// A table, and what is written into it whenever a moment passes, and each time that it was read: how often it was read, how
-/// many moments passed, and what was read.
-fn read_while(writes: impl Fn(usize) -> Option<&'static str>) -> (usize, usize, Steady) {
+/// many moments passed, and what was read. It is first read so long after it was written.
+fn read_while(after: Duration, writes: impl Fn(u32) -> Option<&'static str>) -> (usize, u32, Steady) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("routing")).unwrap();
     std::fs::write(folder.path().join("strowger.toml"), "").unwrap();
-    let (moments, reads, written) = (Cell::new(0), Cell::new(0), Cell::new(0));
-    let write = |now: usize| {
+    let (reads, written) = (Cell::new(0), Cell::new(0));
+    let begun = SystemTime::now();
+    let write_at = |now: u32, at: SystemTime| {
         let Some(text) = writes(now) else { return };
         written.set(written.get() + 1);
         // Of another length each time: the clock of files may tick too slowly to tell two.
         let text = format!("{text}{}", "5".repeat(written.get() % 2));
-        std::fs::write(folder.path().join("routing/table.csv"), text).unwrap();
+        let path = folder.path().join("routing/table.csv");
+        std::fs::write(&path, text).unwrap();
+        std::fs::File::options().append(true).open(path).unwrap().set_modified(at).unwrap();
     };
-    write(0);
-    let pass = || {
-        moments.set(moments.get() + 1);
-        write(moments.get());
-    };
-    let steady = steadily(folder.path(), pass, || {
+    write_at(0, begun);
+    let write = |now: u32| write_at(now, begun + after + LOOK * now);
+    let time = Passing { began: begun + after, moments: Cell::new(0), pass: &write };
+    let steady = steadily(folder.path(), &time, || {
         reads.set(reads.get() + 1);
         let read = config::load(folder.path(), &|_| None);
-        write(moments.get());
+        write(time.moments.get());
         read
     });
-    (reads.get(), moments.get(), steady)
+    (reads.get(), time.moments.get(), steady)
 }
 
 /// The beginning of a table, cut in its second row.
@@ -360,7 +380,7 @@ const CUT: &str = "did,timeout\n+12015550001,20\n+1201";
 #[test]
 fn a_start_waits_until_files_that_changed_while_it_read_have_come_to_rest() {
     // Completed in the eighth moment; five more of rest follow.
-    let (reads, moments, steady) = read_while(|now| match now {
+    let (reads, moments, steady) = read_while(LATER, |now| match now {
         0..=7 => Some(CUT),
         8 => Some("did,timeout\n+12015550001,20\n+12015550002,20\n+12015550003,1"),
         _ => None,
@@ -368,14 +388,28 @@ fn a_start_waits_until_files_that_changed_while_it_read_have_come_to_rest() {
     assert_eq!((reads, moments, steady.moved), (2, 13, None));
     assert_eq!(steady.read.unwrap().config.numbers.len(), 3);
     // What was at rest when it was read waits for nothing.
-    let (reads, moments, _) = read_while(|now| (now > 0).then_some(CUT));
+    let (reads, moments, _) = read_while(LATER, |now| (now > 0).then_some(CUT));
     assert_eq!((reads, moments), (1, 0));
+}
+
+/// Whoever writes a table pauses while it is half there, for longer than a small one takes to be read.
+#[test]
+fn what_was_written_just_now_is_read_half_a_second_later() {
+    let (half, whole) = ("did,timeout\n+12015550001,1", "did,timeout\n+12015550001,1\n+12015550002,1");
+    let completed = |at: u32| move |now: u32| (now == 0).then_some(half).or((now == at).then_some(whole));
+    let (reads, moments, steady) = read_while(Duration::ZERO, completed(4));
+    assert_eq!((reads, moments, steady.read.unwrap().config.numbers.len()), (1, 9, 2));
+    // That long is nobody waited for who did not say that there is more to come.
+    let (reads, moments, steady) = read_while(Duration::ZERO, completed(6));
+    assert_eq!((reads, moments, steady.read.unwrap().config.numbers.len()), (1, 5, 1));
+    let (reads, moments, _) = read_while(LOOK * 2, |now| (now == 0).then_some(whole));
+    assert_eq!((reads, moments), (1, 3));
 }
 
 #[test]
 fn a_start_waits_for_files_that_never_rest_for_five_seconds_and_no_more() {
-    let (reads, moments, steady) = read_while(|_| Some(CUT));
-    assert_eq!((reads, LOOK * u32::try_from(moments).unwrap()), (3, std::time::Duration::from_secs(5)));
+    let (reads, moments, steady) = read_while(LATER, |_| Some(CUT));
+    assert_eq!((reads, LOOK * moments), (3, Duration::from_secs(5)));
     let moved = steady.moved.unwrap();
     let told = mistakes(Some(&moved), steady.read.unwrap_err(), "start again");
     let [moving, cut, ..] = &told[..] else { panic!("{told:?}") };

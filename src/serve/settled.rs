@@ -11,6 +11,9 @@ use crate::config::{self, Config, Dialled, Entry, Judged, Overlay, Set};
 use crate::routing::Table;
 use crate::store::ledger::StoredNumber;
 
+/// So many numbers are set aside before all is built and judged again: a gone agent may be the agent of very many.
+const AT_ONCE: usize = 1 << 16;
+
 /// What was set over HTTP before the node started, and the table with it. What does not check with the files as they are now, or
 /// cannot be said any more, is set aside, and told: one of them must not keep all calls from being taken.
 ///
@@ -37,14 +40,17 @@ pub(super) fn overlay(
     loop {
         let table = Table::with_overlay(config, &overlay, 0, None);
         let mut is_new = false;
-        for error in judge_all(config, &overlay, &table).errors {
+        for error in judge_all(AT_ONCE, config, &overlay, &table).errors {
             is_new |= reversed(&error.file).is_some_and(|did| set_aside(&mut overlay, did, &error));
         }
         if is_new {
             continue;
         }
         match all_voices(config, &overlay, folder) {
-            Ok(voices) => return Ok((overlay, table.with_voices(voices))),
+            Ok(voices) => {
+                say_what_is_aside(&overlay);
+                return Ok((overlay, table.with_voices(voices)));
+            }
             Err(unsaid) if !unsaid.in_files.is_empty() => return Err(unsaid.findings()),
             Err(Unsaid { over_http, .. }) => {
                 for (did, why) in &over_http {
@@ -52,6 +58,25 @@ pub(super) fn overlay(
                 }
             }
         }
+    }
+}
+
+/// Says in the log what is set aside: of that many each by itself, of more how many there are.
+fn say_what_is_aside(overlay: &Overlay) {
+    let aside = overlay.iter().filter_map(|(did, entry)| match &entry.set {
+        Set::Aside { why, .. } => Some((did, why)),
+        Set::To(_) | Set::Removed => None,
+    });
+    let mut numbers = 0;
+    for (did, why) in aside {
+        numbers += 1;
+        if numbers <= config::MAX_FINDINGS {
+            let what = "what was set over HTTP does not check with the files any more: these hold for it";
+            tracing::error!(%did, %why, "{what}");
+        }
+    }
+    if numbers > config::MAX_FINDINGS {
+        tracing::error!(numbers, "so many are set aside in all: see `strowger numbers list`");
     }
 }
 
@@ -89,7 +114,7 @@ pub(super) fn settled(
     let mut warnings = Vec::new();
     loop {
         let table = build(&overlay);
-        let judged = judge_all(config, &overlay, &table);
+        let judged = judge_all(AT_ONCE, config, &overlay, &table);
         let errors = match judged.errors.is_empty() {
             true => match all_voices(config, &overlay, folder) {
                 Ok(voices) => {
@@ -107,7 +132,9 @@ pub(super) fn settled(
             let Some(did) = reversed(&error.file).filter(|did| movable.contains(did)) else { continue };
             if set_aside(&mut overlay, did, error) {
                 is_new = true;
-                warnings.push(error.clone());
+                if warnings.len() < config::MAX_FINDINGS {
+                    warnings.push(error.clone());
+                }
             }
         }
         if !is_new {
@@ -120,14 +147,48 @@ pub(super) fn settled(
 fn set_aside(overlay: &mut Overlay, did: Dialled, why: &config::Finding) -> bool {
     let Some(entry) = overlay.get(did).filter(|entry| entry.is_served()).cloned() else { return false };
     let json = entry.number().map(config::Number::to_json);
-    let set = aside(did, json.map(Into::into), Some(why));
+    let set = aside(json.map(Into::into), Some(why));
     overlay.put(did, Some(Arc::new(Entry { set, ..Entry::clone(&entry) })));
     true
 }
 
-/// Judges all that was set over HTTP by files that are new.
-fn judge_all(config: &Config, overlay: &Overlay, table: &Table) -> Judged {
+/// Judges all that was set over HTTP by files that are new: so many mistakes are told.
+fn judge_all(most: usize, config: &Config, overlay: &Overlay, table: &Table) -> Judged {
     let served = overlay.iter().filter(|(_, entry)| entry.is_served());
     let all: Vec<_> = served.map(|(did, entry)| (did, entry.number().cloned())).collect();
-    config::judge(config, overlay, &all, None, &ours(table, config, overlay))
+    config::judge_up_to(most, config, overlay, &all, None, &ours(table, config, overlay))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::time::Wall;
+
+    /// However many an agent that is gone was the agent of.
+    #[test]
+    fn all_that_does_not_check_is_set_aside_at_once() {
+        let text = "[[agent]]\nname = \"alice\"\n[[number]]\ndid = \"+12015550101\"\nring = [\"alice\"]\n";
+        let config = config::parse(text, &|_| None).unwrap().config;
+        let mut overlay = Overlay::default();
+        let folder = Path::new("");
+        for last in 0..1_000 {
+            let did: Dialled = format!("+1202555{last:04}").parse().unwrap();
+            let who = if last < 900 { "gone" } else { "alice" };
+            let set = set_of(did, format!("{{\"ring\": [\"{who}\"]}}"), folder);
+            overlay.put(did, Some(Arc::new(Entry { set, at: Wall(0), by: "".into(), generation: 1 })));
+        }
+        let restored = overlay.iter().map(|(did, _)| did).collect();
+        let built = Cell::new(0);
+        let build = |overlay: &Overlay| {
+            built.set(built.get() + 1);
+            Table::with_overlay(&config, overlay, 2, None)
+        };
+        let settled = settled(&config, overlay, restored, folder, build);
+        let settled = settled.unwrap_or_else(|errors| panic!("{errors:?}"));
+        let served = settled.overlay.iter().filter(|(_, entry)| entry.is_served()).count();
+        assert_eq!((served, settled.table.numbers(), built.get()), (100, 101, 2));
+        assert_eq!(settled.warnings.len(), config::MAX_FINDINGS);
+    }
 }

@@ -68,7 +68,7 @@ pub(super) fn entry_of(did: Dialled, before: Before, folder: &Path) -> Option<En
 pub(super) fn set_of(did: Dialled, json: String, folder: &Path) -> Set {
     match config::read_body(&config::over_http(did), &json, did, folder) {
         (Some(number), errors) if errors.is_empty() => Set::To(number.over_http().into()),
-        (_, errors) => aside(did, Some(json.into()), errors.first()),
+        (_, errors) => aside(Some(json.into()), errors.first()),
     }
 }
 
@@ -86,13 +86,8 @@ pub(super) fn tried_again(did: Dialled, entry: &Entry, folder: &Path) -> Option<
 }
 
 /// What does not check with the files as they are, which hold for it.
-pub(super) fn aside(did: Dialled, json: Option<Box<str>>, why: Option<&config::Finding>) -> Set {
+pub(super) fn aside(json: Option<Box<str>>, why: Option<&config::Finding>) -> Set {
     let why = why.map(ToString::to_string).unwrap_or_default();
-    tracing::error!(
-        ?did,
-        why,
-        "what was set over HTTP does not check with the files any more: these hold for it"
-    );
     Set::Aside { json, why: why.into() }
 }
 

@@ -88,7 +88,7 @@ const MIGRATIONS: [&str; 7] = [
 ];
 
 /// Who writes at the same time is waited for so long: each writes for a moment.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 #[error("store.sqlite: {0}")]

@@ -15,6 +15,8 @@ use crate::volume::{self, Volume};
 
 /// So much is copied at once.
 const BLOCK: usize = 1 << 20;
+/// After so much it is on the disk.
+const BLOCKS: usize = 8 * BLOCK;
 /// So many times of what stays free for the records of calls: recordings come before copies.
 const FLOORS: u64 = 2;
 
@@ -91,7 +93,7 @@ impl KeptFiles {
             let (hash, is_there) = match known(path) {
                 Some(hash) => (hash.clone(), self.path(&hash).exists()),
                 None => {
-                    // As at a start: a power cut may have torn the copy.
+                    // As at a start: a disk may have lost some of the copy.
                     let hash = hash_of(path)?;
                     let is_whole = hash_of(&self.path(&hash)).is_ok_and(|there| there == hash);
                     (hash, is_whole)
@@ -119,7 +121,8 @@ impl KeptFiles {
         Ok(Manifest(each.collect::<Result<_, _>>()?))
     }
 
-    /// Where the files are that a manifest names, by their names; each whole and as it was.
+    /// Where the files are that a manifest names, by their names; each whole and as it was. A copy that is damaged is removed:
+    /// it would only be taken for one.
     ///
     /// # Errors
     /// Which one is not.
@@ -129,6 +132,9 @@ impl KeptFiles {
             let path = self.path(hash);
             let Ok(mut file) = File::open(&path) else { return Err(KeptError::Gone(name.clone())) };
             if pass(&mut file, &mut io::sink()).map_err(io_at(&path))? != *hash {
+                if let Err(error) = std::fs::remove_file(&path) {
+                    tracing::warn!(%error, "a damaged copy cannot be removed");
+                }
                 return Err(KeptError::Damaged(name.clone()));
             }
             found.push((PathBuf::from(name), path));
@@ -173,13 +179,16 @@ impl KeptFiles {
     fn copy(&self, path: &Path, hash: &str) -> Result<(), KeptError> {
         let mut from = File::open(path).map_err(io_at(path))?;
         let part = self.folder.join("copy.part");
-        let mut to = volume::open_file(&part).map_err(io_at(&part))?;
+        let to = volume::open_file(&part).map_err(io_at(&part))?;
         to.set_len(0).map_err(io_at(&part))?;
-        if pass(&mut from, &mut to).map_err(io_at(path))? != hash {
+        let copied = pass(&mut from, &mut Synced { file: &to, written: 0 });
+        to.sync_data().map_err(io_at(&part))?;
+        if copied.map_err(io_at(path))? != hash {
             return Err(KeptError::Changed(path.to_owned()));
         }
-        // A power cut may tear it: it is looked at before it is used.
-        std::fs::rename(&part, self.path(hash)).map_err(io_at(&part))
+        // What is told to be kept must outlive a power cut as that it is told does.
+        std::fs::rename(&part, self.path(hash)).map_err(io_at(&part))?;
+        volume::sync_folder_of(&part).map_err(io_at(&self.folder))
     }
 
     fn path(&self, hash: &str) -> PathBuf {
@@ -212,6 +221,29 @@ fn pass(from: &mut impl Read, to: &mut impl Write) -> io::Result<String> {
         to.write_all(&block[..length])?;
     }
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A file that is written to the disk bit by bit: the records of calls, which go to the same disk as a rule, would wait for
+/// gigabytes otherwise.
+struct Synced<'f> {
+    file: &'f File,
+    written: usize,
+}
+
+impl Write for Synced<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.written += written;
+        if self.written >= BLOCKS {
+            self.written = 0;
+            self.file.sync_data()?;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> KeptError {
@@ -260,9 +292,10 @@ mod tests {
         kept.clear(&second.0.iter().map(|(_, hash)| hash.clone()).collect());
         assert!(matches!(kept.find(&first), Err(KeptError::Gone(name)) if name == "a.toml"));
         assert_eq!(content(&second), "a.toml=b b.csv=same c.csv=same ");
-        // One that a power cut has torn.
+        // One that a disk has lost some of.
         std::fs::write(folder.path().join("generations").join(&second.0[1].1), "sam").unwrap();
         assert!(matches!(kept.find(&second), Err(KeptError::Damaged(name)) if name == "b.csv"));
+        assert!(!kept.has(&second) && !kept.has(&first));
         assert_eq!(whole(kept.keep(&root, &files, &|_| None)), second);
         assert_eq!(content(&second), "a.toml=b b.csv=same c.csv=same ");
     }

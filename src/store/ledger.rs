@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
-use super::database::{self, DatabaseError, millis, wall};
+use super::database::{self, DatabaseError, millis};
+use super::past::{Past, forgotten};
 use super::runs::{self, Forgotten};
 pub use super::runs::{Reach, Run, Source};
 use crate::time::Wall;
@@ -66,7 +67,7 @@ pub enum Before {
 
 /// Both tables. Its calls block: not for a shard.
 pub struct Ledger {
-    file: Connection,
+    past: Past,
     bounds: Bounds,
     held: Held,
 }
@@ -86,7 +87,7 @@ impl Ledger {
         let mut file = database::open(folder)?;
         runs::complete(&mut file)?;
         let held = Held::count(&file)?;
-        Ok(Ledger { file, bounds: BOUNDS, held })
+        Ok(Ledger { past: Past(file), bounds: BOUNDS, held })
     }
 
     /// Remembers so many publications of either kind at most, so many different files and so many changes.
@@ -98,90 +99,16 @@ impl Ledger {
     /// As on a disk with room for so many pages more, or with room again.
     #[cfg(test)]
     pub fn has_room(&self, pages: Option<u32>) {
-        let count: u32 = self.file.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        let count: u32 = self.past.0.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         let most = pages.map_or(u32::MAX - 2, |pages| count + pages);
         let set: u32 =
-            self.file.query_row(&format!("PRAGMA max_page_count = {most}"), [], |row| row.get(0)).unwrap();
+            self.past.0.query_row(&format!("PRAGMA max_page_count = {most}"), [], |row| row.get(0)).unwrap();
         assert!(set >= most.min(count));
     }
 
-    /// Every number that was set or removed, by its `did` as it is written.
-    pub fn numbers(&self) -> Result<Vec<(String, StoredNumber)>, DatabaseError> {
-        let mut query = self.file.prepare("SELECT did, body, at, by, generation FROM number ORDER BY did")?;
-        let rows = query.query_map([], |row| {
-            let generation: i64 = row.get(4)?;
-            let (body, at, by) = (row.get(1)?, wall(row, 2)?, row.get(3)?);
-            Ok((row.get(0)?, StoredNumber { body, at, by, generation: generation.cast_unsigned() }))
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// The first `most` generations before that one, or of all, the latest first; without their changes.
-    pub fn generations(
-        &self,
-        before: Option<u64>,
-        most: usize,
-    ) -> Result<Vec<StoredGeneration>, DatabaseError> {
-        let mut query = self.file.prepare(
-            "SELECT generation, at, by, what, numbers FROM generation WHERE generation < ?1
-             ORDER BY generation DESC LIMIT ?2",
-        )?;
-        let before = before.map_or(i64::MAX, u64::cast_signed);
-        let rows = query.query_map(params![before, most as u64 as i64], generation_of)?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Of which files publications up to that generation were, the oldest first.
-    pub fn runs(&self, last: u64) -> Result<Vec<Run>, DatabaseError> {
-        runs::all(&self.file, last)
-    }
-
-    /// The manifest of a run, by the first generation of it; none: nobody knows its files.
-    pub fn files(&self, run: u64) -> Result<Option<String>, DatabaseError> {
-        runs::files(&self.file, run)
-    }
-
-    /// Of the last publication of files: its generation, and what it was read from.
-    pub fn last_source(&self) -> Result<Option<(u64, Source)>, DatabaseError> {
-        runs::last(&self.file)
-    }
-
-    /// What can be rolled back to of the generations before that one, the oldest first, as far as numbers are known.
-    pub fn reach(&self, served: u64) -> Result<Vec<Reach>, DatabaseError> {
-        runs::reach(&self.file, served, forgotten(&self.file)?)
-    }
-
-    /// The last generation up to that one in which a number was set or removed.
-    pub fn last_change(&self, up_to: u64) -> Result<Option<u64>, DatabaseError> {
-        let mut query =
-            self.file.prepare_cached("SELECT max(generation) FROM change WHERE generation <= ?1")?;
-        let last: Option<i64> = query.query_row([up_to.cast_signed()], |row| row.get(0))?;
-        // Of what is forgotten the last is known yet.
-        let gone = forgotten(&self.file)?.gone;
-        Ok(last.map(i64::cast_unsigned).or(Some(gone).filter(|gone| *gone > 0 && *gone <= up_to)))
-    }
-
-    /// What numbers were changed after that generation, and what was set of each when it was served.
-    pub fn changed_since(&self, generation: u64) -> Result<Vec<(String, Before)>, DatabaseError> {
-        let mut query = self.file.prepare(
-            "SELECT did, was, before, min(generation) FROM change WHERE generation > ?1 GROUP BY did ORDER BY did",
-        )?;
-        let rows = query.query_map([generation.cast_signed()], |row| {
-            let before = match (row.get(1)?, row.get(2)?) {
-                (3u8, Some(body)) => Before::Body(body),
-                (2, _) => Before::Removal,
-                (_, _) => Before::Nothing,
-            };
-            Ok((row.get(0)?, before))
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// The last that was published; 0: there was none.
-    pub fn last(&self) -> Result<u64, DatabaseError> {
-        let last: Option<i64> =
-            self.file.query_row("SELECT max(generation) FROM generation", [], |row| row.get(0))?;
-        Ok(last.unwrap_or(0).cast_unsigned())
+    /// What is read of it.
+    pub fn past(&self) -> &Past {
+        &self.past
     }
 
     /// Writes generations, each with what it sets of its numbers (none: what files say holds again), all or nothing; on return
@@ -191,7 +118,7 @@ impl Ledger {
         generations: &[StoredGeneration],
         numbers: &[(String, Option<StoredNumber>)],
     ) -> Result<(), DatabaseError> {
-        let work = self.file.transaction()?;
+        let work = self.past.0.transaction()?;
         write_numbers(&work, numbers)?;
         {
             let mut insert = work.prepare_cached(
@@ -335,12 +262,6 @@ fn forget_all(
     Ok(())
 }
 
-fn forgotten(file: &Connection) -> Result<Forgotten, DatabaseError> {
-    let mut query = file.prepare_cached("SELECT since, gone FROM forgotten")?;
-    let (since, gone): (i64, i64) = query.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(Forgotten { since: since.cast_unsigned(), gone: gone.cast_unsigned() })
-}
-
 fn write_numbers(
     work: &Transaction<'_>,
     numbers: &[(String, Option<StoredNumber>)],
@@ -356,19 +277,6 @@ fn write_numbers(
         };
     }
     Ok(())
-}
-
-fn generation_of(row: &Row<'_>) -> rusqlite::Result<StoredGeneration> {
-    let (generation, numbers): (i64, i64) = (row.get(0)?, row.get(4)?);
-    Ok(StoredGeneration {
-        generation: generation.cast_unsigned(),
-        at: wall(row, 1)?,
-        by: row.get(2)?,
-        what: row.get(3)?,
-        numbers: numbers.cast_unsigned(),
-        changes: Vec::new(),
-        source: None,
-    })
 }
 
 #[cfg(test)]
@@ -411,7 +319,7 @@ mod tests {
         ];
         {
             let mut ledger = Ledger::open(folder.path()).unwrap();
-            assert_eq!(ledger.last().unwrap(), 0);
+            assert_eq!(ledger.past.last().unwrap(), 0);
             ledger.write(&all[..1], &[]).unwrap();
             ledger.write(&all[1..2], &[(one.clone(), Some(number(Some("{}"), 2)))]).unwrap();
             let both = [(one.clone(), Some(number(None, 3))), (two.clone(), Some(number(Some("{ }"), 4)))];
@@ -419,21 +327,21 @@ mod tests {
         }
         let mut ledger = Ledger::open(folder.path()).unwrap();
         let numbers = [(one.clone(), number(None, 3)), (two.clone(), number(Some("{ }"), 4))];
-        assert_eq!(ledger.numbers().unwrap(), numbers);
+        assert_eq!(ledger.past.numbers().unwrap(), numbers);
         let listed = listed(&all);
-        assert_eq!(ledger.generations(None, 10).unwrap(), listed);
-        assert_eq!(ledger.generations(Some(4), 2).unwrap(), listed[1..3]);
-        assert_eq!(ledger.last_source().unwrap(), Some((1, kept("[]"))));
-        assert_eq!(ledger.files(1).unwrap(), Some("[]".to_owned()));
-        assert_eq!(ledger.last().unwrap(), 4);
-        assert_eq!(ledger.reach(4).unwrap(), [Reach { run: 1, is_served: true, first: 1, last: 3 }]);
+        assert_eq!(ledger.past.generations(None, 10).unwrap(), listed);
+        assert_eq!(ledger.past.generations(Some(4), 2).unwrap(), listed[1..3]);
+        assert_eq!(ledger.past.last_source().unwrap(), Some((1, kept("[]"))));
+        assert_eq!(ledger.past.files(1).unwrap(), Some("[]".to_owned()));
+        assert_eq!(ledger.past.last().unwrap(), 4);
+        assert_eq!(ledger.past.reach(4).unwrap(), [Reach { run: 1, is_served: true, first: 1, last: 3 }]);
         // Of each what was set when that one was served.
-        let since = |generation| ledger.changed_since(generation).unwrap();
+        let since = |generation| ledger.past.changed_since(generation).unwrap();
         assert_eq!(since(4), []);
         assert_eq!(since(2), [(one.clone(), body("{}")), (two.clone(), body("{ }"))]);
         assert_eq!(since(1), [(one.clone(), Before::Nothing), (two.clone(), body("{ }"))]);
         ledger.write(&[generation(5, &[])], &[(one, None)]).unwrap();
-        assert_eq!(ledger.numbers().unwrap(), [(two, number(Some("{ }"), 4))]);
+        assert_eq!(ledger.past.numbers().unwrap(), [(two, number(Some("{ }"), 4))]);
     }
 
     #[test]
@@ -444,7 +352,7 @@ mod tests {
         let one = [("+12015550101".to_owned(), Some(number(Some("{}"), 1)))];
         // The same generation a second time.
         assert!(ledger.write(&[generation(1, &[])], &one).is_err());
-        assert_eq!(ledger.numbers().unwrap(), []);
+        assert_eq!(ledger.past.numbers().unwrap(), []);
     }
 
     fn kept(files: &str) -> Source {
@@ -463,11 +371,11 @@ mod tests {
     }
 
     fn left(ledger: &Ledger) -> Vec<u64> {
-        ledger.generations(None, 100).unwrap().iter().map(|one| one.generation).collect()
+        ledger.past.generations(None, 100).unwrap().iter().map(|one| one.generation).collect()
     }
 
     fn reach(ledger: &Ledger, served: u64) -> Vec<(u64, u64)> {
-        ledger.reach(served).unwrap().iter().map(|reach| (reach.first, reach.last)).collect()
+        ledger.past.reach(served).unwrap().iter().map(|reach| (reach.first, reach.last)).collect()
     }
 
     #[test]
@@ -501,7 +409,7 @@ mod tests {
         for one in 41..2_000 {
             let line = if one % 2 == 0 { not_kept(one, None) } else { read(one, "c") };
             ledger.write(&[line], &[]).unwrap();
-            assert!(ledger.runs(one).unwrap().len() <= 64);
+            assert!(ledger.past.runs(one).unwrap().len() <= 64);
         }
         let reach = reach(&ledger, 1_999);
         assert_eq!(reach[..2], [(1, 1), (2, 2)]);
@@ -509,12 +417,23 @@ mod tests {
     }
 
     #[test]
+    fn who_reads_long_sees_what_was_and_nobody_who_writes_waits_for_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        ledger.write(&[read(1, "a")], &[]).unwrap();
+        let past = ledger.past().as_it_is().unwrap();
+        ledger.write(&[read(2, "b")], &[]).unwrap();
+        let last = |past: &Past| (past.last().unwrap(), past.runs(9).unwrap().len());
+        assert_eq!((last(&past), last(ledger.past())), ((1, 1), (2, 2)));
+    }
+
+    #[test]
     fn reloads_of_the_same_files_are_one_line_however_many_there_are() {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(folder.path()).unwrap();
-        ledger.file.pragma_update(None, "synchronous", "OFF").unwrap();
+        ledger.past.0.pragma_update(None, "synchronous", "OFF").unwrap();
         let pages = |ledger: &Ledger| -> u32 {
-            ledger.file.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap()
+            ledger.past.0.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap()
         };
         let many = "x".repeat(40_000);
         ledger.write(&[read(1, "a"), read(2, &many)], &[]).unwrap();
@@ -522,7 +441,7 @@ mod tests {
         (3..1_000).for_each(|one| ledger.write(&[read(one, &many)], &[]).unwrap());
         // Not one more of the manifest.
         assert!(pages(&ledger) < before + 30, "{before} {}", pages(&ledger));
-        assert_eq!(ledger.runs(999).unwrap().len(), 2);
+        assert_eq!(ledger.past.runs(999).unwrap().len(), 2);
         assert_eq!(reach(&ledger, 999), [(1, 1), (2, 998)]);
         // Nor is one lost that began before all lines that are left.
         ledger.remembers(50, 2, 1_000);
@@ -557,15 +476,15 @@ mod tests {
         }
         let mut ledger = Ledger::open(folder.path()).unwrap();
         let begins = |ledger: &Ledger| -> Vec<(u64, bool)> {
-            ledger.runs(100).unwrap().iter().map(|run| (run.begin, run.is_kept)).collect()
+            ledger.past.runs(100).unwrap().iter().map(|run| (run.begin, run.is_kept)).collect()
         };
         assert_eq!(begins(&ledger), [(1, true), (5, false), (7, true), (8, true)]);
-        let runs = ledger.runs(100).unwrap();
+        let runs = ledger.past.runs(100).unwrap();
         assert!(runs[0].is_of_the_files_of(&runs[3]) && !runs[2].is_of_the_files_of(&runs[3]));
         assert_eq!(reach(&ledger, 9), [(1, 4), (7, 7), (8, 8)]);
-        assert_eq!(ledger.files(1).unwrap(), Some(files("2", "a")));
+        assert_eq!(ledger.past.files(1).unwrap(), Some(files("2", "a")));
         let source = Source { instead: Some(files("2", "a")), ..kept(&files("1", "a")) };
-        assert_eq!(ledger.last_source().unwrap(), Some((9, source)));
+        assert_eq!(ledger.past.last_source().unwrap(), Some((9, source)));
         assert_eq!((ledger.held.singles, ledger.held.read), (1, 8));
         ledger.write(&[read(10, &files("3", "a"))], &[]).unwrap();
         drop(ledger);
@@ -579,7 +498,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(folder.path()).unwrap();
         // Nobody pulls the plug here.
-        ledger.file.pragma_update(None, "synchronous", "OFF").unwrap();
+        ledger.past.0.pragma_update(None, "synchronous", "OFF").unwrap();
         let did = |one: u64| format!("+1201{:07}", one % 3_200);
         let set = |one| generation(one, &[(&did(one), Before::Body(one.to_string()))]);
         ledger.write(&[read(1, "a"), set(2), read(3, "b")], &[]).unwrap();
@@ -592,14 +511,17 @@ mod tests {
         let reach = reach(&ledger, 29_999);
         assert_eq!((&reach[..3], reach[3].1), (&[(1, 1), (2, 2), (3, 3)][..], 29_998));
         assert!((18_999..=19_999).contains(&reach[3].0), "{reach:?}");
-        let since = ledger.changed_since(2).unwrap();
+        let since = ledger.past.changed_since(2).unwrap();
         let first = |number: u64| (4..).find(|one| one % 3_200 == number).unwrap();
         let expected = (0..3_200).map(|one| (did(one), Before::Body(first(one).to_string())));
         assert_eq!(since, expected.collect::<Vec<_>>());
         // The last alone, too.
-        assert_eq!(ledger.last_change(29_999).unwrap(), Some(29_999));
-        assert_eq!(ledger.last_change(3).unwrap(), Some(2));
-        assert_eq!(ledger.changed_since(29_998).unwrap(), [(did(29_999), Before::Body("29999".to_owned()))]);
+        assert_eq!(ledger.past.last_change(29_999).unwrap(), Some(29_999));
+        assert_eq!(ledger.past.last_change(3).unwrap(), Some(2));
+        assert_eq!(
+            ledger.past.changed_since(29_998).unwrap(),
+            [(did(29_999), Before::Body("29999".to_owned()))]
+        );
     }
 
     #[test]
@@ -612,7 +534,7 @@ mod tests {
             let did = format!("+1201{one:07}");
             ledger.write(&[generation(one, &[(&did, Before::Nothing)])], &[]).unwrap();
             let changes: i64 =
-                ledger.file.query_row("SELECT count(*) FROM change", [], |row| row.get(0)).unwrap();
+                ledger.past.0.query_row("SELECT count(*) FROM change", [], |row| row.get(0)).unwrap();
             assert!(changes <= 80 && ledger.held.changes == changes.cast_unsigned(), "{changes}");
         }
         assert_eq!(reach(&ledger, 499), [(491, 498)]);
@@ -634,7 +556,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let mut ledger = Ledger::open(folder.path()).unwrap();
             // Nobody pulls the plug here.
-            ledger.file.pragma_update(None, "synchronous", "OFF").unwrap();
+            ledger.past.0.pragma_update(None, "synchronous", "OFF").unwrap();
             ledger.remembers(4 + draw(12), 1 + usize::try_from(draw(4)).unwrap(), 20 + draw(200));
             // What is set of each number after each generation, from 0 on; and the files of each.
             let mut world = vec![std::collections::BTreeMap::<String, String>::new()];
@@ -670,15 +592,15 @@ mod tests {
                 let last = files.last().unwrap().clone();
                 files.push(read.or(last));
                 world.push(now);
-                for Reach { run, is_served, first, last } in ledger.reach(one).unwrap() {
+                for Reach { run, is_served, first, last } in ledger.past.reach(one).unwrap() {
                     let of = match is_served {
                         true => files.last().unwrap().clone(),
-                        false => ledger.files(run).unwrap(),
+                        false => ledger.past.files(run).unwrap(),
                     };
                     for then in first..=last {
                         let at = usize::try_from(then).unwrap();
                         let mut back = world.last().unwrap().clone();
-                        for (did, before) in ledger.changed_since(then).unwrap() {
+                        for (did, before) in ledger.past.changed_since(then).unwrap() {
                             match before {
                                 Before::Body(body) => drop(back.insert(did, body)),
                                 Before::Nothing | Before::Removal => drop(back.remove(&did)),

@@ -13,6 +13,7 @@ mod journal;
 pub mod kept;
 pub mod ledger;
 mod line;
+pub mod past;
 pub mod phones;
 mod runs;
 mod slots;

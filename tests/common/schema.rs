@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+#[path = "pattern.rs"]
+mod pattern;
+
 /// What is wrong with `value`; empty when nothing is. Keywords that are not known here are an error too, so
 /// that none is passed over.
 pub fn violations(root: &Value, value: &Value) -> Vec<String> {
@@ -35,7 +38,26 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
             "oneOf" => matching(root, rule, value) == 1,
             "minimum" => value.as_f64().is_none_or(|number| number >= rule.as_f64().unwrap()),
             "maximum" => value.as_f64().is_none_or(|number| number <= rule.as_f64().unwrap()),
-            "pattern" => value.as_str().is_none_or(is_time),
+            "pattern" => value.as_str().is_none_or(|text| pattern::is_like(rule.as_str().unwrap(), text)),
+            "minLength" => {
+                value.as_str().is_none_or(|text| text.chars().count() as u64 >= rule.as_u64().unwrap())
+            }
+            "maxLength" => {
+                value.as_str().is_none_or(|text| text.chars().count() as u64 <= rule.as_u64().unwrap())
+            }
+            "minItems" => value.as_array().is_none_or(|list| list.len() as u64 >= rule.as_u64().unwrap()),
+            "maxItems" => value.as_array().is_none_or(|list| list.len() as u64 <= rule.as_u64().unwrap()),
+            // Whether a key is asked for or only told is none of its form.
+            "writeOnly" => true,
+            "additionalProperties" => {
+                let known = schema.get("properties").and_then(Value::as_object);
+                let unknown = |key: &&String| !known.is_some_and(|known| known.contains_key(*key));
+                let all = value.as_object().into_iter().flat_map(|object| object.keys());
+                for key in all.filter(unknown) {
+                    check(root, rule, &value[key], &format!("{at}.{key}"), found);
+                }
+                true
+            }
             "required" => {
                 let has = |key: &Value| value.get(key.as_str().unwrap()).is_some();
                 !value.is_object() || rule.as_array().unwrap().iter().all(has)
@@ -82,10 +104,4 @@ fn is_a(kind: &Value, value: &Value) -> bool {
         "object" => value.is_object(),
         other => panic!("type {other} is not known to this check"),
     }
-}
-
-/// The only pattern that our types have: RFC 3339 in UTC with milliseconds.
-fn is_time(text: &str) -> bool {
-    let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
-    text.bytes().map(shape).eq("0000-00-00T00:00:00.000Z".bytes())
 }

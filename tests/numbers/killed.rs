@@ -2,7 +2,7 @@
 //! acknowledged, and nothing by halves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -48,18 +48,34 @@ fn kill_again_and_again(rounds: u64, seed: u64, say: &dyn Fn(String)) {
         let lines = known.check_generations(&node);
         clients.iter_mut().for_each(|client| client.check(&node, &lines, &mut known));
         files.check(&node);
-        let done = AtomicU64::new(0);
+        let (done, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
         let enough = dice.below(150);
         let moment = Duration::from_micros(dice.below(15_000));
         let admin = node.admin.clone();
         let child = &mut node.child;
+        let (files, place, is_over) = (&files, &place, &is_over);
         let came = std::thread::scope(|scope| {
             let (admin, done, newest) = (&admin, &done, &known.newest);
-            scope.spawn(|| files.watch(admin));
-            let reloads = scope.spawn(|| files.reload(admin, &place, newest));
+            // Whoever gets no answer of a node that lives has found something, and does not stop quietly.
+            let ends = |who: &str| assert!(is_over.load(SeqCst), "round {round}: {who} got no answer");
+            scope.spawn(move || {
+                files.watch(admin);
+                ends("who looks");
+            });
+            let reloads = scope.spawn(move || {
+                let came = files.reload(admin, place, newest);
+                ends("who reloads");
+                came
+            });
             let all: Vec<_> = clients
                 .iter_mut()
-                .map(|client| scope.spawn(move || client.run(admin, newest, done)))
+                .map(|client| {
+                    scope.spawn(move || {
+                        let came = client.run(admin, newest, done);
+                        ends("who changes numbers");
+                        came
+                    })
+                })
                 .collect();
             let until = Instant::now() + PATIENCE;
             while done.load(SeqCst) < enough && Instant::now() < until {
@@ -67,6 +83,7 @@ fn kill_again_and_again(rounds: u64, seed: u64, say: &dyn Fn(String)) {
             }
             std::thread::park_timeout(moment);
             // Whatever was found: those that wait for its answers end with it.
+            is_over.store(true, SeqCst);
             child.kill().unwrap();
             child.wait().unwrap();
             let mut acknowledged = reloads.join().unwrap();

@@ -72,6 +72,62 @@ fn whoever_sets_a_key_sees_what_it_was_and_who_had_set_it() {
     );
 }
 
+/// Calls to it do not end in 404 from then on, which is what who removes a number reckons with.
+#[test]
+fn whoever_takes_a_number_away_that_a_block_serves_is_told_which() {
+    let place = place();
+    let node = place.serve();
+    let first = |args: &[&str]| told(&place, args).split("; ").next().unwrap().to_owned();
+    let number = ["+12025550177", "ring=alice"];
+    let of_ours = |text: &str| format!("+12025550177 {text}");
+    told(&place, &[&["set"], &number[..]].concat());
+    let unset = ["unset", "+12025550177"];
+    assert_eq!(first(&unset), of_ours("is none of ours now"));
+    for block in ["+1202*", "+1202555*", "+12025550*"] {
+        told(&place, &["set", block, "ring=bob"]);
+    }
+    told(&place, &[&["set"], &number[..]].concat());
+    assert_eq!(first(&unset), of_ours("is served by the block +12025550* now"));
+    assert_eq!(rings(&node, "12025550177").as_deref(), Some("bob"));
+    told(&place, &[&["set"], &number[..]].concat());
+    let delete = ["unset", "--delete", "+12025550177"];
+    assert_eq!(first(&delete), of_ours("is served by the block +12025550* now"));
+    // A block is served by a shorter one.
+    assert_eq!(
+        first(&["unset", "--delete", "+12025550*"]),
+        "+12025550* is served by the block +1202555* now"
+    );
+    // The longest decides, also where that says that they are none of ours.
+    told(&place, &["set", "+1202555*", "enabled=false"]);
+    told(&place, &[&["set"], &number[..]].concat());
+    assert_eq!(first(&delete), of_ours("is none of ours now"));
+    told(&place, &["unset", "+1202555*"]);
+    assert_eq!(first(&["unset", "+1202*"]), "+1202* is none of ours now");
+}
+
+/// Programs read the list by its schema, whatever is written of numbers.
+#[test]
+fn numbers_whose_keys_are_unset_are_listed_as_the_schema_says() {
+    let place = place();
+    let node = place.serve();
+    let unset = [
+        "forward_to=",
+        "caller_id=",
+        "profile=",
+        "whisper=",
+        "assigned_to=",
+        "trunk=",
+        "pool=",
+        "record_notice=",
+    ];
+    told(&place, &[&["set", "+12015550102", "overflow=[{\"ring\": []}]"], &unset[..]].concat());
+    let list = get(&node, "/v1/numbers?source=http").is(200).json();
+    assert_eq!(list["items"][0]["forward_to"], "");
+    let numbers = std::fs::read_to_string("config/schema/numbers.json").unwrap();
+    let numbers = serde_json::from_str(&numbers).unwrap();
+    assert_eq!(schema::violations(&numbers, &list), Vec::<String>::new());
+}
+
 #[test]
 fn a_number_that_is_made_or_rings_nobody_is_said_to_be() {
     let place = place();
@@ -87,6 +143,10 @@ fn a_number_that_is_made_or_rings_nobody_is_said_to_be() {
             .ends_with("  ring: not written -> [\"alice\"]\n")
     );
     assert!(told(&place, &["set", "+12015550102", "ring="]).ends_with(nobody));
+    // Nor does it where a step is there that rings nobody either.
+    let file = place.folder.path().join("number.json");
+    std::fs::write(&file, "{\"overflow\": [{\"ring\": []}]}").unwrap();
+    assert!(told(&place, &["set", "+12015550103", "--file", file.to_str().unwrap()]).ends_with(nobody));
     assert!(!told(&place, &["set", "+12015550102", "enabled=false"]).contains("nobody"));
     // What wants a look in a file does here too.
     let err = told(&place, &["set", "+12015550102", "timeout=5", "label=a\u{202e}b"]);
