@@ -13,7 +13,7 @@ use super::number::{Dialled, Keys, Voicemail, over_http};
 use super::numbers::Listed;
 use super::place::{At, Place, Report, suggestion};
 use super::uri::SipUri;
-use super::{AHEAD, Config, Dids};
+use super::{AHEAD, Config, Dids, Listen};
 use crate::number::E164;
 use crate::sip::peer::Transport;
 
@@ -154,6 +154,10 @@ impl<'c> Check<'c> {
                 listen.transport.transport() == transport && same_family
             })
         };
+        // Who cannot read a listener does not know what it would have listened on.
+        if self.unread.sections.contains("listen") {
+            return;
+        }
         let complain = |place: Place, who: String, uri: &SipUri, fallback: Option<Transport>| {
             let transport = match uri.transport.or(fallback) {
                 Some(transport) => transport,
@@ -217,7 +221,10 @@ impl<'c> Check<'c> {
     fn is_ours(&self, uri: &SipUri, by: Transport) -> bool {
         let Some(addr) = uri.addr else { return false };
         let by = uri.transport.unwrap_or(by);
-        self.config.node.listen.iter().any(|listen| {
+        // Where none could be read, the one that there is was not written.
+        let is_known =
+            |listen: &&Listen| listen.place != Place::default() || !self.unread.sections.contains("listen");
+        self.config.node.listen.iter().filter(is_known).any(|listen| {
             let everywhere = listen.addr.ip().is_unspecified()
                 && addr.ip().is_loopback()
                 && (listen.addr.port(), listen.addr.is_ipv4()) == (addr.port(), addr.is_ipv4());
@@ -324,7 +331,7 @@ impl<'c> Check<'c> {
 
     /// What we say, hear and write down wants audio that comes through us.
     fn needs_audio(&self, keys: &Keys) {
-        if self.config.node.media.is_some() {
+        if self.config.node.media.is_some() || self.unread.sections.contains("media") {
             return;
         }
         let is_on = |key: &Option<At<bool>>| key.as_ref().filter(|at| at.value).map(|at| at.place);
@@ -452,7 +459,7 @@ impl<'c> Check<'c> {
             };
             let what = format!("forward_to {number} is a number of ours ({at}): the call would come back");
             self.report.error(place, what, "ring its agents, or forward to where that number does");
-        } else if !self.unread.sections.contains("dial") && !self.config.dial.allows(number) {
+        } else if !self.is_dial_unread() && !self.config.dial.allows(number) {
             let what = format!("forward_to {number} is forbidden by [dial]");
             let allow = self.config.dial.allow.iter().map(|prefix| prefix.to_string()).collect::<Vec<_>>();
             let remedy = format!("allow it there (allowed is {})", listed(&allow));
@@ -460,11 +467,17 @@ impl<'c> Check<'c> {
         }
     }
 
+    /// Whether nobody knows what `[dial]` allows; where it says nothing, that is the node's country.
+    fn is_dial_unread(&self) -> bool {
+        ["dial", "node"].iter().any(|section| self.unread.sections.contains(section))
+    }
+
     /// `forwards`: whatever the keys say of it.
     fn mobile_voicemail(&self, keys: &Keys, forwards: bool) {
         // What a profile that is not there, or cannot be read, would bring is not known.
         let unknown = set(&keys.profile).is_some_and(|(_, name)| self.config.profile(name).is_none());
-        if unknown || keys.call_connect.is_some_and(|at| at.value) {
+        let unread = self.unread.sections.contains("defaults");
+        if unknown || unread || keys.call_connect.is_some_and(|at| at.value) {
             return;
         }
         let step = keys.timeout.as_ref();

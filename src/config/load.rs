@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use hashbrown::HashMap;
-use toml::de::DeTable;
+use toml::de::{DeTable, Error};
 
 use super::check::Unread;
 use super::fields::{Fields, shown};
@@ -15,9 +15,10 @@ use super::number::{self, Keys, Profile};
 use super::place::{Files, Finding, MAX_FINDINGS, Place, Report};
 use super::pool::{self, CallerId, DialKeys, EmergencyKeys, Pool};
 use super::source::Lines;
+use super::syntax::Slip;
 use super::tables::{Tables, Threads, Told};
 use super::walk::{Refused, Walk};
-use super::{Agent, Config, Node, Trunk, agent, check, node, syntax, trunk};
+use super::{Agent, Config, Node, Trunk, agent, check, node, syntax, torn, trunk};
 
 /// What says what the node is; all others lie under `routing/`.
 pub const NODE_FILE: &str = "strowger.toml";
@@ -230,6 +231,20 @@ enum Sections {
     Node,
     Routing,
     Both,
+}
+
+/// A file of TOML.
+struct About<'a> {
+    file: u16,
+    folder: &'a Path,
+    sections: Sections,
+    lines: &'a Lines<'a>,
+}
+
+impl About<'_> {
+    fn top(&self) -> Place {
+        Place { file: self.file, line: 1, column: 1 }
+    }
 }
 
 /// What has been read so far.
@@ -456,46 +471,68 @@ impl<'e, 's> Gathered<'e, 's> {
     /// Whether it holds numbers and nothing else.
     fn toml_text(&mut self, file: u16, folder: &Path, text: &str, sections: Sections) -> bool {
         let lines = Lines::of(file, text);
+        let about = About { file, folder, sections, lines: &lines };
         let (document, slips) = DeTable::parse_recoverable(text);
-        for error in slips.iter().take(MAX_FINDINGS) {
-            let span = error.span().unwrap_or(0..0);
-            let said = syntax::said(error.message(), text.get(span.start..).unwrap_or_default());
-            let mut what = format!("TOML: {}", said.replace('\n', ", "));
-            let mut remedy = syntax::remedy(said);
-            if error.message() == syntax::DUPLICATE {
-                let key = text.get(span.clone()).unwrap_or_default();
-                let first = lines
-                    .before(span.start, key)
-                    .map(|first| format!(", first at {}", self.report.at(first)));
-                what = format!("TOML: \"{}\" is written twice{}", shown(key), first.unwrap_or_default());
-                remedy = "keep one of them";
-            }
-            self.report.error(lines.place(span.start), what, remedy);
+        self.unread.ways |= !slips.is_empty();
+        let doubled = |slips: &[Error]| slips.iter().all(|slip| slip.message() == syntax::DUPLICATE);
+        if doubled(&slips) {
+            self.slips(&slips, text, &lines);
+            return self.document(&about, document.get_ref(), !slips.is_empty());
         }
-        let broken = !slips.is_empty();
-        self.unread.ways |= broken;
-        let top = Place { file, line: 1, column: 1 };
-        if slips.iter().any(|error| error.message() != syntax::DUPLICATE) {
-            // What is read of a torn file is a guess: whatever else it lacks is told once it is whole.
-            self.unread.sections.extend(NAMED);
-            if sections != Sections::Routing {
-                let unheard = Report::default();
-                let fields = Fields::table("the file", top, document.get_ref(), &lines, &unheard);
-                self.node = Some(node::read(&fields, folder, self.env));
+        if let Some(torn) = torn::divided(text) {
+            let (document, left) = DeTable::parse_recoverable(&torn.healthy);
+            if doubled(&left) {
+                torn.slips.iter().for_each(|slip| self.slip(slip, &lines));
+                self.slips(&left, text, &lines);
+                self.unread.sections.extend(torn.sections);
+                self.document(&about, document.get_ref(), true);
+                return false;
             }
-            return false;
         }
-        let report = std::mem::take(&mut self.report);
-        let fields = Fields::table("the file", top, document.get_ref(), &lines, &report);
+        // What is read of a file that is torn so is a guess: whatever else it lacks is told once it is whole.
+        self.slips(&slips, text, &lines);
+        self.unread.sections.extend(torn::SECTIONS);
         if sections != Sections::Routing {
+            let unheard = Report::default();
+            let fields = Fields::table("the file", about.top(), document.get_ref(), &lines, &unheard);
             self.node = Some(node::read(&fields, folder, self.env));
         }
-        if sections == Sections::Node {
+        false
+    }
+
+    /// What the TOML reader says.
+    fn slips(&self, slips: &[Error], text: &str, lines: &Lines<'_>) {
+        for error in slips.iter().take(MAX_FINDINGS) {
+            let span = error.span().unwrap_or(0..0);
+            if error.message() != syntax::DUPLICATE {
+                self.slip(&syntax::slip(text, span.start, error.message()), lines);
+                continue;
+            }
+            let key = text.get(span.clone()).unwrap_or_default();
+            let first =
+                lines.before(span.start, key).map(|first| format!(", first at {}", self.report.at(first)));
+            let what = format!("TOML: \"{}\" is written twice{}", shown(key), first.unwrap_or_default());
+            self.report.error(lines.place(span.start), what, "keep one of them");
+        }
+    }
+
+    fn slip(&self, slip: &Slip, lines: &Lines<'_>) {
+        self.report.error(lines.place(slip.at), format!("TOML: {}", slip.said), slip.remedy.clone());
+    }
+
+    /// Reads what could be read of a file. `broken`: it has mistakes of syntax, too.
+    fn document(&mut self, about: &About<'_>, document: &DeTable<'_>, broken: bool) -> bool {
+        let report = std::mem::take(&mut self.report);
+        let fields = Fields::table("the file", about.top(), document, about.lines, &report);
+        if about.sections != Sections::Routing {
+            self.node = Some(node::read(&fields, about.folder, self.env));
+        }
+        if about.sections == Sections::Node {
             self.unread.sections.extend(NAMED.into_iter().filter(|section| fields.has(section)));
         } else {
-            self.routing(&fields, folder, broken);
+            self.routing(&fields, about.folder, broken);
         }
-        misplaced(&fields, sections);
+        misplaced(&fields, about.sections);
         let holds_numbers_alone = fields.written().iter().all(|(key, _)| *key == "number");
         fields.finish();
         self.report = report;

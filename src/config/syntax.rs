@@ -1,7 +1,12 @@
 //! What would be right where a file is no TOML.
 
+use std::borrow::Cow;
+
 /// What the TOML reader says of a key that stands twice.
 pub(super) const DUPLICATE: &str = "duplicate key";
+
+/// What it says of a value that it cannot read.
+const UNQUOTED: &str = "string values must be quoted";
 
 /// What it says begins so, and what would be right. The first that fits counts.
 const REMEDIES: &[(&str, &str)] = &[
@@ -17,7 +22,7 @@ const REMEDIES: &[(&str, &str)] = &[
     ("invalid literal string", "end the text with ' in the same line"),
     ("invalid multi-line literal string", "end the text with '''"),
     ("missing opening quote", "put the text in \"…\""),
-    ("string values must be quoted", "put the text in \"…\""),
+    (UNQUOTED, "put the text in \"…\""),
     ("missing escaped value", "write a \\ in a text as \\\\"),
     ("missing value", "write a value after the =: \"a text\", a number, true, false or a list"),
     ("key with no value", "write = and a value after the key"),
@@ -34,22 +39,146 @@ const REMEDIES: &[(&str, &str)] = &[
     ("unquoted keys cannot be empty", "write a key before the ="),
     ("missing key", "write a key before the ="),
     ("unexpected leading zero", "write the number without zeros before it, or a text in \"…\""),
+    ("invalid boolean", "write true or false, or a text in \"…\""),
     ("carriage return", "save the file with plain line ends"),
     ("cannot recurse", "write fewer lists and tables inside each other"),
     ("recursion limit", "write fewer lists and tables inside each other"),
 ];
 
-/// What is wrong, where the TOML reader says this and the text goes on so: of a value that is not there it says that it
-/// is not quoted.
-pub(super) fn said<'a>(said: &'a str, rest: &str) -> &'a str {
-    let unquoted = said.starts_with("string values must be quoted");
-    let nothing =
-        rest.lines().next().is_none_or(|line| line.is_empty() || line.trim_start().starts_with('#'));
-    if unquoted && nothing { "missing value" } else { said }
+/// What a key counts that wants a whole number.
+const COUNTED: &[(&str, &str)] = &[
+    ("timeout", "seconds"),
+    ("call_connect_seconds", "seconds"),
+    ("assigned_head_start", "seconds"),
+    ("max_seconds", "seconds"),
+    ("min_seconds", "seconds"),
+    ("options_interval", "seconds"),
+    ("try_timeout", "seconds"),
+    ("hold_seconds", "seconds"),
+    ("max_call_seconds", "seconds"),
+    ("rtp_timeout", "seconds"),
+    ("drain_seconds", "seconds"),
+    ("window_minutes", "minutes"),
+    ("sticky_days", "days"),
+    ("quarantine_days", "days"),
+    ("cdr_days", "days"),
+    ("recording_days", "days"),
+    ("visitor_days", "days"),
+    ("strip", "digits"),
+    ("priority", "steps"),
+    ("weight", "steps"),
+    ("max_calls", "calls"),
+    ("max_cps", "calls"),
+    ("max_legs", "legs"),
+    ("max_ringing_per_caller", "calls"),
+    ("shards", "threads"),
+];
+
+/// Units that are written after a number, and how many seconds each is.
+const UNITS: &[(&[&str], u64)] = &[
+    (&["s", "sec", "secs", "second", "seconds"], 1),
+    (&["m", "min", "mins", "minute", "minutes"], 60),
+    (&["h", "hour", "hours"], 3600),
+    (&["d", "day", "days"], 86_400),
+];
+
+/// Keys that are true or false.
+const FLAGS: &[&str] = &[
+    "pass_called_number",
+    "call_connect",
+    "whisper_agents",
+    "record",
+    "voicemail",
+    "enabled",
+    "dnd",
+    "outbound",
+    "register",
+    "diversion",
+    "history_info",
+    "x_cid",
+    "trusted_identity",
+    "nat",
+];
+
+/// One mistake of syntax.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Slip {
+    /// The byte of the text where it stands.
+    pub at: usize,
+    pub said: String,
+    pub remedy: Cow<'static, str>,
 }
 
-/// What would be right where the TOML reader says this.
-pub(super) fn remedy(said: &str) -> &'static str {
+/// What is wrong at this byte of a text, where the TOML reader says so, and what would be right.
+pub(super) fn slip(text: &str, at: usize, said: &str) -> Slip {
+    let rest = line(text.get(at..).unwrap_or_default());
+    let before = text.get(line_start(text, at)..at).unwrap_or_default();
+    let said = self::said(said, rest);
+    let wanted = wanted(said, before, rest).map(Cow::Owned);
+    Slip {
+        at,
+        said: said.replace('\n', ", "),
+        remedy: wanted.unwrap_or_else(|| remedy(said, before, rest).into()),
+    }
+}
+
+/// The first line of a text.
+fn line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn line_start(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().get(..at).unwrap_or_default();
+    memchr::memrchr(b'\n', before).map_or(0, |end| end + 1)
+}
+
+/// What is wrong, where the TOML reader says this and the line goes on so: of a value that is not there it says that it
+/// is not quoted.
+fn said<'a>(said: &'a str, rest: &str) -> &'a str {
+    let nothing = rest.is_empty() || rest.trim_start().starts_with('#');
+    if said.starts_with(UNQUOTED) && nothing { "missing value" } else { said }
+}
+
+/// What would be right where the TOML reader says this, after and before this in the line.
+fn remedy(said: &str, before: &str, rest: &str) -> &'static str {
+    if said.starts_with("unexpected key or value") && rest.starts_with([']', '}']) {
+        return "leave it out, or open the list or table that it closes";
+    }
+    if said.starts_with("missing comma") && before.ends_with(['"', '\'']) {
+        return "end the text before it with its quote, or put a comma between the two";
+    }
     let known = REMEDIES.iter().find(|(begins, _)| said.starts_with(begins));
     known.map_or("write key = value, one in a line, and texts in \"…\"", |(_, remedy)| remedy)
+}
+
+/// What would be right where no text is wanted but a number, or true or false.
+fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
+    let is_value =
+        [UNQUOTED, "invalid", "unexpected key or value"].iter().any(|begins| said.starts_with(begins));
+    // `20 s` is a number, and something behind it.
+    let (key, number) = before.rsplit_once('=')?;
+    let key = key.trim_end().rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
+    let value = format!("{}{rest}", number.trim());
+    let value = value.trim_start();
+    let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (count, unit) = value.split_at(digits);
+    let unit = unit.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next()?;
+    if !is_value {
+        return None;
+    }
+    if FLAGS.contains(&key) && digits == 0 && !unit.is_empty() {
+        return Some(format!("write {key} = true or {key} = false"));
+    }
+    let (_, counted) = COUNTED.iter().find(|(known, _)| *known == key)?;
+    if digits == 0 || unit.is_empty() {
+        return None;
+    }
+    let what = format!("it is a number of {counted}, without a unit");
+    let in_seconds =
+        |name: &str| UNITS.iter().find(|(names, _)| names.contains(&name)).map(|(_, seconds)| *seconds);
+    let same = in_seconds(&unit.to_ascii_lowercase()).zip(in_seconds(counted)).and_then(|(unit, counted)| {
+        let seconds = count.parse::<u64>().ok()?.checked_mul(unit)?;
+        seconds.is_multiple_of(counted).then(|| seconds / counted)
+    });
+    Some(same.map_or_else(|| what.clone(), |same| format!("{what}: {key} = {same}")))
 }
