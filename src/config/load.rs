@@ -472,13 +472,17 @@ impl<'e, 's> Gathered<'e, 's> {
     fn toml_text(&mut self, file: u16, folder: &Path, text: &str, sections: Sections) -> bool {
         let lines = Lines::of(file, text);
         let about = About { file, folder, sections, lines: &lines };
-        let (document, slips) = DeTable::parse_recoverable(text);
+        let (document, mut slips) = DeTable::parse_recoverable(text);
         self.unread.ways |= !slips.is_empty();
         let doubled = |slips: &[Error]| slips.iter().all(|slip| slip.message() == syntax::DUPLICATE);
         if doubled(&slips) {
             self.slips(&slips, text, &lines);
             return self.document(&about, document.get_ref(), !slips.is_empty());
         }
+        // A large file is not to be held twice.
+        drop(document);
+        slips.truncate(MAX_FINDINGS);
+        slips.shrink_to_fit();
         if let Some(torn) = torn::divided(text) {
             let (document, left) = DeTable::parse_recoverable(&torn.healthy);
             if doubled(&left) {
@@ -494,6 +498,7 @@ impl<'e, 's> Gathered<'e, 's> {
         self.unread.sections.extend(torn::SECTIONS);
         if sections != Sections::Routing {
             let unheard = Report::default();
+            let (document, _) = DeTable::parse_recoverable(text);
             let fields = Fields::table("the file", about.top(), document.get_ref(), &lines, &unheard);
             self.node = Some(node::read(&fields, folder, self.env));
         }
