@@ -48,8 +48,14 @@ pub(super) struct Torn {
     pub sections: BTreeSet<&'static str>,
 }
 
-/// Divides a text that is no TOML. None: it has no line that opens a table or an entry.
+/// A longer text is not divided: to read it takes a hundred times its length of memory, which calls may need.
+const LONGEST: usize = 8 << 20;
+
+/// Divides a text that is no TOML. None: it has no line that opens a table or an entry, or is too long.
 pub(super) fn divided(text: &str) -> Option<Torn> {
+    if text.len() > LONGEST {
+        return None;
+    }
     let first = next_head(text, 0..text.len())?;
     let mut division =
         Division { text, bytes: text.as_bytes().to_vec(), slips: Vec::new(), sections: BTreeSet::new() };
