@@ -99,7 +99,7 @@ fn a_mistake_of_syntax_says_what_would_be_right_and_makes_no_other() {
         ("[[number]]\ndid = ", "write a value after the ="),
         ("[[number]]\ndid", "write = and a value after the key"),
         ("[[number]]\ndid = = 4", "write one ="),
-        ("[[number]]\ndid = bob\nring = [\"bob\"]", "put the text in \"…\""),
+        ("[[number]]\ndid = bob\nring = [\"bob\"]", "put the text in quotes: did = \"bob\""),
         ("[node]\nname = \"a\"\nname = \"b\"", "keep one of them"),
     ] {
         let errors = config::parse(text, &|_| None).unwrap_err();

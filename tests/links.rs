@@ -56,6 +56,23 @@ fn a_link_that_leads_back_is_one_mistake_that_names_the_link() {
 }
 
 #[test]
+fn a_folder_that_lies_too_deep_is_a_mistake() {
+    let folder = folder();
+    let deep = |depth: usize| folder.path().join("config/routing").join(vec!["d"; depth].join("/"));
+    std::fs::create_dir_all(deep(8)).unwrap();
+    std::fs::write(deep(8).join("c.toml"), SECOND.replace("102", "103")).unwrap();
+    assert_eq!(read(folder.path()), Ok(3));
+    std::fs::create_dir_all(deep(9)).unwrap();
+    let said = read(folder.path()).unwrap_err();
+    assert!(
+        said.ends_with(
+            "/d/d/d:1:1: the folder lies deeper than 8 below routing, and is not read; move it further up\n"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_link_to_a_folder_or_a_file_elsewhere_is_read() {
     let folder = folder();
     let elsewhere = folder.path().join("elsewhere");

@@ -177,6 +177,28 @@ fn what_was_rolled_back_to_outlives_a_restart_over_files_with_mistakes_until_the
     assert_eq!(ring(&place), ["alice", "bob"]);
 }
 
+#[test]
+fn what_was_rolled_back_to_outlives_a_restart_over_files_that_cannot_be_read() {
+    let place = place();
+    let node = place.serve();
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    let routing = place.folder.path().join("config/routing");
+    std::os::unix::fs::symlink("/nowhere/at/all.toml", routing.join("gone.toml")).unwrap();
+    nix::unistd::mkfifo(&routing.join("pipe.csv"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(place.strowger(&["reload"]).0, 1);
+    done(&place, &["rollback"]);
+    killed(node);
+    let node = place.serve();
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    killed(node);
+    // One of them can be read now.
+    std::fs::remove_file(routing.join("gone.toml")).unwrap();
+    std::fs::write(routing.join("gone.toml"), "").unwrap();
+    let (code, _, err) = place.strowger(&["serve"]);
+    assert!(code == 1 && err.contains("pipe.csv:1:1:"), "{code}: {err}");
+}
+
 /// There is nothing that could be served, and nothing is left behind.
 #[test]
 fn a_first_start_on_files_with_mistakes_makes_no_data() {

@@ -61,8 +61,10 @@ fn a_value_with_a_unit_is_told_the_number_that_is_wanted() {
             "it is a number of seconds, without a unit: timeout = 15",
         ),
         ("record = yes", "write record = true or record = false"),
-        ("label = 20s", "put the text in \"…\""),
-        ("label = Main", "put the text in \"…\""),
+        ("label = 20s", "put the text in quotes: label = \"20s\""),
+        ("label = Main St # no", "put the text in quotes: label = \"Main St\""),
+        ("forward_to = 192.0.2.1", "put the text in quotes: forward_to = \"192.0.2.1\""),
+        ("trunk = tcp", "put the text in quotes: trunk = \"tcp\""),
         ("ring = [\"bob\"]]", "leave it out, or open the list or table that it closes"),
         (
             "ring = [\"bob, \"alice\"]",

@@ -123,7 +123,7 @@ fn r12_five_hundred_failed_confirmed_and_unconfirmed_calls_leave_no_port() -> Ou
     ];
     let call = |scenario, port, number, calls: u32, more: &[&str]| {
         let calls = calls.to_string();
-        let usual = ["-s", number, "-m", &calls, "-l", "1000", "-r", "50"];
+        let usual = ["-s", number, "-m", &calls, "-l", "1000", "-r", "25"];
         world.caller(scenario, port, &[&usual[..], more].concat())
     };
     let [second, third] = support::process::free_ports(world.host)?;

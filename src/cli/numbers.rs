@@ -308,9 +308,11 @@ fn unset_one(client: &Client, did: &str, delete: bool, out: Out) -> Result<(), F
     let (before, said) = there.before();
     let now = match &after {
         Some(_) => "is changed".to_owned(),
-        None => match block_of(client, did)? {
-            Some(block) => format!("is served by the block {block} now"),
-            None => "is none of ours now".to_owned(),
+        // It is done, whatever comes of this question.
+        None => match block_of(client, did) {
+            Ok(Some(block)) => format!("is served by the block {block} now"),
+            Ok(None) => "is none of ours now".to_owned(),
+            Err(_) => "is no number of its own now".to_owned(),
         },
     };
     out.message(format_args!("{did} {now}; {said}"));

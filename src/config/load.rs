@@ -357,6 +357,11 @@ impl<'e, 's> Gathered<'e, 's> {
                     self.unreadable(&path, "it is a folder, with the name of a file");
                 } else if depth > 0 {
                     self.routing_files(&path, depth - 1, walk);
+                } else {
+                    self.unread.sections.extend(NAMED);
+                    let what =
+                        format!("the folder lies deeper than {MAX_DEPTH} below routing, and is not read");
+                    self.refused(&Refused { name: path, what, remedy: "move it further up" });
                 }
             } else if let Some(right) = lower(ext) {
                 self.passed_over(&path, right);

@@ -151,7 +151,7 @@ fn remedy(said: &str, before: &str, rest: &str) -> &'static str {
     known.map_or("write key = value, one in a line, and texts in \"…\"", |(_, remedy)| remedy)
 }
 
-/// What would be right where no text is wanted but a number, or true or false.
+/// What would be right where a number is wanted, or true or false, or a text that has no quotes.
 fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
     let is_value =
         [UNQUOTED, "invalid", "unexpected key or value"].iter().any(|begins| said.starts_with(begins));
@@ -169,7 +169,12 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
     if FLAGS.contains(&key) && digits == 0 && !unit.is_empty() {
         return Some(format!("write {key} = true or {key} = false"));
     }
-    let (_, counted) = COUNTED.iter().find(|(known, _)| *known == key)?;
+    let Some((_, counted)) = COUNTED.iter().find(|(known, _)| *known == key) else {
+        let bare = value.split(['#', ',', ']', '}']).next()?.trim_end();
+        let is_text =
+            !bare.is_empty() && !bare.starts_with(['"', '\'', '[', '{']) && bare.parse::<f64>().is_err();
+        return (is_text && !key.is_empty()).then(|| format!("put the text in quotes: {key} = \"{bare}\""));
+    };
     if digits == 0 || unit.is_empty() {
         return None;
     }

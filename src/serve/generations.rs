@@ -46,10 +46,18 @@ pub(super) struct Sought {
     others: Option<Manifest>,
     /// The numbers that were set otherwise then, and what was set of each.
     changed: Vec<(Dialled, Before)>,
-    /// Which generations can be had where this one cannot after all, nor any other of the same files.
-    beside: Vec<(u64, u64)>,
+    /// Which generations can be had.
+    had: Vec<Had>,
     /// What was passed over on the way to it, in words.
     passed: Option<String>,
+}
+
+/// Generations in a row that can be had.
+struct Had {
+    first: u64,
+    last: u64,
+    /// None: of the files that are served.
+    files: Option<Arc<Manifest>>,
 }
 
 /// What was served when a node ended, if that was an earlier generation.
@@ -85,13 +93,33 @@ impl Copies {
 impl Sought {
     /// What is refused once it was read, with what else can be had.
     pub fn refused(&self, copies: &Copies, folder: &Path, errors: Vec<Finding>) -> NotPublished {
+        let is_told = |name: &str| {
+            let file = folder.join(name).display().to_string();
+            errors.iter().any(|error| error.file == file)
+        };
+        let beside = self.beside(&is_told);
         let mut errors = copies.cite(errors);
         errors.push(Finding {
             message: format!("generation {} cannot be served any more as it was", self.generation),
-            remedy: told(&without(&self.beside, self.generation)),
+            remedy: told(&beside),
             ..of_all(folder)
         });
         NotPublished::Wrong(errors)
+    }
+
+    /// Which others can be had, as far as they are of none of the files by whose names it cannot, nor of the very same files.
+    fn beside(&self, is_wrong: &dyn Fn(&str) -> bool) -> Vec<(u64, u64)> {
+        let others = self.others.iter().flat_map(|files| &files.0);
+        let wrong: BTreeSet<&String> =
+            others.filter(|(name, _)| is_wrong(name)).map(|(_, hash)| hash).collect();
+        let is_right = |had: &&Had| match &had.files {
+            Some(files) => {
+                Some(&**files) != self.others.as_ref()
+                    && !files.0.iter().any(|(_, hash)| wrong.contains(hash))
+            }
+            None => true,
+        };
+        without(&ranges(self.had.iter().filter(is_right)), self.generation)
     }
 
     /// What was passed over on the way to it.
@@ -115,10 +143,11 @@ impl Files {
         wanted: Option<u64>,
     ) -> Result<Sought, NotPublished> {
         let reach = past.reach(served).map_err(failed)?;
-        let had = self.whole(&reach, served, past, None).map_err(failed)?;
+        let had = self.whole(&reach, served, past).map_err(failed)?;
+        let all = ranges(&had);
         let (generation, passed) = match wanted {
             Some(wanted) => (wanted, None),
-            None => last_that_differs(past, (served, overlay), &had)?,
+            None => last_that_differs(past, (served, overlay), &all)?,
         };
         let reached = reach.iter().find(|reach| (reach.first..=reach.last).contains(&generation));
         let changed = match reached {
@@ -128,10 +157,10 @@ impl Files {
         if reached.is_some_and(|reached| reached.is_served) && changed.is_empty() {
             let same = "its files are those that are served, and what was set over HTTP is what is set";
             let nothing = "there is nothing to undo (what is set aside, or is served again, is no change)";
-            let told = told(&without(&had, generation));
+            let told = told(&without(&all, generation));
             return Err(NotPublished::Nothing(format!("generation {generation}: {same}: {nothing}; {told}")));
         }
-        if !had.iter().any(|(first, last)| (*first..=*last).contains(&generation)) {
+        if !all.iter().any(|(first, last)| (*first..=*last).contains(&generation)) {
             let runs = past.runs(generation).map_err(failed)?;
             let is_kept = runs.last().is_none_or(|run| run.is_kept);
             let why = match (reached, is_kept) {
@@ -141,55 +170,45 @@ impl Files {
                 }
                 (None, _) => format!("generation {generation} cannot be had"),
             };
-            return Err(NotPublished::NoSuch(format!("{why}; {}", told(&had))));
+            return Err(NotPublished::NoSuch(format!("{why}; {}", told(&all))));
         }
         let others = match reached.filter(|reached| !reached.is_served) {
             Some(Reach { run, .. }) => past.files(*run).map_err(failed)?.as_deref().and_then(Manifest::read),
             None => None,
         };
-        let beside = match &others {
-            Some(_) => self.whole(&reach, served, past, others.as_ref()).map_err(failed)?,
-            None => had,
-        };
-        Ok(Sought { generation, others, changed, beside, passed })
+        Ok(Sought { generation, others, changed, had, passed })
     }
 
     /// Which generations can be rolled back to, of those before the one that is served.
     pub fn can_be_had(&self, past: &Past, served: u64) -> Result<Vec<(u64, u64)>, DatabaseError> {
         let reach = past.reach(served)?;
-        self.whole(&reach, served, past, None)
+        Ok(ranges(&self.whole(&reach, served, past)?))
     }
 
-    /// Of that, what the files are kept of, and what is not what is served. `but`: those that are of these files.
-    fn whole(
-        &self,
-        reach: &[Reach],
-        served: u64,
-        past: &Past,
-        but: Option<&Manifest>,
-    ) -> Result<Vec<(u64, u64)>, DatabaseError> {
+    /// Of that, what the files are kept of, and what is not what is served.
+    fn whole(&self, reach: &[Reach], served: u64, past: &Past) -> Result<Vec<Had>, DatabaseError> {
         let changed = past.last_change(served)?.unwrap_or(0);
-        let mut whole: HashMap<u64, bool> = HashMap::new();
-        let mut had: Vec<(u64, u64)> = Vec::new();
+        // Of each run that is not of the files that are served: its files, if there are copies of all of them.
+        let mut whole: HashMap<u64, Option<Arc<Manifest>>> = HashMap::new();
+        let mut had = Vec::new();
         for Reach { run, is_served, first, last } in reach {
             // Nothing was set since: what is served is the same.
             let last = if *is_served { (*last).min(changed.saturating_sub(1)) } else { *last };
-            let is_whole = match whole.get(run) {
-                _ if *is_served => true,
-                Some(is_whole) => *is_whole,
-                None => {
-                    let files = past.files(*run)?.as_deref().and_then(Manifest::read);
-                    let is_whole = files.is_some_and(|files| Some(&files) != but && self.kept.has(&files));
-                    whole.insert(*run, is_whole);
-                    is_whole
-                }
-            };
-            if !is_whole || last < *first {
+            if last < *first {
                 continue;
             }
-            match had.last_mut() {
-                Some((_, end)) if *end + 1 == *first => *end = last,
-                Some(_) | None => had.push((*first, last)),
+            let files = match whole.get(run) {
+                _ if *is_served => None,
+                Some(files) => files.clone(),
+                None => {
+                    let files = past.files(*run)?.as_deref().and_then(Manifest::read);
+                    let files = files.filter(|files| self.kept.has(files)).map(Arc::new);
+                    whole.insert(*run, files.clone());
+                    files
+                }
+            };
+            if *is_served || files.is_some() {
+                had.push(Had { first: *first, last, files });
             }
         }
         Ok(had)
@@ -199,12 +218,12 @@ impl Files {
     pub fn keep(&self, seen: &Seen) -> Source {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps: HashMap<&PathBuf, Stamp> =
-            seen.0.iter().filter_map(|(path, stamp)| Some((path, (*stamp)?))).collect();
+            seen.files.iter().filter_map(|(path, stamp)| Some((path, (*stamp)?))).collect();
         let hash_of = |path: &Path| {
             let (stamp, hash) = known.get(path)?;
             (stamps.get(&path.to_owned()) == Some(stamp)).then(|| hash.clone())
         };
-        let paths: Vec<PathBuf> = seen.0.iter().map(|(path, _)| path.clone()).collect();
+        let paths: Vec<PathBuf> = seen.files.iter().map(|(path, _)| path.clone()).collect();
         let Kept { manifest, lacking } = match self.kept.keep(&self.folder, &paths, &hash_of) {
             Ok(kept) => kept,
             Err(error) => {
@@ -225,7 +244,7 @@ impl Files {
         }
         let now = SystemTime::now();
         known.clear();
-        for ((path, stamp), (_, hash)) in seen.0.iter().zip(&manifest.0) {
+        for ((path, stamp), (_, hash)) in seen.files.iter().zip(&manifest.0) {
             if let Some(stamp) = stamp.filter(|stamp| stamp.is_settled(now)) {
                 known.insert(path.clone(), (stamp, hash.clone()));
             }
@@ -265,25 +284,27 @@ impl Files {
         (config, overlay): (&Config, &Overlay),
         env: &Env,
     ) -> Result<(Earlier, Copies), NotPublished> {
-        let Sought { generation, others, changed, beside, .. } = sought;
+        let Sought { generation, others, changed, .. } = sought;
         let mut earlier =
             Earlier { config: None, overlay: overlay.clone(), restored: BTreeSet::new(), source: None };
         let mut copies = Copies { generation: *generation, others: BTreeSet::new() };
         if let Some(files) = others {
-            let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder)).ok();
-            let is_there = |one| there.as_ref().is_some_and(|there| there.0.contains(one));
+            let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder));
+            let is_there = |one| there.0.contains(one);
             let others = files.0.iter().filter(|one| !is_there(one));
             copies.others = others.map(|(name, _)| self.folder.join(name).display().to_string()).collect();
             let loaded = self.read(files, (&config.node, Some(config)), env).map_err(|why| match why {
                 NotPublished::Wrong(errors) => sought.refused(&copies, &self.folder, errors),
                 NotPublished::NoSuch(why) => {
-                    let told = told(&without(beside, *generation));
+                    // It may be found now that a copy is none.
+                    let is_gone = |name: &str| !self.kept.has(&files.only(name));
+                    let told = told(&sought.beside(&is_gone));
                     NotPublished::NoSuch(format!("generation {generation}: {why}; {told}"))
                 }
                 why @ (NotPublished::Busy | NotPublished::Unwritten(_) | NotPublished::Nothing(_)) => why,
             });
             earlier.config = Some(loaded?);
-            let instead = there.filter(|there| there != files).map(|there| there.text());
+            let instead = Some(there).filter(|there| there != files).map(|there| there.text());
             earlier.source = Some(Source { files: Some(files.text()), is_kept: true, instead });
         }
         for (did, before) in changed {
@@ -304,8 +325,8 @@ impl Files {
     ) -> Result<Option<RolledBack>, DatabaseError> {
         let Some((generation, source)) = past.last_source()? else { return Ok(None) };
         let (Some(files), Some(instead)) = (&source.files, &source.instead) else { return Ok(None) };
-        let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder)).ok();
-        if there.map(Manifest::of_routing) != Manifest::read(instead).map(Manifest::of_routing) {
+        let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder));
+        if Some(there.of_routing()) != Manifest::read(instead).map(Manifest::of_routing) {
             tracing::info!("the files have changed since they were rolled back from, and are served");
             return Ok(None);
         }
@@ -426,6 +447,18 @@ fn passed(to: u64, served: u64, not_kept: Option<(u64, u64)>) -> Option<String> 
     // With the next one came what is taken back.
     let why = "there are the files that are served, and what is set over HTTP (what is set aside, or is served again, is no change)";
     (to + 1 < served).then(|| format!("{} passed over: {why}", named(to + 2, served)))
+}
+
+/// Those that follow each other, together.
+fn ranges<'h>(had: impl IntoIterator<Item = &'h Had>) -> Vec<(u64, u64)> {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for Had { first, last, .. } in had {
+        match ranges.last_mut() {
+            Some((_, end)) if *end + 1 == *first => *end = *last,
+            Some(_) | None => ranges.push((*first, *last)),
+        }
+    }
+    ranges
 }
 
 fn without(had: &[(u64, u64)], one: u64) -> Vec<(u64, u64)> {
@@ -572,10 +605,10 @@ mod tests {
         let sought = |to| {
             node.files().sought(node.ledger.past(), (node.last, &Overlay::default()), Some(to)).ok().unwrap()
         };
-        assert_eq!(
-            (node.had(), sought(1).beside, sought(2).beside),
-            (vec![(1, 3)], vec![(2, 2)], vec![(1, 1), (3, 3)])
-        );
+        let beside = |to| sought(to).beside(&|name| name == "routing/a.csv");
+        assert_eq!((node.had(), beside(1), beside(2)), (vec![(1, 3)], vec![(2, 2)], vec![(1, 1), (3, 3)]));
+        // And what is wrong with what all of them have is wrong with all.
+        assert_eq!(sought(1).beside(&|name| name == "strowger.toml"), []);
         // One that is found to be damaged is told as kept no more, to nobody.
         let manifest = sought(3).others.unwrap();
         let copy = node.folder.path().join("generations").join(&manifest.0[1].1);

@@ -212,10 +212,13 @@ impl Publisher {
         before: Option<u64>,
         most: usize,
     ) -> Result<Vec<GenerationLine>, DatabaseError> {
-        let state = self.state();
-        let stored = state.ledger.past().generations(before, most)?;
-        let had = self.files.can_be_had(state.ledger.past(), self.table().generation)?;
-        drop(state);
+        // Whoever sets a number does not wait for who looks.
+        let (past, served) = {
+            let state = self.state();
+            (state.ledger.past().as_it_is()?, self.table().generation)
+        };
+        let stored = past.generations(before, most)?;
+        let had = self.files.can_be_had(&past, served)?;
         let is_had = |one: u64| had.iter().any(|(first, last)| (*first..=*last).contains(&one));
         let line = |StoredGeneration { generation, at, by, what, numbers, .. }| GenerationLine {
             generation,

@@ -1,5 +1,6 @@
 //! How the files of a configuration are read, and how what is found in them is told.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -40,31 +41,39 @@ pub(super) fn says_how_far() -> impl FnMut(Progress) {
 }
 
 /// How files were before they were read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen(pub(super) Vec<(PathBuf, Option<Stamp>)>);
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub(super) files: Vec<(PathBuf, Option<Stamp>)>,
+    /// What had been written so shortly before that more of it may be to come, and nobody could wait any longer.
+    young: Option<PathBuf>,
+}
 
 impl Seen {
     /// The files of a configuration, as they are.
     pub fn of(folder: &Path) -> Seen {
         let files = config::files(folder).into_iter();
-        Seen(files.map(|path| (path.clone(), Stamp::at(&path))).collect())
+        Seen { files: files.map(|path| (path.clone(), Stamp::at(&path))).collect(), young: None }
     }
 
-    /// The first that was written less than so long ago.
-    fn young(&self, rest: Duration, now: SystemTime) -> Option<&Path> {
+    /// The first that was written less than so long ago, or the folder in which one came or went.
+    fn young(&self, folder: &Path, rest: Duration, now: SystemTime) -> Option<PathBuf> {
         let is_young = |stamp: &Option<Stamp>| stamp.is_some_and(|stamp| stamp.is_younger_than(rest, now));
-        self.0.iter().find(|(_, stamp)| is_young(stamp)).map(|(path, _)| path.as_path())
+        let file = self.files.iter().find(|(_, stamp)| is_young(stamp)).map(|(path, _)| path.clone());
+        let routing = routing_of(folder);
+        let folders = self.files.iter().filter_map(|(path, _)| path.parent());
+        let folders: BTreeSet<&Path> =
+            folders.filter(|path| path.starts_with(&routing)).chain([&*routing]).collect();
+        let mut folders = folders.into_iter().map(Path::to_owned);
+        file.or_else(|| folders.find(|path| is_young(&Stamp::at(path))))
     }
 
-    /// The first that is another one since, came or went.
+    /// The first that is another one since, came or went; or was none to be read yet.
     pub(super) fn moved(&self, folder: &Path) -> Option<PathBuf> {
         let now = Seen::of(folder);
-        let is_in = |one: &(PathBuf, Option<Stamp>), all: &Seen| all.0.contains(one);
-        if *self == now {
-            return None;
-        }
-        let gone = self.0.iter().find(|one| !is_in(one, &now));
-        gone.or_else(|| now.0.iter().find(|one| !is_in(one, self))).map(|(path, _)| path.clone())
+        let is_in = |one: &(PathBuf, Option<Stamp>), all: &Seen| all.files.contains(one);
+        let gone = self.files.iter().find(|one| !is_in(one, &now));
+        let moved = gone.or_else(|| now.files.iter().find(|one| !is_in(one, self)));
+        moved.map(|(path, _)| path.clone()).or_else(|| self.young.clone())
     }
 }
 
@@ -106,13 +115,15 @@ pub(super) fn steadily(
     mut read: impl FnMut() -> Result<Loaded, Vec<config::Finding>>,
 ) -> Steady {
     let (mut tries, mut looks) = (1, LOOKS);
+    let young = |seen: &Seen| seen.young(folder, LOOK * AT_REST, time.now());
     // Whoever writes one just now may have paused.
-    while looks > 0 && Seen::of(folder).young(LOOK * AT_REST, time.now()).is_some() {
+    while looks > 0 && young(&Seen::of(folder)).is_some() {
         time.a_moment();
         looks -= 1;
     }
     loop {
-        let seen = Seen::of(folder);
+        let mut seen = Seen::of(folder);
+        seen.young = (looks == 0).then(|| young(&seen)).flatten();
         let read = read();
         let moved = seen.moved(folder);
         if moved.is_none() || tries == TRIES {
@@ -131,7 +142,7 @@ fn come_to_rest(folder: &Path, mut looks: u32, time: &impl Time) -> u32 {
     while still < AT_REST && looks > 0 {
         time.a_moment();
         let now = Seen::of(folder);
-        still = if now == seen { still + 1 } else { 0 };
+        still = if now.files == seen.files { still + 1 } else { 0 };
         (seen, looks) = (now, looks - 1);
     }
     looks
@@ -154,7 +165,7 @@ pub(super) fn is_moving(file: &Path, then: &str) -> config::Finding {
         file: file.display().to_string(),
         line: 1,
         column: 1,
-        message: format!("the file changed while it was read, {TRIES} times in a row"),
+        message: format!("it changed while it was read, or just before, {TRIES} times in a row"),
         remedy: format!("{then} when whoever writes it is done"),
     }
 }

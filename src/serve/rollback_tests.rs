@@ -402,8 +402,27 @@ fn what_was_written_just_now_is_read_half_a_second_later() {
     // That long is nobody waited for who did not say that there is more to come.
     let (reads, moments, steady) = read_while(Duration::ZERO, completed(6));
     assert_eq!((reads, moments, steady.read.unwrap().config.numbers.len()), (1, 5, 1));
-    let (reads, moments, _) = read_while(LOOK * 2, |now| (now == 0).then_some(whole));
-    assert_eq!((reads, moments), (1, 3));
+    let (reads, moments, steady) = read_while(LOOK * 2, |now| (now == 0).then_some(whole));
+    assert_eq!((reads, moments, steady.moved), (1, 3, None));
+    // It is written all the time, and not once while it is read.
+    let (_, moments, steady) = read_while(Duration::ZERO, |now| (now == 0 || now % 2 == 1).then_some(half));
+    assert!(moments == 50 && steady.moved.unwrap().ends_with("routing/table.csv"));
+}
+
+/// Whoever writes it anew by removing it first has not done so yet.
+#[test]
+fn a_file_that_went_just_now_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("routing")).unwrap();
+    std::fs::write(folder.path().join("strowger.toml"), "").unwrap();
+    let back = |now: u32| {
+        if now == 3 {
+            std::fs::write(folder.path().join("routing/a.csv"), "did\n+12015550001\n").unwrap();
+        }
+    };
+    let time = Passing { began: SystemTime::now(), moments: Cell::new(0), pass: &back };
+    let steady = steadily(folder.path(), &time, || config::load(folder.path(), &|_| None));
+    assert_eq!((steady.read.unwrap().config.numbers.len(), steady.moved), (1, None));
 }
 
 #[test]
@@ -413,7 +432,7 @@ fn a_start_waits_for_files_that_never_rest_for_five_seconds_and_no_more() {
     let moved = steady.moved.unwrap();
     let told = mistakes(Some(&moved), steady.read.unwrap_err(), "start again");
     let [moving, cut, ..] = &told[..] else { panic!("{told:?}") };
-    assert_eq!(moving.message, "the file changed while it was read, 3 times in a row");
+    assert_eq!(moving.message, "it changed while it was read, or just before, 3 times in a row");
     assert_eq!(moving.remedy, "start again when whoever writes it is done");
     assert!(moving.file.ends_with("routing/table.csv") && cut.message.contains("half written"), "{told:?}");
     let many = vec![cut.clone(); config::MAX_FINDINGS];
@@ -435,7 +454,7 @@ fn mistakes_in_files_that_change_are_told_with_that_they_change() {
     let Err(NotPublished::Wrong(errors)) = refused else { panic!("{refused:?}") };
     let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let are_told = |told: &[String], then: &str| {
-        told[0].contains("changed while it was read, 3 times in a row")
+        told[0].contains("it changed while it was read, or just before, 3 times in a row")
             && told[0].ends_with(&format!("; {then} when whoever writes it is done"))
             && told[1..].iter().any(|line| line.contains("d.csv:2:") && line.contains("half written"))
     };

@@ -20,6 +20,9 @@ const BLOCKS: usize = 8 * BLOCK;
 /// So many times of what stays free for the records of calls: recordings come before copies.
 const FLOORS: u64 = 2;
 
+/// In place of a hash; there is no copy of that.
+const UNREADABLE: &str = "unreadable";
+
 /// What a configuration was read from: each file by its path in the configuration's folder, and its SHA-256.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest(pub Vec<(String, String)>);
@@ -34,6 +37,11 @@ impl Manifest {
     pub fn of_routing(mut self) -> Manifest {
         self.0.retain(|(name, _)| name != NODE_FILE);
         self
+    }
+
+    /// What it says of one file.
+    pub fn only(&self, name: &str) -> Manifest {
+        Manifest(self.0.iter().filter(|(one, _)| one == name).cloned().collect())
     }
 
     pub fn text(&self) -> String {
@@ -112,13 +120,10 @@ impl KeptFiles {
         Ok(Kept { manifest, lacking })
     }
 
-    /// What the files of a manifest are that lie there now.
-    ///
-    /// # Errors
-    /// Which of them cannot be read.
-    pub fn hashes(root: &Path, files: &[PathBuf]) -> Result<Manifest, KeptError> {
-        let each = files.iter().map(|path| Ok((name_in(root, path), hash_of(path)?)));
-        Ok(Manifest(each.collect::<Result<_, _>>()?))
+    /// What the files of a manifest are that lie there now. One that cannot be read is what it was as long as it cannot.
+    pub fn hashes(root: &Path, files: &[PathBuf]) -> Manifest {
+        let hash = |path| hash_of(path).unwrap_or_else(|_| UNREADABLE.to_owned());
+        Manifest(files.iter().map(|path| (name_in(root, path), hash(path))).collect())
     }
 
     /// Where the files are that a manifest names, by their names; each whole and as it was. A copy that is damaged is removed:
@@ -203,7 +208,12 @@ fn name_in(root: &Path, path: &Path) -> String {
 }
 
 fn hash_of(path: &Path) -> Result<String, KeptError> {
-    let hash = File::open(path).and_then(|mut file| pass(&mut file, &mut io::sink()));
+    // Of a pipe nobody may ever write anything.
+    let is_file = std::fs::metadata(path).and_then(|about| match about.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::other("it is no file")),
+    });
+    let hash = is_file.and_then(|mut file| pass(&mut file, &mut io::sink()));
     hash.map_err(io_at(path))
 }
 
@@ -276,7 +286,7 @@ mod tests {
         }
         let kept = kept(folder.path());
         let first = whole(kept.keep(&root, &files, &|_| None));
-        assert_eq!(KeptFiles::hashes(&root, &files).unwrap(), first);
+        assert_eq!(KeptFiles::hashes(&root, &files), first);
         assert_eq!(Manifest::read(&first.text()), Some(first.clone()));
         assert_eq!((first.0.len(), kept.size(&first, &BTreeSet::new())), (3, 5));
         std::fs::write(&files[0], "b").unwrap();
@@ -345,7 +355,7 @@ mod tests {
         std::fs::write(&files[0], "a").unwrap();
         let refused = kept.keep(&root, &files, &|_| None).unwrap();
         assert!(matches!(&refused.lacking, Some(KeptError::NoRoom(file)) if *file == files[0]));
-        assert_eq!(KeptFiles::hashes(&root, &files).unwrap(), refused.manifest);
+        assert_eq!(KeptFiles::hashes(&root, &files), refused.manifest);
         assert!(kept.has(&first) && !kept.has(&refused.manifest));
         // Room for one of two is for none.
         room.0.store(104, std::sync::atomic::Ordering::SeqCst);
