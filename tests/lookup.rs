@@ -23,9 +23,11 @@ fn a_table_whose_files_do_not_load_any_more_has_no_figure_beside_reloads() {
         || while_published(&map, &dids, None, |first| measure(&map, &dids, 1, &|_| first.get().is_some()));
     let (_, published) = measured().unwrap();
     assert!(published > 0.0);
-    std::fs::write(loaded.folder.path().join("routing/rest.toml"), "[[trunk]\n").unwrap();
+    let rest = loaded.folder.path().join("routing/rest.toml");
+    let text = std::fs::read_to_string(&rest).unwrap();
+    std::fs::write(rest, format!("{text}\n[[trunk]\n")).unwrap();
     let why = measured().err().unwrap();
-    assert!(why.contains("rest.toml:1"), "{why}");
+    assert!(why.contains("rest.toml:") && why.contains("close it with ]]"), "{why}");
 }
 
 /// What holds no numbers has nothing to publish.
