@@ -177,6 +177,31 @@ fn what_was_rolled_back_to_outlives_a_restart_over_files_with_mistakes_until_the
     assert_eq!(ring(&place), ["alice", "bob"]);
 }
 
+/// What is taken back is a number alone: the files that are served stay so, and others lie in their place.
+#[test]
+fn a_number_that_was_taken_back_beside_files_with_mistakes_outlives_a_restart() {
+    let place = place();
+    let node = place.serve();
+    done(&place, &["numbers", "set", "+12015550101", "ring=bob"]);
+    rings_in_file(&place, "nobody,who");
+    assert_eq!(place.strowger(&["reload"]).0, 1);
+    done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    killed(node);
+    let node = place.serve();
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    // Done twice, it takes itself back.
+    done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["bob", "alice"]);
+    killed(node);
+    let node = place.serve();
+    assert_eq!(ring(&place), ["bob", "alice"]);
+    killed(node);
+    rings_in_file(&place, "bob");
+    let _node = place.serve();
+    assert_eq!(ring(&place), ["bob", "bob"]);
+}
+
 #[test]
 fn what_was_rolled_back_to_outlives_a_restart_over_files_that_cannot_be_read() {
     let place = place();

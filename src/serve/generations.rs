@@ -44,6 +44,8 @@ pub(super) struct Sought {
     pub generation: u64,
     /// What is written down of its files, if they are not the very ones that are served.
     others: Option<Manifest>,
+    /// What the files were that are served, where that is known.
+    served: Option<Manifest>,
     /// The numbers that were set otherwise then, and what was set of each.
     changed: Vec<(Dialled, Before)>,
     /// Which generations can be had.
@@ -176,7 +178,9 @@ impl Files {
             Some(Reach { run, .. }) => past.files(*run).map_err(failed)?.as_deref().and_then(Manifest::read),
             None => None,
         };
-        Ok(Sought { generation, others, changed, had, passed })
+        let source = past.last_source().map_err(failed)?.map(|(_, source)| source);
+        let served = source.and_then(|source| Manifest::read(&source.files?));
+        Ok(Sought { generation, others, served, changed, had, passed })
     }
 
     /// Which generations can be rolled back to, of those before the one that is served.
@@ -284,7 +288,7 @@ impl Files {
         (config, overlay): (&Config, &Overlay),
         env: &Env,
     ) -> Result<(Earlier, Copies), NotPublished> {
-        let Sought { generation, others, changed, .. } = sought;
+        let Sought { generation, others, served, changed, .. } = sought;
         let mut earlier =
             Earlier { config: None, overlay: overlay.clone(), restored: BTreeSet::new(), source: None };
         let mut copies = Copies { generation: *generation, others: BTreeSet::new() };
@@ -306,6 +310,14 @@ impl Files {
             earlier.config = Some(loaded?);
             let instead = Some(there).filter(|there| there != files).map(|there| there.text());
             earlier.source = Some(Source { files: Some(files.text()), is_kept: true, instead });
+        }
+        if let (None, Some(files)) = (others, served) {
+            // Of the files that are served, in place of those that lie there.
+            let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder));
+            if there.clone().of_routing() != files.clone().of_routing() && self.kept.has(files) {
+                let instead = Some(there.text());
+                earlier.source = Some(Source { files: Some(files.text()), is_kept: true, instead });
+            }
         }
         for (did, before) in changed {
             let entry = entry_of(*did, before.clone(), &routing_of(&self.folder));
