@@ -77,8 +77,12 @@ def change(admin, table, dids, rate, log):
 
         return threading.Thread(target=run)
 
+    # Two threads write; a line is one's alone.
+    writing = threading.Lock()
+
     def answered(generation, did, account):
-        out.write(json.dumps([time.time(), int(generation), did, account]) + "\n")
+        with writing:
+            out.write(json.dumps([time.time(), int(generation), did, account]) + "\n")
 
     def change_numbers():
         node, begun, set_over_http, done = Node(admin), time.monotonic(), set(), 0
