@@ -12,9 +12,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The allocator gives what is freed back to the system a second later, but only when somebody frees something then (`purge_delay`
 /// of mimalloc): where nothing else goes on, the whole of an old table would stay. After so many looks at nothing it is had freed
 /// something.
-const GIVEN_BACK: u32 = 11;
-/// It gives back one GiB's share each time, and again of the same when that second has passed once more.
-const PARTS: u32 = 8;
+const GIVEN_BACK: u32 = 12;
+/// So many times: what was freed while that second passed is given back when it has passed once more.
+const PARTS: u32 = 24;
 /// So much is a piece of memory of its own, which is freed at once.
 const PIECE: usize = 32 << 20;
 
