@@ -203,7 +203,7 @@ mod tests {
             overlay.put(did, Some(Arc::new(entry)));
         };
         for last in 0..MANY {
-            // Every third shows one that is removed.
+            // Each shows one that is removed, ten of them the same.
             let body = format!("{{\"ring\": [\"alice\"], \"caller_id\": \"+1303555{:04}\"}}", last % 3_000);
             let did: Dialled = format!("+1202{last:07}").parse().unwrap();
             let (number, errors) = read_body("", &body, did, std::path::Path::new(""));

@@ -40,7 +40,7 @@ pub(super) fn overlay(
     loop {
         let table = Table::with_overlay(config, &overlay, 0, None);
         let mut is_new = false;
-        for error in judge_all(AT_ONCE, config, &overlay, &table).errors {
+        for error in judge_all(config, &overlay, &table).errors {
             is_new |= reversed(&error.file).is_some_and(|did| set_aside(&mut overlay, did, &error));
         }
         if is_new {
@@ -114,7 +114,7 @@ pub(super) fn settled(
     let mut warnings = Vec::new();
     loop {
         let table = build(&overlay);
-        let judged = judge_all(AT_ONCE, config, &overlay, &table);
+        let judged = judge_all(config, &overlay, &table);
         let errors = match judged.errors.is_empty() {
             true => match all_voices(config, &overlay, folder) {
                 Ok(voices) => {
@@ -152,11 +152,11 @@ fn set_aside(overlay: &mut Overlay, did: Dialled, why: &config::Finding) -> bool
     true
 }
 
-/// Judges all that was set over HTTP by files that are new: so many mistakes are told.
-fn judge_all(most: usize, config: &Config, overlay: &Overlay, table: &Table) -> Judged {
+/// Judges all that was set over HTTP by files that are new.
+fn judge_all(config: &Config, overlay: &Overlay, table: &Table) -> Judged {
     let served = overlay.iter().filter(|(_, entry)| entry.is_served());
     let all: Vec<_> = served.map(|(did, entry)| (did, entry.number().cloned())).collect();
-    config::judge_up_to(most, config, overlay, &all, None, &ours(table, config, overlay))
+    config::judge_up_to(AT_ONCE, config, overlay, &all, None, &ours(table, config, overlay))
 }
 
 #[cfg(test)]
