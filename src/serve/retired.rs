@@ -9,14 +9,14 @@ use crate::routing::Table;
 /// How often it is looked whether somebody has one; shards let go when they are told.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The allocator gives what is freed back to the system a second later, but only when somebody frees something then (`purge_delay`
-/// of mimalloc): where nothing else goes on, the whole of an old table would stay. After so many looks at nothing it is had freed
-/// something.
+/// The allocator gives what is freed back to the system a second later, but only when somebody takes something large then (`purge_delay`
+/// of mimalloc): where nothing else goes on, the whole of an old table would stay. After so many looks at nothing it is made look.
 const GIVEN_BACK: u32 = 12;
 /// So many times: what was freed while that second passed is given back when it has passed once more.
 const PARTS: u32 = 24;
-/// So much is a piece of memory of its own, which is freed at once.
-const PIECE: usize = 32 << 20;
+/// So much is a piece of memory of its own. The allocator looks when it is taken, and not at what it is taken from, always the same
+/// place: little more than need be.
+const PIECE: usize = 1 << 20;
 
 /// Tables that are served no more, until nobody else has them.
 #[derive(Clone, Default)]
