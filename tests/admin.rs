@@ -306,7 +306,7 @@ fn why_a_number_was_not_changed_is_a_problem_that_says_what_would_be_right() {
         (
             NotChanged::Removed(removal()),
             404,
-            "was removed over HTTP by bob, 1970-01-01T00:00:00.000Z; DELETE with ?to=files",
+            "was removed over HTTP by bob, 1970-01-01T00:00:00.000Z; `strowger numbers unset`, or DELETE with ?to=files",
             true,
         ),
         (

@@ -14,6 +14,7 @@ use strowger::call::cdr::{EndedBy, Outcome};
 
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 mod common;
+#[expect(dead_code, reason = "shared with tests that ask for more")]
 #[path = "common/node.rs"]
 mod process;
 

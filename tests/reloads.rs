@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
 use common::wait_until;
+use nix::sys::signal::Signal;
 use node::Place;
 use serde_json::Value;
 use strowger::config;
@@ -250,4 +254,45 @@ fn numbers_of_which_files_say_something_in_vain_are_a_hundred_warnings_and_how_m
     assert_eq!(told[100].message, "of 50 more numbers files say something else now, in vain");
     assert_eq!(warned(&load(20), "bob"), []);
     assert_eq!(warned(&new, ""), [], "what the same publication sets back");
+}
+
+/// The files may have been read already when it comes, and the node is not ready yet.
+#[test]
+fn sighup_while_a_node_starts_has_the_files_read_again() {
+    let place = place();
+    let node = place.start_while(place.command(&["serve", "--log", "json"]), |starting| {
+        wait_until(|| starting.catches(Signal::SIGHUP));
+        starting.signal(Signal::SIGHUP);
+    });
+    wait_until(|| place.log().lines().any(|line| line.contains("published") && line.contains("SIGHUP")));
+    let (list, _) = done(&place, &["generations", "--json"]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list["items"][0]["generation"], 2, "{list:#}");
+    drop(node);
+}
+
+/// It waits for files that are being written for up to five seconds.
+#[test]
+fn who_ends_a_node_that_reloads_does_not_wait_for_the_reload() {
+    let place = &place();
+    let mut node = place.serve();
+    let before = node.threads().len();
+    std::thread::scope(|scope| {
+        let (over, is_over) = std::sync::mpsc::channel::<()>();
+        let writes = move || {
+            while is_over.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
+                write(place, "z.csv", "did,ring\n+12015550301,bob\n");
+            }
+        };
+        write(place, "z.csv", "did,ring\n+12015550301,bob\n");
+        scope.spawn(writes);
+        node.signal(Signal::SIGHUP);
+        // The one that reads is one more.
+        wait_until(|| node.threads().len() > before);
+        node.signal(Signal::SIGTERM);
+        assert_eq!(node.ended(), Some(0));
+        drop(over);
+    });
+    let log = place.log();
+    assert!(log.contains("draining") && !log.contains("SIGHUP"), "{log}");
 }

@@ -198,8 +198,16 @@ fn a_number_that_was_taken_back_beside_files_with_mistakes_outlives_a_restart() 
     assert_eq!(ring(&place), ["bob", "alice"]);
     killed(node);
     rings_in_file(&place, "bob");
-    let _node = place.serve();
+    let node = place.serve();
     assert_eq!(ring(&place), ["bob", "bob"]);
+    // Files without mistakes are served by a start, whenever a number was taken back.
+    done(&place, &["numbers", "set", "+12015550101", "ring=alice"]);
+    rings_in_file(&place, "alice");
+    done(&place, &["rollback"]);
+    assert_eq!(ring(&place), ["bob", "bob"]);
+    killed(node);
+    let _node = place.serve();
+    assert_eq!(ring(&place), ["bob", "alice"]);
 }
 
 #[test]

@@ -232,7 +232,7 @@ fn refused(why: NotChanged, did: &str) -> (Problem, Option<String>) {
             (problem(StatusCode::NOT_FOUND, format!("{did} is none of our numbers as it is written")), None)
         }
         NotChanged::Removed(removal) => {
-            let help = "DELETE with ?to=files and its ETag in If-Match takes that back";
+            let help = "`strowger numbers unset`, or DELETE with ?to=files and its ETag in If-Match, takes that back";
             (
                 problem(StatusCode::NOT_FOUND, format!("{}; {help}", removed(&did, &removal))),
                 Some(removal.etag),

@@ -5,8 +5,11 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::{Fuse, FusedFuture};
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::client::Failed;
@@ -62,6 +65,9 @@ impl Ready {
 }
 
 pub(super) fn serve(config: &Path, out: Out) -> Result<Exit, Failed> {
+    let untaken = |error| Failed::Wrong(format!("signals cannot be taken: {error}"));
+    // Who wants files to be read that are being read has them read once more.
+    let hup = taken_from_now(SignalKind::hangup()).map_err(untaken)?;
     let env: Env = Arc::new(|name: &str| std::env::var(name).ok());
     let running = match bar::on_terminal() {
         Some(bar) => Running::start_told(config, env, bar),
@@ -70,8 +76,7 @@ pub(super) fn serve(config: &Path, out: Out) -> Result<Exit, Failed> {
     let running = running.map_err(|error| Failed::Wrong(error.to_string()))?;
     let ended = running.block_on(async {
         // Whoever reads "ready" may signal at once; without a handler that would kill the process.
-        let signals = Signals::new();
-        let signals = signals.map_err(|error| Failed::Wrong(format!("signals cannot be taken: {error}")))?;
+        let signals = Signals::new(hup).map_err(untaken)?;
         announce(&running, config, out)?;
         until_told(&running, signals).await
     });
@@ -90,6 +95,14 @@ fn announce(running: &Running, config: &Path, out: Out) -> Result<(), Failed> {
     out.line(&ready, || ready.text()).map(drop)
 }
 
+/// Signals of a kind, from now on, whichever runtime waits for them. They are taken for the whole process, and go to whatever
+/// runtime looks.
+fn taken_from_now(kind: SignalKind) -> io::Result<Signal> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let _inside = runtime.enter();
+    signal(kind)
+}
+
 /// What the operator wants of the process.
 struct Signals {
     hup: Signal,
@@ -98,12 +111,8 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> io::Result<Signals> {
-        Ok(Signals {
-            hup: signal(SignalKind::hangup())?,
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-        })
+    fn new(hup: Signal) -> io::Result<Signals> {
+        Ok(Signals { hup, term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
 
     /// The next wish to end.
@@ -118,11 +127,14 @@ impl Signals {
 /// SIGHUP reloads, SIGTERM (or Ctrl-C) drains, a second one ends.
 async fn until_told(running: &Running, mut signals: Signals) -> Result<Exit, Failed> {
     let mut broken = pin!(running.broken());
+    // It may take long, and nobody else waits for it.
+    let mut reload = pin!(Fuse::terminated());
     loop {
         let Signals { hup, term, int } = &mut signals;
         tokio::select! {
+            _ = hup.recv(), if reload.is_terminated() => reload.set(running.reload().fuse()),
             // The node tells the log what came of it.
-            _ = hup.recv() => drop(running.reload().await),
+            _ = &mut reload, if !reload.is_terminated() => {}
             _ = term.recv() => break,
             _ = int.recv() => break,
             () = &mut broken => return Err(Failed::Wrong("a shard has ended; the node cannot go on".to_owned())),

@@ -140,8 +140,10 @@ fn read<'t>(
         let written = &whole.text[parts.path.clone()];
         table.insert(key, Spanned::new(parts.path.clone(), DeValue::String(Cow::from(written))));
     }
+    for key in TOLD {
+        table.remove(key);
+    }
     let fields = Fields::table("[[number]]", top, &table, whole.lines, whole.report);
-    TOLD.iter().for_each(|key| fields.know(key));
     let number = read_number(&fields, folder, &mut Vec::new())?;
     if number.did.value != did {
         let what = format!("did is {}, and the path says {did}", number.did.value);
@@ -416,7 +418,7 @@ mod tests {
         assert_eq!(told("{\"overflow\": null}"), "");
         assert_eq!(
             told("{\"overflow\": [], \n \"voicemail\": {\"min_seconds\": 60}}"),
-            "body:2:31: min_seconds = 60 is not below max_seconds = 60; no message would be kept"
+            "body:2:31: min_seconds = 60 is not below max_seconds = 60; write less than 60"
         );
     }
 

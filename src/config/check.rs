@@ -458,11 +458,14 @@ impl<'c> Check<'c> {
                 _ => self.report.at(first.place),
             };
             let what = format!("forward_to {number} is a number of ours ({at}): the call would come back");
-            self.report.error(place, what, "ring its agents, or forward to where that number does");
+            self.report.error(place, what, "ring its agents, or forward to a number that is not ours");
         } else if !self.is_dial_unread() && !self.config.dial.allows(number) {
             let what = format!("forward_to {number} is forbidden by [dial]");
-            let allow = self.config.dial.allow.iter().map(|prefix| prefix.to_string()).collect::<Vec<_>>();
-            let remedy = format!("allow it there (allowed is {})", listed(&allow));
+            let dial = &self.config.dial;
+            let remedy = match dial.denies(number) {
+                Some(deny) => format!("take {deny} out of deny there, or allow more digits of the number"),
+                None => format!("allow it there (allowed is {})", listed(&dial.allow)),
+            };
             self.report.error(place, what, remedy);
         }
     }

@@ -195,12 +195,20 @@ fn lower(ext: Option<&str>) -> Option<&'static str> {
     ["toml", "csv"].into_iter().find(|right| right.eq_ignore_ascii_case(ext))
 }
 
-/// The files that a folder is read from: `strowger.toml` first, then those under `routing/`.
-pub fn files(dir: &Path) -> Vec<PathBuf> {
+/// What a folder is read from.
+pub struct FilesAndFolders {
+    /// `strowger.toml` first, then those under `routing/`.
+    pub files: Vec<PathBuf>,
+    /// `routing/`, and those in it.
+    pub folders: Vec<PathBuf>,
+}
+
+/// What a folder is read from, as it lies there.
+pub fn files(dir: &Path) -> FilesAndFolders {
     let mut gathered = Gathered::new(&|_| None, Tables::new(None, SystemTime::now()));
     let mut walk = Walk::default();
     gathered.routing_files(&dir.join("routing"), MAX_DEPTH, &mut walk);
-    [vec![dir.join(NODE_FILE)], walk.files].concat()
+    FilesAndFolders { files: [vec![dir.join(NODE_FILE)], walk.files].concat(), folders: walk.folders }
 }
 
 /// Reads a folder as [`Reading`] does.
@@ -342,7 +350,7 @@ impl<'e, 's> Gathered<'e, 's> {
             Ok(entries) => entries,
             // A node that begins without numbers answers 404; one that serves some must not lose them so.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.is_served => return,
-            Err(error) => return self.unreadable(folder, &error.to_string()),
+            Err(error) => return self.not_opened(folder, &error),
         };
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.sort();
@@ -354,7 +362,8 @@ impl<'e, 's> Gathered<'e, 's> {
             }
             if path.is_dir() {
                 if matches!(ext, Some("toml" | "csv")) {
-                    self.unreadable(&path, "it is a folder, with the name of a file");
+                    let remedy = "give the folder another name, or put the file in its place";
+                    self.unreadable(&path, "it is a folder, with the name of a file", remedy);
                 } else if depth > 0 {
                     self.routing_files(&path, depth - 1, walk);
                 } else {
@@ -371,7 +380,8 @@ impl<'e, 's> Gathered<'e, 's> {
                 }
                 if walk.files.len() > MAX_FILES {
                     walk.files.pop();
-                    return self.unreadable(folder, &format!("there are more than {MAX_FILES} files"));
+                    let what = format!("there are more than {MAX_FILES} files");
+                    return self.unreadable(folder, &what, "write what several say into one");
                 }
             }
         }
@@ -423,7 +433,7 @@ impl<'e, 's> Gathered<'e, 's> {
         let Some(opened) = self.open(path) else { return };
         let Some(file) = self.report.add_file(path) else { return };
         if let Err(error) = self.tables.read((file, path), opened, &self.report, told) {
-            self.unreadable(path, &error.to_string());
+            self.not_opened(path, &error);
         }
     }
 
@@ -431,21 +441,22 @@ impl<'e, 's> Gathered<'e, 's> {
         let place = self.place_of(path).to_owned();
         // Whoever opens a pipe waits until somebody writes.
         if std::fs::metadata(&place).is_ok_and(|about| !about.is_file()) {
-            self.unreadable(path, "it is no plain file");
+            self.unreadable(path, "it is no plain file", "put one in its place, or remove it");
             return None;
         }
-        File::open(place).map_err(|error| self.unreadable(path, &error.to_string())).ok()
+        File::open(place).map_err(|error| self.not_opened(path, &error)).ok()
     }
 
     fn text_of(&mut self, path: &Path, file: u16, opened: &File) -> Option<String> {
         let mut bytes = Vec::new();
         // One more byte than allowed is read, whatever the file's size claims to be.
         if let Err(error) = opened.take(MAX_FILE + 1).read_to_end(&mut bytes) {
-            self.unreadable(path, &error.to_string());
+            self.not_opened(path, &error);
             return None;
         }
         if bytes.len() as u64 > MAX_FILE {
-            self.unreadable(path, "it is larger than 64 MiB; many numbers belong into a table (.csv)");
+            let what = format!("it is larger than {} MiB", MAX_FILE >> 20);
+            self.unreadable(path, &what, "write its numbers into a table (.csv), or write several files");
             return None;
         }
         if bytes.starts_with(b"\xEF\xBB\xBF") {
@@ -464,11 +475,16 @@ impl<'e, 's> Gathered<'e, 's> {
         }
     }
 
-    fn unreadable(&mut self, path: &Path, why: &str) {
+    /// What the system does not give.
+    fn not_opened(&mut self, path: &Path, error: &std::io::Error) {
+        let remedy = format!("see that {} is there and may be read", path.display());
+        self.unreadable(path, &error.to_string(), &remedy);
+    }
+
+    fn unreadable(&mut self, path: &Path, why: &str, remedy: &str) {
         self.unread.sections.extend(NAMED);
         if let Some(file) = self.report.add_file(path) {
             let place = Place { file, line: 1, column: 1 };
-            let remedy = format!("see that {} is there and may be read", path.display());
             self.report.error(place, format!("cannot be read: {why}"), remedy);
         }
     }

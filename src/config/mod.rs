@@ -48,7 +48,7 @@ pub use diff::{Counts, Diff, MAX_NAMED, Named, diff};
 pub use judge::{Change, Judged, judge, judge_itself, judge_up_to};
 pub use kept::Stamp;
 pub use leads::Leads;
-pub use load::{Checked, Loaded, NODE_FILE, Progress, Reading, checked, files, load, parse};
+pub use load::{Checked, FilesAndFolders, Loaded, NODE_FILE, Progress, Reading, checked, files, load, parse};
 pub use net::Net;
 pub use node::{
     Admin, Capture, Collector, Limits, Listen, Media, Node, NodeSection, Ports, Public, Retention, Secret,

@@ -505,7 +505,11 @@ fn voicemail(fields: &Fields<'_>, folder: &Path) -> Option<At<Voicemail>> {
     let min_seconds = min.map_or(MIN_SECONDS, |at| at.value);
     if min_seconds >= max_seconds {
         let what = format!("min_seconds = {min_seconds} is not below max_seconds = {max_seconds}");
-        fields.refuse(min.or(max).map_or(inner.place, |at| at.place), what, "no message would be kept");
+        let (place, remedy) = match (min, max) {
+            (None, Some(max)) => (max.place, format!("write more than {min_seconds}")),
+            (min, _) => (min.map_or(inner.place, |at| at.place), format!("write less than {max_seconds}")),
+        };
+        fields.refuse(place, format!("{what}: no message would be kept"), remedy);
     }
     inner.finish();
     Some(At { value: Voicemail::On { greeting, max_seconds, min_seconds }, place: inner.place })

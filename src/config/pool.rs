@@ -114,15 +114,23 @@ impl Dial {
 
     /// Whether a number may be called.
     pub fn allows(&self, number: E164) -> bool {
-        let longest = |list: &[Prefix]| {
-            list.iter().filter(|prefix| prefix.covers(number)).map(|prefix| prefix.len()).max()
-        };
-        match (longest(&self.allow), longest(&self.deny)) {
-            (Some(allow), Some(deny)) => allow > deny,
+        match (longest(&self.allow, number), longest(&self.deny, number)) {
+            (Some(allow), Some(deny)) => allow.len() > deny.len(),
             (Some(_), None) => true,
             (None, _) => false,
         }
     }
+
+    /// Of `deny`, for what a number that may not be called would else be allowed.
+    pub fn denies(&self, number: E164) -> Option<Prefix> {
+        let allow = longest(&self.allow, number)?;
+        longest(&self.deny, number).filter(|deny| deny.len() >= allow.len())
+    }
+}
+
+/// The most digits that cover a number.
+fn longest(list: &[Prefix], number: E164) -> Option<Prefix> {
+    list.iter().filter(|prefix| prefix.covers(number)).max_by_key(|prefix| prefix.len()).copied()
 }
 
 impl Default for Emergency {

@@ -100,6 +100,17 @@ const FLAGS: &[&str] = &[
     "nat",
 ];
 
+/// Keys that are lists of texts.
+const LISTS: &[&str] =
+    &["ring", "from", "prefixes", "carry", "allow", "deny", "origins", "trusted_proxies", "command"];
+
+/// Keys that are tables, or lists of them, as one would be.
+const TABLES: &[(&str, &str)] = &[
+    ("overflow", "[{ ring = [\"alice\"], timeout = 20 }]"),
+    ("gateways", "[{ uri = \"sip:192.0.2.1\" }]"),
+    ("auth", "{ username = \"…\", password = \"…\" }"),
+];
+
 /// One mistake of syntax.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Slip {
@@ -155,27 +166,27 @@ fn remedy(said: &str, before: &str, rest: &str) -> &'static str {
 fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
     let is_value =
         [UNQUOTED, "invalid", "unexpected key or value"].iter().any(|begins| said.starts_with(begins));
-    // `20 s` is a number, and something behind it.
-    let (key, number) = before.rsplit_once('=')?;
-    let key = key.trim_end().rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
-    let value = format!("{}{rest}", number.trim());
-    let value = value.trim_start();
-    let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (count, unit) = value.split_at(digits);
-    let unit = unit.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next()?;
     if !is_value {
         return None;
     }
+    let is_inside = before.contains(['[', '{']) || ends_what_it_is_in(rest);
+    // `20 s` is a number, and something behind it.
+    let (key, number) = if is_inside { before.rsplit_once('=') } else { before.split_once('=') }?;
+    let key = key.trim_end().rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
+    let value = format!("{}{rest}", number.trim_start());
+    let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (count, unit) = value.split_at(digits);
+    let unit = unit.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next()?;
     if FLAGS.contains(&key) && digits == 0 && !unit.is_empty() {
         return Some(format!("write {key} = true or {key} = false"));
     }
     let Some((_, counted)) = COUNTED.iter().find(|(known, _)| *known == key) else {
-        let bare = value.split(['#', ',', ']', '}']).next()?.trim_end();
-        let is_text =
-            !bare.is_empty() && !bare.starts_with(['"', '\'', '[', '{']) && bare.parse::<f64>().is_err();
-        return (is_text && !key.is_empty()).then(|| format!("put the text in quotes: {key} = \"{bare}\""));
+        return quoted(key, &value, is_inside);
     };
-    if digits == 0 || unit.is_empty() {
+    if digits == 0 {
+        return Some(format!("write a whole number of {counted}, as {key} = 20"));
+    }
+    if unit.is_empty() {
         return None;
     }
     let what = format!("it is a number of {counted}, without a unit");
@@ -186,4 +197,33 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
         seconds.is_multiple_of(counted).then(|| seconds / counted)
     });
     Some(same.map_or_else(|| what.clone(), |same| format!("{what}: {key} = {same}")))
+}
+
+/// Whether the rest of a line ends a list or table that began before it, or an entry of one.
+fn ends_what_it_is_in(rest: &str) -> bool {
+    let count = |marks: [char; 2]| rest.matches(marks).count();
+    count([']', '}']) > count(['[', '{']) || rest.trim_end().ends_with(',')
+}
+
+/// How a text without quotes is written right, or a list of such: `value` is the rest of its line. `is_inside`: of a list or
+/// table, whose commas and ends are not its own.
+fn quoted(key: &str, value: &str, is_inside: bool) -> Option<String> {
+    /// A longer one is not repeated.
+    const MOST: usize = 200;
+    let text = value.split(" # ").next()?;
+    let text = if is_inside { text.split([',', ']', '}']).next()? } else { text }.trim();
+    let is_text =
+        !text.is_empty() && !text.starts_with(['"', '\'', '[', '{']) && text.parse::<f64>().is_err();
+    if !is_text || key.is_empty() || text.len() > MOST {
+        return None;
+    }
+    if let Some((_, like)) = TABLES.iter().find(|(table, _)| *table == key) {
+        return Some(format!("write {key} = {like}, or leave it out"));
+    }
+    let in_quotes = |text: &str| toml::Value::from(text.trim()).to_string();
+    if !LISTS.contains(&key) {
+        return Some(format!("put the text in quotes: {key} = {}", in_quotes(text)));
+    }
+    let items: Vec<String> = text.split(',').map(in_quotes).collect();
+    Some(format!("write a list of texts in quotes: {key} = [{}]", items.join(", ")))
 }

@@ -9,6 +9,8 @@ use hashbrown::HashMap;
 #[derive(Default)]
 pub(super) struct Walk {
     pub files: Vec<PathBuf>,
+    /// Those that were gone into.
+    pub folders: Vec<PathBuf>,
     /// Where the folders really are that it is in, the outermost first.
     within: Vec<PathBuf>,
     /// By where they really are.
@@ -41,6 +43,7 @@ impl Walk {
             });
         }
         self.know(folder, &real)?;
+        self.folders.push(folder.to_owned());
         self.within.push(real);
         Ok(())
     }

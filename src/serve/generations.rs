@@ -293,7 +293,7 @@ impl Files {
             Earlier { config: None, overlay: overlay.clone(), restored: BTreeSet::new(), source: None };
         let mut copies = Copies { generation: *generation, others: BTreeSet::new() };
         if let Some(files) = others {
-            let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder));
+            let there = self.there();
             let is_there = |one| there.0.contains(one);
             let others = files.0.iter().filter(|one| !is_there(one));
             copies.others = others.map(|(name, _)| self.folder.join(name).display().to_string()).collect();
@@ -312,9 +312,11 @@ impl Files {
             earlier.source = Some(Source { files: Some(files.text()), is_kept: true, instead });
         }
         if let (None, Some(files)) = (others, served) {
-            // Of the files that are served, in place of those that lie there.
-            let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder));
-            if there.clone().of_routing() != files.clone().of_routing() && self.kept.has(files) {
+            // Of the files that are served; in place of those that lie there where these have mistakes, since a start serves
+            // others.
+            let there = self.there();
+            let is_other = there.clone().of_routing() != files.clone().of_routing();
+            if is_other && self.kept.has(files) && self.has_mistakes(config, env) {
                 let instead = Some(there.text());
                 earlier.source = Some(Source { files: Some(files.text()), is_kept: true, instead });
             }
@@ -337,7 +339,7 @@ impl Files {
     ) -> Result<Option<RolledBack>, DatabaseError> {
         let Some((generation, source)) = past.last_source()? else { return Ok(None) };
         let (Some(files), Some(instead)) = (&source.files, &source.instead) else { return Ok(None) };
-        let there = KeptFiles::hashes(&self.folder, &config::files(&self.folder));
+        let there = self.there();
         if Some(there.of_routing()) != Manifest::read(instead).map(Manifest::of_routing) {
             tracing::info!("the files have changed since they were rolled back from, and are served");
             return Ok(None);
@@ -359,6 +361,22 @@ impl Files {
                 Ok(None)
             }
         }
+    }
+
+    /// What lies in the folder now. What is as it was when it was copied is not read again.
+    fn there(&self) -> Manifest {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let hash_of = |path: &Path| {
+            let (stamp, hash) = known.get(path)?;
+            (Stamp::at(path) == Some(*stamp)).then(|| hash.clone())
+        };
+        KeptFiles::hashes(&self.folder, &config::files(&self.folder).files, &hash_of)
+    }
+
+    /// Whether what lies in the folder under routing could not be served. `served`: what is.
+    fn has_mistakes(&self, served: &Config, env: &Env) -> bool {
+        let reading = Reading::of(&self.folder, &**env).under(&served.node).after(served).threads(readers());
+        reading.load(&mut says_how_far()).is_err()
     }
 
     /// Its strowger.toml is not served again, so that what goes with the one that is in force is read and judged by that.

@@ -1,12 +1,11 @@
 //! How the files of a configuration are read, and how what is found in them is told.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::admin::operations::Finding;
-use crate::config::{self, Loaded, Progress, Stamp};
+use crate::config::{self, FilesAndFolders, Loaded, Progress, Stamp};
 
 /// How often files are read that change meanwhile: whoever writes them is done soon, or does so all the time.
 const TRIES: usize = 3;
@@ -44,6 +43,8 @@ pub(super) fn says_how_far() -> impl FnMut(Progress) {
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub(super) files: Vec<(PathBuf, Option<Stamp>)>,
+    /// In which they lie, or could.
+    folders: Vec<PathBuf>,
     /// What had been written so shortly before that more of it may be to come, and nobody could wait any longer.
     young: Option<PathBuf>,
 }
@@ -51,20 +52,16 @@ pub struct Seen {
 impl Seen {
     /// The files of a configuration, as they are.
     pub fn of(folder: &Path) -> Seen {
-        let files = config::files(folder).into_iter();
-        Seen { files: files.map(|path| (path.clone(), Stamp::at(&path))).collect(), young: None }
+        let FilesAndFolders { files, folders } = config::files(folder);
+        let files = files.into_iter().map(|path| (path.clone(), Stamp::at(&path)));
+        Seen { files: files.collect(), folders, young: None }
     }
 
     /// The first that was written less than so long ago, or the folder in which one came or went.
-    fn young(&self, folder: &Path, rest: Duration, now: SystemTime) -> Option<PathBuf> {
+    fn young(&self, rest: Duration, now: SystemTime) -> Option<PathBuf> {
         let is_young = |stamp: &Option<Stamp>| stamp.is_some_and(|stamp| stamp.is_younger_than(rest, now));
         let file = self.files.iter().find(|(_, stamp)| is_young(stamp)).map(|(path, _)| path.clone());
-        let routing = routing_of(folder);
-        let folders = self.files.iter().filter_map(|(path, _)| path.parent());
-        let folders: BTreeSet<&Path> =
-            folders.filter(|path| path.starts_with(&routing)).chain([&*routing]).collect();
-        let mut folders = folders.into_iter().map(Path::to_owned);
-        file.or_else(|| folders.find(|path| is_young(&Stamp::at(path))))
+        file.or_else(|| self.folders.iter().find(|path| is_young(&Stamp::at(path))).cloned())
     }
 
     /// The first that is another one since, came or went; or was none to be read yet.
@@ -81,7 +78,7 @@ impl Seen {
 pub(super) struct Steady {
     pub read: Result<Loaded, Vec<config::Finding>>,
     pub seen: Seen,
-    /// A file that changed while it was read, each time.
+    /// A file that changed while it was read, or just before, each time.
     pub moved: Option<PathBuf>,
 }
 
@@ -114,32 +111,30 @@ pub(super) fn steadily(
     time: &impl Time,
     mut read: impl FnMut() -> Result<Loaded, Vec<config::Finding>>,
 ) -> Steady {
-    let (mut tries, mut looks) = (1, LOOKS);
-    let young = |seen: &Seen| seen.young(folder, LOOK * AT_REST, time.now());
-    // Whoever writes one just now may have paused.
-    while looks > 0 && young(&Seen::of(folder)).is_some() {
-        time.a_moment();
-        looks -= 1;
-    }
+    let mut tries = 1;
+    let young = |seen: &Seen| seen.young(LOOK * AT_REST, time.now());
+    // Whoever writes one just now may have paused. What comes and goes in a folder may be none of its files.
+    let mut looks = come_to_rest(folder, LOOKS, time, |seen| young(seen).is_none());
     loop {
         let mut seen = Seen::of(folder);
         seen.young = (looks == 0).then(|| young(&seen)).flatten();
         let read = read();
         let moved = seen.moved(folder);
-        if moved.is_none() || tries == TRIES {
+        if moved.is_none() || tries == TRIES || looks == 0 {
             return Steady { read, seen, moved };
         }
         let file = moved.as_deref().unwrap_or(folder).display();
         tracing::info!(%file, tries, "a file changed while it was read: all are read again when they rest");
-        looks = come_to_rest(folder, looks, time);
+        looks = come_to_rest(folder, looks, time, |_| false);
         tries += 1;
     }
 }
 
-/// Looks at files until they rest, or until so many looks are used up. How many are left.
-fn come_to_rest(folder: &Path, mut looks: u32, time: &impl Time) -> u32 {
+/// Looks at files until they rest, as far as nothing shows that they have rested already, or until so many looks are used up. How
+/// many are left.
+fn come_to_rest(folder: &Path, mut looks: u32, time: &impl Time, has_rested: impl Fn(&Seen) -> bool) -> u32 {
     let (mut seen, mut still) = (Seen::of(folder), 0);
-    while still < AT_REST && looks > 0 {
+    while still < AT_REST && looks > 0 && !has_rested(&seen) {
         time.a_moment();
         let now = Seen::of(folder);
         still = if now.files == seen.files { still + 1 } else { 0 };
@@ -165,7 +160,7 @@ pub(super) fn is_moving(file: &Path, then: &str) -> config::Finding {
         file: file.display().to_string(),
         line: 1,
         column: 1,
-        message: format!("it changed while it was read, or just before, {TRIES} times in a row"),
+        message: "it changed while it was read, or just before, and did not come to rest".to_owned(),
         remedy: format!("{then} when whoever writes it is done"),
     }
 }

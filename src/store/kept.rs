@@ -121,8 +121,11 @@ impl KeptFiles {
     }
 
     /// What the files of a manifest are that lie there now. One that cannot be read is what it was as long as it cannot.
-    pub fn hashes(root: &Path, files: &[PathBuf]) -> Manifest {
-        let hash = |path| hash_of(path).unwrap_or_else(|_| UNREADABLE.to_owned());
+    /// `known`: as for [`KeptFiles::keep`].
+    pub fn hashes(root: &Path, files: &[PathBuf], known: &dyn Fn(&Path) -> Option<String>) -> Manifest {
+        let hash = |path: &Path| {
+            known(path).unwrap_or_else(|| hash_of(path).unwrap_or_else(|_| UNREADABLE.to_owned()))
+        };
         Manifest(files.iter().map(|path| (name_in(root, path), hash(path))).collect())
     }
 
@@ -286,7 +289,7 @@ mod tests {
         }
         let kept = kept(folder.path());
         let first = whole(kept.keep(&root, &files, &|_| None));
-        assert_eq!(KeptFiles::hashes(&root, &files), first);
+        assert_eq!(KeptFiles::hashes(&root, &files, &|_| None), first);
         assert_eq!(Manifest::read(&first.text()), Some(first.clone()));
         assert_eq!((first.0.len(), kept.size(&first, &BTreeSet::new())), (3, 5));
         std::fs::write(&files[0], "b").unwrap();
@@ -355,7 +358,7 @@ mod tests {
         std::fs::write(&files[0], "a").unwrap();
         let refused = kept.keep(&root, &files, &|_| None).unwrap();
         assert!(matches!(&refused.lacking, Some(KeptError::NoRoom(file)) if *file == files[0]));
-        assert_eq!(KeptFiles::hashes(&root, &files), refused.manifest);
+        assert_eq!(KeptFiles::hashes(&root, &files, &|_| None), refused.manifest);
         assert!(kept.has(&first) && !kept.has(&refused.manifest));
         // Room for one of two is for none.
         room.0.store(104, std::sync::atomic::Ordering::SeqCst);

@@ -72,12 +72,18 @@ impl Place {
         self.start(command)
     }
 
-    pub fn start(&self, mut command: Command) -> Serving {
+    pub fn start(&self, command: Command) -> Serving {
+        self.start_while(command, |_| {})
+    }
+
+    /// Does something to the process before it is ready.
+    pub fn start_while(&self, mut command: Command, meanwhile: impl FnOnce(&Serving)) -> Serving {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let mut serving = Serving { child, out, ready: String::new(), sip: nowhere, admin: String::new() };
+        meanwhile(&serving);
         serving.ready = serving.line();
         let after = |mark: &str| {
             let rest = serving.ready.split_once(mark).unwrap().1;
@@ -120,6 +126,13 @@ impl Serving {
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Whether the process would not be ended by it.
+    pub fn catches(&self, signal: Signal) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        u64::from_str_radix(caught, 16).unwrap() >> (signal as i32 - 1) & 1 == 1
     }
 
     /// The names of its threads.

@@ -14,12 +14,12 @@ fn a_mistake_has_its_place_in_the_body_as_it_was_sent_by_put_and_by_patch() {
         // To itself, which shows only once it is ours, …
         (
             "{\"forward_to\":\"+12015550103\"}",
-            "1:15: forward_to +12015550103 is a number of ours (/v1/numbers/+12015550103): the call would come back; ring its agents, or forward to where that number does",
+            "1:15: forward_to +12015550103 is a number of ours (/v1/numbers/+12015550103): the call would come back; ring its agents, or forward to a number that is not ours",
         ),
         // … to another that was set over HTTP, …
         (
             "{\n\n   \"forward_to\":\r\n \"+12015550102\"}",
-            "4:2: forward_to +12015550102 is a number of ours (/v1/numbers/+12015550102): the call would come back; ring its agents, or forward to where that number does",
+            "4:2: forward_to +12015550102 is a number of ours (/v1/numbers/+12015550102): the call would come back; ring its agents, or forward to a number that is not ours",
         ),
         (
             "{\"label\": \"\u{e9}\", \"ring\":[\"alicia\"]}",
