@@ -8,7 +8,7 @@ mod maps;
 mod measure;
 mod table;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -46,6 +46,9 @@ struct Arguments {
     /// How long each is measured in a round, in milliseconds; reloaded: after a publication
     #[arg(long, default_value_t = 500)]
     millis: u64,
+    /// Of these sizes only this one, in this process
+    #[arg(long, hide = true)]
+    alone: Option<usize>,
     /// cargo bench passes it
     #[arg(long, hide = true)]
     bench: bool,
@@ -174,31 +177,44 @@ fn main() -> ExitCode {
     }
 }
 
+/// Each size in a process of its own: what it has of memory is told, and nothing was there before.
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(size) = arguments.alone {
+        return alone(arguments, size);
+    }
     println!("Machine: {}, medians of {} rounds.\n", measure::machine(), arguments.rounds);
     for size in &arguments.sizes {
-        let loaded = table::load(*size)?;
-        println!("{}\n", loaded.told());
-        println!(
-            "| {size} numbers | keys | readers | ns a lookup | × one load | p50 | p99 | p99.9 | p99.99 | published a second |"
-        );
-        println!("|---|---|---|---|---|---|---|---|---|---|");
-        let dids = table::dids(*size);
-        let mut maps: Vec<(Kind, Box<dyn Map + '_>)> = Vec::new();
-        for kind in &arguments.maps {
-            if !maps.iter().any(|(of, _)| *of == kind.map()) {
-                eprintln!("{size} numbers: {} is filled", kind.map().name());
-                maps.push((kind.map(), kind.map().filled(&loaded, &dids)));
-            }
+        let mut own = Command::new(std::env::current_exe()?);
+        own.args(std::env::args_os().skip(1)).args(["--alone", &size.to_string()]);
+        if !own.status()?.success() {
+            return Err(format!("{size} numbers could not be measured").into());
         }
-        for draw in &arguments.keys {
-            let keys = keys::drawn(*draw, &dids);
-            for readers in &arguments.readers {
-                rows(arguments, &maps, &dids, &keys, (*draw, *readers))?;
-            }
-        }
-        println!();
     }
+    Ok(())
+}
+
+fn alone(arguments: &Arguments, size: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let loaded = table::load(size)?;
+    println!("{}\n", loaded.told());
+    println!(
+        "| {size} numbers | keys | readers | ns a lookup | × one load | p50 | p99 | p99.9 | p99.99 | published a second |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    let dids = table::dids(size);
+    let mut maps: Vec<(Kind, Box<dyn Map + '_>)> = Vec::new();
+    for kind in &arguments.maps {
+        if !maps.iter().any(|(of, _)| *of == kind.map()) {
+            eprintln!("{size} numbers: {} is filled", kind.map().name());
+            maps.push((kind.map(), kind.map().filled(&loaded, &dids)));
+        }
+    }
+    for draw in &arguments.keys {
+        let keys = keys::drawn(*draw, &dids);
+        for readers in &arguments.readers {
+            rows(arguments, &maps, &dids, &keys, (*draw, *readers))?;
+        }
+    }
+    println!();
     Ok(())
 }
 
