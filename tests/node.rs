@@ -173,6 +173,20 @@ fn r14_a_draining_node_takes_nothing_new_and_ends_when_its_last_call_has_ended()
 }
 
 #[test]
+fn sighup_reloads_while_a_node_drains_too() {
+    let place = Place::new();
+    let mut node = place.serve();
+    let carrier = Line::new();
+    talks(&place, &node, &carrier, "drains");
+    node.signal(Signal::SIGTERM);
+    wait_until(|| place.log().contains("draining"));
+    node.signal(Signal::SIGHUP);
+    wait_until(|| place.log().lines().any(|line| line.contains("published") && line.contains("SIGHUP")));
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), Some(0));
+}
+
+#[test]
 fn r14_when_drain_seconds_are_over_a_draining_node_hangs_up_and_ends() {
     let place = Place::new();
     place.changes("config/strowger.toml", |node| format!("{node}[limits]\ndrain_seconds = 1\n"));

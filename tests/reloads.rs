@@ -294,5 +294,9 @@ fn who_ends_a_node_that_reloads_does_not_wait_for_the_reload() {
         drop(over);
     });
     let log = place.log();
-    assert!(log.contains("draining") && !log.contains("SIGHUP"), "{log}");
+    let told = log.matches("what is being read is not published: the node ends").count();
+    assert!(
+        log.contains("draining") && told == 1 && !log.contains("SIGHUP") && !log.contains("ERROR"),
+        "{log}"
+    );
 }

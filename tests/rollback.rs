@@ -210,6 +210,37 @@ fn a_number_that_was_taken_back_beside_files_with_mistakes_outlives_a_restart() 
     assert_eq!(ring(&place), ["bob", "alice"]);
 }
 
+/// Whether those can be served is for a start to judge, by the strowger.toml of then and by what they are to say.
+#[test]
+fn a_number_that_was_taken_back_beside_other_files_is_served_by_a_start_with_those_as_far_as_they_can_be() {
+    let place = with_sound();
+    let sound = place.folder.path().join("config/routing/noise.wav");
+    let node = place.serve();
+    done(&place, &["numbers", "set", "+12015550101", "ring=bob"]);
+    greets(&place, "noise.wav");
+    std::fs::write(&sound, "noise").unwrap();
+    assert_eq!(place.strowger(&["check"]).0, 1);
+    done(&place, &["rollback"]);
+    killed(node);
+    let node = place.serve();
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    common::wait_until(|| place.log().contains("noise.wav"));
+    // What the strowger.toml that is served would refuse.
+    sound::beep(&sound, 3_000);
+    done(&place, &["numbers", "set", "+12015550101", "ring=bob"]);
+    std::fs::write(
+        place.folder.path().join("config/routing/table.csv"),
+        "did,forward_to\n+12015550102,+442071234567\n",
+    )
+    .unwrap();
+    assert_eq!(place.strowger(&["reload"]).0, 1);
+    place.changes("config/strowger.toml", |text| format!("node.country = \"GB\"\n{text}"));
+    done(&place, &["rollback"]);
+    killed(node);
+    let _node = place.serve();
+    assert_eq!(ring(&place), ["alice", "+442071234567"]);
+}
+
 #[test]
 fn what_was_rolled_back_to_outlives_a_restart_over_files_that_cannot_be_read() {
     let place = place();

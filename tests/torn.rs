@@ -75,10 +75,25 @@ fn a_value_with_a_unit_is_told_the_number_that_is_wanted() {
         ("label = C:\\new", "put the text in quotes: label = 'C:\\new'"),
         ("label = Bob \"x", "put the text in quotes: label = 'Bob \"x'"),
         ("timeout = abc", "write a whole number of seconds, as timeout = 20"),
-        ("overflow = none", "write overflow = [{ ring = [\"alice\"], timeout = 20 }], or leave it out"),
+        ("overflow = none", "write it as overflow = [{ ring = [\"alice\"], timeout = 20 }]"),
         ("ring = bob", "write a list of texts in quotes: ring = [\"bob\"]"),
         ("ring = alice, bob", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
-        ("overflow = [{ ring = bob, timeout = 15 }]", "write a list of texts in quotes: ring = [\"bob\"]"),
+        ("ring = alice, bob,", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
+        ("ring = alice, bob]", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
+        ("ring = alice|\"bob\" #both", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
+        ("ring = ,alice", "write a list of texts in quotes: ring = [\"alice\"]"),
+        ("ring = alice and bob", "write a list of texts in quotes, as ring = [\"…\", \"…\"]"),
+        (
+            "overflow = [{ ring = bob, timeout = 15 }]",
+            "write a list of texts in quotes, as ring = [\"…\", \"…\"]",
+        ),
+        ("label = Main\t# tab", "put the text in quotes: label = \"Main\""),
+        ("whisper = Hello, this is \"Main\",", "put the text in quotes: whisper = 'Hello, this is \"Main\"'"),
+        ("timeout = 1h30m", "write a whole number of seconds, as timeout = 20"),
+        ("timeout = 2 min 30", "write a whole number of seconds, as timeout = 20"),
+        ("timeout = 20.5 s", "write a whole number of seconds, as timeout = 20"),
+        ("timeout = 1_000 s", "write a whole number of seconds, as timeout = 20"),
+        ("voicemail = { greeting = Hello, you }", "put the text in \"…\""),
         ("voicemail = { greeting = Hello, box = \"a\" }", "put the text in quotes: greeting = \"Hello\""),
         ("ring = [\"bob\"]]", "leave it out, or open the list or table that it closes"),
         (
@@ -347,6 +362,20 @@ proptest! {
             for other in found.iter().filter(|found| !whole.contains(found)) {
                 prop_assert!(lines.contains(&(other.0 as usize)), "{other:?} is told of\n{text}");
             }
+        }
+    }
+
+    /// Whoever takes over what is said to be right has all that stood there, and no mistake.
+    #[test]
+    fn a_text_without_quotes_is_written_right_whole(text in "[A-Za-z0-9][A-Za-z0-9 ,.:='\"|(){}\\[\\]\\\\-]{0,40}") {
+        let said = said(&format!("[[number]]\ndid = \"+12015550101\"\nring = [\"bob\"]\nlabel = {text}\n"));
+        let right = said.iter().find_map(|said| said.split_once("put the text in quotes: label = "));
+        if let Some((_, right)) = right {
+            let table: toml::Table = format!("label = {right}").parse().unwrap();
+            let label = table["label"].as_str().unwrap();
+            let left_out = text.trim().strip_prefix(label);
+            let is_end = |c: char| c.is_whitespace() || [',', ']', '}'].contains(&c);
+            prop_assert!(left_out.is_some_and(|left| left.chars().all(is_end)), "{text}: {right}");
         }
     }
 }

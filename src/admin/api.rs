@@ -401,6 +401,7 @@ fn is_dry(asked: Option<&str>) -> Result<bool, Problem> {
 fn not_published(why: NotPublished) -> Problem {
     match why {
         NotPublished::Busy => Problem::new(StatusCode::CONFLICT, "another reload runs; try again"),
+        NotPublished::Ending => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the node ends"),
         NotPublished::Wrong(errors) => {
             let detail = "the configuration does not check; what was served before still is";
             let more = may_be_more(errors.len(), "mistakes").map(|more| format!("; {more}"));

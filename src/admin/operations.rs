@@ -167,6 +167,8 @@ pub enum NotPublished {
     Wrong(Vec<Finding>),
     /// Another reload runs.
     Busy,
+    /// The node ends.
+    Ending,
     /// It cannot be written down: what failed, and what would help.
     Unwritten(String),
     /// There is no such generation, or what it was read from is kept no more: in words.

@@ -114,40 +114,41 @@ impl Signals {
     fn new(hup: Signal) -> io::Result<Signals> {
         Ok(Signals { hup, term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
-
-    /// The next wish to end.
-    async fn end(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-        }
-    }
 }
 
 /// SIGHUP reloads, SIGTERM (or Ctrl-C) drains, a second one ends.
-async fn until_told(running: &Running, mut signals: Signals) -> Result<Exit, Failed> {
+async fn until_told(running: &Running, signals: Signals) -> Result<Exit, Failed> {
+    let Signals { mut hup, mut term, mut int } = signals;
     let mut broken = pin!(running.broken());
-    // It may take long, and nobody else waits for it.
+    // Either may take long, and no signal waits for it.
     let mut reload = pin!(Fuse::terminated());
+    let mut drain = pin!(Fuse::terminated());
     loop {
-        let Signals { hup, term, int } = &mut signals;
+        let end = async {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        };
         tokio::select! {
             _ = hup.recv(), if reload.is_terminated() => reload.set(running.reload().fuse()),
             // The node tells the log what came of it.
             _ = &mut reload, if !reload.is_terminated() => {}
-            _ = term.recv() => break,
-            _ = int.recv() => break,
+            () = end => {
+                if !drain.is_terminated() {
+                    tracing::warn!("calls in progress are hung up");
+                    return Ok(Exit::Done);
+                }
+                tracing::info!("draining: no new calls; a second signal ends those in progress");
+                drain.set(running.drain().fuse());
+            }
+            all_over = &mut drain, if !drain.is_terminated() => {
+                if !all_over {
+                    tracing::warn!("drain_seconds are over; calls in progress are hung up");
+                }
+                return Ok(Exit::Done);
+            }
             () = &mut broken => return Err(Failed::Wrong("a shard has ended; the node cannot go on".to_owned())),
         }
     }
-    tracing::info!("draining: no new calls; a second signal ends those in progress");
-    tokio::select! {
-        all_over = running.drain() => {
-            if !all_over {
-                tracing::warn!("drain_seconds are over; calls in progress are hung up");
-            }
-        }
-        () = signals.end() => tracing::warn!("calls in progress are hung up"),
-    }
-    Ok(Exit::Done)
 }

@@ -199,7 +199,7 @@ fn lower(ext: Option<&str>) -> Option<&'static str> {
 pub struct FilesAndFolders {
     /// `strowger.toml` first, then those under `routing/`.
     pub files: Vec<PathBuf>,
-    /// `routing/`, and those in it.
+    /// The folder itself, `routing/`, and those in it.
     pub folders: Vec<PathBuf>,
 }
 
@@ -208,7 +208,10 @@ pub fn files(dir: &Path) -> FilesAndFolders {
     let mut gathered = Gathered::new(&|_| None, Tables::new(None, SystemTime::now()));
     let mut walk = Walk::default();
     gathered.routing_files(&dir.join("routing"), MAX_DEPTH, &mut walk);
-    FilesAndFolders { files: [vec![dir.join(NODE_FILE)], walk.files].concat(), folders: walk.folders }
+    FilesAndFolders {
+        files: [vec![dir.join(NODE_FILE)], walk.files].concat(),
+        folders: [vec![dir.to_owned()], walk.folders].concat(),
+    }
 }
 
 /// Reads a folder as [`Reading`] does.
@@ -349,7 +352,9 @@ impl<'e, 's> Gathered<'e, 's> {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             // A node that begins without numbers answers 404; one that serves some must not lose them so.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.is_served => return,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.is_served => {
+                return self.is_missing(folder);
+            }
             Err(error) => return self.not_opened(folder, &error),
         };
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -391,6 +396,18 @@ impl<'e, 's> Gathered<'e, 's> {
     fn refused(&self, Refused { name, what, remedy }: &Refused) {
         if let Some(file) = self.report.add_file(name) {
             self.report.error(Place { file, line: 1, column: 1 }, what.clone(), *remedy);
+        }
+    }
+
+    /// Whoever moved it away for a moment must not think that its numbers are served.
+    fn is_missing(&self, folder: &Path) {
+        if !self.report.hears_warnings() {
+            return;
+        }
+        if let Some(file) = self.report.add_file(folder) {
+            let what = "there is no such folder, and so no number is served";
+            let remedy = "make it, and write [[number]]s into files in it";
+            self.report.warning(Place { file, line: 1, column: 1 }, what, remedy);
         }
     }
 

@@ -8,6 +8,9 @@ pub(super) const DUPLICATE: &str = "duplicate key";
 /// What it says of a value that it cannot read.
 const UNQUOTED: &str = "string values must be quoted";
 
+/// What it says of one with a quote at its end alone.
+const UNOPENED: &str = "missing opening quote";
+
 /// What it says begins so, and what would be right. The first that fits counts.
 const REMEDIES: &[(&str, &str)] = &[
     ("unclosed array table", "close it with ]], as [[number]]"),
@@ -21,7 +24,7 @@ const REMEDIES: &[(&str, &str)] = &[
     ("invalid multi-line basic string", "end the text with \"\"\""),
     ("invalid literal string", "end the text with ' in the same line"),
     ("invalid multi-line literal string", "end the text with '''"),
-    ("missing opening quote", "put the text in \"…\""),
+    (UNOPENED, "put the text in \"…\""),
     (UNQUOTED, "put the text in \"…\""),
     ("missing escaped value", "write a \\ in a text as \\\\"),
     ("missing value", "write a value after the =: \"a text\", a number, true, false or a list"),
@@ -71,6 +74,7 @@ const COUNTED: &[(&str, &str)] = &[
     ("max_cps", "calls"),
     ("max_legs", "legs"),
     ("max_ringing_per_caller", "calls"),
+    ("limit_code", "a status"),
     ("shards", "threads"),
 ];
 
@@ -100,15 +104,15 @@ const FLAGS: &[&str] = &[
     "nat",
 ];
 
-/// Keys that are lists of texts.
-const LISTS: &[&str] =
-    &["ring", "from", "prefixes", "carry", "allow", "deny", "origins", "trusted_proxies", "command"];
+/// Keys that are lists of texts, which hold neither spaces nor quotes.
+const LISTS: &[&str] = &["ring", "from", "prefixes", "carry", "allow", "deny", "origins", "trusted_proxies"];
 
-/// Keys that are tables, or lists of them, as one would be.
-const TABLES: &[(&str, &str)] = &[
+/// Keys that are tables, or lists of them, or of words, and how one is written.
+const OTHERS: &[(&str, &str)] = &[
     ("overflow", "[{ ring = [\"alice\"], timeout = 20 }]"),
     ("gateways", "[{ uri = \"sip:192.0.2.1\" }]"),
-    ("auth", "{ username = \"…\", password = \"…\" }"),
+    ("auth", "{ username = \"…\", password_env = \"…\" }"),
+    ("command", "[\"program\", \"argument\"]"),
 ];
 
 /// One mistake of syntax.
@@ -162,32 +166,94 @@ fn remedy(said: &str, before: &str, rest: &str) -> &'static str {
     known.map_or("write key = value, one in a line, and texts in \"…\"", |(_, remedy)| remedy)
 }
 
-/// What would be right where a number is wanted, or true or false, or a text that has no quotes.
+/// What would be right where a number is wanted, or true or false, or a text that has no quotes. What stands there is written
+/// right only where all of it is understood: whoever takes that over must not lose the rest.
 fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
-    let is_value =
-        [UNQUOTED, "invalid", "unexpected key or value"].iter().any(|begins| said.starts_with(begins));
-    if !is_value {
+    let is_value = [UNQUOTED, UNOPENED, "invalid", "unexpected key or value", "extra comma", "missing comma"];
+    // Nobody slips in a line that nobody can read.
+    if before.len() + rest.len() > LONG || !is_value.iter().any(|begins| said.starts_with(begins)) {
         return None;
     }
-    let is_inside = before.contains(['[', '{']) || ends_what_it_is_in(rest);
+    let is_inside = before.contains(['[', '{']);
     // `20 s` is a number, and something behind it.
-    let (key, number) = if is_inside { before.rsplit_once('=') } else { before.split_once('=') }?;
+    let (key, begun) = if is_inside { before.rsplit_once('=') } else { before.split_once('=') }?;
     let key = key.trim_end().rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
-    let value = format!("{}{rest}", number.trim_start());
+    let value = format!("{begun}{rest}");
+    let (value, is_whole) = match is_inside {
+        true => first_of(&value),
+        false => (without_ends(&value), true),
+    };
+    if key.is_empty() || value.is_empty() || value.starts_with(['[', '{']) {
+        return None;
+    }
+    if FLAGS.contains(&key) {
+        return value
+            .starts_with(char::is_alphabetic)
+            .then(|| format!("write {key} = true or {key} = false"));
+    }
+    if let Some((_, counted)) = COUNTED.iter().find(|(known, _)| *known == key) {
+        return number(key, counted, value);
+    }
+    if let Some((_, like)) = OTHERS.iter().find(|(other, _)| *other == key) {
+        return Some(format!("write it as {key} = {like}"));
+    }
+    let are_numbers =
+        || value.split(',').all(|item| item.trim().trim_start_matches('+').parse::<u64>().is_ok());
+    // A trunk's are a word.
+    if LISTS.contains(&key) || key == "numbers" && are_numbers() {
+        return Some(list(key, value, is_inside));
+    }
+    text(key, value, is_whole)
+}
+
+/// Of a longer line nothing is written right.
+const LONG: usize = 2_000;
+
+/// What ends a value in a list or table.
+const ENDS: [char; 3] = [',', ']', '}'];
+
+/// The value that a list or table goes on with, up to what may end it; whether that ends it for certain: a text may hold commas.
+fn first_of(rest: &str) -> (&str, bool) {
+    let (value, behind) = rest.split_at(rest.find(ENDS).unwrap_or(rest.len()));
+    let is_key = |key: &str| key.trim().chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let next = behind.strip_prefix(',').map(|next| next.split_once('='));
+    (value.trim(), next.is_none_or(|next| next.is_some_and(|(key, _)| is_key(key))))
+}
+
+/// A value without what ends it in another language, or a list whose beginning was forgotten.
+fn without_ends(value: &str) -> &str {
+    let mut value = value.trim();
+    let has_more = |value: &str, end: char, begin: char| {
+        value.ends_with(end) && value.matches(end).count() > value.matches(begin).count()
+    };
+    while value.ends_with(',') || has_more(value, ']', '[') || has_more(value, '}', '{') {
+        value = value[..value.len() - 1].trim_end();
+    }
+    value
+}
+
+/// A value without the remark behind it. `any`: one that nothing parts from its # too.
+fn without_remark(value: &str, any: bool) -> &str {
+    let begins = |at: usize| {
+        let (before, behind) = (value[..at].chars().next_back(), value[at + 1..].chars().next());
+        before.is_none_or(char::is_whitespace) && (any || behind.is_none_or(char::is_whitespace))
+    };
+    let at = value.match_indices('#').map(|(at, _)| at).find(|at| begins(*at));
+    at.map_or(value, |at| value[..at].trim_end())
+}
+
+/// How a number with a unit is written right.
+fn number(key: &str, counted: &str, value: &str) -> Option<String> {
+    let value = without_remark(value, true);
     let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (count, unit) = value.split_at(digits);
-    let unit = unit.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next()?;
-    if FLAGS.contains(&key) && digits == 0 && !unit.is_empty() {
-        return Some(format!("write {key} = true or {key} = false"));
-    }
-    let Some((_, counted)) = COUNTED.iter().find(|(known, _)| *known == key) else {
-        return quoted(key, &value, is_inside);
-    };
-    if digits == 0 {
-        return Some(format!("write a whole number of {counted}, as {key} = 20"));
-    }
-    if unit.is_empty() {
+    let unit = unit.trim_start();
+    if value.starts_with(['"', '\'']) || digits == value.len() {
         return None;
+    }
+    if digits == 0 || !unit.chars().all(|c| c.is_ascii_alphabetic()) {
+        let example = if key == "limit_code" { 503 } else { 20 };
+        return Some(format!("write a whole number of {counted}, as {key} = {example}"));
     }
     let what = format!("it is a number of {counted}, without a unit");
     let in_seconds =
@@ -199,31 +265,43 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
     Some(same.map_or_else(|| what.clone(), |same| format!("{what}: {key} = {same}")))
 }
 
-/// Whether the rest of a line ends a list or table that began before it, or an entry of one.
-fn ends_what_it_is_in(rest: &str) -> bool {
-    let count = |marks: [char; 2]| rest.matches(marks).count();
-    count([']', '}']) > count(['[', '{']) || rest.trim_end().ends_with(',')
+/// A longer value is not repeated.
+const MOST: usize = 200;
+
+/// How a list of texts is written right: of items that are parted as here, or in a table (.csv).
+fn list(key: &str, value: &str, is_inside: bool) -> String {
+    let value = without_remark(value, true);
+    let item = |item: &str| {
+        let item = item.trim();
+        let quotes = ['"', '\''].into_iter().find_map(|quote| item.strip_prefix(quote)?.strip_suffix(quote));
+        let item = quotes.unwrap_or(item);
+        let is_one = !item.contains(['"', '\'', '#']) && !item.contains(char::is_whitespace);
+        is_one.then(|| item.to_owned())
+    };
+    let items: Option<Vec<String>> = value.split([',', '|']).map(item).collect();
+    let items = items.map(|items| items.into_iter().filter(|item| !item.is_empty()).collect::<Vec<_>>());
+    // Of a list inside a table it is not known where it ends.
+    match items.filter(|items| !items.is_empty() && !is_inside && value.len() <= MOST) {
+        Some(items) => {
+            let items: Vec<String> = items.into_iter().map(in_quotes).collect();
+            format!("write a list of texts in quotes: {key} = [{}]", items.join(", "))
+        }
+        None => format!("write a list of texts in quotes, as {key} = [\"…\", \"…\"]"),
+    }
 }
 
-/// How a text without quotes is written right, or a list of such: `value` is the rest of its line. `is_inside`: of a list or
-/// table, whose commas and ends are not its own.
-fn quoted(key: &str, value: &str, is_inside: bool) -> Option<String> {
-    /// A longer one is not repeated.
-    const MOST: usize = 200;
-    let text = value.split(" # ").next()?;
-    let text = if is_inside { text.split([',', ']', '}']).next()? } else { text }.trim();
-    let is_text =
-        !text.is_empty() && !text.starts_with(['"', '\'', '[', '{']) && text.parse::<f64>().is_err();
-    if !is_text || key.is_empty() || text.len() > MOST {
-        return None;
-    }
-    if let Some((_, like)) = TABLES.iter().find(|(table, _)| *table == key) {
-        return Some(format!("write {key} = {like}, or leave it out"));
-    }
-    let in_quotes = |text: &str| toml::Value::from(text.trim()).to_string();
-    if !LISTS.contains(&key) {
-        return Some(format!("put the text in quotes: {key} = {}", in_quotes(text)));
-    }
-    let items: Vec<String> = text.split(',').map(in_quotes).collect();
-    Some(format!("write a list of texts in quotes: {key} = [{}]", items.join(", ")))
+/// How a text is written right.
+fn text(key: &str, value: &str, is_all: bool) -> Option<String> {
+    let whole = without_remark(value, false);
+    // A # in quotes is none of a remark.
+    let is_clear = whole.len() == value.len() || !value.contains(['"', '\'']);
+    let is_text = whole.parse::<f64>().is_err() && !whole.contains(char::is_control);
+    let is_said = is_all && is_clear && is_text && !whole.is_empty() && whole.len() <= MOST;
+    // Where its end alone is wrong, that is told.
+    let is_begun = whole.starts_with(['"', '\'']);
+    (is_said && !is_begun).then(|| format!("put the text in quotes: {key} = {}", in_quotes(whole.to_owned())))
+}
+
+fn in_quotes(text: String) -> String {
+    toml::Value::from(text).to_string()
 }

@@ -44,8 +44,8 @@ pub(super) struct Sought {
     pub generation: u64,
     /// What is written down of its files, if they are not the very ones that are served.
     others: Option<Manifest>,
-    /// What the files were that are served, where that is known.
-    served: Option<Manifest>,
+    /// What is written down of the files that are served.
+    served: Option<Source>,
     /// The numbers that were set otherwise then, and what was set of each.
     changed: Vec<(Dialled, Before)>,
     /// Which generations can be had.
@@ -178,8 +178,7 @@ impl Files {
             Some(Reach { run, .. }) => past.files(*run).map_err(failed)?.as_deref().and_then(Manifest::read),
             None => None,
         };
-        let source = past.last_source().map_err(failed)?.map(|(_, source)| source);
-        let served = source.and_then(|source| Manifest::read(&source.files?));
+        let served = past.last_source().map_err(failed)?.map(|(_, source)| source);
         Ok(Sought { generation, others, served, changed, had, passed })
     }
 
@@ -253,7 +252,7 @@ impl Files {
                 known.insert(path.clone(), (stamp, hash.clone()));
             }
         }
-        Source { files: Some(manifest.text()), is_kept: lacking.is_none(), instead: None }
+        Source { files: Some(manifest.text()), is_kept: lacking.is_none(), instead: None, in_need: false }
     }
 
     /// Removes the copies that no remembered generation needs, beyond the bounds. Those of files that could not be kept are
@@ -305,21 +304,18 @@ impl Files {
                     let told = told(&sought.beside(&is_gone));
                     NotPublished::NoSuch(format!("generation {generation}: {why}; {told}"))
                 }
-                why @ (NotPublished::Busy | NotPublished::Unwritten(_) | NotPublished::Nothing(_)) => why,
+                why @ (NotPublished::Busy
+                | NotPublished::Ending
+                | NotPublished::Unwritten(_)
+                | NotPublished::Nothing(_)) => why,
             });
             earlier.config = Some(loaded?);
             let instead = Some(there).filter(|there| there != files).map(|there| there.text());
-            earlier.source = Some(Source { files: Some(files.text()), is_kept: true, instead });
+            let files = Some(files.text());
+            earlier.source = Some(Source { files, is_kept: true, instead, in_need: false });
         }
-        if let (None, Some(files)) = (others, served) {
-            // Of the files that are served; in place of those that lie there where these have mistakes, since a start serves
-            // others.
-            let there = self.there();
-            let is_other = there.clone().of_routing() != files.clone().of_routing();
-            if is_other && self.kept.has(files) && self.has_mistakes(config, env) {
-                let instead = Some(there.text());
-                earlier.source = Some(Source { files: Some(files.text()), is_kept: true, instead });
-            }
+        if others.is_none() {
+            earlier.source = served.as_ref().and_then(|served| self.in_need(served));
         }
         for (did, before) in changed {
             let entry = entry_of(*did, before.clone(), &routing_of(&self.folder));
@@ -330,14 +326,19 @@ impl Files {
     }
 
     /// What was served when the node ended, if that was an earlier generation and the files that it was served in place of
-    /// still lie there. `node`: what strowger.toml says now, by which it must check.
+    /// still lie there. `node`: what strowger.toml says now, by which it must check. `is_in_need`: whether those that lie there
+    /// cannot be served.
     pub fn rolled_back(
         &self,
         past: &Past,
         node: &Node,
         env: &Env,
+        is_in_need: impl FnOnce() -> bool,
     ) -> Result<Option<RolledBack>, DatabaseError> {
         let Some((generation, source)) = past.last_source()? else { return Ok(None) };
+        if source.in_need && !is_in_need() {
+            return Ok(None);
+        }
         let (Some(files), Some(instead)) = (&source.files, &source.instead) else { return Ok(None) };
         let there = self.there();
         if Some(there.of_routing()) != Manifest::read(instead).map(Manifest::of_routing) {
@@ -355,7 +356,7 @@ impl Files {
                     NotPublished::NoSuch(why) | NotPublished::Nothing(why) | NotPublished::Unwritten(why) => {
                         why
                     }
-                    NotPublished::Busy => String::new(),
+                    NotPublished::Busy | NotPublished::Ending => String::new(),
                 };
                 not_served(generation, &why);
                 Ok(None)
@@ -373,10 +374,20 @@ impl Files {
         KeptFiles::hashes(&self.folder, &config::files(&self.folder).files, &hash_of)
     }
 
-    /// Whether what lies in the folder under routing could not be served. `served`: what is.
-    fn has_mistakes(&self, served: &Config, env: &Env) -> bool {
-        let reading = Reading::of(&self.folder, &**env).under(&served.node).after(served).threads(readers());
-        reading.load(&mut says_how_far()).is_err()
+    /// The files that are served, as long as others that lie there now cannot be: those were not rolled back from. None: there is
+    /// no need to write that down.
+    fn in_need(&self, served: &Source) -> Option<Source> {
+        let files = Manifest::read(served.files.as_ref()?)?;
+        let there = self.there();
+        let instead = served.instead.as_deref().and_then(Manifest::read);
+        let [is, lies, was] =
+            [Some(files.clone()), Some(there.clone()), instead].map(|one| one.map(Manifest::of_routing));
+        (is != lies && was != lies && self.kept.has(&files)).then(|| Source {
+            files: served.files.clone(),
+            is_kept: true,
+            instead: Some(there.text()),
+            in_need: true,
+        })
     }
 
     /// Its strowger.toml is not served again, so that what goes with the one that is in force is read and judged by that.

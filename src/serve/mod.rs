@@ -323,7 +323,7 @@ impl Running {
     /// Ends the node: calls in progress are hung up, and every record is written.
     pub fn stop(self) {
         let Running { node, front, store, phones, audio, .. } = self;
-        front.enter(Life::Draining);
+        front.enter(Life::Ending);
         let shards = node.shards();
         node.back().block_on(async {
             front.hang_up_all().await;

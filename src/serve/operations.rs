@@ -46,6 +46,8 @@ pub(super) enum Life {
     Starting = 0,
     Serving = 1,
     Draining = 2,
+    /// Its shards end: nothing is published any more.
+    Ending = 3,
 }
 
 /// What `[admin]`, signals and `try` work with.
@@ -119,6 +121,13 @@ impl Front {
 
     pub fn enter(&self, life: Life) {
         self.life.store(life as u8, Ordering::Release);
+        if life == Life::Ending && self.reloading.try_lock().is_err() {
+            tracing::info!("what is being read is not published: the node ends");
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.life.load(Ordering::Acquire) == Life::Ending as u8
     }
 
     /// Every call in progress, in any order.
@@ -194,6 +203,9 @@ impl Front {
         // Nothing is served by halves: what is waited for, is waited for before.
         self.finder.prepare(candidate.table()).await;
         let calls = self.all_calls().await;
+        if self.is_ending() {
+            return Err(NotPublished::Ending);
+        }
         let (published, table) =
             tokio::task::block_in_place(|| self.publisher.publish(candidate, &calls, by))?;
         self.tell_of(&table).await;
@@ -209,7 +221,7 @@ impl Front {
     ) -> BoxFuture<'static, Result<Published, NotPublished>> {
         let (front, by) = (self.me.upgrade(), by.to_owned());
         async move {
-            let Some(front) = front else { return Err(NotPublished::Busy) };
+            let Some(front) = front else { return Err(NotPublished::Ending) };
             let task = tokio::spawn(async move {
                 let done = front.publish(wanted, dry_run, &by).await;
                 told(&done, dry_run, &by);
@@ -219,8 +231,7 @@ impl Front {
                 Ok(done) => done,
                 Err(ended) => match ended.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
-                    // The node is being stopped.
-                    Err(_) => Err(NotPublished::Busy),
+                    Err(_) => Err(NotPublished::Ending),
                 },
             }
         }
@@ -233,7 +244,7 @@ impl Front {
         let tell = move |core: &mut Metered, now, out: &mut _| {
             core.handle(now, Input::Published(Arc::clone(&told)), out);
         };
-        if futures::executor::block_on(self.shards.ask_all(tell)).is_err() {
+        if futures::executor::block_on(self.shards.ask_all(tell)).is_err() && !self.is_ending() {
             tracing::error!("a shard has ended and was not told of numbers that were set");
         }
     }
@@ -264,7 +275,7 @@ impl Front {
         let tell = move |core: &mut Metered, now, out: &mut _| {
             core.handle(now, Input::Published(Arc::clone(&told)), out);
         };
-        if self.shards.ask_all(tell).await.is_err() {
+        if self.shards.ask_all(tell).await.is_err() && !self.is_ending() {
             tracing::error!("a shard has ended and was not told of the new configuration");
         }
         // Who was let in meanwhile by a shard that had not been told. Who registered anew at one that had been, stays.
@@ -293,6 +304,8 @@ fn told(done: &Result<Published, NotPublished>, dry_run: bool, by: &str) {
             )
         }
         Err(NotPublished::Busy) => tracing::warn!(by, "another reload runs; this one was not begun"),
+        // That was told when it began to end.
+        Err(NotPublished::Ending) => {}
         Err(NotPublished::Nothing(why)) => tracing::info!(by, why, "nothing was published"),
         Err(NotPublished::Unwritten(why) | NotPublished::NoSuch(why)) => {
             tracing::error!(by, why, "nothing was published");
@@ -352,7 +365,7 @@ impl Operations for Front {
         let (dead, of) = self.planes.dead();
         match self.life.load(Ordering::Acquire) {
             life if life == Life::Starting as u8 => Readiness::Starting,
-            life if life == Life::Draining as u8 => Readiness::Draining,
+            life if life == Life::Draining as u8 || life == Life::Ending as u8 => Readiness::Draining,
             _ if !self.recorder.slots().any_free() => Readiness::NoRoom,
             _ if dead == 0 => Readiness::Taking,
             _ if dead < of => Readiness::Lame { dead, of },

@@ -117,10 +117,19 @@ impl Publisher {
     /// Publishes the first configuration of this process, and what was set over HTTP. `last`: a generation that was published
     /// before, if the ledger knows none.
     pub fn first(first: First<'_>, last: u64) -> Result<Publisher, NotServed> {
-        let First { files, env, node, found, seen, mut ledger, sides } = first;
+        let First { files, env, node, mut found, seen, mut ledger, sides } = first;
         let folder = &files.folder;
         let stored = ledger.past().numbers().map_err(NotServed::Database)?;
-        let mut back = files.rolled_back(ledger.past(), node, &env).map_err(NotServed::Database)?;
+        let is_in_need = || {
+            if let Ok((config, _)) = &found
+                && let Err(unsaid) = voices(config, &Overlay::default(), folder)
+            {
+                found = Err(unsaid);
+            }
+            found.is_err()
+        };
+        let back = files.rolled_back(ledger.past(), node, &env, is_in_need);
+        let mut back = back.map_err(NotServed::Database)?;
         if let Some(RolledBack { loaded, generation, .. }) = &back
             && let Err(unsaid) = voices(&loaded.config, &Overlay::default(), folder)
         {

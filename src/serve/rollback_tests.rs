@@ -426,6 +426,32 @@ fn a_file_that_went_just_now_is_waited_for() {
     assert_eq!((steady.read.unwrap().config.numbers.len(), steady.moved), (1, None));
 }
 
+/// All of routing is moved away, and another into its place.
+#[test]
+fn a_start_waits_for_a_routing_that_is_away_for_a_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("next")).unwrap();
+    std::fs::write(folder.path().join("strowger.toml"), "").unwrap();
+    std::fs::write(folder.path().join("next/a.csv"), "did\n+12015550001\n").unwrap();
+    let began = SystemTime::now();
+    for path in ["strowger.toml", "next/a.csv"] {
+        File::options()
+            .append(true)
+            .open(folder.path().join(path))
+            .unwrap()
+            .set_modified(began - LATER)
+            .unwrap();
+    }
+    let back = |now: u32| {
+        if now == 3 {
+            std::fs::rename(folder.path().join("next"), folder.path().join("routing")).unwrap();
+        }
+    };
+    let time = Passing { began, moments: Cell::new(0), pass: &back };
+    let steady = steadily(folder.path(), &time, || config::load(folder.path(), &|_| None));
+    assert_eq!((steady.read.unwrap().config.numbers.len(), steady.moved), (1, None));
+}
+
 /// The only file of a folder is written anew by removing it first; and an editor's hidden file comes and goes all the time.
 #[test]
 fn a_folder_that_holds_no_file_just_now_is_waited_for_and_hidden_files_are_not() {

@@ -9,7 +9,7 @@ use crate::time::Wall;
 use crate::volume;
 
 /// What the file holds, one step a version (`user_version`).
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     "CREATE TABLE binding (
     agent TEXT NOT NULL,
     uri TEXT NOT NULL,
@@ -85,6 +85,8 @@ const MIGRATIONS: [&str; 7] = [
     ALTER TABLE generation DROP COLUMN files;
     ALTER TABLE generation DROP COLUMN instead;
     CREATE INDEX of_files ON generation (generation) WHERE is_read = 1",
+    // Whether `instead` counts only as long as those files cannot be served.
+    "ALTER TABLE run ADD COLUMN in_need INTEGER NOT NULL DEFAULT 0",
 ];
 
 /// Who writes at the same time is waited for so long: each writes for a moment.

@@ -323,7 +323,7 @@ mod tests {
     }
 
     fn kept(files: &str) -> Source {
-        Source { files: Some(files.to_owned()), is_kept: true, instead: None }
+        Source { files: Some(files.to_owned()), is_kept: true, instead: None, in_need: false }
     }
 
     /// A publication of those files.

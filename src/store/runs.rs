@@ -20,12 +20,14 @@ pub struct Source {
     pub is_kept: bool,
     /// The manifest of the files that lay there, where older ones were served in their place.
     pub instead: Option<String>,
+    /// Whether that is so only as long as those that lay there cannot be served: they were not rolled back from.
+    pub in_need: bool,
 }
 
 impl Source {
     /// Of files that changed while they were read.
     pub fn unknown() -> Source {
-        Source { files: None, is_kept: false, instead: None }
+        Source { files: None, is_kept: false, instead: None, in_need: false }
     }
 }
 
@@ -91,10 +93,11 @@ pub(super) fn files(file: &Connection, begin: u64) -> Result<Option<String>, Dat
 /// Of the last publication of files: its generation, and what it was read from.
 pub(super) fn last(file: &Connection) -> Result<Option<(u64, Source)>, DatabaseError> {
     let mut query =
-        file.prepare_cached("SELECT files, kept, instead FROM run ORDER BY begin DESC LIMIT 1")?;
-    let source = query
-        .query_row([], |row| Ok(Source { files: row.get(0)?, is_kept: row.get(1)?, instead: row.get(2)? }))
-        .optional()?;
+        file.prepare_cached("SELECT files, kept, instead, in_need FROM run ORDER BY begin DESC LIMIT 1")?;
+    let source_of = |row: &Row<'_>| {
+        Ok(Source { files: row.get(0)?, is_kept: row.get(1)?, instead: row.get(2)?, in_need: row.get(3)? })
+    };
+    let source = query.query_row([], source_of).optional()?;
     Ok(last_read(file, u64::MAX >> 1)?.zip(source))
 }
 
@@ -140,22 +143,22 @@ pub(super) fn reach(
 
 /// Writes down what a publication was read from.
 pub(super) fn add(work: &Transaction<'_>, generation: u64, source: &Source) -> Result<(), DatabaseError> {
-    let Source { files, is_kept, instead } = source;
+    let Source { files, is_kept, instead, in_need } = source;
     let routing = files.as_deref().map(routing_of);
     if let Some(last) = all(work, u64::MAX >> 1)?.last().filter(|last| last.routing == routing) {
         // Those that are kept are not lost by one of which strowger.toml alone could not be.
         work.prepare_cached(
             "UPDATE run SET files = CASE WHEN kept > ?2 THEN files ELSE ?3 END, kept = max(kept, ?2),
-             instead = ?4 WHERE begin = ?1",
+             instead = ?4, in_need = ?5 WHERE begin = ?1",
         )?
-        .execute(params![last.begin.cast_signed(), is_kept, files, instead])?;
+        .execute(params![last.begin.cast_signed(), is_kept, files, instead, in_need])?;
         return Ok(());
     }
     work.prepare_cached("UPDATE run SET instead = NULL WHERE instead IS NOT NULL")?.execute([])?;
     work.prepare_cached(
-        "INSERT INTO run (begin, kept, routing, files, instead) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO run (begin, kept, routing, files, instead, in_need) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![generation.cast_signed(), is_kept, routing, files, instead])?;
+    .execute(params![generation.cast_signed(), is_kept, routing, files, instead, in_need])?;
     Ok(())
 }
 
