@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(told("{\"overflow\": null}"), "");
         assert_eq!(
             told("{\"overflow\": [], \n \"voicemail\": {\"min_seconds\": 60}}"),
-            "body:2:31: min_seconds = 60 is not below max_seconds = 60; write less than 60"
+            "body:2:31: min_seconds = 60 is not below max_seconds = 60: no message would be kept; write less than 60"
         );
     }
 
