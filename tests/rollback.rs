@@ -194,6 +194,8 @@ fn a_number_that_was_taken_back_beside_files_with_mistakes_outlives_a_restart() 
     done(&place, &["rollback"]);
     assert_eq!(ring(&place), ["bob", "alice"]);
     killed(node);
+    // Whoever begins to mend them has not done yet.
+    rings_in_file(&place, "nobody");
     let node = place.serve();
     assert_eq!(ring(&place), ["bob", "alice"]);
     killed(node);

@@ -159,6 +159,27 @@ fn a_row_of_too_few_or_too_many_cells_makes_no_other_mistake() {
 }
 
 #[test]
+fn cells_that_something_else_than_commas_parts_are_one_mistake() {
+    for part in [';', '\t'] {
+        let table = "did,label,ring\n+12015550101,Main,alice\n+12015550102,Main,bob\n"
+            .replace(',', &part.to_string());
+        let found = checked(table.as_bytes()).errors;
+        let [Finding { line: 1, column: 1, message, remedy, .. }] = &found[..] else { panic!("{found:?}") };
+        assert!(
+            message.ends_with("are not parted by commas") && remedy.ends_with(": did,label,ring"),
+            "{found:?}"
+        );
+    }
+}
+
+/// It would be spoken to the caller.
+#[test]
+fn a_table_in_a_cell_is_no_text() {
+    let said = errors(b"did,whisper,ring\n+12015550101,{ file = \"x.wav\" },alice\n");
+    assert_eq!(said, [(2, 14, "whisper is a table that is written as a text".to_owned())]);
+}
+
+#[test]
 fn a_last_row_without_a_line_break_is_warned_of() {
     let warned = |table: &str| {
         let found = checked(table.as_bytes());

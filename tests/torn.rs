@@ -65,7 +65,8 @@ fn a_value_with_a_unit_is_told_the_number_that_is_wanted() {
         ("label = Main St # no", "put the text in quotes: label = \"Main St\""),
         ("forward_to = 192.0.2.1", "put the text in quotes: forward_to = \"192.0.2.1\""),
         ("trunk = tcp", "put the text in quotes: trunk = \"tcp\""),
-        ("label = Suite #5, a=b c", "put the text in quotes: label = \"Suite #5, a=b c\""),
+        ("label = Suite #5, a b", "put the text in quotes: label = \"Suite #5, a b\""),
+        ("label = Suite #5, timeout = 20", "put the text in \"…\""),
         ("label = Main \"big\" \\ St", "put the text in quotes: label = 'Main \"big\" \\ St'"),
         (
             "whisper = Call for Main St, press 1",
@@ -79,7 +80,13 @@ fn a_value_with_a_unit_is_told_the_number_that_is_wanted() {
         ("ring = bob", "write a list of texts in quotes: ring = [\"bob\"]"),
         ("ring = alice, bob", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
         ("ring = alice, bob,", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
-        ("ring = alice, bob]", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
+        ("ring = alice, bob]", "write a list of texts in quotes, as ring = [\"…\", \"…\"]"),
+        ("label = Smith (VIP}", "leave it out, or open the list or table that it closes"),
+        ("label = Main\"", "put the text in quotes: label = \"Main\""),
+        ("max_calls = 5 calls", "it is a number of calls, without a unit: max_calls = 5"),
+        ("limit_code = 503 busy", "write a whole number of a status, as limit_code = 503"),
+        ("gateways = sip:192.0.2.7", "write it as gateways = [{ uri = \"sip:192.0.2.7\" }]"),
+        ("greeting = Hello, max_seconds = 60 }", "put the text in quotes: greeting = \"Hello\""),
         ("ring = alice|\"bob\" #both", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
         ("ring = ,alice", "write a list of texts in quotes: ring = [\"alice\"]"),
         ("ring = alice and bob", "write a list of texts in quotes, as ring = [\"…\", \"…\"]"),
@@ -367,14 +374,14 @@ proptest! {
 
     /// Whoever takes over what is said to be right has all that stood there, and no mistake.
     #[test]
-    fn a_text_without_quotes_is_written_right_whole(text in "[A-Za-z0-9][A-Za-z0-9 ,.:='\"|(){}\\[\\]\\\\-]{0,40}") {
+    fn a_text_without_quotes_is_written_right_whole(text in "[A-Za-z0-9][A-Za-z0-9 ,.:'\"|(){}\\[\\]\\\\-]{0,40}") {
         let said = said(&format!("[[number]]\ndid = \"+12015550101\"\nring = [\"bob\"]\nlabel = {text}\n"));
         let right = said.iter().find_map(|said| said.split_once("put the text in quotes: label = "));
         if let Some((_, right)) = right {
             let table: toml::Table = format!("label = {right}").parse().unwrap();
             let label = table["label"].as_str().unwrap();
             let left_out = text.trim().strip_prefix(label);
-            let is_end = |c: char| c.is_whitespace() || [',', ']', '}'].contains(&c);
+            let is_end = |c: char| c.is_whitespace() || [',', ']', '}', '"', '\''].contains(&c);
             prop_assert!(left_out.is_some_and(|left| left.chars().all(is_end)), "{text}: {right}");
         }
     }

@@ -19,7 +19,7 @@ use crate::sip::peer::Transport;
 
 /// Ringing longer lets a mobile's own voicemail answer: the call counts as completed and nobody spoke.
 const MOBILE_VOICEMAIL: u32 = 20;
-/// A longer list is not told whole.
+/// Of a longer list so many are told.
 const SHORT: usize = 20;
 
 /// What of a configuration could not be read, and was told so.
@@ -465,12 +465,13 @@ impl<'c> Check<'c> {
             let what = format!("forward_to {number} is forbidden by [dial]");
             let dial = &self.config.dial;
             let remedy = match dial.denies(number) {
-                Some(deny) if dial.deny.len() > SHORT => format!("leave {deny} out of deny there"),
-                Some(deny) => {
-                    let others = dial.deny.iter().filter(|other| **other != deny);
-                    let others: Vec<String> = others.map(|other| format!("\"{other}\"")).collect();
-                    format!("leave {deny} out of what is denied: deny = [{}]", others.join(", "))
+                // The longest match decides.
+                Some(deny) if deny.len() < number.len() => {
+                    let allow = dial.allow.iter().map(|prefix| format!("\"{prefix}\"")).take(SHORT);
+                    let allow: Vec<String> = allow.chain([format!("\"{number}\"")]).collect();
+                    format!("allow this number alone there: allow = [{}]", allow.join(", "))
                 }
+                Some(deny) => format!("take {deny} out of deny there"),
                 None => format!("allow it there (allowed is {})", listed(&dial.allow)),
             };
             self.report.error(place, what, remedy);

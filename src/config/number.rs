@@ -478,6 +478,14 @@ fn overflow(fields: &Fields<'_>) -> Option<At<Vec<Overflow>>> {
 fn prompt(fields: &Fields<'_>, key: &'static str, folder: &Path) -> Option<At<Option<Prompt>>> {
     if !fields.is_table(key) {
         let text = fields.some_text(key)?;
+        // It would be spoken.
+        if text.value.as_deref().is_some_and(|text| text.starts_with('{') && text.contains('=')) {
+            let what = format!("{key} is a table that is written as a text");
+            let remedy =
+                format!("write {key} = {{ file = \"…\" }} without quotes around it; a CSV holds no tables");
+            fields.refuse(text.place, what, remedy);
+            return None;
+        }
         return Some(At { value: text.value.map(Prompt::Text), place: text.place });
     }
     let inner = fields.inner(key, "{ file = \"…\" }")?;

@@ -222,7 +222,14 @@ impl Reader<'_, '_> {
             match &self.header {
                 None => {
                     record.trim();
-                    self.header = Some(Arc::new(self.read_header(&record, &cursor)));
+                    let header = self.read_header(&record, &cursor);
+                    let is_parted = !is_parted_otherwise(&header.names);
+                    self.header = Some(Arc::new(header));
+                    if !is_parted {
+                        // What its rows say nobody knows.
+                        self.into.nameless.push(Keys::default());
+                        return false;
+                    }
                 }
                 Some(header) => {
                     let own = own_of(header, &record, &cursor, &mut self.text);
@@ -399,7 +406,18 @@ fn own_of<'t>(
     Some(Own { did, label, forward, place, columns })
 }
 
+/// As spreadsheets write it where a comma is part of a number.
+fn is_parted_otherwise(names: &[String]) -> bool {
+    matches!(names, [name] if name.contains([';', '\t']))
+}
+
 fn judge_header(names: &[String], at: &dyn Fn(usize) -> Place, report: &Report) {
+    if is_parted_otherwise(names) {
+        let name = names.concat();
+        let what = format!("the cells of \"{}\" are not parted by commas", shown(&name));
+        let right = shown(&name.replace([';', '\t'], ","));
+        return report.error(at(0), what, format!("save the table with commas between cells: {right}"));
+    }
     for (n, name) in names.iter().enumerate() {
         if names[..n].contains(name) {
             let what = format!("the header names \"{}\" twice", shown(name));

@@ -42,6 +42,7 @@ const REMEDIES: &[(&str, &str)] = &[
     ("unquoted keys cannot be empty", "write a key before the ="),
     ("missing key", "write a key before the ="),
     ("unexpected leading zero", "write the number without zeros before it, or a text in \"…\""),
+    ("invalid float", "put it in \"…\" if it is a text; else write a number, as 20"),
     ("invalid boolean", "write true or false, or a text in \"…\""),
     ("carriage return", "save the file with plain line ends"),
     ("cannot recurse", "write fewer lists and tables inside each other"),
@@ -174,14 +175,15 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
     if before.len() + rest.len() > LONG || !is_value.iter().any(|begins| said.starts_with(begins)) {
         return None;
     }
-    let is_inside = before.contains(['[', '{']);
+    let is_opened = before.contains(['[', '{']);
+    let is_inside = is_opened || ends_more_than_it_begins(rest);
     // `20 s` is a number, and something behind it.
     let (key, begun) = if is_inside { before.rsplit_once('=') } else { before.split_once('=') }?;
     let key = key.trim_end().rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
     let value = format!("{begun}{rest}");
     let (value, is_whole) = match is_inside {
-        true => first_of(&value),
-        false => (without_ends(&value), true),
+        true => first_of(&value, is_opened),
+        false => (value.trim().trim_end_matches(',').trim_end(), !has_next_key(rest)),
     };
     if key.is_empty() || value.is_empty() || value.starts_with(['[', '{']) {
         return None;
@@ -194,11 +196,16 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
     if let Some((_, counted)) = COUNTED.iter().find(|(known, _)| *known == key) {
         return number(key, counted, value);
     }
+    let is_word =
+        |value: &str| !value.contains(char::is_whitespace) && !value.contains(['"', '\'', ',', '#']);
+    if key == "gateways" && is_word(value) && value.len() <= MOST {
+        return Some(format!("write it as gateways = [{{ uri = {} }}]", in_quotes(value.to_owned())));
+    }
     if let Some((_, like)) = OTHERS.iter().find(|(other, _)| *other == key) {
         return Some(format!("write it as {key} = {like}"));
     }
-    let are_numbers =
-        || value.split(',').all(|item| item.trim().trim_start_matches('+').parse::<u64>().is_ok());
+    let is_number = |item: &str| item.trim().trim_start_matches('+').parse::<u64>().is_ok();
+    let are_numbers = || without_remark(value, true).split([',', '|']).all(is_number);
     // A trunk's are a word.
     if LISTS.contains(&key) || key == "numbers" && are_numbers() {
         return Some(list(key, value, is_inside));
@@ -212,24 +219,30 @@ const LONG: usize = 2_000;
 /// What ends a value in a list or table.
 const ENDS: [char; 3] = [',', ']', '}'];
 
-/// The value that a list or table goes on with, up to what may end it; whether that ends it for certain: a text may hold commas.
-fn first_of(rest: &str) -> (&str, bool) {
-    let (value, behind) = rest.split_at(rest.find(ENDS).unwrap_or(rest.len()));
-    let is_key = |key: &str| key.trim().chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let next = behind.strip_prefix(',').map(|next| next.split_once('='));
-    (value.trim(), next.is_none_or(|next| next.is_some_and(|(key, _)| is_key(key))))
+/// Whether another key follows, as in a table that began on a line before.
+fn has_next_key(rest: &str) -> bool {
+    let is_key = |key: &str| {
+        let key = key.trim();
+        !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    rest.split(',').skip(1).any(|next| next.split_once('=').is_some_and(|(key, _)| is_key(key)))
 }
 
-/// A value without what ends it in another language, or a list whose beginning was forgotten.
-fn without_ends(value: &str) -> &str {
-    let mut value = value.trim();
-    let has_more = |value: &str, end: char, begin: char| {
-        value.ends_with(end) && value.matches(end).count() > value.matches(begin).count()
+fn ends_more_than_it_begins(rest: &str) -> bool {
+    [('[', ']'), ('{', '}')]
+        .into_iter()
+        .any(|(begin, end)| rest.matches(end).count() > rest.matches(begin).count())
+}
+
+/// The value that a list or table goes on with, up to what may end it; whether that ends it for certain: a text may hold commas,
+/// and brackets too where nobody sees where that began.
+fn first_of(rest: &str, is_opened: bool) -> (&str, bool) {
+    let (value, behind) = rest.split_at(rest.find(ENDS).unwrap_or(rest.len()));
+    let is_end = match behind.strip_prefix(',') {
+        Some(next) => has_next_key(&format!(",{}", next.split(',').next().unwrap_or_default())),
+        None => is_opened,
     };
-    while value.ends_with(',') || has_more(value, ']', '[') || has_more(value, '}', '{') {
-        value = value[..value.len() - 1].trim_end();
-    }
-    value
+    (value.trim(), is_end)
 }
 
 /// A value without the remark behind it. `any`: one that nothing parts from its # too.
@@ -251,17 +264,25 @@ fn number(key: &str, counted: &str, value: &str) -> Option<String> {
     if value.starts_with(['"', '\'']) || digits == value.len() {
         return None;
     }
-    if digits == 0 || !unit.chars().all(|c| c.is_ascii_alphabetic()) {
-        let example = if key == "limit_code" { 503 } else { 20 };
+    let in_seconds =
+        |name: &str| UNITS.iter().find(|(names, _)| names.contains(&name)).map(|(_, seconds)| *seconds);
+    let each = in_seconds(counted);
+    if digits == 0 || !unit.chars().all(|c| c.is_ascii_alphabetic()) || each.is_none() && unit != counted {
+        let example = match (key, each) {
+            ("limit_code", _) => 503,
+            (_, Some(_)) => 20,
+            (_, None) => 1,
+        };
         return Some(format!("write a whole number of {counted}, as {key} = {example}"));
     }
     let what = format!("it is a number of {counted}, without a unit");
-    let in_seconds =
-        |name: &str| UNITS.iter().find(|(names, _)| names.contains(&name)).map(|(_, seconds)| *seconds);
-    let same = in_seconds(&unit.to_ascii_lowercase()).zip(in_seconds(counted)).and_then(|(unit, counted)| {
-        let seconds = count.parse::<u64>().ok()?.checked_mul(unit)?;
-        seconds.is_multiple_of(counted).then(|| seconds / counted)
-    });
+    let same = match each {
+        None => count.parse().ok(),
+        Some(each) => in_seconds(&unit.to_ascii_lowercase()).and_then(|unit| {
+            let seconds = count.parse::<u64>().ok()?.checked_mul(unit)?;
+            seconds.is_multiple_of(each).then(|| seconds / each)
+        }),
+    };
     Some(same.map_or_else(|| what.clone(), |same| format!("{what}: {key} = {same}")))
 }
 
@@ -275,7 +296,7 @@ fn list(key: &str, value: &str, is_inside: bool) -> String {
         let item = item.trim();
         let quotes = ['"', '\''].into_iter().find_map(|quote| item.strip_prefix(quote)?.strip_suffix(quote));
         let item = quotes.unwrap_or(item);
-        let is_one = !item.contains(['"', '\'', '#']) && !item.contains(char::is_whitespace);
+        let is_one = !item.contains(['"', '\'', '#', '=']) && !item.contains(char::is_whitespace);
         is_one.then(|| item.to_owned())
     };
     let items: Option<Vec<String>> = value.split([',', '|']).map(item).collect();
@@ -293,8 +314,12 @@ fn list(key: &str, value: &str, is_inside: bool) -> String {
 /// How a text is written right.
 fn text(key: &str, value: &str, is_all: bool) -> Option<String> {
     let whole = without_remark(value, false);
+    // Its other quote was forgotten.
+    let ends = |quote: &char| whole.ends_with(*quote) && whole.matches(['"', '\'']).count() == 1;
+    let whole =
+        ['"', '\''].iter().find(|quote| ends(quote)).map_or(whole, |quote| whole.trim_end_matches(*quote));
     // A # in quotes is none of a remark.
-    let is_clear = whole.len() == value.len() || !value.contains(['"', '\'']);
+    let is_clear = !value.contains(" #") || !value.contains(['"', '\'']);
     let is_text = whole.parse::<f64>().is_err() && !whole.contains(char::is_control);
     let is_said = is_all && is_clear && is_text && !whole.is_empty() && whole.len() <= MOST;
     // Where its end alone is wrong, that is told.

@@ -326,8 +326,8 @@ impl Files {
     }
 
     /// What was served when the node ended, if that was an earlier generation and the files that it was served in place of
-    /// still lie there. `node`: what strowger.toml says now, by which it must check. `is_in_need`: whether those that lie there
-    /// cannot be served.
+    /// still lie there; or if it was in place of others, and those that lie there cannot be served, which `is_in_need` tells.
+    /// `node`: what strowger.toml says now, by which it must check.
     pub fn rolled_back(
         &self,
         past: &Past,
@@ -340,8 +340,10 @@ impl Files {
             return Ok(None);
         }
         let (Some(files), Some(instead)) = (&source.files, &source.instead) else { return Ok(None) };
-        let there = self.there();
-        if Some(there.of_routing()) != Manifest::read(instead).map(Manifest::of_routing) {
+        // Where those that lie there cannot be served it is the same which mistakes they have.
+        let is_other =
+            || Some(self.there().of_routing()) != Manifest::read(instead).map(Manifest::of_routing);
+        if !source.in_need && is_other() {
             tracing::info!("the files have changed since they were rolled back from, and are served");
             return Ok(None);
         }

@@ -340,8 +340,12 @@ impl Running {
         drop(shards);
         // What was bound or ended within the last second, too.
         front.write_phones(&mut lock(&phones));
+        let reloading = Arc::clone(&front.reloading);
         drop(front);
         node.stop();
+        if reloading.try_lock().is_err() {
+            tracing::info!("a reload that is under way is given up: the node ends");
+        }
         // What was said is written whole.
         drop(audio);
         drop(store);

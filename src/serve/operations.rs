@@ -73,7 +73,7 @@ pub(super) struct Front {
     listening: Box<[(Transport, SocketAddr)]>,
     gone: Leavers,
     /// Held while a reload runs: a second one is refused.
-    reloading: tokio::sync::Mutex<()>,
+    pub reloading: Arc<tokio::sync::Mutex<()>>,
     /// Held while a table is built: one waits for another.
     building: Arc<tokio::sync::Mutex<()>>,
     /// Held while numbers are listed.
@@ -103,7 +103,7 @@ impl Front {
             finder,
             listening: node.listening().into(),
             gone: Leavers::default(),
-            reloading: tokio::sync::Mutex::new(()),
+            reloading: Arc::default(),
             building: Arc::default(),
             listing: tokio::sync::Mutex::new(()),
             orders,
@@ -121,9 +121,6 @@ impl Front {
 
     pub fn enter(&self, life: Life) {
         self.life.store(life as u8, Ordering::Release);
-        if life == Life::Ending && self.reloading.try_lock().is_err() {
-            tracing::info!("what is being read is not published: the node ends");
-        }
     }
 
     fn is_ending(&self) -> bool {
@@ -304,8 +301,7 @@ fn told(done: &Result<Published, NotPublished>, dry_run: bool, by: &str) {
             )
         }
         Err(NotPublished::Busy) => tracing::warn!(by, "another reload runs; this one was not begun"),
-        // That was told when it began to end.
-        Err(NotPublished::Ending) => {}
+        Err(NotPublished::Ending) => tracing::info!(by, "nothing was published: the node ends"),
         Err(NotPublished::Nothing(why)) => tracing::info!(by, why, "nothing was published"),
         Err(NotPublished::Unwritten(why) | NotPublished::NoSuch(why)) => {
             tracing::error!(by, why, "nothing was published");

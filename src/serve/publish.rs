@@ -138,10 +138,15 @@ impl Publisher {
         }
         let (config, source) = match (back, found) {
             (Some(RolledBack { loaded, generation, source }), found) => {
-                tracing::warn!(
-                    generation,
-                    "the files are those that were rolled back from: what was rolled back to is served until they change"
-                );
+                let why = match source.in_need {
+                    true => {
+                        "the files cannot be served: those that were served before are, until they change"
+                    }
+                    false => {
+                        "the files are those that were rolled back from: what was rolled back to is served until they change"
+                    }
+                };
+                tracing::warn!(generation, "{why}");
                 for warning in &loaded.warnings {
                     tracing::warn!(generation, "of what was rolled back to: {warning}");
                 }
