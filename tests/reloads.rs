@@ -294,7 +294,7 @@ fn who_ends_a_node_that_reloads_does_not_wait_for_the_reload() {
         drop(over);
     });
     let log = place.log();
-    let told = log.matches("a reload that is under way is given up: the node ends").count();
+    let told = log.matches("a reload that is still reading is given up: the node ends").count();
     assert!(
         log.contains("draining") && told == 1 && !log.contains("SIGHUP") && !log.contains("ERROR"),
         "{log}"

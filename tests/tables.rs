@@ -160,7 +160,9 @@ fn a_row_of_too_few_or_too_many_cells_makes_no_other_mistake() {
 
 #[test]
 fn cells_that_something_else_than_commas_parts_are_one_mistake() {
-    for part in [';', '\t'] {
+    let said = errors(b"sep=;\ndid;ring\n+12015550101;alice\n");
+    assert_eq!(said, [(1, 1, "the first line is no header".to_owned())]);
+    for part in [';', '\t', '|'] {
         let table = "did,label,ring\n+12015550101,Main,alice\n+12015550102,Main,bob\n"
             .replace(',', &part.to_string());
         let found = checked(table.as_bytes()).errors;

@@ -85,6 +85,9 @@ fn a_value_with_a_unit_is_told_the_number_that_is_wanted() {
         ("label = Main\"", "put the text in quotes: label = \"Main\""),
         ("max_calls = 5 calls", "it is a number of calls, without a unit: max_calls = 5"),
         ("limit_code = 503 busy", "write a whole number of a status, as limit_code = 503"),
+        ("gateways = 192.0.2.7", "write it as gateways = [{ uri = \"sip:192.0.2.1\" }]"),
+        ("timeout = 60, label = Hello", "begin a new line for it, or put # before a remark"),
+        ("numbers = 911 933", "write a list of texts in quotes, as numbers = [\"…\", \"…\"]"),
         ("gateways = sip:192.0.2.7", "write it as gateways = [{ uri = \"sip:192.0.2.7\" }]"),
         ("greeting = Hello, max_seconds = 60 }", "put the text in quotes: greeting = \"Hello\""),
         ("ring = alice|\"bob\" #both", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
@@ -112,6 +115,8 @@ fn a_value_with_a_unit_is_told_the_number_that_is_wanted() {
         let [said] = &said[..] else { panic!("{line}: {said:?}") };
         assert!(said.starts_with("3:") && said.ends_with(&format!("; {remedy}")), "{line}: {said}");
     }
+    let said = of("voicemail = {\n max_seconds = 60, greeting = Hello,\n min_seconds = 2 }");
+    assert!(said[0].starts_with("4:") && said[0].ends_with("; put the text in \"…\""), "{said:?}");
 }
 
 #[test]

@@ -19,8 +19,6 @@ use crate::sip::peer::Transport;
 
 /// Ringing longer lets a mobile's own voicemail answer: the call counts as completed and nobody spoke.
 const MOBILE_VOICEMAIL: u32 = 20;
-/// Of a longer list so many are told.
-const SHORT: usize = 20;
 
 /// What of a configuration could not be read, and was told so.
 #[derive(Default)]
@@ -467,9 +465,7 @@ impl<'c> Check<'c> {
             let remedy = match dial.denies(number) {
                 // The longest match decides.
                 Some(deny) if deny.len() < number.len() => {
-                    let allow = dial.allow.iter().map(|prefix| format!("\"{prefix}\"")).take(SHORT);
-                    let allow: Vec<String> = allow.chain([format!("\"{number}\"")]).collect();
-                    format!("allow this number alone there: allow = [{}]", allow.join(", "))
+                    format!("denied is {deny}; add \"{number}\" to allow there for this number alone")
                 }
                 Some(deny) => format!("take {deny} out of deny there"),
                 None => format!("allow it there (allowed is {})", listed(&dial.allow)),

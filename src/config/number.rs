@@ -479,10 +479,10 @@ fn prompt(fields: &Fields<'_>, key: &'static str, folder: &Path) -> Option<At<Op
     if !fields.is_table(key) {
         let text = fields.some_text(key)?;
         // It would be spoken.
-        if text.value.as_deref().is_some_and(|text| text.starts_with('{') && text.contains('=')) {
+        let is_table = |text: &str| text.starts_with('{') && text.ends_with('}') && text.contains("file");
+        if text.value.as_deref().is_some_and(is_table) {
             let what = format!("{key} is a table that is written as a text");
-            let remedy =
-                format!("write {key} = {{ file = \"…\" }} without quotes around it; a CSV holds no tables");
+            let remedy = "write the table without quotes around it; a CSV holds no tables";
             fields.refuse(text.place, what, remedy);
             return None;
         }

@@ -406,16 +406,23 @@ fn own_of<'t>(
     Some(Own { did, label, forward, place, columns })
 }
 
+/// What cells may be parted by elsewhere; no key has one in its name.
+const PARTS: [char; 3] = [';', '\t', '|'];
+
 /// As spreadsheets write it where a comma is part of a number.
 fn is_parted_otherwise(names: &[String]) -> bool {
-    matches!(names, [name] if name.contains([';', '\t']))
+    names.iter().any(|name| name.contains(PARTS))
 }
 
 fn judge_header(names: &[String], at: &dyn Fn(usize) -> Place, report: &Report) {
     if is_parted_otherwise(names) {
-        let name = names.concat();
-        let what = format!("the cells of \"{}\" are not parted by commas", shown(&name));
-        let right = shown(&name.replace([';', '\t'], ","));
+        let header = names.join(",").replace('"', "");
+        if header.starts_with("sep=") {
+            let remedy = "leave this line out, and save the table with commas between cells";
+            return report.error(at(0), "the first line is no header", remedy);
+        }
+        let what = format!("the cells of \"{}\" are not parted by commas", shown(&header));
+        let right = shown(&header.replace(PARTS, ","));
         return report.error(at(0), what, format!("save the table with commas between cells: {right}"));
     }
     for (n, name) in names.iter().enumerate() {

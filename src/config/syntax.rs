@@ -175,7 +175,8 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
     if before.len() + rest.len() > LONG || !is_value.iter().any(|begins| said.starts_with(begins)) {
         return None;
     }
-    let is_opened = before.contains(['[', '{']);
+    // Before it, in a table that began on a line before, there may be others.
+    let is_opened = before.contains(['[', '{']) || has_next_key(before);
     let is_inside = is_opened || ends_more_than_it_begins(rest);
     // `20 s` is a number, and something behind it.
     let (key, begun) = if is_inside { before.rsplit_once('=') } else { before.split_once('=') }?;
@@ -196,17 +197,18 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
     if let Some((_, counted)) = COUNTED.iter().find(|(known, _)| *known == key) {
         return number(key, counted, value);
     }
-    let is_word =
-        |value: &str| !value.contains(char::is_whitespace) && !value.contains(['"', '\'', ',', '#']);
-    if key == "gateways" && is_word(value) && value.len() <= MOST {
-        return Some(format!("write it as gateways = [{{ uri = {} }}]", in_quotes(value.to_owned())));
+    let is_uri = |value: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '-' | '@');
+        value.starts_with("sip:") && value.chars().all(is_plain) && value.len() <= MOST
+    };
+    if key == "gateways" && is_uri(value) {
+        return Some(format!("write it as gateways = [{{ uri = \"{value}\" }}]"));
     }
     if let Some((_, like)) = OTHERS.iter().find(|(other, _)| *other == key) {
         return Some(format!("write it as {key} = {like}"));
     }
-    let is_number = |item: &str| item.trim().trim_start_matches('+').parse::<u64>().is_ok();
-    let are_numbers = || without_remark(value, true).split([',', '|']).all(is_number);
-    // A trunk's are a word.
+    let are_numbers = || value.starts_with(|c: char| c == '+' || c.is_ascii_digit());
+    // How a trunk writes them is a word.
     if LISTS.contains(&key) || key == "numbers" && are_numbers() {
         return Some(list(key, value, is_inside));
     }
@@ -261,7 +263,8 @@ fn number(key: &str, counted: &str, value: &str) -> Option<String> {
     let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (count, unit) = value.split_at(digits);
     let unit = unit.trim_start();
-    if value.starts_with(['"', '\'']) || digits == value.len() {
+    // The number is right, and what is behind it is not.
+    if value.starts_with(['"', '\'']) || digits == value.len() || digits > 0 && unit.starts_with(',') {
         return None;
     }
     let in_seconds =
@@ -296,7 +299,7 @@ fn list(key: &str, value: &str, is_inside: bool) -> String {
         let item = item.trim();
         let quotes = ['"', '\''].into_iter().find_map(|quote| item.strip_prefix(quote)?.strip_suffix(quote));
         let item = quotes.unwrap_or(item);
-        let is_one = !item.contains(['"', '\'', '#', '=']) && !item.contains(char::is_whitespace);
+        let is_one = !item.contains(['"', '\'', '#', '=', ';']) && !item.contains(char::is_whitespace);
         is_one.then(|| item.to_owned())
     };
     let items: Option<Vec<String>> = value.split([',', '|']).map(item).collect();

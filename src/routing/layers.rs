@@ -77,7 +77,7 @@ impl Layer {
     }
 }
 
-/// Bits for each number, of which it sets two: one in seventy of the others is looked for in vain.
+/// Bits for each number, of which it sets two: one in sixty of the others, at most, is looked for in vain.
 const MARKS: usize = 16;
 
 /// In which of so many words, a power of two, a number sets which bits.

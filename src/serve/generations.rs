@@ -379,12 +379,14 @@ impl Files {
     /// The files that are served, as long as others that lie there now cannot be: those were not rolled back from. None: there is
     /// no need to write that down.
     fn in_need(&self, served: &Source) -> Option<Source> {
+        // Which they were rolled back from is not forgotten.
+        if served.instead.is_some() && !served.in_need {
+            return None;
+        }
         let files = Manifest::read(served.files.as_ref()?)?;
         let there = self.there();
-        let instead = served.instead.as_deref().and_then(Manifest::read);
-        let [is, lies, was] =
-            [Some(files.clone()), Some(there.clone()), instead].map(|one| one.map(Manifest::of_routing));
-        (is != lies && was != lies && self.kept.has(&files)).then(|| Source {
+        let is_other = files.clone().of_routing() != there.clone().of_routing();
+        (is_other && self.kept.has(&files)).then(|| Source {
             files: served.files.clone(),
             is_kept: true,
             instead: Some(there.text()),

@@ -344,7 +344,7 @@ impl Running {
         drop(front);
         node.stop();
         if reloading.try_lock().is_err() {
-            tracing::info!("a reload that is under way is given up: the node ends");
+            tracing::info!("a reload that is still reading is given up: the node ends");
         }
         // What was said is written whole.
         drop(audio);

@@ -220,8 +220,10 @@ impl Front {
         async move {
             let Some(front) = front else { return Err(NotPublished::Ending) };
             let task = tokio::spawn(async move {
+                let mut outcome = Outcome { by: &by, is_told: false };
                 let done = front.publish(wanted, dry_run, &by).await;
                 told(&done, dry_run, &by);
+                outcome.is_told = true;
                 done
             });
             match task.await {
@@ -310,6 +312,20 @@ fn told(done: &Result<Published, NotPublished>, dry_run: bool, by: &str) {
             let first = errors.first().map(ToString::to_string).unwrap_or_default();
             let errors = errors.len();
             tracing::error!(by, errors, first, "the configuration does not check; what was served still is");
+        }
+    }
+}
+
+/// What came of a reload: where nobody has told by the time that this is dropped, the node has ended meanwhile.
+struct Outcome<'b> {
+    by: &'b str,
+    is_told: bool,
+}
+
+impl Drop for Outcome<'_> {
+    fn drop(&mut self) {
+        if !self.is_told && !std::thread::panicking() {
+            tracing::info!(by = self.by, "a reload that was under way is given up: the node ends");
         }
     }
 }

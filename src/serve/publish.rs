@@ -140,7 +140,7 @@ impl Publisher {
             (Some(RolledBack { loaded, generation, source }), found) => {
                 let why = match source.in_need {
                     true => {
-                        "the files cannot be served: those that were served before are, until they change"
+                        "the files cannot be served: those that were served before are, until these are mended"
                     }
                     false => {
                         "the files are those that were rolled back from: what was rolled back to is served until they change"

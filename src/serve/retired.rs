@@ -14,8 +14,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const GIVEN_BACK: u32 = 12;
 /// So many times: what was freed while that second passed is given back when it has passed once more.
 const PARTS: u32 = 24;
-/// So much is a piece of memory of its own. The allocator looks when it is taken, and not at what it is taken from, always the same
-/// place: little more than need be.
+/// So much is a piece of memory of its own. The allocator looks when such a piece is full, as it is at once, and gives nothing of it
+/// back, though it was freed before: little more than need be.
 const PIECE: usize = 1 << 20;
 
 /// Tables that are served no more, until nobody else has them.

@@ -55,8 +55,13 @@ pub fn tell(world: &World, command: &str, with: &str) -> Outcome {
     let config = fs::read_to_string(world.folder.path().join("baresip/config")).map_err(|e| e.to_string())?;
     let keys = config.lines().find_map(|line| line.strip_prefix("ctrl_tcp_listen ")).unwrap_or_default();
     let mut keys = TcpStream::connect(keys).map_err(|e| e.to_string())?;
-    write!(keys, "{}:{said},", said.len()).map_err(|e| e.to_string())?;
+    // In one piece: it reads what comes at once.
+    let typed = format!("{}:{said},", said.len());
+    keys.write_all(typed.as_bytes()).map_err(|e| e.to_string())?;
     // It has done it when it says so.
     let mut answer = [0; 64];
-    keys.read(&mut answer).map(drop).map_err(|e| e.to_string())
+    match keys.read(&mut answer).map_err(|e| e.to_string())? {
+        0 => Err(format!("baresip has not done {typed}")),
+        _ => Ok(()),
+    }
 }
