@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use common::wait_until;
 use hickory_resolver::proto::rr::rdata::{A, NAPTR};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use nix::sys::signal::Signal;
 use process::{Line, Place, Serving, answer, invite};
 use zone::Zone;
 
@@ -192,6 +193,20 @@ fn a_reload_that_nobody_waits_for_any_more_is_served_by_every_shard() {
     drop(client);
     wait_until(|| generations() > before);
     is_called(&node, &new, "new");
+}
+
+#[test]
+fn a_reload_that_waits_for_dns_when_the_node_ends_is_told_as_given_up() {
+    let (zone, place) = (Zone::new(), forwards_to("sip:127.0.0.1:9"));
+    let mut node = serve(&place, &zone);
+    names_silent_hosts(&place, 40);
+    node.signal(Signal::SIGHUP);
+    wait_until(|| zone.was_asked("gw0.silent.test", RecordType::NAPTR) > 0);
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), Some(0));
+    let log = place.log();
+    let told = log.lines().filter(|line| line.contains("given up: the node ends") && line.contains("SIGHUP"));
+    assert!(told.count() == 1 && !log.contains("published"), "{log}");
 }
 
 #[test]
