@@ -81,6 +81,7 @@ fn a_value_with_a_unit_is_told_the_number_that_is_wanted() {
         ("ring = alice, bob", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
         ("ring = alice, bob,", "write a list of texts in quotes: ring = [\"alice\", \"bob\"]"),
         ("ring = alice, bob]", "write a list of texts in quotes, as ring = [\"…\", \"…\"]"),
+        ("password = hunter2 of mine", "put the text in \"…\""),
         ("label = Smith (VIP}", "leave it out, or open the list or table that it closes"),
         ("label = Main\"", "put the text in quotes: label = \"Main\""),
         ("max_calls = 5 calls", "it is a number of calls, without a unit: max_calls = 5"),

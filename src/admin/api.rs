@@ -360,6 +360,10 @@ async fn cdrs(State(desk): State<Desk>, Asked(page): Asked<PageQuery>) -> Result
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
     (status = 422, description = "the configuration does not check; what was served still is",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    (status = 503, description = "the node ends",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    (status = 507, description = "the generation cannot be written down: nothing is published",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
 ))]
 async fn reload(
     State(desk): State<Desk>,
@@ -379,6 +383,10 @@ async fn reload(
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
     (status = 422, description = "it does not check any more: `errors` says why; without these there is nothing to undo. \
         What was served still is",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    (status = 503, description = "the node ends",
+        body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    (status = 507, description = "the generation cannot be written down: nothing is published",
         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
 ))]
 async fn rollback(

@@ -108,6 +108,9 @@ const FLAGS: &[&str] = &[
 /// Keys that are lists of texts, which hold neither spaces nor quotes.
 const LISTS: &[&str] = &["ring", "from", "prefixes", "carry", "allow", "deny", "origins", "trusted_proxies"];
 
+/// Keys whose values are nobody's to read: findings are printed and logged.
+const SECRETS: &[&str] = &["password", "ha1", "ha1_sha256", "password_env", "token_env"];
+
 /// Keys that are tables, or lists of them, or of words, and how one is written.
 const OTHERS: &[(&str, &str)] = &[
     ("overflow", "[{ ring = [\"alice\"], timeout = 20 }]"),
@@ -186,7 +189,7 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
         true => first_of(&value, is_opened),
         false => (value.trim().trim_end_matches(',').trim_end(), !has_next_key(rest)),
     };
-    if key.is_empty() || value.is_empty() || value.starts_with(['[', '{']) {
+    if key.is_empty() || value.is_empty() || value.starts_with(['[', '{']) || SECRETS.contains(&key) {
         return None;
     }
     if FLAGS.contains(&key) {

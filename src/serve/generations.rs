@@ -25,7 +25,15 @@ pub(super) struct Files {
     pub folder: PathBuf,
     kept: KeptFiles,
     /// The SHA-256 of those that were copied, as long as they are as they were.
-    known: Mutex<HashMap<PathBuf, (Stamp, String)>>,
+    known: Mutex<Known>,
+}
+
+type Known = HashMap<PathBuf, (Stamp, String)>;
+
+/// The hash of a file that is still as it was.
+fn known_hash(known: &Known, path: &Path, is: Option<Stamp>) -> Option<String> {
+    let (was, hash) = known.get(path)?;
+    (is == Some(*was)).then(|| hash.clone())
 }
 
 /// What an earlier generation was made of.
@@ -222,10 +230,7 @@ impl Files {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps: HashMap<&PathBuf, Stamp> =
             seen.files.iter().filter_map(|(path, stamp)| Some((path, (*stamp)?))).collect();
-        let hash_of = |path: &Path| {
-            let (stamp, hash) = known.get(path)?;
-            (stamps.get(&path.to_owned()) == Some(stamp)).then(|| hash.clone())
-        };
+        let hash_of = |path: &Path| known_hash(&known, path, stamps.get(&path.to_owned()).copied());
         let paths: Vec<PathBuf> = seen.files.iter().map(|(path, _)| path.clone()).collect();
         let Kept { manifest, lacking } = match self.kept.keep(&self.folder, &paths, &hash_of) {
             Ok(kept) => kept,
@@ -369,10 +374,7 @@ impl Files {
     /// What lies in the folder now. What is as it was when it was copied is not read again.
     fn there(&self) -> Manifest {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let hash_of = |path: &Path| {
-            let (stamp, hash) = known.get(path)?;
-            (Stamp::at(path) == Some(*stamp)).then(|| hash.clone())
-        };
+        let hash_of = |path: &Path| known_hash(&known, path, Stamp::at(path));
         KeptFiles::hashes(&self.folder, &config::files(&self.folder).files, &hash_of)
     }
 
