@@ -244,6 +244,27 @@ fn a_number_that_was_taken_back_beside_other_files_is_served_by_a_start_with_tho
 }
 
 #[test]
+fn a_number_that_is_taken_back_after_files_were_leaves_these_rolled_back_from() {
+    let place = place();
+    let node = place.serve();
+    rings_in_file(&place, "bob");
+    done(&place, &["reload"]);
+    done(&place, &["rollback"]);
+    done(&place, &["numbers", "set", "+12015550101", "ring=bob"]);
+    let broken = place.folder.path().join("config/routing/c.toml");
+    std::fs::write(&broken, "junk = \n").unwrap();
+    done(&place, &["rollback"]);
+    killed(node);
+    let node = place.serve();
+    assert_eq!(ring(&place), ["alice", "alice"]);
+    killed(node);
+    // Those that were rolled back from lie there again.
+    std::fs::remove_file(broken).unwrap();
+    let _node = place.serve();
+    assert_eq!(ring(&place), ["alice", "alice"]);
+}
+
+#[test]
 fn what_was_rolled_back_to_outlives_a_restart_over_files_that_cannot_be_read() {
     let place = place();
     let node = place.serve();

@@ -179,6 +179,7 @@ fn cells_that_something_else_than_commas_parts_are_one_mistake() {
 fn a_table_in_a_cell_is_no_text() {
     let said = errors(b"did,whisper,ring\n+12015550101,{ file = \"x.wav\" },alice\n");
     assert_eq!(said, [(2, 14, "whisper is a table that is written as a text".to_owned())]);
+    assert_eq!(errors(b"did,whisper,ring\n+12015550101,{file} of {profile},alice\n"), []);
 }
 
 #[test]

@@ -19,6 +19,8 @@ use crate::sip::peer::Transport;
 
 /// Ringing longer lets a mobile's own voicemail answer: the call counts as completed and nobody spoke.
 const MOBILE_VOICEMAIL: u32 = 20;
+/// Of a longer list not all is told.
+const SHORT: usize = 20;
 
 /// What of a configuration could not be read, and was told so.
 #[derive(Default)]
@@ -464,8 +466,15 @@ impl<'c> Check<'c> {
             let dial = &self.config.dial;
             let remedy = match dial.denies(number) {
                 // The longest match decides.
-                Some(deny) if deny.len() < number.len() => {
+                Some(deny) if deny.len() < number.len() && dial.allow.len() > SHORT => {
                     format!("denied is {deny}; add \"{number}\" to allow there for this number alone")
+                }
+                // What is allowed may be written nowhere.
+                Some(deny) if deny.len() < number.len() => {
+                    let allow: Vec<String> =
+                        dial.allow.iter().map(|prefix| format!("\"{prefix}\"")).collect();
+                    let allow = allow.join(", ");
+                    format!("denied is {deny}; for this number alone write allow = [{allow}, \"{number}\"]")
                 }
                 Some(deny) => format!("take {deny} out of deny there"),
                 None => format!("allow it there (allowed is {})", listed(&dial.allow)),

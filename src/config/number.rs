@@ -475,14 +475,21 @@ fn overflow(fields: &Fields<'_>) -> Option<At<Vec<Overflow>>> {
 }
 
 /// A text, or `{ file = … }`: absolute, or relative to the file that names it.
+/// Whether a text is `{ file = …` or `{"file": …`.
+fn is_table(text: &str) -> bool {
+    let key = |text: &str| text.trim_start().trim_start_matches('"').to_ascii_lowercase();
+    let inside = text.trim().strip_prefix('{').map(key);
+    let behind = inside.as_deref().and_then(|inside| inside.strip_prefix("file"));
+    behind.is_some_and(|behind| behind.trim_start_matches('"').trim_start().starts_with(['=', ':']))
+}
+
 fn prompt(fields: &Fields<'_>, key: &'static str, folder: &Path) -> Option<At<Option<Prompt>>> {
     if !fields.is_table(key) {
         let text = fields.some_text(key)?;
         // It would be spoken.
-        let is_table = |text: &str| text.starts_with('{') && text.ends_with('}') && text.contains("file");
         if text.value.as_deref().is_some_and(is_table) {
             let what = format!("{key} is a table that is written as a text");
-            let remedy = "write the table without quotes around it; a CSV holds no tables";
+            let remedy = "write a table, not a text that reads like one; a CSV holds none";
             fields.refuse(text.place, what, remedy);
             return None;
         }

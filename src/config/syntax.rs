@@ -179,7 +179,7 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
         return None;
     }
     // Before it, in a table that began on a line before, there may be others.
-    let is_opened = before.contains(['[', '{']) || has_next_key(before);
+    let is_opened = before.contains(['[', '{']) || has_next_key(before) && !before.contains(['"', '\'']);
     let is_inside = is_opened || ends_more_than_it_begins(rest);
     // `20 s` is a number, and something behind it.
     let (key, begun) = if is_inside { before.rsplit_once('=') } else { before.split_once('=') }?;
@@ -201,14 +201,17 @@ fn wanted(said: &str, before: &str, rest: &str) -> Option<String> {
         return number(key, counted, value);
     }
     let is_uri = |value: &str| {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '-' | '@');
-        value.starts_with("sip:") && value.chars().all(is_plain) && value.len() <= MOST
+        let transport = [";transport=udp", ";transport=tcp", ";transport=tls"];
+        let plain = transport.iter().find_map(|end| value.strip_suffix(end)).unwrap_or(value);
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '-' | '@' | '[' | ']');
+        let is_sip = ["sip:", "sips:"].iter().any(|scheme| plain.starts_with(scheme));
+        is_sip && plain.chars().all(is_plain) && value.len() <= MOST
     };
     if key == "gateways" && is_uri(value) {
         return Some(format!("write it as gateways = [{{ uri = \"{value}\" }}]"));
     }
     if let Some((_, like)) = OTHERS.iter().find(|(other, _)| *other == key) {
-        return Some(format!("write it as {key} = {like}"));
+        return Some(format!("write it like {key} = {like}"));
     }
     let are_numbers = || value.starts_with(|c: char| c == '+' || c.is_ascii_digit());
     // How a trunk writes them is a word.

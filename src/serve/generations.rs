@@ -77,6 +77,8 @@ pub(super) struct RolledBack {
     pub generation: u64,
     /// What is written down of its files, and of those that lie there in their place.
     pub source: Source,
+    /// Those that lie there were not rolled back from, but cannot be served.
+    pub in_need: bool,
 }
 
 /// Where findings stand that were made in copies.
@@ -341,20 +343,18 @@ impl Files {
         is_in_need: impl FnOnce() -> bool,
     ) -> Result<Option<RolledBack>, DatabaseError> {
         let Some((generation, source)) = past.last_source()? else { return Ok(None) };
-        if source.in_need && !is_in_need() {
+        let Some(manifest) = source.files.as_deref().and_then(Manifest::read) else { return Ok(None) };
+        let from = source.instead.as_deref().and_then(Manifest::read).map(Manifest::of_routing);
+        let is_from = from.is_some() && from == Some(self.there().of_routing());
+        if from.is_some() && !is_from {
+            tracing::info!("the files have changed since they were rolled back from");
+        }
+        let in_need = !is_from && source.in_need && is_in_need();
+        if !is_from && !in_need {
             return Ok(None);
         }
-        let (Some(files), Some(instead)) = (&source.files, &source.instead) else { return Ok(None) };
-        // Where those that lie there cannot be served it is the same which mistakes they have.
-        let is_other =
-            || Some(self.there().of_routing()) != Manifest::read(instead).map(Manifest::of_routing);
-        if !source.in_need && is_other() {
-            tracing::info!("the files have changed since they were rolled back from, and are served");
-            return Ok(None);
-        }
-        let Some(manifest) = Manifest::read(files) else { return Ok(None) };
         match self.read(&manifest, (node, None), env) {
-            Ok(loaded) => Ok(Some(RolledBack { loaded, generation, source })),
+            Ok(loaded) => Ok(Some(RolledBack { loaded, generation, source, in_need })),
             Err(why) => {
                 let why = match why {
                     NotPublished::Wrong(errors) => {
@@ -378,22 +378,12 @@ impl Files {
         KeptFiles::hashes(&self.folder, &config::files(&self.folder).files, &hash_of)
     }
 
-    /// The files that are served, as long as others that lie there now cannot be: those were not rolled back from. None: there is
-    /// no need to write that down.
+    /// The files that are served, to be served too as long as others that lie there now cannot be. None: there is no need to write
+    /// that down.
     fn in_need(&self, served: &Source) -> Option<Source> {
-        // Which they were rolled back from is not forgotten.
-        if served.instead.is_some() && !served.in_need {
-            return None;
-        }
         let files = Manifest::read(served.files.as_ref()?)?;
-        let there = self.there();
-        let is_other = files.clone().of_routing() != there.clone().of_routing();
-        (is_other && self.kept.has(&files)).then(|| Source {
-            files: served.files.clone(),
-            is_kept: true,
-            instead: Some(there.text()),
-            in_need: true,
-        })
+        let is_other = files.clone().of_routing() != self.there().of_routing();
+        (is_other && self.kept.has(&files)).then(|| Source { in_need: true, ..served.clone() })
     }
 
     /// Its strowger.toml is not served again, so that what goes with the one that is in force is read and judged by that.

@@ -137,8 +137,8 @@ impl Publisher {
             back = None;
         }
         let (config, source) = match (back, found) {
-            (Some(RolledBack { loaded, generation, source }), found) => {
-                let why = match source.in_need {
+            (Some(RolledBack { loaded, generation, source, in_need }), found) => {
+                let why = match in_need {
                     true => {
                         "the files cannot be served: those that were served before are, until these are mended"
                     }

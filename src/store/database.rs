@@ -85,7 +85,7 @@ const MIGRATIONS: [&str; 8] = [
     ALTER TABLE generation DROP COLUMN files;
     ALTER TABLE generation DROP COLUMN instead;
     CREATE INDEX of_files ON generation (generation) WHERE is_read = 1",
-    // Whether `instead` counts only as long as those files cannot be served.
+    // Whether these files are served too as long as those that lie there cannot be.
     "ALTER TABLE run ADD COLUMN in_need INTEGER NOT NULL DEFAULT 0",
 ];
 

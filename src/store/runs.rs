@@ -20,7 +20,7 @@ pub struct Source {
     pub is_kept: bool,
     /// The manifest of the files that lay there, where older ones were served in their place.
     pub instead: Option<String>,
-    /// Whether that is so only as long as those that lay there cannot be served: they were not rolled back from.
+    /// Whether these are served too as long as those that lie there cannot be.
     pub in_need: bool,
 }
 
